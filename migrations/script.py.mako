@@ -1,0 +1,27 @@
+"""${message}.
+
+Revision ${up_revision}, after ${down_revision or "nothing"}.
+
+House rules: a revision imports nothing from `mirror`, does one thing, is numbered like the file,
+goes down as well as up, runs on SQLite and Postgres, and is never edited once it was released.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+${imports if imports else ""}
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+branch_labels = ${repr(branch_labels)}
+depends_on = ${repr(depends_on)}
+
+
+def upgrade() -> None:
+    """Apply the revision."""
+    ${upgrades if upgrades else "pass"}
+
+
+def downgrade() -> None:
+    """Take the revision back."""
+    ${downgrades if downgrades else "pass"}

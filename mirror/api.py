@@ -1,0 +1,363 @@
+"""The API client: one list, read whole and proven whole, or an error.
+
+The facts about the API are from the vendor's public documentation. What a list must show to be
+believed stands in `_read_once`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from urllib.parse import urlsplit
+
+import httpx
+import stamina
+import stamina.instrumentation
+
+from mirror import __version__, payload
+from mirror.errors import ApiError, ApiUnavailable, TokenRefused
+from mirror.payload import Page, TruncatedPayload
+from mirror.settings import ApiSettings, is_loopback
+
+LIST_PATH = "/phone-numbers/release-requests"
+PER_PAGE = 100
+"""Entries asked for in a page, the most that the API documents."""
+
+ATTEMPTS = 5
+READINGS = 3
+
+_FIRST_WAIT, _LONGEST_WAIT, _JITTER = 0.5, 30.0, 0.5
+_ERROR_BODY = 64 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list of release requests that was read whole.
+
+    Attributes:
+        items: the entries, not yet decoded.
+        repeated: the ids that occur more than once; only a list that came unpaged may have any.
+        sha256: of the bytes of all answers, in hex.
+        etag: of the one answer the list came in, if it had one.
+    """
+
+    items: list[payload.Raw]
+    repeated: frozenset[str]
+    sha256: str
+    etag: str | None
+
+
+class _Transient(ApiUnavailable):
+    """A failure that another attempt may get over.
+
+    Args:
+        message: what happened.
+        wait: seconds to wait first, if the API said so.
+    """
+
+    def __init__(self, message: str, *, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+class _Moved(Exception):
+    """The list changed while it was being read."""
+
+
+@dataclass(slots=True)
+class _Answer:
+    body: bytearray
+    etag: str | None
+
+
+class Client:
+    """Reads the list of release requests; use it as a context manager, for one pull.
+
+    Args:
+        settings: where the API is, and what may be spent on a pull.
+        sleep: waits for a number of seconds.
+
+    Attributes:
+        pages: answers of the list that have come so far.
+        received: bytes of them, decompressed.
+    """
+
+    def __init__(self, settings: ApiSettings, *, sleep: Callable[[float], None] = time.sleep):
+        self.pages = 0
+        self.received = 0
+        self._size = 0
+        self._settings = settings
+        self._sleep = sleep
+        self._ends = time.monotonic() + settings.deadline
+        self._sent: deque[float] = deque(maxlen=settings.rate)
+        # Its default hook writes to the console; `_wait` logs in its place.
+        stamina.instrumentation.set_on_retry_hooks(())
+        self._http = httpx.Client(
+            headers={
+                "Authorization": f"Bearer {settings.token.reveal()}",
+                "Accept": "application/json",
+                "User-Agent": f"talkover-mirror/{__version__}",
+            },
+            follow_redirects=False,
+            # A proxy may carry https, which hides the token from it, but never plain http.
+            trust_env=not is_loopback(urlsplit(settings.base_url).hostname or ""),
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def read_list(self, etag: str | None = None) -> Listing | None:
+        """Read the whole list.
+
+        Args:
+            etag: of the list as it is known already.
+
+        Returns:
+            The list, or None if the API says that it is still the one with that `etag`.
+
+        Raises:
+            TokenRefused: the API does not accept the token.
+            ApiUnavailable: the API is out of reach, or the list never held still.
+            ApiError: the API answered something that cannot be used.
+        """
+        moved = _Moved()
+        for reading in range(1, READINGS + 1):
+            try:
+                return self._read_once(etag)
+            except _Moved as error:
+                moved = error
+                logger.info("reading %d of %d: %s", reading, READINGS, error)
+        raise ApiUnavailable(
+            f"the list of release requests kept changing while it was read: {READINGS} readings, "
+            f"and in the last one {moved}; try again later"
+        )
+
+    def _read_once(self, etag: str | None) -> Listing | None:
+        """Read all pages once, and prove that together they are the list."""
+        digest = hashlib.sha256()
+        self._size = 0
+        first = self._page(1, etag, digest.update)
+        if first is None:
+            return None
+        page, new_etag = first
+        items, paging = list(page.items), page.paging
+        last = 1
+        if paging is not None:
+            if paging.pages is None:
+                raise ApiError(
+                    "the list comes in pages but does not say how many, so it cannot be proven "
+                    "whole; report this to the API's operator"
+                )
+            last = paging.pages
+            for number in range(2, last + 1):
+                items += self._next_page(number, paging, digest.update)
+        survey = payload.survey(items)
+        if paging is not None:
+            _prove(survey, len(items), paging)
+        return Listing(items, survey.repeated, digest.hexdigest(), new_etag if last == 1 else None)
+
+    def _next_page(
+        self, number: int, paging: payload.Paging, digest: Callable[[bytearray], object]
+    ) -> list[payload.Raw]:
+        """Read a page after the first, which must belong to the same list."""
+        read = self._page(number, None, digest)
+        assert read is not None, "without an ETag there is no 304"
+        page, _ = read
+        if page.paging is None or (page.paging.pages, page.paging.total) != (
+            paging.pages,
+            paging.total,
+        ):
+            raise _Moved(f"page {number} belongs to a list of another length than page 1")
+        return page.items
+
+    def _page(
+        self, number: int, etag: str | None, digest: Callable[[bytearray], object]
+    ) -> tuple[Page, str | None] | None:
+        """Read one page, with retries; None if it is still the one with that `etag`."""
+        made = 0
+        try:
+            for attempt in stamina.retry_context(
+                on=self._wait,
+                attempts=ATTEMPTS,
+                timeout=None,
+                wait_initial=_FIRST_WAIT,
+                wait_max=_LONGEST_WAIT,
+                wait_jitter=_JITTER,
+            ):
+                with attempt:
+                    made = attempt.num
+                    answer = self._get(number, etag)
+                    if answer is None:
+                        return None
+                    page = payload.read_page(answer.body)
+        except (_Transient, TruncatedPayload) as error:
+            raise ApiUnavailable(f"{error}{_tried(made)}; try again later") from error
+        except payload.PayloadError as error:
+            raise ApiError(
+                self._settings.token.redact(
+                    f"{self._settings.base_url} did not give the list: {error}. "
+                    "Check --base-url, or ask the API's operator"
+                )
+            ) from error
+        given = page.paging.current_page if page.paging else None
+        if given not in {None, number}:
+            raise ApiError(
+                f"the API gave page {given} when asked for page {number}, so the list cannot be "
+                "proven whole; report this to the API's operator"
+            )
+        digest(answer.body)
+        return page, answer.etag
+
+    def _wait(self, error: Exception) -> bool | float:
+        """Tell whether another attempt is worth it, and how many seconds to wait if we know."""
+        if not isinstance(error, _Transient | TruncatedPayload):
+            return False
+        wait = error.wait if isinstance(error, _Transient) else None
+        worth_it = self._ends - time.monotonic() > (_FIRST_WAIT if wait is None else wait)
+        logger.info("%s; %s", error, "trying again" if worth_it else "the deadline is too near")
+        return (True if wait is None else wait) if worth_it else False
+
+    def _get(self, number: int, etag: str | None) -> _Answer | None:
+        """Ask for one page, once."""
+        self._pace()
+        headers = {"If-None-Match": etag} if etag else {}
+        try:
+            with self._http.stream(
+                "GET",
+                self._settings.base_url + LIST_PATH,
+                params={"page": number, "per_page": PER_PAGE},
+                headers=headers,
+                timeout=min(self._settings.timeout, self._left()),
+            ) as response:
+                if response.status_code == httpx.codes.NOT_MODIFIED and etag:
+                    return None
+                if response.status_code != httpx.codes.OK:
+                    raise self._failure(response)
+                body = self._body(response)
+                return _Answer(body, response.headers.get("ETag"))
+        except httpx.TimeoutException as error:
+            raise _Transient(
+                f"the API at {self._settings.base_url} sent nothing for "
+                f"{self._settings.timeout:g} seconds"
+            ) from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise _Transient(
+                f"the connection to {self._settings.base_url} failed "
+                f"({error or type(error).__name__})"
+            ) from error
+        except httpx.InvalidURL as error:
+            raise ApiError(f"the base URL cannot be used ({error}); check --base-url") from error
+
+    def _body(self, response: httpx.Response) -> bytearray:
+        """Read a body, within the size and the time that are allowed."""
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if self._size + len(body) > self._settings.max_bytes:
+                raise ApiError(
+                    f"the list is larger than the {self._settings.max_bytes:,} bytes allowed; "
+                    "if it may be, raise --max-bytes"
+                )
+            self._left()
+        self.pages += 1
+        self._size += len(body)
+        self.received += len(body)
+        return body
+
+    def _failure(self, response: httpx.Response) -> ApiError:
+        """Turn an answer that is not 200 into an error that says what came and what to do."""
+        status = response.status_code
+        said = self._settings.token.redact(payload.describe_error(_start_of_body(response)))
+        told = f"the API at {self._settings.base_url} answered {status}: {said}"
+        if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            return TokenRefused(
+                f"{told}. Check the token and its environment; if it was regenerated, use the new "
+                "one"
+            )
+        if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
+            return _Transient(told, wait=_retry_after(response))
+        if response.is_redirect:
+            where = self._settings.token.redact(response.headers.get("Location", "nowhere"))
+            return ApiError(
+                f"the API at {self._settings.base_url} answered {status} and points to {where}; "
+                "redirects are not followed, correct --base-url"
+            )
+        if status == httpx.codes.NOT_FOUND:
+            return ApiError(f"{told}. Check --base-url: it ends with /api/v1")
+        return ApiError(f"{told}. Nothing was changed; report this to the API's operator")
+
+    def _left(self) -> float:
+        """Return the seconds left for the pull, or give up."""
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise ApiUnavailable(
+                f"the pull took longer than the {self._settings.deadline:g} seconds allowed; "
+                "try again later, or raise --deadline"
+            )
+        return left
+
+    def _pace(self) -> None:
+        """Wait until another request is within the rate that is allowed."""
+        full = len(self._sent) == self._sent.maxlen
+        wait = self._sent[0] + 60 - time.monotonic() if full else 0.0
+        if wait > 0:
+            if wait >= self._left():
+                raise ApiUnavailable(
+                    f"at {self._settings.rate} requests a minute the list cannot be read within "
+                    f"{self._settings.deadline:g} seconds; raise --rate or --deadline"
+                )
+            self._sleep(wait)
+        self._sent.append(time.monotonic())
+
+
+def _prove(survey: payload.Survey, entries: int, paging: payload.Paging) -> None:
+    """Check that the pages hold each request once, and all of them."""
+    if survey.repeated:
+        raise _Moved(f"{len(survey.repeated)} requests were on more than one page")
+    if paging.total is not None and survey.distinct != paging.total:
+        raise _Moved(f"{entries} requests came where {paging.total} were announced")
+
+
+def _tried(attempts: int) -> str:
+    return f" (tried {attempts} times)" if attempts > 1 else ""
+
+
+def _start_of_body(response: httpx.Response) -> bytes:
+    """Read as much of a failed answer as its error can need."""
+    body = b""
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > _ERROR_BODY:
+            break
+    return body
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Return the seconds that `Retry-After` asks for, in either of its forms (RFC 9110, 10.2.3)."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,186 @@
+"""Engines, transactions and locks for SQLite and Postgres; their errors in our own words."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.pool import NullPool
+
+from mirror.errors import DatabaseError, DatabaseUnavailable, UsageError
+
+LOCK_WAIT = 60
+"""Seconds that a writer waits for another one on SQLite."""
+
+_OLDEST_SQLITE = (3, 35)
+_BEGIN = "mirror_begin"
+_LOCK_CLASS = 0x6D72  # "mr": keeps our advisory locks apart from those of other programs
+
+
+def parse_url(text: str) -> URL:
+    """Read a database URL, and choose its driver.
+
+    Raises:
+        UsageError: it cannot be read, or names neither SQLite nor Postgres.
+    """
+    try:
+        url = make_url(text)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise UsageError(
+            "the database URL cannot be read; use sqlite:///PATH or "
+            "postgresql://USER@HOST/DATABASE (special characters in a password %-escaped)"
+        ) from error
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return url.set(drivername="sqlite")
+    if backend in {"postgresql", "postgres"}:
+        return url.set(drivername="postgresql+psycopg")
+    raise UsageError(f"{backend!r} databases are not supported; use sqlite:/// or postgresql://")
+
+
+def shown_url(text: str) -> str:
+    """Return a database URL as it may be shown: without its password."""
+    url = parse_url(text)
+    shown = url.set(drivername=url.get_backend_name())
+    if "password" in shown.query:
+        shown = shown.update_query_dict({"password": "***"})
+    return shown.render_as_string(hide_password=True)
+
+
+def engine(text: str, *, create: bool = False) -> Engine:
+    """Open a database.
+
+    Args:
+        text: its URL.
+        create: make the SQLite file, and its folder, if there is none; its owner alone may read it.
+
+    Raises:
+        UsageError: the URL cannot be used.
+        DatabaseError: there is no such SQLite file, or it cannot be made.
+    """
+    url = parse_url(text)
+    if url.get_backend_name() == "sqlite":
+        return _sqlite_engine(url, create=create)
+    try:
+        return sa.create_engine(url, poolclass=NullPool)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "Postgres needs the driver psycopg; install it with: "
+            "pip install 'talkover-mirror[postgres]'"
+        ) from error
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Give a connection in a transaction that sees one state of the database and changes nothing."""
+    with _translated(engine), engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            connection = connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        else:
+            connection.exec_driver_sql("PRAGMA query_only = ON")
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine, lock: str) -> Iterator[Connection]:
+    """Give a connection in a transaction that holds the writer's lock, and commit at the end.
+
+    SQLite has one lock for the whole file. In Postgres writers with different `lock` names, such as
+    those of different environments, go on side by side.
+    """
+    with (
+        _translated(engine),
+        engine.connect().execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}) as connection,
+        connection.begin(),
+    ):
+        if connection.dialect.name == "postgresql":
+            connection.execute(
+                sa.text("SELECT pg_advisory_xact_lock(:class, hashtext(:name))"),
+                {"class": _LOCK_CLASS, "name": lock},
+            )
+        yield connection
+
+
+def _sqlite_engine(url: URL, *, create: bool) -> Engine:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise UsageError(
+            f"this Python has SQLite {sqlite3.sqlite_version}; "
+            f"mirror needs {_OLDEST_SQLITE[0]}.{_OLDEST_SQLITE[1]} or later"
+        )
+    if not url.database or url.database == ":memory:" or url.query:
+        raise UsageError("the SQLite URL must be of the form sqlite:///PATH")
+    path = Path(url.database).absolute()
+    if create:
+        _make_file(path)
+    elif not path.exists():
+        raise DatabaseError(
+            f"there is no mirror at {path} yet; run `mirror sync` first, or name another database "
+            "with --database or MIRROR_DATABASE_URL"
+        )
+    result = sa.create_engine(
+        url.set(database=str(path)), poolclass=NullPool, connect_args={"timeout": LOCK_WAIT}
+    )
+    event.listen(result, "connect", _set_up_sqlite)
+    event.listen(result, "begin", _begin_sqlite)
+    return result
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty file that its owner alone may read, unless it is there already."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise DatabaseError(
+            f"the database file {path} cannot be made ({error.strerror}); check the path and its "
+            "rights, or choose another one with --database"
+        ) from error
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver must not begin or commit by itself: a failing migration would leave its tables.
+    connection.isolation_level = None
+    connection.execute("PRAGMA foreign_keys = ON")
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+
+
+@contextmanager
+def _translated(engine: Engine) -> Iterator[None]:
+    """Turn the errors of SQLAlchemy and the drivers into ours."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise _translate(error, engine.url) from error
+    except sa.exc.SQLAlchemyError as error:
+        raise DatabaseError(f"the database cannot be used: {error}") from error
+
+
+def _translate(error: sa.exc.DBAPIError, url: URL) -> DatabaseError:
+    where = url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
+    said = " ".join(str(error.orig).split())
+    if url.password:
+        said = said.replace(str(url.password), "***")
+    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
+        return DatabaseUnavailable(
+            f"the database {where} cannot be used for now ({said}); check that it is there, and "
+            "try again"
+        )
+    return DatabaseError(f"the database {where} refused: {said}")
+
+
+def driver_connection(connection: Connection) -> Any:
+    """Return the connection of the driver itself, for what SQLAlchemy has no words for (COPY)."""
+    return connection.connection.driver_connection

@@ -1,0 +1,53 @@
+"""Everything that can stop `mirror`, as one tree of exceptions.
+
+    MirrorError
+    ├── UsageError               wrong usage or configuration: nothing was tried
+    ├── TokenRefused             the API does not accept the token
+    ├── ApiError                 the API answered something that cannot be used
+    │   └── ApiUnavailable       the API is out of reach for now: try again later
+    ├── DatabaseError            the database refused
+    │   ├── DatabaseUnavailable  the database is out of reach for now: try again later
+    │   └── SchemaError          the database's schema is not the one this version works with
+    └── GuardRefused             the pull is suspicious: nothing was applied
+
+A message is one or two sentences for a person: what happened, and what to do next. It never holds
+the token or a password. Which exit code stands for which of them is known to `mirror.cli` alone.
+"""
+
+from __future__ import annotations
+
+
+class MirrorError(Exception):
+    """Base of all errors that `mirror` raises on purpose."""
+
+
+class UsageError(MirrorError):
+    """A setting, option or argument cannot be used as it was given."""
+
+
+class TokenRefused(MirrorError):
+    """The API answered 401 or 403: the token is unknown, was regenerated, or lacks a right."""
+
+
+class ApiError(MirrorError):
+    """The API answered something that cannot be used, and asking again would not help."""
+
+
+class ApiUnavailable(ApiError):
+    """The API could not be reached, was overloaded, or its list never held still."""
+
+
+class DatabaseError(MirrorError):
+    """The database refused what it was asked."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """The database could not be reached, or was busy for too long."""
+
+
+class SchemaError(DatabaseError):
+    """The schema is missing, older than this version of `mirror`, or newer."""
+
+
+class GuardRefused(MirrorError):
+    """Applying the pull would do damage that cannot be told from an upstream accident."""

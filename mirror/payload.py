@@ -1,0 +1,360 @@
+"""The wire format: bytes of an answer in, typed records and rejects out.
+
+The envelope, its paging and its three shapes of errors are those of the vendor's public
+documentation; what is not promised there is treated as optional.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from mirror.errors import ApiError
+
+LONGEST_IDENTIFIER = 255
+"""Characters; longer ones do not fit an index entry of Postgres (2,704 bytes)."""
+
+_NUL = b"\\u0000"
+_PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_UNSTORABLE = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2}))")
+
+Identifier = Annotated[str, Meta(min_length=1, max_length=LONGEST_IDENTIFIER)]
+Time = Annotated[datetime, Meta(tz=True)]
+_NeverOnTheWire = Annotated[str, Meta(pattern="(?!)")]
+
+
+class Record(Struct, frozen=True, forbid_unknown_fields=True, gc=False, kw_only=True):
+    """A release request as upstream states it now; times are in UTC.
+
+    Attributes:
+        extra: the fields that `mirror` does not know, as the text of a JSON object with sorted
+            keys and the values as they came; empty if there are none. It is filled in after
+            decoding, and its own type accepts nothing from the wire: a field that upstream
+            happens to call "extra" is an unknown field like any other.
+    """
+
+    id: Identifier
+    phone_number: Identifier
+    status: Identifier
+    requested_at: Time
+    phone_number_id: Annotated[str, Meta(max_length=LONGEST_IDENTIFIER)] | None = None
+    reason: str | None = None
+    resolved_at: Time | None = None
+    rejection_reason: str | None = None
+    extra: _NeverOnTheWire = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """An entry of the list that could not be understood.
+
+    Attributes:
+        request_id: the id, if that much could be read.
+        raw: the JSON as it came; bytes that are not UTF-8 are written as `\\xNN`.
+        error: why it was not understood.
+    """
+
+    request_id: str | None
+    raw: str
+    error: str
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of `raw`, in hex: the same entry has the same one."""
+        return hashlib.sha256(self.raw.encode()).hexdigest()
+
+
+class Paging(Struct, frozen=True):
+    """The fields of `meta` or `pagination` that say where the list ends."""
+
+    current_page: int | None = None
+    last_page: int | None = None
+    per_page: int | None = None
+    total: int | None = None
+
+    @property
+    def pages(self) -> int | None:
+        """How many pages there are, as stated or as `total` and `per_page` imply."""
+        if self.last_page is not None:
+            return max(1, self.last_page)
+        if self.total is not None and self.per_page:
+            return max(1, -(-self.total // self.per_page))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of the list: its entries, not yet decoded, and its paging if there is any."""
+
+    items: list[Raw]
+    paging: Paging | None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the ids of a list say about it.
+
+    Attributes:
+        distinct: number of entries, those with the same id counted once.
+        repeated: the ids that occur more than once.
+    """
+
+    distinct: int
+    repeated: frozenset[str]
+
+
+class PayloadError(ApiError):
+    """An answer is not the documented envelope, or says that it failed."""
+
+
+class TruncatedPayload(PayloadError):
+    """An answer ends in the middle: the connection was cut where HTTP could not tell."""
+
+
+class _Envelope(Struct):
+    success: bool
+    data: list[Raw]
+    meta: Raw = Raw(b"null")
+    pagination: Raw = Raw(b"null")
+
+
+class _Identity(Struct):
+    id: str
+
+
+class _Error(Struct):
+    success: Any = None
+    error: Any = None
+    message: Any = None
+    code: Any = None
+    errors: Any = None
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+_record = msgspec.json.Decoder(Record)
+_identity = msgspec.json.Decoder(_Identity)
+_fields = msgspec.json.Decoder(dict[str, Raw])
+_paging = msgspec.json.Decoder(Paging, strict=False)
+_DECODING_ERRORS = (msgspec.MsgspecError, RecursionError, OverflowError, UnicodeDecodeError)
+_KNOWN_FIELDS = frozenset(Record.__struct_encode_fields__) - {"extra"}
+
+
+def read_page(body: bytes | bytearray) -> Page:
+    """Read the envelope of one answer.
+
+    Raises:
+        TruncatedPayload: the JSON ends too early.
+        PayloadError: it is not JSON, not the documented envelope, or `success` is not true.
+    """
+    try:
+        envelope = _read_envelope(body)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise _unusable(body, error) from error
+    if not envelope.success:
+        raise PayloadError(f"the API says that it failed: {describe_error(body)}")
+    return Page(items=envelope.data, paging=_find_paging(envelope))
+
+
+def _read_envelope(body: bytes | bytearray) -> _Envelope:
+    """Decode an envelope, also if a text in it holds half of a surrogate pair.
+
+    JSON's grammar allows that, no database can store it, and msgspec refuses the whole document.
+    """
+    try:
+        return _envelope.decode(body)
+    except msgspec.DecodeError:
+        repaired = _storable(body)
+        if repaired == body:
+            raise
+        return _envelope.decode(repaired)
+
+
+def _storable(text: bytes | bytearray) -> bytes:
+    """Replace the escapes that no database can store, NUL and half surrogate pairs, by U+FFFD."""
+    return _UNSTORABLE.sub(lambda found: rb"\ufffd" if found[1] else found[0], text)
+
+
+def _unusable(body: bytes | bytearray, error: Exception) -> PayloadError:
+    """Say what came instead of the documented envelope."""
+    if isinstance(error, RecursionError):
+        return PayloadError("the answer is nested too deeply to be read")
+    if str(error) == "Input data was truncated" and body.strip():
+        return TruncatedPayload("the answer ends in the middle of its JSON")
+    if isinstance(error, msgspec.ValidationError) and (said := _stated_error(body)):
+        return PayloadError(f"the API says that it failed: {said}")
+    if isinstance(error, msgspec.ValidationError):
+        return PayloadError(f"the answer is not a list of release requests: {error}")
+    if not body.strip():
+        return PayloadError("the answer is empty")
+    return PayloadError(f"the answer is {_kind(body)}, not JSON: {error}")
+
+
+def describe_error(body: bytes | bytearray) -> str:
+    """Return what the body of a failed answer says, in one line of at most 500 characters."""
+    return _stated_error(body) or f"({_kind(body)} without code or message)"
+
+
+def _stated_error(body: bytes | bytearray) -> str | None:
+    """Find code and message in any of the three documented shapes of an error."""
+    try:
+        outer = msgspec.json.decode(body, type=_Error)
+    except _DECODING_ERRORS:
+        return None
+    inner = outer.error if isinstance(outer.error, dict) else {"message": outer.error}
+    code = inner.get("code") or outer.code
+    message = inner.get("message") or outer.message
+    parts = [str(part) for part in (code, message) if part]
+    details = outer.errors or inner.get("details")
+    if isinstance(details, dict) and details:
+        parts.append(msgspec.json.encode(details).decode())
+    if not parts and outer.success is False:
+        return "success is false, without code or message"
+    return ": ".join(parts)[:500] or None
+
+
+def _kind(body: bytes | bytearray) -> str:
+    """Name what a body looks like."""
+    start = bytes(body[:512]).lstrip().lower()
+    if not start:
+        return "empty"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    return "JSON" if start[:1] in {b"{", b"["} else "something unknown"
+
+
+def _find_paging(envelope: _Envelope) -> Paging | None:
+    """Find the paging under either of its two names."""
+    for raw in (envelope.meta, envelope.pagination):
+        try:
+            paging = _paging.decode(raw)
+        except msgspec.ValidationError as error:
+            if _is_object(raw):
+                raise PayloadError(f"the paging of the list cannot be read: {error}") from error
+            continue
+        if paging != Paging():
+            return paging
+    return None
+
+
+def _is_object(raw: Raw) -> bool:
+    return bytes(raw).lstrip().startswith(b"{")
+
+
+def survey(items: Iterable[Raw]) -> Survey:
+    """Look at the ids of a list, before anything else of it is decoded."""
+    seen: set[str] = set()
+    repeated: set[str] = set()
+    unidentified = 0
+    for raw in items:
+        request_id = _request_id(raw)
+        if request_id is None:
+            unidentified += 1
+        elif request_id in seen:
+            repeated.add(request_id)
+        else:
+            seen.add(request_id)
+    return Survey(distinct=len(seen) + unidentified, repeated=frozenset(repeated))
+
+
+def decode(items: Iterable[Raw], repeated: frozenset[str]) -> Iterator[Record | Reject]:
+    """Decode the entries of a list, one at a time.
+
+    Args:
+        items: the entries.
+        repeated: the ids that occur more than once, from `survey`.
+
+    Yields:
+        A record for each request, and a reject for each entry that could not be understood.
+        Of equal entries with the same id only one comes; contradicting ones are all rejects.
+    """
+    held: dict[str, list[Raw]] = {}
+    for raw in items:
+        if repeated and (request_id := _request_id(raw)) in repeated:
+            held.setdefault(str(request_id), []).append(raw)
+        else:
+            yield _decode_one(raw)
+    for request_id, entries in held.items():
+        yield from _reconcile(request_id, entries)
+
+
+def _reconcile(request_id: str, entries: list[Raw]) -> Iterator[Record | Reject]:
+    """Make one record of equal entries with the same id, and rejects of contradicting ones."""
+    decoded = [_decode_one(raw) for raw in entries]
+    if all(isinstance(one, Record) and one == decoded[0] for one in decoded):
+        yield decoded[0]
+        return
+    for raw, one in zip(entries, decoded, strict=True):
+        if isinstance(one, Reject):
+            yield one
+        else:
+            yield Reject(
+                request_id=request_id,
+                raw=_text(raw),
+                error=f"the list holds {len(entries)} contradicting entries with this id",
+            )
+
+
+def _decode_one(raw: Raw) -> Record | Reject:
+    entry = bytes(raw)
+    if _NUL in entry:
+        entry = _storable(entry)
+    try:
+        return _in_utc(_record.decode(entry))
+    except _DECODING_ERRORS:
+        pass  # most likely a field that is not known; if it is worse, the next line finds it too
+    try:
+        return _in_utc(_decode_with_unknown_fields(entry))
+    except _DECODING_ERRORS as error:
+        return Reject(request_id=_request_id(raw), raw=_text(raw), error=_reason(error))
+
+
+def _decode_with_unknown_fields(entry: bytes) -> Record:
+    """Decode an entry with the fields that are not known set apart, each as the text it came as."""
+    fields = _fields.decode(entry)
+    unknown = {key: fields.pop(key) for key in sorted(fields.keys() - _KNOWN_FIELDS)}
+    record = _record.decode(msgspec.json.encode(fields))
+    return msgspec.structs.replace(record, extra=msgspec.json.encode(unknown).decode())
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply to be read"
+    if isinstance(error, OverflowError):
+        return "a time lies outside the years 1 to 9999 in UTC"
+    if isinstance(error, UnicodeDecodeError):
+        return "not valid UTF-8"
+    return str(error)
+
+
+def _in_utc(record: Record) -> Record:
+    """Express the times in UTC; raises OverflowError where that leaves the calendar."""
+    requested_at, resolved_at = record.requested_at, record.resolved_at
+    if requested_at.tzinfo is UTC and (resolved_at is None or resolved_at.tzinfo is UTC):
+        return record
+    return msgspec.structs.replace(
+        record,
+        requested_at=requested_at.astimezone(UTC),
+        resolved_at=resolved_at and resolved_at.astimezone(UTC),
+    )
+
+
+def _request_id(raw: Raw) -> str | None:
+    """Return the id of an entry, if it has a usable one."""
+    try:
+        request_id = _identity.decode(raw).id
+    except _DECODING_ERRORS:
+        return None
+    if not 0 < len(request_id) <= LONGEST_IDENTIFIER:
+        return None
+    return request_id.replace("\0", "\ufffd")
+
+
+def _text(raw: Raw) -> str:
+    return bytes(raw).decode("utf-8", "backslashreplace")

@@ -1,0 +1,108 @@
+"""The schema and its revisions: Alembic, run inside one transaction that holds the writer's lock.
+
+Alembic takes a third of a second to import, so whether there is anything to do is found out
+without it: the revisions are numbered, and the last number is the head.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from mirror import database
+from mirror.errors import SchemaError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+LOCK = "schema"
+"""The writer's lock of upgrades; no environment can be called that and meet it in SQLite."""
+
+_VERSION_TABLE = sa.table("alembic_version", sa.column("version_num", sa.Text))
+
+
+def scripts() -> Path:
+    """Return the folder of the migration scripts, of the wheel or of the checkout."""
+    package = Path(__file__).parent
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
+
+
+def revisions() -> list[str]:
+    """Return the revisions that this version of `mirror` knows, the first one first."""
+    return sorted(path.name[:4] for path in (scripts() / "versions").glob("[0-9]*.py"))
+
+
+def current(connection: Connection) -> str | None:
+    """Return the revision of a database, or None if it has no schema yet."""
+    if not sa.inspect(connection).has_table(_VERSION_TABLE.name):
+        return None
+    return connection.scalar(sa.select(_VERSION_TABLE.c.version_num))
+
+
+def require(connection: Connection) -> None:
+    """Make sure that a database has the schema that this version of `mirror` works with.
+
+    Raises:
+        SchemaError: it is missing, older or newer; the message names the command to run.
+    """
+    found = current(connection)
+    known = revisions()
+    if found == known[-1]:
+        return
+    if found is None:
+        raise SchemaError(
+            "the database has no mirror in it yet; run `mirror sync`, or `mirror db upgrade`"
+        )
+    if found in known:
+        raise SchemaError(
+            f"the database is at schema revision {found}, this version of mirror works with "
+            f"{known[-1]}; run `mirror db upgrade`"
+        )
+    raise SchemaError(
+        f"the database is at schema revision {found}, which this version of mirror does not know; "
+        "run `pip install --upgrade talkover-mirror`"
+    )
+
+
+def upgrade(engine: Engine) -> tuple[str | None, str]:
+    """Bring a database to the head revision, in one transaction; do nothing if it is there.
+
+    Returns:
+        The revision before and the revision after.
+
+    Raises:
+        SchemaError: the database is newer than this version of `mirror`.
+    """
+    head = revisions()[-1]
+    with database.reading(engine) as connection:
+        found = current(connection)
+    if found == head:
+        return found, head
+    with database.writing(engine, LOCK) as connection:
+        found = current(connection)
+        if found is not None and found not in revisions():
+            require(connection)
+        if found != head:
+            _run_alembic(connection)
+    return found, head
+
+
+def _run_alembic(connection: Connection) -> None:
+    from alembic import command
+
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def alembic_config() -> Config:
+    """Return Alembic's configuration for the scripts that belong to this version."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
+    return config
