@@ -1,4 +1,4 @@
-"""Runs the migrations: on the connection that `mirror` gives, or on one of Alembic's own command."""
+"""Runs the migrations, on the connection that `mirror` gives or on one of Alembic's own command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def database_url() -> str:
 
 
 def migrate(connection: Connection) -> None:
-    """Run the migrations in the transaction that the connection is in, so that all or none count."""
+    """Run the migrations in the connection's transaction, so that all or none count."""
     context.configure(
         connection=connection,
         target_metadata=models.metadata,

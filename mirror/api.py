@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
+from typing import Self
 from urllib.parse import urlsplit
 
 import httpx
 import stamina
 import stamina.instrumentation
+from msgspec import Raw
 
 from mirror import __version__, payload
-from mirror.errors import ApiError, ApiUnavailable, TokenRefused
+from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused
 from mirror.payload import Page, TruncatedPayload
 from mirror.settings import ApiSettings, is_loopback
 
@@ -50,7 +52,7 @@ class Listing:
         etag: of the one answer the list came in, if it had one.
     """
 
-    items: list[payload.Raw]
+    items: list[Raw]
     repeated: frozenset[str]
     sha256: str
     etag: str | None
@@ -112,7 +114,7 @@ class Client:
             trust_env=not is_loopback(urlsplit(settings.base_url).hostname or ""),
         )
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -175,7 +177,7 @@ class Client:
 
     def _next_page(
         self, number: int, paging: payload.Paging, digest: Callable[[bytearray], object]
-    ) -> list[payload.Raw]:
+    ) -> list[Raw]:
         """Read a page after the first, which must belong to the same list."""
         read = self._page(number, None, digest)
         assert read is not None, "without an ETag there is no 304"
@@ -188,9 +190,9 @@ class Client:
         return page.items
 
     def _page(
-        self, number: int, etag: str | None, digest: Callable[[bytearray], object]
+        self, number: int, known: str | None, digest: Callable[[bytearray], object]
     ) -> tuple[Page, str | None] | None:
-        """Read one page, with retries; None if it is still the one with that `etag`."""
+        """Read one page, with retries; None if it is still the one `known` by its ETag."""
         made = 0
         try:
             for attempt in stamina.retry_context(
@@ -203,10 +205,10 @@ class Client:
             ):
                 with attempt:
                     made = attempt.num
-                    answer = self._get(number, etag)
+                    answer = self._get(number, known)
                     if answer is None:
                         return None
-                    page = payload.read_page(answer.body)
+                    page, etag, body = payload.read_page(answer.body), answer.etag, answer.body
         except (_Transient, TruncatedPayload) as error:
             raise ApiUnavailable(f"{error}{_tried(made)}; try again later") from error
         except payload.PayloadError as error:
@@ -222,8 +224,8 @@ class Client:
                 f"the API gave page {given} when asked for page {number}, so the list cannot be "
                 "proven whole; report this to the API's operator"
             )
-        digest(answer.body)
-        return page, answer.etag
+        digest(body)
+        return page, etag
 
     def _wait(self, error: Exception) -> bool | float:
         """Tell whether another attempt is worth it, and how many seconds to wait if we know."""
@@ -281,7 +283,7 @@ class Client:
         self.received += len(body)
         return body
 
-    def _failure(self, response: httpx.Response) -> ApiError:
+    def _failure(self, response: httpx.Response) -> MirrorError:
         """Turn an answer that is not 200 into an error that says what came and what to do."""
         status = response.status_code
         said = self._settings.token.redact(payload.describe_error(_start_of_body(response)))

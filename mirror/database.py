@@ -78,13 +78,12 @@ def engine(text: str, *, create: bool = False) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """Give a connection in a transaction that sees one state of the database and changes nothing."""
-    with _translated(engine), engine.connect() as connection:
-        if connection.dialect.name == "postgresql":
-            connection = connection.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
-            )
-        else:
+    """Give a connection in a transaction that sees one state of the database, and changes none."""
+    options = {}
+    if engine.dialect.name == "postgresql":
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with _translated(engine), engine.connect().execution_options(**options) as connection:
+        if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("PRAGMA query_only = ON")
         yield connection
 

@@ -57,7 +57,7 @@ class Reject:
 
     Attributes:
         request_id: the id, if that much could be read.
-        raw: the JSON as it came; bytes that are not UTF-8 are written as `\\xNN`.
+        raw: the JSON as it came; a byte that is not UTF-8 is written as a hex escape.
         error: why it was not understood.
     """
 

@@ -2,7 +2,7 @@
 
 A change is a past version beside its successor, which is the version of the same id whose
 `valid_from` is its `valid_to`. Written that way, the views need few window functions, and a filter
-by number, id or time reaches the indexes of the tables. The SQL is the same for SQLite and Postgres.
+by number, id or time reaches the indexes of the tables. SQLite and Postgres get the same SQL.
 """
 
 from __future__ import annotations

@@ -1,0 +1,5 @@
+"""Lets `python -m mirror` do what `mirror` does."""
+
+from mirror.cli import main
+
+main()

@@ -1,0 +1,101 @@
+"""The main job for a newcomer: a sandbox, a few syncs as its days pass, and what they left.
+
+Everything that happens is decided by a seed, and the syncs live in the sandbox's time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy.engine import Engine
+
+from mirror import database, queries, schema
+from mirror.errors import MirrorError, UsageError
+from mirror.sandbox import Manner, Sandbox, Upstream
+from mirror.settings import ApiSettings, Secret
+from mirror.sync import Result, sync, utc_now
+
+ENVIRONMENT = "demo"
+DAYS = (0.0, 1.0, 1.0, 2.0, 3.0)
+"""Days that pass before each sync."""
+
+_REQUESTS = 60
+_SEED = 20240110
+_NEW_PER_DAY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What the demo leaves to be shown.
+
+    Attributes:
+        by_status: how many requests have each status.
+        number: a phone number whose request was pending at first, and approved in a later sync.
+        history: its events.
+    """
+
+    by_status: list[tuple[str, int]]
+    number: str
+    history: list[queries.HistoryEvent]
+
+
+def fresh_file(path: Path) -> str:
+    """Make way for a new demo database, and return its URL; only our own demo is removed."""
+    for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        name.unlink(missing_ok=True)
+    return f"sqlite:///{path}"
+
+
+def run(engine: Engine, told: Callable[[float, Result], None]) -> Story:
+    """Run the demo.
+
+    Args:
+        engine: an empty database.
+        told: called after each sync, with the days since the first one and its result.
+
+    Raises:
+        UsageError: there is something in the database already.
+        MirrorError: a sync did not succeed.
+    """
+    schema.upgrade(engine)
+    with database.reading(engine) as connection:
+        if queries.last_run(connection) is not None:
+            raise UsageError(
+                "the database of the demo is not empty; choose a new one with --database"
+            )
+    start = utc_now() - timedelta(days=sum(DAYS))
+    upstream = Upstream(_REQUESTS, _SEED, start, new_per_day=_NEW_PER_DAY)
+    with Sandbox(upstream, Manner(paging="meta")).running() as sandbox:
+        api = ApiSettings(sandbox.base_url, Secret(sandbox.manner.token))
+        passed = 0.0
+        for days in DAYS:
+            if days:
+                sandbox.advance(days)
+                passed += days
+            result = sync(engine, api, ENVIRONMENT, now=lambda: sandbox.upstream.now)
+            told(passed, result)
+            if result.failure is not None:
+                raise result.failure
+    with database.reading(engine) as connection:
+        number = _approved_in_a_later_sync(connection)
+        return Story(
+            queries.count_by_status(connection),
+            number,
+            queries.phone_number_history(connection, number),
+        )
+
+
+def _approved_in_a_later_sync(connection: queries.Connection) -> str:
+    """Find a number with a story: the one with most requests, one of them seen to be approved."""
+    approved = {
+        change.phone_number
+        for change in queries.changes(connection)
+        if change.kind == "resolved" and change.new_status == "approved"
+    }
+    numbers = [one for one in queries.phone_numbers(connection) if one.phone_number in approved]
+    if not numbers:
+        raise MirrorError("the demo came to nothing; report this as a bug")
+    return max(numbers, key=lambda one: one.requests).phone_number

@@ -1,0 +1,137 @@
+"""What a person or a program reads: tables, JSON and CSV.
+
+Texts of upstream are not trusted: a terminal never receives a control, bidi or invisible character
+of theirs. JSON and CSV carry them as they are, in JSON as escapes.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, TextIO
+
+import msgspec
+
+FORMATS = ("table", "json", "csv")
+
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+Column = Callable[[Any], object]
+"""How a column of a drawn table is made from a row."""
+
+
+def visible(text: str) -> str:
+    """Return a text with its control, bidi and invisible characters written as escapes."""
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def write(
+    rows: Sequence[Any],
+    kind: type[Any],
+    form: str,
+    out: TextIO,
+    *,
+    drawn: Mapping[str, Column],
+) -> None:
+    """Write rows.
+
+    Args:
+        rows: instances of `kind`.
+        kind: a dataclass.
+        form: one of `FORMATS`; a table is drawn on a terminal, and tab-separated elsewhere.
+        out: where to.
+        drawn: title and content of the columns that a drawn table has.
+    """
+    names = [field.name for field in fields(kind)]
+    if form == "json":
+        _write_json(rows, names, out)
+    elif form == "csv":
+        _write_csv(rows, names, out)
+    elif out.isatty():
+        draw([[column(row) for column in drawn.values()] for row in rows], list(drawn), out)
+    else:
+        _write_lines(rows, names, out)
+
+
+def draw(rows: Iterable[Sequence[object]], titles: Sequence[str], out: TextIO) -> None:
+    """Draw a table for a terminal; columns share its width, and long texts are folded."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold", no_wrap=title.endswith("(UTC)"))
+    for row in rows:
+        table.add_row(*(Text(visible(_short(value))) for value in row))
+    Console(file=out, highlight=False, emoji=False, markup=False).print(table)
+
+
+def json_line(value: Any) -> str:
+    """Return a value as one line of JSON, which is safe to show on a terminal."""
+    text = msgspec.json.encode(value).decode()
+    return _UNSAFE.sub(_json_escape, text)
+
+
+def abbreviated(identifier: str) -> str:
+    """Return the start of an id, for a drawn table."""
+    return identifier if len(identifier) <= 14 else identifier[:13] + "…"
+
+
+def plain(value: object) -> str:
+    """Return a value as text, complete: times in ISO 8601, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        precision = "milliseconds" if value.microsecond else "seconds"
+        return value.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return plain(value)
+
+
+def _write_lines(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
+    out.write("\t".join(names) + "\n")
+    for row in rows:
+        out.write("\t".join(visible(plain(getattr(row, name))) for name in names) + "\n")
+
+
+def _write_csv(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
+    shown = visible if out.isatty() else str
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([shown(plain(getattr(row, name))) for name in names])
+
+
+def _write_json(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
+    lines = (
+        json_line({name: _json_value(name, getattr(row, name)) for name in names}) for row in rows
+    )
+    out.write("[" + ",".join("\n  " + line for line in lines) + ("\n]\n" if rows else "]\n"))
+
+
+def _json_value(name: str, value: object) -> object:
+    if isinstance(value, datetime):
+        return plain(value)
+    if name == "extra" and isinstance(value, str):
+        return msgspec.Raw(value.encode())
+    return value
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

@@ -1,0 +1,388 @@
+"""Query helpers: what the mirror knows, as frozen dataclasses with aware UTC times.
+
+They take an SQLAlchemy connection to the mirror, and need neither network nor token. They read the
+same views that SQL and BI tools see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from mirror import database, schema, settings
+from mirror.errors import UsageError
+from mirror.models import release_requests as current
+from mirror.models import sync_runs
+from mirror.views import changes as changes_view
+from mirror.views import history as history_view
+from mirror.views import numbers as numbers_view
+from mirror.views import versions as versions_view
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequest:
+    """A release request as it is now, or as it was at a time.
+
+    Attributes:
+        id: its id, as upstream gave it.
+        environment: label of the token whose list holds it.
+        phone_number: the number, as upstream gave it; documented as E.164.
+        phone_number_id: upstream id of the number's record.
+        status: as upstream gave it; documented: pending, approved, rejected, cancelled.
+        reason: why the customer gives the number back.
+        rejection_reason: why the request was denied.
+        requested_at: when it was submitted (UTC).
+        resolved_at: when it left pending (UTC), if upstream said so.
+        missing_since: since when it is no longer in the list (UTC), or None.
+        first_seen_at: when the mirror first saw it (UTC).
+        valid_from: when the mirror first saw this version (UTC).
+        extra: JSON text of the fields that mirror does not know, or None.
+    """
+
+    id: str
+    environment: str
+    phone_number: str
+    phone_number_id: str | None
+    status: str
+    reason: str | None
+    rejection_reason: str | None
+    requested_at: datetime
+    resolved_at: datetime | None
+    missing_since: datetime | None
+    first_seen_at: datetime
+    valid_from: datetime
+    extra: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """An event in the life of a phone number.
+
+    Attributes:
+        occurred_at: when it happened (UTC), as well as is known.
+        event: "requested"; the status entered ("approved", …); "reopened", "vanished", "returned".
+        environment, phone_number, phone_number_id, request_id: whose event it is.
+        status, reason, rejection_reason: of the request after the event.
+        time_source: "reported" by upstream, or "observed" by a sync.
+    """
+
+    occurred_at: datetime
+    event: str
+    environment: str
+    phone_number: str
+    phone_number_id: str | None
+    request_id: str
+    status: str
+    reason: str | None
+    rejection_reason: str | None
+    time_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change that a sync saw in a request known before.
+
+    Attributes:
+        changed_at: when the pull began that first saw it (UTC).
+        kind: "resolved", "reopened", "corrected", "vanished" or "returned".
+        environment, phone_number, request_id: whose change it is.
+        old_status, new_status, old_resolved_at, new_resolved_at: before and after.
+        sync_run_id: the run that saw it.
+    """
+
+    changed_at: datetime
+    kind: str
+    environment: str
+    phone_number: str
+    request_id: str
+    old_status: str
+    new_status: str
+    old_resolved_at: datetime | None
+    new_resolved_at: datetime | None
+    sync_run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneNumber:
+    """A phone number for which there were release requests.
+
+    Attributes:
+        environment, phone_number: which one.
+        phone_number_id: upstream id of the number's record in its last request.
+        requests: how many requests there were.
+        last_request_id, last_status: the one submitted last.
+        first_requested_at, last_requested_at: when they were submitted (UTC).
+        last_resolved_at: the latest that upstream reported (UTC), or None.
+        released: whether the last request was approved.
+    """
+
+    environment: str
+    phone_number: str
+    phone_number_id: str | None
+    requests: int
+    last_request_id: str
+    last_status: str
+    first_requested_at: datetime
+    last_requested_at: datetime
+    last_resolved_at: datetime | None
+    released: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRun:
+    """A run of `mirror sync`, as it is on record; see the table `sync_runs` for the fields."""
+
+    id: int
+    environment: str
+    outcome: str
+    started_at: datetime
+    finished_at: datetime | None
+    seconds: float | None
+    fetched: int | None
+    inserted: int | None
+    updated: int | None
+    unchanged: int | None
+    missing: int | None
+    returned: int | None
+    quarantined: int | None
+    newly_quarantined: int | None
+    duplicates: int | None
+    pages: int | None
+    bytes: int | None
+    error: str | None
+    mirror_version: str
+
+
+@contextmanager
+def connect(database_url: str | None = None) -> Iterator[Connection]:
+    """Open the mirror for reading, in a transaction that sees one state of it.
+
+    Args:
+        database_url: as for `--database`; None for what the environment variables say.
+
+    Raises:
+        DatabaseError: there is no mirror, or its schema is not the one this version works with.
+    """
+    with database.reading(database.engine(settings.database_url(database_url))) as connection:
+        schema.require(connection)
+        yield connection
+
+
+def normalize_number(number: str, region: str | None = None) -> str:
+    """Return a phone number in E.164 form, such as `+15551234567`.
+
+    Args:
+        number: in any usual way of writing it, with or without `+`.
+        region: ISO 3166 code of the country, such as "BR", for numbers without a country code.
+
+    Raises:
+        UsageError: it cannot be a phone number, or the region does not exist.
+    """
+    import phonenumbers
+
+    region = region and region.upper()
+    if region and region not in phonenumbers.SUPPORTED_REGIONS:
+        raise UsageError(f"{region!r} is not a region; use a two-letter country code such as BR")
+    text = number.strip()
+    if region is None and not text.startswith("+"):
+        text = "+" + text.removeprefix("00")
+    try:
+        parsed = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException as error:
+        raise UsageError(
+            f"{number!r} is not a phone number; write it with its country code, such as "
+            "+15551234567, or give the country of a national number with --region"
+        ) from error
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+def phone_number_history(
+    connection: Connection,
+    number: str,
+    *,
+    region: str | None = None,
+    environment: str | None = None,
+) -> list[HistoryEvent]:
+    """Return the time line of a phone number over all its requests, oldest event first.
+
+    Args:
+        connection: to the mirror's database.
+        number: in any usual way of writing it.
+        region: country of a number without country code (ISO 3166).
+        environment: only what is in this environment; None for all.
+
+    Raises:
+        UsageError: it cannot be a phone number.
+    """
+    view = history_view.c
+    query = (
+        _select(HistoryEvent, history_view)
+        .where(view.phone_number.in_(_ways_to_write(number, region)))
+        .order_by(
+            view.occurred_at,
+            view.request_id,
+            sa.case((view.event == "requested", 0), (view.event == "vanished", 2), else_=1),
+        )
+    )
+    return _all(connection, HistoryEvent, query, _in(view, environment))
+
+
+def release_requests(
+    connection: Connection,
+    *,
+    number: str | None = None,
+    region: str | None = None,
+    environment: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    as_of: datetime | None = None,
+    missing: bool = False,
+) -> list[ReleaseRequest]:
+    """Return release requests that are in the list, the one submitted last first.
+
+    Args:
+        connection: to the mirror's database.
+        number: only those of this phone number, in any usual way of writing it.
+        region: country of a number without country code (ISO 3166).
+        environment: only those of this environment; None for all.
+        status: only those with this status.
+        since: only those submitted at this time or later.
+        until: only those submitted before this time.
+        as_of: as the mirror knew them at this time, instead of now.
+        missing: those that are no longer in the list, instead of those that are.
+
+    Raises:
+        UsageError: the number cannot be a phone number.
+    """
+    source = current if as_of is None else versions_view
+    columns = source.c
+    conditions = [
+        columns.missing_since.is_not(None) if missing else columns.missing_since.is_(None),
+        *_in(columns, environment),
+    ]
+    if as_of is not None:
+        conditions += [
+            columns.valid_from <= as_of,
+            sa.or_(columns.valid_to.is_(None), columns.valid_to > as_of),
+        ]
+    if number is not None:
+        conditions.append(columns.phone_number.in_(_ways_to_write(number, region)))
+    if status is not None:
+        conditions.append(columns.status == status)
+    if since is not None:
+        conditions.append(columns.requested_at >= since)
+    if until is not None:
+        conditions.append(columns.requested_at < until)
+    query = _select(ReleaseRequest, source).order_by(columns.requested_at.desc(), columns.id)
+    return _all(connection, ReleaseRequest, query, conditions)
+
+
+def changes(
+    connection: Connection,
+    *,
+    since: datetime | None = None,
+    environment: str | None = None,
+    run_id: int | None = None,
+) -> list[Change]:
+    """Return what the syncs saw change, oldest first.
+
+    Args:
+        connection: to the mirror's database.
+        since: only changes seen at this time or later.
+        environment: only those of this environment; None for all.
+        run_id: only those that this run saw.
+    """
+    view = changes_view.c
+    conditions = _in(view, environment)
+    if since is not None:
+        conditions.append(view.changed_at >= since)
+    if run_id is not None:
+        conditions.append(view.sync_run_id == run_id)
+    query = _select(Change, changes_view).order_by(view.changed_at, view.request_id, view.kind)
+    return _all(connection, Change, query, conditions)
+
+
+def phone_numbers(connection: Connection, *, environment: str | None = None) -> list[PhoneNumber]:
+    """Return the phone numbers for which there were release requests, in order.
+
+    Args:
+        connection: to the mirror's database.
+        environment: only those of this environment; None for all.
+    """
+    view = numbers_view.c
+    query = _select(PhoneNumber, numbers_view).order_by(view.phone_number, view.environment)
+    return _all(connection, PhoneNumber, query, _in(view, environment))
+
+
+def last_run(
+    connection: Connection, *, environment: str | None = None, complete: bool = False
+) -> SyncRun | None:
+    """Return the run that began last, or None if there is none.
+
+    Args:
+        connection: to the mirror's database.
+        environment: only runs of this environment; None for all.
+        complete: only runs that read the whole list and applied it, or found nothing new in it.
+    """
+    conditions = _in(sync_runs.c, environment)
+    if complete:
+        conditions.append(sync_runs.c.completion.is_not(None))
+    query = _select(SyncRun, sync_runs).order_by(sync_runs.c.id.desc()).limit(1)
+    found = _all(connection, SyncRun, query, conditions)
+    return found[0] if found else None
+
+
+def count_by_status(
+    connection: Connection, *, environment: str | None = None
+) -> list[tuple[str, int]]:
+    """Return how many requests of the list have each status, the most frequent first."""
+    count = sa.func.count()
+    query = (
+        sa.select(current.c.status, count)
+        .where(current.c.missing_since.is_(None), *_in(current.c, environment))
+        .group_by(current.c.status)
+        .order_by(count.desc(), current.c.status)
+    )
+    return [(status, number) for status, number in connection.execute(query)]
+
+
+def _ways_to_write(number: str, region: str | None) -> tuple[str, str]:
+    """The documented form of a number, and the one asked for: upstream might keep another."""
+    return normalize_number(number, region), number.strip()
+
+
+def _in(
+    columns: sa.sql.base.ReadOnlyColumnCollection[str, sa.Column[Any]], environment: str | None
+) -> list[sa.ColumnElement[bool]]:
+    return [] if environment is None else [columns.environment == environment]
+
+
+def _select(kind: type[Any], source: sa.Table) -> sa.Select[Any]:
+    """Select the columns that make a dataclass, in its order."""
+    columns = (source.c[field.name] for field in fields(kind))
+    return sa.select(
+        *(
+            sa.cast(column, sa.Text).label(column.name)
+            if isinstance(column.type, sa.JSON)
+            else column
+            for column in columns
+        )
+    )
+
+
+def _all(
+    connection: Connection,
+    kind: type[_T],
+    query: sa.Select[Any],
+    conditions: list[sa.ColumnElement[bool]],
+) -> list[_T]:
+    return [kind(*row) for row in connection.execute(query.where(*conditions))]

@@ -1,0 +1,285 @@
+"""The job: pull the list, prove it, merge it, and put the run on record.
+
+It fetches first and writes after: no transaction is open while the network is used. What a sync
+changes and its own outcome are committed in one transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy.engine import Connection, Engine
+
+from mirror import database, payload, queries, runs, schema
+from mirror.api import Client, Listing
+from mirror.errors import DatabaseError, GuardRefused, MirrorError
+from mirror.merge import Counts, Pull, merge
+from mirror.settings import ApiSettings
+
+logger = logging.getLogger(__name__)
+
+
+class Outcome(StrEnum):
+    """How a run ended, or that it has not."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    SUPERSEDED = "superseded"
+    REFUSED = "refused"
+    FAILED = "failed"
+    DRY_RUN = "dry_run"
+    RUNNING = "running"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a sync did, as it is on record.
+
+    Attributes:
+        run_id: number of the run (`sync_runs.id`).
+        environment: label of the token that was used.
+        outcome: how it ended.
+        counts: what it did, or in a dry run would have done; zeros if it did not get so far.
+        pages: answers of the list that were read.
+        bytes: their size, decompressed.
+        seconds: how long it took.
+        started_at, finished_at: UTC, by this machine's clock.
+        failure: why it failed or was refused.
+        changes: in a dry run, the changes that it would have recorded.
+    """
+
+    run_id: int
+    environment: str
+    outcome: Outcome
+    counts: Counts
+    pages: int
+    bytes: int
+    seconds: float
+    started_at: datetime
+    finished_at: datetime
+    failure: MirrorError | None = None
+    changes: tuple[queries.Change, ...] = ()
+
+
+class _RolledBack(Exception):
+    """Leaves a transaction without committing it."""
+
+
+def utc_now() -> datetime:
+    """Return the time of this machine's clock."""
+    return datetime.now(UTC)
+
+
+def sync(
+    engine: Engine,
+    api: ApiSettings,
+    environment: str,
+    *,
+    upgrade: bool = True,
+    dry_run: bool = False,
+    accept_missing: bool = False,
+    now: Callable[[], datetime] = utc_now,
+) -> Result:
+    """Make the mirror of an environment equal to the list of the API, or leave it as it is.
+
+    Args:
+        engine: the mirror's database.
+        api: how to talk to the API.
+        environment: label of the token.
+        upgrade: bring the schema up to date first; otherwise refuse if it is not.
+        dry_run: go the same way, but roll the merge back.
+        accept_missing: apply the list however many requests it lacks.
+        now: the clock, UTC.
+
+    Returns:
+        What was done. A failure after the run was put on record is in it, not raised.
+
+    Raises:
+        MirrorError: the run could not even be put on record.
+    """
+    if upgrade:
+        schema.upgrade(engine)
+    else:
+        with database.reading(engine) as connection:
+            schema.require(connection)
+    with database.writing(engine, runs.lock(environment)) as connection:
+        run = runs.begin(connection, environment, api.base_url, now())
+    with Client(api) as client:
+        job = _Job(engine, run, client, now)
+        try:
+            return job.do(api.base_url, dry_run=dry_run, accept_missing=accept_missing)
+        except GuardRefused as error:
+            return job.record(Outcome.REFUSED, failure=error)
+        except MirrorError as error:
+            return job.record(Outcome.FAILED, failure=error)
+        except BaseException as error:
+            job.record(
+                Outcome.FAILED, failure=MirrorError(f"interrupted by {type(error).__name__}")
+            )
+            raise
+
+
+class _Job:
+    """A run that has begun, and what it needs to end."""
+
+    def __init__(
+        self, engine: Engine, run: runs.Run, client: Client, now: Callable[[], datetime]
+    ) -> None:
+        self._engine = engine
+        self._run = run
+        self._client = client
+        self._now = now
+        self._began = time.monotonic()
+
+    def do(self, base_url: str, *, dry_run: bool, accept_missing: bool) -> Result:
+        """Pull the list, and apply it unless it is the one that is known already."""
+        known = self._run.previous
+        if known is not None and not known.reads_alike(base_url):
+            known = None
+        listing = self._client.read_list(known.etag if known else None)
+        if known is not None and (listing is None or listing.sha256 == known.content_sha256):
+            return self._nothing_new(known, listing, dry_run=dry_run)
+        assert listing is not None, "only a known ETag can be answered by 304"
+        return self._apply(listing, dry_run=dry_run, accept_missing=accept_missing)
+
+    def _nothing_new(
+        self, known: runs.Completion, listing: Listing | None, *, dry_run: bool
+    ) -> Result:
+        """Record that the list is the one applied last; touch nothing else."""
+        counts = Counts(
+            fetched=known.counts.fetched,
+            unchanged=known.counts.fetched - known.counts.quarantined - known.counts.duplicates,
+            quarantined=known.counts.quarantined,
+            duplicates=known.counts.duplicates,
+        )
+        if dry_run:
+            return self.record(Outcome.DRY_RUN, counts)
+        with self._writing() as connection:
+            if runs.is_superseded(connection, self._run):
+                return self._end(connection, Outcome.SUPERSEDED)
+            return self._complete(
+                connection,
+                Outcome.UNCHANGED,
+                counts,
+                etag=listing.etag if listing else known.etag,
+                content_sha256=known.content_sha256,
+            )
+
+    def _apply(self, listing: Listing, *, dry_run: bool, accept_missing: bool) -> Result:
+        """Merge the list and record it, in one transaction."""
+        pull = Pull(self._run.environment, self._run.id, self._run.observed_at)
+        preview: list[queries.Change] = []
+        try:
+            with self._writing() as connection:
+                if runs.is_superseded(connection, self._run):
+                    return self._end(connection, Outcome.SUPERSEDED)
+                counts = merge(
+                    connection,
+                    pull,
+                    payload.decode(listing.items, listing.repeated),
+                    len(listing.items),
+                    accept_missing=accept_missing,
+                )
+                if dry_run:
+                    preview = queries.changes(connection, run_id=self._run.id)
+                    raise _RolledBack
+                return self._complete(
+                    connection,
+                    Outcome.APPLIED,
+                    counts,
+                    etag=listing.etag,
+                    content_sha256=listing.sha256,
+                )
+        except _RolledBack:
+            return replace(self.record(Outcome.DRY_RUN, counts), changes=tuple(preview))
+
+    def record(
+        self, outcome: Outcome, counts: Counts | None = None, failure: MirrorError | None = None
+    ) -> Result:
+        """Record how the run ended, in a transaction of its own, if the database can be reached."""
+        try:
+            with self._writing() as connection:
+                return self._end(connection, outcome, counts, failure)
+        except DatabaseError as error:
+            logger.warning("the end of run %d could not be recorded: %s", self._run.id, error)
+            return self._result(outcome, self._now(), counts, failure or error)
+
+    def _writing(self) -> AbstractContextManager[Connection]:
+        return database.writing(self._engine, runs.lock(self._run.environment))
+
+    def _complete(
+        self,
+        connection: Connection,
+        outcome: Outcome,
+        counts: Counts,
+        *,
+        etag: str | None,
+        content_sha256: str,
+    ) -> Result:
+        result = self._result(outcome, self._now(), counts)
+        runs.complete(
+            connection,
+            self._run,
+            outcome=outcome,
+            counts=counts,
+            etag=etag,
+            content_sha256=content_sha256,
+            **_traffic(result),
+        )
+        return result
+
+    def _end(
+        self,
+        connection: Connection,
+        outcome: Outcome,
+        counts: Counts | None = None,
+        failure: MirrorError | None = None,
+    ) -> Result:
+        result = self._result(outcome, self._now(), counts, failure)
+        runs.end(
+            connection,
+            self._run,
+            outcome=outcome,
+            counts=counts,
+            error=None if failure is None else str(failure),
+            **_traffic(result),
+        )
+        return result
+
+    def _result(
+        self,
+        outcome: Outcome,
+        finished_at: datetime,
+        counts: Counts | None = None,
+        failure: MirrorError | None = None,
+    ) -> Result:
+        return Result(
+            run_id=self._run.id,
+            environment=self._run.environment,
+            outcome=outcome,
+            counts=counts or Counts(),
+            pages=self._client.pages,
+            bytes=self._client.received,
+            seconds=round(time.monotonic() - self._began, 3),
+            started_at=self._run.started_at,
+            finished_at=finished_at,
+            failure=failure,
+        )
+
+
+def _traffic(result: Result) -> dict[str, Any]:
+    """The columns of a run's row that say what it took."""
+    return {
+        "finished_at": result.finished_at,
+        "pages": result.pages,
+        "bytes": result.bytes,
+        "seconds": result.seconds,
+    }
