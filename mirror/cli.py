@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -74,27 +75,18 @@ def _say(sentence: str) -> None:
     click.echo(f"mirror: {visible(sentence)}", err=True)
 
 
-class Moment(click.ParamType):
-    """A point in time: an ISO 8601 date or time (UTC unless it says otherwise), or "7d" ago."""
-
-    name = "time"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        """Read it."""
-        if ago := re.fullmatch(r"(\d{1,6})([mhdw])", value):
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        try:
-            moment = datetime.fromisoformat(value)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            self.fail(
-                f"{value!r} is not a time; write 2024-01-31, 2024-01-31T14:30:00Z, or a time "
-                "ago such as 24h or 7d",
-                param,
-                ctx,
-            )
+def moment(text: str) -> datetime:
+    """Read a point in time: an ISO 8601 date or time, in UTC unless it says so, or "7d" ago."""
+    if ago := re.fullmatch(r"(\d{1,6})([mhdw])", text):
+        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(
+            f"{text!r} is not a time; write 2024-01-31, 2024-01-31T14:30:00Z, or a time ago such "
+            "as 24h or 7d"
+        ) from error
 
 
 def _options(*options: Callable[[_F], _F]) -> Callable[[_F], _F]:
@@ -208,7 +200,7 @@ def sync(
     from mirror.sync import sync as run_sync
 
     label = settings.environment(environment)
-    api = settings.api_settings(**api_options)
+    api = settings.api_settings(environ=os.environ, **api_options)
     result = run_sync(
         db.engine(settings.database_url(database), create=True),
         api,
@@ -255,9 +247,11 @@ def history(
 @click.option("--status", metavar="STATUS", help="Only those with this status.")
 @click.option("--number", metavar="NUMBER", help="Only those of this phone number.")
 @_region_option
-@click.option("--since", type=Moment(), help="Only those submitted at this time or later.")
-@click.option("--until", type=Moment(), help="Only those submitted before this time.")
-@click.option("--as-of", type=Moment(), help="As the mirror knew them at this time.")
+@click.option(
+    "--since", type=moment, metavar="TIME", help="Only those submitted at this time or later."
+)
+@click.option("--until", type=moment, metavar="TIME", help="Only those submitted before this time.")
+@click.option("--as-of", type=moment, metavar="TIME", help="As the mirror knew them at this time.")
 @click.option("--missing", is_flag=True, help="Those that are no longer in the list, instead.")
 @_reading_options
 def requests(environment: str | None, form: str, database: str | None, **filters: Any) -> None:
@@ -286,7 +280,9 @@ def requests(environment: str | None, form: str, database: str | None, **filters
 
 
 @cli.command(epilog="Example: mirror changes --since 7d --format csv")
-@click.option("--since", type=Moment(), help="Only changes seen at this time or later.")
+@click.option(
+    "--since", type=moment, metavar="TIME", help="Only changes seen at this time or later."
+)
 @_reading_options
 def changes(
     since: datetime | None, environment: str | None, form: str, database: str | None
@@ -388,10 +384,10 @@ def sandbox(
         raise errors.UsageError(
             f"port {port} cannot be used ({error.strerror}); choose another one with --port"
         ) from error
+    what = f"the list of {file}" if file else f"{len(upstream.requests)} requests"
     click.echo(
         f"export TALKOVER_BASE_URL={server.base_url} TALKOVER_TOKEN={token}\n"
-        f"# {len(upstream.requests)} requests. Paste the line above into another terminal, then: "
-        "mirror sync"
+        f"# {what}; paste the line above into another terminal, then: mirror sync"
     )
     sys.stdout.flush()
     with server.running():
@@ -446,8 +442,6 @@ def _mirror(database: str | None) -> Any:
 
 def _only(environment: str | None) -> str | None:
     """Return the environment to look at, or None for all."""
-    import os
-
     if environment or os.environ.get("MIRROR_ENVIRONMENT"):
         return settings.environment(environment)
     return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from mirror import database, queries, schema
 from mirror.errors import MirrorError, UsageError
@@ -88,7 +88,7 @@ def run(engine: Engine, told: Callable[[float, Result], None]) -> Story:
         )
 
 
-def _approved_in_a_later_sync(connection: queries.Connection) -> str:
+def _approved_in_a_later_sync(connection: Connection) -> str:
     """Find a number with a story: the one with most requests, one of them seen to be approved."""
     approved = {
         change.phone_number

@@ -174,7 +174,7 @@ def _stage(connection: Connection, entries: Iterable[Record | Reject]) -> tuple[
     _load(
         connection,
         _rejected,
-        ((one.request_id, one.raw, one.error, fingerprint) for fingerprint, one in once.items()),
+        ((one.request_id, one.raw, one.error, one.fingerprint) for one in once.values()),
     )
     return staged, len(rejects)
 
@@ -287,7 +287,7 @@ def _count_superseded(connection: Connection) -> dict[str, int]:
     counted = connection.execute(
         sa.select(_superseded.c.why, sa.func.count()).group_by(_superseded.c.why)
     )
-    return dict(counted.tuples().all())
+    return dict(counted.all())
 
 
 def _keep_past_versions(connection: Connection, pull: Pull) -> None:
@@ -355,7 +355,8 @@ def _ids_superseded(*why: str) -> sa.Select[tuple[str]]:
 def _insert(connection: Connection, pull: Pull) -> int:
     """Insert the requests that were not known; return how many there were."""
     observed_at = sa.literal(pull.observed_at, _current.valid_from.type)
-    inserted = connection.execute(
+    return _inserted(
+        connection,
         sa.insert(release_requests).from_select(
             [*_STAGED_FIELDS, "environment", "first_seen_at", "valid_from", "sync_run_id"],
             sa.select(
@@ -365,9 +366,13 @@ def _insert(connection: Connection, pull: Pull) -> int:
                 observed_at,
                 sa.literal(pull.run_id),
             ).where(~sa.exists().where(_current.id == _staged.c.id)),
-        )
+        ),
     )
-    return inserted.rowcount
+
+
+def _inserted(connection: Connection, statement: sa.Insert) -> int:
+    """Run an INSERT … SELECT; return how many rows it inserted, which SQLAlchemy does not keep."""
+    return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount
 
 
 def _quarantine(connection: Connection, pull: Pull) -> int:
@@ -376,13 +381,21 @@ def _quarantine(connection: Connection, pull: Pull) -> int:
     same = sa.and_(
         kept.environment == pull.environment, kept.fingerprint == _rejected.c.fingerprint
     )
-    seen = {"last_run_id": pull.run_id, "last_seen_at": pull.observed_at}
     reopened = connection.execute(
         sa.update(quarantined_records)
         .where(same, kept.resolved_at.is_not(None))
-        .values(seen | {"resolved_at": None, "error": _rejected.c.error})
+        .values(resolved_at=None)
     )
-    connection.execute(sa.update(quarantined_records).where(same).values(seen))
+    connection.execute(
+        sa.update(quarantined_records)
+        .where(same)
+        .values(
+            raw=_rejected.c.raw,
+            error=_rejected.c.error,
+            last_run_id=pull.run_id,
+            last_seen_at=pull.observed_at,
+        )
+    )
     connection.execute(
         sa.update(quarantined_records)
         .where(
@@ -393,7 +406,8 @@ def _quarantine(connection: Connection, pull: Pull) -> int:
         .values(resolved_at=pull.observed_at)
     )
     observed_at = sa.literal(pull.observed_at, kept.first_seen_at.type)
-    inserted = connection.execute(
+    inserted = _inserted(
+        connection,
         sa.insert(quarantined_records).from_select(
             [
                 *_rejected.columns.keys(),
@@ -411,6 +425,6 @@ def _quarantine(connection: Connection, pull: Pull) -> int:
                 observed_at,
                 observed_at,
             ).where(~sa.exists().where(same)),
-        )
+        ),
     )
-    return reopened.rowcount + inserted.rowcount
+    return reopened.rowcount + inserted

@@ -305,13 +305,18 @@ quarantined_records = Table(
         nullable=False,
         comment="Label of the token whose list held the record.",
     ),
-    Column("fingerprint", Identifier, nullable=False, comment="SHA-256 of the raw text, in hex."),
+    Column(
+        "fingerprint",
+        Identifier,
+        nullable=False,
+        comment="SHA-256 of the record's known fields, in hex, or of all of it if it has none.",
+    ),
     Column(
         "request_id",
         Identifier,
         comment="Id of the request, if that much could be read. Null otherwise.",
     ),
-    Column("raw", Text, nullable=False, comment="The record's JSON, as it came."),
+    Column("raw", Text, nullable=False, comment="The record's JSON, as it last came."),
     Column("error", Text, nullable=False, comment="Why it could not be understood."),
     Column(
         "first_run_id",

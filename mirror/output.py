@@ -105,8 +105,9 @@ def _short(value: object) -> str:
 
 def _write_lines(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
     out.write("\t".join(names) + "\n")
-    for row in rows:
-        out.write("\t".join(visible(plain(getattr(row, name))) for name in names) + "\n")
+    out.writelines(
+        "\t".join(visible(plain(getattr(row, name))) for name in names) + "\n" for row in rows
+    )
 
 
 def _write_csv(rows: Sequence[Any], names: list[str], out: TextIO) -> None:

@@ -59,16 +59,15 @@ class Reject:
         request_id: the id, if that much could be read.
         raw: the JSON as it came; a byte that is not UTF-8 is written as a hex escape.
         error: why it was not understood.
+        fingerprint: SHA-256 of its known fields, in hex, or of all of it if it has none: a field
+            that upstream adds does not make another entry of it. Of contradicting entries always
+            of all of it.
     """
 
     request_id: str | None
     raw: str
     error: str
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of `raw`, in hex: the same entry has the same one."""
-        return hashlib.sha256(self.raw.encode()).hexdigest()
+    fingerprint: str
 
 
 class Paging(Struct, frozen=True):
@@ -280,11 +279,11 @@ def decode(items: Iterable[Raw], repeated: frozenset[str]) -> Iterator[Record | 
             held.setdefault(str(request_id), []).append(raw)
         else:
             yield _decode_one(raw)
-    for request_id, entries in held.items():
-        yield from _reconcile(request_id, entries)
+    for entries in held.values():
+        yield from _reconcile(entries)
 
 
-def _reconcile(request_id: str, entries: list[Raw]) -> Iterator[Record | Reject]:
+def _reconcile(entries: list[Raw]) -> Iterator[Record | Reject]:
     """Make one record of equal entries with the same id, and rejects of contradicting ones."""
     decoded = [_decode_one(raw) for raw in entries]
     if all(isinstance(one, Record) and one == decoded[0] for one in decoded):
@@ -294,11 +293,8 @@ def _reconcile(request_id: str, entries: list[Raw]) -> Iterator[Record | Reject]
         if isinstance(one, Reject):
             yield one
         else:
-            yield Reject(
-                request_id=request_id,
-                raw=_text(raw),
-                error=f"the list holds {len(entries)} contradicting entries with this id",
-            )
+            reason = f"the list holds {len(entries)} contradicting entries with this id"
+            yield _reject(raw, reason, identity=bytes(raw))
 
 
 def _decode_one(raw: Raw) -> Record | Reject:
@@ -312,7 +308,7 @@ def _decode_one(raw: Raw) -> Record | Reject:
     try:
         return _in_utc(_decode_with_unknown_fields(entry))
     except _DECODING_ERRORS as error:
-        return Reject(request_id=_request_id(raw), raw=_text(raw), error=_reason(error))
+        return _reject(raw, _reason(error))
 
 
 def _decode_with_unknown_fields(entry: bytes) -> Record:
@@ -321,6 +317,25 @@ def _decode_with_unknown_fields(entry: bytes) -> Record:
     unknown = {key: fields.pop(key) for key in sorted(fields.keys() - _KNOWN_FIELDS)}
     record = _record.decode(msgspec.json.encode(fields))
     return msgspec.structs.replace(record, extra=msgspec.json.encode(unknown).decode())
+
+
+def _reject(raw: Raw, error: str, identity: bytes | None = None) -> Reject:
+    return Reject(
+        request_id=_request_id(raw),
+        raw=bytes(raw).decode("utf-8", "backslashreplace"),
+        error=error,
+        fingerprint=hashlib.sha256(identity or _known_part(raw)).hexdigest(),
+    )
+
+
+def _known_part(raw: Raw) -> bytes:
+    """Return the known fields of an entry in a fixed order, or all of it if it has none."""
+    try:
+        fields = _fields.decode(raw)
+    except _DECODING_ERRORS:
+        return bytes(raw)
+    known = {key: fields[key] for key in sorted(fields.keys() & _KNOWN_FIELDS)}
+    return msgspec.json.encode(known) if known else bytes(raw)
 
 
 def _reason(error: Exception) -> str:
@@ -354,7 +369,3 @@ def _request_id(raw: Raw) -> str | None:
     if not 0 < len(request_id) <= LONGEST_IDENTIFIER:
         return None
     return request_id.replace("\0", "\ufffd")
-
-
-def _text(raw: Raw) -> str:
-    return bytes(raw).decode("utf-8", "backslashreplace")

@@ -324,6 +324,11 @@ class Sandbox:
             self.upstream.advance(days)
             self._changes += 1
 
+    def forget(self) -> None:
+        """Make the list anew: the upstream was changed from outside."""
+        with self._lock:
+            self._changes += 1
+
     def _answer(self, question: _Question) -> _Answer:
         self.asked.append(question.target)
         with self._lock:

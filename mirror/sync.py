@@ -105,6 +105,7 @@ def sync(
     Raises:
         MirrorError: the run could not even be put on record.
     """
+    began = time.monotonic()
     if upgrade:
         schema.upgrade(engine)
     else:
@@ -113,7 +114,7 @@ def sync(
     with database.writing(engine, runs.lock(environment)) as connection:
         run = runs.begin(connection, environment, api.base_url, now())
     with Client(api) as client:
-        job = _Job(engine, run, client, now)
+        job = _Job(engine, run, client, now, began)
         try:
             return job.do(api.base_url, dry_run=dry_run, accept_missing=accept_missing)
         except GuardRefused as error:
@@ -131,13 +132,18 @@ class _Job:
     """A run that has begun, and what it needs to end."""
 
     def __init__(
-        self, engine: Engine, run: runs.Run, client: Client, now: Callable[[], datetime]
+        self,
+        engine: Engine,
+        run: runs.Run,
+        client: Client,
+        now: Callable[[], datetime],
+        began: float,
     ) -> None:
         self._engine = engine
         self._run = run
         self._client = client
         self._now = now
-        self._began = time.monotonic()
+        self._began = began
 
     def do(self, base_url: str, *, dry_run: bool, accept_missing: bool) -> Result:
         """Pull the list, and apply it unless it is the one that is known already."""

@@ -366,7 +366,10 @@ def upgrade() -> None:
             comment="Label of the token whose list held the record.",
         ),
         sa.Column(
-            "fingerprint", IDENTIFIER, nullable=False, comment="SHA-256 of the raw text, in hex."
+            "fingerprint",
+            IDENTIFIER,
+            nullable=False,
+            comment="SHA-256 of the record's known fields, in hex, or of all of it if it has none.",
         ),
         sa.Column(
             "request_id",
@@ -374,7 +377,7 @@ def upgrade() -> None:
             nullable=True,
             comment="Id of the request, if that much could be read. Null otherwise.",
         ),
-        sa.Column("raw", sa.Text(), nullable=False, comment="The record's JSON, as it came."),
+        sa.Column("raw", sa.Text(), nullable=False, comment="The record's JSON, as it last came."),
         sa.Column("error", sa.Text(), nullable=False, comment="Why it could not be understood."),
         sa.Column(
             "first_run_id",

@@ -1,0 +1,221 @@
+"""What the tests share: both databases, an upstream to sync from, and the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+import stamina
+from sqlalchemy.engine import Connection, Engine
+
+import postgres
+from mirror import database, schema
+from mirror.sandbox import Manner, Sandbox
+from mirror.settings import ApiSettings, Secret
+from mirror.sync import Result, sync
+
+ROOT = Path(__file__).parent.parent
+TOKEN = "talq_a-secret-of-the-tests"
+DATABASES = ("sqlite", "postgresql")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting() -> Iterator[None]:
+    """Retries happen as always, but without the waits between them."""
+    with stamina.set_testing(True, attempts=5):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the person who runs the tests reaches them."""
+    for name in list(os.environ):
+        if name.startswith(("MIRROR_", "TALKOVER_")) and not name.startswith("MIRROR_TEST_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A Postgres server: the one of MIRROR_TEST_POSTGRES_URL, else one of the tests' own."""
+    if given := os.environ.get("MIRROR_TEST_POSTGRES_URL"):
+        yield given
+    else:
+        with postgres.server() as url:
+            yield url
+
+
+@pytest.fixture
+def make_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Makes empty databases: give it "sqlite" or "postgresql", get a URL."""
+    made: list[tuple[str, str]] = []
+
+    def make(kind: str) -> str:
+        name = f"mirror_test_{uuid.uuid4().hex[:12]}"
+        if kind == "sqlite":
+            return f"sqlite:///{tmp_path / name}.db"
+        server = request.getfixturevalue("postgres_server")
+        _administer(server, f"CREATE DATABASE {name}")
+        made.append((server, name))
+        return (
+            database.parse_url(server)
+            .set(database=name, drivername="postgresql")
+            .render_as_string(hide_password=False)
+        )
+
+    yield make
+    for server, name in made:
+        _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administer(server: str, statement: str) -> None:
+    engine = sa.create_engine(
+        database.parse_url(server), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
+    )
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, make_database: Callable[[str], str]) -> str:
+    """An empty database, once of each kind."""
+    return make_database(request.param)
+
+
+@dataclass
+class World:
+    """An upstream that says what a test wants it to say, in place of `sandbox.Upstream`."""
+
+    now: datetime = datetime(2024, 1, 11, 12, 0, tzinfo=UTC)
+    records: list[Any] = field(default_factory=list)
+
+    def answered(self) -> list[Any]:
+        """The entries of the list; bytes are sent as they are."""
+        return [msgspec.Raw(one) if isinstance(one, bytes) else one for one in self.records]
+
+
+class Mirror:
+    """A mirror under test: its database, the API it syncs from, and a clock that a test moves."""
+
+    def __init__(self, url: str, sandbox: Sandbox, world: World) -> None:
+        self.url = url
+        self.sandbox = sandbox
+        self.world = world
+        self.now = world.now
+
+    @property
+    def engine(self) -> Engine:
+        """The mirror's database, made if need be."""
+        return database.engine(self.url, create=True)
+
+    @property
+    def api(self) -> ApiSettings:
+        """How to talk to the upstream."""
+        return ApiSettings(self.sandbox.base_url, Secret(self.sandbox.manner.token))
+
+    def sync(self, records: list[Any] | None = None, **options: Any) -> Result:
+        """Let upstream say `records`, and sync an hour later."""
+        if records is not None:
+            self.world.records = records
+            self.sandbox.forget()
+        self.now += timedelta(hours=1)
+        environment = options.pop("environment", "default")
+        return sync(self.engine, self.api, environment, now=lambda: self.now, **options)
+
+    def rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
+        """Run a query as it stands."""
+        with database.reading(self.engine) as connection:
+            return [tuple(row) for row in connection.execute(sa.text(query), values)]
+
+    def ask(self, helper: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Call a query helper."""
+        with database.reading(self.engine) as connection:
+            return helper(connection, *arguments, **options)
+
+    def state(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Everything that syncs write, except the runs."""
+        return {
+            table: self.rows(f"SELECT * FROM {table} ORDER BY 1, 2, 11")
+            for table in (
+                "release_requests",
+                "release_request_past_versions",
+                "quarantined_records",
+            )
+        }
+
+    def runs(self, *columns: str) -> list[tuple[Any, ...]]:
+        """The runs on record, the first one first."""
+        return self.rows(f"SELECT {', '.join(columns)} FROM sync_runs ORDER BY id")
+
+
+@pytest.fixture
+def world() -> World:
+    """What upstream says."""
+    return World()
+
+
+@pytest.fixture
+def sandbox(world: World) -> Iterator[Sandbox]:
+    """An API on loopback that gives the list of `world`."""
+    with Sandbox(world, Manner(token=TOKEN)).running() as running:
+        yield running
+
+
+@pytest.fixture
+def mirror(database_url: str, sandbox: Sandbox, world: World) -> Mirror:
+    """A mirror with an empty database, once of each kind."""
+    return Mirror(database_url, sandbox, world)
+
+
+@pytest.fixture
+def connection(mirror: Mirror) -> Iterator[Connection]:
+    """A connection to a mirror that has the schema and nothing else."""
+    schema.upgrade(mirror.engine)
+    with database.writing(mirror.engine, "test") as connection:
+        yield connection
+
+
+def request(number: int = 1, **fields: Any) -> dict[str, Any]:
+    """A release request as the API gives it; a field that is None is left out."""
+    record = {
+        "id": f"request-{number}",
+        "phone_number_id": f"phone-{number}",
+        "phone_number": f"+1555000{number:04d}",
+        "reason": "Number is no longer in use",
+        "status": "pending",
+        "requested_at": "2024-01-10T14:30:00Z",
+    } | fields
+    return {name: value for name, value in record.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run the command line as a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mirror", *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)

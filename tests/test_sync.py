@@ -1,0 +1,332 @@
+"""The job, end to end, over real HTTP into both databases."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conftest import ROOT, TOKEN, Mirror, request
+from mirror import queries
+from mirror.api import Client, Listing
+from mirror.errors import ApiError, GuardRefused, SchemaError, TokenRefused
+from mirror.sync import Outcome, sync
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATA = ROOT / "tests" / "data"
+
+
+def records_of(name: str) -> list[Any]:
+    """The entries of an example answer."""
+    return list(json.loads((DATA / name).read_text())["data"])
+
+
+def test_documented_list(mirror: Mirror) -> None:
+    """The documented answer becomes two rows, with the times that upstream said."""
+    result = mirror.sync(records_of("documented-list.json"))
+    assert result.outcome is Outcome.APPLIED
+    assert (result.counts.fetched, result.counts.inserted) == (2, 2)
+    first, second = mirror.ask(queries.release_requests)
+    assert (first.id, first.status, first.resolved_at) == ("request-uuid-1", "pending", None)
+    assert second.resolved_at == datetime(2024, 1, 8, 16, 20, tzinfo=UTC)
+    assert second.requested_at == datetime(2024, 1, 5, 10, 0, tzinfo=UTC)
+
+
+def test_nothing_new_touches_nothing(mirror: Mirror) -> None:
+    """The same bytes again are recorded as unchanged, and no row is written."""
+    mirror.sync(records_of("documented-list.json"))
+    before = mirror.state()
+    result = mirror.sync()
+    assert result.outcome is Outcome.UNCHANGED
+    assert (result.counts.fetched, result.counts.unchanged, result.pages) == (2, 2, 1)
+    assert mirror.state() == before
+
+
+def test_etag_saves_the_download(mirror: Mirror) -> None:
+    """A list that the API says is still the same is not even read."""
+    mirror.sandbox.manner.etag = True
+    mirror.sync([request(1)])
+    result = mirror.sync()
+    assert (result.outcome, result.bytes, result.pages) == (Outcome.UNCHANGED, 0, 0)
+    assert mirror.sync().outcome is Outcome.UNCHANGED
+    assert mirror.sync([request(1), request(2)]).counts.inserted == 1
+
+
+def test_same_bytes_read_by_another_version_are_merged_again(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer mirror may understand more of the same list."""
+    mirror.sync([request(1)])
+    monkeypatch.setattr("mirror.runs.__version__", "99.0")
+    assert mirror.sync().outcome is Outcome.APPLIED
+    assert mirror.sync().outcome is Outcome.UNCHANGED
+
+
+def test_an_approval_makes_a_second_version(mirror: Mirror) -> None:
+    """A change closes the old version where the new one begins, and is told as a change."""
+    records = records_of("documented-list.json")
+    mirror.sync(records)
+    records[0] |= {"status": "approved", "resolved_at": "2024-01-11T09:00:00Z"}
+    result = mirror.sync(records)
+    assert (result.counts.updated, result.counts.unchanged) == (1, 1)
+    versions = mirror.rows(
+        "SELECT version, status, valid_from, valid_to FROM release_request_versions"
+        " WHERE id = 'request-uuid-1' ORDER BY version"
+    )
+    assert [row[:2] for row in versions] == [(1, "pending"), (2, "approved")]
+    assert versions[0][3] == versions[1][2]
+    assert versions[1][3] is None
+    (change,) = mirror.ask(queries.changes)
+    assert (change.kind, change.old_status, change.new_status, change.sync_run_id) == (
+        "resolved",
+        "pending",
+        "approved",
+        result.run_id,
+    )
+    events = mirror.ask(queries.phone_number_history, "+1 (555) 123-4567")
+    assert [event.event for event in events] == ["requested", "approved"]
+
+
+def test_edge_cases(mirror: Mirror) -> None:
+    """What can be understood is kept, what cannot is in quarantine with its reason, once."""
+    records = records_of("edge-cases.json")
+    result = mirror.sync(records)
+    assert (result.counts.inserted, result.counts.quarantined) == (6, 3)
+    assert result.counts.newly_quarantined == 3
+    again = mirror.sync()
+    assert (again.outcome, again.counts.quarantined) == (Outcome.UNCHANGED, 3)
+    shuffled = mirror.sync(records[::-1])
+    assert (shuffled.outcome, shuffled.counts.newly_quarantined) == (Outcome.APPLIED, 0)
+    assert shuffled.counts.quarantined == 3
+    kept = mirror.rows("SELECT error, raw, resolved_at FROM quarantined_records ORDER BY error")
+    assert [(error, json.loads(raw), resolved_at) for error, raw, resolved_at in kept] == [
+        ("Expected `object`, got `str`", records[8], None),
+        ("Expected `str` of length >= 1 - at `$.id`", records[6], None),
+        ("Invalid RFC3339 encoded datetime - at `$.requested_at`", records[7], None),
+    ]
+    by_id = {one.id[-1]: one for one in mirror.ask(queries.release_requests)}
+    assert by_id["5"].status == "on_hold"
+    assert json.loads(by_id["5"].extra) == {
+        "reviewer": {"id": 7, "name": "Ops"},
+        "tags": ["porting"],
+    }
+    assert by_id["3"].requested_at == datetime(2024, 3, 5, 9, tzinfo=UTC)
+    assert by_id["3"].resolved_at == datetime(2024, 3, 6, 12, 34, 56, 789000, tzinfo=UTC)
+    assert by_id["6"].reason == records[5]["reason"]
+    events = mirror.ask(queries.phone_number_history, "+55 11 98765-4321")
+    assert len({event.request_id for event in events}) == 4
+    assert {event.phone_number_id for event in events} == {"p-1", "p-9"}
+
+
+def test_a_new_upstream_field_forges_nothing(mirror: Mirror) -> None:
+    """A field added to every record is kept in place: no version, nothing new in quarantine."""
+    records = records_of("edge-cases.json")
+    mirror.sync(records)
+    for record in records:
+        if isinstance(record, dict):
+            record["carrier"] = {"name": "Example"}
+    result = mirror.sync(records)
+    assert (result.counts.updated, result.counts.unchanged) == (0, 6)
+    assert (result.counts.quarantined, result.counts.newly_quarantined) == (3, 0)
+    assert mirror.rows("SELECT count(*) FROM release_request_past_versions") == [(0,)]
+    assert mirror.rows("SELECT count(*) FROM quarantined_records") == [(3,)]
+    extras = [json.loads(one.extra) for one in mirror.ask(queries.release_requests)]
+    assert all(extra["carrier"] == {"name": "Example"} for extra in extras)
+
+
+def test_a_record_that_turns_bad_keeps_its_row(mirror: Mirror) -> None:
+    """The row stays as it was, is not missing, and follows upstream once it can be read again."""
+    mirror.sync([request(1), request(2)])
+    before = mirror.state()["release_requests"]
+    result = mirror.sync([request(1, requested_at="yesterday"), request(2)])
+    assert (result.counts.missing, result.counts.quarantined) == (0, 1)
+    assert mirror.state()["release_requests"] == before
+    result = mirror.sync([request(1, status="cancelled"), request(2)])
+    assert (result.counts.updated, result.counts.quarantined) == (1, 0)
+    ((resolved_at,),) = mirror.rows("SELECT resolved_at FROM quarantined_records")
+    assert resolved_at is not None
+    again = mirror.sync([request(1, requested_at="yesterday"), request(2)])
+    assert again.counts.newly_quarantined == 1
+    assert mirror.rows("SELECT resolved_at FROM quarantined_records") == [(None,)]
+
+
+def test_duplicates(mirror: Mirror) -> None:
+    """Equal entries count once; contradicting ones go to quarantine and the row stays."""
+    mirror.sync([request(1), request(2)])
+    before = mirror.state()["release_requests"]
+    result = mirror.sync([request(1), request(2), request(1)])
+    assert (result.counts.duplicates, result.counts.unchanged) == (1, 2)
+    result = mirror.sync([request(1), request(2), request(1, status="approved")])
+    assert (result.counts.quarantined, result.counts.duplicates) == (2, 0)
+    assert mirror.state()["release_requests"] == before
+
+
+def test_missing_and_returned(mirror: Mirror) -> None:
+    """A request that vanishes keeps its row; that it was away stays in its versions."""
+    mirror.sync([request(1), request(2)])
+    gone = mirror.sync([request(2)])
+    assert gone.counts.missing == 1
+    assert [one.id for one in mirror.ask(queries.release_requests)] == ["request-2"]
+    (missing,) = mirror.ask(queries.release_requests, missing=True)
+    assert missing.missing_since == mirror.now
+    assert mirror.sync([request(2), request(3)]).counts.missing == 0
+    back = mirror.sync([request(1, status="approved"), request(2), request(3)])
+    assert (back.counts.returned, back.counts.updated, back.counts.unchanged) == (1, 0, 2)
+    kinds = [change.kind for change in mirror.ask(queries.changes)]
+    assert sorted(kinds) == ["resolved", "returned", "vanished"]
+    events = mirror.ask(queries.phone_number_history, request(1)["phone_number"])
+    assert {event.event for event in events} == {"requested", "vanished", "returned", "approved"}
+
+
+@pytest.mark.parametrize(
+    ("known", "left", "refused"),
+    [(2, 0, True), (20, 15, False), (20, 14, True), (100, 90, False), (100, 89, True)],
+)
+def test_guard(mirror: Mirror, known: int, left: int, refused: bool) -> None:
+    """Too many requests gone at once are not believed, unless the person says so."""
+    mirror.sync([request(number) for number in range(known)])
+    before = mirror.state()
+    rest = [request(number) for number in range(left)]
+    result = mirror.sync(rest)
+    assert result.outcome is (Outcome.REFUSED if refused else Outcome.APPLIED)
+    assert isinstance(result.failure, GuardRefused) is refused
+    if refused:
+        assert mirror.state() == before
+        assert mirror.runs("outcome", "error")[-1] == ("refused", str(result.failure))
+        accepted = mirror.sync(rest, accept_missing=True)
+        assert (accepted.outcome, accepted.counts.missing) == (Outcome.APPLIED, known - left)
+        assert mirror.sync(rest).outcome is Outcome.UNCHANGED
+
+
+def test_an_empty_list_is_fine_where_nothing_is_known(mirror: Mirror) -> None:
+    """A new customer has no release requests, and nothing to lose."""
+    assert mirror.sync([]).outcome is Outcome.APPLIED
+    assert mirror.sync([request(1)]).counts.inserted == 1
+
+
+def test_environments_live_side_by_side(mirror: Mirror) -> None:
+    """Each environment has its own list, and its own idea of what is missing."""
+    mirror.sync([request(1)], environment="dev")
+    mirror.sync([request(2)], environment="prod")
+    assert mirror.sync([request(1), request(3)], environment="dev").counts.missing == 0
+    prod = mirror.ask(queries.release_requests, environment="prod")
+    assert [one.id for one in prod] == ["request-2"]
+    assert len(mirror.ask(queries.release_requests)) == 3
+
+
+def test_mixed_up_tokens_are_refused(mirror: Mirror) -> None:
+    """A request never moves from one environment to another, whatever the person accepts."""
+    mirror.sync([request(1)], environment="dev")
+    before = mirror.state()
+    result = mirror.sync([request(1), request(2)], environment="prod", accept_missing=True)
+    assert result.outcome is Outcome.REFUSED
+    assert mirror.state() == before
+
+
+@pytest.mark.parametrize("paging", ["meta", "pagination"])
+def test_paged_lists_are_read_whole(mirror: Mirror, paging: Any) -> None:
+    """1,037 requests in pages of 100 take 11 questions, under either key."""
+    mirror.sandbox.manner.paging = paging
+    result = mirror.sync([request(number) for number in range(1037)])
+    assert (result.counts.inserted, result.pages) == (1037, 11)
+    assert len(mirror.sandbox.asked) == 11
+    assert mirror.rows("SELECT count(*) FROM release_requests") == [(1037,)]
+    assert mirror.sync().outcome is Outcome.UNCHANGED
+
+
+def test_dry_run(mirror: Mirror) -> None:
+    """A dry run says what would change, is on record, and changes nothing."""
+    mirror.sync([request(1), request(2)])
+    before = mirror.state()
+    changed = [request(1, status="approved"), request(2), request(3), "junk"]
+    result = mirror.sync(changed, dry_run=True)
+    assert result.outcome is Outcome.DRY_RUN
+    assert (result.counts.inserted, result.counts.updated) == (1, 1)
+    assert [change.request_id for change in result.changes] == ["request-1"]
+    assert mirror.state() == before
+    assert mirror.runs("outcome", "inserted")[-1] == ("dry_run", 1)
+    assert mirror.sync().counts == result.counts
+    assert mirror.sync(dry_run=True).counts.unchanged == 3
+
+
+def test_no_upgrade_refuses_an_empty_database(mirror: Mirror) -> None:
+    """Without permission to upgrade, the person is told what to run."""
+    with pytest.raises(SchemaError, match="mirror db upgrade"):
+        mirror.sync([request(1)], upgrade=False)
+
+
+def test_a_failed_run_is_on_record_and_changes_nothing(mirror: Mirror) -> None:
+    """A refused token leaves the rows alone, and the run says why it failed."""
+    mirror.sync([request(1)])
+    before = mirror.state()
+    api = mirror.api
+    mirror.sandbox.manner.token = "regenerated"
+    result = sync(mirror.engine, api, "default")
+    assert result.outcome is Outcome.FAILED
+    assert isinstance(result.failure, TokenRefused)
+    assert mirror.state() == before
+    assert mirror.runs("outcome", "error")[-1] == ("failed", str(result.failure))
+    assert TOKEN not in str(result.failure)
+
+
+def test_the_clock_may_go_back(mirror: Mirror) -> None:
+    """Intervals never turn inside out, and syncs go on, whatever this machine's clock does."""
+    mirror.sync([request(1)])
+    mirror.now -= timedelta(days=300)
+    result = mirror.sync([request(1, status="approved")])
+    assert result.counts.updated == 1
+    versions = mirror.rows(
+        "SELECT valid_from, valid_to FROM release_request_versions ORDER BY version"
+    )
+    assert versions[0][0] < versions[0][1] == versions[1][0]
+
+
+def test_an_older_pull_never_replaces_a_newer_one(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is superseded if another one completed since it began."""
+    mirror.sync([request(1)])
+
+    class Slow(Client):
+        def read_list(self, etag: str | None = None) -> Listing | None:
+            """Read the list, and let another run see a newer one and complete in between."""
+            listing = super().read_list(etag)
+            monkeypatch.undo()
+            assert mirror.sync([request(1, status="approved")]).counts.updated == 1
+            return listing
+
+    monkeypatch.setattr("mirror.sync.Client", Slow)
+    slow = mirror.sync([request(1), request(2)])
+    assert slow.outcome is Outcome.SUPERSEDED
+    assert slow.failure is None
+    assert [one.status for one in mirror.ask(queries.release_requests)] == ["approved"]
+    assert mirror.runs("outcome") == [("applied",), ("superseded",), ("applied",)]
+
+
+def test_abandoned_runs_are_found(mirror: Mirror) -> None:
+    """A run that died is marked by the next complete one."""
+    mirror.sync([request(1)])
+    with mirror.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE sync_runs SET outcome = 'running', completion = NULL, finished_at = NULL"
+        )
+    mirror.sync([request(1), request(2)])
+    assert mirror.runs("outcome") == [("abandoned",), ("applied",)]
+
+
+def test_records_upstream_errors(mirror: Mirror, tmp_path: Path) -> None:
+    """Success false with status 200 is a failure, and nothing is believed."""
+    mirror.sync([request(1)])
+    before = mirror.state()
+    file = tmp_path / "list.json"
+    file.write_text('{"success": false, "data": []}')
+    mirror.sandbox.manner.file = file
+    result = mirror.sync()
+    assert result.outcome is Outcome.FAILED
+    assert isinstance(result.failure, ApiError)
+    assert mirror.state() == before
+    assert mirror.runs("outcome", "error")[-1] == ("failed", str(result.failure))
