@@ -13,7 +13,7 @@ import random
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -170,7 +170,7 @@ class Upstream:
         request.cancelled_at = self.now
         return request
 
-    def answered(self) -> list[dict[str, str]]:
+    def answered(self) -> Sequence[object]:
         """Return all requests as the API shows them now, in the order they were made."""
         return [request.as_answered(self.now) for request in self.requests.values()]
 

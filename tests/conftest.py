@@ -7,20 +7,20 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import postgres
 import pytest
 import sqlalchemy as sa
 import stamina
 from sqlalchemy.engine import Connection, Engine
 
-import postgres
 from mirror import database, schema
-from mirror.sandbox import Manner, Sandbox
+from mirror.sandbox import Manner, Sandbox, Upstream
 from mirror.settings import ApiSettings, Secret
 from mirror.sync import Result, sync
 
@@ -91,12 +91,16 @@ def database_url(request: pytest.FixtureRequest, make_database: Callable[[str], 
     return make_database(request.param)
 
 
-@dataclass
-class World:
-    """An upstream that says what a test wants it to say, in place of `sandbox.Upstream`."""
+class World(Upstream):
+    """An upstream that says what a test wants it to say.
 
-    now: datetime = datetime(2024, 1, 11, 12, 0, tzinfo=UTC)
-    records: list[Any] = field(default_factory=list)
+    Attributes:
+        records: the entries of its list.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0, 0, datetime(2024, 1, 11, 12, 0, tzinfo=UTC))
+        self.records: list[Any] = []
 
     def answered(self) -> list[Any]:
         """The entries of the list; bytes are sent as they are."""

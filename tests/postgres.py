@@ -60,11 +60,19 @@ def server() -> Iterator[str]:
 def _run(binaries: Path, folder: Path, user: str | None) -> Iterator[str]:
     data = folder / "data"
     log = folder / "log"
-    common = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
+    group = pwd.getpwnam(user).pw_gid if user else None
+    other_groups: list[int] | None = [] if user else None
 
     def call(*command: str) -> None:
         done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, check=False, **common
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            user=user,
+            group=group,
+            extra_groups=other_groups,
         )
         if done.returncode:
             told = log.read_text() if log.exists() else ""

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
 from conftest import ROOT, TOKEN, Mirror, request
+
 from mirror import queries
 from mirror.api import Client, Listing
 from mirror.errors import ApiError, GuardRefused, SchemaError, TokenRefused
