@@ -59,8 +59,8 @@ _rejected = _temporary_table(
     sa.Column("error", sa.Text),
     sa.Column("fingerprint", Identifier),
 )
-_superseded = _temporary_table(
-    "superseded", sa.Column("id", Identifier, primary_key=True), sa.Column("why", sa.Text)
+_differing = _temporary_table(
+    "differing", sa.Column("id", Identifier, primary_key=True), sa.Column("why", sa.Text)
 )
 
 
@@ -136,7 +136,7 @@ def merge(
     if not accept_missing:
         _guard(connection, pull)
     _find_changed(connection)
-    superseded = _count_superseded(connection)
+    differing = _count_differing(connection)
     _keep_past_versions(connection, pull)
     _mark_missing(connection, pull)
     _update(connection, pull)
@@ -144,13 +144,13 @@ def merge(
     inserted = _insert(connection, pull)
     newly_quarantined = _quarantine(connection, pull)
     _temporary.drop_all(connection, checkfirst=False)
-    updated, returned = superseded.get("updated", 0), superseded.get("returned", 0)
+    updated, returned = differing.get("updated", 0), differing.get("returned", 0)
     return Counts(
         fetched=fetched,
         inserted=inserted,
         updated=updated,
         unchanged=staged - inserted - updated - returned,
-        missing=superseded.get("missing", 0),
+        missing=differing.get("missing", 0),
         returned=returned,
         quarantined=rejected,
         newly_quarantined=newly_quarantined,
@@ -169,12 +169,14 @@ def _stage(connection: Connection, entries: Iterable[Record | Reject]) -> tuple[
             else:
                 yield _row(entry)
 
-    staged = _load(connection, _staged, rows())
+    staged = _load(connection, _staged, rows(), "id")
     once = {reject.fingerprint: reject for reject in rejects}
     _load(
         connection,
         _rejected,
         ((one.request_id, one.raw, one.error, one.fingerprint) for one in once.values()),
+        "request_id",
+        "fingerprint",
     )
     return staged, len(rejects)
 
@@ -194,8 +196,17 @@ def _row(record: Record) -> tuple[str | None, ...]:
     )
 
 
-def _load(connection: Connection, table: sa.Table, rows: Iterator[tuple[str | None, ...]]) -> int:
-    """Load rows by the fastest way of the driver; return how many there were."""
+def _load(
+    connection: Connection, table: sa.Table, rows: Iterator[tuple[str | None, ...]], *keys: str
+) -> int:
+    """Load rows by the fastest way of the driver; return how many there were.
+
+    Args:
+        connection: in the transaction of the merge.
+        table: a temporary table.
+        rows: in the order of its columns.
+        keys: the columns by which its rows will be looked up.
+    """
     names = ", ".join(table.columns.keys())
     count = 0
     if connection.dialect.name == "postgresql":
@@ -215,6 +226,8 @@ def _load(connection: Connection, table: sa.Table, rows: Iterator[tuple[str | No
         statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks})"  # noqa: S608 (our own)
         connection.exec_driver_sql(statement, batch)
         count += len(batch)
+    for key in keys:
+        connection.exec_driver_sql(f"CREATE INDEX {table.name}_{key} ON {table.name} ({key})")
     return count
 
 
@@ -237,7 +250,7 @@ def _refuse_strangers(connection: Connection, pull: Pull) -> None:
 def _find_missing(connection: Connection, pull: Pull) -> None:
     """Note the requests that the list lacks, except those whose entry could not be understood."""
     connection.execute(
-        sa.insert(_superseded).from_select(
+        sa.insert(_differing).from_select(
             ["id", "why"],
             sa.select(_current.id, sa.literal("missing")).where(
                 _current.environment == pull.environment,
@@ -251,7 +264,7 @@ def _find_missing(connection: Connection, pull: Pull) -> None:
 
 def _guard(connection: Connection, pull: Pull) -> None:
     """Refuse a list from which too much is gone to believe it."""
-    missing = connection.scalar(sa.select(sa.func.count()).select_from(_superseded)) or 0
+    missing = connection.scalar(sa.select(sa.func.count()).select_from(_differing)) or 0
     if not missing:
         return
     known = connection.scalar(
@@ -269,23 +282,26 @@ def _guard(connection: Connection, pull: Pull) -> None:
 
 def _find_changed(connection: Connection) -> None:
     """Note the requests of the list that differ from their current version, or were missing."""
-    differs = [_current[name].is_distinct_from(_staged.c[name]) for name in _WIRE_FIELDS]
+    known = sa.or_(*(_current[name].is_distinct_from(_staged.c[name]) for name in _WIRE_FIELDS))
+    # Postgres cannot compare values of type json.
+    extra = sa.cast(_current.extra, sa.Text).is_distinct_from(sa.cast(_staged.c.extra, sa.Text))
+    was_missing = _current.missing_since.is_not(None)
     connection.execute(
-        sa.insert(_superseded).from_select(
+        sa.insert(_differing).from_select(
             ["id", "why"],
             sa.select(
                 _current.id,
-                sa.case((_current.missing_since.is_not(None), "returned"), else_="updated"),
+                sa.case((was_missing, "returned"), (known, "updated"), else_="extra"),
             )
             .join(_staged, _staged.c.id == _current.id)
-            .where(sa.or_(_current.missing_since.is_not(None), *differs)),
+            .where(sa.or_(was_missing, known, extra)),
         )
     )
 
 
-def _count_superseded(connection: Connection) -> dict[str, int]:
+def _count_differing(connection: Connection) -> dict[str, int]:
     counted = connection.execute(
-        sa.select(_superseded.c.why, sa.func.count()).group_by(_superseded.c.why)
+        sa.select(_differing.c.why, sa.func.count()).group_by(_differing.c.why)
     )
     return dict(counted.all())
 
@@ -299,7 +315,9 @@ def _keep_past_versions(connection: Connection, pull: Pull) -> None:
             sa.select(
                 *(_current[name] for name in names),
                 sa.literal(pull.observed_at, past_versions.c.valid_to.type),
-            ).join(_superseded, _superseded.c.id == _current.id),
+            )
+            .join(_differing, _differing.c.id == _current.id)
+            .where(_differing.c.why != "extra"),
         )
     )
 
@@ -308,7 +326,7 @@ def _mark_missing(connection: Connection, pull: Pull) -> None:
     """Give the missing requests a version that says since when."""
     connection.execute(
         sa.update(release_requests)
-        .where(_current.id.in_(_ids_superseded("missing")))
+        .where(_current.id.in_(_ids("missing")))
         .values(
             missing_since=pull.observed_at,
             valid_from=pull.observed_at,
@@ -323,7 +341,7 @@ def _update(connection: Connection, pull: Pull) -> None:
         sa.update(release_requests)
         .where(
             _current.id == _staged.c.id,
-            _current.id.in_(_ids_superseded("updated", "returned")),
+            _current.id.in_(_ids("updated", "returned")),
         )
         .values(
             {name: _staged.c[name] for name in [*_WIRE_FIELDS, "extra"]}
@@ -340,16 +358,13 @@ def _update_extra(connection: Connection) -> None:
     """Follow a change in unknown fields alone in place: it must not forge history."""
     connection.execute(
         sa.update(release_requests)
-        .where(
-            _current.id == _staged.c.id,
-            sa.cast(_current.extra, sa.Text).is_distinct_from(sa.cast(_staged.c.extra, sa.Text)),
-        )
+        .where(_current.id == _staged.c.id, _current.id.in_(_ids("extra")))
         .values(extra=_staged.c.extra)
     )
 
 
-def _ids_superseded(*why: str) -> sa.Select[tuple[str]]:
-    return sa.select(_superseded.c.id).where(_superseded.c.why.in_(why))
+def _ids(*why: str) -> sa.Select[tuple[str]]:
+    return sa.select(_differing.c.id).where(_differing.c.why.in_(why))
 
 
 def _insert(connection: Connection, pull: Pull) -> int:
