@@ -56,9 +56,10 @@ def run(arguments: list[str]) -> int:
     except errors.MirrorError as error:
         _say(str(error))
         return exit_code(error)
-    except BrokenPipeError:
-        # Whoever read our output has enough; let the interpreter flush into nothing.
-        sys.stdout = Path("/dev/null").open("w") if Path("/dev/null").exists() else sys.stdout  # noqa: SIM115
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our output has enough (click turns that into SystemExit). What is still in
+        # the buffer must not fail once more when the interpreter flushes it.
+        sys.stdout = sys.stderr
         return 0
     return code if isinstance(code, int) else 0
 
@@ -427,8 +428,13 @@ def demo(database: str | None) -> None:
     end = story.run(engine, told)
     counted = ", ".join(f"{count} {status}" for status, count in end.by_status)
     click.echo(f"\nNow in the mirror: {counted}.")
-    click.echo(f"\nWhat happened to {end.number}:\n")
+    click.echo(f"\nWhat happened to {end.approval.phone_number}:\n")
     _write_history(end.history, "table")
+    click.echo(
+        f"\nIts last request was {end.approval.old_status} at first; the sync of "
+        f"{end.approval.changed_at:%Y-%m-%d %H:%M} (run {end.approval.sync_run_id}) saw it "
+        f"{end.approval.new_status}."
+    )
     where = db.shown_url(database) if database else f"sqlite:///{path}"
     click.echo(f"\nLook further: mirror changes --database {where}")
 

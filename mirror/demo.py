@@ -23,7 +23,7 @@ DAYS = (0.0, 1.0, 1.0, 2.0, 3.0)
 """Days that pass before each sync."""
 
 _REQUESTS = 60
-_SEED = 20240110
+_SEED = 20
 _NEW_PER_DAY = 2
 
 
@@ -33,12 +33,12 @@ class Story:
 
     Attributes:
         by_status: how many requests have each status.
-        number: a phone number whose request was pending at first, and approved in a later sync.
-        history: its events.
+        approval: the change of a request that was pending at first, and approved in a later sync.
+        history: the events of its phone number.
     """
 
     by_status: list[tuple[str, int]]
-    number: str
+    approval: queries.Change
     history: list[queries.HistoryEvent]
 
 
@@ -66,7 +66,7 @@ def run(engine: Engine, told: Callable[[float, Result], None]) -> Story:
             raise UsageError(
                 "the database of the demo is not empty; choose a new one with --database"
             )
-    start = utc_now() - timedelta(days=sum(DAYS))
+    start = utc_now().replace(microsecond=0) - timedelta(days=sum(DAYS))
     upstream = Upstream(_REQUESTS, _SEED, start, new_per_day=_NEW_PER_DAY)
     with Sandbox(upstream, Manner(paging="meta")).running() as sandbox:
         api = ApiSettings(sandbox.base_url, Secret(sandbox.manner.token))
@@ -80,22 +80,22 @@ def run(engine: Engine, told: Callable[[float, Result], None]) -> Story:
             if result.failure is not None:
                 raise result.failure
     with database.reading(engine) as connection:
-        number = _approved_in_a_later_sync(connection)
+        approval = _approved_in_a_later_sync(connection)
         return Story(
             queries.count_by_status(connection),
-            number,
-            queries.phone_number_history(connection, number),
+            approval,
+            queries.phone_number_history(connection, approval.phone_number),
         )
 
 
-def _approved_in_a_later_sync(connection: Connection) -> str:
-    """Find a number with a story: the one with most requests, one of them seen to be approved."""
-    approved = {
-        change.phone_number
+def _approved_in_a_later_sync(connection: Connection) -> queries.Change:
+    """Find the approval of a number with a story: the one with most requests."""
+    requests = {one.phone_number: one.requests for one in queries.phone_numbers(connection)}
+    approvals = [
+        change
         for change in queries.changes(connection)
         if change.kind == "resolved" and change.new_status == "approved"
-    }
-    numbers = [one for one in queries.phone_numbers(connection) if one.phone_number in approved]
-    if not numbers:
+    ]
+    if not approvals:
         raise MirrorError("the demo came to nothing; report this as a bug")
-    return max(numbers, key=lambda one: one.requests).phone_number
+    return max(approvals, key=lambda change: requests[change.phone_number])

@@ -1,0 +1,308 @@
+"""The command line, as processes of its own: what it prints where, and how it exits."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from conftest import ROOT, TOKEN, Mirror, request, run_mirror
+
+from mirror import cli, output
+
+SUMMARY_FIELDS = [
+    "run_id", "environment", "outcome", "fetched", "inserted", "updated", "unchanged", "missing",
+    "returned", "quarantined", "duplicates", "pages", "bytes", "seconds", "started_at",
+    "finished_at", "error",
+]  # fmt: skip
+HOSTILE = 'a\tb\nc \x1b[31mred\x1b[0m \x9b2J \u202eevil \u200b[bold]x[/] =1+1 " \\ \x7f'
+
+
+def sync(mirror: Mirror, *options: str, **environment: str) -> Any:
+    """Run `mirror sync` against the mirror's upstream."""
+    given = {"TALKOVER_BASE_URL": mirror.sandbox.base_url, "TALKOVER_TOKEN": TOKEN}
+    settings = {"MIRROR_DATABASE_URL": mirror.url} | given | environment
+    return run_mirror("sync", *options, cwd=None, **settings)
+
+
+def on_a_terminal(*arguments: str, columns: int = 80) -> str:
+    """Run a command on a terminal; return what it wrote there."""
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
+    pieces: list[bytes] = []
+
+    def read() -> None:
+        try:
+            while piece := os.read(ours, 65536):
+                pieces.append(piece)
+        except OSError:
+            pass  # the other end was closed
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    done = subprocess.run(
+        [sys.executable, "-m", "mirror", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env=environment,
+        check=False,
+        timeout=60,
+    )
+    os.close(theirs)
+    reader.join()
+    os.close(ours)
+    assert done.returncode == 0, done.stderr
+    return b"".join(pieces).decode()
+
+
+def test_sync_and_read(mirror: Mirror) -> None:
+    """The documented life of a request, told by the commands alone."""
+    mirror.world.records = [request(1, phone_number="+15551234567")]
+    first = sync(mirror, "--json")
+    assert (first.code, first.err) == (0, "")
+    summary = json.loads(first.out)
+    assert list(summary) == SUMMARY_FIELDS
+    assert (summary["outcome"], summary["inserted"], summary["error"]) == ("applied", 1, None)
+    assert first.out.count("\n") == 1
+    again = sync(mirror)
+    assert (again.code, again.out) == (0, "")
+    assert again.err.startswith("mirror: unchanged: 1 in the list")
+    mirror.world.records[0] |= {"status": "approved", "resolved_at": "2024-01-12T09:00:00Z"}
+    mirror.sandbox.forget()
+    preview = sync(mirror, "--dry-run")
+    assert "1 updated" in preview.err
+    assert preview.out.splitlines()[1].split("\t")[5:7] == ["pending", "approved"]
+    assert json.loads(sync(mirror, "--json").out)["updated"] == 1
+    database = ("--database", mirror.url)
+    told = run_mirror("history", "+1 (555) 123-4567", *database)
+    lines = [line.split("\t") for line in told.out.splitlines()]
+    assert [line[1] for line in lines] == ["event", "requested", "approved"]
+    assert lines[2][0] == "2024-01-12T09:00:00Z"
+    (change,) = json.loads(run_mirror("changes", *database, "--format", "json").out)
+    assert (change["kind"], change["new_resolved_at"]) == ("resolved", "2024-01-12T09:00:00Z")
+    (row,) = csv.DictReader(
+        io.StringIO(
+            run_mirror("requests", *database, "--format", "csv", "--status", "approved").out
+        )
+    )
+    assert (row["id"], row["resolved_at"]) == ("request-1", "2024-01-12T09:00:00Z")
+    assert run_mirror("requests", *database, "--since", "2024-01-11").out.count("\n") == 1
+    as_of = run_mirror("requests", *database, "--as-of", summary["finished_at"], "--format", "json")
+    assert [one["status"] for one in json.loads(as_of.out)] == ["pending"]
+
+
+def test_exit_codes(mirror: Mirror, tmp_path: Path) -> None:
+    """Each way to end has the exit code of the contract, and one sentence on stderr."""
+    mirror.world.records = [request(number) for number in range(10)] + ["junk"]
+    assert sync(mirror).code == 3
+    assert sync(mirror).code == 0
+    refused = sync(mirror, TALKOVER_TOKEN="talq_other")
+    assert (refused.code, refused.out) == (77, "")
+    mirror.world.records = []
+    mirror.sandbox.forget()
+    guarded = sync(mirror)
+    assert guarded.code == 4
+    assert "--accept-missing" in guarded.err
+    unreachable = sync(mirror, "--json", TALKOVER_BASE_URL="http://127.0.0.1:9/api/v1")
+    assert unreachable.code == 75
+    assert json.loads(unreachable.out)["outcome"] == "failed"
+    assert sync(mirror, TALKOVER_BASE_URL=mirror.sandbox.base_url + "/nowhere").code == 1
+    missing = sync(mirror, TALKOVER_TOKEN="")
+    assert missing.code == 2
+    assert "--token-file" in missing.err
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    accepted = sync(mirror, "--token-file", str(file), "--accept-missing", TALKOVER_TOKEN="wrong")
+    assert accepted.code == 0
+    for ran in (refused, guarded, unreachable, missing, accepted):
+        assert ran.err.count("\n") == 1
+        assert ran.err.startswith("mirror: ")
+        assert TOKEN not in ran.out + ran.err
+        assert "talq_other" not in ran.err
+    outcomes = [outcome for (outcome,) in mirror.runs("outcome")]
+    assert outcomes == ["applied", "unchanged", "failed", "refused", "failed", "failed", "applied"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("history", "not a number"), "is not a phone number"),
+        (("history", "5551234", "--region", "XX"), "is not a region"),
+        (("requests", "--since", "soon"), "is not a time"),
+        (("changes", "--format", "xml"), "xml"),
+        (("sync", "--base-url", "http://api.example.com"), "https://"),
+        (("sync", "--rate", "many"), "--rate"),
+        (("requests", "--database", "mysql://host/db"), "sqlite:///"),
+        (("requests", "--database", "nonsense"), "sqlite:///"),
+        (("nonsense",), "nonsense"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    """Bad input is refused with its reason, exit code 2, and no traceback."""
+    url = f"sqlite:///{tmp_path / 'mirror.db'}"
+    assert run_mirror("db", "upgrade", "--database", url).code == 0
+    ran = run_mirror(*arguments, MIRROR_DATABASE_URL=url, TALKOVER_TOKEN=TOKEN)
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_reading_needs_a_mirror(tmp_path: Path) -> None:
+    """Without a mirror the person is told what to run, and no file is left behind."""
+    ran = run_mirror("requests", "--database", f"sqlite:///{tmp_path / 'mirror.db'}")
+    assert (ran.code, ran.out) == (1, "")
+    assert "mirror sync" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unreachable_database() -> None:
+    """A Postgres that is not there is a failure for now, and its password is not shown."""
+    ran = run_mirror("requests", "--database", "postgresql://me:geheim@127.0.0.1:9/db")
+    assert ran.code == 75
+    assert "geheim" not in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_db_commands(mirror: Mirror) -> None:
+    """The schema can be made, named and found; a password is not printed."""
+    assert run_mirror("db", "upgrade", "--database", mirror.url).code == 0
+    again = run_mirror("db", "upgrade", "--database", mirror.url)
+    assert "already" in again.err
+    current = run_mirror("db", "current", "--database", mirror.url)
+    assert re.fullmatch(r"\d{4}\n", current.out)
+    shown = run_mirror("db", "url", MIRROR_DATABASE_URL="postgresql://me:geheim@host/db")
+    assert shown.out == "postgresql://me:***@host/db\n"
+    default = run_mirror("db", "url", XDG_DATA_HOME="/somewhere")
+    assert default.out == "sqlite:////somewhere/mirror/mirror.db\n"
+
+
+def test_hostile_texts(mirror: Mirror) -> None:
+    """No control character of the data reaches a terminal or breaks a line; JSON keeps the data."""
+    mirror.sync([request(1, reason=HOSTILE, note=HOSTILE)])
+    database = ("--database", mirror.url)
+    lines = run_mirror("requests", *database).out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].count("\t") == lines[0].count("\t")
+    for form in ("table", "json", "csv"):
+        drawn = on_a_terminal("requests", *database, "--format", form)
+        own = re.sub(r"\x1b\[[0-9;]*m", "", drawn) if form == "table" else drawn
+        assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u202e]", own), form
+        assert "\x1b[31m" not in drawn
+    assert "[bold]" in on_a_terminal("requests", *database, columns=200)
+    (row,) = json.loads(run_mirror("requests", *database, "--format", "json").out)
+    assert row["reason"] == row["extra"]["note"] == HOSTILE
+    (read,) = csv.DictReader(
+        io.StringIO(run_mirror("requests", *database, "--format", "csv").out, newline="")
+    )
+    assert read["reason"] == HOSTILE
+
+
+def test_hostile_errors(mirror: Mirror, tmp_path: Path) -> None:
+    """What upstream says of an error is shown without its control characters."""
+    file = tmp_path / "list.json"
+    file.write_text(json.dumps({"success": False, "message": f"{HOSTILE} {TOKEN}"}))
+    mirror.sandbox.manner.file = file
+    ran = sync(mirror)
+    assert ran.code == 1
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", ran.err)
+    assert TOKEN not in ran.err
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_tables_fit_the_terminal(mirror: Mirror, columns: int) -> None:
+    """Drawn tables keep within the terminal's width."""
+    mirror.sync([request(1, reason="word " * 90, status="rejected", rejection_reason="no " * 50)])
+    for command in (("requests",), ("history", request(1)["phone_number"])):
+        drawn = on_a_terminal(*command, "--database", mirror.url, columns=columns)
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", drawn).splitlines()
+        assert max(map(len, lines)) <= columns
+
+
+def test_output_that_nobody_reads(mirror: Mirror) -> None:
+    """A pipe that is closed early, as by head, is no error."""
+    mirror.sync([request(number, reason="long " * 50) for number in range(2000)])
+    with subprocess.Popen(
+        [sys.executable, "-m", "mirror", "requests", "--database", mirror.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    """Every command with its words."""
+    found: list[tuple[str, click.Command]] = [("", cli.cli)]
+    for name, command in cli.cli.commands.items():
+        found.append((name, command))
+        if isinstance(command, click.Group):
+            found += [(f"{name} {inner}", one) for inner, one in command.commands.items()]
+    return found
+
+
+@pytest.mark.parametrize(("words", "command"), commands(), ids=str)
+def test_help(words: str, command: click.Command) -> None:
+    """Every command says what it does and what its options mean, within 80 columns."""
+    ran = run_mirror(*words.split(), "--help", COLUMNS="80")
+    assert ran.code == 0
+    assert max(map(len, ran.out.splitlines())) <= 80
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+
+
+def test_version_imports_nothing_heavy() -> None:
+    """`mirror --version` starts without the libraries that only some commands need."""
+    heavy = {"sqlalchemy", "alembic", "httpx", "rich", "phonenumbers", "msgspec", "psycopg"}
+    code = (
+        "import sys; from mirror import cli; cli.run(['--version']);"
+        f"print(sorted({heavy!r} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert re.fullmatch(r"mirror \d+\.\d+\.\d+\n\[\]\n", done.stdout)
+
+
+def test_alembic_and_mirror_mean_the_same_database(mirror: Mirror) -> None:
+    """`alembic upgrade head` makes the schema that `mirror sync` then finds in place."""
+    environment = os.environ | {"MIRROR_DATABASE_URL": mirror.url}
+    for words in (("upgrade", "head"), ("check",)):
+        subprocess.run(
+            [sys.executable, "-m", "alembic", *words],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+    mirror.world.records = [request(1)]
+    assert sync(mirror, "--no-upgrade").code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain ñ 漢 🙂", "plain ñ 漢 🙂"),
+        ("\x00\x1b\u202e", "\\x00\\x1b\\u202e"),
+        ("\U000e0041", "\\U000e0041"),
+    ],
+)
+def test_visible(text: str, shown: str) -> None:
+    """Only what cannot be seen is escaped."""
+    assert output.visible(text) == shown

@@ -1,0 +1,85 @@
+"""The newcomer's one command, and the wheel it may come from."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT, run_mirror
+
+
+def test_demo_ends_with_a_request_that_a_later_sync_saw_approved(tmp_path: Path) -> None:
+    """The demo works without token or settings, leaves other databases alone, and can be rerun."""
+    elsewhere = tmp_path / "real.db"
+    for _ in range(2):
+        ran = run_mirror("demo", cwd=tmp_path, MIRROR_DATABASE_URL=f"sqlite:///{elsewhere}")
+        assert (ran.code, ran.err) == (0, "")
+    story = ran.out.split("What happened to")[1]
+    assert re.search(r"\trequested\t", story)
+    assert re.search(r"\tapproved\t", story)
+    assert "was pending at first" in story
+    assert "saw it approved" in story
+    assert not elsewhere.exists()
+    changes = run_mirror("changes", "--database", "sqlite:///mirror-demo.db", cwd=tmp_path)
+    assert "\tpending\tapproved\t" in changes.out
+
+
+def test_demo_keeps_off_a_database_with_something_in_it(tmp_path: Path) -> None:
+    """A database that somebody named is never emptied."""
+    url = f"sqlite:///{tmp_path / 'mine.db'}"
+    assert run_mirror("demo", "--database", url).code == 0
+    ran = run_mirror("demo", "--database", url)
+    assert ran.code == 2
+    assert "not empty" in ran.err
+
+
+def test_demo_on_both_databases(database_url: str) -> None:
+    """The demo runs on Postgres as well."""
+    ran = run_mirror("demo", "--database", database_url)
+    assert ran.code == 0, ran.err
+    assert "saw it approved" in ran.out
+
+
+def test_the_wheel_is_complete(tmp_path: Path) -> None:
+    """The wheel holds the migrations, and works outside the checkout."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            str(site),
+            wheel,
+        ],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    code = "import mirror.cli; print(mirror.__file__); mirror.cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "demo"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith(str(site))
+    assert "saw it approved" in done.stdout
+    assert (site / "mirror" / "py.typed").exists()

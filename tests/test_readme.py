@@ -1,0 +1,155 @@
+"""The README is true: its commands, queries, exit codes and names are those of the program."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import pytest
+import sqlalchemy as sa
+from conftest import DATABASES, ROOT, run_mirror
+
+import mirror
+from mirror import cli, database, demo, settings
+from mirror.models import metadata
+from mirror.views import VIEWS
+
+README = (ROOT / "README.md").read_text()
+QUERIES = re.findall(r"```sql\n(.*?)\n```(?:\n+```text\n(.*?)\n```)?", README, re.DOTALL)
+
+
+def as_text(names: list[str], rows: list[tuple[Any, ...]]) -> str:
+    """Write a result as the README shows it."""
+    lines = [names, *([str(value) for value in row] for row in rows)]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(names))]
+    drawn = [
+        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([drawn[0], "-+-".join("-" * width for width in widths), *drawn[1:]])
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def demo_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], str]:
+    """Answers queries on the demo's data, once in each kind of database."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('demo') / 'demo.db'}"
+    else:
+        url = request.getfixturevalue("postgres_server")
+        schema = sa.create_engine(database.parse_url(url), isolation_level="AUTOCOMMIT")
+        with schema.connect() as connection:
+            connection.exec_driver_sql("CREATE DATABASE mirror_readme")
+        schema.dispose()
+        url = (
+            database.parse_url(url)
+            .set(database="mirror_readme", drivername="postgresql")
+            .render_as_string(hide_password=False)
+        )
+    engine = database.engine(url, create=True)
+    demo.run(engine, lambda *_: None)
+
+    def answer(query: str) -> str:
+        with database.reading(engine) as connection:
+            values = {"t": datetime.now(UTC)} if ":t" in query else {}
+            statement = sa.text(query)
+            if values:
+                statement = statement.bindparams(sa.bindparam("t", type_=mirror.models.UTCDateTime))
+            result = connection.execute(statement, values)
+            names = list(result.keys())
+            # Only SQLite has no booleans of its own; the README shows its 0 and 1.
+            rows = [
+                tuple(int(value) if isinstance(value, bool) else value for value in row)
+                for row in result
+            ]
+        return as_text(names, rows)
+
+    return answer
+
+
+def test_queries_give_what_the_readme_shows(demo_database: Callable[[str], str]) -> None:
+    """Each SQL example runs on both databases, and its output is the one shown."""
+    assert len(QUERIES) >= 5
+    for query, shown in QUERIES:
+        answer = demo_database(query.rstrip(";"))
+        assert answer.count("\n") > 1, query
+        if shown:
+            assert answer == shown.rstrip(), f"the README should show:\n{answer}"
+
+
+def test_tables_and_views_are_all_there() -> None:
+    """The README names every table and view, and every column of the views and main tables."""
+    listed = dict(re.findall(r"^\| `(\w+)`(?: \(view\))? \|(.*)\|$", README, re.MULTILINE))
+    assert set(metadata.tables) | {view.name for view in VIEWS} <= set(listed)
+    for view in VIEWS[1:]:
+        assert all(f"`{column.name}`" in listed[view.name] for column in view.table.columns)
+    for column in metadata.tables["release_requests"].columns:
+        assert f"`{column.name}`" in listed["release_requests"]
+
+
+def test_exit_codes_are_those_of_the_program() -> None:
+    """The table of exit codes has every code that the command line can return."""
+    table = README.split("### Exit codes")[1].split("##")[0]
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
+    assert listed == {0, cli.EXIT_NEWLY_QUARANTINED, *cli.EXIT_CODES.values()}
+
+
+def test_settings_are_those_of_the_program() -> None:
+    """Every setting stands there with its option, which `mirror sync` has, and its variable."""
+    table = README.split("### Settings")[1].split("###")[0]
+    options = {option for one in cli.sync.params for option in one.opts}
+    listed = set(re.findall(r"`(--[\w-]+)`", table))
+    assert listed <= options
+    variables = set(re.findall(r"`((?:MIRROR|TALKOVER)_\w+)`", table))
+    source = (ROOT / "mirror" / "settings.py").read_text()
+    assert variables == set(re.findall(r'"((?:MIRROR|TALKOVER)_\w+)"', source))
+    assert settings.DEFAULT_BASE_URL in table
+
+
+def test_commands_are_all_there() -> None:
+    """Every command has its row, and each option named in the text exists."""
+    table = README.split("### Commands")[1].split("###")[0]
+    for name, command in cli.cli.commands.items():
+        assert f"`mirror {name}" in table
+        assert isinstance(command, click.Command)
+    everything = {
+        option
+        for command in [*cli.cli.commands.values(), *cli.db.commands.values()]
+        for parameter in command.params
+        for option in parameter.opts
+    }
+    assert set(re.findall(r"`(--[a-z-]+)", table)) <= everything
+
+
+def test_python_example_runs(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The Python example runs as it stands on the demo's database, and finds the number's story."""
+    assert run_mirror("demo", cwd=tmp_path).code == 0
+    monkeypatch.setenv("MIRROR_DATABASE_URL", f"sqlite:///{tmp_path / 'mirror-demo.db'}")
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})  # noqa: S102 (it is our own)
+    assert " approved " in capsys.readouterr().out
+    with sqlite3.connect(tmp_path / "mirror-demo.db") as connection:
+        (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    connection.close()
+    assert mode == "wal"
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link names a file, and every anchor a heading."""
+    headings = {
+        re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in README.splitlines()
+        if line.startswith("#")
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        if target.startswith("#"):
+            assert target[1:] in headings
+        elif not target.startswith("https://"):
+            assert (ROOT / target).exists()
