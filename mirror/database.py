@@ -79,12 +79,14 @@ def engine(text: str, *, create: bool = False) -> Engine:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Give a connection in a transaction that sees one state of the database, and changes none."""
-    options = {}
-    if engine.dialect.name == "postgresql":
-        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    with _translated(engine), engine.connect().execution_options(**options) as connection:
-        if engine.dialect.name == "sqlite":
+    if engine.dialect.name == "sqlite":
+        with _translated(engine), engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA query_only = ON")
+            yield connection
+        return
+    options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with _translated(engine), engine.connect().execution_options(**options) as connection:
+        _use_utc(connection)
         yield connection
 
 
@@ -95,17 +97,30 @@ def writing(engine: Engine, lock: str) -> Iterator[Connection]:
     SQLite has one lock for the whole file. In Postgres writers with different `lock` names, such as
     those of different environments, go on side by side.
     """
+    sqlite = engine.dialect.name == "sqlite"
+    # Not whatever the server has as its default: a snapshot taken while waiting for the lock would
+    # not see what the one who held it has committed.
+    options = {_BEGIN: "BEGIN IMMEDIATE"} if sqlite else {"isolation_level": "READ COMMITTED"}
     with (
         _translated(engine),
-        engine.connect().execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}) as connection,
+        engine.connect().execution_options(**options) as connection,
         connection.begin(),
     ):
-        if connection.dialect.name == "postgresql":
+        if not sqlite:
+            _use_utc(connection)
             connection.execute(
                 sa.text("SELECT pg_advisory_xact_lock(:class, hashtext(:name))"),
                 {"class": _LOCK_CLASS, "name": lock},
             )
         yield connection
+
+
+def _use_utc(connection: Connection) -> None:
+    """Read and write times in UTC, whatever the server's zone: in another one year 1 may be year 0.
+
+    It ends with the transaction, so that it does not leak through a connection pooler.
+    """
+    connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
 
 
 def _sqlite_engine(url: URL, *, create: bool) -> Engine:

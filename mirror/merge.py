@@ -210,8 +210,6 @@ def _load(
     names = ", ".join(table.columns.keys())
     count = 0
     if connection.dialect.name == "postgresql":
-        # COPY reads times without a zone, which are UTC here.
-        connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
         with (
             database.driver_connection(connection).cursor() as cursor,
             cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy,

@@ -215,7 +215,7 @@ def _stated_error(body: bytes | bytearray) -> str | None:
         parts.append(msgspec.json.encode(details).decode())
     if not parts and outer.success is False:
         return "success is false, without code or message"
-    return ": ".join(parts)[:500] or None
+    return ": ".join(parts)[:500].replace("\0", "\ufffd") or None
 
 
 def _kind(body: bytes | bytearray) -> str:

@@ -44,7 +44,7 @@ class Result:
     """What a sync did, as it is on record.
 
     Attributes:
-        run_id: number of the run (`sync_runs.id`).
+        run_id: number of the run (`sync_runs.id`), or None if it could not be put on record.
         environment: label of the token that was used.
         outcome: how it ended.
         counts: what it did, or in a dry run would have done; zeros if it did not get so far.
@@ -56,7 +56,7 @@ class Result:
         changes: in a dry run, the changes that it would have recorded.
     """
 
-    run_id: int
+    run_id: int | None
     environment: str
     outcome: Outcome
     counts: Counts
@@ -100,19 +100,26 @@ def sync(
         now: the clock, UTC.
 
     Returns:
-        What was done. A failure after the run was put on record is in it, not raised.
-
-    Raises:
-        MirrorError: the run could not even be put on record.
+        What was done. A failure is in it, not raised.
     """
-    began = time.monotonic()
-    if upgrade:
-        schema.upgrade(engine)
-    else:
-        with database.reading(engine) as connection:
-            schema.require(connection)
-    with database.writing(engine, runs.lock(environment)) as connection:
-        run = runs.begin(connection, environment, api.base_url, now())
+    began, started_at = time.monotonic(), now()
+    try:
+        _prepare_schema(engine, upgrade=upgrade)
+        with database.writing(engine, runs.lock(environment)) as connection:
+            run = runs.begin(connection, environment, api.base_url, started_at)
+    except MirrorError as error:
+        return Result(
+            run_id=None,
+            environment=environment,
+            outcome=Outcome.FAILED,
+            counts=Counts(),
+            pages=0,
+            bytes=0,
+            seconds=_since(began),
+            started_at=started_at,
+            finished_at=now(),
+            failure=error,
+        )
     with Client(api) as client:
         job = _Job(engine, run, client, now, began)
         try:
@@ -126,6 +133,19 @@ def sync(
                 Outcome.FAILED, failure=MirrorError(f"interrupted by {type(error).__name__}")
             )
             raise
+
+
+def _prepare_schema(engine: Engine, *, upgrade: bool) -> None:
+    if upgrade:
+        schema.upgrade(engine)
+    else:
+        with database.reading(engine) as connection:
+            schema.require(connection)
+
+
+def _since(began: float) -> float:
+    """Return the seconds since a reading of the monotonic clock."""
+    return round(time.monotonic() - began, 3)
 
 
 class _Job:
@@ -274,7 +294,7 @@ class _Job:
             counts=counts or Counts(),
             pages=self._client.pages,
             bytes=self._client.received,
-            seconds=round(time.monotonic() - self._began, 3),
+            seconds=_since(self._began),
             started_at=self._run.started_at,
             finished_at=finished_at,
             failure=failure,
