@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
+import random
+import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -24,7 +29,7 @@ import stamina.instrumentation
 from msgspec import Raw
 
 from mirror import __version__, payload
-from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused
+from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused, UsageError
 from mirror.payload import Page, TruncatedPayload
 from mirror.settings import ApiSettings, is_loopback
 
@@ -35,8 +40,10 @@ PER_PAGE = 100
 ATTEMPTS = 5
 READINGS = 3
 
-_FIRST_WAIT, _LONGEST_WAIT, _JITTER = 0.5, 30.0, 0.5
+_FIRST_WAIT, _JITTER = 0.5, 0.5
+_LONGEST_PATIENCE = 1e6  # seconds; sockets take no more than some years
 _ERROR_BODY = 64 * 1024
+_HEADERS = "latin-1"
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +95,9 @@ class Client:
         settings: where the API is, and what may be spent on a pull.
         sleep: waits for a number of seconds.
 
+    Raises:
+        UsageError: the proxy or the certificates that the surroundings name cannot be used.
+
     Attributes:
         pages: answers of the list that have come so far.
         received: bytes of them, decompressed.
@@ -96,23 +106,16 @@ class Client:
     def __init__(self, settings: ApiSettings, *, sleep: Callable[[float], None] = time.sleep):
         self.pages = 0
         self.received = 0
-        self._size = 0
         self._settings = settings
         self._sleep = sleep
-        self._ends = time.monotonic() + settings.deadline
+        self._size = 0
+        self._made = 0
+        self._ends = math.inf
         self._sent: deque[float] = deque(maxlen=settings.rate)
+        self._socket: socket.socket | None = None
         # Its default hook writes to the console; `_wait` logs in its place.
         stamina.instrumentation.set_on_retry_hooks(())
-        self._http = httpx.Client(
-            headers={
-                "Authorization": f"Bearer {settings.token.reveal()}",
-                "Accept": "application/json",
-                "User-Agent": f"talkover-mirror/{__version__}",
-            },
-            follow_redirects=False,
-            # A proxy may carry https, which hides the token from it, but never plain http.
-            trust_env=not is_loopback(urlsplit(settings.base_url).hostname or ""),
-        )
+        self._http = _http_client(settings)
 
     def __enter__(self) -> Self:
         return self
@@ -139,6 +142,20 @@ class Client:
             ApiUnavailable: the API is out of reach, or the list never held still.
             ApiError: the API answered something that cannot be used.
         """
+        self._ends = time.monotonic() + self._settings.deadline
+        watch = threading.Timer(min(self._settings.deadline, threading.TIMEOUT_MAX), self._hang_up)
+        watch.daemon = True
+        watch.start()
+        try:
+            return self._read_until_still(etag)
+        except MirrorError as error:
+            # However a hostile server says the token back, it is not in what we say.
+            raise type(error)(self._settings.token.redact(str(error))) from error
+        finally:
+            watch.cancel()
+
+    def _read_until_still(self, etag: str | None) -> Listing | None:
+        """Read the list, again if it moved meanwhile."""
         moved = _Moved()
         for reading in range(1, READINGS + 1):
             try:
@@ -193,30 +210,22 @@ class Client:
         self, number: int, known: str | None, digest: Callable[[bytearray], object]
     ) -> tuple[Page, str | None] | None:
         """Read one page, with retries; None if it is still the one `known` by its ETag."""
-        made = 0
         try:
-            for attempt in stamina.retry_context(
-                on=self._wait,
-                attempts=ATTEMPTS,
-                timeout=None,
-                wait_initial=_FIRST_WAIT,
-                wait_max=_LONGEST_WAIT,
-                wait_jitter=_JITTER,
-            ):
+            for attempt in stamina.retry_context(on=self._wait, attempts=ATTEMPTS, timeout=None):
                 with attempt:
-                    made = attempt.num
+                    self._made = attempt.num
                     answer = self._get(number, known)
                     if answer is None:
                         return None
-                    page, etag, body = payload.read_page(answer.body), answer.etag, answer.body
+                    body, etag = answer.body, answer.etag
+                    page = payload.read_page(body, self._settings.token.redact)
         except (_Transient, TruncatedPayload) as error:
-            raise ApiUnavailable(f"{error}{_tried(made)}; try again later") from error
+            tried = f" (tried {self._made} times)" if self._made > 1 else ""
+            raise ApiUnavailable(f"{error}{tried}; try again later") from error
         except payload.PayloadError as error:
             raise ApiError(
-                self._settings.token.redact(
-                    f"{self._settings.base_url} did not give the list: {error}. "
-                    "Check --base-url, or ask the API's operator"
-                )
+                f"{self._settings.base_url} did not give the list: {error}. "
+                "Check --base-url, or ask the API's operator"
             ) from error
         given = page.paging.current_page if page.paging else None
         if given not in {None, number}:
@@ -228,44 +237,62 @@ class Client:
         return page, etag
 
     def _wait(self, error: Exception) -> bool | float:
-        """Tell whether another attempt is worth it, and how many seconds to wait if we know."""
+        """Return how many seconds to wait before another attempt, or False if it is in vain."""
         if not isinstance(error, _Transient | TruncatedPayload):
             return False
         wait = error.wait if isinstance(error, _Transient) else None
-        worth_it = self._ends - time.monotonic() > (_FIRST_WAIT if wait is None else wait)
-        logger.info("%s; %s", error, "trying again" if worth_it else "the deadline is too near")
-        return (True if wait is None else wait) if worth_it else False
+        if wait is None:
+            jitter = random.uniform(0, _JITTER)  # noqa: S311 (no cryptography)
+            wait = _FIRST_WAIT * 2 ** (self._made - 1) + jitter
+        worth_it = wait < self._ends - time.monotonic()
+        logger.info(
+            "%s; %s",
+            self._settings.token.redact(str(error)),
+            "trying again" if worth_it else "the deadline is too near to try again",
+        )
+        return wait if worth_it else False
 
-    def _get(self, number: int, etag: str | None) -> _Answer | None:
+    def _get(self, number: int, known: str | None) -> _Answer | None:
         """Ask for one page, once."""
         self._pace()
-        headers = {"If-None-Match": etag} if etag else {}
+        patience = min(self._settings.timeout, self._left(), _LONGEST_PATIENCE)
         try:
             with self._http.stream(
                 "GET",
                 self._settings.base_url + LIST_PATH,
                 params={"page": number, "per_page": PER_PAGE},
-                headers=headers,
-                timeout=min(self._settings.timeout, self._left()),
+                headers=[(b"If-None-Match", known.encode(_HEADERS))] if known else None,
+                timeout=patience,
+                extensions={"trace": self._remember_socket},
             ) as response:
-                if response.status_code == httpx.codes.NOT_MODIFIED and etag:
-                    return None
-                if response.status_code != httpx.codes.OK:
-                    raise self._failure(response)
-                body = self._body(response)
-                return _Answer(body, response.headers.get("ETag"))
+                return self._answer(response, known)
         except httpx.TimeoutException as error:
+            self._left()
             raise _Transient(
-                f"the API at {self._settings.base_url} sent nothing for "
-                f"{self._settings.timeout:g} seconds"
+                f"the API at {self._settings.base_url} sent nothing for {patience:g} seconds"
             ) from error
         except (httpx.TransportError, httpx.DecodingError) as error:
+            self._left()
             raise _Transient(
                 f"the connection to {self._settings.base_url} failed "
                 f"({error or type(error).__name__})"
             ) from error
-        except httpx.InvalidURL as error:
-            raise ApiError(f"the base URL cannot be used ({error}); check --base-url") from error
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise UsageError(f"there can be no such host ({error}); check --base-url") from error
+
+    def _answer(self, response: httpx.Response, known: str | None) -> _Answer | None:
+        """Read an answer; None if it says that the list is still the `known` one."""
+        if response.status_code == httpx.codes.NOT_MODIFIED and known:
+            return None
+        if response.status_code != httpx.codes.OK:
+            raise self._failure(response)
+        body = self._body(response)
+        if not body and "Content-Length" not in response.headers:
+            raise _Transient(
+                f"the API at {self._settings.base_url} closed the connection before its answer"
+            )
+        response.headers.encoding = _HEADERS
+        return _Answer(body, response.headers.get("ETag"))
 
     def _body(self, response: httpx.Response) -> bytearray:
         """Read a body, within the size and the time that are allowed."""
@@ -278,15 +305,30 @@ class Client:
                     "if it may be, raise --max-bytes"
                 )
             self._left()
+        self._left()  # a body without a stated length ends where `_hang_up` ended it
         self.pages += 1
         self._size += len(body)
         self.received += len(body)
         return body
 
+    def _remember_socket(self, event: str, info: dict[str, Any]) -> None:
+        """Keep the connection's socket, so that the deadline can end any wait for it."""
+        if event == "connection.connect_tcp.complete":
+            self._socket = info["return_value"].get_extra_info("socket")
+
+    def _hang_up(self) -> None:
+        """End what is being waited for: the deadline is over (called from another thread).
+
+        The time-out is for silence, so a server that drips bytes could otherwise hold us for ever.
+        """
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
     def _failure(self, response: httpx.Response) -> MirrorError:
         """Turn an answer that is not 200 into an error that says what came and what to do."""
         status = response.status_code
-        said = self._settings.token.redact(payload.describe_error(_start_of_body(response)))
+        said = payload.describe_error(_start_of_body(response), self._settings.token.redact)
         told = f"the API at {self._settings.base_url} answered {status}: {said}"
         if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             return TokenRefused(
@@ -296,7 +338,7 @@ class Client:
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
             return _Transient(told, wait=_retry_after(response))
         if response.is_redirect:
-            where = self._settings.token.redact(response.headers.get("Location", "nowhere"))
+            where = response.headers.get("Location", "nowhere")
             return ApiError(
                 f"the API at {self._settings.base_url} answered {status} and points to {where}; "
                 "redirects are not followed, correct --base-url"
@@ -329,6 +371,29 @@ class Client:
         self._sent.append(time.monotonic())
 
 
+def _http_client(settings: ApiSettings) -> httpx.Client:
+    try:
+        return httpx.Client(
+            headers={
+                "Authorization": f"Bearer {settings.token.reveal()}",
+                "Accept": "application/json",
+                "User-Agent": f"talkover-mirror/{__version__}",
+            },
+            follow_redirects=False,
+            # A proxy may carry https, which hides the token from it, but never plain http.
+            trust_env=not is_loopback(urlsplit(settings.base_url).hostname or ""),
+        )
+    except (ValueError, ImportError) as error:
+        raise UsageError(
+            f"the proxy of HTTPS_PROXY or ALL_PROXY cannot be used ({error}); name one of the form "
+            "http://host:port, or none"
+        ) from error
+    except OSError as error:
+        raise UsageError(
+            f"the certificates cannot be read ({error}); check SSL_CERT_FILE and SSL_CERT_DIR"
+        ) from error
+
+
 def _prove(survey: payload.Survey, entries: int, paging: payload.Paging) -> None:
     """Check that the pages hold each request once, and all of them."""
     if survey.repeated:
@@ -337,17 +402,14 @@ def _prove(survey: payload.Survey, entries: int, paging: payload.Paging) -> None
         raise _Moved(f"{entries} requests came where {paging.total} were announced")
 
 
-def _tried(attempts: int) -> str:
-    return f" (tried {attempts} times)" if attempts > 1 else ""
-
-
 def _start_of_body(response: httpx.Response) -> bytes:
     """Read as much of a failed answer as its error can need."""
     body = b""
-    for chunk in response.iter_bytes():
-        body += chunk
-        if len(body) > _ERROR_BODY:
-            break
+    with suppress(httpx.TransportError, httpx.DecodingError):  # the status has said it all
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > _ERROR_BODY:
+                break
     return body
 
 
@@ -358,7 +420,7 @@ def _retry_after(response: httpx.Response) -> float | None:
         return float(value)
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

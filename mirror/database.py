@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,8 @@ def _sqlite_engine(url: URL, *, create: bool) -> Engine:
         url.set(database=str(path)), poolclass=NullPool, connect_args={"timeout": LOCK_WAIT}
     )
     event.listen(result, "connect", _set_up_sqlite)
+    if create:
+        event.listen(result, "connect", _use_wal)
     event.listen(result, "begin", _begin_sqlite)
     return result
 
@@ -163,8 +165,17 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # The driver must not begin or commit by itself: a failing migration would leave its tables.
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys = ON")
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _use_wal(connection: sqlite3.Connection, _record: object) -> None:
+    """Let readers and the writer go on side by side; the file remembers it.
+
+    SQLite does not wait for a lock here. Whoever holds it is another process that made the file at
+    the same moment: then that one, or the next one, changes the mode.
+    """
+    with suppress(sqlite3.OperationalError):
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -68,6 +68,8 @@ class UTCDateTime(TypeDecorator[datetime]):
         """Cut a time to the millisecond, for the database."""
         if value is None:
             return None
+        if value.tzinfo is None:
+            value = value.replace(tzinfo=UTC)
         if dialect.name == "sqlite":
             return to_text(value.astimezone(UTC))
         return value.replace(microsecond=value.microsecond // 1000 * 1000)

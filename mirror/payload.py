@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -21,9 +21,14 @@ from mirror.errors import ApiError
 LONGEST_IDENTIFIER = 255
 """Characters; longer ones do not fit an index entry of Postgres (2,704 bytes)."""
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUL = b"\\u0000"
 _PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_UNSTORABLE = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2}))")
+_HALF = rb"[dD][89a-fA-F][0-9a-fA-F]{2}"
+_HALF_PAIR = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u" + _HALF + rb")")
+_UNSTORABLE = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u(?:0000|" + _HALF + rb"))")
+
+_LONGEST_ERROR = 500
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=LONGEST_IDENTIFIER)]
 Time = Annotated[datetime, Meta(tz=True)]
@@ -109,6 +114,13 @@ class Survey:
     repeated: frozenset[str]
 
 
+Hide = Callable[[str], str]
+
+
+def _nothing_hidden(text: str) -> str:
+    return text
+
+
 class PayloadError(ApiError):
     """An answer is not the documented envelope, or says that it failed."""
 
@@ -145,19 +157,24 @@ _DECODING_ERRORS = (msgspec.MsgspecError, RecursionError, OverflowError, Unicode
 _KNOWN_FIELDS = frozenset(Record.__struct_encode_fields__) - {"extra"}
 
 
-def read_page(body: bytes | bytearray) -> Page:
+def read_page(body: bytes | bytearray, hide: Hide = _nothing_hidden) -> Page:
     """Read the envelope of one answer.
+
+    Args:
+        body: the answer.
+        hide: takes out of a text of upstream's what must not be shown.
 
     Raises:
         TruncatedPayload: the JSON ends too early.
         PayloadError: it is not JSON, not the documented envelope, or `success` is not true.
     """
+    body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
         envelope = _read_envelope(body)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise _unusable(body, error) from error
+        raise _unusable(body, error, hide) from error
     if not envelope.success:
-        raise PayloadError(f"the API says that it failed: {describe_error(body)}")
+        raise PayloadError(f"the API says that it failed: {describe_error(body, hide)}")
     return Page(items=envelope.data, paging=_find_paging(envelope))
 
 
@@ -169,7 +186,7 @@ def _read_envelope(body: bytes | bytearray) -> _Envelope:
     try:
         return _envelope.decode(body)
     except msgspec.DecodeError:
-        repaired = _storable(body)
+        repaired = _HALF_PAIR.sub(_replaced, body)
         if repaired == body:
             raise
         return _envelope.decode(repaired)
@@ -177,35 +194,55 @@ def _read_envelope(body: bytes | bytearray) -> _Envelope:
 
 def _storable(text: bytes | bytearray) -> bytes:
     """Replace the escapes that no database can store, NUL and half surrogate pairs, by U+FFFD."""
-    return _UNSTORABLE.sub(lambda found: rb"\ufffd" if found[1] else found[0], text)
+    return _UNSTORABLE.sub(_replaced, text)
 
 
-def _unusable(body: bytes | bytearray, error: Exception) -> PayloadError:
+def _replaced(found: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if found[1] else found[0]
+
+
+def _unusable(body: bytes | bytearray, error: Exception, hide: Hide) -> PayloadError:
     """Say what came instead of the documented envelope."""
     if isinstance(error, RecursionError):
         return PayloadError("the answer is nested too deeply to be read")
-    if str(error) == "Input data was truncated" and body.strip():
+    text = body.strip()
+    # A JSON object that was cut ends anywhere but, unless msgspec notices, with its brace.
+    cut = str(error) == "Input data was truncated" or not text.endswith(b"}")
+    if text.startswith(b"{") and cut:
         return TruncatedPayload("the answer ends in the middle of its JSON")
-    if isinstance(error, msgspec.ValidationError) and (said := _stated_error(body)):
+    if isinstance(error, msgspec.ValidationError) and (said := _stated_error(body, hide)):
         return PayloadError(f"the API says that it failed: {said}")
     if isinstance(error, msgspec.ValidationError):
         return PayloadError(f"the answer is not a list of release requests: {error}")
-    if not body.strip():
+    if not text:
         return PayloadError("the answer is empty")
-    return PayloadError(f"the answer is {_kind(body)}, not JSON: {error}")
+    kind = _kind(body)
+    what = "not valid JSON" if kind == "JSON" else f"{kind}, not JSON"
+    return PayloadError(f"the answer is {what}: {error}")
 
 
-def describe_error(body: bytes | bytearray) -> str:
-    """Return what the body of a failed answer says, in one line of at most 500 characters."""
-    return _stated_error(body) or f"({_kind(body)} without code or message)"
+def describe_error(body: bytes | bytearray, hide: Hide = _nothing_hidden) -> str:
+    """Return what the body of a failed answer says, in one line of at most 500 characters.
+
+    Args:
+        body: the answer, or its start.
+        hide: takes out of it what must not be shown, before it is cut.
+    """
+    return _stated_error(body, hide) or f"({_kind(body)} without code or message)"
 
 
-def _stated_error(body: bytes | bytearray) -> str | None:
+def _stated_error(body: bytes | bytearray, hide: Hide) -> str | None:
     """Find code and message in any of the three documented shapes of an error."""
     try:
-        outer = msgspec.json.decode(body, type=_Error)
+        outer = msgspec.json.decode(
+            _storable(body).decode("utf-8", "replace").lstrip("\ufeff"), type=_Error
+        )
     except _DECODING_ERRORS:
         return None
+    if outer.success is not False and not (outer.error or outer.errors or outer.code):
+        return (
+            _one_line(hide(str(outer.message))) if outer.success is None and outer.message else None
+        )
     inner = outer.error if isinstance(outer.error, dict) else {"message": outer.error}
     code = inner.get("code") or outer.code
     message = inner.get("message") or outer.message
@@ -215,7 +252,12 @@ def _stated_error(body: bytes | bytearray) -> str | None:
         parts.append(msgspec.json.encode(details).decode())
     if not parts and outer.success is False:
         return "success is false, without code or message"
-    return ": ".join(parts)[:500].replace("\0", "\ufffd") or None
+    return _one_line(hide(": ".join(parts))) or None
+
+
+def _one_line(text: str) -> str:
+    """Fold a text of somebody else's into one line that a log and a database can hold."""
+    return " ".join(text.replace("\0", "\ufffd").split())[:_LONGEST_ERROR]
 
 
 def _kind(body: bytes | bytearray) -> str:
@@ -286,7 +328,7 @@ def decode(items: Iterable[Raw], repeated: frozenset[str]) -> Iterator[Record | 
 def _reconcile(entries: list[Raw]) -> Iterator[Record | Reject]:
     """Make one record of equal entries with the same id, and rejects of contradicting ones."""
     decoded = [_decode_one(raw) for raw in entries]
-    if all(isinstance(one, Record) and one == decoded[0] for one in decoded):
+    if all(one == decoded[0] for one in decoded):
         yield decoded[0]
         return
     for raw, one in zip(entries, decoded, strict=True):
@@ -324,7 +366,7 @@ def _reject(raw: Raw, error: str, identity: bytes | None = None) -> Reject:
         request_id=_request_id(raw),
         raw=bytes(raw).decode("utf-8", "backslashreplace"),
         error=error,
-        fingerprint=hashlib.sha256(identity or _known_part(raw)).hexdigest(),
+        fingerprint=hashlib.sha256(_storable(identity or _known_part(raw))).hexdigest(),
     )
 
 

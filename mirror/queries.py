@@ -24,6 +24,8 @@ from mirror.views import history as history_view
 from mirror.views import numbers as numbers_view
 from mirror.views import versions as versions_view
 
+_SHORTEST_NUMBER = len("+1234567")
+
 _T = TypeVar("_T")
 
 
@@ -188,20 +190,25 @@ def normalize_number(number: str, region: str | None = None) -> str:
     """
     import phonenumbers
 
-    region = region and region.upper()
-    if region and region not in phonenumbers.SUPPORTED_REGIONS:
+    if region is not None and region.upper() not in phonenumbers.SUPPORTED_REGIONS:
         raise UsageError(f"{region!r} is not a region; use a two-letter country code such as BR")
     text = number.strip()
-    if region is None and not text.startswith("+"):
-        text = "+" + text.removeprefix("00")
+    if text.startswith("00"):
+        text = "+" + text[2:]
+    elif region is None and "+" not in text:
+        text = "+" + text
     try:
-        parsed = phonenumbers.parse(text, region)
-    except phonenumbers.NumberParseException as error:
+        parsed = phonenumbers.parse(text, region and region.upper())
+        found = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    except phonenumbers.NumberParseException:
+        found = ""
+    # Upstream may hold numbers that no numbering plan knows; they can be asked for as well.
+    if len(found) < _SHORTEST_NUMBER:
         raise UsageError(
             f"{number!r} is not a phone number; write it with its country code, such as "
             "+15551234567, or give the country of a national number with --region"
-        ) from error
-    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+        )
+    return found
 
 
 def phone_number_history(
@@ -229,7 +236,8 @@ def phone_number_history(
         .order_by(
             view.occurred_at,
             view.request_id,
-            sa.case((view.event == "requested", 0), (view.event == "vanished", 2), else_=1),
+            view.observed_at,
+            sa.case((view.event == "requested", 0), (view.event == "returned", 1), else_=2),
         )
     )
     return _all(connection, HistoryEvent, query, _in(view, environment))

@@ -120,7 +120,7 @@ class Upstream:
             when = start + (self.now - start) * self._random.random()
             self._add(phone_number_id, self._random.choice(_REASONS), when)
 
-    def request_release(self, phone_number_id: str, reason: str) -> Request:
+    def request_release(self, phone_number_id: str, reason: object) -> Request:
         """Ask for a number's release.
 
         Raises:
@@ -128,7 +128,7 @@ class Upstream:
         """
         if phone_number_id not in self._numbers:
             raise ApiProblem(HTTPStatus.NOT_FOUND, "NOT_FOUND", "The phone number does not exist")
-        if not 10 <= len(reason) <= 500:
+        if not isinstance(reason, str) or not 10 <= len(reason) <= 500:
             raise ApiProblem(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 "VALIDATION_ERROR",
@@ -363,7 +363,7 @@ class Sandbox:
 
     def _list_body(self, question: _Question) -> bytes:
         if self.manner.file is not None:
-            return self.manner.file.read_bytes()
+            return _content(self.manner.file)
         entries = self._entries()
         if self.manner.paging is None:
             return b'{"success":true,"data":[%s]}' % b",".join(entries)
@@ -392,7 +392,7 @@ class Sandbox:
 
     def _request(self, question: _Question, phone_number_id: str) -> _Answer:
         given = _json(question.body)
-        request = self.upstream.request_release(phone_number_id, str(given.get("reason") or ""))
+        request = self.upstream.request_release(phone_number_id, given.get("reason"))
         return self._changed(HTTPStatus.CREATED, request)
 
     def _cancel(self, _question: _Question, request_id: str) -> _Answer:
@@ -468,7 +468,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _whole(question: _Question, name: str, default: int, most: int) -> int:
     """Read a whole number of the query, or refuse it as the API does."""
     text = question.query.get(name, [str(default)])[0]
-    if text.isdecimal() and 1 <= int(text) <= most:
+    if text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most:
         return int(text)
     raise ApiProblem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -481,11 +481,20 @@ def _whole(question: _Question, name: str, default: int, most: int) -> int:
 def _json(body: bytes) -> dict[str, Any]:
     try:
         given = msgspec.json.decode(body or b"{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         given = None
     if isinstance(given, dict):
         return given
     raise ApiProblem(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", "The body is not a JSON object")
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ApiProblem(
+            HTTPStatus.INTERNAL_SERVER_ERROR, "SERVER_ERROR", f"{file}: {error.strerror}"
+        ) from error
 
 
 def _iso(time: datetime) -> str:

@@ -7,12 +7,14 @@ here, before anything is opened or sent.
 from __future__ import annotations
 
 import ipaddress
+import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from mirror.errors import UsageError
 
@@ -23,6 +25,8 @@ DEFAULT_TIMEOUT = 30.0
 DEFAULT_DEADLINE = 900.0
 DEFAULT_MAX_BYTES = 1 << 30
 
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:\d+)?")
+_ITS_FORM = "it must end with its path, as in https://host/api/v1"
 _LONGEST_ENVIRONMENT = 100
 _LONGEST_TOKEN = 4096
 
@@ -40,8 +44,11 @@ class Secret:
         return self._value
 
     def redact(self, text: str) -> str:
-        """Return `text` without the secret in it."""
-        return text.replace(self._value, "[token]")
+        """Return `text` without the secret in it, also where it was escaped for a URL or JSON."""
+        quoted = json.dumps(self._value)[1:-1]
+        for form in (self._value, quote(self._value, safe=""), quote(self._value), quoted):
+            text = text.replace(form, "[token]")
+        return text
 
     def __repr__(self) -> str:
         return "Secret('…')"
@@ -145,23 +152,28 @@ def is_loopback(host: str) -> bool:
 
 
 def _base_url(text: str) -> str:
-    """Check a base URL: the token may travel over https, or to this machine."""
+    """Check a base URL: the token may travel over https, or to this machine.
+
+    A refused URL is not repeated in the error: somebody may have put the token into it.
+    """
+    if not text.isprintable() or " " in text:
+        raise UsageError(f"the base URL holds spaces or invisible characters; {_ITS_FORM}")
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise UsageError(f"the base URL cannot be read ({error}); check --base-url") from error
-    if parts.username is not None or parts.password is not None:
+        raise UsageError("the base URL cannot be read; check --base-url") from error
+    if "@" in parts.netloc:
         raise UsageError("the base URL must not hold a user name or password; remove them")
     if parts.scheme not in {"http", "https"} or not host:
-        raise UsageError(f"the base URL {text!r} is not of the form https://host/api/v1")
-    if parts.query or parts.fragment or not text.isprintable() or {"\\", " "} & set(text):
-        raise UsageError(
-            f"the base URL {text!r} must end with its path, such as https://host/api/v1"
-        )
+        raise UsageError("the base URL is not of the form https://host/api/v1; check --base-url")
+    if {"?", "#", "\\"} & set(text):
+        raise UsageError(f"the base URL holds more than it may; {_ITS_FORM}")
+    if not _HOST_AND_PORT.fullmatch(parts.netloc):
+        raise UsageError("the host in the base URL cannot be read; check --base-url")
     if parts.scheme == "http" and not is_loopback(host):
         raise UsageError(
-            f"the base URL {text!r} would send the token unencrypted; use https:// "
+            f"the base URL would send the token unencrypted to {host}; use https:// "
             "(http:// is for loopback addresses alone)"
         )
     return text.rstrip("/")
@@ -182,9 +194,10 @@ def _token(token_file: str | None, environ: Mapping[str, str]) -> Secret:
             content = file.read(_LONGEST_TOKEN + 1)
     except OSError as error:
         raise UsageError(
-            f"the token file {path} cannot be read ({error.strerror}); check the path and its mode"
+            f"the token file of --token-file or TALKOVER_TOKEN_FILE cannot be read "
+            f"({error.strerror}); check the path and its mode"
         ) from error
-    return _usable_token(content.decode("latin-1").strip(), f"the token file {path}")
+    return _usable_token(content.decode("latin-1").strip(), "the token file")
 
 
 def _usable_token(token: str, source: str) -> Secret:

@@ -104,6 +104,7 @@ def sync(
     """
     began, started_at = time.monotonic(), now()
     try:
+        client = Client(api)
         _prepare_schema(engine, upgrade=upgrade)
         with database.writing(engine, runs.lock(environment)) as connection:
             run = runs.begin(connection, environment, api.base_url, started_at)
@@ -120,7 +121,7 @@ def sync(
             finished_at=now(),
             failure=error,
         )
-    with Client(api) as client:
+    with client:
         job = _Job(engine, run, client, now, began)
         try:
             return job.do(api.base_url, dry_run=dry_run, accept_missing=accept_missing)

@@ -151,6 +151,7 @@ history = Table(
         comment="reported: occurred_at is what upstream said; observed: it is when a pull began "
         "that first saw it.",
     ),
+    Column("observed_at", UTCDateTime, comment="When the pull began that first saw it (UTC)."),
     comment="The life of each phone number: one row per event, over all its requests.",
 )
 
@@ -159,7 +160,7 @@ history = Table(
 _HISTORY = """
 SELECT r.environment, r.phone_number, r.phone_number_id, r.requested_at AS occurred_at,
        'requested' AS event, r.id AS request_id, 'pending' AS status, r.reason,
-       NULL AS rejection_reason, 'reported' AS time_source
+       NULL AS rejection_reason, 'reported' AS time_source, r.first_seen_at AS observed_at
 FROM release_requests r
 UNION ALL
 SELECT c.environment, c.phone_number, c.phone_number_id,
@@ -168,7 +169,8 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
        CASE WHEN c.status = 'pending' THEN 'reopened' ELSE c.status END,
        c.id, c.status, c.reason, c.rejection_reason,
        CASE WHEN c.status <> 'pending' AND c.resolved_at IS NOT NULL THEN 'reported'
-            ELSE 'observed' END
+            ELSE 'observed' END,
+       coalesce(c.entered_at, c.first_seen_at)
 FROM (SELECT r.*, (SELECT max(e.valid_to) FROM release_request_past_versions e
                    WHERE e.id = r.id AND e.status <> r.status) AS entered_at
       FROM release_requests r) c
@@ -180,7 +182,8 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
        CASE WHEN c.status = 'pending' THEN 'reopened' ELSE c.status END,
        c.id, c.status, c.reason, c.rejection_reason,
        CASE WHEN c.status <> 'pending' AND c.resolved_at IS NOT NULL THEN 'reported'
-            ELSE 'observed' END
+            ELSE 'observed' END,
+       coalesce(c.entered_at, c.first_seen_at)
 FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
              p.rejection_reason, p.resolved_at, p.first_seen_at,
              (SELECT max(e.valid_to) FROM release_request_past_versions e
@@ -193,20 +196,27 @@ FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p
 WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,
-       r.status, r.reason, r.rejection_reason, 'observed'
+       r.status, r.reason, r.rejection_reason, 'observed', r.missing_since
 FROM release_requests r
 WHERE r.missing_since IS NOT NULL
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, p.missing_since, 'vanished', r.id,
-       p.status, p.reason, p.rejection_reason, 'observed'
+       p.status, p.reason, p.rejection_reason, 'observed', p.missing_since
 FROM release_requests r
 JOIN release_request_past_versions p ON p.id = r.id
 WHERE p.missing_since IS NOT NULL
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned', r.id,
-       p.status, p.reason, p.rejection_reason, 'observed'
+       n.status, n.reason, n.rejection_reason, 'observed', p.valid_to
 FROM release_requests r
 JOIN release_request_past_versions p ON p.id = r.id
+JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to
+WHERE p.missing_since IS NOT NULL
+UNION ALL
+SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned', r.id,
+       r.status, r.reason, r.rejection_reason, 'observed', p.valid_to
+FROM release_requests r
+JOIN release_request_past_versions p ON p.id = r.id AND p.valid_to = r.valid_from
 WHERE p.missing_since IS NOT NULL
 """
 

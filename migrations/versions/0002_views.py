@@ -86,7 +86,7 @@ WHERE n.missing_since IS NULL
 PHONE_NUMBER_HISTORY = """
 SELECT r.environment, r.phone_number, r.phone_number_id, r.requested_at AS occurred_at,
        'requested' AS event, r.id AS request_id, 'pending' AS status, r.reason,
-       NULL AS rejection_reason, 'reported' AS time_source
+       NULL AS rejection_reason, 'reported' AS time_source, r.first_seen_at AS observed_at
 FROM release_requests r
 UNION ALL
 SELECT c.environment, c.phone_number, c.phone_number_id,
@@ -95,7 +95,8 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
        CASE WHEN c.status = 'pending' THEN 'reopened' ELSE c.status END,
        c.id, c.status, c.reason, c.rejection_reason,
        CASE WHEN c.status <> 'pending' AND c.resolved_at IS NOT NULL THEN 'reported'
-            ELSE 'observed' END
+            ELSE 'observed' END,
+       coalesce(c.entered_at, c.first_seen_at)
 FROM (SELECT r.*, (SELECT max(e.valid_to) FROM release_request_past_versions e
                    WHERE e.id = r.id AND e.status <> r.status) AS entered_at
       FROM release_requests r) c
@@ -107,7 +108,8 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
        CASE WHEN c.status = 'pending' THEN 'reopened' ELSE c.status END,
        c.id, c.status, c.reason, c.rejection_reason,
        CASE WHEN c.status <> 'pending' AND c.resolved_at IS NOT NULL THEN 'reported'
-            ELSE 'observed' END
+            ELSE 'observed' END,
+       coalesce(c.entered_at, c.first_seen_at)
 FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
              p.rejection_reason, p.resolved_at, p.first_seen_at,
              (SELECT max(e.valid_to) FROM release_request_past_versions e
@@ -120,20 +122,27 @@ FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p
 WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,
-       r.status, r.reason, r.rejection_reason, 'observed'
+       r.status, r.reason, r.rejection_reason, 'observed', r.missing_since
 FROM release_requests r
 WHERE r.missing_since IS NOT NULL
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, p.missing_since, 'vanished', r.id,
-       p.status, p.reason, p.rejection_reason, 'observed'
+       p.status, p.reason, p.rejection_reason, 'observed', p.missing_since
 FROM release_requests r
 JOIN release_request_past_versions p ON p.id = r.id
 WHERE p.missing_since IS NOT NULL
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned', r.id,
-       p.status, p.reason, p.rejection_reason, 'observed'
+       n.status, n.reason, n.rejection_reason, 'observed', p.valid_to
 FROM release_requests r
 JOIN release_request_past_versions p ON p.id = r.id
+JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to
+WHERE p.missing_since IS NOT NULL
+UNION ALL
+SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned', r.id,
+       r.status, r.reason, r.rejection_reason, 'observed', p.valid_to
+FROM release_requests r
+JOIN release_request_past_versions p ON p.id = r.id AND p.valid_to = r.valid_from
 WHERE p.missing_since IS NOT NULL
 """
 
@@ -200,6 +209,7 @@ COMMENTS = {
     "COLUMN phone_number_history.reason": "Why the customer gives the number back. Null if upstream gave none.",
     "COLUMN phone_number_history.rejection_reason": "Why the request was denied. Null unless upstream gave one.",
     "COLUMN phone_number_history.time_source": "reported: occurred_at is what upstream said; observed: it is when a pull began that first saw it.",
+    "COLUMN phone_number_history.observed_at": "When the pull began that first saw it (UTC).",
     "VIEW phone_numbers": "Phone numbers for which there were release requests, one row per environment.",
     "COLUMN phone_numbers.environment": "Label of the token whose list holds the request (setting --environment).",
     "COLUMN phone_numbers.phone_number": "The number, as upstream gave it; documented as E.164 (+15551234567).",

@@ -1,0 +1,114 @@
+"""A tiny HTTP server whose answers a test writes by hand, byte for byte."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a client asked.
+
+    Attributes:
+        target: path and query, as they came.
+        headers: by their names in lower case.
+    """
+
+    target: str
+    headers: dict[str, str]
+
+    @property
+    def page(self) -> int:
+        """The page that was asked for."""
+        return int(parse_qs(urlsplit(self.target).query)["page"][0])
+
+
+Answer = bytes | Callable[[Question], bytes | Iterable[bytes]]
+"""Bytes to write before the connection is closed, or a function that makes them."""
+
+
+class Scripted:
+    """A server on loopback that gives one answer a connection, the last one again and again.
+
+    Attributes:
+        answers: what is left to say.
+        asked: the questions so far.
+    """
+
+    def __init__(self, answers: Sequence[Answer]) -> None:
+        self.answers = list(answers)
+        self.asked: list[Question] = []
+        self._lock = threading.Lock()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.script = self
+
+    @property
+    def base_url(self) -> str:
+        """The base URL to give to a client."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/api/v1"
+
+    def take(self, question: Question) -> Answer:
+        """Note a question, and return the answer whose turn it is."""
+        with self._lock:
+            self.asked.append(question)
+            return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    @contextmanager
+    def running(self) -> Iterator[Scripted]:
+        """Serve in the background, for as long as the context lasts."""
+        thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            thread.join()
+            self._server.server_close()
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    script: Scripted
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    """Reads one question, writes one answer, and closes."""
+
+    def handle(self) -> None:
+        """Answer, for as long as the client listens."""
+        head = iter(lambda: self.rfile.readline().decode("latin-1").rstrip("\r\n"), "")
+        first = next(head, "")
+        if not first:
+            return
+        headers = {name.lower(): value.strip() for name, _, value in (_split(one) for one in head)}
+        question = Question(first.split(" ")[1], headers)
+        answer = cast(_Server, self.server).script.take(question)
+        said = answer(question) if callable(answer) else answer
+        try:
+            for part in [said] if isinstance(said, bytes) else said:
+                self.wfile.write(part)
+        except OSError:
+            return  # the client had enough
+
+
+def _split(line: str) -> tuple[str, str, str]:
+    return line.partition(":")
+
+
+def http(status: int, body: bytes = b"", *headers: str) -> bytes:
+    """Return a whole answer, with its length."""
+    lines = [f"HTTP/1.1 {status} Scripted", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\nConnection: close\r\n\r\n" + body
+
+
+def envelope(records: Sequence[object], **more: object) -> bytes:
+    """Return the documented envelope around some records."""
+    return msgspec.json.encode({"success": True, "data": list(records), **more})

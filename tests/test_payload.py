@@ -1,0 +1,714 @@
+"""The wire format: what is believed, what is put aside with a reason, and what stops the pull."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from conftest import ROOT, request
+from msgspec import Raw
+
+from mirror.payload import (
+    LONGEST_IDENTIFIER,
+    Paging,
+    PayloadError,
+    Record,
+    Reject,
+    Survey,
+    TruncatedPayload,
+    decode,
+    describe_error,
+    read_page,
+    survey,
+)
+
+DOCUMENTED = (ROOT / "tests" / "data" / "documented-list.json").read_bytes().strip()
+REQUIRED_TEXTS = ("id", "phone_number", "status")
+TIMES = ("requested_at", "resolved_at")
+BOM = b"\xef\xbb\xbf"
+HALF, TAIL, FACE = rb"\ud83d", rb"\ude00", rb"\ud83d\ude00"
+
+
+def page(*entries: bytes, **more: bytes) -> bytes:
+    """The documented envelope around entries, with more fields after them."""
+    fields = b"".join(b',"%s":%s' % (name.encode(), value) for name, value in more.items())
+    return b'{"success":true,"data":[%s]%s}' % (b",".join(entries), fields)
+
+
+def entry(**fields: Any) -> bytes:
+    """A release request as JSON; unlike with `request`, a field that is None is null."""
+    return json.dumps(request() | fields).encode()
+
+
+def entry_with(field: str, value: bytes) -> bytes:
+    """A release request as JSON, with one field whose value is given byte for byte."""
+    rest = {name: given for name, given in request().items() if name != field}
+    return json.dumps(rest).encode()[:-1] + b', "%s": %s}' % (field.encode(), value)
+
+
+def entry_without(field: str) -> bytes:
+    """A release request as JSON that lacks a field."""
+    return json.dumps({k: v for k, v in request().items() if k != field}).encode()
+
+
+def decoded(*entries: bytes) -> list[Record | Reject]:
+    """What becomes of the entries of a list."""
+    items = read_page(page(*entries)).items
+    return list(decode(items, survey(items).repeated))
+
+
+def understood(raw: bytes) -> Record:
+    """The record that an entry becomes."""
+    (one,) = decoded(raw)
+    assert isinstance(one, Record), one
+    return one
+
+
+def refused(raw: bytes) -> Reject:
+    """The reject that an entry becomes."""
+    (one,) = decoded(raw)
+    assert isinstance(one, Reject), one
+    return one
+
+
+# The envelope
+
+
+def test_documented_list_is_read() -> None:
+    """The documented example holds two entries and no paging."""
+    read = read_page(DOCUMENTED)
+    assert (len(read.items), read.paging) == (2, None)
+
+
+def test_space_and_unknown_fields_around_the_list_do_not_matter() -> None:
+    """What is not documented in an envelope is ignored."""
+    read = read_page(b" \n" + page(entry(), message=b'"Done"', links=b'{"next":null}') + b"\r\n")
+    assert (len(read.items), read.paging) == (1, None)
+
+
+def test_a_byte_order_mark_is_ignored() -> None:
+    """A PHP file that was saved with a BOM puts it before every answer; the list is the same."""
+    assert read_page(BOM + DOCUMENTED) == read_page(DOCUMENTED)
+
+
+ERRORS = {
+    "nested": (
+        {
+            "error": {
+                "code": "RATE_LIMITED",
+                "message": "Slow down",
+                "details": {"plan": "Standard"},
+            }
+        },
+        'RATE_LIMITED: Slow down: {"plan":"Standard"}',
+    ),
+    "nested-without-details": ({"error": {"code": "GONE", "message": "Old"}}, "GONE: Old"),
+    "flat": ({"message": "No such thing", "code": "NOT_FOUND"}, "NOT_FOUND: No such thing"),
+    "flat-without-code": ({"message": "Unauthenticated."}, "Unauthenticated."),
+    "validation": (
+        {"message": "The given data was invalid", "errors": {"page": ["Too small", "Odd"]}},
+        'The given data was invalid: {"page":["Too small","Odd"]}',
+    ),
+    "error-is-a-text": ({"error": "Something broke"}, "Something broke"),
+    "nothing-said": ({}, "success is false, without code or message"),
+    "empty-values": ({"error": [], "message": "", "code": 0}, "success is false, without"),
+}
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"data": []}, {"data": [request()]}], ids=["", "empty", "one"]
+)
+@pytest.mark.parametrize(("body", "said"), ERRORS.values(), ids=ERRORS)
+def test_success_false_is_a_failure(
+    body: dict[str, object], said: str, data: dict[str, object]
+) -> None:
+    """An answer that says it failed is not believed, and its code and message are shown."""
+    answer = json.dumps({"success": False} | body | data).encode()
+    with pytest.raises(PayloadError) as raised:
+        read_page(answer)
+    assert "says that it failed" in str(raised.value)
+    assert said in str(raised.value)
+    assert not isinstance(raised.value, TruncatedPayload)
+    assert describe_error(answer).startswith(said)
+
+
+UNUSABLE = {
+    "empty": (b"", "empty"),
+    "blank": (b" \r\n", "empty"),
+    "html": (b"<!DOCTYPE html><html><h1>502</h1></html>", "an HTML page, not JSON"),
+    "html-after-space": (b"\n <HTML lang=en>", "an HTML page, not JSON"),
+    "html-after-bom": (BOM + b"<!doctype html>", "an HTML page, not JSON"),
+    "text": (b"upstream connect error", "not JSON"),
+    "utf-16": (DOCUMENTED.decode().encode("utf-16"), "not JSON"),
+    "success-missing": (b'{"data":[]}', "`success`"),
+    "success-null": (b'{"success":null,"data":[]}', "`$.success`"),
+    "success-number": (b'{"success":1,"data":[]}', "`$.success`"),
+    "success-text": (b'{"success":"true","data":[]}', "`$.success`"),
+    "success-list": (b'{"success":[true],"data":[]}', "`$.success`"),
+    "data-missing": (b'{"success":true}', "`data`"),
+    "data-null": (b'{"success":true,"data":null}', "`$.data`"),
+    "data-object": (b'{"success":true,"data":{"0":{}}}', "`$.data`"),
+    "data-text": (b'{"success":true,"data":"[]"}', "`$.data`"),
+    "bare-list": (b"[]", "not a list of release requests"),
+    "null": (b"null", "not a list of release requests"),
+    "trailing": (page() + b"{}", "trailing"),
+    "nan": (page(entry_with("score", b"NaN")), "malformed"),
+    "infinity": (page(entry_with("score", b"-Infinity")), "malformed"),
+    "single-quotes": (b"{'success':true,'data':[]}", "malformed"),
+    "control-character": (page(entry_with("reason", b'"a\x01b"')), "malformed"),
+    "raw-nul": (page(entry_with("reason", b'"a\x00b"')), "malformed"),
+    "bad-escape": (page(entry_with("score", rb'"\q"')), "malformed"),
+    "too-deep": (
+        b'{"success":true,"data":' + b"[" * 9999 + b"]" * 9999 + b"}",
+        "nested too deeply",
+    ),
+    "entry-too-deep": (page(entry_with("x", b"[" * 9999 + b"]" * 9999)), "nested too deeply"),
+}
+
+
+@pytest.mark.parametrize(("body", "said"), UNUSABLE.values(), ids=UNUSABLE)
+def test_unusable_answers_are_named(body: bytes, said: str) -> None:
+    """What is not the documented envelope is refused for good, and the error says what came."""
+    with pytest.raises(PayloadError) as raised:
+        read_page(body)
+    assert said in str(raised.value)
+    assert not isinstance(raised.value, TruncatedPayload)
+
+
+def test_malformed_json_is_not_called_something_else() -> None:
+    """An answer that begins as JSON and goes wrong later is not said to be "JSON, not JSON"."""
+    with pytest.raises(PayloadError) as raised:
+        read_page(page() + b"{}")
+    assert "JSON, not JSON" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"success":true,"message":"Operation completed successfully","data":{}}',
+        b'{"success":"true","message":"Operation completed successfully","data":[]}',
+    ],
+    ids=["data-is-no-list", "success-is-a-text"],
+)
+def test_a_message_of_success_is_not_taken_for_an_error(answer: bytes) -> None:
+    """`message` comes with good answers too; what is wrong is the shape, so the shape is named."""
+    with pytest.raises(PayloadError) as raised:
+        read_page(answer)
+    assert "says that it failed" not in str(raised.value)
+    assert "`$." in str(raised.value)
+
+
+CUT = {
+    "documented": DOCUMENTED,
+    "escapes": page(entry(reason='é\u2028\0\\ "quoted" 😀', more={"a": [True, False, None]})),
+    "half-pairs": page(entry_with("reason", b'"' + TAIL + HALF + b" " + FACE + HALF + b'"')),
+    "utf-8": page(json.dumps(request(reason="é€😀"), ensure_ascii=False).encode()),
+    "paging": page(meta=b'{"current_page":1,"last_page":1,"per_page":"100","total":0}'),
+    "numbers": page(entry_with("score", b"[-1.25e+10,0,-0.5E-3]")),
+}
+
+
+@pytest.mark.parametrize("body", CUT.values(), ids=CUT)
+def test_an_answer_cut_anywhere_is_truncated(body: bytes) -> None:
+    """Wherever the connection was cut, asking again may help; no part is taken for the whole."""
+    read_page(body)
+    not_seen = []
+    for end in range(1, len(body)):
+        with pytest.raises(PayloadError) as raised:
+            read_page(body[:end])
+        if not isinstance(raised.value, TruncatedPayload):
+            not_seen.append((body[max(0, end - 20) : end], str(raised.value)))
+    assert not_seen == []
+
+
+def test_an_error_is_described_in_one_line() -> None:
+    """A message with line breaks cannot forge a second line of a log."""
+    answer = json.dumps({"success": False, "message": "one\ntwo\r\nthree\u2028four"}).encode()
+    assert len(describe_error(answer).splitlines()) == 1
+
+
+def test_a_long_error_is_cut() -> None:
+    """The description of an error has at most 500 characters."""
+    said = describe_error(json.dumps({"message": "x" * 9000}).encode())
+    assert said == "x" * 500
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "(empty without"),
+        (b"<html></html>", "(an HTML page without"),
+        (b"oops", "(something unknown without"),
+        (b'{"status":500}', "(JSON without"),
+        (b'["error"]', "(JSON without"),
+        (b'{"error":' + b"[" * 9999, "(JSON without"),
+    ],
+)
+def test_an_error_without_message_is_described_by_its_kind(body: bytes, said: str) -> None:
+    """Whatever came instead of a documented error, there is something to show."""
+    assert describe_error(body).startswith(said)
+
+
+@pytest.mark.parametrize("broken", [HALF, b"\xff"], ids=["half a surrogate pair", "not UTF-8"])
+def test_the_message_of_an_error_survives_a_broken_character(broken: bytes) -> None:
+    """One bad character does not hide what the API said about its failure."""
+    answer = b'{"success":false,"code":"DOWN","message":"Closed %s today"}' % broken
+    assert describe_error(answer).startswith("DOWN: Closed ")
+
+
+# Paging
+
+
+@pytest.mark.parametrize("key", ["meta", "pagination"])
+@pytest.mark.parametrize(
+    ("paging", "expected"),
+    [
+        (
+            b'{"current_page":2,"last_page":3,"per_page":100,"total":250}',
+            Paging(current_page=2, last_page=3, per_page=100, total=250),
+        ),
+        (
+            b'{"current_page":"2","last_page":"3","per_page":"100","total":"250"}',
+            Paging(current_page=2, last_page=3, per_page=100, total=250),
+        ),
+        (b'{"total":250,"per_page":"100","last_page":null}', Paging(per_page=100, total=250)),
+        (b'{"last_page":1,"path":"https://x","from":null}', Paging(last_page=1)),
+    ],
+    ids=["numbers", "texts", "without-last-page", "with-unknown-fields"],
+)
+def test_paging_is_found_under_either_key(key: str, paging: bytes, expected: Paging) -> None:
+    """Paging is read under `meta` and `pagination`, its numbers also where they came as texts."""
+    assert read_page(page(**{key: paging})).paging == expected
+
+
+IRRELEVANT = (b"{}", b"[]", b"null", b'"v1"', b"5", b'{"request_id":"abc","took":0.5}')
+
+
+@pytest.mark.parametrize("other", IRRELEVANT)
+def test_irrelevant_meta_is_not_paging(other: bytes) -> None:
+    """A `meta` without paging means a list that came whole, and hides no `pagination`."""
+    assert read_page(page(entry(), meta=other)).paging is None
+    paged = read_page(page(entry(), meta=other, pagination=b'{"last_page":2}'))
+    assert paged.paging == Paging(last_page=2)
+
+
+@pytest.mark.parametrize("key", ["meta", "pagination"])
+@pytest.mark.parametrize("value", [b'"three"', b'""', b"1.5", b"true", b"[]", b"{}", b"1e999"])
+@pytest.mark.parametrize("field", ["current_page", "last_page", "per_page", "total"])
+def test_unreadable_paging_is_refused(key: str, field: str, value: bytes) -> None:
+    """Paging that cannot be understood is no reason to believe that a list is whole."""
+    paging = b'{"%s":%s}' % (field.encode(), value)
+    with pytest.raises(PayloadError, match=rf"paging .* cannot be read.*\$\.{field}"):
+        read_page(page(**{key: paging}))
+
+
+@pytest.mark.parametrize(
+    ("paging", "pages"),
+    [
+        (Paging(last_page=3), 3),
+        (Paging(last_page=3, total=9, per_page=1), 3),
+        (Paging(last_page=0, total=0), 1),
+        (Paging(total=0, per_page=100), 1),
+        (Paging(total=100, per_page=100), 1),
+        (Paging(total=101, per_page=100), 2),
+        (Paging(total=101), None),
+        (Paging(total=101, per_page=0), None),
+        (Paging(current_page=1, per_page=100), None),
+    ],
+)
+def test_number_of_pages(paging: Paging, pages: int | None) -> None:
+    """The number of pages is the stated one, else what `total` and `per_page` imply, else None."""
+    assert paging.pages == pages
+
+
+# Records
+
+
+def test_a_record_holds_what_upstream_said() -> None:
+    """Each documented field arrives, times in UTC, and there is nothing extra."""
+    fields = request(
+        status="rejected", resolved_at="2024-01-11T09:00:00Z", rejection_reason="In use"
+    )
+    assert understood(json.dumps(fields).encode()) == Record(
+        id="request-1",
+        phone_number_id="phone-1",
+        phone_number="+15550000001",
+        reason="Number is no longer in use",
+        status="rejected",
+        requested_at=datetime(2024, 1, 10, 14, 30, tzinfo=UTC),
+        resolved_at=datetime(2024, 1, 11, 9, 0, tzinfo=UTC),
+        rejection_reason="In use",
+        extra="",
+    )
+
+
+@pytest.mark.parametrize("field", ["phone_number_id", "reason", "resolved_at", "rejection_reason"])
+def test_what_is_not_required_may_be_null_or_missing(field: str) -> None:
+    """Null and absent mean the same, and neither makes a reject."""
+    null = understood(entry(**{field: None}))
+    assert getattr(null, field) is None
+    assert understood(entry_without(field)) == null
+
+
+@pytest.mark.parametrize("value", [None, 5, True, [], {}], ids=repr)
+@pytest.mark.parametrize("field", [*REQUIRED_TEXTS, "requested_at"])
+def test_a_required_field_must_have_its_type(field: str, value: object) -> None:
+    """A required field that is null or of another type makes a reject that names the field."""
+    assert f"`$.{field}`" in refused(entry(**{field: value})).error
+
+
+@pytest.mark.parametrize("value", [5, True, [], {}], ids=repr)
+@pytest.mark.parametrize("field", ["phone_number_id", "reason", "resolved_at", "rejection_reason"])
+def test_an_optional_field_must_have_its_type(field: str, value: object) -> None:
+    """A field that is there with another type makes a reject, not a guess."""
+    assert f"`$.{field}`" in refused(entry(**{field: value})).error
+
+
+@pytest.mark.parametrize("field", [*REQUIRED_TEXTS, "requested_at"])
+def test_a_required_field_must_be_there(field: str) -> None:
+    """A missing required field makes a reject that names the field."""
+    assert f"missing required field `{field}`" in refused(entry_without(field)).error
+
+
+@pytest.mark.parametrize("field", REQUIRED_TEXTS)
+def test_a_required_text_must_not_be_empty(field: str) -> None:
+    """An empty identifier identifies nothing."""
+    assert f"`$.{field}`" in refused(entry(**{field: ""})).error
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "😀"])
+@pytest.mark.parametrize("field", [*REQUIRED_TEXTS, "phone_number_id"])
+def test_identifiers_have_a_longest_length(field: str, letter: str) -> None:
+    """255 characters fit, of whatever script, and one more is a reject."""
+    assert LONGEST_IDENTIFIER == 255
+    assert getattr(understood(entry(**{field: letter * 255})), field) == letter * 255
+    assert f"`$.{field}`" in refused(entry(**{field: letter * 256})).error
+
+
+def test_reasons_may_be_of_any_length() -> None:
+    """The documented 500 characters are upstream's business; nothing is cut here."""
+    assert understood(entry(reason="é" * 100_000)).reason == "é" * 100_000
+    assert understood(entry(reason="")).reason == ""
+
+
+def test_any_status_is_taken_as_it_came() -> None:
+    """A status from the future is not an error."""
+    assert understood(entry(status="On hold ")).status == "On hold "
+
+
+@pytest.mark.parametrize(
+    ("field", "request_id"),
+    [("phone_number", "request-1"), ("status", "request-1"), ("id", None)],
+)
+def test_a_reject_keeps_the_id_if_it_can_be_read(field: str, request_id: str | None) -> None:
+    """The row of a request whose record turns bad can be found by the reject's id."""
+    raw = entry(**{field: 5})
+    reject = refused(raw)
+    assert (reject.request_id, reject.raw) == (request_id, raw.decode())
+
+
+@pytest.mark.parametrize("raw", [b'"text"', b"5", b"null", b"[]", b"{}", b"true", b"[{}]"])
+def test_an_entry_that_is_no_request_is_put_aside(raw: bytes) -> None:
+    """Whatever stands in the list, its neighbours are read, and it is kept as it came."""
+    before, reject, after = decoded(entry(id="a"), raw, entry(id="b"))
+    assert isinstance(before, Record)
+    assert isinstance(after, Record)
+    assert isinstance(reject, Reject)
+    assert (reject.request_id, reject.raw) == (None, raw.decode())
+    assert reject.error
+
+
+# Times
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-01-10T14:30:00Z", datetime(2024, 1, 10, 14, 30, tzinfo=UTC)),
+        ("2024-01-10T14:30:00z", datetime(2024, 1, 10, 14, 30, tzinfo=UTC)),
+        ("2024-01-10T14:30:00+00:00", datetime(2024, 1, 10, 14, 30, tzinfo=UTC)),
+        ("2024-01-10T14:30:00-03:00", datetime(2024, 1, 10, 17, 30, tzinfo=UTC)),
+        ("2024-01-10T00:10:00+05:45", datetime(2024, 1, 9, 18, 25, tzinfo=UTC)),
+        ("2024-01-10T14:30:00.5Z", datetime(2024, 1, 10, 14, 30, 0, 500_000, tzinfo=UTC)),
+        ("2024-01-10T14:30:00.123456Z", datetime(2024, 1, 10, 14, 30, 0, 123_456, tzinfo=UTC)),
+        ("2024-02-29T23:59:59.000001-03:00", datetime(2024, 3, 1, 2, 59, 59, 1, tzinfo=UTC)),
+        ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
+    ],
+)
+@pytest.mark.parametrize("field", TIMES)
+def test_times_are_expressed_in_utc(field: str, text: str, expected: datetime) -> None:
+    """Any zone is accepted, and the same instant comes out in UTC."""
+    time = getattr(understood(entry(**{field: text})), field)
+    assert (time, time.tzinfo) == (expected, UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("2024-01-10T14:30:00", "timezone"),
+        ("2024-01-10T14:30:00.123456", "timezone"),
+        ("2024-01-10", "Invalid"),
+        ("", "Invalid"),
+        ("yesterday", "Invalid"),
+        ("1704897000", "Invalid"),
+        ("10/01/2024 14:30", "Invalid"),
+        ("2024-02-30T00:00:00Z", "Invalid"),
+        ("2024-01-10T25:00:00Z", "Invalid"),
+        ("0000-01-01T00:00:00Z", "Invalid"),
+        ("0000-00-00T00:00:00Z", "Invalid"),
+        ("2024-01-10T14:30:00+24:00", "Invalid"),
+        ("0001-01-01T00:00:00+01:00", "outside the years"),
+        ("9999-12-31T23:59:59-00:01", "outside the years"),
+    ],
+)
+@pytest.mark.parametrize("field", TIMES)
+def test_times_that_are_none_are_refused(field: str, text: str, said: str) -> None:
+    """A time without zone, without sense, or outside the calendar in UTC is never guessed at."""
+    reject = refused(entry(**{field: text}))
+    assert said in reject.error
+    assert reject.request_id == "request-1"
+
+
+# Unknown fields
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"1e400",
+        b"-0.1000000000000000000000000000000000000001E+2",
+        b"9" * 5000,
+        b"-0",
+        b"null",
+        b'""',
+        rb'"\u00e9 \/ \\u0000 ' + FACE + b'"',
+        b'[ 1 ,\n{"z": 1, "a": {"b": [[]]}} ]',
+        b"[" * 100 + b"]" * 100,
+    ],
+    ids=lambda value: value[:12].decode(),
+)
+def test_unknown_fields_keep_their_exact_text(value: bytes) -> None:
+    """What the mirror does not know it does not touch: no digit, space or escape is lost."""
+    record = understood(entry_with("score", value))
+    assert record.extra == '{"score":' + value.decode() + "}"
+    assert record.id == "request-1"
+
+
+def test_unknown_fields_are_sorted_by_name() -> None:
+    """The order in which upstream sends fields makes no difference."""
+    one, other = entry(zone="b", Area=[2, 1], é=None), entry(é=None, Area=[2, 1], zone="b")
+    assert understood(one).extra == '{"Area":[2, 1],"zone":"b","é":null}'
+    assert understood(other) == understood(one)
+
+
+@pytest.mark.parametrize("value", [b'""', b'"text"', b"5", b'{"extra": ""}'])
+def test_a_field_called_extra_is_an_unknown_field(value: bytes) -> None:
+    """Upstream cannot reach into the mirror's own column by a field of its name."""
+    assert understood(entry_with("extra", value)).extra == '{"extra":' + value.decode() + "}"
+
+
+def test_unknown_fields_do_not_excuse_a_bad_known_one() -> None:
+    """The reject is about the known field, not about the unknown one."""
+    reject = refused(entry(status=5, carrier={"name": "Example"}))
+    assert "`$.status`" in reject.error
+
+
+# Characters that no database can store
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (rb"a\u0000b", "a\ufffdb"),
+        (rb"\u0000\u0000", "\ufffd\ufffd"),
+        (HALF, "\ufffd"),
+        (TAIL, "\ufffd"),
+        (TAIL + HALF, "\ufffd\ufffd"),
+        (HALF + FACE, "\ufffd😀"),
+        (FACE + TAIL, "😀\ufffd"),
+        (HALF + rb"\u0041", "\ufffdA"),
+        (HALF.upper().replace(b"U", b"u"), "\ufffd"),
+        (FACE + rb"\u0000", "😀\ufffd"),
+        (rb"\\u0000", r"\u0000"),
+        (rb"\\ud800", r"\ud800"),
+        (rb"\\\u0000", "\\\ufffd"),
+        (rb"\\\\u0000 \u0000", "\\\\u0000 \ufffd"),
+        (rb"\\\ud800\\ud800", "\\\ufffd\\ud800"),
+        (FACE, "😀"),
+        (rb"\ufffd", "\ufffd"),
+    ],
+)
+@pytest.mark.parametrize("field", ["id", "phone_number", "status", "reason", "rejection_reason"])
+def test_nul_and_half_pairs_become_replacement_characters(
+    field: str, text: bytes, expected: str
+) -> None:
+    """NUL and half of a surrogate pair become U+FFFD; whole pairs and escaped backslashes stay."""
+    assert getattr(understood(entry_with(field, b'"%s"' % text)), field) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (rb"\u0000", "\ufffd"),
+        (HALF, "\ufffd"),
+        (FACE, "😀"),
+        (rb"\\u0000", r"\u0000"),
+        (rb"\\ud800", r"\ud800"),
+    ],
+)
+def test_unknown_fields_are_storable_too(text: bytes, expected: str) -> None:
+    """Neither a name nor a value of an unknown field holds what Postgres refuses."""
+    extra = understood(entry_with("note", b'{"a%s":"b%s"}' % (text, text))).extra
+    assert json.loads(extra) == {"note": {"a" + expected: "b" + expected}}
+
+
+@pytest.mark.parametrize("field", ["id", "reason", "note"])
+@pytest.mark.parametrize("bad", [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"caf\xe9"])
+def test_invalid_utf8_is_a_reject(field: str, bad: bytes) -> None:
+    """Bytes that are no text are not guessed at; they are kept as hex, and neighbours are read."""
+    raw = entry_with(field, b'"%s"' % bad)
+    reject, neighbour = decoded(raw, entry(id="b"))
+    assert isinstance(neighbour, Record)
+    assert isinstance(reject, Reject)
+    assert reject.error == "not valid UTF-8"
+    assert reject.raw == raw.decode("utf-8", "backslashreplace")
+    assert reject.request_id == (None if field == "id" else "request-1")
+
+
+@pytest.mark.parametrize("depth", [5_000, 200_000])
+def test_an_entry_nested_too_deeply_is_a_reject(depth: int) -> None:
+    """An entry of any depth neither ends the process nor stops its neighbours."""
+    deep = Raw(entry_with("x", b"[" * depth + b"]" * depth))
+    reject, neighbour = decode([deep, Raw(entry(id="b"))], frozenset())
+    assert isinstance(neighbour, Record)
+    assert isinstance(reject, Reject)
+    assert reject.error == "nested too deeply to be read"
+
+
+# The same id twice
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        entry(),
+        json.dumps(dict(reversed(request().items())), indent=2).encode(),
+        entry(requested_at="2024-01-10T11:30:00.000-03:00"),
+        entry(resolved_at=None),
+        entry_with("reason", rb'"Number is no longer in \u0075se"'),
+    ],
+    ids=["same-bytes", "other-order", "other-zone", "null-for-absent", "other-escapes"],
+)
+def test_equal_entries_count_once(other: bytes) -> None:
+    """Entries that say the same with other bytes are one request."""
+    assert decoded(entry(), other, entry()) == [understood(entry())]
+
+
+def test_contradicting_entries_are_all_put_aside() -> None:
+    """Of contradicting entries none is believed, and other requests are not held up."""
+    raws = [entry(), entry(status="approved"), entry()]
+    other, *rejects = decoded(raws[0], entry(id="b"), *raws[1:])
+    assert isinstance(other, Record)
+    for raw, reject in zip(raws, rejects, strict=True):
+        assert isinstance(reject, Reject)
+        assert (reject.request_id, reject.raw) == ("request-1", raw.decode())
+        assert "3 contradicting entries" in reject.error
+
+
+def test_a_good_and_a_bad_entry_contradict_each_other() -> None:
+    """A record beside one that cannot be read is not believed, and each says its own reason."""
+    good, bad = decoded(entry(), entry(status=5))
+    assert isinstance(good, Reject)
+    assert isinstance(bad, Reject)
+    assert "2 contradicting entries" in good.error
+    assert "`$.status`" in bad.error
+    assert good.fingerprint != bad.fingerprint
+
+
+def test_equal_bad_entries_count_once() -> None:
+    """Of equal entries with the same id only one comes, also if it cannot be understood."""
+    assert decoded(entry(status=5), entry(status=5)) == [refused(entry(status=5))]
+
+
+def test_contradictions_in_unknown_fields_keep_both_entries() -> None:
+    """Entries that differ in an unknown field alone are two, with a fingerprint each."""
+    rejects = decoded(entry(score=1), entry(score=2))
+    prints = {one.fingerprint for one in rejects if isinstance(one, Reject)}
+    assert len(prints) == 2
+
+
+# The fingerprint of a reject
+
+
+def test_the_fingerprint_is_stable_when_unknown_fields_are_added() -> None:
+    """A field that upstream adds to all records does not make known rejects new ones."""
+    plain = refused(entry(status=5))
+    added = refused(entry(status=5, carrier={"name": "Example"}, score=1))
+    assert (added.fingerprint, len(plain.fingerprint)) == (plain.fingerprint, 64)
+    assert added.raw != plain.raw
+
+
+def test_the_fingerprint_does_not_depend_on_the_order_of_fields() -> None:
+    """The same entry with its fields in another order is the same reject."""
+    reordered = json.dumps(dict(reversed(request(status=5).items()))).encode()
+    assert refused(reordered).fingerprint == refused(entry(status=5)).fingerprint
+
+
+@pytest.mark.parametrize("change", [{"id": "b"}, {"reason": "x"}, {"status": 6}], ids=str)
+def test_the_fingerprint_tells_known_fields_apart(change: dict[str, object]) -> None:
+    """Entries that differ in a known field are different rejects."""
+    assert (
+        refused(entry(**{"status": 5} | change)).fingerprint != refused(entry(status=5)).fingerprint
+    )
+
+
+def test_the_fingerprint_is_of_all_where_nothing_is_known() -> None:
+    """Entries without any known field are told apart by all they hold."""
+    raws = (b'{"a":1}', b'{"a":2}', b"{}", b'"a"', b"5")
+    assert len({refused(raw).fingerprint for raw in raws}) == len(raws)
+
+
+def test_the_fingerprint_does_not_depend_on_the_rest_of_the_list() -> None:
+    """Half a surrogate pair in one record does not make other, known rejects new ones."""
+    bad = entry(status=5, reason="\0")
+    beside, other = decoded(bad, entry_with("reason", b'"%s"' % HALF).replace(b"st-1", b"st-2"))
+    assert isinstance(other, Record)
+    assert isinstance(beside, Reject)
+    assert beside.fingerprint == refused(bad).fingerprint
+
+
+# The survey
+
+
+@pytest.mark.parametrize(
+    ("raws", "distinct", "repeated"),
+    [
+        ([], 0, set()),
+        ([entry(id="a"), entry(id="b")], 2, set()),
+        ([entry(id="a"), entry(id="b"), entry(id="a"), entry(id="a")], 2, {"a"}),
+        ([entry(id="a"), entry(id="a", status=5)], 1, {"a"}),
+        ([b'"x"', b'"x"', b"5", entry(id=""), entry(id=""), entry(id=5)], 6, set()),
+        ([entry(id="x" * 256), entry(id="x" * 256), entry(id="x" * 255)], 3, set()),
+        ([entry(id="a\0"), entry(id="a\ufffd")], 1, {"a\ufffd"}),
+        ([entry(id="é"), entry_with("id", '"é"'.encode())], 1, {"é"}),
+        ([entry(id="A"), entry(id="a"), entry(id="a ")], 3, set()),
+        ([entry(id="a"), entry_with("id", b'"\xff"'), entry_with("id", b'"\xff"')], 3, set()),
+    ],
+    ids=[
+        "nothing",
+        "distinct",
+        "repeated",
+        "bad-repeated",
+        "without-id",
+        "too-long",
+        "nul",
+        "escapes",
+        "case",
+        "not-utf-8",
+    ],
+)
+def test_survey_counts_ids(raws: list[bytes], distinct: int, repeated: set[str]) -> None:
+    """Each id counts once, and each entry without a usable id for itself."""
+    assert survey(Raw(raw) for raw in raws) == Survey(distinct, frozenset(repeated))

@@ -1,0 +1,648 @@
+"""The stand-in for the API: it answers as documented, and its world behaves like the real one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import pytest
+
+from mirror import payload
+from mirror.sandbox import DEFAULT_TOKEN, Manner, Sandbox, Upstream
+
+LIST = "/phone-numbers/release-requests"
+START = datetime(2024, 1, 11, 12, 0, 0, tzinfo=UTC)
+REASON = "The office has moved"
+RESOLVED = ("approved", "rejected", "cancelled")
+LONGEST_REVIEW = 7
+"""Days after which each request that was pending has been resolved."""
+
+ENDPOINTS = [
+    ("GET", LIST),
+    ("POST", "/phone-numbers/some-number/request-release"),
+    ("DELETE", f"{LIST}/some-request"),
+    ("GET", "/sandbox"),
+    ("POST", "/sandbox/advance"),
+]
+
+
+def world(seed: int = 7, count: int = 300, new_per_day: int = 0) -> Upstream:
+    """A world as it begins."""
+    return Upstream(count, seed, START, new_per_day)
+
+
+@pytest.fixture(scope="module")
+def _server() -> Iterator[Sandbox]:
+    with Sandbox(world(count=0)).running() as running:
+        yield running
+
+
+@pytest.fixture
+def sandbox(_server: Sandbox) -> Sandbox:
+    """A sandbox as it is right after its start."""
+    _server.upstream = world()
+    _server.manner = Manner()
+    _server.asked.clear()
+    _server.forget()
+    return _server
+
+
+@pytest.fixture(scope="module")
+def _client(_server: Sandbox) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=_server.base_url, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def api(sandbox: Sandbox, _client: httpx.Client) -> httpx.Client:
+    """A client of the sandbox, with its token."""
+    _client.headers["Authorization"] = f"Bearer {DEFAULT_TOKEN}"
+    return _client
+
+
+def data(answer: httpx.Response, status: int = 200) -> Any:
+    """The data of an answer, which must be a success of the documented form."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/json"
+    body = answer.json()
+    assert body["success"] is True
+    return body["data"]
+
+
+def said_no(answer: httpx.Response, status: int, code: str) -> None:
+    """Check that an answer is a documented error of the flat form, with a message for a person."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/json"
+    body = answer.json()
+    assert (body["success"], body["code"]) == (False, code)
+    assert body["message"]
+    assert payload.describe_error(answer.content) == f"{code}: {body['message']}"
+
+
+def said_invalid(answer: httpx.Response, field: str) -> None:
+    """Check that an answer is a documented error of validation, about one field."""
+    assert answer.status_code == 422, answer.text
+    body = answer.json()
+    assert body["success"] is False
+    assert body["message"]
+    assert list(body["errors"]) == [field]
+    assert all(isinstance(text, str) for text in body["errors"][field])
+
+
+def phone_number_id(upstream: Upstream, *, in_use: bool = False, pending: bool = False) -> str:
+    """A number that is assigned to an agent or not, and has a pending request or not."""
+    waiting = {
+        one.phone_number_id
+        for one in upstream.requests.values()
+        if one.status(upstream.now) == "pending"
+    }
+    fitting = (
+        one
+        for one in upstream._numbers
+        if (one in upstream._in_use) is in_use and (one in waiting) is pending
+    )
+    return next(fitting)
+
+
+def request_id(upstream: Upstream, status: str) -> str:
+    """A request with a status."""
+    fitting = (one for one in upstream.requests.values() if one.status(upstream.now) == status)
+    return next(fitting).id
+
+
+def shown(upstream: Upstream) -> list[dict[str, str]]:
+    """The list as the API shows it now."""
+    return [one.as_answered(upstream.now) for one in upstream.requests.values()]
+
+
+# Health and token
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}], ids=["none", "wrong"])
+def test_health_needs_no_token(sandbox: Sandbox, headers: dict[str, str]) -> None:
+    """Anybody may ask whether the API is up."""
+    answer = httpx.get(sandbox.base_url + "/health", headers=headers, trust_env=False)
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer wrong",
+        f"Bearer {DEFAULT_TOKEN}x",
+        f"Bearer {DEFAULT_TOKEN[:-1]}",
+        f"Token {DEFAULT_TOKEN}",
+        DEFAULT_TOKEN,
+        "Bearer tälq",
+    ],
+)
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+def test_everything_else_needs_the_token(
+    sandbox: Sandbox, api: httpx.Client, method: str, path: str, given: str | None
+) -> None:
+    """Without the right token the answer is 401 in the nested form, and nothing happens."""
+    before = shown(sandbox.upstream)
+    del api.headers["Authorization"]
+    headers = [] if given is None else [(b"Authorization", given.encode())]
+    answer = api.request(method, path, headers=headers)
+    assert answer.status_code == 401
+    body = answer.json()
+    assert (body["success"], body["error"]["code"]) == (False, "UNAUTHORIZED")
+    assert body["error"]["message"]
+    assert shown(sandbox.upstream) == before
+    assert sandbox.upstream.now == START
+
+
+def test_the_token_may_be_regenerated(sandbox: Sandbox, api: httpx.Client) -> None:
+    """As soon as there is another token, the old one is refused."""
+    assert api.get(LIST).status_code == 200
+    sandbox.manner.token = "talq_new"
+    assert api.get(LIST).status_code == 401
+    assert api.get(LIST, headers={"Authorization": "Bearer talq_new"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/"),
+        ("GET", "/phone-numbers"),
+        ("GET", LIST + "/"),
+        ("GET", f"{LIST}/some-request"),
+        ("POST", LIST),
+        ("DELETE", LIST),
+        ("POST", "/health"),
+        ("GET", "/sandbox/advance"),
+    ],
+)
+def test_what_does_not_exist_is_not_found(api: httpx.Client, method: str, path: str) -> None:
+    """Any other path or method is answered by 404, in the documented form."""
+    said_no(api.request(method, path), 404, "NOT_FOUND")
+
+
+# The list
+
+
+def test_the_list_comes_whole(sandbox: Sandbox, api: httpx.Client) -> None:
+    """Without paging all requests come in one answer, whatever page is asked for."""
+    answer = api.get(LIST)
+    assert data(answer) == shown(sandbox.upstream)
+    assert list(answer.json()) == ["success", "data"]
+    assert "ETag" not in answer.headers
+    for query in ("?page=2&per_page=10", "?page=0", "?per_page=1000"):
+        assert api.get(LIST + query).content == answer.content
+    assert sandbox.asked == [
+        f"/api/v1{LIST}{query}"
+        for query in ("", "?page=2&per_page=10", "?page=0", "?per_page=1000")
+    ]
+
+
+@pytest.mark.parametrize("key", ["meta", "pagination"])
+@pytest.mark.parametrize(("count", "per_page", "pages"), [(300, 100, 3), (7, 3, 3), (0, 100, 1)])
+def test_the_list_in_pages(  # noqa: PLR0917 (each is a fixture, or a column of the table)
+    sandbox: Sandbox,
+    api: httpx.Client,
+    key: Literal["meta", "pagination"],
+    count: int,
+    per_page: int,
+    pages: int,
+) -> None:
+    """The pages together are the list, each says where it stands, and under which key is chosen."""
+    sandbox.upstream = world(count=count)
+    sandbox.manner.paging = key
+    found = []
+    for page in range(1, pages + 1):
+        answer = api.get(LIST, params={"page": page, "per_page": per_page})
+        found += data(answer)
+        assert list(answer.json()) == ["success", "data", key]
+        assert answer.json()[key] == {
+            "current_page": page,
+            "per_page": per_page,
+            "total": count,
+            "last_page": pages,
+        }
+    assert found == shown(sandbox.upstream)
+    assert len(found) == count
+
+
+def test_a_page_beyond_the_end_is_empty(sandbox: Sandbox, api: httpx.Client) -> None:
+    """Who asks for more pages than there are gets none of the entries, but the same total."""
+    sandbox.manner.paging = "meta"
+    answer = api.get(LIST, params={"page": 4, "per_page": 100})
+    assert data(answer) == []
+    paging = answer.json()["meta"]
+    assert (paging["current_page"], paging["last_page"], paging["total"]) == (4, 3, 300)
+
+
+def test_pages_without_a_question_for_them(sandbox: Sandbox, api: httpx.Client) -> None:
+    """Where the API pages, it does so unasked, from the first page on."""
+    sandbox.manner.paging = "pagination"
+    answer = api.get(LIST)
+    paging = answer.json()["pagination"]
+    assert paging["current_page"] == 1
+    assert len(data(answer)) == paging["per_page"] < paging["total"] == 300
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("per_page", "0"),
+        ("per_page", "101"),
+        ("per_page", "-1"),
+        ("per_page", "1.5"),
+        ("per_page", "many"),
+        ("per_page", "²"),
+        ("page", "0"),
+        ("page", "-1"),
+        ("page", "one"),
+        ("page", "9" * 30),
+        pytest.param("page", "9" * 5000, id="page-of-5000-digits"),
+    ],
+)
+def test_a_page_that_cannot_be_is_invalid(
+    sandbox: Sandbox, api: httpx.Client, field: str, value: str
+) -> None:
+    """Pages begin at 1 and hold 1 to 100 entries; anything else is an error of validation."""
+    sandbox.manner.paging = "meta"
+    said_invalid(api.get(LIST, params={field: value}), field)
+
+
+@pytest.mark.parametrize("paging", [None, "meta"])
+def test_etag(
+    sandbox: Sandbox, api: httpx.Client, paging: Literal["meta", "pagination"] | None
+) -> None:
+    """The same answer has the same ETag and is not sent twice; another one is."""
+    sandbox.manner.etag = True
+    sandbox.manner.paging = paging
+    first = api.get(LIST)
+    tag = first.headers["ETag"]
+    again = api.get(LIST, headers={"If-None-Match": tag})
+    assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
+    other = api.get(LIST, headers={"If-None-Match": '"other"'})
+    assert (other.content, other.headers["ETag"]) == (first.content, tag)
+    number = phone_number_id(sandbox.upstream)
+    made = api.post(f"/phone-numbers/{number}/request-release", json={"reason": REASON})
+    assert made.status_code == 201
+    changed = api.get(LIST, headers={"If-None-Match": tag})
+    assert changed.status_code == 200
+    assert changed.headers["ETag"] != tag
+
+
+def test_pages_have_etags_of_their_own(sandbox: Sandbox, api: httpx.Client) -> None:
+    """The ETag of one page does not stand for another."""
+    sandbox.manner = Manner(etag=True, paging="meta")
+    tag = api.get(LIST, params={"page": 1}).headers["ETag"]
+    answer = api.get(LIST, params={"page": 2}, headers={"If-None-Match": tag})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"success": true, "data": []}\n', b"<html>", b"", b"\xff\0", b"x" * 100_000]
+)
+def test_a_file_is_given_as_it_stands(
+    sandbox: Sandbox, api: httpx.Client, tmp_path: Path, content: bytes
+) -> None:
+    """A file in place of the list is sent byte for byte, read anew each time, token or not."""
+    file = tmp_path / "list.json"
+    file.write_bytes(content)
+    sandbox.manner = Manner(file=file, etag=True)
+    first = api.get(LIST)
+    assert (first.status_code, first.content) == (200, content)
+    file.write_bytes(content + b" ")
+    answer = api.get(LIST, headers={"If-None-Match": first.headers["ETag"]})
+    assert (answer.status_code, answer.content) == (200, content + b" ")
+    assert api.get(LIST, headers={"Authorization": "Bearer wrong"}).status_code == 401
+
+
+def test_a_file_that_is_gone_is_an_error_of_the_server(
+    sandbox: Sandbox, api: httpx.Client, tmp_path: Path
+) -> None:
+    """A file that cannot be read is answered by a 5xx, as a broken upstream would."""
+    sandbox.manner.file = tmp_path / "missing.json"
+    assert api.get(LIST).is_server_error
+
+
+# Asking for a release
+
+
+def test_a_release_is_requested(sandbox: Sandbox, api: httpx.Client) -> None:
+    """A new request is pending, has the number and reason that were given, and ends the list."""
+    number = phone_number_id(sandbox.upstream)
+    before = data(api.get(LIST))
+    made = data(api.post(f"/phone-numbers/{number}/request-release", json={"reason": REASON}), 201)
+    assert made == {
+        "id": made["id"],
+        "phone_number_id": number,
+        "phone_number": sandbox.upstream._numbers[number],
+        "reason": REASON,
+        "status": "pending",
+        "requested_at": "2024-01-11T12:00:00Z",
+    }
+    assert data(api.get(LIST)) == [*before, made]
+
+
+@pytest.mark.parametrize("reason", ["x" * 10, "é" * 500, "10 letters", "日本語" * 100])
+def test_reasons_of_the_documented_length_are_taken(
+    sandbox: Sandbox, api: httpx.Client, reason: str
+) -> None:
+    """A reason has 10 to 500 characters, of any script."""
+    number = phone_number_id(sandbox.upstream)
+    answer = api.post(f"/phone-numbers/{number}/request-release", json={"reason": reason})
+    assert data(answer, 201)["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"reason": None},
+        {"reason": ""},
+        {"reason": "x" * 9},
+        {"reason": "x" * 501},
+        {"Reason": REASON},
+        {"reason": 12345678901},
+        {"reason": ["The office has moved"]},
+        {"reason": True},
+    ],
+    ids=str,
+)
+def test_reasons_that_are_none_are_invalid(
+    sandbox: Sandbox, api: httpx.Client, body: dict[str, object]
+) -> None:
+    """A reason that is missing, too short, too long or no text makes no request."""
+    before = shown(sandbox.upstream)
+    number = phone_number_id(sandbox.upstream)
+    said_invalid(api.post(f"/phone-numbers/{number}/request-release", json=body), "reason")
+    assert shown(sandbox.upstream) == before
+
+
+def test_a_number_that_does_not_exist(sandbox: Sandbox, api: httpx.Client) -> None:
+    """No request is made for an unknown number."""
+    answer = api.post("/phone-numbers/unknown/request-release", json={"reason": REASON})
+    said_no(answer, 404, "NOT_FOUND")
+    assert len(sandbox.upstream.requests) == 300
+
+
+def test_a_number_with_a_pending_request(sandbox: Sandbox, api: httpx.Client) -> None:
+    """A number has one pending request at most."""
+    number = phone_number_id(sandbox.upstream, pending=True)
+    answer = api.post(f"/phone-numbers/{number}/request-release", json={"reason": REASON})
+    said_no(answer, 409, "RELEASE_ALREADY_PENDING")
+    assert len(sandbox.upstream.requests) == 300
+
+
+def test_a_second_request_for_the_same_number(sandbox: Sandbox, api: httpx.Client) -> None:
+    """Asking twice makes one request."""
+    path = f"/phone-numbers/{phone_number_id(sandbox.upstream)}/request-release"
+    assert api.post(path, json={"reason": REASON}).status_code == 201
+    said_no(api.post(path, json={"reason": REASON}), 409, "RELEASE_ALREADY_PENDING")
+    assert len(sandbox.upstream.requests) == 301
+
+
+def test_a_number_in_use(sandbox: Sandbox, api: httpx.Client) -> None:
+    """A number that is assigned to an agent cannot be given back."""
+    number = phone_number_id(sandbox.upstream, in_use=True)
+    answer = api.post(f"/phone-numbers/{number}/request-release", json={"reason": REASON})
+    said_no(answer, 422, "PHONE_NUMBER_IN_USE")
+    assert len(sandbox.upstream.requests) == 300
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"reason=The+office+has+moved",
+        b"[]",
+        b'"text"',
+        b"null",
+        b'{"reason": "The office \xff has moved"}',
+        pytest.param(b'{"reason": ' + b"[" * 100_000, id="nested"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/phone-numbers/{number}/request-release", "/sandbox/advance"])
+def test_a_body_that_is_no_json_object(
+    sandbox: Sandbox, api: httpx.Client, path: str, body: bytes
+) -> None:
+    """Whatever is sent, there is an answer, and it is 400."""
+    number = phone_number_id(sandbox.upstream)
+    answer = api.post(path.format(number=number), content=body)
+    said_no(answer, 400, "BAD_REQUEST")
+    assert (len(sandbox.upstream.requests), sandbox.upstream.now) == (300, START)
+
+
+# Cancelling
+
+
+def test_a_pending_request_is_cancelled_and_stays(sandbox: Sandbox, api: httpx.Client) -> None:
+    """A cancelled request stays in its place in the list, and its number can be asked for again."""
+    chosen = request_id(sandbox.upstream, "pending")
+    before = data(api.get(LIST))
+    answer = data(api.delete(f"{LIST}/{chosen}"))
+    assert (answer["id"], answer["status"], "resolved_at" in answer) == (chosen, "cancelled", False)
+    assert data(api.get(LIST)) == [answer if one["id"] == chosen else one for one in before]
+    sandbox.advance(30)
+    assert answer in data(api.get(LIST))
+    sandbox.upstream._in_use.clear()
+    path = f"/phone-numbers/{answer['phone_number_id']}/request-release"
+    again = data(api.post(path, json={"reason": REASON}), 201)
+    assert again["id"] != chosen
+    assert again["phone_number"] == answer["phone_number"]
+
+
+def test_a_request_that_does_not_exist_is_not_cancelled(api: httpx.Client) -> None:
+    """Only what exists can be cancelled."""
+    said_no(api.delete(f"{LIST}/unknown"), 404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("status", RESOLVED)
+def test_a_resolved_request_is_not_cancelled(
+    sandbox: Sandbox, api: httpx.Client, status: str
+) -> None:
+    """What was resolved stays as it is."""
+    before = shown(sandbox.upstream)
+    answer = api.delete(f"{LIST}/{request_id(sandbox.upstream, status)}")
+    said_no(answer, 409, "RELEASE_ALREADY_RESOLVED")
+    assert shown(sandbox.upstream) == before
+
+
+def test_nothing_is_cancelled_twice(sandbox: Sandbox, api: httpx.Client) -> None:
+    """The second of two cancellations finds the request resolved."""
+    path = f"{LIST}/{request_id(sandbox.upstream, 'pending')}"
+    assert api.delete(path).status_code == 200
+    said_no(api.delete(path), 409, "RELEASE_ALREADY_RESOLVED")
+
+
+# Time and state
+
+
+def test_the_state_is_that_of_the_list(sandbox: Sandbox, api: httpx.Client) -> None:
+    """The state tells the time of the sandbox and how many requests it has, by status."""
+    counts = Counter(one["status"] for one in data(api.get(LIST)))
+    assert set(counts) == {"pending", *RESOLVED}
+    assert data(api.get("/sandbox")) == {
+        "now": "2024-01-11T12:00:00Z",
+        "requests": 300,
+        "by_status": counts,
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "now"),
+    [
+        (None, "2024-01-12T12:00:00Z"),
+        ({}, "2024-01-12T12:00:00Z"),
+        ({"days": 1}, "2024-01-12T12:00:00Z"),
+        ({"days": 0.5}, "2024-01-12T00:00:00Z"),
+        ({"days": 3650}, "2034-01-08T12:00:00Z"),
+    ],
+    ids=str,
+)
+def test_time_is_advanced(
+    sandbox: Sandbox, api: httpx.Client, body: dict[str, object] | None, now: str
+) -> None:
+    """Time passes by the days that are given, one if none are, and the new state is answered."""
+    answer = data(api.post("/sandbox/advance", json=body))
+    assert answer["now"] == now
+    assert answer == data(api.get("/sandbox"))
+    assert data(api.get(LIST)) == shown(sandbox.upstream)
+
+
+@pytest.mark.parametrize("days", [0, -1, 3651, 1e300, "1", None, [1]], ids=repr)
+def test_days_that_are_none_are_refused(sandbox: Sandbox, api: httpx.Client, days: object) -> None:
+    """Time passes forwards, by a number of days up to ten years."""
+    said_no(api.post("/sandbox/advance", json={"days": days}), 422, "VALIDATION_ERROR")
+    assert sandbox.upstream.now == START
+
+
+def test_the_list_shows_what_was_changed_from_outside(sandbox: Sandbox, api: httpx.Client) -> None:
+    """Who changes the world itself says so, and the next list is made anew."""
+    before = data(api.get(LIST))
+    sandbox.upstream.cancel(request_id(sandbox.upstream, "pending"))
+    sandbox.forget()
+    assert data(api.get(LIST)) != before
+
+
+def test_a_sandbox_gives_its_port_back() -> None:
+    """After a sandbox has ended, another one can have its port."""
+    with Sandbox(world(count=0)).running() as first:
+        port = httpx.URL(first.base_url).port
+        assert port
+    with Sandbox(world(count=0), port=port).running() as second:
+        assert second.base_url == first.base_url == f"http://127.0.0.1:{port}/api/v1"
+        assert httpx.get(second.base_url + "/health", trust_env=False).status_code == 200
+
+
+# The world
+
+
+def _told(seed: int) -> list[object]:
+    """All that a world tells while some of its days pass and somebody acts in it."""
+    upstream = world(seed, count=50, new_per_day=3)
+    told: list[object] = [shown(upstream)]
+    for _ in range(5):
+        upstream.advance(1)
+        upstream.request_release(phone_number_id(upstream), REASON)
+        upstream.cancel(request_id(upstream, "pending"))
+        told.append(shown(upstream))
+    return told
+
+
+def test_the_seed_decides_everything() -> None:
+    """The same seed and actions make the same world, ids included; another seed another."""
+    assert _told(7) == _told(7)
+    assert _told(7) != _told(8)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 1000])
+def test_a_world_has_as_many_requests_as_asked_for(count: int) -> None:
+    """The number of requests at the start is exact, and their ids are distinct."""
+    assert len({one["id"] for one in shown(world(count=count))}) == count
+
+
+@pytest.mark.parametrize(("days", "new"), [(1, 3), (10, 30), (0.5, 2), (0.1, 0)])
+def test_new_requests_come_with_the_days(days: float, new: int) -> None:
+    """As many requests are made a day as were asked for, within the time that passes."""
+    upstream = world(count=20, new_per_day=3)
+    upstream.advance(days)
+    made = shown(upstream)[20:]
+    assert len(made) == new
+    for one in made:
+        assert START <= datetime.fromisoformat(one["requested_at"]) <= upstream.now
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_record_is_understood(seed: int) -> None:
+    """What the sandbox gives, the mirror understands: no reject, no repetition, nothing extra."""
+    sandbox = Sandbox(world(seed, count=500, new_per_day=20))
+    try:
+        for _ in range(4):
+            body = b'{"success":true,"data":[%s]}' % b",".join(sandbox._entries())
+            items = payload.read_page(body).items
+            surveyed = payload.survey(items)
+            records = list(payload.decode(items, surveyed.repeated))
+            assert (surveyed.distinct, surveyed.repeated) == (len(items), frozenset())
+            assert all(isinstance(one, payload.Record) and one.extra == "" for one in records)
+            sandbox.advance(2)
+    finally:
+        sandbox.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_records_are_as_documented(seed: int) -> None:
+    """Each record has the documented fields for its status, and times that make sense."""
+    upstream = world(seed, count=500)
+    always = {"id", "phone_number_id", "phone_number", "reason", "status", "requested_at"}
+    more = {"approved": {"resolved_at"}, "rejected": {"resolved_at", "rejection_reason"}}
+    for one in shown(upstream):
+        assert set(one) == always | more.get(one["status"], set())
+        assert one["status"] in {"pending", *RESOLVED}
+        assert one["phone_number"].removeprefix("+").isdecimal()
+        assert 10 <= len(one["reason"]) <= 500
+        times = [one["requested_at"], one.get("resolved_at", one["requested_at"])]
+        asked, resolved = (datetime.fromisoformat(text) for text in times)
+        assert START - timedelta(days=366) <= asked <= resolved <= START
+        assert all(text.endswith("Z") for text in times)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_time_resolves_what_is_pending_and_changes_nothing_else(seed: int) -> None:
+    """The pending are resolved within days; what was resolved never changes, leaves or moves."""
+    upstream = world(seed, new_per_day=5)
+    waiting = {one["id"] for one in shown(upstream) if one["status"] == "pending"}
+    assert waiting
+    before = shown(upstream)
+    for _ in range(LONGEST_REVIEW):
+        upstream.advance(1)
+        after = shown(upstream)
+        assert [one["id"] for one in after[: len(before)]] == [one["id"] for one in before]
+        for old, new in zip(before, after, strict=False):
+            assert new == old or old["status"] == "pending" != new["status"]
+            assert {name: new[name] for name in old if name != "status"} == {
+                name: value for name, value in old.items() if name != "status"
+            }
+        before = after
+    statuses = {one["id"]: one["status"] for one in before}
+    assert {statuses[one] for one in waiting} <= set(RESOLVED)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_number_has_one_open_request_at_a_time(seed: int) -> None:
+    """A number is asked for again only after a denial, and never once it was released."""
+    histories: dict[str, list[dict[str, str]]] = {}
+    for one in shown(world(seed, count=500)):
+        histories.setdefault(one["phone_number_id"], []).append(one)
+    assert max(len(history) for history in histories.values()) > 2
+    for history in histories.values():
+        assert len({one["phone_number"] for one in history}) == 1
+        assert all(one["status"] in {"rejected", "cancelled"} for one in history[:-1])
+        asked = [one["requested_at"] for one in history]
+        assert asked == sorted(asked)
+        for old, new in pairwise(history):
+            assert old.get("resolved_at", "") < new["requested_at"]

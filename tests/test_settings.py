@@ -1,0 +1,421 @@
+"""Settings: where they come from, what is refused, and that the token never shows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+import pytest
+from conftest import TOKEN
+
+from mirror import settings
+from mirror.errors import UsageError
+from mirror.settings import ApiSettings, Secret, api_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WITH_TOKEN = {"TALKOVER_TOKEN": TOKEN}
+
+
+def api(environ: dict[str, str] | None = None, /, **options: str) -> ApiSettings:
+    """The settings that come of variables and options, where there is a token."""
+    return api_settings(environ=WITH_TOKEN | (environ or {}), **options)
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    """A file that holds a token and ends its line, as editors do."""
+    file = tmp_path / "token"
+    file.write_text("talq_of-the-file\n")
+    return file
+
+
+# Precedence
+
+SETTINGS: list[tuple[str, str, tuple[str, object], tuple[str, object], object]] = [
+    (
+        "base_url",
+        "TALKOVER_BASE_URL",
+        ("https://option.example/api/v1", "https://option.example/api/v1"),
+        ("https://variable.example/api/v1", "https://variable.example/api/v1"),
+        "https://app.talkover.ai/api/v1",
+    ),
+    ("rate", "MIRROR_RATE", ("7", 7), ("1000", 1000), 100),
+    ("timeout", "MIRROR_TIMEOUT", ("7.5", 7.5), ("60", 60.0), 30.0),
+    ("deadline", "MIRROR_DEADLINE", ("7.5", 7.5), ("3600", 3600.0), 900.0),
+    ("max_bytes", "MIRROR_MAX_BYTES", ("7", 7), ("1000000", 1_000_000), 1 << 30),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "option", "given", "default"), SETTINGS, ids=[one[0] for one in SETTINGS]
+)
+def test_an_option_wins_over_a_variable_and_that_over_the_default(
+    name: str,
+    variable: str,
+    option: tuple[str, object],
+    given: tuple[str, object],
+    default: object,
+) -> None:
+    """Each setting comes from its option, else its variable, else the documented default."""
+    both = api({variable: given[0]}, **{name: option[0]})
+    assert getattr(both, name) == option[1]
+    assert getattr(api({variable: given[0]}), name) == given[1]
+    assert getattr(api(), name) == default
+    assert getattr(api({variable: ""}, **{name: ""}), name) == default
+
+
+def test_the_database_comes_from_the_option_or_the_variable_or_the_users_folder() -> None:
+    """The database is the option's, else the variable's, else a file in the user's data folder."""
+    given = {"MIRROR_DATABASE_URL": "postgresql://variable/mirror"}
+    assert settings.database_url("sqlite:///option.db", given) == "sqlite:///option.db"
+    assert settings.database_url(None, given) == "postgresql://variable/mirror"
+    file = platformdirs.user_data_path("mirror", appauthor=False) / "mirror.db"
+    assert settings.database_url(None, {}) == f"sqlite:///{file}"
+    assert settings.database_url("", {"MIRROR_DATABASE_URL": ""}) == f"sqlite:///{file}"
+
+
+def test_the_environment_label_comes_from_the_option_or_the_variable() -> None:
+    """The label is the option's, else the variable's, else "default"."""
+    given = {"MIRROR_ENVIRONMENT": "staging"}
+    assert settings.environment("prod", given) == "prod"
+    assert settings.environment(None, given) == "staging"
+    assert settings.environment(None, {}) == "default"
+    assert settings.environment("", {"MIRROR_ENVIRONMENT": ""}) == "default"
+
+
+def test_variables_are_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without other variables given, each function reads those of the process, as they are now."""
+    monkeypatch.setenv("TALKOVER_TOKEN", TOKEN)
+    monkeypatch.setenv("MIRROR_RATE", "7")
+    monkeypatch.setenv("MIRROR_ENVIRONMENT", "staging")
+    monkeypatch.setenv("MIRROR_DATABASE_URL", "sqlite:///variable.db")
+    assert (api_settings().token.reveal(), api_settings().rate) == (TOKEN, 7)
+    assert settings.environment() == "staging"
+    assert settings.database_url() == "sqlite:///variable.db"
+
+
+# The token
+
+
+def test_the_token_comes_from_the_option_or_a_variable(token_file: Path, tmp_path: Path) -> None:
+    """The option's file wins over TALKOVER_TOKEN, and that over TALKOVER_TOKEN_FILE."""
+    other = tmp_path / "other"
+    other.write_text("talq_of-the-other-file")
+    named = {"TALKOVER_TOKEN_FILE": str(other)}
+    option = str(token_file)
+    assert api(named, token_file=option).token.reveal() == "talq_of-the-file"
+    assert api_settings(token_file=option, environ=named).token.reveal() == "talq_of-the-file"
+    assert api(named).token.reveal() == TOKEN
+    assert api_settings(environ=named).token.reveal() == "talq_of-the-other-file"
+    empty = named | {"TALKOVER_TOKEN": ""}
+    assert api_settings(environ=empty).token.reveal() == "talq_of-the-other-file"
+
+
+@pytest.mark.parametrize("around", ["\n", "\r\n", " ", "\t", "\n\n"])
+def test_space_around_a_token_is_dropped(around: str, tmp_path: Path) -> None:
+    """Line ends and spaces that come with copying a token are not part of it."""
+    file = tmp_path / "token"
+    file.write_bytes(f"{around}{TOKEN}{around}".encode())
+    assert api(token_file=str(file)).token.reveal() == TOKEN
+    given = {"TALKOVER_TOKEN": around + TOKEN + around}
+    assert api_settings(environ=given).token.reveal() == TOKEN
+
+
+@pytest.mark.parametrize("environ", [{}, {"TALKOVER_TOKEN": "", "TALKOVER_TOKEN_FILE": ""}])
+def test_without_a_token_the_error_says_where_to_put_one(environ: dict[str, str]) -> None:
+    """A missing token is a mistake of configuration, and each way to give one is named."""
+    with pytest.raises(UsageError) as raised:
+        api_settings(environ=environ)
+    for way in ("TALKOVER_TOKEN,", "--token-file", "TALKOVER_TOKEN_FILE"):
+        assert way in str(raised.value)
+
+
+@pytest.mark.parametrize("option", [True, False], ids=["option", "variable"])
+@pytest.mark.parametrize(("name", "why"), [("missing", "No such file"), ("", "directory")])
+def test_a_token_file_that_cannot_be_read_is_named(
+    name: str, why: str, option: bool, tmp_path: Path
+) -> None:
+    """A file that is not there, or is no file, is a mistake of configuration."""
+    path = str(tmp_path / name)
+    environ = {} if option else {"TALKOVER_TOKEN_FILE": path}
+    with pytest.raises(UsageError, match=rf"token file.* cannot be read .*{why}.*check the path"):
+        api_settings(token_file=path if option else None, environ=environ)
+
+
+UNUSABLE = {
+    "blank": (" \n", "is empty"),
+    "space-inside": (f"Bearer {TOKEN}", "space in it"),
+    "two-lines": (f"{TOKEN}\nsecond", "not plain ASCII"),
+    "tab-inside": (f"{TOKEN}\tsecond", "not plain ASCII"),
+    "control": (f"{TOKEN}\x07", "not plain ASCII"),
+    "non-ascii": (f"{TOKEN}é", "not plain ASCII"),
+    "no-break-space-inside": (f"{TOKEN}\u00a0x", "not plain ASCII"),
+    "zero-width": (f"{TOKEN}\u200b", "not plain ASCII"),
+    "byte-order-mark": (f"\ufeff{TOKEN}", "not plain ASCII"),
+    "too-long": (TOKEN + "x" * 5000, "too long"),
+}
+
+
+@pytest.mark.parametrize("source", ["variable", "option", "variable-file"])
+@pytest.mark.parametrize(("text", "why"), UNUSABLE.values(), ids=UNUSABLE)
+def test_what_is_no_token_is_refused_without_showing_it(
+    source: str, text: str, why: str, tmp_path: Path
+) -> None:
+    """What cannot go into a header is refused before anything is sent, and is not shown."""
+    file = tmp_path / "file"
+    file.write_bytes(text.encode())
+    given = {
+        "variable": {"TALKOVER_TOKEN": text},
+        "option": {},
+        "variable-file": {"TALKOVER_TOKEN_FILE": str(file)},
+    }[source]
+    with pytest.raises(UsageError) as raised:
+        api_settings(environ=given, token_file=str(file) if source == "option" else None)
+    assert why in str(raised.value)
+    assert ("TALKOVER_TOKEN " if source == "variable" else "token file") in str(raised.value)
+    assert TOKEN not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfet\0a\0l\0q\0", b"\0" * 40, b"\xe9" * 40])
+def test_a_file_that_holds_no_text_is_refused(content: bytes, tmp_path: Path) -> None:
+    """An empty file, and one in another encoding, is refused as what it is."""
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=r"is empty|not plain ASCII"):
+        api(token_file=str(file))
+
+
+def test_the_longest_token_is_taken() -> None:
+    """4,096 characters are a token; one more is not."""
+    assert len(api({"TALKOVER_TOKEN": "x" * 4096}).token.reveal()) == 4096
+    with pytest.raises(UsageError, match="too long"):
+        api({"TALKOVER_TOKEN": "x" * 4097})
+
+
+@pytest.mark.parametrize("show", [repr, str, format, lambda one: f"{one!r:>40} {[one]}"])
+@pytest.mark.parametrize("of", [lambda api: api.token, lambda api: api, dataclasses.asdict])
+def test_the_token_does_not_show(show: Any, of: Any) -> None:
+    """However settings are printed, the token is not in it."""
+    assert TOKEN not in show(of(api()))
+
+
+def test_the_token_cannot_be_found_by_looking_at_attributes() -> None:
+    """What prints the attributes of an object, as debuggers and error reporters do, finds none."""
+    assert not hasattr(Secret(TOKEN), "__dict__")
+
+
+def test_redact_takes_the_token_out_of_a_text() -> None:
+    """Each occurrence of a token is replaced, and the rest stays."""
+    said = Secret(TOKEN).redact(f"no {TOKEN}, {TOKEN}!")
+    assert said == "no [token], [token]!"
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        f"https://host.example/api/v1?token={TOKEN}",
+        f"https://host.example/api/v1#{TOKEN}",
+        f"https://{TOKEN}@host.example/api/v1",
+        f"https://user:{TOKEN}@host.example/api/v1",
+        f"http://user:{TOKEN}@127.0.0.1/api/v1",
+        f"https://user:{TOKEN}/x@host.example/api/v1",
+        f"https://user:{TOKEN}\u2100@host.example/api/v1",
+    ],
+)
+def test_a_base_url_with_the_token_in_it_is_not_shown(base_url: str) -> None:
+    """Who puts the token into the URL is told so, without printing it."""
+    with pytest.raises(UsageError) as raised:
+        api(base_url=base_url)
+    assert TOKEN not in str(raised.value)
+
+
+@pytest.mark.parametrize("option", [True, False], ids=["option", "variable"])
+def test_a_token_in_place_of_its_file_is_not_shown(option: bool) -> None:
+    """Who gives the token where the path of its file belongs does not find it in a log."""
+    environ = {} if option else {"TALKOVER_TOKEN_FILE": TOKEN}
+    with pytest.raises(UsageError, match="token file") as raised:
+        api_settings(token_file=TOKEN if option else None, environ=environ)
+    assert TOKEN not in str(raised.value)
+
+
+# The base URL
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("https://app.talkover.ai/api/v1", "https://app.talkover.ai/api/v1"),
+        ("https://voice.example.com/api/v1/", "https://voice.example.com/api/v1"),
+        ("https://voice.example.com/api/v1//", "https://voice.example.com/api/v1"),
+        ("https://voice.example.com", "https://voice.example.com"),
+        ("https://voice.example.com:8443/x", "https://voice.example.com:8443/x"),
+        ("HTTPS://voice.example.com/x", "HTTPS://voice.example.com/x"),
+        ("https://192.0.2.1/api/v1", "https://192.0.2.1/api/v1"),
+        ("https://[2001:db8::1]/api/v1", "https://[2001:db8::1]/api/v1"),
+        ("http://localhost:8000/api/v1", "http://localhost:8000/api/v1"),
+        ("http://LOCALHOST/api/v1", "http://LOCALHOST/api/v1"),
+        ("http://127.0.0.1/api/v1/", "http://127.0.0.1/api/v1"),
+        ("http://127.255.0.7:80/api/v1", "http://127.255.0.7:80/api/v1"),
+        ("http://[::1]/api/v1", "http://[::1]/api/v1"),
+        ("http://[::1]:8000/api/v1", "http://[::1]:8000/api/v1"),
+    ],
+)
+def test_base_urls_that_are_taken(given: str, expected: str) -> None:
+    """Any host over https, and loopback over http; a slash at the end is dropped."""
+    assert api(base_url=given).base_url == expected
+    assert api({"TALKOVER_BASE_URL": given}).base_url == expected
+
+
+REFUSED = {
+    "unencrypted": [
+        "http://app.talkover.ai/api/v1",
+        "HTTP://app.talkover.ai/api/v1",
+        "http://localhost.evil.example/api/v1",
+        "http://localhost./api/v1",
+        "http://127.0.0.1.evil.example/api/v1",
+        "http://127.0.0.1%2eevil.example/api/v1",
+        "http://evil.example:127/api/v1",
+        "http://0.0.0.0/api/v1",
+        "http://10.0.0.1/api/v1",
+        "http://192.168.0.1/api/v1",
+        "http://169.254.169.254/api/v1",
+        "http://[2001:db8::1]/api/v1",
+        "http://2130706433/api/v1",
+    ],
+    "user name": [
+        "http://127.0.0.1@evil.example/api/v1",
+        "http://127.0.0.1:80@evil.example/api/v1",
+        "http://[::1]@evil.example/api/v1",
+        "http://localhost:pass@evil.example/api/v1",
+        "https://user@host.example/api/v1",
+        "https://user:pass@host.example/api/v1",
+        "https://@host.example/api/v1",
+        "http://evil.example\\@127.0.0.1/api/v1",
+    ],
+    "not of the form": [
+        "app.talkover.ai/api/v1",
+        "//app.talkover.ai/api/v1",
+        "localhost:8000/api/v1",
+        "ftp://app.talkover.ai/api/v1",
+        "file:///etc/passwd",
+        "https://",
+        "https:///api/v1",
+        "https:app.talkover.ai/api/v1",
+        "https://:443/api/v1",
+    ],
+    "must end with its path": [
+        "https://host.example/api/v1?page=1",
+        "https://host.example/api/v1#top",
+        "https://host.example/api/v1?",
+        "https://host.example/api/v1#",
+        "http://127.0.0.1#@evil.example/",
+        "http://127.0.0.1?@evil.example/",
+        "https://host.example\\api\\v1",
+        "https://host.example/api v1",
+        " https://host.example/api/v1",
+        "https://host.example/api/v1\n",
+        "https://host.example/api/v1\r\nX-Header: 1",
+        "https://host\t.example/api/v1",
+        "https://host.example/\u200bapi/v1",
+    ],
+    "--base-url|base URL": [
+        "https://host.example:port/api/v1",
+        "https://host.example:99999/api/v1",
+        "https://[::1/api/v1",
+        "https://[host.example]/api/v1",
+        "https://host.example\u2100/api/v1",
+        "http://[::1].evil.example/api/v1",
+        "http://[::1]evil.example/api/v1",
+        "http://evil.example[::1]/api/v1",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("base_url", "why"), [(url, why) for why, urls in REFUSED.items() for url in urls]
+)
+def test_base_urls_that_are_refused(base_url: str, why: str) -> None:
+    """The token goes over https or to this machine alone, and the error says what is wrong."""
+    with pytest.raises(UsageError, match=why):
+        api(base_url=base_url)
+    with pytest.raises(UsageError, match=why):
+        api({"TALKOVER_BASE_URL": base_url})
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("0:0:0:0:0:0:0:1", True),
+        ("", False),
+        ("0.0.0.0", False),  # noqa: S104 (nothing is bound here)
+        ("::", False),
+        ("128.0.0.1", False),
+        ("127.0.0.1.example", False),
+        ("localhost.example", False),
+        ("xlocalhost", False),
+    ],
+)
+def test_loopback(host: str, expected: bool) -> None:
+    """Only what can mean nothing but this machine is loopback."""
+    assert settings.is_loopback(host) is expected
+
+
+# Numbers
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "-0", "nan", "inf", "-inf", "text", "1,5", "0x10", " ", "1e15", "1 000"]
+)
+@pytest.mark.parametrize("name", ["rate", "timeout", "deadline", "max_bytes"])
+def test_numbers_must_be_positive_and_finite(name: str, text: str) -> None:
+    """What is no positive number is refused, and the error names the option and what was given."""
+    option = f"--{name.replace('_', '-')} takes a positive"
+    with pytest.raises(UsageError, match=option) as raised:
+        api(**{name: text})
+    assert repr(text) in str(raised.value)
+    with pytest.raises(UsageError, match=option):
+        api({f"MIRROR_{name.upper()}": text})
+
+
+@pytest.mark.parametrize("text", ["1.5", "1.0", "1e3", "0.1"])
+@pytest.mark.parametrize("name", ["rate", "max_bytes"])
+def test_whole_numbers_have_no_fraction(name: str, text: str) -> None:
+    """Requests and bytes are counted: a fraction is refused, not rounded."""
+    with pytest.raises(UsageError, match="takes a positive whole number"):
+        api(**{name: text})
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0.5", 0.5), ("1e3", 1000.0), ("45", 45.0)])
+@pytest.mark.parametrize("name", ["timeout", "deadline"])
+def test_seconds_may_have_a_fraction(name: str, text: str, seconds: float) -> None:
+    """A time may be given in any usual form of a number."""
+    assert getattr(api(**{name: text}), name) == seconds
+
+
+# Environment labels
+
+
+@pytest.mark.parametrize("label", ["prod", "EU prod 2", "produção", "北京", "a" * 100, "x-1_2.3/4"])
+def test_labels_that_are_taken(label: str) -> None:
+    """A label is any short text that can be printed."""
+    assert settings.environment(label, {}) == label
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["a" * 101, " prod", "prod ", " ", "a\nb", "a\tb", "\x1b[31mred", "a\u202eb", "a\u200bb", "\0"],
+)
+def test_labels_that_are_refused(label: str) -> None:
+    """A label that is long or cannot be seen is refused, and shown in a form that can be."""
+    with pytest.raises(UsageError, match="environment") as raised:
+        settings.environment(label, {})
+    assert str(raised.value).isprintable()
+    with pytest.raises(UsageError, match="100 printable characters"):
+        settings.environment(None, {"MIRROR_ENVIRONMENT": label})

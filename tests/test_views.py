@@ -1,0 +1,870 @@
+"""The views, in both databases: what syncs saw becomes versions, changes, history and numbers.
+
+A story is what upstream said about one request, sync after sync. All stories are told to one
+mirror side by side, once in each database, and each test looks at one of them. At the end, chance
+tells a long one to both databases at once.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import groupby, pairwise, zip_longest
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from conftest import DATABASES, TOKEN, Mirror, World, request
+
+from mirror import database, queries, views
+from mirror.sandbox import Manner, Sandbox
+from mirror.sync import Outcome
+
+Fields = dict[str, Any]
+"""A request as upstream gives it, or the part of it that a story tells."""
+
+Event = tuple[str, str, str, str]
+"""Event, status after it, when it happened, and who says so."""
+
+NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
+"""When the clock of a mirror under test starts; its first sync is an hour later."""
+
+REQUESTED = "2024-01-10T14:30:00Z"
+MORNING = "2024-01-11T09:00:00Z"
+NEXT_DAY = "2024-01-12T09:00:00Z"
+
+APPROVED = {"status": "approved", "resolved_at": MORNING}
+REJECTED = {
+    "status": "rejected",
+    "resolved_at": NEXT_DAY,
+    "rejection_reason": "A porting request is in progress",
+}
+ON_HOLD = {"status": "on_hold"}
+GARBLED = {"requested_at": "yesterday"}
+GONE = None
+
+
+def synced(number: int) -> datetime:
+    """When the sync with this number began; the first one is 1."""
+    return NOON + timedelta(hours=number)
+
+
+def iso(time: datetime) -> str:
+    """Write a time as upstream does."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+ASKED: Event = ("requested", "pending", REQUESTED, "reported")
+"""The event that each story begins with."""
+
+
+def said(event: str, when: str) -> Event:
+    """Make an event that entered a status, at the time that upstream reported."""
+    return (event, event, when, "reported")
+
+
+def seen(event: str, number: int, status: str | None = None) -> Event:
+    """Make an event whose time is that of the sync with this number."""
+    return (event, status or event, iso(synced(number)), "observed")
+
+
+@dataclass(frozen=True)
+class Story:
+    """What upstream said about a request in each sync, and what must come of it.
+
+    Attributes:
+        told: the fields that differ from a plain pending request, or None if it was not listed;
+            the last one is told until all stories have ended.
+        changes: number of the sync and kind of each change.
+        events: the history of the request, oldest event first.
+    """
+
+    told: list[Fields | None]
+    changes: list[tuple[int, str]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=lambda: [ASKED])
+
+    def at(self, number: int) -> Fields | None:
+        """What upstream says in the sync with this number."""
+        return self.told[min(number, len(self.told)) - 1]
+
+    def states(self) -> list[tuple[Fields, bool]]:
+        """What the mirror must know after each sync: the known fields, and whether it is listed."""
+        states: list[tuple[Fields, bool]] = []
+        for number in range(1, SYNCS + 1):
+            fields = self.at(number)
+            if fields is None:
+                states.append((states[-1][0], False))
+            elif fields is GARBLED:
+                states.append(states[-1])
+            else:
+                states.append(({key: fields[key] for key in fields if key != "carrier"}, True))
+        return states
+
+
+STORIES = {
+    "nothing happens": Story([{}]),
+    "approved": Story(
+        [{}, APPROVED],
+        [(2, "resolved")],
+        [ASKED, said("approved", MORNING)],
+    ),
+    "rejected": Story(
+        [{}, REJECTED],
+        [(2, "resolved")],
+        [ASKED, said("rejected", NEXT_DAY)],
+    ),
+    "cancelled, no time given": Story(
+        [{}, {}, {"status": "cancelled"}],
+        [(3, "resolved")],
+        [ASKED, seen("cancelled", 3)],
+    ),
+    "first seen approved": Story(
+        [APPROVED],
+        [],
+        [ASKED, said("approved", MORNING)],
+    ),
+    "first seen approved, no time given": Story(
+        [{"status": "approved"}],
+        [],
+        [ASKED, seen("approved", 1)],
+    ),
+    "resolved_at comes later": Story(
+        [{}, {"status": "approved"}, APPROVED],
+        [(2, "resolved"), (3, "corrected")],
+        [ASKED, said("approved", MORNING)],
+    ),
+    "resolved_at is corrected": Story(
+        [{}, APPROVED, APPROVED | {"resolved_at": NEXT_DAY}],
+        [(2, "resolved"), (3, "corrected")],
+        [ASKED, said("approved", NEXT_DAY)],
+    ),
+    "resolved_at is corrected, then the status changes": Story(
+        [{}, APPROVED, APPROVED | {"resolved_at": "2024-01-11T10:00:00Z"}, REJECTED],
+        [(2, "resolved"), (3, "corrected"), (4, "corrected")],
+        [ASKED, said("approved", "2024-01-11T10:00:00Z"), said("rejected", NEXT_DAY)],
+    ),
+    "approved, then rejected": Story(
+        [{}, APPROVED, REJECTED],
+        [(2, "resolved"), (3, "corrected")],
+        [ASKED, said("approved", MORNING), said("rejected", NEXT_DAY)],
+    ),
+    "approved, then rejected, no time given": Story(
+        [{"status": "approved"}, {"status": "approved"}, {"status": "rejected"}],
+        [(3, "corrected")],
+        [ASKED, seen("approved", 1), seen("rejected", 3)],
+    ),
+    "approved, then rejected, the same time given": Story(
+        [{}, APPROVED, APPROVED | {"status": "rejected"}],
+        [(2, "resolved"), (3, "corrected")],
+        [ASKED, said("approved", MORNING), said("rejected", MORNING)],
+    ),
+    "reopened": Story(
+        [{}, APPROVED, {}],
+        [(2, "resolved"), (3, "reopened")],
+        [ASKED, said("approved", MORNING), seen("reopened", 3, "pending")],
+    ),
+    "reopened, then approved again": Story(
+        [{}, APPROVED, {}, APPROVED | {"resolved_at": NEXT_DAY}],
+        [(2, "resolved"), (3, "reopened"), (4, "resolved")],
+        [
+            ASKED,
+            said("approved", MORNING),
+            seen("reopened", 3, "pending"),
+            said("approved", NEXT_DAY),
+        ],
+    ),
+    "reopened, then cancelled again, no time given": Story(
+        [{}, {"status": "cancelled"}, {}, {"status": "cancelled"}],
+        [(2, "resolved"), (3, "reopened"), (4, "resolved")],
+        [ASKED, seen("cancelled", 2), seen("reopened", 3, "pending"), seen("cancelled", 4)],
+    ),
+    "on hold, then approved": Story(
+        [{}, ON_HOLD, APPROVED | {"resolved_at": NEXT_DAY}],
+        [(2, "corrected"), (3, "resolved")],
+        [ASKED, seen("on_hold", 2), said("approved", NEXT_DAY)],
+    ),
+    "on hold, then pending": Story(
+        [ON_HOLD, {}],
+        [(2, "reopened")],
+        [ASKED, seen("on_hold", 1), seen("reopened", 2, "pending")],
+    ),
+    "an unknown status resolves, then does not": Story(
+        [{}, {"status": "escalated", "resolved_at": MORNING}, ON_HOLD],
+        [(2, "resolved"), (3, "corrected")],
+        [ASKED, said("escalated", MORNING), seen("on_hold", 3)],
+    ),
+    "vanished": Story(
+        [{}, GONE],
+        [(2, "vanished")],
+        [ASKED, seen("vanished", 2, "pending")],
+    ),
+    "vanished after it was approved": Story(
+        [APPROVED, GONE],
+        [(2, "vanished")],
+        [ASKED, said("approved", MORNING), seen("vanished", 2, "approved")],
+    ),
+    "vanished twice": Story(
+        [{}, GONE, {}, GONE, GONE, {}],
+        [(2, "vanished"), (3, "returned"), (4, "vanished"), (6, "returned")],
+        [
+            ASKED,
+            seen("vanished", 2, "pending"),
+            seen("returned", 3, "pending"),
+            seen("vanished", 4, "pending"),
+            seen("returned", 6, "pending"),
+        ],
+    ),
+    "returned with another reason": Story(
+        [{}, GONE, {"reason": "The campaign has ended"}],
+        [(2, "vanished"), (3, "corrected"), (3, "returned")],
+        [ASKED, seen("vanished", 2, "pending"), seen("returned", 3, "pending")],
+    ),
+    "returned approved, before it vanished": Story(
+        [{}, GONE, APPROVED],
+        [(2, "vanished"), (3, "resolved"), (3, "returned")],
+        [
+            ASKED,
+            said("approved", MORNING),
+            seen("vanished", 2, "pending"),
+            seen("returned", 3, "approved"),
+        ],
+    ),
+    "returned cancelled, no time given": Story(
+        [{}, GONE, {"status": "cancelled"}],
+        [(2, "vanished"), (3, "resolved"), (3, "returned")],
+        [
+            ASKED,
+            seen("vanished", 2, "pending"),
+            seen("returned", 3, "cancelled"),
+            seen("cancelled", 3),
+        ],
+    ),
+    "returned reopened": Story(
+        [APPROVED, GONE, {}],
+        [(2, "vanished"), (3, "reopened"), (3, "returned")],
+        [
+            ASKED,
+            said("approved", MORNING),
+            seen("vanished", 2, "approved"),
+            seen("returned", 3, "pending"),
+            seen("reopened", 3, "pending"),
+        ],
+    ),
+    "garbled for a while": Story([{}, GARBLED, GARBLED, {}]),
+    "garbled while it was approved": Story(
+        [{}, GARBLED, APPROVED],
+        [(3, "resolved")],
+        [ASKED, said("approved", MORNING)],
+    ),
+    "only an unknown field changes": Story([{}, {"carrier": "Example"}, {"carrier": "Other"}]),
+    "another reason": Story([{}, {"reason": "The campaign has ended"}], [(2, "corrected")]),
+    "another phone_number_id": Story([{}, {"phone_number_id": "phone-x"}], [(2, "corrected")]),
+    "phone_number_id withdrawn": Story([{}, {"phone_number_id": None}], [(2, "corrected")]),
+    "another phone_number": Story([{}, {"phone_number": "+15559990000"}], [(2, "corrected")]),
+    "another requested_at": Story(
+        [{}, {"requested_at": MORNING}],
+        [(2, "corrected")],
+        [("requested", "pending", MORNING, "reported")],
+    ),
+    "another rejection_reason": Story(
+        [REJECTED, REJECTED | {"rejection_reason": "There are open invoices"}],
+        [(2, "corrected")],
+        [ASKED, said("rejected", NEXT_DAY)],
+    ),
+}
+IDS = {name: f"request-{position}" for position, name in enumerate(STORIES)}
+SYNCS = max(len(story.told) for story in STORIES.values())
+
+
+def entry(name: str, fields: Fields) -> Fields:
+    """Make the record of a story's request."""
+    return request(int(IDS[name].removeprefix("request-")), **fields)
+
+
+def answered(one: queries.ReleaseRequest) -> Fields:
+    """Give a request of the mirror the form that upstream gave it, unknown fields apart."""
+    fields = {
+        name: getattr(one, name)
+        for name in ("id", "phone_number_id", "phone_number", "reason", "status")
+    } | {"requested_at": iso(one.requested_at), "rejection_reason": one.rejection_reason}
+    if one.resolved_at is not None:
+        fields["resolved_at"] = iso(one.resolved_at)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+@contextmanager
+def empty_database(kind: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Make an empty database for a whole module; `make_database` of conftest.py is for one test."""
+    name = f"mirror_test_{uuid.uuid4().hex[:12]}"
+    if kind == "sqlite":
+        yield f"sqlite:///{request.getfixturevalue('tmp_path_factory').mktemp(name)}/mirror.db"
+        return
+    server = database.parse_url(request.getfixturevalue("postgres_server"))
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        yield server.set(database=name, drivername="postgresql").render_as_string(
+            hide_password=False
+        )
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def told(request: pytest.FixtureRequest) -> Iterator[Mirror]:
+    """A mirror that all stories were told to; tests only read it."""
+    world = World()
+    with (
+        empty_database(request.param, request) as url,
+        Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
+    ):
+        mirror = Mirror(url, sandbox, world)
+        for number in range(1, SYNCS + 1):
+            said = ((name, story.at(number)) for name, story in STORIES.items())
+            records = [entry(name, fields) for name, fields in said if fields is not None]
+            result = mirror.sync(records, accept_missing=True)
+            assert result.failure is None
+            assert result.started_at == synced(number)
+        yield mirror
+
+
+def rows_of(mirror: Mirror, view: sa.Table) -> list[dict[str, Any]]:
+    """All rows of a view, as the types of its columns give them to Python, in a fixed order."""
+    with database.reading(mirror.engine) as connection:
+        rows = [dict(row) for row in connection.execute(sa.select(view)).mappings()]
+    return in_order(rows)
+
+
+def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put rows into an order that depends on nothing but what they hold."""
+    return sorted(rows, key=lambda row: repr(sorted(row.items())))
+
+
+def versions_of(mirror: Mirror, name: str) -> list[dict[str, Any]]:
+    """The versions of a story's request, the first one first."""
+    rows = [row for row in rows_of(mirror, views.versions) if row["id"] == IDS[name]]
+    return sorted(rows, key=lambda row: row["valid_from"])
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_versions_count_up_and_meet(told: Mirror, name: str) -> None:
+    """Versions are numbered 1, 2, …; each begins where the one before ends; the last is open."""
+    versions = versions_of(told, name)
+    assert [row["version"] for row in versions] == list(range(1, len(versions) + 1))
+    for earlier, later in pairwise(versions):
+        assert earlier["valid_from"] < earlier["valid_to"] == later["valid_from"]
+    assert versions[-1]["valid_to"] is None
+    assert {row["first_seen_at"] for row in versions} == {synced(1)}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_version_is_a_state(told: Mirror, name: str) -> None:
+    """There is a new version exactly when a known field changes, or when it vanishes or returns."""
+    states = STORIES[name].states()
+    entered = [1] + [
+        number for number, (old, new) in enumerate(pairwise(states), start=2) if old != new
+    ]
+    versions = versions_of(told, name)
+    assert [row["valid_from"] for row in versions] == [synced(number) for number in entered]
+    assert [row["sync_run_id"] for row in versions] == entered
+    for row, number in zip(versions, entered, strict=True):
+        fields, listed = states[number - 1]
+        assert row["status"] == fields.get("status", "pending")
+        assert (row["missing_since"] is None) is listed
+        assert listed or row["missing_since"] == synced(number)
+
+
+@pytest.mark.parametrize("later", [timedelta(0), timedelta(minutes=30), timedelta(milliseconds=-1)])
+@pytest.mark.parametrize("number", range(1, SYNCS + 1))
+def test_as_of(told: Mirror, number: int, later: timedelta) -> None:
+    """As of any time from a sync to the next one, the mirror tells what it knew after the first."""
+    when = synced(number) + later + (timedelta(hours=1) if later < timedelta(0) else timedelta(0))
+    listed: list[Fields] = []
+    missing: list[Fields] = []
+    for name, story in STORIES.items():
+        fields, is_listed = story.states()[number - 1]
+        (listed if is_listed else missing).append(entry(name, fields))
+    found = told.ask(queries.release_requests, as_of=when)
+    assert in_order([answered(one) for one in found]) == in_order(listed)
+    gone = told.ask(queries.release_requests, as_of=when, missing=True)
+    assert in_order([answered(one) for one in gone]) == in_order(missing)
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_changes(told: Mirror, name: str) -> None:
+    """Each change is told once, of its kind; one that returned with other fields has two rows."""
+    story = STORIES[name]
+    states = [(fields, fields.get("resolved_at")) for fields, _ in story.states()]
+    expected = []
+    for number, kind in story.changes:
+        (old, old_resolved_at), (new, new_resolved_at) = states[number - 2 : number]
+        expected.append(
+            {
+                "request_id": IDS[name],
+                "environment": "default",
+                "phone_number": entry(name, new)["phone_number"],
+                "changed_at": synced(number),
+                "kind": kind,
+                "old_status": old.get("status", "pending"),
+                "new_status": new.get("status", "pending"),
+                "old_resolved_at": old_resolved_at and datetime.fromisoformat(old_resolved_at),
+                "new_resolved_at": new_resolved_at and datetime.fromisoformat(new_resolved_at),
+                "sync_run_id": number,
+            }
+        )
+    rows = [row for row in rows_of(told, views.changes) if row["request_id"] == IDS[name]]
+    assert rows == in_order(expected)
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_history(told: Mirror, name: str) -> None:
+    """Each event is told once, at the best known time, in the order in which things happened."""
+    story = STORIES[name]
+    fields, _ = story.states()[-1]
+    number = entry(name, fields)["phone_number"]
+    events = told.ask(queries.phone_number_history, number)
+    assert [
+        (event.event, event.status, iso(event.occurred_at), event.time_source) for event in events
+    ] == story.events
+    assert {(event.environment, event.request_id) for event in events} == {("default", IDS[name])}
+
+
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [
+        ("another rejection_reason", [None, "There are open invoices"]),
+        ("approved, then rejected", [None, None, REJECTED["rejection_reason"]]),
+    ],
+)
+def test_history_tells_the_rejection_reason(
+    told: Mirror, name: str, reasons: list[str | None]
+) -> None:
+    """Why a request was denied stands with the event that denied it, as upstream last said it."""
+    events = told.ask(queries.phone_number_history, entry(name, {})["phone_number"])
+    assert [event.rejection_reason for event in events] == reasons
+
+
+def test_a_corrected_number_takes_its_history_along(told: Mirror) -> None:
+    """The history of a request stands under the number that upstream gives now, and only there."""
+    old = entry("another phone_number", {})["phone_number"]
+    assert told.ask(queries.phone_number_history, old) == []
+    assert len(told.ask(queries.phone_number_history, "+15559990000")) == 1
+
+
+def test_phone_numbers(mirror: Mirror) -> None:
+    """A number has a row in each environment that sums up its requests and tells the last one."""
+    again, tie, gone, reopened = (f"+1555222000{digit}" for digit in range(4))
+    feb, mar, apr = (datetime(2023, month, 1, tzinfo=UTC) for month in (2, 3, 4))
+
+    def make(number: int, phone_number: str, requested_at: datetime, **fields: Any) -> Fields:
+        fields = {key: iso(one) if key == "resolved_at" else one for key, one in fields.items()}
+        return request(number, phone_number=phone_number, requested_at=iso(requested_at), **fields)
+
+    records = [
+        make(1, again, mar, status="approved", resolved_at=apr),
+        make(2, again, feb, status="rejected", resolved_at=mar),
+        make(3, tie, feb, status="approved", resolved_at=apr),
+        make(4, tie, feb, status="rejected", resolved_at=mar, phone_number_id=None),
+        make(5, reopened, feb, status="approved", resolved_at=mar),
+        make(6, reopened, mar),
+        make(7, gone, feb, status="approved"),
+    ]
+    mirror.sync(records, environment="dev")
+    mirror.sync(records[:-1], environment="dev")
+    mirror.sync([make(8, again, apr)], environment="prod")
+    assert mirror.ask(queries.phone_numbers) == [
+        queries.PhoneNumber(*row)
+        for row in [
+            ("dev", again, "phone-1", 2, "request-1", "approved", feb, mar, apr, True),
+            ("prod", again, "phone-8", 1, "request-8", "pending", apr, apr, None, False),
+            ("dev", tie, None, 2, "request-4", "rejected", feb, feb, apr, False),
+            ("dev", gone, "phone-7", 1, "request-7", "approved", feb, feb, None, True),
+            ("dev", reopened, "phone-6", 2, "request-6", "pending", feb, mar, mar, False),
+        ]
+    ]
+
+
+DAYS = 25
+_FRESH = 30
+"""Requests at the start: enough for the guard to let a few vanish at once."""
+
+REASONS = ("Number is no longer in use", "The campaign has ended", "Número não é\0 necessário")
+KNOWN = (
+    "phone_number",
+    "phone_number_id",
+    "reason",
+    "status",
+    "rejection_reason",
+    "requested_at",
+    "resolved_at",
+)
+JUNK: tuple[Any, ...] = ("junk", 42, None, [], {"phone_number": "+15550000000"})
+
+
+class Fate:
+    """An upstream that chance rules, and what there is to understand in each of its lists.
+
+    Attributes:
+        requests: each request as upstream would give it, also those that it does not list.
+        away: the ids of those.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)  # noqa: S311 (a test's fate, no cryptography)
+        self.now = NOON
+        self.requests: dict[str, Fields] = {}
+        self.away: set[str] = set()
+        for _ in range(_FRESH):
+            self._submit()
+
+    def live(self) -> None:
+        """Let a day pass: requests are made, resolved, reopened, edited, lost and found."""
+        self.now += timedelta(days=1)
+        for _ in range(self.chance.randrange(4)):
+            self._submit()
+        for act, share in (
+            (self._resolve, 0.15),
+            (self._edit, 0.1),
+            (self._reopen, 0.03),
+            (self._hold, 0.03),
+        ):
+            for one in self.requests.values():
+                if self.chance.random() < share:
+                    act(one)
+        here = sorted(self.requests.keys() - self.away)
+        back = {one for one in sorted(self.away) if self.chance.random() < 0.4}
+        self.away -= back
+        self.away |= set(self.chance.sample(here, self.chance.randrange(max(1, len(here) // 10))))
+
+    def answer(self) -> tuple[list[Any], dict[str, Fields], set[str]]:
+        """Give the list of today.
+
+        Returns:
+            Its entries; those that can be understood, by id; the ids of those that cannot.
+        """
+        chance = self.chance
+        listed = {key: one for key, one in self.requests.items() if key not in self.away}
+        bad = {key for key in listed if chance.random() < 0.03}
+        entries: list[Any] = []
+        for key, one in listed.items():
+            if key not in bad:
+                entries += [one] * (2 if chance.random() < 0.05 else 1)
+            elif chance.random() < 0.5:
+                entries.append(one | chance.choice([GARBLED, {"status": 7}, {"phone_number": ""}]))
+            else:
+                entries += [one, one | {"reason": "Something else"}]
+        entries += chance.sample(JUNK, chance.randrange(3))
+        chance.shuffle(entries)
+        understood = {key: one for key, one in listed.items() if key not in bad}
+        return entries, {key: dict(one) for key, one in understood.items()}, bad
+
+    def _submit(self) -> None:
+        chance = self.chance
+        number = len(self.requests)
+        one = request(
+            number,
+            phone_number=f"+1555000{chance.randrange(40):04d}",
+            phone_number_id=chance.choice([f"phone-{chance.randrange(40)}", None]),
+            reason=chance.choice([*REASONS, None]),
+            requested_at=self._time(),
+        )
+        self.requests[one["id"]] = one
+        if chance.random() < 0.2:
+            self._resolve(one)
+
+    def _time(self) -> str:
+        """Write a time of the past day in one of the ways that ISO 8601 knows."""
+        time = self.now - timedelta(microseconds=self.chance.randrange(86_400_000_000))
+        zone = timezone(timedelta(minutes=self.chance.choice([0, 0, 0, -180, 330])))
+        precision = self.chance.choice(["seconds", "milliseconds", "microseconds"])
+        return time.astimezone(zone).isoformat(timespec=precision).replace("+00:00", "Z")
+
+    def _resolve(self, one: Fields) -> None:
+        if one["status"] in {"pending", "on_hold"} or self.chance.random() < 0.1:
+            one["status"] = self.chance.choice(["approved", "approved", "rejected", "cancelled"])
+            self._set(one, "resolved_at", self.chance.choice([self._time(), None]))
+            denied = one["status"] == "rejected"
+            self._set(one, "rejection_reason", self.chance.choice(REASONS) if denied else None)
+
+    def _edit(self, one: Fields) -> None:
+        name = self.chance.choice(
+            ["reason", "phone_number", "phone_number_id", "requested_at", "resolved_at", "carrier"]
+        )
+        value = {
+            "reason": self.chance.choice([*REASONS, None]),
+            "phone_number": f"+1555000{self.chance.randrange(40):04d}",
+            "phone_number_id": self.chance.choice(["phone-x", None]),
+            "requested_at": self._time(),
+            "resolved_at": self._time(),
+            "carrier": self.chance.random(),
+        }[name]
+        self._set(one, name, value)
+
+    def _reopen(self, one: Fields) -> None:
+        one["status"] = "pending"
+        self._set(one, "resolved_at", None)
+        self._set(one, "rejection_reason", None)
+
+    def _hold(self, one: Fields) -> None:
+        one["status"] = "on_hold"
+
+    def _set(self, one: Fields, name: str, value: object) -> None:
+        one.pop(name, None)
+        if value is not None:
+            one[name] = value
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of a request after a sync, and since when.
+
+    Attributes:
+        fields: the known fields, as rows of the views have them.
+        gone: whether it was missing from the list.
+        since: when the sync began that first knew it so.
+        first: when the sync began that first saw the request.
+    """
+
+    fields: dict[str, Any]
+    gone: bool
+    since: datetime
+    first: datetime
+
+    @property
+    def status(self) -> str:
+        """The status, as upstream gave it."""
+        return str(self.fields["status"])
+
+    @property
+    def resolved(self) -> bool:
+        """Whether it has left pending for good."""
+        known = {"approved", "rejected", "cancelled"}
+        return self.status in known or (
+            self.status != "pending" and self.fields["resolved_at"] is not None
+        )
+
+
+class Memory:
+    """What a mirror must know: each request's states in turn, remembered without any SQL."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, list[State]] = {}
+
+    def learn(self, when: datetime, understood: dict[str, Fields], bad: set[str]) -> None:
+        """Take in a list: requests that it lacks are gone, unreadable ones stay as they were."""
+        for key, one in understood.items():
+            fields, states = self._fields(one), self.states.setdefault(key, [])
+            if not states or states[-1].gone or states[-1].fields != fields:
+                first = states[0].first if states else when
+                states.append(State(fields, gone=False, since=when, first=first))
+        for key in self.states.keys() - understood.keys() - bad:
+            last = self.states[key][-1]
+            if not last.gone:
+                self.states[key].append(replace(last, gone=True, since=when))
+
+    def as_of(self, when: datetime) -> dict[str, State]:
+        """Look up each request's state at a time."""
+        return {
+            key: [state for state in states if state.since <= when][-1]
+            for key, states in self.states.items()
+            if states[0].since <= when
+        }
+
+    def versions(self) -> list[dict[str, Any]]:
+        """Tell each state, with its number and the time when the next one began."""
+        return [
+            state.fields
+            | {
+                "id": key,
+                "version": number,
+                "first_seen_at": state.first,
+                "valid_from": state.since,
+                "valid_to": later.since if later else None,
+                "missing_since": state.since if state.gone else None,
+            }
+            for key, states in self.states.items()
+            for number, (state, later) in enumerate(zip_longest(states, states[1:]), start=1)
+        ]
+
+    def changes(self) -> list[dict[str, Any]]:
+        """Tell what changed between each state and the next."""
+        rows = []
+        for key, states in self.states.items():
+            for old, new in pairwise(states):
+                kinds = []
+                if old.gone != new.gone:
+                    kinds.append("vanished" if new.gone else "returned")
+                if old.fields != new.fields:
+                    kinds.append(self._kind(old, new))
+                rows += [
+                    {
+                        "request_id": key,
+                        "phone_number": new.fields["phone_number"],
+                        "changed_at": new.since,
+                        "kind": kind,
+                        "old_status": old.status,
+                        "new_status": new.status,
+                        "old_resolved_at": old.fields["resolved_at"],
+                        "new_resolved_at": new.fields["resolved_at"],
+                    }
+                    for kind in kinds
+                ]
+        return rows
+
+    def history(self) -> list[dict[str, Any]]:
+        """Tell each request's events under the number that it has now."""
+        rows = []
+        for key, states in self.states.items():
+            now = states[-1].fields
+            known = {
+                "request_id": key,
+                "phone_number": now["phone_number"],
+                "phone_number_id": now["phone_number_id"],
+            }
+            rows += [known | event for event in self._events(states)]
+        return rows
+
+    def _events(self, states: list[State]) -> Iterator[dict[str, Any]]:
+        """Tell the events of one request."""
+        now = states[-1].fields
+        yield {
+            "event": "requested",
+            "occurred_at": now["requested_at"],
+            "time_source": "reported",
+            "status": "pending",
+            "reason": now["reason"],
+            "rejection_reason": None,
+        }
+        for place, (status, group) in enumerate(groupby(states, lambda state: state.status)):
+            first, *rest = group
+            last = rest[-1] if rest else first
+            if status == "pending" and place == 0:
+                continue
+            reported = None if status == "pending" else last.fields["resolved_at"]
+            yield self._event("reopened" if status == "pending" else status, last) | {
+                "occurred_at": reported or first.since,
+                "time_source": "reported" if reported else "observed",
+            }
+        for old, new in pairwise(states):
+            if old.gone != new.gone:
+                yield self._event("vanished" if new.gone else "returned", new)
+
+    def _event(self, event: str, state: State) -> dict[str, Any]:
+        return {
+            "event": event,
+            "occurred_at": state.since,
+            "time_source": "observed",
+            "status": state.status,
+            "reason": state.fields["reason"],
+            "rejection_reason": state.fields["rejection_reason"],
+        }
+
+    def numbers(self) -> list[dict[str, Any]]:
+        """Sum up the requests of each number."""
+        by_number: dict[str, list[tuple[datetime, str, dict[str, Any]]]] = {}
+        for key, states in self.states.items():
+            fields = states[-1].fields
+            ours = by_number.setdefault(fields["phone_number"], [])
+            ours.append((fields["requested_at"], key, fields))
+        rows = []
+        for number, requests in by_number.items():
+            requested_at, key, fields = max(requests)
+            times = [one["resolved_at"] for _, _, one in requests if one["resolved_at"]]
+            rows.append(
+                {
+                    "phone_number": number,
+                    "phone_number_id": fields["phone_number_id"],
+                    "requests": len(requests),
+                    "last_request_id": key,
+                    "last_status": fields["status"],
+                    "first_requested_at": min(requests)[0],
+                    "last_requested_at": requested_at,
+                    "last_resolved_at": max(times, default=None),
+                    "released": fields["status"] == "approved",
+                }
+            )
+        return rows
+
+    def _kind(self, old: State, new: State) -> str:
+        if new.status == "pending" and old.status != "pending":
+            return "reopened"
+        return "resolved" if new.resolved and not old.resolved else "corrected"
+
+    def _fields(self, one: Fields) -> dict[str, Any]:
+        """Cut the fields of an entry to what the database can keep."""
+        reason, denied = (one.get(name) for name in ("reason", "rejection_reason"))
+        return {
+            "phone_number": one["phone_number"],
+            "phone_number_id": one.get("phone_number_id"),
+            "reason": reason and reason.replace("\0", "\ufffd"),
+            "status": one["status"],
+            "rejection_reason": denied and denied.replace("\0", "\ufffd"),
+            "requested_at": self._time(one["requested_at"]),
+            "resolved_at": self._time(one["resolved_at"]) if "resolved_at" in one else None,
+        }
+
+    def _time(self, text: str) -> datetime:
+        time = datetime.fromisoformat(text).astimezone(UTC)
+        return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def like(rows: list[dict[str, Any]], model: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cut rows to the columns that the model has."""
+    names = {name for row in model for name in row}
+    return in_order([{name: row[name] for name in names} for row in rows])
+
+
+def recalled(mirror: Mirror, when: datetime) -> dict[str, State]:
+    """What the helper says about a time, listed or not, in the words of the model."""
+    found = [
+        one
+        for missing in (False, True)
+        for one in mirror.ask(queries.release_requests, as_of=when, missing=missing)
+    ]
+    assert all(one.missing_since in {None, one.valid_from} for one in found)
+    return {
+        one.id: State(
+            {name: getattr(one, name) for name in KNOWN},
+            gone=one.missing_since is not None,
+            since=one.valid_from,
+            first=one.first_seen_at,
+        )
+        for one in found
+    }
+
+
+def test_chance(make_database: Callable[[str], str], sandbox: Sandbox, world: World) -> None:
+    """Whatever upstream does, both databases say the same, and what plain memory says too."""
+    mirrors = [Mirror(make_database(kind), sandbox, world) for kind in DATABASES]
+    fate, memory = Fate(seed=8), Memory()
+    for day in range(DAYS):
+        quiet = day % 6 == 5
+        if not quiet:
+            fate.live()
+        entries, understood, bad = fate.answer()
+        results = []
+        for mirror in mirrors:
+            mirror.now = NOON + timedelta(days=day)
+            results.append(mirror.sync(None if quiet else entries))
+        assert {one.outcome for one in results} == {Outcome.UNCHANGED if quiet else Outcome.APPLIED}
+        assert results[0].counts == results[1].counts
+        if not quiet:
+            memory.learn(mirrors[0].now, understood, bad)
+        for view, model in (
+            (views.changes, memory.changes()),
+            (views.history, memory.history()),
+            (views.numbers, memory.numbers()),
+            (views.versions, memory.versions()),
+        ):
+            one, other = (rows_of(mirror, view) for mirror in mirrors)
+            assert one == other
+            assert like(one, model) == in_order(model)
+    for mirror in mirrors:
+        for when in (NOON + timedelta(days=day, hours=1) for day in range(DAYS)):
+            for then in (when - timedelta(milliseconds=1), when):
+                assert recalled(mirror, then) == memory.as_of(then)
+    kinds = {row["kind"] for row in memory.changes()}
+    assert kinds == {"resolved", "reopened", "corrected", "vanished", "returned"}
