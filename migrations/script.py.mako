@@ -4,6 +4,7 @@ Revision ${up_revision}, after ${down_revision or "nothing"}.
 
 House rules: a revision imports nothing from `mirror`, does one thing, is numbered like the file,
 goes down as well as up, runs on SQLite and Postgres, and is never edited once it was released.
+SQLite rebuilds a table to alter it: drop the views over it first, and create them again after.
 """
 
 from __future__ import annotations

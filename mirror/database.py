@@ -19,6 +19,21 @@ LOCK_WAIT = 60
 """Seconds that a writer waits for another one on SQLite."""
 
 _OLDEST_SQLITE = (3, 35)
+_PASSING_SQLITE_CODES = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+}
+_PASSING_SQLSTATE_CLASSES = {
+    "08",  # connection exception
+    "25",  # invalid transaction state, such as a server that is read-only after a failover
+    "40",  # transaction rollback: deadlock, serialization
+    "53",  # insufficient resources, such as a full disk or too many connections
+    "55",  # object not in prerequisite state, such as a lock not available
+    "57",  # operator intervention, such as a shutdown
+    "58",  # system error
+}
 _BEGIN = "mirror_begin"
 _LOCK_CLASS = 0x6D72  # "mr": keeps our advisory locks apart from those of other programs
 
@@ -198,12 +213,23 @@ def _translate(error: sa.exc.DBAPIError, url: URL) -> DatabaseError:
     said = " ".join(str(error.orig).split())
     if url.password:
         said = said.replace(str(url.password), "***")
-    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
+    if _may_pass(error):
         return DatabaseUnavailable(
             f"the database {where} cannot be used for now ({said}); check that it is there, and "
             "try again"
         )
     return DatabaseError(f"the database {where} refused: {said}")
+
+
+def _may_pass(error: sa.exc.DBAPIError) -> bool:
+    """Tell whether the same attempt may succeed later, by the codes of the databases."""
+    if isinstance(error.orig, sqlite3.Error):
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        return code is not None and code & 0xFF in _PASSING_SQLITE_CODES
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:  # there was no server to give one
+        return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+    return state[:2] in _PASSING_SQLSTATE_CLASSES
 
 
 def driver_connection(connection: Connection) -> Any:

@@ -155,8 +155,9 @@ history = Table(
     comment="The life of each phone number: one row per event, over all its requests.",
 )
 
-# An event's time is the best known one: `resolved_at` of the last version with that status. The
-# observed time is that of the first version with it: where the last other status ended.
+# An event's time is the best known one: `resolved_at` of the last version with that status, unless
+# it was told already when the status was entered before. The observed time is that of the first
+# version with it: where the last other status ended.
 _HISTORY = """
 SELECT r.environment, r.phone_number, r.phone_number_id, r.requested_at AS occurred_at,
        'requested' AS event, r.id AS request_id, 'pending' AS status, r.reason,
@@ -164,35 +165,44 @@ SELECT r.environment, r.phone_number, r.phone_number_id, r.requested_at AS occur
 FROM release_requests r
 UNION ALL
 SELECT c.environment, c.phone_number, c.phone_number_id,
-       CASE WHEN c.status <> 'pending' AND c.resolved_at IS NOT NULL THEN c.resolved_at
-            ELSE coalesce(c.entered_at, c.first_seen_at) END,
+       coalesce(c.reported_at, c.entered_at, c.first_seen_at),
        CASE WHEN c.status = 'pending' THEN 'reopened' ELSE c.status END,
        c.id, c.status, c.reason, c.rejection_reason,
-       CASE WHEN c.status <> 'pending' AND c.resolved_at IS NOT NULL THEN 'reported'
-            ELSE 'observed' END,
+       CASE WHEN c.reported_at IS NULL THEN 'observed' ELSE 'reported' END,
        coalesce(c.entered_at, c.first_seen_at)
-FROM (SELECT r.*, (SELECT max(e.valid_to) FROM release_request_past_versions e
-                   WHERE e.id = r.id AND e.status <> r.status) AS entered_at
-      FROM release_requests r) c
+FROM (SELECT v.*,
+             CASE WHEN v.status <> 'pending' AND NOT EXISTS (
+                    SELECT 1 FROM release_request_past_versions e
+                    WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
+                      AND e.resolved_at = v.resolved_at)
+                  THEN v.resolved_at END AS reported_at
+      FROM (SELECT r.*, (SELECT max(e.valid_to) FROM release_request_past_versions e
+                         WHERE e.id = r.id AND e.status <> r.status) AS entered_at
+            FROM release_requests r) v) c
 WHERE c.status <> 'pending' OR c.entered_at IS NOT NULL
 UNION ALL
 SELECT c.environment, c.phone_number, c.phone_number_id,
-       CASE WHEN c.status <> 'pending' AND c.resolved_at IS NOT NULL THEN c.resolved_at
-            ELSE coalesce(c.entered_at, c.first_seen_at) END,
+       coalesce(c.reported_at, c.entered_at, c.first_seen_at),
        CASE WHEN c.status = 'pending' THEN 'reopened' ELSE c.status END,
        c.id, c.status, c.reason, c.rejection_reason,
-       CASE WHEN c.status <> 'pending' AND c.resolved_at IS NOT NULL THEN 'reported'
-            ELSE 'observed' END,
+       CASE WHEN c.reported_at IS NULL THEN 'observed' ELSE 'reported' END,
        coalesce(c.entered_at, c.first_seen_at)
-FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
-             p.rejection_reason, p.resolved_at, p.first_seen_at,
-             (SELECT max(e.valid_to) FROM release_request_past_versions e
-              WHERE e.id = p.id AND e.valid_to <= p.valid_from AND e.status <> p.status
-             ) AS entered_at,
-             coalesce((SELECT n.status FROM release_request_past_versions n
-                       WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status
-      FROM release_requests r
-      JOIN release_request_past_versions p ON p.id = r.id) c
+FROM (SELECT v.*,
+             CASE WHEN v.status <> 'pending' AND NOT EXISTS (
+                    SELECT 1 FROM release_request_past_versions e
+                    WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
+                      AND e.resolved_at = v.resolved_at)
+                  THEN v.resolved_at END AS reported_at
+      FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
+                   p.rejection_reason, p.resolved_at, p.first_seen_at,
+                   (SELECT max(e.valid_to) FROM release_request_past_versions e
+                    WHERE e.id = p.id AND e.valid_to <= p.valid_from AND e.status <> p.status
+                   ) AS entered_at,
+                   coalesce((SELECT n.status FROM release_request_past_versions n
+                             WHERE n.id = p.id AND n.valid_from = p.valid_to),
+                            r.status) AS next_status
+            FROM release_requests r
+            JOIN release_request_past_versions p ON p.id = r.id) v) c
 WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,

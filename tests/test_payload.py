@@ -105,6 +105,7 @@ ERRORS = {
         'RATE_LIMITED: Slow down: {"plan":"Standard"}',
     ),
     "nested-without-details": ({"error": {"code": "GONE", "message": "Old"}}, "GONE: Old"),
+    "nested-with-empty-details": ({"error": {"message": "Old", "details": {}}}, "Old"),
     "flat": ({"message": "No such thing", "code": "NOT_FOUND"}, "NOT_FOUND: No such thing"),
     "flat-without-code": ({"message": "Unauthenticated."}, "Unauthenticated."),
     "validation": (
@@ -113,7 +114,10 @@ ERRORS = {
     ),
     "error-is-a-text": ({"error": "Something broke"}, "Something broke"),
     "nothing-said": ({}, "success is false, without code or message"),
-    "empty-values": ({"error": [], "message": "", "code": 0}, "success is false, without"),
+    "empty-values": (
+        {"error": [], "message": "", "code": 0},
+        "success is false, without code or message",
+    ),
 }
 
 
@@ -131,7 +135,7 @@ def test_success_false_is_a_failure(
     assert "says that it failed" in str(raised.value)
     assert said in str(raised.value)
     assert not isinstance(raised.value, TruncatedPayload)
-    assert describe_error(answer).startswith(said)
+    assert describe_error(answer) == said
 
 
 UNUSABLE = {
@@ -690,7 +694,8 @@ def test_the_fingerprint_does_not_depend_on_the_rest_of_the_list() -> None:
         ([entry(id="a"), entry(id="b"), entry(id="a"), entry(id="a")], 2, {"a"}),
         ([entry(id="a"), entry(id="a", status=5)], 1, {"a"}),
         ([b'"x"', b'"x"', b"5", entry(id=""), entry(id=""), entry(id=5)], 6, set()),
-        ([entry(id="x" * 256), entry(id="x" * 256), entry(id="x" * 255)], 3, set()),
+        ([entry(id="x" * 256), entry(id="x" * 256)], 2, set()),
+        ([entry(id="x" * 255), entry(id="x" * 255)], 1, {"x" * 255}),
         ([entry(id="a\0"), entry(id="a\ufffd")], 1, {"a\ufffd"}),
         ([entry(id="é"), entry_with("id", '"é"'.encode())], 1, {"é"}),
         ([entry(id="A"), entry(id="a"), entry(id="a ")], 3, set()),
@@ -703,6 +708,7 @@ def test_the_fingerprint_does_not_depend_on_the_rest_of_the_list() -> None:
         "bad-repeated",
         "without-id",
         "too-long",
+        "longest",
         "nul",
         "escapes",
         "case",

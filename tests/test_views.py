@@ -177,6 +177,16 @@ STORIES = {
             said("approved", NEXT_DAY),
         ],
     ),
+    "reopened, then approved again, the old time kept": Story(
+        [{}, APPROVED, {}, APPROVED],
+        [(2, "resolved"), (3, "reopened"), (4, "resolved")],
+        [
+            ASKED,
+            said("approved", MORNING),
+            seen("reopened", 3, "pending"),
+            seen("approved", 4),
+        ],
+    ),
     "reopened, then cancelled again, no time given": Story(
         [{}, {"status": "cancelled"}, {}, {"status": "cancelled"}],
         [(2, "resolved"), (3, "reopened"), (4, "resolved")],
@@ -738,12 +748,16 @@ class Memory:
             "reason": now["reason"],
             "rejection_reason": None,
         }
+        told: set[tuple[str, datetime | None]] = set()
         for place, (status, group) in enumerate(groupby(states, lambda state: state.status)):
             first, *rest = group
             last = rest[-1] if rest else first
             if status == "pending" and place == 0:
                 continue
             reported = None if status == "pending" else last.fields["resolved_at"]
+            if (status, reported) in told:
+                reported = None
+            told |= {(status, state.fields["resolved_at"]) for state in (first, *rest)}
             yield self._event("reopened" if status == "pending" else status, last) | {
                 "occurred_at": reported or first.since,
                 "time_source": "reported" if reported else "observed",
