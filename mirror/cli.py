@@ -187,7 +187,7 @@ def sync(
     as_json: bool,
     **api_options: str | None,
 ) -> int:
-    """Pull the release requests, and make the mirror equal to them.
+    """Make the mirror equal to the list of the API.
 
     Either the whole list is applied, in one transaction, or nothing is. Made for a scheduler:
     overlapping runs do no harm, and a run that finds nothing new costs next to nothing.
@@ -229,9 +229,9 @@ def sync(
 def history(
     number: str, region: str | None, environment: str | None, form: str, database: str | None
 ) -> None:
-    """Show what happened to a phone NUMBER, over all its requests.
+    """Show what happened to a phone NUMBER.
 
-    NUMBER may be written in any usual way.
+    The time line goes over all its requests. NUMBER may be written in any usual way.
     """
     from mirror import queries
 
@@ -256,7 +256,7 @@ def history(
 @click.option("--missing", is_flag=True, help="Those that are no longer in the list, instead.")
 @_reading_options
 def requests(environment: str | None, form: str, database: str | None, **filters: Any) -> None:
-    """Show the release requests, the one submitted last first.
+    """Show the release requests, newest first.
 
     Times are written 2024-01-31, 2024-01-31T14:30:00Z, or as a time ago: 24h, 7d. Without a zone
     they are UTC.
@@ -288,7 +288,10 @@ def requests(environment: str | None, form: str, database: str | None, **filters
 def changes(
     since: datetime | None, environment: str | None, form: str, database: str | None
 ) -> None:
-    """Show what the syncs saw change in requests known before, oldest first."""
+    """Show what the syncs saw change, oldest first.
+
+    A request that is seen for the first time is no change.
+    """
     from mirror import queries
 
     with _mirror(database) as connection:
@@ -369,7 +372,9 @@ def sandbox(
     new_per_day: int,
     file: Path | None,
 ) -> None:
-    """Serve a stand-in for the API on this machine, to try everything without a token.
+    """Serve a stand-in for the API on this machine.
+
+    It is there to try everything without a token.
 
     \b
     Besides the documented endpoints it has two of its own:
@@ -411,9 +416,9 @@ def _let_time_pass(advance: Callable[[float], None], day_length: float | None) -
     help="An empty database.  [default: mirror-demo.db in this folder, made anew]",
 )
 def demo(database: str | None) -> None:
-    """Show the main job: syncs from a sandbox as its days pass, and what the mirror knows then.
+    """Show the main job: a week in the sandbox.
 
-    Needs no token and no network. Whatever MIRROR_DATABASE_URL says is left alone.
+    Syncs from a sandbox as its days pass, and shows what the mirror knows then. Needs no token and no network. Whatever MIRROR_DATABASE_URL says is left alone.
     """
     from mirror import database as db
     from mirror import demo as story

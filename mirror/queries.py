@@ -74,6 +74,7 @@ class HistoryEvent:
         environment, phone_number, phone_number_id, request_id: whose event it is.
         status, reason, rejection_reason: of the request after the event.
         time_source: "reported" by upstream, or "observed" by a sync.
+        observed_at: when the pull began that first saw it (UTC).
     """
 
     occurred_at: datetime
@@ -86,6 +87,7 @@ class HistoryEvent:
     reason: str | None
     rejection_reason: str | None
     time_source: str
+    observed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

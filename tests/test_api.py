@@ -579,6 +579,9 @@ def test_a_host_that_cannot_exist(host: str) -> None:
     [
         ("HTTPS_PROXY", "socks5://127.0.0.1:1", "(?i)proxy"),
         ("HTTPS_PROXY", "gopher://127.0.0.1:1", "(?i)proxy"),
+        ("HTTPS_PROXY", "http://127.0.0.1:port", "(?i)proxy"),
+        ("HTTPS_PROXY", "http://[::1", "(?i)proxy"),
+        ("NO_PROXY", "http://[::1", "(?i)proxy"),
         ("SSL_CERT_FILE", "/nonexistent/certificates.pem", "(?i)cert"),
     ],
 )
@@ -885,6 +888,10 @@ ECHOES: dict[str, tuple[str, Callable[[str], bytes]]] = {
     "location-escaped": (
         "1|abcdefghij",
         lambda _: http(302, b"", "Location: https://e.example/?t=1%7Cabcdefghij"),
+    ),
+    "location-escaped-otherwise": (
+        "1|abcdefghij",
+        lambda _: http(302, b"", "Location: https://e.example/?t=1%7cabcdefghij"),
     ),
     "errors-escaped": (
         'a"bcdefghijkl',
