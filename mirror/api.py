@@ -383,7 +383,7 @@ def _http_client(settings: ApiSettings) -> httpx.Client:
             # A proxy may carry https, which hides the token from it, but never plain http.
             trust_env=not is_loopback(urlsplit(settings.base_url).hostname or ""),
         )
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
         raise UsageError(
             f"the proxy of HTTPS_PROXY or ALL_PROXY cannot be used ({error}); name one of the form "
             "http://host:port, or none"

@@ -206,9 +206,9 @@ def _unusable(body: bytes | bytearray, error: Exception, hide: Hide) -> PayloadE
     if isinstance(error, RecursionError):
         return PayloadError("the answer is nested too deeply to be read")
     text = body.strip()
-    # A JSON object that was cut ends anywhere but, unless msgspec notices, with its brace.
-    cut = str(error) == "Input data was truncated" or not text.endswith(b"}")
-    if text.startswith(b"{") and cut:
+    # A number that was cut is malformed for msgspec, at the very end of what it was given.
+    cut = str(error) == "Input data was truncated" or str(error).endswith(f"(byte {len(body)})")
+    if text and cut:
         return TruncatedPayload("the answer ends in the middle of its JSON")
     if isinstance(error, msgspec.ValidationError) and (said := _stated_error(body, hide)):
         return PayloadError(f"the API says that it failed: {said}")

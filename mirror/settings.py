@@ -47,7 +47,7 @@ class Secret:
         """Return `text` without the secret in it, also where it was escaped for a URL or JSON."""
         quoted = json.dumps(self._value)[1:-1]
         for form in (self._value, quote(self._value, safe=""), quote(self._value), quoted):
-            text = text.replace(form, "[token]")
+            text = re.sub(re.escape(form), "[token]", text, flags=re.IGNORECASE)
         return text
 
     def __repr__(self) -> str:
