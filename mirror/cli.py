@@ -418,7 +418,8 @@ def _let_time_pass(advance: Callable[[float], None], day_length: float | None) -
 def demo(database: str | None) -> None:
     """Show the main job: a week in the sandbox.
 
-    Syncs from a sandbox as its days pass, and shows what the mirror knows then. Needs no token and no network. Whatever MIRROR_DATABASE_URL says is left alone.
+    Syncs from a sandbox as its days pass, and shows what the mirror knows then. Needs no token and
+    no network. Whatever MIRROR_DATABASE_URL says is left alone.
     """
     from mirror import database as db
     from mirror import demo as story

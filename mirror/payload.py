@@ -207,11 +207,12 @@ def _unusable(body: bytes | bytearray, error: Exception, hide: Hide) -> PayloadE
         return PayloadError("the answer is nested too deeply to be read")
     text = body.strip()
     # A number that was cut is malformed for msgspec, at the very end of what it was given.
-    cut = str(error) == "Input data was truncated" or str(error).endswith(f"(byte {len(body)})")
-    if text and cut:
+    said = str(error)
+    at_the_end = said.endswith(f"(byte {len(body)})") and "trailing" not in said
+    if text and (said == "Input data was truncated" or at_the_end):
         return TruncatedPayload("the answer ends in the middle of its JSON")
-    if isinstance(error, msgspec.ValidationError) and (said := _stated_error(body, hide)):
-        return PayloadError(f"the API says that it failed: {said}")
+    if isinstance(error, msgspec.ValidationError) and (stated := _stated_error(body, hide)):
+        return PayloadError(f"the API says that it failed: {stated}")
     if isinstance(error, msgspec.ValidationError):
         return PayloadError(f"the answer is not a list of release requests: {error}")
     if not text:
