@@ -31,6 +31,7 @@ _KEPT_MISSING = 5
 _BATCH = 10_000
 
 _current = release_requests.c
+_kept = quarantined_records.c
 _WIRE_FIELDS = [
     "phone_number_id",
     "phone_number",
@@ -390,13 +391,12 @@ def _inserted(connection: Connection, statement: sa.Insert) -> int:
 
 def _quarantine(connection: Connection, pull: Pull) -> int:
     """Keep the rejects, each once; close those that no longer occur; return how many are new."""
-    kept = quarantined_records.c
     same = sa.and_(
-        kept.environment == pull.environment, kept.fingerprint == _rejected.c.fingerprint
+        _kept.environment == pull.environment, _kept.fingerprint == _rejected.c.fingerprint
     )
     reopened = connection.execute(
         sa.update(quarantined_records)
-        .where(same, kept.resolved_at.is_not(None))
+        .where(same, _kept.resolved_at.is_not(None))
         .values(resolved_at=None)
     )
     connection.execute(
@@ -412,32 +412,32 @@ def _quarantine(connection: Connection, pull: Pull) -> int:
     connection.execute(
         sa.update(quarantined_records)
         .where(
-            kept.environment == pull.environment,
-            kept.resolved_at.is_(None),
-            ~sa.exists().where(kept.fingerprint == _rejected.c.fingerprint),
+            _kept.environment == pull.environment,
+            _kept.resolved_at.is_(None),
+            ~sa.exists().where(_kept.fingerprint == _rejected.c.fingerprint),
         )
         .values(resolved_at=pull.observed_at)
     )
-    observed_at = sa.literal(pull.observed_at, kept.first_seen_at.type)
-    inserted = _inserted(
+    return reopened.rowcount + _insert_rejected(connection, pull, ~sa.exists().where(same))
+
+
+def _insert_rejected(connection: Connection, pull: Pull, is_new: sa.ColumnElement[bool]) -> int:
+    """Insert the rejects that were never seen before; return how many there were."""
+    run_id, observed_at = (
+        sa.literal(pull.run_id),
+        sa.literal(pull.observed_at, _kept.first_seen_at.type),
+    )
+    values = {
+        "environment": sa.literal(pull.environment),
+        "first_run_id": run_id,
+        "last_run_id": run_id,
+        "first_seen_at": observed_at,
+        "last_seen_at": observed_at,
+    }
+    return _inserted(
         connection,
         sa.insert(quarantined_records).from_select(
-            [
-                *_rejected.columns.keys(),
-                "environment",
-                "first_run_id",
-                "last_run_id",
-                "first_seen_at",
-                "last_seen_at",
-            ],
-            sa.select(
-                _rejected,
-                sa.literal(pull.environment),
-                sa.literal(pull.run_id),
-                sa.literal(pull.run_id),
-                observed_at,
-                observed_at,
-            ).where(~sa.exists().where(same)),
+            [*_rejected.columns.keys(), *values],
+            sa.select(*_rejected.columns, *values.values()).where(is_new),
         ),
     )
-    return reopened.rowcount + inserted

@@ -15,8 +15,6 @@ from typing import Any, TextIO
 
 import msgspec
 
-FORMATS = ("table", "json", "csv")
-
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -44,7 +42,7 @@ def write(
     Args:
         rows: instances of `kind`.
         kind: a dataclass.
-        form: one of `FORMATS`; a table is drawn on a terminal, and tab-separated elsewhere.
+        form: "table" (drawn on a terminal, tab-separated elsewhere), "json" or "csv".
         out: where to.
         drawn: title and content of the columns that a drawn table has.
     """

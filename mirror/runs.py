@@ -17,8 +17,6 @@ from mirror import __version__
 from mirror.merge import Counts
 from mirror.models import sync_runs
 
-COMPLETE = ("applied", "unchanged")
-
 _runs = sync_runs.c
 _MILLISECOND = timedelta(milliseconds=1)
 

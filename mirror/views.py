@@ -158,12 +158,9 @@ history = Table(
 # An event's time is the best known one: `resolved_at` of the last version with that status, unless
 # it was told already when the status was entered before. The observed time is that of the first
 # version with it: where the last other status ended.
-_HISTORY = """
-SELECT r.environment, r.phone_number, r.phone_number_id, r.requested_at AS occurred_at,
-       'requested' AS event, r.id AS request_id, 'pending' AS status, r.reason,
-       NULL AS rejection_reason, 'reported' AS time_source, r.first_seen_at AS observed_at
-FROM release_requests r
-UNION ALL
+# The last versions of each status that a request went through: of the status it has now, and of
+# those it had. {versions} adds `entered_at`, when the status before ended.
+_STATUS_ENTERED = """
 SELECT c.environment, c.phone_number, c.phone_number_id,
        coalesce(c.reported_at, c.entered_at, c.first_seen_at),
        CASE WHEN c.status = 'pending' THEN 'reopened' ELSE c.status END,
@@ -176,24 +173,17 @@ FROM (SELECT v.*,
                     WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
                       AND e.resolved_at = v.resolved_at)
                   THEN v.resolved_at END AS reported_at
-      FROM (SELECT r.*, (SELECT max(e.valid_to) FROM release_request_past_versions e
+      FROM ({versions}) v) c
+WHERE {condition}
+"""
+_STATUS_NOW = _STATUS_ENTERED.format(
+    versions="""SELECT r.*, (SELECT max(e.valid_to) FROM release_request_past_versions e
                          WHERE e.id = r.id AND e.status <> r.status) AS entered_at
-            FROM release_requests r) v) c
-WHERE c.status <> 'pending' OR c.entered_at IS NOT NULL
-UNION ALL
-SELECT c.environment, c.phone_number, c.phone_number_id,
-       coalesce(c.reported_at, c.entered_at, c.first_seen_at),
-       CASE WHEN c.status = 'pending' THEN 'reopened' ELSE c.status END,
-       c.id, c.status, c.reason, c.rejection_reason,
-       CASE WHEN c.reported_at IS NULL THEN 'observed' ELSE 'reported' END,
-       coalesce(c.entered_at, c.first_seen_at)
-FROM (SELECT v.*,
-             CASE WHEN v.status <> 'pending' AND NOT EXISTS (
-                    SELECT 1 FROM release_request_past_versions e
-                    WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
-                      AND e.resolved_at = v.resolved_at)
-                  THEN v.resolved_at END AS reported_at
-      FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
+            FROM release_requests r""",
+    condition="c.status <> 'pending' OR c.entered_at IS NOT NULL",
+)
+_STATUS_BEFORE = _STATUS_ENTERED.format(
+    versions="""SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
                    p.rejection_reason, p.resolved_at, p.first_seen_at,
                    (SELECT max(e.valid_to) FROM release_request_past_versions e
                     WHERE e.id = p.id AND e.valid_to <= p.valid_from AND e.status <> p.status
@@ -202,9 +192,16 @@ FROM (SELECT v.*,
                              WHERE n.id = p.id AND n.valid_from = p.valid_to),
                             r.status) AS next_status
             FROM release_requests r
-            JOIN release_request_past_versions p ON p.id = r.id) v) c
-WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
-UNION ALL
+            JOIN release_request_past_versions p ON p.id = r.id""",
+    condition="c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)",
+)
+_REQUESTED = """
+SELECT r.environment, r.phone_number, r.phone_number_id, r.requested_at AS occurred_at,
+       'requested' AS event, r.id AS request_id, 'pending' AS status, r.reason,
+       NULL AS rejection_reason, 'reported' AS time_source, r.first_seen_at AS observed_at
+FROM release_requests r
+"""
+_GONE_AND_BACK = """
 SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,
        r.status, r.reason, r.rejection_reason, 'observed', r.missing_since
 FROM release_requests r
@@ -229,6 +226,7 @@ FROM release_requests r
 JOIN release_request_past_versions p ON p.id = r.id AND p.valid_to = r.valid_from
 WHERE p.missing_since IS NOT NULL
 """
+_HISTORY = "UNION ALL".join((_REQUESTED, _STATUS_NOW, _STATUS_BEFORE, _GONE_AND_BACK))
 
 numbers = Table(
     "phone_numbers",
