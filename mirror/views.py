@@ -226,7 +226,8 @@ FROM release_requests r
 JOIN release_request_past_versions p ON p.id = r.id AND p.valid_to = r.valid_from
 WHERE p.missing_since IS NOT NULL
 """
-_HISTORY = "UNION ALL".join((_REQUESTED, _STATUS_NOW, _STATUS_BEFORE, _GONE_AND_BACK))
+_BRANCHES = (_REQUESTED, _STATUS_NOW, _STATUS_BEFORE, _GONE_AND_BACK)
+_HISTORY = "UNION ALL".join(_BRANCHES)
 
 numbers = Table(
     "phone_numbers",
