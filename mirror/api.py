@@ -187,10 +187,22 @@ class Client:
             last = paging.pages
             for number in range(2, last + 1):
                 items += self._next_page(number, paging, digest.update)
+        elif len(items) == PER_PAGE:
+            self._prove_unpaged(items)
         survey = payload.survey(items)
         if paging is not None:
             _prove(survey, len(items), paging)
         return Listing(items, survey.repeated, digest.hexdigest(), new_etag if last == 1 else None)
+
+    def _prove_unpaged(self, items: list[Raw]) -> None:
+        """Make sure that a list that may be cut off at a page's length is not page 1 of more.
+
+        An API that does not page ignores which page it is asked for.
+        """
+        read = self._page(2, None, lambda _: None)
+        assert read is not None, "without an ETag there is no 304"
+        if read[0].items != items:
+            raise _Moved(f"it has just the {PER_PAGE} entries of a page, and page 2 holds others")
 
     def _next_page(
         self, number: int, paging: payload.Paging, digest: Callable[[bytearray], object]
@@ -275,7 +287,7 @@ class Client:
             self._left()
             raise _Transient(
                 f"the connection to {self._settings.base_url} failed "
-                f"({error or type(error).__name__})"
+                f"({str(error) or type(error).__name__})"
             ) from error
         except (httpx.InvalidURL, UnicodeError) as error:
             raise UsageError(f"there can be no such host ({error}); check --base-url") from error
@@ -337,8 +349,8 @@ class Client:
             )
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
             return _Transient(told, wait=_retry_after(response))
-        if response.is_redirect:
-            where = response.headers.get("Location", "nowhere")
+        if response.has_redirect_location:
+            where = response.headers["Location"]
             return ApiError(
                 f"the API at {self._settings.base_url} answered {status} and points to {where}; "
                 "redirects are not followed, correct --base-url"

@@ -28,6 +28,7 @@ _HALF = rb"[dD][89a-fA-F][0-9a-fA-F]{2}"
 _HALF_PAIR = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u" + _HALF + rb")")
 _UNSTORABLE = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u(?:0000|" + _HALF + rb"))")
 
+_NOTHING = Raw(b"null")
 _LONGEST_ERROR = 500
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=LONGEST_IDENTIFIER)]
@@ -76,7 +77,7 @@ class Reject:
 
 
 class Paging(Struct, frozen=True):
-    """The fields of `meta` or `pagination` that say where the list ends."""
+    """What an answer says about the pages of its list."""
 
     current_page: int | None = None
     last_page: int | None = None
@@ -90,7 +91,7 @@ class Paging(Struct, frozen=True):
             return max(1, self.last_page)
         if self.total is not None and self.per_page:
             return max(1, -(-self.total // self.per_page))
-        return None
+        return 1 if self.current_page is None and self.per_page is None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +133,14 @@ class TruncatedPayload(PayloadError):
 class _Envelope(Struct):
     success: bool
     data: list[Raw]
-    meta: Raw = Raw(b"null")
-    pagination: Raw = Raw(b"null")
+    meta: Raw = _NOTHING
+    pagination: Raw = _NOTHING
+    links: Raw = _NOTHING
+    current_page: Raw = _NOTHING
+    last_page: Raw = _NOTHING
+    per_page: Raw = _NOTHING
+    total: Raw = _NOTHING
+    next_page_url: Raw = _NOTHING
 
 
 class _Identity(Struct):
@@ -153,6 +160,9 @@ _record = msgspec.json.Decoder(Record)
 _identity = msgspec.json.Decoder(_Identity)
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _paging = msgspec.json.Decoder(Paging, strict=False)
+_PAGING_FIELDS = Paging.__struct_fields__
+_NO_MORE = {b"null", b"false", b'""'}
+_MORE = ("next_page_url", "next_cursor", "next")
 _DECODING_ERRORS = (msgspec.MsgspecError, RecursionError, OverflowError, UnicodeDecodeError)
 _KNOWN_FIELDS = frozenset(Record.__struct_encode_fields__) - {"extra"}
 
@@ -168,7 +178,8 @@ def read_page(body: bytes | bytearray, hide: Hide = _nothing_hidden) -> Page:
         TruncatedPayload: the JSON ends too early.
         PayloadError: it is not JSON, not the documented envelope, or `success` is not true.
     """
-    body = body.removeprefix(_BYTE_ORDER_MARK)
+    if body.startswith(_BYTE_ORDER_MARK):  # removeprefix alone would copy the body in any case
+        body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
         envelope = _read_envelope(body)
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -272,21 +283,35 @@ def _kind(body: bytes | bytearray) -> str:
 
 
 def _find_paging(envelope: _Envelope) -> Paging | None:
-    """Find the paging under either of its two names."""
-    for raw in (envelope.meta, envelope.pagination):
-        try:
-            paging = _paging.decode(raw)
-        except msgspec.ValidationError as error:
-            if _is_object(raw):
+    """Find the paging, under its two documented names or where Laravel puts it else.
+
+    Raises:
+        PayloadError: it cannot be read, or the list goes on in a way that is not known.
+    """
+    meta, pagination, links = map(_object, (envelope.meta, envelope.pagination, envelope.links))
+    top = {name: getattr(envelope, name) for name in (*_PAGING_FIELDS, "next_page_url")}
+    places = (meta, pagination, _object(meta.get("pagination", _NOTHING)), top)
+    for place in places:
+        stated = {
+            name: place[name] for name in _PAGING_FIELDS if place.get(name, _NOTHING) != _NOTHING
+        }
+        if stated:
+            try:
+                return _paging.decode(msgspec.json.encode(stated))
+            except msgspec.ValidationError as error:
                 raise PayloadError(f"the paging of the list cannot be read: {error}") from error
-            continue
-        if paging != Paging():
-            return paging
+    hints = (place.get(name, _NOTHING) for place in (*places, links) for name in _MORE)
+    if any(bytes(hint) not in _NO_MORE for hint in hints):
+        raise PayloadError("the list goes on elsewhere, in pages of a kind that is not known")
     return None
 
 
-def _is_object(raw: Raw) -> bool:
-    return bytes(raw).lstrip().startswith(b"{")
+def _object(raw: Raw) -> dict[str, Raw]:
+    """Return the fields of what may be an object."""
+    try:
+        return _fields.decode(raw)
+    except _DECODING_ERRORS:
+        return {}
 
 
 def survey(items: Iterable[Raw]) -> Survey:
@@ -359,7 +384,8 @@ def _decode_with_unknown_fields(entry: bytes) -> Record:
     fields = _fields.decode(entry)
     unknown = {key: fields.pop(key) for key in sorted(fields.keys() - _KNOWN_FIELDS)}
     record = _record.decode(msgspec.json.encode(fields))
-    return msgspec.structs.replace(record, extra=msgspec.json.encode(unknown).decode())
+    extra = msgspec.json.encode(unknown).decode() if unknown else ""
+    return msgspec.structs.replace(record, extra=extra)
 
 
 def _reject(raw: Raw, error: str, identity: bytes | None = None) -> Reject:

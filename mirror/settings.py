@@ -181,7 +181,7 @@ def _base_url(text: str) -> str:
 
 def _token(token_file: str | None, environ: Mapping[str, str]) -> Secret:
     """Find the token: the file of the option, else the variable, else the variable's file."""
-    if token_file is None and (given := environ.get("TALKOVER_TOKEN")):
+    if not token_file and (given := environ.get("TALKOVER_TOKEN")):
         return _usable_token(given.strip(), "TALKOVER_TOKEN")
     path = token_file or environ.get("TALKOVER_TOKEN_FILE")
     if not path:

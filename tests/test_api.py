@@ -186,6 +186,23 @@ def test_compressed_answers_are_read(serve: Serve) -> None:
     assert got.sha256 == hashlib.sha256(body).hexdigest()
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n" + envelope([request(1)]),
+        b"HTTP/1.0 200 OK\r\n\r\n" + envelope([request(1)]),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
+        % (len(envelope([request(1)])), envelope([request(1)])),
+    ],
+    ids=["until-the-close", "http-1.0", "chunked"],
+)
+def test_answers_without_a_length_are_read(serve: Serve, answer: bytes) -> None:
+    """A body needs no stated length to be whole."""
+    server = serve(answer)
+    assert ids(listing(server)) == ["request-1"]
+    assert len(server.asked) == 1
+
+
 # A list in pages
 
 
@@ -439,8 +456,9 @@ def test_other_answers_are_final(serve: Serve, status: int, advice: str) -> None
         (b'{"success":true,"data":null}', "`$.data`"),
         (b"<!doctype html><h1>Login</h1>", "HTML page"),
         (envelope([], meta={"last_page": "many"}), "paging"),
+        (b"", "empty"),
     ],
-    ids=["success-false", "no-list", "html", "paging"],
+    ids=["success-false", "no-list", "html", "paging", "empty"],
 )
 def test_a_200_that_is_no_list_is_final(serve: Serve, body: bytes, said: str) -> None:
     """Status 200 alone proves nothing; the error says what came and what to check."""
@@ -802,15 +820,20 @@ def test_the_silence_that_is_told_is_the_silence_there_was(serve: Serve) -> None
 
 
 SLOW = {
-    "body": HEAD + b"\r\n",
-    "head": HEAD + b"X-Slow: ",
-    "error-body": b"HTTP/1.1 500 No\r\n\r\n",
-    "compressed-body": HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"")[:3] + b"\x08",
+    "body": (HEAD + b"\r\n", "raise --deadline"),
+    "head": (HEAD + b"X-Slow: ", "raise --deadline"),
+    "error-body": (b"HTTP/1.1 500 No\r\n\r\n", "answered 500"),
+    "compressed-body": (
+        HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"")[:3] + b"\x08",
+        "raise --deadline",
+    ),
 }
 
 
-@pytest.mark.parametrize("start", SLOW.values(), ids=SLOW)
-def test_a_server_that_drips_is_given_up_at_the_deadline(serve: Serve, start: bytes) -> None:
+@pytest.mark.parametrize(("start", "said"), SLOW.values(), ids=SLOW)
+def test_a_server_that_drips_is_given_up_at_the_deadline(
+    serve: Serve, start: bytes, said: str
+) -> None:
     """Bytes that keep coming one by one, wherever in an answer, do not stretch the deadline."""
     patience, whole = threading.Event(), threading.Event()
 
@@ -825,6 +848,7 @@ def test_a_server_that_drips_is_given_up_at_the_deadline(serve: Serve, start: by
     error = failure(server, deadline=0.2)
     assert not whole.is_set()
     assert isinstance(error, ApiUnavailable)
+    assert said in str(error)
     assert "try again later" in str(error)
 
 
@@ -938,3 +962,24 @@ def test_an_ordinary_pull_logs_no_token(serve: Serve, caplog: pytest.LogCaptureF
     assert "stamina" not in loggers, "its records print the arguments of calls"
     assert TOKEN not in caplog.text
     assert TOKEN not in "".join(repr(one.args) for one in caplog.records)
+
+
+def test_a_list_as_long_as_a_page_is_asked_for_once_more(world: World, sandbox: Sandbox) -> None:
+    """An API that does not page gives the same list as page 2; then there is nothing behind it."""
+    world.records = [request(number) for number in range(100)]
+    with Client(settings(sandbox.base_url)) as client:
+        found = client.read_list()
+    assert found is not None
+    assert len(found.items) == 100
+    assert len(sandbox.asked) == 2
+
+
+def test_pages_that_are_not_announced_are_not_taken_for_the_list(serve: Serve) -> None:
+    """An API that pages without saying so cannot be believed at page 1."""
+    first = http(200, envelope([request(number) for number in range(100)]))
+    second = http(200, envelope([request(number) for number in range(100, 137)]))
+    server = serve(*[first, second] * 3)
+    error = failure(server)
+    assert isinstance(error, ApiUnavailable)
+    assert "page 2 holds others" in str(error)
+    assert len(server.asked) == 6

@@ -230,6 +230,15 @@ def test_an_answer_cut_anywhere_is_truncated(body: bytes) -> None:
     assert not_seen == []
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(body, said) for body, said in ERRORS.values() if not said.startswith("success is false")],
+)
+def test_an_error_needs_no_success_to_be_described(body: dict[str, object], said: str) -> None:
+    """Laravel's own errors have no `success`; their code and message are shown all the same."""
+    assert describe_error(json.dumps(body).encode()) == said
+
+
 def test_an_error_is_described_in_one_line() -> None:
     """A message with line breaks cannot forge a second line of a log."""
     answer = json.dumps({"success": False, "message": "one\ntwo\r\nthree\u2028four"}).encode()
@@ -312,6 +321,40 @@ def test_unreadable_paging_is_refused(key: str, field: str, value: bytes) -> Non
 
 
 @pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        (
+            b'"current_page":1,"last_page":3,"per_page":100,"total":250,"next_page_url":"https://x"',
+            Paging(current_page=1, last_page=3, per_page=100, total=250),
+        ),
+        (b'"meta":{"pagination":{"last_page":2}}', Paging(last_page=2)),
+        (b'"meta":{"last_page":2},"links":{"next":"https://x"}', Paging(last_page=2)),
+        (b'"links":{"next":null},"meta":{"next_cursor":null}', None),
+        (b'"next_page_url":null', None),
+    ],
+    ids=["plain-paginator", "nested", "with-links", "last-of-a-cursor", "last-of-all"],
+)
+def test_paging_is_found_where_frameworks_put_it(members: bytes, expected: Paging | None) -> None:
+    """Paging that stands elsewhere than documented is read, so that page 1 is never the list."""
+    assert read_page(b'{"success":true,"data":[],%s}' % members).paging == expected
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        b'"links":{"next":"https://x"}',
+        b'"meta":{"next_cursor":"abc"}',
+        b'"pagination":{"next":2}',
+        b'"next_page_url":"https://x"',
+    ],
+)
+def test_a_list_that_goes_on_in_an_unknown_way_is_refused(members: bytes) -> None:
+    """A first page that points to more is not taken for the whole list."""
+    with pytest.raises(PayloadError, match="goes on"):
+        read_page(b'{"success":true,"data":[],%s}' % members)
+
+
+@pytest.mark.parametrize(
     ("paging", "pages"),
     [
         (Paging(last_page=3), 3),
@@ -320,7 +363,7 @@ def test_unreadable_paging_is_refused(key: str, field: str, value: bytes) -> Non
         (Paging(total=0, per_page=100), 1),
         (Paging(total=100, per_page=100), 1),
         (Paging(total=101, per_page=100), 2),
-        (Paging(total=101), None),
+        (Paging(total=101), 1),
         (Paging(total=101, per_page=0), None),
         (Paging(current_page=1, per_page=100), None),
     ],
