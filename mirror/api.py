@@ -348,7 +348,9 @@ class Client:
                 "one"
             )
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
-            return _Transient(told, wait=_retry_after(response))
+            wait = _retry_after(response)
+            asks = "" if wait is None else f"; it asks to wait {wait:.0f} seconds"
+            return _Transient(told + asks, wait=wait)
         if response.has_redirect_location:
             where = response.headers["Location"]
             return ApiError(

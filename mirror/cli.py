@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -36,14 +37,20 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by who started us
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif stream.isatty():
             stream.reconfigure(errors="backslashreplace")
+        else:  # what programs read is the same whatever the locale
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run a command; return its exit code. The one boundary between exceptions and people."""
+    code: object = 0
     try:
         code = cli.main(arguments, prog_name="mirror", standalone_mode=False)
         sys.stdout.flush()
@@ -60,7 +67,10 @@ def run(arguments: list[str]) -> int:
         # Whoever read our output has enough (click turns that into SystemExit). What is still in
         # the buffer must not fail once more when the interpreter flushes it.
         sys.stdout = sys.stderr
-        return 0
+    except OSError as error:
+        sys.stdout = sys.stderr
+        _say(f"the output could not be written ({error.strerror})")
+        return 1
     return code if isinstance(code, int) else 0
 
 
@@ -78,9 +88,9 @@ def _say(sentence: str) -> None:
 
 def moment(text: str) -> datetime:
     """Read a point in time: an ISO 8601 date or time, in UTC unless it says so, or "7d" ago."""
-    if ago := re.fullmatch(r"(\d{1,6})([mhdw])", text):
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago := re.fullmatch(r"(\d{1,6})([mhdw])", text):
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         time = datetime.fromisoformat(text)
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
@@ -203,19 +213,19 @@ def sync(
     label = settings.environment(environment)
     api = settings.api_settings(environ=os.environ, **api_options)
     result = run_sync(
-        db.engine(settings.database_url(database), create=True),
+        db.engine(settings.database_url(database), create=not no_upgrade),
         api,
         label,
         upgrade=not no_upgrade,
         dry_run=dry_run,
         accept_missing=accept_missing,
     )
-    if as_json:
-        click.echo(_result_as_json(result))
-    elif result.failure is None:
-        _say(_summary(result))
-    if result.changes and not as_json:
-        _write_changes(result.changes, "table")
+    try:
+        _write_result(result, as_json=as_json)
+    except OSError as error:  # what was done is done, and its exit code stands
+        sys.stdout = sys.stderr
+        if not isinstance(error, BrokenPipeError):
+            _say(f"the result could not be written ({error.strerror})")
     if result.failure is not None:
         _say(str(result.failure))
         return exit_code(result.failure)
@@ -340,9 +350,20 @@ def url(database: str | None) -> None:
 
 
 @cli.command(epilog="Example: mirror sandbox --requests 1000 --paged meta --day 10")
-@click.option("--port", default=8787, show_default=True, help="0 for any free one.")
 @click.option(
-    "--requests", "count", default=200, show_default=True, help="Requests there are at the start."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8787,
+    show_default=True,
+    help="0 for any free one.",
+)
+@click.option(
+    "--requests",
+    "count",
+    type=click.IntRange(0, 5_000_000),
+    default=200,
+    show_default=True,
+    help="Requests there are at the start.",
 )
 @click.option("--seed", default=1, show_default=True, help="Decides everything that happens.")
 @click.option("--token", default="talq_sandbox", show_default=True, help="The token it accepts.")
@@ -353,9 +374,19 @@ def url(database: str | None) -> None:
 )
 @click.option("--etag", is_flag=True, help="Send an ETag, and answer 304 to who has it already.")
 @click.option(
-    "--day", "day_length", type=float, help="Let a day pass every so many seconds.", metavar="S"
+    "--day",
+    "day_length",
+    type=click.FloatRange(0.01),
+    help="Let a day pass every so many seconds.",
+    metavar="S",
 )
-@click.option("--new-per-day", default=0, show_default=True, help="Requests made on each day.")
+@click.option(
+    "--new-per-day",
+    type=click.IntRange(0, 100_000),
+    default=0,
+    show_default=True,
+    help="Requests made on each day.",
+)
 @click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -392,7 +423,7 @@ def sandbox(
         ) from error
     what = f"the list of {file}" if file else f"{len(upstream.requests)} requests"
     click.echo(
-        f"export TALKOVER_BASE_URL={server.base_url} TALKOVER_TOKEN={token}\n"
+        f"export TALKOVER_BASE_URL={server.base_url} TALKOVER_TOKEN={shlex.quote(token)}\n"
         f"# {what}; paste the line above into another terminal, then: mirror sync"
     )
     sys.stdout.flush()
@@ -494,6 +525,18 @@ def _write_changes(found: list[Change] | tuple[Change, ...], form: str) -> None:
             "resolved (UTC)": lambda one: one.new_resolved_at,
         },
     )
+
+
+def _write_result(result: Result, *, as_json: bool) -> None:
+    """Write what a sync did: to stdout what was asked for, to stderr what is for the person."""
+    if as_json:
+        click.echo(_result_as_json(result))
+        return
+    if result.failure is None:
+        _say(_summary(result))
+    if result.changes:
+        _write_changes(result.changes, "table")
+    sys.stdout.flush()
 
 
 def _summary(result: Result) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +35,9 @@ _PASSING_SQLSTATE_CLASSES = {
     "57",  # operator intervention, such as a shutdown
     "58",  # system error
 }
+_PASSING_REFUSAL = re.compile(r"starting up|shutting down|recovery|too many|slots|administrator")
+_SECRET_PARAMETER = re.compile(r"(?i)pass|secret|token|key")
+_SHORTEST_SECRET = 4
 _BEGIN = "mirror_begin"
 _LOCK_CLASS = 0x6D72  # "mr": keeps our advisory locks apart from those of other programs
 
@@ -60,12 +64,25 @@ def parse_url(text: str) -> URL:
 
 
 def shown_url(text: str) -> str:
-    """Return a database URL as it may be shown: without its password."""
-    url = parse_url(text)
-    shown = url.set(drivername=url.get_backend_name())
-    if "password" in shown.query:
-        shown = shown.update_query_dict({"password": "***"})
-    return shown.render_as_string(hide_password=True)
+    """Return a database URL as it may be shown: without its passwords."""
+    return _shown(parse_url(text))
+
+
+def _shown(url: URL) -> str:
+    url = url.set(drivername=url.get_backend_name())
+    hidden = {name: "***" for name in url.query if _SECRET_PARAMETER.search(name)}
+    return (
+        url.update_query_dict(hidden)
+        .render_as_string(hide_password=True)
+        .replace("%2A%2A%2A", "***")
+    )
+
+
+def _secrets(url: URL) -> list[str]:
+    """The passwords in a URL that are long enough to be told from ordinary words."""
+    values = [str(url.password or "")]
+    values += [str(value) for name, value in url.query.items() if _SECRET_PARAMETER.search(name)]
+    return [value for value in values if len(value) >= _SHORTEST_SECRET]
 
 
 def engine(text: str, *, create: bool = False) -> Engine:
@@ -147,7 +164,9 @@ def _sqlite_engine(url: URL, *, create: bool) -> Engine:
     if not url.database or url.database == ":memory:" or url.query:
         raise UsageError("the SQLite URL must be of the form sqlite:///PATH")
     path = Path(url.database).absolute()
-    if create:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file in it with sqlite:///PATH")
+    if create and not path.exists():
         _make_file(path)
     elif not path.exists():
         raise DatabaseError(
@@ -209,16 +228,17 @@ def _translated(engine: Engine) -> Iterator[None]:
 
 
 def _translate(error: sa.exc.DBAPIError, url: URL) -> DatabaseError:
-    where = url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
     said = " ".join(str(error.orig).split())
-    if url.password:
-        said = said.replace(str(url.password), "***")
+    for secret in _secrets(url):
+        said = said.replace(secret, "***")
     if _may_pass(error):
         return DatabaseUnavailable(
-            f"the database {where} cannot be used for now ({said}); check that it is there, and "
-            "try again"
+            f"the database {_shown(url)} cannot be used for now ({said}); check that it is there, "
+            "and try again"
         )
-    return DatabaseError(f"the database {where} refused: {said}")
+    return DatabaseError(
+        f"the database {_shown(url)} refused ({said}); check its URL, and what its user may do"
+    )
 
 
 def _may_pass(error: sa.exc.DBAPIError) -> bool:
@@ -227,9 +247,24 @@ def _may_pass(error: sa.exc.DBAPIError) -> bool:
         code = getattr(error.orig, "sqlite_errorcode", None)
         return code is not None and code & 0xFF in _PASSING_SQLITE_CODES
     state = getattr(error.orig, "sqlstate", None)
-    if state is None:  # there was no server to give one
-        return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+    if state is None:  # libpq gives none while connecting, but repeats a server's last words
+        refused = "FATAL:" in str(error.orig) and not _PASSING_REFUSAL.search(str(error.orig))
+        return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) and not refused
     return state[:2] in _PASSING_SQLSTATE_CLASSES
+
+
+def has_statistics(connection: Connection, table: str) -> bool:
+    """Tell whether the planner knows how large a table is; SQLite plans well without."""
+    if connection.dialect.name == "sqlite":
+        return True
+    query = "SELECT reltuples >= 0 FROM pg_class WHERE oid = to_regclass(:table)"
+    return bool(connection.scalar(sa.text(query), {"table": table}))
+
+
+def analyze(connection: Connection, *tables: str) -> None:
+    """Let the planner of Postgres know what is in tables, within the transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"ANALYZE {', '.join(tables)}")
 
 
 def driver_connection(connection: Connection) -> Any:

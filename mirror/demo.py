@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from mirror import database, queries, schema
 from mirror.errors import MirrorError, UsageError
+from mirror.models import sync_runs
 from mirror.sandbox import Manner, Sandbox, Upstream
-from mirror.settings import ApiSettings, Secret
+from mirror.settings import ApiSettings, Secret, sqlite_url
 from mirror.sync import Result, sync, utc_now
 
 ENVIRONMENT = "demo"
@@ -43,10 +45,31 @@ class Story:
 
 
 def fresh_file(path: Path) -> str:
-    """Make way for a new demo database, and return its URL; only our own demo is removed."""
+    """Make way for a new demo database, and return its URL.
+
+    Raises:
+        UsageError: there is something of that name that is not the database of a demo.
+    """
+    if path.exists() and not _is_ours(path):
+        raise UsageError(
+            f"{path} holds something else than a demo; go to another folder, or name an empty "
+            "database with --database"
+        )
     for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
         name.unlink(missing_ok=True)
-    return f"sqlite:///{path}"
+    return sqlite_url(path)
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a file is a mirror in which a demo ran, and nothing else."""
+    try:
+        with database.reading(database.engine(sqlite_url(path))) as connection:
+            if schema.current(connection) is None:
+                return False
+            found = connection.execute(sa.select(sync_runs.c.environment).distinct())
+            return {environment for (environment,) in found} <= {ENVIRONMENT}
+    except MirrorError:
+        return False
 
 
 def run(engine: Engine, told: Callable[[float, Result], None]) -> Story:

@@ -29,6 +29,8 @@ _KEPT_MISSING = 5
 """Requests that may go missing at once whatever their share of all."""
 
 _BATCH = 10_000
+_MUCH = 10
+"""A merge that wrote a tenth of the list has changed what the database knows of its tables."""
 
 _current = release_requests.c
 _kept = quarantined_records.c
@@ -132,6 +134,8 @@ def merge(
     """
     _temporary.create_all(connection, checkfirst=False)
     staged, rejected = _stage(connection, entries)
+    if not database.has_statistics(connection, release_requests.name):
+        _analyze(connection)
     _refuse_strangers(connection, pull)
     _find_missing(connection, pull)
     if not accept_missing:
@@ -146,6 +150,8 @@ def merge(
     newly_quarantined = _quarantine(connection, pull)
     _temporary.drop_all(connection, checkfirst=False)
     updated, returned = differing.get("updated", 0), differing.get("returned", 0)
+    if _MUCH * (inserted + sum(differing.values())) >= staged:
+        _analyze(connection)
     return Counts(
         fetched=fetched,
         inserted=inserted,
@@ -157,6 +163,11 @@ def merge(
         newly_quarantined=newly_quarantined,
         duplicates=fetched - staged - rejected,
     )
+
+
+def _analyze(connection: Connection) -> None:
+    """Let Postgres know what is in the tables; autovacuum would come too late for a query soon."""
+    database.analyze(connection, release_requests.name, past_versions.name)
 
 
 def _stage(connection: Connection, entries: Iterable[Record | Reject]) -> tuple[int, int]:
@@ -218,7 +229,7 @@ def _load(
             for row in rows:
                 copy.write_row(row)
                 count += 1
-        connection.exec_driver_sql(f"ANALYZE {table.name}")
+        database.analyze(connection, table.name)
         return count
     marks = ", ".join("?" * len(table.columns))
     while batch := list(islice(rows, _BATCH)):

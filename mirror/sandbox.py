@@ -405,7 +405,7 @@ class Sandbox:
 
     def _advance(self, question: _Question) -> _Answer:
         days = _json(question.body).get("days", 1)
-        if not isinstance(days, int | float) or not 0 < days <= 3650:
+        if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= 3650:
             raise ApiProblem(
                 HTTPStatus.UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", "days must be a number > 0"
             )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 LOCK = "schema"
-"""The writer's lock of upgrades; no environment can be called that and meet it in SQLite."""
+"""Name of the writer's lock of upgrades in Postgres; those of environments begin with "sync "."""
 
 _VERSION_TABLE = sa.table("alembic_version", sa.column("version_num", sa.Text))
 

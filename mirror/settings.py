@@ -89,7 +89,12 @@ def database_url(option: str | None = None, environ: Mapping[str, str] = os.envi
         return given
     import platformdirs
 
-    return f"sqlite:///{platformdirs.user_data_path('mirror', appauthor=False) / 'mirror.db'}"
+    return sqlite_url(platformdirs.user_data_path("mirror", appauthor=False) / "mirror.db")
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of a SQLite file; in a URL, % begins an escape."""
+    return f"sqlite:///{str(path).replace('%', '%25')}"
 
 
 def environment(option: str | None = None, environ: Mapping[str, str] = os.environ) -> str:

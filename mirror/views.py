@@ -177,17 +177,18 @@ FROM (SELECT v.*,
 WHERE {condition}
 """
 _STATUS_NOW = _STATUS_ENTERED.format(
-    versions="""SELECT r.*, (SELECT max(e.valid_to) FROM release_request_past_versions e
-                         WHERE e.id = r.id AND e.status <> r.status) AS entered_at
+    versions="""SELECT r.*, (SELECT e.valid_to FROM release_request_past_versions e
+                         WHERE e.id = r.id AND e.status <> r.status
+                         ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
             FROM release_requests r""",
     condition="c.status <> 'pending' OR c.entered_at IS NOT NULL",
 )
 _STATUS_BEFORE = _STATUS_ENTERED.format(
     versions="""SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
                    p.rejection_reason, p.resolved_at, p.first_seen_at,
-                   (SELECT max(e.valid_to) FROM release_request_past_versions e
-                    WHERE e.id = p.id AND e.valid_to <= p.valid_from AND e.status <> p.status
-                   ) AS entered_at,
+                   (SELECT e.valid_to FROM release_request_past_versions e
+                    WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status
+                    ORDER BY e.valid_from DESC LIMIT 1) AS entered_at,
                    coalesce((SELECT n.status FROM release_request_past_versions n
                              WHERE n.id = p.id AND n.valid_from = p.valid_to),
                             r.status) AS next_status

@@ -140,6 +140,9 @@ def test_exit_codes(mirror: Mirror, tmp_path: Path) -> None:
         (("history", "not a number"), "is not a phone number"),
         (("history", "5551234", "--region", "XX"), "is not a region"),
         (("requests", "--since", "soon"), "is not a time"),
+        (("requests", "--since", "999999w"), "is not a time"),
+        (("requests", "--database", "sqlite:////tmp"), "is a folder"),
+        (("sandbox", "--port", "99999"), "--port"),
         (("changes", "--format", "xml"), "xml"),
         (("sync", "--base-url", "http://api.example.com"), "https://"),
         (("sync", "--rate", "many"), "--rate"),
@@ -306,3 +309,79 @@ def test_alembic_and_mirror_mean_the_same_database(mirror: Mirror) -> None:
 def test_visible(text: str, shown: str) -> None:
     """Only what cannot be seen is escaped."""
     assert output.visible(text) == shown
+
+
+def test_output_that_cannot_be_written(mirror: Mirror) -> None:
+    """A full disk under the output is told in a sentence, and the exit code is that of the sync."""
+    mirror.world.records = [request(1), "junk"]
+    environment = os.environ | {
+        "MIRROR_DATABASE_URL": mirror.url,
+        "TALKOVER_BASE_URL": mirror.sandbox.base_url,
+        "TALKOVER_TOKEN": TOKEN,
+    }
+    with Path("/dev/full").open("wb") as full:
+        for command, code in ((("sync", "--json"), 3), (("requests",), 1)):
+            done = subprocess.run(
+                [sys.executable, "-m", "mirror", *command],
+                env=environment,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+            assert "could not be written (No space left on device)" in done.stderr
+
+
+@pytest.mark.parametrize("redirection", ["| true", ">&-"])
+def test_a_failed_sync_is_none_to_nobody(redirection: str, tmp_path: Path) -> None:
+    """A failure keeps its exit code also if nobody reads what the command prints."""
+    line = f"{sys.executable} -m mirror sync --json {redirection}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        env=os.environ
+        | {
+            "MIRROR_DATABASE_URL": f"sqlite:///{tmp_path / 'mirror.db'}",
+            "TALKOVER_BASE_URL": "http://127.0.0.1:9/api/v1",
+            "TALKOVER_TOKEN": TOKEN,
+            "MIRROR_DEADLINE": "0.1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 75
+    assert "Traceback" not in done.stderr
+
+
+def test_json_is_utf_8_in_a_pipe_whatever_the_locale(mirror: Mirror) -> None:
+    """Programs that read the output need not know the locale of who ran the command."""
+    mirror.sync([request(1, reason="número não atribuído")])
+    done = subprocess.run(
+        [sys.executable, "-m", "mirror", "requests", "--format", "json"],
+        env=os.environ | {"MIRROR_DATABASE_URL": mirror.url, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout)[0]["reason"] == "número não atribuído"
+
+
+@pytest.mark.parametrize("parameter", ["password", "sslpassword"])
+def test_no_password_of_a_url_is_shown(parameter: str) -> None:
+    """A password in the parameters of a URL is as secret as one before the host."""
+    url = f"postgresql://me@127.0.0.1:9/db?{parameter}=geheim"
+    for command in (("requests",), ("db", "url")):
+        ran = run_mirror(*command, "--database", url)
+        assert "geheim" not in ran.out + ran.err
+        assert "Traceback" not in ran.err
+
+
+def test_a_percent_sign_in_the_path_is_one(tmp_path: Path) -> None:
+    """The default database lies in the data folder, whatever that is called."""
+    folder = tmp_path / "da ta%41"
+    ran = run_mirror("db", "upgrade", XDG_DATA_HOME=str(folder))
+    assert ran.code == 0
+    assert (folder / "mirror" / "mirror.db").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,26 @@ def test_demo_keeps_off_a_database_with_something_in_it(tmp_path: Path) -> None:
     ran = run_mirror("demo", "--database", url)
     assert ran.code == 2
     assert "not empty" in ran.err
+
+
+def test_demo_never_removes_a_mirror_of_somebodys(tmp_path: Path) -> None:
+    """A file of the demo's name that holds anything else is left as it is."""
+    file = tmp_path / "mirror-demo.db"
+    assert run_mirror("db", "upgrade", "--database", f"sqlite:///{file}").code == 0
+    with sqlite3.connect(file) as connection:
+        connection.execute(
+            "INSERT INTO sync_runs (environment, outcome, started_at, base_url, mirror_version)"
+            " VALUES ('prod', 'applied', '2024-01-01 00:00:00.000', 'https://x', '0.1.0')"
+        )
+    connection.close()
+    before = file.read_bytes()
+    ran = run_mirror("demo", cwd=tmp_path)
+    assert (ran.code, ran.out) == (2, "")
+    assert "something else than a demo" in ran.err
+    assert file.read_bytes() == before
+    file.unlink()
+    file.mkdir()
+    assert run_mirror("demo", cwd=tmp_path).code == 2
 
 
 def test_demo_on_both_databases(database_url: str) -> None:

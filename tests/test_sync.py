@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import ROOT, TOKEN, Mirror, request
+from conftest import ROOT, TOKEN, Mirror, World, request
 
 from mirror import queries
 from mirror.api import Client, Listing
@@ -15,7 +15,10 @@ from mirror.errors import ApiError, GuardRefused, SchemaError, TokenRefused
 from mirror.sync import Outcome, sync
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from mirror.sandbox import Sandbox
 
 DATA = ROOT / "tests" / "data"
 
@@ -332,3 +335,16 @@ def test_records_upstream_errors(mirror: Mirror, tmp_path: Path) -> None:
     assert isinstance(result.failure, ApiError)
     assert mirror.state() == before
     assert mirror.runs("outcome", "error")[-1] == ("failed", str(result.failure))
+
+
+def test_postgres_knows_its_tables_after_the_first_sync(
+    make_database: Callable[[str], str], sandbox: Sandbox, world: World
+) -> None:
+    """Without statistics the second sync would compare every row with every other one."""
+    mirror = Mirror(make_database("postgresql"), sandbox, world)
+    mirror.sync([request(number) for number in range(300)])
+    sizes = "SELECT reltuples FROM pg_class WHERE relname = 'release_requests'"
+    assert mirror.rows(sizes) == [(300,)]
+    mirror.sync([request(number, status="approved") for number in range(400)])
+    assert mirror.rows(sizes) == [(400,)]
+    assert mirror.rows(sizes.replace("_requests", "_request_past_versions")) == [(300,)]

@@ -101,8 +101,9 @@ FROM (SELECT v.*,
                     WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
                       AND e.resolved_at = v.resolved_at)
                   THEN v.resolved_at END AS reported_at
-      FROM (SELECT r.*, (SELECT max(e.valid_to) FROM release_request_past_versions e
-                         WHERE e.id = r.id AND e.status <> r.status) AS entered_at
+      FROM (SELECT r.*, (SELECT e.valid_to FROM release_request_past_versions e
+                         WHERE e.id = r.id AND e.status <> r.status
+                         ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
             FROM release_requests r) v) c
 WHERE c.status <> 'pending' OR c.entered_at IS NOT NULL
 UNION ALL
@@ -120,9 +121,9 @@ FROM (SELECT v.*,
                   THEN v.resolved_at END AS reported_at
       FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
                    p.rejection_reason, p.resolved_at, p.first_seen_at,
-                   (SELECT max(e.valid_to) FROM release_request_past_versions e
-                    WHERE e.id = p.id AND e.valid_to <= p.valid_from AND e.status <> p.status
-                   ) AS entered_at,
+                   (SELECT e.valid_to FROM release_request_past_versions e
+                    WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status
+                    ORDER BY e.valid_from DESC LIMIT 1) AS entered_at,
                    coalesce((SELECT n.status FROM release_request_past_versions n
                              WHERE n.id = p.id AND n.valid_from = p.valid_to),
                             r.status) AS next_status
