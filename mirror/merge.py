@@ -134,24 +134,26 @@ def merge(
     """
     _temporary.create_all(connection, checkfirst=False)
     staged, rejected = _stage(connection, entries)
-    if not database.has_statistics(connection, release_requests.name):
-        _analyze(connection)
-    _refuse_strangers(connection, pull)
-    _find_missing(connection, pull)
-    if not accept_missing:
-        _guard(connection, pull)
-    _find_changed(connection)
+    with database.comparing_whole_tables(connection):
+        _refuse_strangers(connection, pull)
+        _find_missing(connection, pull)
+        if not accept_missing:
+            _guard(connection, pull)
+        _find_changed(connection)
+    database.analyze(connection, _differing.name)
     differing = _count_differing(connection)
     _keep_past_versions(connection, pull)
     _mark_missing(connection, pull)
     _update(connection, pull)
     _update_extra(connection)
-    inserted = _insert(connection, pull)
-    newly_quarantined = _quarantine(connection, pull)
+    with database.comparing_whole_tables(connection):
+        inserted = _insert(connection, pull)
+        newly_quarantined = _quarantine(connection, pull)
     _temporary.drop_all(connection, checkfirst=False)
     updated, returned = differing.get("updated", 0), differing.get("returned", 0)
     if _MUCH * (inserted + sum(differing.values())) >= staged:
-        _analyze(connection)
+        # Autovacuum would come too late for whoever asks next.
+        database.analyze(connection, release_requests.name, past_versions.name)
     return Counts(
         fetched=fetched,
         inserted=inserted,
@@ -163,11 +165,6 @@ def merge(
         newly_quarantined=newly_quarantined,
         duplicates=fetched - staged - rejected,
     )
-
-
-def _analyze(connection: Connection) -> None:
-    """Let Postgres know what is in the tables; autovacuum would come too late for a query soon."""
-    database.analyze(connection, release_requests.name, past_versions.name)
 
 
 def _stage(connection: Connection, entries: Iterable[Record | Reject]) -> tuple[int, int]:
