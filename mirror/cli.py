@@ -229,7 +229,8 @@ def sync(
     if result.failure is not None:
         _say(str(result.failure))
         return exit_code(result.failure)
-    return EXIT_NEWLY_QUARANTINED if result.counts.newly_quarantined else 0
+    quarantined = result.outcome == "applied" and result.counts.newly_quarantined
+    return EXIT_NEWLY_QUARANTINED if quarantined else 0
 
 
 @cli.command(epilog='Example: mirror history "+1 (555) 123-4567"')
@@ -251,7 +252,7 @@ def history(
         )
     _write_history(events, form)
     if not events:
-        _say(f"there is no release request for {queries.normalize_number(number, region)}")
+        _say(f"no release request has the number {queries.normalize_number(number, region)} now")
 
 
 @cli.command(epilog="Example: mirror requests --status pending --until 7d")
