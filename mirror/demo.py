@@ -55,14 +55,22 @@ def fresh_file(path: Path) -> str:
             f"{path} holds something else than a demo; go to another folder, or name an empty "
             "database with --database"
         )
-    for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
-        name.unlink(missing_ok=True)
+    try:
+        for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+            name.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename} cannot be replaced ({error.strerror}); go to another folder, or "
+            "name an empty database with --database"
+        ) from error
     return sqlite_url(path)
 
 
 def _is_ours(path: Path) -> bool:
     """Tell whether a file is a mirror in which a demo ran, and nothing else."""
     try:
+        if path.is_file() and not path.stat().st_size:  # a demo that was broken off at once
+            return True
         with database.reading(database.engine(sqlite_url(path))) as connection:
             if schema.current(connection) is None:
                 return False

@@ -25,12 +25,12 @@ from mirror.models import (
 )
 from mirror.payload import Record, Reject
 
-_KEPT_MISSING = 5
-"""Requests that may go missing at once whatever their share of all."""
+_FEW_MISSING, _SHARE_MISSING = 5, 0.1
+"""So many requests, or that share of all, may go missing at once."""
 
 _BATCH = 10_000
-_MUCH = 10
-"""A merge that wrote a tenth of the list has changed what the database knows of its tables."""
+_MUCH_WRITTEN = 0.1
+"""A merge that wrote that share of the list made what Postgres knows of its tables outdated."""
 
 _current = release_requests.c
 _kept = quarantined_records.c
@@ -138,7 +138,7 @@ def merge(
         _refuse_strangers(connection, pull)
         _find_missing(connection, pull)
         if not accept_missing:
-            _guard(connection, pull)
+            _guard(connection, pull, fetched)
         _find_changed(connection)
     database.analyze(connection, _differing.name)
     differing = _count_differing(connection)
@@ -151,7 +151,7 @@ def merge(
         newly_quarantined = _quarantine(connection, pull)
     _temporary.drop_all(connection, checkfirst=False)
     updated, returned = differing.get("updated", 0), differing.get("returned", 0)
-    if _MUCH * (inserted + sum(differing.values())) >= staged:
+    if inserted + sum(differing.values()) >= staged * _MUCH_WRITTEN:
         # Autovacuum would come too late for whoever asks next.
         database.analyze(connection, release_requests.name, past_versions.name)
     return Counts(
@@ -269,7 +269,7 @@ def _find_missing(connection: Connection, pull: Pull) -> None:
     )
 
 
-def _guard(connection: Connection, pull: Pull) -> None:
+def _guard(connection: Connection, pull: Pull, fetched: int) -> None:
     """Refuse a list from which too much is gone to believe it."""
     missing = connection.scalar(sa.select(sa.func.count()).select_from(_differing)) or 0
     if not missing:
@@ -280,7 +280,7 @@ def _guard(connection: Connection, pull: Pull) -> None:
         )
     )
     assert known is not None
-    if missing == known or (missing > _KEPT_MISSING and missing * 10 > known):
+    if not fetched or (missing > _FEW_MISSING and missing > known * _SHARE_MISSING):
         raise GuardRefused(
             f"{missing:,} of the {known:,} requests known in {pull.environment!r} are no longer in "
             "the list. Nothing was applied; if that is right, run again with --accept-missing"

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import postgres
@@ -26,11 +27,12 @@ def main() -> None:
     """Check both databases."""
     with tempfile.TemporaryDirectory() as folder:
         check(f"sqlite:///{folder}/mirror.db")
-    if given := os.environ.get("MIRROR_TEST_POSTGRES_URL"):
-        check(given)
-    else:
-        with postgres.server() as url:
-            check(url)
+    given = os.environ.get("MIRROR_TEST_POSTGRES_URL")
+    with (
+        nullcontext(given) if given else postgres.server() as server,
+        postgres.empty_database(server) as url,
+    ):
+        check(url)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,35 +54,23 @@ def postgres_server() -> Iterator[str]:
             yield url
 
 
+@contextmanager
+def empty_database(
+    kind: str, request: pytest.FixtureRequest, timezone: str = "UTC"
+) -> Iterator[str]:
+    """Make an empty database, "sqlite" or "postgresql", for a fixture of any scope."""
+    if kind == "sqlite":
+        yield f"sqlite:///{request.getfixturevalue('tmp_path_factory').mktemp('db')}/mirror.db"
+        return
+    with postgres.empty_database(request.getfixturevalue("postgres_server"), timezone) as url:
+        yield url
+
+
 @pytest.fixture
-def make_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], str]]:
+def make_database(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
     """Makes empty databases: give it "sqlite" or "postgresql", get a URL."""
-    made: list[tuple[str, str]] = []
-
-    def make(kind: str) -> str:
-        name = f"mirror_test_{uuid.uuid4().hex[:12]}"
-        if kind == "sqlite":
-            return f"sqlite:///{tmp_path / name}.db"
-        server = request.getfixturevalue("postgres_server")
-        _administer(server, f"CREATE DATABASE {name}")
-        made.append((server, name))
-        return (
-            database.parse_url(server)
-            .set(database=name, drivername="postgresql")
-            .render_as_string(hide_password=False)
-        )
-
-    yield make
-    for server, name in made:
-        _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _administer(server: str, statement: str) -> None:
-    engine = sa.create_engine(
-        database.parse_url(server), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
-    )
-    with engine.connect() as connection:
-        connection.exec_driver_sql(statement)
+    with ExitStack() as stack:
+        yield lambda kind: stack.enter_context(empty_database(kind, request))
 
 
 @pytest.fixture(params=DATABASES)
@@ -210,10 +198,10 @@ class Ran:
     err: str
 
 
-def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
-    """Run the command line as a process of its own."""
+def run_module(module: str, *arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run a command line as a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "mirror", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=cwd,
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,
@@ -223,3 +211,8 @@ def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> 
         timeout=120,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run `mirror` as a process of its own."""
+    return run_module("mirror", *arguments, cwd=cwd, **environment)

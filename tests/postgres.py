@@ -8,9 +8,14 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import sqlalchemy as sa
+
+from mirror import database
 
 _UNPRIVILEGED = ("postgres", "nobody")
 
@@ -59,6 +64,28 @@ def server() -> Iterator[str]:
         yield from _run(binaries, folder, user)
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def empty_database(server: str, timezone: str = "UTC") -> Iterator[str]:
+    """Make a database on a server, and drop it in the end; yield its URL.
+
+    Args:
+        server: URL of any database on it, as somebody who may create others.
+        timezone: the zone that the server thinks in.
+    """
+    name = f"mirror_test_{uuid.uuid4().hex[:12]}"
+    url = database.parse_url(server)
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET timezone = '{timezone}'")
+    try:
+        made = url.set(database=name, drivername="postgresql")
+        yield made.render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _copy_wheel(binaries: Path, to: Path) -> Path:

@@ -30,9 +30,16 @@ HOSTILE = 'a\tb\nc \x1b[31mred\x1b[0m \x9b2J \u202eevil \u200b[bold]x[/] =1+1 " 
 
 def sync(mirror: Mirror, *options: str, **environment: str) -> Any:
     """Run `mirror sync` against the mirror's upstream."""
-    given = {"TALKOVER_BASE_URL": mirror.sandbox.base_url, "TALKOVER_TOKEN": TOKEN}
-    settings = {"MIRROR_DATABASE_URL": mirror.url} | given | environment
-    return run_mirror("sync", *options, cwd=None, **settings)
+    return run_mirror("sync", *options, cwd=None, **(settings_of(mirror) | environment))
+
+
+def settings_of(mirror: Mirror) -> dict[str, str]:
+    """The environment variables of a mirror under test."""
+    return {
+        "MIRROR_DATABASE_URL": mirror.url,
+        "TALKOVER_BASE_URL": mirror.sandbox.base_url,
+        "TALKOVER_TOKEN": TOKEN,
+    }
 
 
 def on_a_terminal(*arguments: str, columns: int = 80) -> str:
@@ -314,11 +321,7 @@ def test_visible(text: str, shown: str) -> None:
 def test_output_that_cannot_be_written(mirror: Mirror) -> None:
     """A full disk under the output is told in a sentence, and the exit code is that of the sync."""
     mirror.world.records = [request(1), "junk"]
-    environment = os.environ | {
-        "MIRROR_DATABASE_URL": mirror.url,
-        "TALKOVER_BASE_URL": mirror.sandbox.base_url,
-        "TALKOVER_TOKEN": TOKEN,
-    }
+    environment = os.environ | settings_of(mirror)
     with Path("/dev/full").open("wb") as full:
         for command, code in ((("sync", "--json"), 3), (("requests",), 1)):
             done = subprocess.run(

@@ -7,9 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import FrozenInstanceError, fields, is_dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, World, request
+from conftest import DATABASES, TOKEN, Mirror, World, empty_database, request
 from sqlalchemy.engine import Connection
 
 import mirror as package
@@ -69,27 +67,6 @@ PROD = [
 RESOLVED = DEV[0] | {"status": "approved", "resolved_at": "2024-01-11T13:30:00Z"}
 
 
-@contextmanager
-def empty_database(kind: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Make an empty database for a whole module; `make_database` of conftest.py is for one test.
-
-    The one in Postgres lives in India: no time may depend on where its server is.
-    """
-    name = f"mirror_test_{uuid.uuid4().hex[:12]}"
-    if kind == "sqlite":
-        yield f"sqlite:///{request.getfixturevalue('tmp_path_factory').mktemp(name)}/mirror.db"
-        return
-    server = database.parse_url(request.getfixturevalue("postgres_server"))
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        connection.exec_driver_sql(f"ALTER DATABASE {name} SET timezone = 'Asia/Kolkata'")
-        yield server.set(database=name, drivername="postgresql").render_as_string(
-            hide_password=False
-        )
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-
-
 @pytest.fixture(scope="module", params=DATABASES)
 def filled(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -99,7 +76,7 @@ def filled(
     failure = tmp_path_factory.mktemp("api") / "failure.json"
     failure.write_text('{"success": false, "message": "Down for maintenance"}')
     with (
-        empty_database(request.param, request) as url,
+        empty_database(request.param, request, "Asia/Kolkata") as url,
         Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
     ):
         mirror = Mirror(url, sandbox, world)

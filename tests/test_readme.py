@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, ROOT, run_mirror
+from conftest import DATABASES, ROOT, empty_database, run_mirror
 
 import mirror
 from mirror import cli, database, demo, settings
@@ -35,41 +35,31 @@ def as_text(names: list[str], rows: list[tuple[Any, ...]]) -> str:
 
 @pytest.fixture(scope="module", params=DATABASES)
 def demo_database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], str]:
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[[str], str]]:
     """Answers queries on the demo's data, once in each kind of database."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('demo') / 'demo.db'}"
-    else:
-        url = request.getfixturevalue("postgres_server")
-        schema = sa.create_engine(database.parse_url(url), isolation_level="AUTOCOMMIT")
-        with schema.connect() as connection:
-            connection.exec_driver_sql("CREATE DATABASE mirror_readme")
-        schema.dispose()
-        url = (
-            database.parse_url(url)
-            .set(database="mirror_readme", drivername="postgresql")
-            .render_as_string(hide_password=False)
-        )
-    engine = database.engine(url, create=True)
-    demo.run(engine, lambda *_: None)
+    with empty_database(request.param, request) as url:
+        engine = database.engine(url, create=True)
+        demo.run(engine, lambda *_: None)
 
-    def answer(query: str) -> str:
-        with database.reading(engine) as connection:
-            values = {"t": datetime.now(UTC)} if ":t" in query else {}
-            statement = sa.text(query)
-            if values:
-                statement = statement.bindparams(sa.bindparam("t", type_=mirror.models.UTCDateTime))
-            result = connection.execute(statement, values)
-            names = list(result.keys())
-            # Only SQLite has no booleans of its own; the README shows its 0 and 1.
-            rows = [
-                tuple(int(value) if isinstance(value, bool) else value for value in row)
-                for row in result
-            ]
-        return as_text(names, rows)
+        def answer(query: str) -> str:
+            with database.reading(engine) as connection:
+                values = {"t": datetime.now(UTC)} if ":t" in query else {}
+                statement = sa.text(query)
+                if values:
+                    statement = statement.bindparams(
+                        sa.bindparam("t", type_=mirror.models.UTCDateTime)
+                    )
+                result = connection.execute(statement, values)
+                names = list(result.keys())
+                # Only SQLite has no booleans of its own; the README shows its 0 and 1.
+                rows = [
+                    tuple(int(value) if isinstance(value, bool) else value for value in row)
+                    for row in result
+                ]
+            return as_text(names, rows)
 
-    return answer
+        yield answer
 
 
 def test_queries_give_what_the_readme_shows(demo_database: Callable[[str], str]) -> None:

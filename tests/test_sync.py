@@ -211,6 +211,15 @@ def test_an_empty_list_is_fine_where_nothing_is_known(mirror: Mirror) -> None:
     assert mirror.sync([request(1)]).counts.inserted == 1
 
 
+def test_few_requests_may_all_be_replaced(mirror: Mirror) -> None:
+    """A list that is not empty may lack five requests, also if there were no others."""
+    mirror.sync([request(number) for number in range(5)])
+    result = mirror.sync([request(number) for number in range(5, 10)])
+    assert (result.outcome, result.counts.missing) == (Outcome.APPLIED, 5)
+    refused = mirror.sync([])
+    assert refused.outcome is Outcome.REFUSED
+
+
 def test_environments_live_side_by_side(mirror: Mirror) -> None:
     """Each environment has its own list, and its own idea of what is missing."""
     mirror.sync([request(1)], environment="dev")

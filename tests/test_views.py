@@ -8,9 +8,7 @@ tells a long one to both databases at once.
 from __future__ import annotations
 
 import random
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import groupby, pairwise, zip_longest
@@ -18,7 +16,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, World, request
+from conftest import DATABASES, TOKEN, Mirror, World, empty_database, request
 
 from mirror import database, queries, views
 from mirror.sandbox import Manner, Sandbox
@@ -304,23 +302,6 @@ def answered(one: queries.ReleaseRequest) -> Fields:
     if one.resolved_at is not None:
         fields["resolved_at"] = iso(one.resolved_at)
     return {name: value for name, value in fields.items() if value is not None}
-
-
-@contextmanager
-def empty_database(kind: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Make an empty database for a whole module; `make_database` of conftest.py is for one test."""
-    name = f"mirror_test_{uuid.uuid4().hex[:12]}"
-    if kind == "sqlite":
-        yield f"sqlite:///{request.getfixturevalue('tmp_path_factory').mktemp(name)}/mirror.db"
-        return
-    server = database.parse_url(request.getfixturevalue("postgres_server"))
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        yield server.set(database=name, drivername="postgresql").render_as_string(
-            hide_password=False
-        )
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="module", params=DATABASES)
