@@ -29,6 +29,19 @@ TOKEN = "talq_a-secret-of-the-tests"
 DATABASES = ("sqlite", "postgresql")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add our own option to those of pytest."""
+    parser.addoption(
+        "--long", action="store_true", help="run the tests marked long in full, for many minutes"
+    )
+
+
+@pytest.fixture(scope="session")
+def in_full(request: pytest.FixtureRequest) -> bool:
+    """Whether tests marked long run in full, not in their short form."""
+    return bool(request.config.getoption("--long"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_waiting() -> Iterator[None]:
     """Retries happen as always, but without the waits between them."""
