@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import socket
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +21,32 @@ from sqlalchemy.pool import NullPool
 from mirror.errors import DatabaseError, DatabaseUnavailable, UsageError
 
 LOCK_WAIT = 60
-"""Seconds that a writer waits for another one on SQLite."""
+"""Seconds to wait for a lock that somebody else holds."""
+
+PATIENCE = 600
+"""Seconds that a statement of a writer may take in Postgres before the connection is given up."""
+
+_LIBPQ = {
+    "connect_timeout": 30,  # seconds
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
+"""By itself libpq waits two hours for a server that vanished; what the URL says wins."""
+
+_SESSION = {
+    # In another zone year 1 may be year 0.
+    "TimeZone": "UTC",
+    "lock_timeout": "{lock_wait}s",
+}
+_WRITER = _SESSION | {
+    # When this machine dies, the server lets go of its locks in a minute, not in two hours.
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "idle_in_transaction_session_timeout": "{patience}s",
+}
 
 _SQLITE_CACHE = 128 * 1024
 """KiB; used as needed. With SQLite's own 2 MiB a first load spends half its time on index pages."""
@@ -103,7 +132,8 @@ def engine(text: str, *, create: bool = False) -> Engine:
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url, create=create)
     try:
-        return sa.create_engine(url, poolclass=NullPool)
+        known = {name: value for name, value in _LIBPQ.items() if name not in url.query}
+        return sa.create_engine(url, poolclass=NullPool, connect_args=known)
     except ModuleNotFoundError as error:
         raise UsageError(
             "Postgres needs the driver psycopg; install it with: "
@@ -121,7 +151,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
         return
     options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with _translated(engine), engine.connect().execution_options(**options) as connection:
-        _use_utc(connection)
+        _configure(connection, _SESSION)
         yield connection
 
 
@@ -136,26 +166,62 @@ def writing(engine: Engine, lock: str) -> Iterator[Connection]:
     # Not whatever the server has as its default: a snapshot taken while waiting for the lock would
     # not see what the one who held it has committed.
     options = {_BEGIN: "BEGIN IMMEDIATE"} if sqlite else {"isolation_level": "READ COMMITTED"}
-    with (
-        _translated(engine),
-        engine.connect().execution_options(**options) as connection,
-        connection.begin(),
-    ):
-        if not sqlite:
-            _use_utc(connection)
+    with _translated(engine), engine.connect().execution_options(**options) as connection:
+        if sqlite:
+            with connection.begin():
+                yield connection
+            return
+        with _watched(connection), connection.begin():
+            _configure(connection, _WRITER)
             connection.execute(
                 sa.text("SELECT pg_advisory_xact_lock(:class, hashtext(:name))"),
                 {"class": _LOCK_CLASS, "name": lock},
             )
-        yield connection
+            yield connection
 
 
-def _use_utc(connection: Connection) -> None:
-    """Read and write times in UTC, whatever the server's zone: in another one year 1 may be year 0.
+def _configure(connection: Connection, parameters: dict[str, str]) -> None:
+    """Set parameters of Postgres, until the transaction ends: a connection pooler leaks nothing."""
+    values = {
+        name: value.format(lock_wait=LOCK_WAIT, patience=PATIENCE)
+        for name, value in parameters.items()
+    }
+    settings = (sa.func.set_config(name, value, sa.true()) for name, value in values.items())
+    connection.execute(sa.select(*settings))
 
-    It ends with the transaction, so that it does not leak through a connection pooler.
+
+@contextmanager
+def _watched(connection: Connection) -> Iterator[None]:
+    """Hang up if Postgres leaves a statement or the commit unanswered for too long.
+
+    A server that is frozen still answers on the level of TCP, so that no time-out of libpq ends the
+    wait.
     """
-    connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
+    asked_at = time.monotonic()
+    done = threading.Event()
+
+    def note(*_: object) -> None:
+        nonlocal asked_at
+        asked_at = time.monotonic()
+
+    def watch() -> None:
+        while not done.wait(asked_at + PATIENCE - time.monotonic()):
+            if time.monotonic() >= asked_at + PATIENCE:
+                with suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)
+                return
+
+    event.listen(connection, "before_cursor_execute", note)
+    event.listen(connection, "commit", note)
+    descriptor = driver_connection(connection).pgconn.socket
+    with socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as line:
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
 
 
 def _sqlite_engine(url: URL, *, create: bool) -> Engine:
@@ -192,7 +258,8 @@ def _make_file(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
     except OSError as error:
-        raise DatabaseError(
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise (DatabaseUnavailable if full else DatabaseError)(
             f"the database file {path} cannot be made ({error.strerror}); check the path and its "
             "rights, or choose another one with --database"
         ) from error

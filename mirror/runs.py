@@ -28,6 +28,7 @@ class Completion:
     Attributes:
         run_id: its run.
         number: it was the so-manyth complete pull of the environment.
+        outcome: `applied` or `unchanged`.
         observed_at: the UTC time that stands for it.
         counts: what it did, and what its list was like.
         base_url, etag, content_sha256, mirror_version: what it read, and what read it.
@@ -35,6 +36,7 @@ class Completion:
 
     run_id: int
     number: int
+    outcome: str
     observed_at: datetime
     counts: Counts
     base_url: str
@@ -97,17 +99,31 @@ def begin(connection: Connection, environment: str, base_url: str, started_at: d
 
 def last_completion(connection: Connection, environment: str) -> Completion | None:
     """Return the complete pull of an environment that came last."""
-    row = connection.execute(
+    return _completion(
+        connection,
         sa.select(sync_runs)
         .where(_runs.environment == environment, _runs.completion.is_not(None))
         .order_by(_runs.completion.desc())
-        .limit(1)
-    ).one_or_none()
+        .limit(1),
+    )
+
+
+def completion(connection: Connection, run: Run) -> Completion | None:
+    """Return what a run did if it is on record as complete."""
+    return _completion(
+        connection,
+        sa.select(sync_runs).where(_runs.id == run.id, _runs.completion.is_not(None)),
+    )
+
+
+def _completion(connection: Connection, query: sa.Select[Any]) -> Completion | None:
+    row = connection.execute(query).one_or_none()
     if row is None:
         return None
     return Completion(
         run_id=row.id,
         number=row.completion,
+        outcome=row.outcome,
         observed_at=row.observed_at,
         counts=Counts(**{name: getattr(row, name) for name in Counts.__dataclass_fields__}),
         base_url=row.base_url,

@@ -231,9 +231,14 @@ class _Job:
     def record(
         self, outcome: Outcome, counts: Counts | None = None, failure: MirrorError | None = None
     ) -> Result:
-        """Record how the run ended, in a transaction of its own, if the database can be reached."""
+        """Record how the run ended, in a transaction of its own, if the database can be reached.
+
+        If it is on record as complete, that stands: what failed was the answer to its commit.
+        """
         try:
             with self._writing() as connection:
+                if done := runs.completion(connection, self._run):
+                    return self._result(Outcome(done.outcome), self._now(), done.counts)
                 return self._end(connection, outcome, counts, failure)
         except DatabaseError as error:
             logger.warning("the end of run %d could not be recorded: %s", self._run.id, error)
