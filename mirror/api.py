@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,6 +44,7 @@ _FIRST_WAIT, _JITTER = 0.5, 0.5
 _LONGEST_PATIENCE = 1e6  # seconds; sockets take no more than some years
 _ERROR_BODY = 64 * 1024
 _HEADERS = "latin-1"
+_COMPRESSION = "gzip"
 
 logger = logging.getLogger(__name__)
 
@@ -185,13 +186,17 @@ class Client:
                     "whole; report this to the API's operator"
                 )
             last = paging.pages
+            self._expect(last - 1)
+            sizes = [len(items)]
             for number in range(2, last + 1):
                 items += self._next_page(number, paging, digest.update)
-        elif len(items) == PER_PAGE:
-            self._prove_unpaged(items)
-        survey = payload.survey(items)
-        if paging is not None:
-            _prove(survey, len(items), paging)
+                sizes.append(len(items) - sum(sizes))
+            survey = payload.survey(items)
+            _prove(survey, sizes, paging.total)
+        else:
+            if len(items) == PER_PAGE:
+                self._prove_unpaged(items)
+            survey = payload.survey(items)
         return Listing(items, survey.repeated, digest.hexdigest(), new_etag if last == 1 else None)
 
     def _prove_unpaged(self, items: list[Raw]) -> None:
@@ -309,7 +314,7 @@ class Client:
     def _body(self, response: httpx.Response) -> bytearray:
         """Read a body, within the size and the time that are allowed."""
         body = bytearray()
-        for chunk in response.iter_bytes():
+        for chunk in _decompressed(response):
             body += chunk
             if self._size + len(body) > self._settings.max_bytes:
                 raise ApiError(
@@ -377,12 +382,21 @@ class Client:
         wait = self._sent[0] + 60 - time.monotonic() if full else 0.0
         if wait > 0:
             if wait >= self._left():
-                raise ApiUnavailable(
-                    f"at {self._settings.rate} requests a minute the list cannot be read within "
-                    f"{self._settings.deadline:g} seconds; raise --rate or --deadline"
-                )
+                raise self._too_slow()
             self._sleep(wait)
         self._sent.append(time.monotonic())
+
+    def _expect(self, questions: int) -> None:
+        """Give up at once if so many more questions cannot be asked in the time that is left."""
+        minutes = (len(self._sent) + questions - 1) // self._settings.rate
+        if self._sent[0] + 60 * minutes >= self._ends:
+            raise self._too_slow()
+
+    def _too_slow(self) -> ApiUnavailable:
+        return ApiUnavailable(
+            f"at {self._settings.rate} requests a minute the list cannot be read within "
+            f"{self._settings.deadline:g} seconds; raise --rate or --deadline"
+        )
 
 
 def _http_client(settings: ApiSettings) -> httpx.Client:
@@ -391,6 +405,7 @@ def _http_client(settings: ApiSettings) -> httpx.Client:
             headers={
                 "Authorization": f"Bearer {settings.token.reveal()}",
                 "Accept": "application/json",
+                "Accept-Encoding": _COMPRESSION,
                 "User-Agent": f"talkover-mirror/{__version__}",
             },
             follow_redirects=False,
@@ -408,19 +423,43 @@ def _http_client(settings: ApiSettings) -> httpx.Client:
         ) from error
 
 
-def _prove(survey: payload.Survey, entries: int, paging: payload.Paging) -> None:
-    """Check that the pages hold each request once, and all of them."""
+def _prove(survey: payload.Survey, sizes: list[int], total: int | None) -> None:
+    """Check that pages of some sizes hold each request once, and all of them.
+
+    Without a total every page but the last must be as full as the first one, and none may be empty.
+    """
     if survey.repeated:
         raise _Moved(f"{len(survey.repeated)} requests were on more than one page")
-    if paging.total is not None and survey.distinct != paging.total:
-        raise _Moved(f"{entries} requests came where {paging.total} were announced")
+    if total is not None and survey.distinct != total:
+        raise _Moved(f"{sum(sizes)} requests came where {total} were announced")
+    if total is None and len(sizes) > 1:
+        for number, size in enumerate(sizes, start=1):
+            may_be_short = number == len(sizes)
+            if not size or size > sizes[0] or (size < sizes[0] and not may_be_short):
+                raise _Moved(f"page {number} of {len(sizes)} has {size} entries, not {sizes[0]}")
+
+
+def _decompressed(response: httpx.Response) -> Iterator[bytes]:
+    """Read a body as it comes, decompressed in steps that a few bytes cannot blow up.
+
+    Raises:
+        ApiError: it is compressed in another way than was asked for, perhaps twice.
+    """
+    encoding = response.headers.get("Content-Encoding", _COMPRESSION).strip().lower()
+    if encoding not in {_COMPRESSION, "identity"}:
+        raise ApiError(
+            f"the answer is compressed as {encoding!r}, but {_COMPRESSION} was asked for; report "
+            "this to the API's operator"
+        )
+    return response.iter_bytes()
 
 
 def _start_of_body(response: httpx.Response) -> bytes:
     """Read as much of a failed answer as its error can need."""
     body = b""
-    with suppress(httpx.TransportError, httpx.DecodingError):  # the status has said it all
-        for chunk in response.iter_bytes():
+    # The status has said it all.
+    with suppress(httpx.TransportError, httpx.DecodingError, ApiError):
+        for chunk in _decompressed(response):
             body += chunk
             if len(body) > _ERROR_BODY:
                 break

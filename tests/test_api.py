@@ -317,6 +317,8 @@ MOVED = {
     "fewer-than-total": paged([[ONE, TWO], [THREE]], total=4),
     "more-than-total": paged([[ONE, TWO], [THREE, FOUR]], total=3),
     "empty-last-page": paged([[ONE, TWO], []], total=4),
+    "empty-last-page-without-total": paged([[ONE, TWO], []], total=None),
+    "growing-page-without-total": paged([[ONE], [TWO, THREE]], total=None),
 }
 
 
@@ -330,6 +332,22 @@ def test_a_list_that_never_holds_still_is_given_up(serve: Serve, moved: list[byt
     assert "kept changing" in str(error)
     assert "try again later" in str(error)
     assert asked_pages(server) == [1, 2] * 3
+
+
+@pytest.mark.parametrize("sizes", [[0, 1, 1], [2, 1, 2], [2, 0, 1], [2, 2, 0], [1, 1, 2]], ids=str)
+def test_pages_without_a_total_must_be_full(serve: Serve, sizes: list[int]) -> None:
+    """Where no total proves it, only the last page may have less entries than the first one."""
+    numbers = iter(range(9))
+    pages = [[request(next(numbers)) for _ in range(size)] for size in sizes]
+    error = failure(serve(*paged(pages, total=None) * READINGS))
+    assert isinstance(error, ApiUnavailable)
+    assert "entries, not" in str(error)
+
+
+def test_a_last_page_without_a_total_may_be_shorter(serve: Serve) -> None:
+    """A list whose length is no multiple of that of its pages ends with a short one."""
+    server = serve(*paged([[ONE, TWO], [THREE]], total=None))
+    assert ids(listing(server)) == ["request-1", "request-2", "request-3"]
 
 
 @pytest.mark.parametrize("before", [1, 2])
@@ -756,10 +774,28 @@ def test_a_rate_that_cannot_meet_the_deadline_is_told(serve: Serve, clock: Clock
     error = failure(server, rate=2, deadline=60)
     assert isinstance(error, ApiUnavailable)
     assert "raise --rate or --deadline" in str(error)
-    assert (len(server.asked), clock.waits) == (2, [])
+    assert (len(server.asked), clock.waits) == (1, [])
 
 
 # Limits
+
+
+@pytest.mark.parametrize(("pages", "meets"), [(4, True), (5, False), (10**12, False)])
+def test_more_pages_than_there_is_time_for_are_not_begun(
+    serve: Serve, clock: Clock, pages: int, meets: bool
+) -> None:
+    """The first page tells whether the rate allows to read the rest before the deadline."""
+    server = serve(*paged([[request(number)] for number in range(4)], last_page=pages, total=pages))
+    allowed = settings(server.base_url, rate=2, deadline=61)
+    with Client(allowed, sleep=clock.sleep) as client:
+        if meets:
+            read_whole = client.read_list()
+            assert read_whole is not None
+            assert len(read_whole.items) == 4
+        else:
+            with pytest.raises(ApiUnavailable, match="raise --rate or --deadline"):
+                client.read_list()
+            assert len(server.asked) == 1
 
 
 def test_a_deadline_that_is_over_ends_the_pull(serve: Serve, clock: Clock) -> None:
@@ -880,6 +916,18 @@ def test_a_body_larger_than_allowed_is_not_read_to_its_end(serve: Serve, compres
     with Client(allowed) as client, pytest.raises(ApiError, match="--max-bytes"):
         client.read_list()
     assert (client.received, len(server.asked)) == (0, 1)
+
+
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "br", "deflate", "zstd", "unheard-of"])
+def test_other_compressions_than_the_one_asked_for_are_refused(serve: Serve, encoding: str) -> None:
+    """Only gzip is unpacked, and only once: its few bytes cannot become more than we can hold."""
+    bomb = gzip.compress(gzip.compress(envelope([request(1)])))
+    server = serve(http(200, bomb, f"Content-Encoding: {encoding}"))
+    error = failure(server)
+    assert type(error) is ApiError
+    assert repr(encoding) in str(error)
+    assert server.asked[0].headers["accept-encoding"] == "gzip"
+    assert "answered 418" in str(failure(serve(http(418, b"{", f"Content-Encoding: {encoding}"))))
 
 
 def test_an_endless_error_is_not_read_to_its_end(serve: Serve) -> None:
