@@ -350,6 +350,16 @@ def url(database: str | None) -> None:
     click.echo(db.shown_url(settings.database_url(database)))
 
 
+def _list_faults(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    """Print the faults of the sandbox, and exit."""
+    if wanted:
+        from mirror.faults import FAULTS
+
+        for name, fault in FAULTS.items():
+            click.echo(f"{name:16} {fault.does}{' (--paged)' if fault.needs_pages else ''}")
+        context.exit()
+
+
 @cli.command(epilog="Example: mirror sandbox --requests 1000 --paged meta --day 10")
 @click.option(
     "--port",
@@ -393,6 +403,21 @@ def url(database: str | None) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Answer the list with this file, as it stands when asked.",
 )
+@click.option("--fault", metavar="NAME", help="Misbehave when asked for the list.")
+@click.option(
+    "--times",
+    type=click.IntRange(1),
+    help="Misbehave in so many answers only.",
+    metavar="N",
+)
+@click.option(
+    "--faults",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_faults,
+    help="List the faults there are, and exit.",
+)
 def sandbox(
     port: int,
     count: int,
@@ -403,21 +428,31 @@ def sandbox(
     day_length: float | None,
     new_per_day: int,
     file: Path | None,
+    fault: str | None,
+    times: int | None,
 ) -> None:
     """Serve a stand-in for the API on this machine.
 
-    It is there to try everything without a token.
+    It is there to try everything without a token, alerts included.
 
     \b
-    Besides the documented endpoints it has two of its own:
+    Besides the documented endpoints it has three of its own:
       POST /api/v1/sandbox/advance  {"days": 3} lets time pass: reviews end
-      GET  /api/v1/sandbox          its time, and how many requests there are
+      POST /api/v1/sandbox/fault    {"name": "stall", "times": 2} misbehaves in
+                                    two answers, {"name": null} no more
+      GET  /api/v1/sandbox          its time, its fault, how many requests
     """
-    from mirror.sandbox import Manner, Sandbox, Upstream
+    from mirror.sandbox import Manner, Sandbox
+    from mirror.upstream import Upstream
 
+    if not token:
+        raise errors.UsageError("--token must not be empty")
     upstream = Upstream(count, seed, datetime.now(UTC), new_per_day)
     try:
         server = Sandbox(upstream, Manner(token, paged, etag, file), port)
+        server.misbehave(fault, times)
+    except ValueError as error:
+        raise errors.UsageError(f"{error}; `mirror sandbox --faults` lists them") from error
     except OSError as error:
         raise errors.UsageError(
             f"port {port} cannot be used ({error.strerror}); choose another one with --port"

@@ -16,9 +16,10 @@ from sqlalchemy.engine import Connection, Engine
 from mirror import database, queries, schema
 from mirror.errors import MirrorError, UsageError
 from mirror.models import sync_runs
-from mirror.sandbox import Manner, Sandbox, Upstream
+from mirror.sandbox import Manner, Sandbox
 from mirror.settings import ApiSettings, Secret, sqlite_url
 from mirror.sync import Result, sync, utc_now
+from mirror.upstream import Upstream
 
 ENVIRONMENT = "demo"
 DAYS = (0.0, 1.0, 1.0, 2.0, 3.0)

@@ -1,22 +1,21 @@
 """A stand-in for the API on a loopback port, to try everything without a token.
 
-`Upstream` is the world behind the API: requests are made, reviewed and cancelled while its time
-passes, all of it decided by a seed. `Sandbox` serves it over HTTP, with the documented endpoints
-around release requests and the documented errors.
+It serves an `Upstream` over HTTP, with the documented endpoints around release requests and the
+documented errors, and misbehaves on request.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import random
 import re
+import select
+import sys
 import threading
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,211 +24,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from mirror.faults import FAULTS, Answer, Ending, Fault, Page
+from mirror.upstream import ApiProblem, Request, Upstream, iso
+
 API_PREFIX = "/api/v1"
 DEFAULT_TOKEN = "talq_sandbox"  # noqa: S105 (it opens nothing but this stand-in)
 
-Verdict = Literal["approved", "rejected", "cancelled"]
-
-_VERDICTS: tuple[Verdict, ...] = ("approved", "rejected", "cancelled")
 _LONGEST_PAGE = 100
-_REASONS = (
-    "Number is no longer in use after migration",
-    "Replaced by new toll-free number",
-    "The campaign has ended",
-    "The customer moved to another carrier",
-    "Campanha encerrada, número não é mais necessário",
-    "Office closed, calls go to the main line",
-    "Too many spam complaints on this number",
-)
-_REJECTIONS = (
-    "The number is linked to an active agent",
-    "A porting request is in progress",
-    "There are open invoices for this number",
-)
-
-
-@dataclass(slots=True)
-class Request:
-    """A release request, with what its review will come to.
-
-    Attributes:
-        verdict: the status it will get, at `due`.
-        cancelled_at: when its owner withdrew it, if that was before `due`.
-    """
-
-    id: str
-    phone_number_id: str
-    phone_number: str
-    reason: str
-    requested_at: datetime
-    due: datetime
-    verdict: Verdict
-    rejection_reason: str | None = None
-    cancelled_at: datetime | None = None
-
-    def status(self, now: datetime) -> str:
-        """Return the status at a time."""
-        if self.cancelled_at is not None:
-            return "cancelled"
-        return self.verdict if self.due <= now else "pending"
-
-    def as_answered(self, now: datetime) -> dict[str, str]:
-        """Return the request as the API shows it at a time."""
-        status = self.status(now)
-        shown = {
-            "id": self.id,
-            "phone_number_id": self.phone_number_id,
-            "phone_number": self.phone_number,
-            "reason": self.reason,
-            "status": status,
-            "requested_at": _iso(self.requested_at),
-        }
-        if status in {"approved", "rejected"}:
-            shown["resolved_at"] = _iso(self.due)
-        if status == "rejected" and self.rejection_reason:
-            shown["rejection_reason"] = self.rejection_reason
-        return shown
-
-
-class Upstream:
-    """The world behind the API.
-
-    Args:
-        count: requests that exist at the start, made over the year before.
-        seed: decides everything that happens.
-        now: the time at the start, UTC.
-        new_per_day: requests made on each day that passes.
-    """
-
-    def __init__(self, count: int, seed: int, now: datetime, new_per_day: int = 0) -> None:
-        self.now = now
-        self.new_per_day = new_per_day
-        self._random = random.Random(seed)  # noqa: S311 (a stand-in's fate, no cryptography)
-        self.requests: dict[str, Request] = {}
-        self._numbers: dict[str, str] = {}
-        self._in_use: set[str] = set()
-        while len(self.requests) < count:
-            self._make_number(count)
-
-    def advance(self, days: float) -> None:
-        """Let time pass: reviews come to an end, and new requests are made."""
-        start = self.now
-        self.now += timedelta(days=days)
-        for _ in range(round(days * self.new_per_day)):
-            phone_number_id = self._add_number()
-            when = start + (self.now - start) * self._random.random()
-            self._add(phone_number_id, self._random.choice(_REASONS), when)
-
-    def request_release(self, phone_number_id: str, reason: object) -> Request:
-        """Ask for a number's release.
-
-        Raises:
-            ApiProblem: one of the documented errors.
-        """
-        if phone_number_id not in self._numbers:
-            raise ApiProblem(HTTPStatus.NOT_FOUND, "NOT_FOUND", "The phone number does not exist")
-        if not isinstance(reason, str) or not 10 <= len(reason) <= 500:
-            raise ApiProblem(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                "VALIDATION_ERROR",
-                "The given data was invalid",
-                errors={"reason": ["The reason must have 10 to 500 characters"]},
-            )
-        if phone_number_id in self._in_use:
-            raise ApiProblem(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                "PHONE_NUMBER_IN_USE",
-                "The phone number is assigned to an agent",
-            )
-        mine = (one for one in self.requests.values() if one.phone_number_id == phone_number_id)
-        if any(one.status(self.now) == "pending" for one in mine):
-            raise ApiProblem(
-                HTTPStatus.CONFLICT,
-                "RELEASE_ALREADY_PENDING",
-                "There is a pending release request for this phone number",
-            )
-        return self._add(phone_number_id, reason, self.now)
-
-    def cancel(self, request_id: str) -> Request:
-        """Withdraw a pending request.
-
-        Raises:
-            ApiProblem: one of the documented errors.
-        """
-        request = self.requests.get(request_id)
-        if request is None:
-            raise ApiProblem(
-                HTTPStatus.NOT_FOUND, "NOT_FOUND", "The release request does not exist"
-            )
-        if request.status(self.now) != "pending":
-            raise ApiProblem(
-                HTTPStatus.CONFLICT,
-                "RELEASE_ALREADY_RESOLVED",
-                "The release request has been resolved already",
-            )
-        request.cancelled_at = self.now
-        return request
-
-    def answered(self) -> Sequence[object]:
-        """Return all requests as the API shows them now, in the order they were made."""
-        return [request.as_answered(self.now) for request in self.requests.values()]
-
-    def _make_number(self, count: int) -> None:
-        """Make a number and its requests of the past: denied, it is often asked for again."""
-        phone_number_id = self._add_number()
-        # The cube makes recent days fuller than old ones, so that some requests are still open.
-        when = self.now - timedelta(days=365) * self._random.random() ** 3
-        while len(self.requests) < count:
-            request = self._add(phone_number_id, self._random.choice(_REASONS), when)
-            again = request.verdict != "approved" and self._random.random() < 0.6
-            when = request.due + timedelta(days=self._random.uniform(0.1, 9))
-            if not again or when > self.now:
-                return
-
-    def _add_number(self) -> str:
-        phone_number_id = self._uuid()
-        self._numbers[phone_number_id] = f"+1555{self._random.randrange(10**7):07d}"
-        if self._random.random() < 0.1:
-            self._in_use.add(phone_number_id)
-        return phone_number_id
-
-    def _add(self, phone_number_id: str, reason: str, when: datetime) -> Request:
-        verdict = self._random.choices(_VERDICTS, (6, 3, 1))[0]
-        when = when.replace(microsecond=0)
-        request = Request(
-            id=self._uuid(),
-            phone_number_id=phone_number_id,
-            phone_number=self._numbers[phone_number_id],
-            reason=reason,
-            requested_at=when,
-            due=when + timedelta(seconds=round(86400 * self._random.uniform(0.3, 6))),
-            verdict=verdict,
-            rejection_reason=self._random.choice(_REJECTIONS) if verdict == "rejected" else None,
-        )
-        self.requests[request.id] = request
-        return request
-
-    def _uuid(self) -> str:
-        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
-
-
-class ApiProblem(Exception):
-    """An answer that says no, in one of the documented shapes."""
-
-    def __init__(
-        self,
-        status: HTTPStatus,
-        code: str,
-        message: str,
-        errors: dict[str, list[str]] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body: dict[str, Any] = {"success": False, "message": message, "code": code}
-        if errors is not None:
-            self.body = {"success": False, "message": message, "errors": errors}
-        elif status == HTTPStatus.UNAUTHORIZED:
-            self.body = {"success": False, "error": {"code": code, "message": message}}
+_NO_FAULT = Fault("nothing wrong")
 
 
 @dataclass(slots=True)
@@ -247,13 +49,6 @@ class Manner:
     paging: Literal["meta", "pagination"] | None = None
     etag: bool = False
     file: Path | None = None
-
-
-@dataclass(slots=True)
-class _Answer:
-    status: HTTPStatus
-    body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,13 +80,14 @@ class Sandbox:
         self._lock = threading.Lock()
         self._list: tuple[datetime, int, list[bytes]] | None = None
         self._changes = 0
+        self._fault: str | None = None
+        self._wrong_answers: int | None = None
         sandbox = self
 
         class Handler(_Handler):
             answer = staticmethod(sandbox._answer)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), Handler)
 
     @property
     def base_url(self) -> str:
@@ -329,7 +125,33 @@ class Sandbox:
         with self._lock:
             self._changes += 1
 
-    def _answer(self, question: _Question) -> _Answer:
+    def misbehave(self, fault: str | None, times: int | None = None) -> None:
+        """Give wrong answers when asked for the list.
+
+        Args:
+            fault: a name of `FAULTS`, or None to behave again.
+            times: behave again after so many answers; None: never.
+
+        Raises:
+            ValueError: there is no such fault, or it would not show; the message says why.
+        """
+        with self._lock:
+            self._choose(fault, times)
+
+    def _choose(self, fault: str | None, times: int | None) -> None:
+        """Choose a fault; the lock is held."""
+        if fault is not None:
+            if fault not in FAULTS:
+                raise ValueError(f"there is no fault {fault!r}")
+            if FAULTS[fault].needs_pages and self.manner.paging is None:
+                raise ValueError(f"the fault {fault!r} shows only in a list that comes in pages")
+            if self.manner.file is not None and FAULTS[fault].answer is None:
+                raise ValueError(f"the fault {fault!r} does not show in a list given by a file")
+            if times is not None and times < 1:
+                raise ValueError("a fault shows at least once")
+        self._fault, self._wrong_answers = fault, times
+
+    def _answer(self, question: _Question) -> Answer:
         self.asked.append(question.target)
         with self._lock:
             try:
@@ -340,7 +162,7 @@ class Sandbox:
                         return handle(self, question, *found.groups())
                 raise ApiProblem(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is nothing here")
             except ApiProblem as problem:
-                return _Answer(problem.status, msgspec.json.encode(problem.body))
+                return Answer(problem.status, msgspec.json.encode(problem.body))
 
     def _check_token(self, question: _Question) -> None:
         given = question.headers.get("Authorization", "")
@@ -349,22 +171,34 @@ class Sandbox:
                 HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "The token is missing or not valid"
             )
 
-    def _health(self, _question: _Question) -> _Answer:
-        return _Answer(HTTPStatus.OK, b'{"status":"ok"}')
+    def _health(self, _question: _Question) -> Answer:
+        return Answer(HTTPStatus.OK, b'{"status":"ok"}')
 
-    def _show_list(self, question: _Question) -> _Answer:
-        body = self._list_body(question)
+    def _show_list(self, question: _Question) -> Answer:
+        fault = FAULTS[self._fault] if self._fault else _NO_FAULT
+        answer = self._with_etag(question, self._list_body(question, fault))
+        if fault.answer is not None:
+            answer = fault.answer(answer, question.headers.get("Authorization", ""))
+        if self._wrong_answers is not None:
+            self._wrong_answers -= 1
+            if not self._wrong_answers:
+                self._fault = self._wrong_answers = None
+        return answer
+
+    def _with_etag(self, question: _Question, body: bytes) -> Answer:
         if not self.manner.etag:
-            return _Answer(HTTPStatus.OK, body)
+            return Answer(HTTPStatus.OK, body)
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         if question.headers.get("If-None-Match") == tag:
-            return _Answer(HTTPStatus.NOT_MODIFIED, b"", {"ETag": tag})
-        return _Answer(HTTPStatus.OK, body, {"ETag": tag})
+            return Answer(HTTPStatus.NOT_MODIFIED, b"", {"ETag": tag})
+        return Answer(HTTPStatus.OK, body, {"ETag": tag})
 
-    def _list_body(self, question: _Question) -> bytes:
+    def _list_body(self, question: _Question, fault: Fault) -> bytes:
         if self.manner.file is not None:
             return _content(self.manner.file)
         entries = self._entries()
+        if fault.entries is not None:
+            entries = fault.entries(entries, len(self.asked))
         if self.manner.paging is None:
             return b'{"success":true,"data":[%s]}' % b",".join(entries)
         page = _whole(question, "page", 1, 1_000_000)
@@ -375,11 +209,13 @@ class Sandbox:
             "total": len(entries),
             "last_page": max(1, -(-len(entries) // per_page)),
         }
-        shown = entries[(page - 1) * per_page : page * per_page]
+        shown = Page(entries[(page - 1) * per_page : page * per_page], paging)
+        if fault.page is not None:
+            shown = fault.page(shown)
         return b'{"success":true,"data":[%s],"%s":%s}' % (
-            b",".join(shown),
+            b",".join(shown.entries),
             self.manner.paging.encode(),
-            msgspec.json.encode(paging),
+            msgspec.json.encode(shown.paging),
         )
 
     def _entries(self) -> list[bytes]:
@@ -390,40 +226,52 @@ class Sandbox:
             made = self._list = (self.upstream.now, self._changes, entries)
         return made[2]
 
-    def _request(self, question: _Question, phone_number_id: str) -> _Answer:
+    def _request(self, question: _Question, phone_number_id: str) -> Answer:
         given = _json(question.body)
         request = self.upstream.request_release(phone_number_id, given.get("reason"))
         return self._changed(HTTPStatus.CREATED, request)
 
-    def _cancel(self, _question: _Question, request_id: str) -> _Answer:
+    def _cancel(self, _question: _Question, request_id: str) -> Answer:
         return self._changed(HTTPStatus.OK, self.upstream.cancel(request_id))
 
-    def _changed(self, status: HTTPStatus, request: Request) -> _Answer:
+    def _changed(self, status: HTTPStatus, request: Request) -> Answer:
         self._changes += 1
         shown = {"success": True, "data": request.as_answered(self.upstream.now)}
-        return _Answer(status, msgspec.json.encode(shown))
+        return Answer(status, msgspec.json.encode(shown))
 
-    def _advance(self, question: _Question) -> _Answer:
+    def _advance(self, question: _Question) -> Answer:
         days = _json(question.body).get("days", 1)
         if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= 3650:
-            raise ApiProblem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", "days must be a number > 0"
-            )
+            raise _invalid("days must be a number > 0")
         self.upstream.advance(days)
         self._changes += 1
         return self._state(question)
 
-    def _state(self, _question: _Question) -> _Answer:
+    def _misbehave(self, question: _Question) -> Answer:
+        given = _json(question.body)
+        name, times = given.get("name"), given.get("times")
+        if name is not None and not isinstance(name, str):
+            raise _invalid("name must be that of a fault, or null")
+        if times is not None and (isinstance(times, bool) or not isinstance(times, int)):
+            raise _invalid("times must be a whole number, or null")
+        try:
+            self._choose(name, times)
+        except ValueError as error:
+            raise _invalid(str(error)) from error
+        return self._state(question)
+
+    def _state(self, _question: _Question) -> Answer:
         statuses = [one.status(self.upstream.now) for one in self.upstream.requests.values()]
         shown = {
-            "now": _iso(self.upstream.now),
+            "now": iso(self.upstream.now),
             "requests": len(statuses),
             "by_status": {status: statuses.count(status) for status in sorted(set(statuses))},
+            "fault": self._fault and {"name": self._fault, "times": self._wrong_answers},
         }
-        return _Answer(HTTPStatus.OK, msgspec.json.encode({"success": True, "data": shown}))
+        return Answer(HTTPStatus.OK, msgspec.json.encode({"success": True, "data": shown}))
 
 
-_ROUTES: list[tuple[str, re.Pattern[str], Callable[..., _Answer]]] = [
+_ROUTES: list[tuple[str, re.Pattern[str], Callable[..., Answer]]] = [
     (method, re.compile(API_PREFIX + path), handle)
     for method, path, handle in (
         ("GET", "/health", Sandbox._health),
@@ -432,8 +280,18 @@ _ROUTES: list[tuple[str, re.Pattern[str], Callable[..., _Answer]]] = [
         ("DELETE", "/phone-numbers/release-requests/([^/]+)", Sandbox._cancel),
         ("GET", "/sandbox", Sandbox._state),
         ("POST", "/sandbox/advance", Sandbox._advance),
+        ("POST", "/sandbox/fault", Sandbox._misbehave),
     )
 ]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that hung up: tests and killed syncs do."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -442,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "mirror-sandbox"
     disable_nagle_algorithm = True
-    answer: Callable[[_Question], _Answer]
+    answer: Callable[[_Question], Answer]
 
     def _handle(self) -> None:
         url = urlsplit(self.path)
@@ -451,18 +309,52 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.answer(
             _Question(self.command, self.path, url.path, parse_qs(url.query), self.headers, body)
         )
+        if answer.ending is Ending.WHOLE:
+            self._send_head(answer, len(answer.body))
+            self.wfile.write(answer.body)
+        else:
+            self.close_connection = True
+            self._send_wrongly(answer)
+
+    def _send_head(self, answer: Answer, length: int | None) -> None:
         self.send_response(answer.status)
-        for name, value in answer.headers.items():
+        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
             self.send_header(name, value)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer.body)))
+        if length is not None:
+            self.send_header("Content-Length", str(length))
         self.end_headers()
-        self.wfile.write(answer.body)
+
+    def _send_wrongly(self, answer: Answer) -> None:
+        """Send an answer that does not end as it should, for as long as the client has patience."""
+        body, ending = answer.body, answer.ending
+        if ending not in {Ending.NO_ANSWER, Ending.SILENT}:
+            self._send_head(answer, None if ending is Ending.ENDLESS else len(body))
+        if ending in {Ending.CUT, Ending.STALLED}:
+            self.wfile.write(body[: len(body) // 2])
+        if ending in {Ending.SILENT, Ending.STALLED}:
+            self._client_is_gone_after(None)
+        if ending is Ending.DRIPPING:
+            for byte in body:
+                self.wfile.write(bytes([byte]))
+                if self._client_is_gone_after(1):
+                    return
+        if ending is Ending.ENDLESS:
+            self.wfile.write(body)
+            while True:
+                self.wfile.write(b" " * 65536)
+
+    def _client_is_gone_after(self, seconds: float | None) -> bool:
+        """Wait for so long, or for ever, or until the client hangs up."""
+        return bool(select.select([self.connection], [], [], seconds)[0])
 
     do_GET = do_POST = do_DELETE = _handle
 
     def log_message(self, *_: Any) -> None:
         """Say nothing: the terminal belongs to the commands."""
+
+
+def _invalid(message: str) -> ApiProblem:
+    return ApiProblem(HTTPStatus.UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", message)
 
 
 def _whole(question: _Question, name: str, default: int, most: int) -> int:
@@ -495,7 +387,3 @@ def _content(file: Path) -> bytes:
         raise ApiProblem(
             HTTPStatus.INTERNAL_SERVER_ERROR, "SERVER_ERROR", f"{file}: {error.strerror}"
         ) from error
-
-
-def _iso(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

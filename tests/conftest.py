@@ -20,13 +20,15 @@ import stamina
 from sqlalchemy.engine import Connection, Engine
 
 from mirror import database, schema
-from mirror.sandbox import Manner, Sandbox, Upstream
+from mirror.sandbox import Manner, Sandbox
 from mirror.settings import ApiSettings, Secret
 from mirror.sync import Result, sync
+from mirror.upstream import Upstream
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "talq_a-secret-of-the-tests"
 DATABASES = ("sqlite", "postgresql")
+_WRITTEN = ("release_requests", "release_request_past_versions", "quarantined_records")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -146,16 +148,17 @@ class Mirror:
         with database.reading(self.engine) as connection:
             return helper(connection, *arguments, **options)
 
-    def state(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Everything that syncs write, except the runs."""
-        return {
-            table: self.rows(f"SELECT * FROM {table} ORDER BY 1, 2, 11")
-            for table in (
-                "release_requests",
-                "release_request_past_versions",
-                "quarantined_records",
-            )
-        }
+    def state(self) -> dict[str, list[str]]:
+        """Everything that syncs write, except the runs, byte for byte as the database keeps it."""
+        return {table: self.stored(table) for table in _WRITTEN}
+
+    def stored(self, table: str) -> list[str]:
+        """The rows of a table, each as one text that has all its bytes."""
+        row = f"CAST({table} AS text)"
+        if self.engine.dialect.name == "sqlite":
+            names = (name for _, name, *_ in self.rows(f"PRAGMA table_info({table})"))
+            row = " || ',' || ".join(f"quote({name})" for name in names)
+        return sorted(text for (text,) in self.rows(f"SELECT {row} FROM {table}"))
 
     def runs(self, *columns: str) -> list[tuple[Any, ...]]:
         """The runs on record, the first one first."""

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from mirror import payload
-from mirror.sandbox import DEFAULT_TOKEN, Manner, Sandbox, Upstream
+from mirror.sandbox import DEFAULT_TOKEN, Manner, Sandbox
+from mirror.upstream import Upstream
 
 LIST = "/phone-numbers/release-requests"
 START = datetime(2024, 1, 11, 12, 0, 0, tzinfo=UTC)
@@ -490,6 +491,7 @@ def test_the_state_is_that_of_the_list(sandbox: Sandbox, api: httpx.Client) -> N
         "now": "2024-01-11T12:00:00Z",
         "requests": 300,
         "by_status": counts,
+        "fault": None,
     }
 
 
