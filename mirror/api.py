@@ -31,7 +31,7 @@ from msgspec import Raw
 from mirror import __version__, payload
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused, UsageError
 from mirror.payload import Page, TruncatedPayload
-from mirror.settings import ApiSettings, is_loopback
+from mirror.settings import ApiSettings, Secret, is_loopback
 
 LIST_PATH = "/phone-numbers/release-requests"
 PER_PAGE = 100
@@ -45,6 +45,7 @@ _LONGEST_PATIENCE = 1e6  # seconds; sockets take no more than some years
 _ERROR_BODY = 64 * 1024
 _HEADERS = "latin-1"
 _COMPRESSION = "gzip"
+_LOGGERS_OF_HTTP = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,18 @@ class _Answer:
     etag: str | None
 
 
+class _Redaction(logging.Filter):
+    """Keeps a token that a server says back out of the logs of the HTTP libraries."""
+
+    def __init__(self, token: Secret) -> None:
+        super().__init__()
+        self._token = token
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self._token.redact(record.getMessage()), ()
+        return True
+
+
 class Client:
     """Reads the list of release requests; use it as a context manager, for one pull.
 
@@ -117,8 +130,11 @@ class Client:
         # Its default hook writes to the console; `_wait` logs in its place.
         stamina.instrumentation.set_on_retry_hooks(())
         self._http = _http_client(settings)
+        self._redaction = _Redaction(settings.token)
 
     def __enter__(self) -> Self:
+        for name in _LOGGERS_OF_HTTP:
+            logging.getLogger(name).addFilter(self._redaction)
         return self
 
     def __exit__(
@@ -128,6 +144,8 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self._http.close()
+        for name in _LOGGERS_OF_HTTP:
+            logging.getLogger(name).removeFilter(self._redaction)
 
     def read_list(self, etag: str | None = None) -> Listing | None:
         """Read the whole list.

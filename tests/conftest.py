@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long", action="store_true", help="run the tests marked long in full, for many minutes"
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests put on record: the table of faults, and how much was survived.
+
+    A test does so with the fixture `record_property`: "fault" with a name, a kind of database and
+    what came of it, or "figures" with a sentence.
+    """
+    noted = [
+        (kind, value)
+        for report in terminalreporter.getreports("passed")
+        for kind, value in report.user_properties
+    ]
+    table: dict[str, dict[str, str]] = {}
+    for kind, value in noted:
+        if kind == "fault":
+            name, database_kind, outcome = value
+            table.setdefault(name, {})[database_kind] = outcome
+    if table:
+        terminalreporter.section("faults: exit code, outcome on record, rows and versions")
+        for name in sorted(table):
+            cells = "  ".join(f"{table[name].get(kind, '-'):32}" for kind in DATABASES)
+            terminalreporter.write_line(f"{name:26} {cells}".rstrip())
+    if figures := sorted(str(value) for kind, value in noted if kind == "figures"):
+        terminalreporter.section("survived")
+        for sentence in figures:
+            terminalreporter.write_line(sentence)
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +147,7 @@ class Mirror:
         self.world = world
         self.now = world.now
 
-    @property
+    @cached_property
     def engine(self) -> Engine:
         """The mirror's database, made if need be."""
         return database.engine(self.url, create=True)
