@@ -241,7 +241,11 @@ class _Job:
                     return self._result(Outcome(done.outcome), self._now(), done.counts)
                 return self._end(connection, outcome, counts, failure)
         except DatabaseError as error:
-            logger.warning("the end of run %d could not be recorded: %s", self._run.id, error)
+            logger.debug("%s", error)
+            logger.warning(
+                "the end of run %d could not be put on record; the next sync will find it",
+                self._run.id,
+            )
             return self._result(outcome, self._now(), counts, failure or error)
 
     def _writing(self) -> AbstractContextManager[Connection]:

@@ -19,6 +19,7 @@ import pytest
 from conftest import ROOT, TOKEN, Mirror, request, run_mirror
 
 from mirror import cli, output
+from mirror.faults import FAULTS
 
 SUMMARY_FIELDS = [
     "run_id", "environment", "outcome", "fetched", "inserted", "updated", "unchanged", "missing",
@@ -150,6 +151,9 @@ def test_exit_codes(mirror: Mirror, tmp_path: Path) -> None:
         (("requests", "--since", "999999w"), "is not a time"),
         (("requests", "--database", "sqlite:////tmp"), "is a folder"),
         (("sandbox", "--port", "99999"), "--port"),
+        (("sandbox", "--port", "0", "--fault", "hiccups"), "mirror sandbox --faults"),
+        (("sandbox", "--port", "0", "--fault", "moving"), "comes in pages"),
+        (("sandbox", "--port", "0", "--token", ""), "--token"),
         (("changes", "--format", "xml"), "xml"),
         (("sync", "--base-url", "http://api.example.com"), "https://"),
         (("sync", "--rate", "many"), "--rate"),
@@ -166,6 +170,14 @@ def test_wrong_usage(arguments: tuple[str, ...], said: str, tmp_path: Path) -> N
     assert (ran.code, ran.out) == (2, "")
     assert said in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_the_faults_of_the_sandbox_are_listed() -> None:
+    """Who wants to try alerts finds the faults by their names, one a line."""
+    ran = run_mirror("sandbox", "--faults")
+    assert (ran.code, ran.err) == (0, "")
+    assert [line.split()[0] for line in ran.out.splitlines()] == list(FAULTS)
+    assert max(map(len, ran.out.splitlines())) <= 80
 
 
 def test_reading_needs_a_mirror(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from mirror import payload
+from mirror.faults import FAULTS
 from mirror.sandbox import DEFAULT_TOKEN, Manner, Sandbox
 from mirror.upstream import Upstream
 
@@ -29,6 +30,7 @@ ENDPOINTS = [
     ("DELETE", f"{LIST}/some-request"),
     ("GET", "/sandbox"),
     ("POST", "/sandbox/advance"),
+    ("POST", "/sandbox/fault"),
 ]
 
 
@@ -48,6 +50,7 @@ def sandbox(_server: Sandbox) -> Sandbox:
     """A sandbox as it is right after its start."""
     _server.upstream = world()
     _server.manner = Manner()
+    _server.misbehave(None)
     _server.asked.clear()
     _server.forget()
     return _server
@@ -529,6 +532,67 @@ def test_the_list_shows_what_was_changed_from_outside(sandbox: Sandbox, api: htt
     sandbox.upstream.cancel(request_id(sandbox.upstream, "pending"))
     sandbox.forget()
     assert data(api.get(LIST)) != before
+
+
+# Misbehaviour
+
+
+def test_a_fault_shows_as_often_as_asked_for(sandbox: Sandbox, api: httpx.Client) -> None:
+    """The list misbehaves in so many answers and then no more; nothing else does."""
+    state = data(api.post("/sandbox/fault", json={"name": "maintenance", "times": 2}))
+    assert state["fault"] == {"name": "maintenance", "times": 2}
+    assert api.get("/health").status_code == 200
+    assert api.get(LIST).status_code == 503
+    assert data(api.get("/sandbox"))["fault"] == {"name": "maintenance", "times": 1}
+    assert api.get(LIST).status_code == 503
+    assert data(api.get("/sandbox"))["fault"] is None
+    assert data(api.get(LIST)) == shown(sandbox.upstream)
+
+
+def test_a_fault_stays_until_it_is_mended(sandbox: Sandbox, api: httpx.Client) -> None:
+    """Without a number of times a fault shows until it is taken back."""
+    data(api.post("/sandbox/fault", json={"name": "lost"}))
+    for _ in range(3):
+        assert data(api.get(LIST)) == shown(sandbox.upstream)[:150]
+    assert data(api.post("/sandbox/fault", json={"name": None}))["fault"] is None
+    assert data(api.get(LIST)) == shown(sandbox.upstream)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"name": "hiccups"}, "there is no fault 'hiccups'"),
+        ({"name": 5}, "name must be"),
+        ({"name": "stall", "times": 0}, "at least once"),
+        ({"name": "stall", "times": True}, "times must be"),
+        ({"name": "stall", "times": "2"}, "times must be"),
+        ({"name": "moving"}, "comes in pages"),
+    ],
+    ids=str,
+)
+def test_faults_that_cannot_be_are_refused(
+    sandbox: Sandbox, api: httpx.Client, body: dict[str, object], said: str
+) -> None:
+    """A fault that does not exist or could not be seen is refused with the reason."""
+    answer = api.post("/sandbox/fault", json=body)
+    said_no(answer, 422, "VALIDATION_ERROR")
+    assert said in answer.json()["message"]
+    assert data(api.get("/sandbox"))["fault"] is None
+
+
+def test_a_file_shows_only_faults_of_the_whole_answer(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The entries of a file are given as they stand, so that a fault in them is refused."""
+    sandbox.manner.file = tmp_path / "list.json"
+    with pytest.raises(ValueError, match="given by a file"):
+        sandbox.misbehave("garbled")
+    sandbox.misbehave("cut")
+
+
+def test_every_fault_is_described_in_a_line() -> None:
+    """`mirror sandbox --faults` has room for each on 80 columns."""
+    for name, fault in FAULTS.items():
+        assert len(name) <= 16
+        assert len(fault.does) <= 50
 
 
 def test_a_sandbox_gives_its_port_back() -> None:
