@@ -8,44 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
-import random
-import socket
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import urlsplit
+from typing import Self
 
-import httpx
-import stamina
-import stamina.instrumentation
 from msgspec import Raw
 
-from mirror import __version__, payload
-from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused, UsageError
-from mirror.payload import Page, TruncatedPayload
-from mirror.settings import ApiSettings, Secret, is_loopback
+from mirror import payload
+from mirror.errors import ApiError, ApiUnavailable
+from mirror.payload import Page
+from mirror.settings import ApiSettings
+from mirror.transport import Answer, Transport
 
 LIST_PATH = "/phone-numbers/release-requests"
 PER_PAGE = 100
 """Entries asked for in a page, the most that the API documents."""
 
-ATTEMPTS = 5
 READINGS = 3
-
-_FIRST_WAIT, _JITTER = 0.5, 0.5
-_LONGEST_PATIENCE = 1e6  # seconds; sockets take no more than some years
-_ERROR_BODY = 64 * 1024
-_HEADERS = "latin-1"
-_COMPRESSION = "gzip"
-_LOGGERS_OF_HTTP = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
 
 logger = logging.getLogger(__name__)
 
@@ -67,39 +48,8 @@ class Listing:
     etag: str | None
 
 
-class _Transient(ApiUnavailable):
-    """A failure that another attempt may get over.
-
-    Args:
-        message: what happened.
-        wait: seconds to wait first, if the API said so.
-    """
-
-    def __init__(self, message: str, *, wait: float | None = None) -> None:
-        super().__init__(message)
-        self.wait = wait
-
-
 class _Moved(Exception):
     """The list changed while it was being read."""
-
-
-@dataclass(slots=True)
-class _Answer:
-    body: bytearray
-    etag: str | None
-
-
-class _Redaction(logging.Filter):
-    """Keeps a token that a server says back out of the logs of the HTTP libraries."""
-
-    def __init__(self, token: Secret) -> None:
-        super().__init__()
-        self._token = token
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._token.redact(record.getMessage()), ()
-        return True
 
 
 class Client:
@@ -111,30 +61,13 @@ class Client:
 
     Raises:
         UsageError: the proxy or the certificates that the surroundings name cannot be used.
-
-    Attributes:
-        pages: answers of the list that have come so far.
-        received: bytes of them, decompressed.
     """
 
     def __init__(self, settings: ApiSettings, *, sleep: Callable[[float], None] = time.sleep):
-        self.pages = 0
-        self.received = 0
-        self._settings = settings
-        self._sleep = sleep
-        self._size = 0
-        self._made = 0
-        self._ends = math.inf
-        self._sent: deque[float] = deque(maxlen=settings.rate)
-        self._socket: socket.socket | None = None
-        # Its default hook writes to the console; `_wait` logs in its place.
-        stamina.instrumentation.set_on_retry_hooks(())
-        self._http = _http_client(settings)
-        self._redaction = _Redaction(settings.token)
+        self._transport = Transport(settings, sleep=sleep)
 
     def __enter__(self) -> Self:
-        for name in _LOGGERS_OF_HTTP:
-            logging.getLogger(name).addFilter(self._redaction)
+        self._transport.__enter__()
         return self
 
     def __exit__(
@@ -143,9 +76,17 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._http.close()
-        for name in _LOGGERS_OF_HTTP:
-            logging.getLogger(name).removeFilter(self._redaction)
+        self._transport.__exit__(kind, error, traceback)
+
+    @property
+    def pages(self) -> int:
+        """Answers of the list that have come so far."""
+        return self._transport.answers
+
+    @property
+    def received(self) -> int:
+        """Bytes of them, decompressed."""
+        return self._transport.received
 
     def read_list(self, etag: str | None = None) -> Listing | None:
         """Read the whole list.
@@ -161,17 +102,8 @@ class Client:
             ApiUnavailable: the API is out of reach, or the list never held still.
             ApiError: the API answered something that cannot be used.
         """
-        self._ends = time.monotonic() + self._settings.deadline
-        watch = threading.Timer(min(self._settings.deadline, threading.TIMEOUT_MAX), self._hang_up)
-        watch.daemon = True
-        watch.start()
-        try:
+        with self._transport.pull():
             return self._read_until_still(etag)
-        except MirrorError as error:
-            # However a hostile server says the token back, it is not in what we say.
-            raise type(error)(self._settings.token.redact(str(error))) from error
-        finally:
-            watch.cancel()
 
     def _read_until_still(self, etag: str | None) -> Listing | None:
         """Read the list, again if it moved meanwhile."""
@@ -189,256 +121,66 @@ class Client:
 
     def _read_once(self, etag: str | None) -> Listing | None:
         """Read all pages once, and prove that together they are the list."""
-        digest = hashlib.sha256()
-        self._size = 0
-        first = self._page(1, etag, digest.update)
+        self._transport.begin_reading()
+        first = self._ask(1, etag)
         if first is None:
             return None
-        page, new_etag = first
-        items, paging = list(page.items), page.paging
-        last = 1
-        if paging is not None:
-            if paging.pages is None:
-                raise ApiError(
-                    "the list comes in pages but does not say how many, so it cannot be proven "
-                    "whole; report this to the API's operator"
-                )
-            last = paging.pages
-            self._expect(last - 1)
-            sizes = [len(items)]
-            for number in range(2, last + 1):
-                items += self._next_page(number, paging, digest.update)
-                sizes.append(len(items) - sum(sizes))
-            survey = payload.survey(items)
-            _prove(survey, sizes, paging.total)
-        else:
+        digest = hashlib.sha256(first.body)
+        items, paging = list(first.said.items), first.said.paging
+        if paging is None:
             if len(items) == PER_PAGE:
                 self._prove_unpaged(items)
             survey = payload.survey(items)
-        return Listing(items, survey.repeated, digest.hexdigest(), new_etag if last == 1 else None)
+            return Listing(items, survey.repeated, digest.hexdigest(), first.etag)
+        if paging.pages is None:
+            raise ApiError(
+                "the list comes in pages but does not say how many, so it cannot be proven whole; "
+                "report this to the API's operator"
+            )
+        self._transport.expect(paging.pages - 1)
+        sizes = [len(items)]
+        for number in range(2, paging.pages + 1):
+            page = self._page(number)
+            _prove_same_list(page.said, number, paging)
+            digest.update(page.body)
+            items += page.said.items
+            sizes.append(len(page.said.items))
+        survey = payload.survey(items)
+        _prove(survey, sizes, paging.total)
+        etag_of_all = first.etag if paging.pages == 1 else None
+        return Listing(items, survey.repeated, digest.hexdigest(), etag_of_all)
 
     def _prove_unpaged(self, items: list[Raw]) -> None:
         """Make sure that a list that may be cut off at a page's length is not page 1 of more.
 
         An API that does not page ignores which page it is asked for.
         """
-        read = self._page(2, None, lambda _: None)
-        assert read is not None, "without an ETag there is no 304"
-        if read[0].items != items:
+        if self._page(2).said.items != items:
             raise _Moved(f"it has just the {PER_PAGE} entries of a page, and page 2 holds others")
 
-    def _next_page(
-        self, number: int, paging: payload.Paging, digest: Callable[[bytearray], object]
-    ) -> list[Raw]:
-        """Read a page after the first, which must belong to the same list."""
-        read = self._page(number, None, digest)
-        assert read is not None, "without an ETag there is no 304"
-        page, _ = read
-        if page.paging is None or (page.paging.pages, page.paging.total) != (
-            paging.pages,
-            paging.total,
-        ):
-            raise _Moved(f"page {number} belongs to a list of another length than page 1")
-        return page.items
+    def _page(self, number: int) -> Answer[Page]:
+        page = self._ask(number, None)
+        assert page is not None, "without an ETag there is no 304"
+        return page
 
-    def _page(
-        self, number: int, known: str | None, digest: Callable[[bytearray], object]
-    ) -> tuple[Page, str | None] | None:
-        """Read one page, with retries; None if it is still the one `known` by its ETag."""
-        try:
-            for attempt in stamina.retry_context(on=self._wait, attempts=ATTEMPTS, timeout=None):
-                with attempt:
-                    self._made = attempt.num
-                    answer = self._get(number, known)
-                    if answer is None:
-                        return None
-                    body, etag = answer.body, answer.etag
-                    page = payload.read_page(body, self._settings.token.redact)
-        except (_Transient, TruncatedPayload) as error:
-            tried = f" (tried {self._made} times)" if self._made > 1 else ""
-            raise ApiUnavailable(f"{error}{tried}; try again later") from error
-        except payload.PayloadError as error:
-            raise ApiError(
-                f"{self._settings.base_url} did not give the list: {error}. "
-                "Check --base-url, or ask the API's operator"
-            ) from error
-        given = page.paging.current_page if page.paging else None
+    def _ask(self, number: int, etag: str | None) -> Answer[Page] | None:
+        """Ask for a page; None if it is still the one with the `etag`."""
+        params = {"page": number, "per_page": PER_PAGE}
+        answer = self._transport.ask(LIST_PATH, params, payload.read_page, etag)
+        paging = answer.said.paging if answer else None
+        given = paging.current_page if paging else None
         if given not in {None, number}:
             raise ApiError(
                 f"the API gave page {given} when asked for page {number}, so the list cannot be "
                 "proven whole; report this to the API's operator"
             )
-        digest(body)
-        return page, etag
-
-    def _wait(self, error: Exception) -> bool | float:
-        """Return how many seconds to wait before another attempt, or False if it is in vain."""
-        if not isinstance(error, _Transient | TruncatedPayload):
-            return False
-        wait = error.wait if isinstance(error, _Transient) else None
-        if wait is None:
-            jitter = random.uniform(0, _JITTER)  # noqa: S311 (no cryptography)
-            wait = _FIRST_WAIT * 2 ** (self._made - 1) + jitter
-        worth_it = wait < self._ends - time.monotonic()
-        logger.info(
-            "%s; %s",
-            self._settings.token.redact(str(error)),
-            "trying again" if worth_it else "the deadline is too near to try again",
-        )
-        return wait if worth_it else False
-
-    def _get(self, number: int, known: str | None) -> _Answer | None:
-        """Ask for one page, once."""
-        self._pace()
-        patience = min(self._settings.timeout, self._left(), _LONGEST_PATIENCE)
-        try:
-            with self._http.stream(
-                "GET",
-                self._settings.base_url + LIST_PATH,
-                params={"page": number, "per_page": PER_PAGE},
-                headers=[(b"If-None-Match", known.encode(_HEADERS))] if known else None,
-                timeout=patience,
-                extensions={"trace": self._remember_socket},
-            ) as response:
-                return self._answer(response, known)
-        except httpx.TimeoutException as error:
-            self._left()
-            raise _Transient(
-                f"the API at {self._settings.base_url} sent nothing for {patience:g} seconds"
-            ) from error
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            self._left()
-            raise _Transient(
-                f"the connection to {self._settings.base_url} failed "
-                f"({str(error) or type(error).__name__})"
-            ) from error
-        except (httpx.InvalidURL, UnicodeError) as error:
-            raise UsageError(f"there can be no such host ({error}); check --base-url") from error
-
-    def _answer(self, response: httpx.Response, known: str | None) -> _Answer | None:
-        """Read an answer; None if it says that the list is still the `known` one."""
-        if response.status_code == httpx.codes.NOT_MODIFIED and known:
-            return None
-        if response.status_code != httpx.codes.OK:
-            raise self._failure(response)
-        body = self._body(response)
-        if not body and "Content-Length" not in response.headers:
-            raise _Transient(
-                f"the API at {self._settings.base_url} closed the connection before its answer"
-            )
-        response.headers.encoding = _HEADERS
-        return _Answer(body, response.headers.get("ETag"))
-
-    def _body(self, response: httpx.Response) -> bytearray:
-        """Read a body, within the size and the time that are allowed."""
-        body = bytearray()
-        for chunk in _decompressed(response):
-            body += chunk
-            if self._size + len(body) > self._settings.max_bytes:
-                raise ApiError(
-                    f"the list is larger than the {self._settings.max_bytes:,} bytes allowed; "
-                    "if it may be, raise --max-bytes"
-                )
-            self._left()
-        self._left()  # a body without a stated length ends where `_hang_up` ended it
-        self.pages += 1
-        self._size += len(body)
-        self.received += len(body)
-        return body
-
-    def _remember_socket(self, event: str, info: dict[str, Any]) -> None:
-        """Keep the connection's socket, so that the deadline can end any wait for it."""
-        if event == "connection.connect_tcp.complete":
-            self._socket = info["return_value"].get_extra_info("socket")
-
-    def _hang_up(self) -> None:
-        """End what is being waited for: the deadline is over (called from another thread).
-
-        The time-out is for silence, so a server that drips bytes could otherwise hold us for ever.
-        """
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-
-    def _failure(self, response: httpx.Response) -> MirrorError:
-        """Turn an answer that is not 200 into an error that says what came and what to do."""
-        status = response.status_code
-        said = payload.describe_error(_start_of_body(response), self._settings.token.redact)
-        told = f"the API at {self._settings.base_url} answered {status}: {said}"
-        if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-            return TokenRefused(
-                f"{told}. Check the token and its environment; if it was regenerated, use the new "
-                "one"
-            )
-        if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
-            wait = _retry_after(response)
-            asks = "" if wait is None else f"; it asks to wait {wait:.0f} seconds"
-            return _Transient(told + asks, wait=wait)
-        if response.has_redirect_location:
-            where = response.headers["Location"]
-            return ApiError(
-                f"the API at {self._settings.base_url} answered {status} and points to {where}; "
-                "redirects are not followed, correct --base-url"
-            )
-        if status == httpx.codes.NOT_FOUND:
-            return ApiError(f"{told}. Check --base-url: it ends with /api/v1")
-        return ApiError(f"{told}. Nothing was changed; report this to the API's operator")
-
-    def _left(self) -> float:
-        """Return the seconds left for the pull, or give up."""
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise ApiUnavailable(
-                f"the pull took longer than the {self._settings.deadline:g} seconds allowed; "
-                "try again later, or raise --deadline"
-            )
-        return left
-
-    def _pace(self) -> None:
-        """Wait until another request is within the rate that is allowed."""
-        full = len(self._sent) == self._sent.maxlen
-        wait = self._sent[0] + 60 - time.monotonic() if full else 0.0
-        if wait > 0:
-            if wait >= self._left():
-                raise self._too_slow()
-            self._sleep(wait)
-        self._sent.append(time.monotonic())
-
-    def _expect(self, questions: int) -> None:
-        """Give up at once if so many more questions cannot be asked in the time that is left."""
-        minutes = (len(self._sent) + questions - 1) // self._settings.rate
-        if self._sent[0] + 60 * minutes >= self._ends:
-            raise self._too_slow()
-
-    def _too_slow(self) -> ApiUnavailable:
-        return ApiUnavailable(
-            f"at {self._settings.rate} requests a minute the list cannot be read within "
-            f"{self._settings.deadline:g} seconds; raise --rate or --deadline"
-        )
+        return answer
 
 
-def _http_client(settings: ApiSettings) -> httpx.Client:
-    try:
-        return httpx.Client(
-            headers={
-                "Authorization": f"Bearer {settings.token.reveal()}",
-                "Accept": "application/json",
-                "Accept-Encoding": _COMPRESSION,
-                "User-Agent": f"talkover-mirror/{__version__}",
-            },
-            follow_redirects=False,
-            # A proxy may carry https, which hides the token from it, but never plain http.
-            trust_env=not is_loopback(urlsplit(settings.base_url).hostname or ""),
-        )
-    except (ValueError, ImportError, httpx.InvalidURL) as error:
-        raise UsageError(
-            f"the proxy of HTTPS_PROXY or ALL_PROXY cannot be used ({error}); name one of the form "
-            "http://host:port, or none"
-        ) from error
-    except OSError as error:
-        raise UsageError(
-            f"the certificates cannot be read ({error}); check SSL_CERT_FILE and SSL_CERT_DIR"
-        ) from error
+def _prove_same_list(page: Page, number: int, first: payload.Paging) -> None:
+    """Check that a later page belongs to the list of the first one."""
+    if page.paging is None or (page.paging.pages, page.paging.total) != (first.pages, first.total):
+        raise _Moved(f"page {number} belongs to a list of another length than page 1")
 
 
 def _prove(survey: payload.Survey, sizes: list[int], total: int | None) -> None:
@@ -455,44 +197,3 @@ def _prove(survey: payload.Survey, sizes: list[int], total: int | None) -> None:
             may_be_short = number == len(sizes)
             if not size or size > sizes[0] or (size < sizes[0] and not may_be_short):
                 raise _Moved(f"page {number} of {len(sizes)} has {size} entries, not {sizes[0]}")
-
-
-def _decompressed(response: httpx.Response) -> Iterator[bytes]:
-    """Read a body as it comes, decompressed in steps that a few bytes cannot blow up.
-
-    Raises:
-        ApiError: it is compressed in another way than was asked for, perhaps twice.
-    """
-    encoding = response.headers.get("Content-Encoding", _COMPRESSION).strip().lower()
-    if encoding not in {_COMPRESSION, "identity"}:
-        raise ApiError(
-            f"the answer is compressed as {encoding!r}, but {_COMPRESSION} was asked for; report "
-            "this to the API's operator"
-        )
-    return response.iter_bytes()
-
-
-def _start_of_body(response: httpx.Response) -> bytes:
-    """Read as much of a failed answer as its error can need."""
-    body = b""
-    # The status has said it all.
-    with suppress(httpx.TransportError, httpx.DecodingError, ApiError):
-        for chunk in _decompressed(response):
-            body += chunk
-            if len(body) > _ERROR_BODY:
-                break
-    return body
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds that `Retry-After` asks for, in either of its forms (RFC 9110, 10.2.3)."""
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(value)
-    try:
-        when = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())

@@ -22,10 +22,11 @@ from conftest import TOKEN, World, request
 from servers import Answer, Question, Scripted, envelope, http
 
 from mirror import __version__
-from mirror.api import ATTEMPTS, READINGS, Client, Listing
+from mirror.api import READINGS, Client, Listing
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused
 from mirror.sandbox import Sandbox
 from mirror.settings import ApiSettings, Secret
+from mirror.transport import ATTEMPTS
 
 Serve = Callable[..., Scripted]
 
@@ -86,7 +87,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     """Lets the client wait as it does in earnest, in no time."""
     clock = Clock()
-    monkeypatch.setattr("mirror.api.time", clock)
+    monkeypatch.setattr("mirror.transport.time", clock)
     monkeypatch.setattr("tenacity.nap.time", clock)
     with stamina.set_testing(False):
         yield clock
