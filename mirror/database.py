@@ -24,7 +24,7 @@ LOCK_WAIT = 60
 """Seconds to wait for a lock that somebody else holds."""
 
 PATIENCE = 600
-"""Seconds that a statement of a writer may take in Postgres before the connection is given up."""
+"""Seconds that Postgres may take to answer before the connection is given up."""
 
 _LIBPQ = {
     "connect_timeout": 30,  # seconds
@@ -67,10 +67,15 @@ _PASSING_SQLSTATE_CLASSES = {
     "57",  # operator intervention, such as a shutdown
     "58",  # system error
 }
-_PASSING_REFUSAL = re.compile(r"starting up|shutting down|recovery|too many|slots|administrator")
+_REFUSAL = re.compile(r"FATAL:|no password supplied")
+_PASSING_REFUSAL = re.compile(
+    r"FATAL: +(the database system is|sorry, too many clients|remaining connection slots"
+    r"|too many connections for|terminating connection due to)"
+)
 _SECRET_PARAMETER = re.compile(r"(?i)pass|secret|token|key")
 _SHORTEST_SECRET = 4
 _BEGIN = "mirror_begin"
+_WATCH = "mirror_watch"
 _LOCK_CLASS = 0x6D72  # "mr": keeps our advisory locks apart from those of other programs
 
 
@@ -133,12 +138,14 @@ def engine(text: str, *, create: bool = False) -> Engine:
         return _sqlite_engine(url, create=create)
     try:
         known = {name: value for name, value in _LIBPQ.items() if name not in url.query}
-        return sa.create_engine(url, poolclass=NullPool, connect_args=known)
+        result = sa.create_engine(url, poolclass=NullPool, connect_args=known)
     except ModuleNotFoundError as error:
         raise UsageError(
             "Postgres needs the driver psycopg; install it with: "
             "pip install 'talkover-mirror[postgres]'"
         ) from error
+    _watch_postgres(result)
+    return result
 
 
 @contextmanager
@@ -171,7 +178,7 @@ def writing(engine: Engine, lock: str) -> Iterator[Connection]:
             with connection.begin():
                 yield connection
             return
-        with _watched(connection), connection.begin():
+        with connection.begin():
             _configure(connection, _WRITER)
             connection.execute(
                 sa.text("SELECT pg_advisory_xact_lock(:class, hashtext(:name))"),
@@ -190,38 +197,68 @@ def _configure(connection: Connection, parameters: dict[str, str]) -> None:
     connection.execute(sa.select(*settings))
 
 
-@contextmanager
-def _watched(connection: Connection) -> Iterator[None]:
-    """Hang up if Postgres leaves a statement or the commit unanswered for too long.
+class _Watch:
+    """Hangs up if Postgres leaves a question unanswered for too long.
 
-    A server that is frozen still answers on the level of TCP, so that no time-out of libpq ends the
-    wait.
+    A server that is frozen still answers on the level of TCP, so that no time-out of libpq would
+    end the wait.
+
+    Args:
+        descriptor: of the connection's socket.
     """
-    asked_at = time.monotonic()
-    done = threading.Event()
 
-    def note(*_: object) -> None:
-        nonlocal asked_at
-        asked_at = time.monotonic()
+    def __init__(self, descriptor: int) -> None:
+        self._line = socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM)
+        self._asked_at: float | None = time.monotonic()
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
 
-    def watch() -> None:
-        while not done.wait(asked_at + PATIENCE - time.monotonic()):
-            if time.monotonic() >= asked_at + PATIENCE:
-                with suppress(OSError):
-                    line.shutdown(socket.SHUT_RDWR)
-                return
+    def ask(self) -> None:
+        """Note that a question is being asked."""
+        self._asked_at = time.monotonic()
 
-    event.listen(connection, "before_cursor_execute", note)
-    event.listen(connection, "commit", note)
-    descriptor = driver_connection(connection).pgconn.socket
-    with socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as line:
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
+    def rest(self) -> None:
+        """Note that it is answered."""
+        self._asked_at = None
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._closed.set()
+
+    def _watch(self) -> None:
+        with self._line:
+            left: float = PATIENCE
+            while left > 0:
+                if self._closed.wait(left):
+                    return
+                now = time.monotonic()
+                left = PATIENCE - (now - (self._asked_at or now))
+            with suppress(OSError):
+                self._line.shutdown(socket.SHUT_RDWR)
+
+
+def _watch_postgres(engine: Engine) -> None:
+    """Let a `_Watch` accompany each connection of an engine, from its first question on."""
+
+    def open_(connection: Any, record: Any) -> None:
+        record.info[_WATCH] = _Watch(connection.pgconn.socket)
+
+    def close(_connection: Any, record: Any) -> None:
+        if watch := record.info.pop(_WATCH, None):
+            watch.close()
+
+    def ask(connection: Connection, *_: object) -> None:
+        if not connection.invalidated:
+            connection.info[_WATCH].ask()
+
+    def rest(connection: Connection, *_: object) -> None:
+        connection.info[_WATCH].rest()
+
+    event.listen(engine, "connect", open_, insert=True)
+    event.listen(engine, "close", close)
+    for name in ("before_cursor_execute", "commit", "rollback"):
+        event.listen(engine, name, ask)
+    event.listen(engine, "after_cursor_execute", rest)
 
 
 def _sqlite_engine(url: URL, *, create: bool) -> Engine:
@@ -293,13 +330,16 @@ def _translated(engine: Engine) -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        raise _translate(error, engine.url) from error
+        raise _translate(error.orig, engine.url) from error
     except sa.exc.SQLAlchemyError as error:
         raise DatabaseError(f"the database cannot be used: {error}") from error
+    except engine.dialect.loaded_dbapi.Error as error:  # SQLAlchemy does not see a COPY
+        raise _translate(error, engine.url) from error
 
 
-def _translate(error: sa.exc.DBAPIError, url: URL) -> DatabaseError:
-    said = " ".join(str(error.orig).split())
+def _translate(error: BaseException | None, url: URL) -> DatabaseError:
+    """Put an error of the driver into our words."""
+    said = " ".join(str(error).split())
     for secret in _secrets(url):
         said = said.replace(secret, "***")
     if _may_pass(error):
@@ -312,16 +352,20 @@ def _translate(error: sa.exc.DBAPIError, url: URL) -> DatabaseError:
     )
 
 
-def _may_pass(error: sa.exc.DBAPIError) -> bool:
+def _may_pass(error: BaseException | None) -> bool:
     """Tell whether the same attempt may succeed later, by the codes of the databases."""
-    if isinstance(error.orig, sqlite3.Error):
-        code = getattr(error.orig, "sqlite_errorcode", None)
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)
         return code is not None and code & 0xFF in _PASSING_SQLITE_CODES
-    state = getattr(error.orig, "sqlstate", None)
-    if state is None:  # libpq gives none while connecting, but repeats a server's last words
-        refused = "FATAL:" in str(error.orig) and not _PASSING_REFUSAL.search(str(error.orig))
-        return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) and not refused
-    return state[:2] in _PASSING_SQLSTATE_CLASSES
+    state = getattr(error, "sqlstate", None)
+    if state is not None:
+        return state[:2] in _PASSING_SQLSTATE_CLASSES
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if not kinds & {"OperationalError", "InterfaceError"}:
+        return False
+    # libpq gives no code while connecting, but repeats a server's last words.
+    refused = _REFUSAL.search(str(error)) and not _PASSING_REFUSAL.search(str(error))
+    return not refused
 
 
 @contextmanager
@@ -347,4 +391,6 @@ def analyze(connection: Connection, *tables: str) -> None:
 
 def driver_connection(connection: Connection) -> Any:
     """Return the connection of the driver itself, for what SQLAlchemy has no words for (COPY)."""
+    if watch := connection.info.get(_WATCH):
+        watch.ask()
     return connection.connection.driver_connection

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from mirror import __version__
+from mirror.errors import DatabaseUnavailable
 from mirror.merge import Counts
 from mirror.models import sync_runs
 
@@ -191,8 +192,12 @@ def end(
     error: str | None = None,
     **values: Any,
 ) -> None:
-    """Record how a run ended."""
-    connection.execute(
+    """Record how a run ended.
+
+    Raises:
+        DatabaseUnavailable: the run is not on record any more. The caller rolls back.
+    """
+    found = connection.execute(
         sa.update(sync_runs)
         .where(_runs.id == run.id)
         .values(
@@ -203,3 +208,8 @@ def end(
             **values,
         )
     )
+    if not found.rowcount:
+        raise DatabaseUnavailable(
+            f"run {run.id} is no longer on record; was the database put back to an older state "
+            "meanwhile? Nothing was applied; run again"
+        )
