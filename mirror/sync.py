@@ -104,10 +104,12 @@ def sync(
     """
     began, started_at = time.monotonic(), now()
     try:
-        client = Client(api)
-        _prepare_schema(engine, upgrade=upgrade)
-        with database.writing(engine, runs.lock(environment)) as connection:
-            run = runs.begin(connection, environment, api.base_url, started_at)
+        with Client(api) as client:
+            _prepare_schema(engine, upgrade=upgrade)
+            with database.writing(engine, runs.lock(environment)) as connection:
+                run = runs.begin(connection, environment, api.base_url, started_at)
+            job = _Job(engine, run, client, now, began)
+            return job.run(api.base_url, dry_run=dry_run, accept_missing=accept_missing)
     except MirrorError as error:
         return Result(
             run_id=None,
@@ -121,19 +123,6 @@ def sync(
             finished_at=now(),
             failure=error,
         )
-    with client:
-        job = _Job(engine, run, client, now, began)
-        try:
-            return job.do(api.base_url, dry_run=dry_run, accept_missing=accept_missing)
-        except GuardRefused as error:
-            return job.record(Outcome.REFUSED, failure=error)
-        except MirrorError as error:
-            return job.record(Outcome.FAILED, failure=error)
-        except BaseException as error:
-            job.record(
-                Outcome.FAILED, failure=MirrorError(f"interrupted by {type(error).__name__}")
-            )
-            raise
 
 
 def _prepare_schema(engine: Engine, *, upgrade: bool) -> None:
@@ -166,7 +155,21 @@ class _Job:
         self._now = now
         self._began = began
 
-    def do(self, base_url: str, *, dry_run: bool, accept_missing: bool) -> Result:
+    def run(self, base_url: str, *, dry_run: bool, accept_missing: bool) -> Result:
+        """Do the job, and put on record how it ended."""
+        try:
+            return self._do(base_url, dry_run=dry_run, accept_missing=accept_missing)
+        except GuardRefused as error:
+            return self._record(Outcome.REFUSED, failure=error)
+        except MirrorError as error:
+            return self._record(Outcome.FAILED, failure=error)
+        except BaseException as error:
+            self._record(
+                Outcome.FAILED, failure=MirrorError(f"interrupted by {type(error).__name__}")
+            )
+            raise
+
+    def _do(self, base_url: str, *, dry_run: bool, accept_missing: bool) -> Result:
         """Pull the list, and apply it unless it is the one that is known already."""
         known = self._run.previous
         if known is not None and not known.reads_alike(base_url):
@@ -188,7 +191,7 @@ class _Job:
             duplicates=known.counts.duplicates,
         )
         if dry_run:
-            return self.record(Outcome.DRY_RUN, counts)
+            return self._record(Outcome.DRY_RUN, counts)
         with self._writing() as connection:
             if runs.is_superseded(connection, self._run):
                 return self._end(connection, Outcome.SUPERSEDED)
@@ -226,9 +229,9 @@ class _Job:
                     content_sha256=listing.sha256,
                 )
         except _RolledBack:
-            return replace(self.record(Outcome.DRY_RUN, counts), changes=tuple(preview))
+            return replace(self._record(Outcome.DRY_RUN, counts), changes=tuple(preview))
 
-    def record(
+    def _record(
         self, outcome: Outcome, counts: Counts | None = None, failure: MirrorError | None = None
     ) -> Result:
         """Record how the run ended, in a transaction of its own, if the database can be reached.
