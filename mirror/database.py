@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import socket
 import sqlite3
@@ -70,7 +71,8 @@ _PASSING_SQLSTATE_CLASSES = {
 _REFUSAL = re.compile(r"FATAL:|no password supplied")
 _PASSING_REFUSAL = re.compile(
     r"FATAL: +(the database system is|sorry, too many clients|remaining connection slots"
-    r"|too many connections for|terminating connection due to)"
+    r"|too many connections for|terminating connection due to"
+    r'|database ".*" is not currently accepting connections)'
 )
 _SECRET_PARAMETER = re.compile(r"(?i)pass|secret|token|key")
 _SHORTEST_SECRET = 4
@@ -173,18 +175,19 @@ def writing(engine: Engine, lock: str) -> Iterator[Connection]:
     # Not whatever the server has as its default: a snapshot taken while waiting for the lock would
     # not see what the one who held it has committed.
     options = {_BEGIN: "BEGIN IMMEDIATE"} if sqlite else {"isolation_level": "READ COMMITTED"}
-    with _translated(engine), engine.connect().execution_options(**options) as connection:
-        if sqlite:
-            with connection.begin():
-                yield connection
-            return
-        with connection.begin():
+    with (
+        _translated(engine),
+        engine.connect().execution_options(**options) as connection,
+        connection.begin(),
+    ):
+        if not sqlite:
             _configure(connection, _WRITER)
             connection.execute(
                 sa.text("SELECT pg_advisory_xact_lock(:class, hashtext(:name))"),
                 {"class": _LOCK_CLASS, "name": lock},
             )
-            yield connection
+        yield connection
+        _note_question(connection)  # the commit
 
 
 def _configure(connection: Connection, parameters: dict[str, str]) -> None:
@@ -247,18 +250,19 @@ def _watch_postgres(engine: Engine) -> None:
         if watch := record.info.pop(_WATCH, None):
             watch.close()
 
-    def ask(connection: Connection, *_: object) -> None:
-        if not connection.invalidated:
-            connection.info[_WATCH].ask()
-
     def rest(connection: Connection, *_: object) -> None:
         connection.info[_WATCH].rest()
 
     event.listen(engine, "connect", open_, insert=True)
     event.listen(engine, "close", close)
-    for name in ("before_cursor_execute", "commit", "rollback"):
-        event.listen(engine, name, ask)
+    event.listen(engine, "before_cursor_execute", _note_question)
     event.listen(engine, "after_cursor_execute", rest)
+
+
+def _note_question(connection: Connection, *_: object) -> None:
+    """Tell the watch of a connection, if it has one, that an answer is awaited."""
+    if watch := connection.info.get(_WATCH):
+        watch.ask()
 
 
 def _sqlite_engine(url: URL, *, create: bool) -> Engine:
@@ -279,6 +283,8 @@ def _sqlite_engine(url: URL, *, create: bool) -> Engine:
             f"there is no mirror at {path} yet; run `mirror sync` first, or name another database "
             "with --database or MIRROR_DATABASE_URL"
         )
+    if create:
+        _give_back_rights(path)
     result = sa.create_engine(
         url.set(database=str(path)), poolclass=NullPool, connect_args={"timeout": LOCK_WAIT}
     )
@@ -300,6 +306,18 @@ def _make_file(path: Path) -> None:
             f"the database file {path} cannot be made ({error.strerror}); check the path and its "
             "rights, or choose another one with --database"
         ) from error
+
+
+def _give_back_rights(path: Path) -> None:
+    """Make the files beside a database writable if it is writable itself.
+
+    SQLite makes them with its rights. Those made while it was read-only for a while would stay so,
+    and no writer could ever open it again.
+    """
+    for companion in (Path(f"{path}-wal"), Path(f"{path}-shm")):
+        with suppress(OSError):
+            if os.access(path, os.W_OK) and not os.access(companion, os.W_OK):
+                companion.chmod(path.stat().st_mode)
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -391,6 +409,5 @@ def analyze(connection: Connection, *tables: str) -> None:
 
 def driver_connection(connection: Connection) -> Any:
     """Return the connection of the driver itself, for what SQLAlchemy has no words for (COPY)."""
-    if watch := connection.info.get(_WATCH):
-        watch.ask()
+    _note_question(connection)
     return connection.connection.driver_connection

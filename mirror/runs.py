@@ -199,7 +199,12 @@ def end(
     """
     found = connection.execute(
         sa.update(sync_runs)
-        .where(_runs.id == run.id)
+        .where(
+            _runs.id == run.id,
+            _runs.environment == run.environment,
+            _runs.started_at == run.started_at,
+            _runs.outcome.in_(("running", "abandoned")),
+        )
         .values(
             outcome=outcome,
             finished_at=finished_at,

@@ -209,6 +209,7 @@ class _Job:
         preview: list[queries.Change] = []
         try:
             with self._writing() as connection:
+                schema.require(connection)  # a newer version may have upgraded it meanwhile
                 if runs.is_superseded(connection, self._run):
                     return self._end(connection, Outcome.SUPERSEDED)
                 counts = merge(

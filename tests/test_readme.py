@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ from mirror.models import metadata
 from mirror.views import VIEWS
 
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUERIES = re.findall(r"```sql\n(.*?)\n```(?:\n+```text\n(.*?)\n```)?", README, re.DOTALL)
 
 
@@ -131,15 +133,28 @@ def test_python_example_runs(
     assert mode == "wal"
 
 
-def test_links_lead_somewhere() -> None:
-    """Every relative link names a file, and every anchor a heading."""
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page names a file, and every anchor a heading."""
+    text = page.read_text()
     headings = {
         re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-")
-        for line in README.splitlines()
+        for line in text.splitlines()
         if line.startswith("#")
     }
-    for target in re.findall(r"\]\(([^)]+)\)", README):
+    for target in re.findall(r"\]\(([^)]+)\)", text):
         if target.startswith("#"):
             assert target[1:] in headings
         elif not target.startswith("https://"):
-            assert (ROOT / target).exists()
+            assert (page.parent / target).exists()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_tests_that_prove_a_promise_exist(page: Path) -> None:
+    """Every test that a page names is there."""
+    named = re.findall(r"`(?:tests/(test_\w+\.py))?::(test_\w+)`", page.read_text())
+    assert named
+    file = ""
+    for new_file, name in named:
+        file = new_file or file
+        assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text()
