@@ -16,9 +16,15 @@ from typing import Any, TextIO
 import msgspec
 
 _UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
+    # Controls, and half surrogate pairs.
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\ufff9-\ufffb"
+    # What Unicode calls ignorable by default, bidi controls among it; but not U+FE0F, which makes
+    # a sign an emoji.
+    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
 )
+_LONGEST_CELL = 1000
 
 Column = Callable[[Any], object]
 """How a column of a drawn table is made from a row."""
@@ -98,7 +104,8 @@ def plain(value: object) -> str:
 def _short(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
-    return plain(value)
+    text = plain(value)
+    return text if len(text) <= _LONGEST_CELL else text[:_LONGEST_CELL] + "…"
 
 
 def _write_lines(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
@@ -108,9 +115,19 @@ def _write_lines(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
     )
 
 
+class _Lines:
+    """Ends lines as Unix does; the csv module quotes only those line ends that it writes itself."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, line: str) -> int:
+        return self._out.write(line.removesuffix("\r\n") + "\n")
+
+
 def _write_csv(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
     shown = visible if out.isatty() else str
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(_Lines(out), lineterminator="\r\n")
     writer.writerow(names)
     for row in rows:
         writer.writerow([shown(plain(getattr(row, name))) for name in names])
@@ -127,7 +144,7 @@ def _json_value(name: str, value: object) -> object:
     if isinstance(value, datetime):
         return plain(value)
     if name == "extra" and isinstance(value, str):
-        return msgspec.Raw(value.encode())
+        return msgspec.Raw(msgspec.json.format(value.encode(), indent=-1))  # in one line
     return value
 
 

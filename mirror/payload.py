@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -159,6 +160,7 @@ _envelope = msgspec.json.Decoder(_Envelope)
 _record = msgspec.json.Decoder(Record)
 _identity = msgspec.json.Decoder(_Identity)
 _fields = msgspec.json.Decoder(dict[str, Raw])
+_text = msgspec.json.Decoder(str)
 _paging = msgspec.json.Decoder(Paging, strict=False)
 _PAGING_FIELDS = Paging.__struct_fields__
 _NO_MORE = {b"null", b"false", b'""'}
@@ -222,9 +224,10 @@ def _unusable(body: bytes | bytearray, error: Exception, hide: Hide) -> PayloadE
     at_the_end = said.endswith(f"(byte {len(body)})") and "trailing" not in said
     if text and (said == "Input data was truncated" or at_the_end):
         return TruncatedPayload("the answer ends in the middle of its JSON")
-    if isinstance(error, msgspec.ValidationError) and (stated := _stated_error(body, hide)):
-        return PayloadError(f"the API says that it failed: {stated}")
     if isinstance(error, msgspec.ValidationError):
+        with suppress(*_DECODING_ERRORS):
+            if stated := _stated_error(body, hide):
+                return PayloadError(f"the API says that it failed: {stated}")
         return PayloadError(f"the answer is not a list of release requests: {error}")
     if not text:
         return PayloadError("the answer is empty")
@@ -240,20 +243,21 @@ def describe_error(body: bytes | bytearray, hide: Hide = _nothing_hidden) -> str
         body: the answer, or its start.
         hide: takes out of it what must not be shown, before it is cut.
     """
-    return _stated_error(body, hide) or f"({_kind(body)} without code or message)"
+    try:
+        stated = _stated_error(body, hide)
+    except _DECODING_ERRORS:
+        stated = None
+    return stated or f"({_kind(body)} without code or message)"
 
 
 def _stated_error(body: bytes | bytearray, hide: Hide) -> str | None:
     """Find code and message in any of the three documented shapes of an error."""
-    try:
-        outer = msgspec.json.decode(
-            _storable(body).decode("utf-8", "replace").lstrip("\ufeff"), type=_Error
-        )
-    except _DECODING_ERRORS:
-        return None
+    outer = msgspec.json.decode(
+        _storable(body).decode("utf-8", "replace").lstrip("\ufeff"), type=_Error
+    )
     if outer.success is not False and not (outer.error or outer.errors or outer.code):
         return (
-            _one_line(hide(str(outer.message))) if outer.success is None and outer.message else None
+            one_line(hide(str(outer.message))) if outer.success is None and outer.message else None
         )
     inner = outer.error if isinstance(outer.error, dict) else {"message": outer.error}
     code = inner.get("code") or outer.code
@@ -264,10 +268,10 @@ def _stated_error(body: bytes | bytearray, hide: Hide) -> str | None:
         parts.append(msgspec.json.encode(details).decode())
     if not parts and outer.success is False:
         return "success is false, without code or message"
-    return _one_line(hide(": ".join(parts))) or None
+    return one_line(hide(": ".join(parts))) or None
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Fold a text of somebody else's into one line that a log and a database can hold."""
     return " ".join(text.replace("\0", "\ufffd").split())[:_LONGEST_ERROR]
 
@@ -430,11 +434,14 @@ def _in_utc(record: Record) -> Record:
 
 
 def _request_id(raw: Raw) -> str | None:
-    """Return the id of an entry, if it has a usable one."""
+    """Return the id of an entry, if it has a usable one; of several the last one counts."""
     try:
         request_id = _identity.decode(raw).id
     except _DECODING_ERRORS:
-        return None
+        try:  # one that cannot be read may stand before it, which `_decode_one` does not mind
+            request_id = _text.decode(_fields.decode(raw).get("id", _NOTHING))
+        except _DECODING_ERRORS:
+            return None
     if not 0 < len(request_id) <= LONGEST_IDENTIFIER:
         return None
     return request_id.replace("\0", "\ufffd")

@@ -35,6 +35,7 @@ ATTEMPTS = 5
 
 _FIRST_WAIT, _JITTER = 0.5, 0.5
 _LONGEST_PATIENCE = 1e6  # seconds; sockets take no more than some years
+_FOREVER = 10**12  # minutes
 _ERROR_BODY = 64 * 1024
 _HEADERS = "latin-1"
 _COMPRESSION = "gzip"
@@ -113,6 +114,8 @@ class Transport:
         # Its default hook writes to the console; `_wait` logs in its place.
         stamina.instrumentation.set_on_retry_hooks(())
         self._http = _http_client(settings)
+        # Before httpx looks at where a redirect leads, which may be no URL at all.
+        self._http.event_hooks = {"response": [self._refuse_redirect]}
         self._redaction = _Redaction(settings.token)
 
     def __enter__(self) -> Self:
@@ -151,7 +154,8 @@ class Transport:
 
     def expect(self, questions: int) -> None:
         """Give up at once if so many more questions cannot be asked in the time that is left."""
-        minutes = (len(self._sent) + questions - 1) // self._settings.rate
+        # The number is the API's, and may be too large for a float.
+        minutes = min((len(self._sent) + questions - 1) // self._settings.rate, _FOREVER)
         if self._sent[0] + 60 * minutes >= self._ends:
             raise self._too_slow()
 
@@ -238,7 +242,7 @@ class Transport:
             self._left()
             raise _Transient(
                 f"the connection to {self._settings.base_url} failed "
-                f"({str(error) or type(error).__name__})"
+                f"({self._shown(str(error)) or type(error).__name__})"
             ) from error
         except (httpx.InvalidURL, UnicodeError) as error:
             raise UsageError(f"there can be no such host ({error}); check --base-url") from error
@@ -262,7 +266,7 @@ class Transport:
     def _body(self, response: httpx.Response) -> bytearray:
         """Read a body, within the size and the time that are allowed."""
         body = bytearray()
-        for chunk in _decompressed(response):
+        for chunk in self._decompressed(response):
             body += chunk
             if self._size + len(body) > self._settings.max_bytes:
                 raise ApiError(
@@ -290,10 +294,22 @@ class Transport:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
+    def _shown(self, text: str) -> str:
+        """Return what may be shown of a text of the API's: without the token, and in one line."""
+        return payload.one_line(self._settings.token.redact(text))
+
+    def _refuse_redirect(self, response: httpx.Response) -> None:
+        if response.has_redirect_location:
+            where = self._shown(response.headers["Location"])
+            raise ApiError(
+                f"the API at {self._settings.base_url} answered {response.status_code} and points "
+                f"to {where}; redirects are not followed, correct --base-url"
+            )
+
     def _failure(self, response: httpx.Response) -> MirrorError:
         """Turn an answer that is not 200 into an error that says what came and what to do."""
         status = response.status_code
-        said = payload.describe_error(_start_of_body(response), self._settings.token.redact)
+        said = payload.describe_error(self._start_of_body(response), self._settings.token.redact)
         told = f"the API at {self._settings.base_url} answered {status}: {said}"
         if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             return TokenRefused(
@@ -304,15 +320,34 @@ class Transport:
             wait = _retry_after(response)
             asks = "" if wait is None else f"; it asks to wait {wait:.0f} seconds"
             return _Transient(told + asks, wait=wait)
-        if response.has_redirect_location:
-            where = response.headers["Location"]
-            return ApiError(
-                f"the API at {self._settings.base_url} answered {status} and points to {where}; "
-                "redirects are not followed, correct --base-url"
-            )
         if status == httpx.codes.NOT_FOUND:
             return ApiError(f"{told}. Check --base-url: it ends with /api/v1")
         return ApiError(f"{told}. Nothing was changed; report this to the API's operator")
+
+    def _decompressed(self, response: httpx.Response) -> Iterator[bytes]:
+        """Read a body as it comes, decompressed in steps that a few bytes cannot blow up.
+
+        Raises:
+            ApiError: it is compressed in another way than was asked for, perhaps twice.
+        """
+        encoding = response.headers.get("Content-Encoding", _COMPRESSION).strip().lower()
+        if encoding not in {_COMPRESSION, "identity"}:
+            raise ApiError(
+                f"the answer is compressed as {self._shown(encoding)!r}, but {_COMPRESSION} was "
+                "asked for; report this to the API's operator"
+            )
+        return response.iter_bytes()
+
+    def _start_of_body(self, response: httpx.Response) -> bytes:
+        """Read as much of a failed answer as its error can need."""
+        body = b""
+        # The status has said it all.
+        with suppress(httpx.TransportError, httpx.DecodingError, ApiError):
+            for chunk in self._decompressed(response):
+                body += chunk
+                if len(body) > _ERROR_BODY:
+                    break
+        return body
 
     def _left(self) -> float:
         """Return the seconds left for the pull, or give up."""
@@ -363,33 +398,6 @@ def _http_client(settings: ApiSettings) -> httpx.Client:
         raise UsageError(
             f"the certificates cannot be read ({error}); check SSL_CERT_FILE and SSL_CERT_DIR"
         ) from error
-
-
-def _decompressed(response: httpx.Response) -> Iterator[bytes]:
-    """Read a body as it comes, decompressed in steps that a few bytes cannot blow up.
-
-    Raises:
-        ApiError: it is compressed in another way than was asked for, perhaps twice.
-    """
-    encoding = response.headers.get("Content-Encoding", _COMPRESSION).strip().lower()
-    if encoding not in {_COMPRESSION, "identity"}:
-        raise ApiError(
-            f"the answer is compressed as {encoding!r}, but {_COMPRESSION} was asked for; report "
-            "this to the API's operator"
-        )
-    return response.iter_bytes()
-
-
-def _start_of_body(response: httpx.Response) -> bytes:
-    """Read as much of a failed answer as its error can need."""
-    body = b""
-    # The status has said it all.
-    with suppress(httpx.TransportError, httpx.DecodingError, ApiError):
-        for chunk in _decompressed(response):
-            body += chunk
-            if len(body) > _ERROR_BODY:
-                break
-    return body
 
 
 def _retry_after(response: httpx.Response) -> float | None:
