@@ -283,7 +283,10 @@ def _kind(body: bytes | bytearray) -> str:
         return "empty"
     if start.startswith((b"<!doctype html", b"<html")):
         return "an HTML page"
-    return "JSON" if start[:1] in {b"{", b"["} else "something unknown"
+    if start[:1] in {b"{", b"["}:
+        return "JSON"
+    text = "".join(start.decode("utf-8", "replace")[:-1].split())
+    return "plain text" if text.isprintable() and "\ufffd" not in text else "binary data"
 
 
 def _find_paging(envelope: _Envelope) -> Paging | None:

@@ -894,7 +894,7 @@ FAILURES: dict[str, Failure] = {
     "422 html": fails(422, 1, "an HTML page", HTML),
     "502 html": fails(502, 75, "an HTML page", HTML),
     "200 html": fails(200, 1, "an HTML page", HTML),
-    "403 text": fails(403, 77, "something unknown", NASTY.encode("utf-8", "replace")),
+    "403 text": fails(403, 77, "binary data", NASTY.encode("utf-8", "replace")),
     "422 utf-16": fails(422, 1, "422", json.dumps({"message": "x"}).encode("utf-16")),
     "422 no text": fails(422, 1, "OFF", b'{"code":"OFF","message":"\xff\x9b\\u001b\xed\xa0\x80"}'),
     "422 number": fails(422, 1, "-1e-07: 1e+300", b'{"code":-1E-7,"message":1e300}'),

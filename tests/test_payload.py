@@ -256,7 +256,7 @@ def test_a_long_error_is_cut() -> None:
     [
         (b"", "(empty without"),
         (b"<html></html>", "(an HTML page without"),
-        (b"oops", "(something unknown without"),
+        (b"oops", "(plain text without"),
         (b'{"status":500}', "(JSON without"),
         (b'["error"]', "(JSON without"),
         (b'{"error":' + b"[" * 9999, "(JSON without"),
