@@ -97,7 +97,7 @@ class Ledger:
     Attributes:
         current: the open version of each request, by its id.
         past: the versions that were superseded, each as its row: with its `valid_to` in the end.
-        quarantine: the records that could not be understood, by their text.
+        quarantine: the records that could not be understood, by what is known of them.
     """
 
     current: dict[str, Version] = field(default_factory=dict)
@@ -165,13 +165,13 @@ class Ledger:
     def _quarantine(self, rejected: list[dict[str, Any]], pull: Pull) -> int:
         """Keep the records that cannot be understood; return how many are new."""
         new = 0
-        texts = {msgspec.json.encode(one).decode(): one for one in rejected}
-        for raw, entry in texts.items():
-            old = self.quarantine.get(raw)
+        by_known = {_known_text(entry): entry for entry in rejected}
+        for known, entry in by_known.items():
+            old = self.quarantine.get(known)
             new += old is None or old.resolved_at is not None
             first = (pull.run_id, pull.at) if old is None else (old.first_run_id, old.first_seen_at)
-            self.quarantine[raw] = Kept(
-                raw=raw,
+            self.quarantine[known] = Kept(
+                raw=msgspec.json.encode(entry).decode(),
                 request_id=entry["id"],
                 environment=pull.environment,
                 first_run_id=first[0],
@@ -180,10 +180,10 @@ class Ledger:
                 last_seen_at=pull.at,
                 resolved_at=None,
             )
-        for raw, old in self.quarantine.items():
+        for known, old in self.quarantine.items():
             mine = old.environment == pull.environment
-            if mine and raw not in texts and old.resolved_at is None:
-                self.quarantine[raw] = old._replace(resolved_at=pull.at)
+            if mine and known not in by_known and old.resolved_at is None:
+                self.quarantine[known] = old._replace(resolved_at=pull.at)
         return new
 
     def tables(self) -> Tables:
@@ -214,6 +214,12 @@ def _version(entry: dict[str, Any], pull: Pull) -> Version:
         missing_since=None,
         sync_run_id=pull.run_id,
     )
+
+
+def _known_text(entry: dict[str, Any]) -> str:
+    """Write an entry without what the mirror does not know: that makes no other entry of it."""
+    known = {name: value for name, value in entry.items() if name in {"id", *_KNOWN}}
+    return msgspec.json.encode(known).decode()
 
 
 def _stored(time: str) -> str:

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
-from itertools import groupby, pairwise, zip_longest
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from conftest import DATABASES, TOKEN, Mirror, World, empty_database, request
+from model import KNOWN, Fields, Memory, State
 
 from mirror import database, queries, views
 from mirror.sandbox import Manner, Sandbox
 from mirror.sync import Outcome
-
-Fields = dict[str, Any]
-"""A request as upstream gives it, or the part of it that a story tells."""
 
 Event = tuple[str, str, str, str]
 """Event, status after it, when it happened, and who says so."""
@@ -483,15 +481,6 @@ _FRESH = 30
 """Requests at the start: enough for the guard to let a few vanish at once."""
 
 REASONS = ("Number is no longer in use", "The campaign has ended", "Número não é\0 necessário")
-KNOWN = (
-    "phone_number",
-    "phone_number_id",
-    "reason",
-    "status",
-    "rejection_reason",
-    "requested_at",
-    "resolved_at",
-)
 JUNK: tuple[Any, ...] = ("junk", 42, None, [], {"phone_number": "+15550000000"})
 
 
@@ -606,204 +595,6 @@ class Fate:
         one.pop(name, None)
         if value is not None:
             one[name] = value
-
-
-@dataclass(frozen=True)
-class State:
-    """What is known of a request after a sync, and since when.
-
-    Attributes:
-        fields: the known fields, as rows of the views have them.
-        gone: whether it was missing from the list.
-        since: when the sync began that first knew it so.
-        first: when the sync began that first saw the request.
-    """
-
-    fields: dict[str, Any]
-    gone: bool
-    since: datetime
-    first: datetime
-
-    @property
-    def status(self) -> str:
-        """The status, as upstream gave it."""
-        return str(self.fields["status"])
-
-    @property
-    def resolved(self) -> bool:
-        """Whether it has left pending for good."""
-        known = {"approved", "rejected", "cancelled"}
-        return self.status in known or (
-            self.status != "pending" and self.fields["resolved_at"] is not None
-        )
-
-
-class Memory:
-    """What a mirror must know: each request's states in turn, remembered without any SQL."""
-
-    def __init__(self) -> None:
-        self.states: dict[str, list[State]] = {}
-
-    def learn(self, when: datetime, understood: dict[str, Fields], bad: set[str]) -> None:
-        """Take in a list: requests that it lacks are gone, unreadable ones stay as they were."""
-        for key, one in understood.items():
-            fields, states = self._fields(one), self.states.setdefault(key, [])
-            if not states or states[-1].gone or states[-1].fields != fields:
-                first = states[0].first if states else when
-                states.append(State(fields, gone=False, since=when, first=first))
-        for key in self.states.keys() - understood.keys() - bad:
-            last = self.states[key][-1]
-            if not last.gone:
-                self.states[key].append(replace(last, gone=True, since=when))
-
-    def as_of(self, when: datetime) -> dict[str, State]:
-        """Look up each request's state at a time."""
-        return {
-            key: [state for state in states if state.since <= when][-1]
-            for key, states in self.states.items()
-            if states[0].since <= when
-        }
-
-    def versions(self) -> list[dict[str, Any]]:
-        """Tell each state, with its number and the time when the next one began."""
-        return [
-            state.fields
-            | {
-                "id": key,
-                "version": number,
-                "first_seen_at": state.first,
-                "valid_from": state.since,
-                "valid_to": later.since if later else None,
-                "missing_since": state.since if state.gone else None,
-            }
-            for key, states in self.states.items()
-            for number, (state, later) in enumerate(zip_longest(states, states[1:]), start=1)
-        ]
-
-    def changes(self) -> list[dict[str, Any]]:
-        """Tell what changed between each state and the next."""
-        rows = []
-        for key, states in self.states.items():
-            for old, new in pairwise(states):
-                kinds = []
-                if old.gone != new.gone:
-                    kinds.append("vanished" if new.gone else "returned")
-                if old.fields != new.fields:
-                    kinds.append(self._kind(old, new))
-                rows += [
-                    {
-                        "request_id": key,
-                        "phone_number": new.fields["phone_number"],
-                        "changed_at": new.since,
-                        "kind": kind,
-                        "old_status": old.status,
-                        "new_status": new.status,
-                        "old_resolved_at": old.fields["resolved_at"],
-                        "new_resolved_at": new.fields["resolved_at"],
-                    }
-                    for kind in kinds
-                ]
-        return rows
-
-    def history(self) -> list[dict[str, Any]]:
-        """Tell each request's events under the number that it has now."""
-        rows = []
-        for key, states in self.states.items():
-            now = states[-1].fields
-            known = {
-                "request_id": key,
-                "phone_number": now["phone_number"],
-                "phone_number_id": now["phone_number_id"],
-            }
-            rows += [known | event for event in self._events(states)]
-        return rows
-
-    def _events(self, states: list[State]) -> Iterator[dict[str, Any]]:
-        """Tell the events of one request."""
-        now = states[-1].fields
-        yield {
-            "event": "requested",
-            "occurred_at": now["requested_at"],
-            "time_source": "reported",
-            "status": "pending",
-            "reason": now["reason"],
-            "rejection_reason": None,
-        }
-        told: set[tuple[str, datetime | None]] = set()
-        for place, (status, group) in enumerate(groupby(states, lambda state: state.status)):
-            first, *rest = group
-            last = rest[-1] if rest else first
-            if status == "pending" and place == 0:
-                continue
-            reported = None if status == "pending" else last.fields["resolved_at"]
-            if (status, reported) in told:
-                reported = None
-            told |= {(status, state.fields["resolved_at"]) for state in (first, *rest)}
-            yield self._event("reopened" if status == "pending" else status, last) | {
-                "occurred_at": reported or first.since,
-                "time_source": "reported" if reported else "observed",
-            }
-        for old, new in pairwise(states):
-            if old.gone != new.gone:
-                yield self._event("vanished" if new.gone else "returned", new)
-
-    def _event(self, event: str, state: State) -> dict[str, Any]:
-        return {
-            "event": event,
-            "occurred_at": state.since,
-            "time_source": "observed",
-            "status": state.status,
-            "reason": state.fields["reason"],
-            "rejection_reason": state.fields["rejection_reason"],
-        }
-
-    def numbers(self) -> list[dict[str, Any]]:
-        """Sum up the requests of each number."""
-        by_number: dict[str, list[tuple[datetime, str, dict[str, Any]]]] = {}
-        for key, states in self.states.items():
-            fields = states[-1].fields
-            ours = by_number.setdefault(fields["phone_number"], [])
-            ours.append((fields["requested_at"], key, fields))
-        rows = []
-        for number, requests in by_number.items():
-            requested_at, key, fields = max(requests)
-            times = [one["resolved_at"] for _, _, one in requests if one["resolved_at"]]
-            rows.append(
-                {
-                    "phone_number": number,
-                    "phone_number_id": fields["phone_number_id"],
-                    "requests": len(requests),
-                    "last_request_id": key,
-                    "last_status": fields["status"],
-                    "first_requested_at": min(requests)[0],
-                    "last_requested_at": requested_at,
-                    "last_resolved_at": max(times, default=None),
-                    "released": fields["status"] == "approved",
-                }
-            )
-        return rows
-
-    def _kind(self, old: State, new: State) -> str:
-        if new.status == "pending" and old.status != "pending":
-            return "reopened"
-        return "resolved" if new.resolved and not old.resolved else "corrected"
-
-    def _fields(self, one: Fields) -> dict[str, Any]:
-        """Cut the fields of an entry to what the database can keep."""
-        reason, denied = (one.get(name) for name in ("reason", "rejection_reason"))
-        return {
-            "phone_number": one["phone_number"],
-            "phone_number_id": one.get("phone_number_id"),
-            "reason": reason and reason.replace("\0", "\ufffd"),
-            "status": one["status"],
-            "rejection_reason": denied and denied.replace("\0", "\ufffd"),
-            "requested_at": self._time(one["requested_at"]),
-            "resolved_at": self._time(one["resolved_at"]) if "resolved_at" in one else None,
-        }
-
-    def _time(self, text: str) -> datetime:
-        time = datetime.fromisoformat(text).astimezone(UTC)
-        return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def like(rows: list[dict[str, Any]], model: list[dict[str, Any]]) -> list[dict[str, Any]]:
