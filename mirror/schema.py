@@ -6,6 +6,7 @@ without it: the revisions are numbered, and the last number is the head.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,6 @@ def alembic_config() -> Config:
     """Return Alembic's configuration for the scripts that belong to this version."""
     from alembic.config import Config
 
-    config = Config()
+    config = Config(stdout=sys.stdout)  # its default is what stdout was when it was imported
     config.set_main_option("script_location", str(scripts()).replace("%", "%%"))
     return config
