@@ -5,10 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-import socket
 import sqlite3
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,13 +16,11 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.pool import NullPool
 
+from mirror import watch
 from mirror.errors import DatabaseError, DatabaseUnavailable, UsageError
 
 LOCK_WAIT = 60
 """Seconds to wait for a lock that somebody else holds."""
-
-PATIENCE = 600
-"""Seconds that Postgres may take to answer before the connection is given up."""
 
 _LIBPQ = {
     "connect_timeout": 30,  # seconds
@@ -77,7 +72,6 @@ _PASSING_REFUSAL = re.compile(
 _SECRET_PARAMETER = re.compile(r"(?i)pass|secret|token|key")
 _SHORTEST_SECRET = 4
 _BEGIN = "mirror_begin"
-_WATCH = "mirror_watch"
 _LOCK_CLASS = 0x6D72  # "mr": keeps our advisory locks apart from those of other programs
 
 
@@ -146,7 +140,7 @@ def engine(text: str, *, create: bool = False) -> Engine:
             "Postgres needs the driver psycopg; install it with: "
             "pip install 'talkover-mirror[postgres]'"
         ) from error
-    _watch_postgres(result)
+    watch.accompany(result)
     return result
 
 
@@ -187,82 +181,17 @@ def writing(engine: Engine, lock: str) -> Iterator[Connection]:
                 {"class": _LOCK_CLASS, "name": lock},
             )
         yield connection
-        _note_question(connection)  # the commit
+        watch.note_question(connection)  # the commit
 
 
 def _configure(connection: Connection, parameters: dict[str, str]) -> None:
     """Set parameters of Postgres, until the transaction ends: a connection pooler leaks nothing."""
     values = {
-        name: value.format(lock_wait=LOCK_WAIT, patience=PATIENCE)
+        name: value.format(lock_wait=LOCK_WAIT, patience=watch.PATIENCE)
         for name, value in parameters.items()
     }
     settings = (sa.func.set_config(name, value, sa.true()) for name, value in values.items())
     connection.execute(sa.select(*settings))
-
-
-class _Watch:
-    """Hangs up if Postgres leaves a question unanswered for too long.
-
-    A server that is frozen still answers on the level of TCP, so that no time-out of libpq would
-    end the wait.
-
-    Args:
-        descriptor: of the connection's socket.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._line = socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM)
-        self._asked_at: float | None = time.monotonic()
-        self._closed = threading.Event()
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def ask(self) -> None:
-        """Note that a question is being asked."""
-        self._asked_at = time.monotonic()
-
-    def rest(self) -> None:
-        """Note that it is answered."""
-        self._asked_at = None
-
-    def close(self) -> None:
-        """Watch no more."""
-        self._closed.set()
-
-    def _watch(self) -> None:
-        with self._line:
-            left: float = PATIENCE
-            while left > 0:
-                if self._closed.wait(left):
-                    return
-                now = time.monotonic()
-                left = PATIENCE - (now - (self._asked_at or now))
-            with suppress(OSError):
-                self._line.shutdown(socket.SHUT_RDWR)
-
-
-def _watch_postgres(engine: Engine) -> None:
-    """Let a `_Watch` accompany each connection of an engine, from its first question on."""
-
-    def open_(connection: Any, record: Any) -> None:
-        record.info[_WATCH] = _Watch(connection.pgconn.socket)
-
-    def close(_connection: Any, record: Any) -> None:
-        if watch := record.info.pop(_WATCH, None):
-            watch.close()
-
-    def rest(connection: Connection, *_: object) -> None:
-        connection.info[_WATCH].rest()
-
-    event.listen(engine, "connect", open_, insert=True)
-    event.listen(engine, "close", close)
-    event.listen(engine, "before_cursor_execute", _note_question)
-    event.listen(engine, "after_cursor_execute", rest)
-
-
-def _note_question(connection: Connection, *_: object) -> None:
-    """Tell the watch of a connection, if it has one, that an answer is awaited."""
-    if watch := connection.info.get(_WATCH):
-        watch.ask()
 
 
 def _sqlite_engine(url: URL, *, create: bool) -> Engine:
@@ -409,5 +338,5 @@ def analyze(connection: Connection, *tables: str) -> None:
 
 def driver_connection(connection: Connection) -> Any:
     """Return the connection of the driver itself, for what SQLAlchemy has no words for (COPY)."""
-    _note_question(connection)
+    watch.note_question(connection)
     return connection.connection.driver_connection

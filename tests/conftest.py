@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -260,3 +262,43 @@ def run_module(module: str, *arguments: str, cwd: Path | None = None, **environm
 def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
     """Run `mirror` as a process of its own."""
     return run_module("mirror", *arguments, cwd=cwd, **environment)
+
+
+def run_on_a_terminal(*command: str, merge: bool = False, **environment: str) -> tuple[Ran, str]:
+    """Run a Python command line on a terminal.
+
+    Args:
+        command: arguments of the interpreter.
+        merge: its errors go to the terminal too.
+        environment: besides what there is.
+
+    Returns:
+        What it came to, and all that the terminal received.
+    """
+    ours, theirs = pty.openpty()
+    pieces: list[bytes] = []
+
+    def read() -> None:
+        try:
+            while piece := os.read(ours, 65536):
+                pieces.append(piece)
+        except OSError:
+            pass  # the other end was closed
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        done = subprocess.run(
+            [sys.executable, *command],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs if merge else subprocess.PIPE,
+            env=os.environ | {"TERM": "xterm-256color"} | environment,
+            check=False,
+            timeout=120,
+        )
+    finally:
+        os.close(theirs)
+        reader.join()
+        os.close(ours)
+    return Ran(done.returncode, "", (done.stderr or b"").decode()), b"".join(pieces).decode()

@@ -6,17 +6,15 @@ import csv
 import io
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from conftest import ROOT, TOKEN, Mirror, request, run_mirror
+from conftest import ROOT, TOKEN, Mirror, request, run_mirror, run_on_a_terminal
 
 from mirror import cli, output
 from mirror.faults import FAULTS
@@ -45,33 +43,9 @@ def settings_of(mirror: Mirror) -> dict[str, str]:
 
 def on_a_terminal(*arguments: str, columns: int = 80) -> str:
     """Run a command on a terminal; return what it wrote there."""
-    ours, theirs = pty.openpty()
-    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
-    pieces: list[bytes] = []
-
-    def read() -> None:
-        try:
-            while piece := os.read(ours, 65536):
-                pieces.append(piece)
-        except OSError:
-            pass  # the other end was closed
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    done = subprocess.run(
-        [sys.executable, "-m", "mirror", *arguments],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        env=environment,
-        check=False,
-        timeout=60,
-    )
-    os.close(theirs)
-    reader.join()
-    os.close(ours)
-    assert done.returncode == 0, done.stderr
-    return b"".join(pieces).decode()
+    ran, shown = run_on_a_terminal("-m", "mirror", *arguments, COLUMNS=str(columns))
+    assert ran.code == 0, ran.err
+    return shown
 
 
 def test_sync_and_read(mirror: Mirror) -> None:

@@ -9,12 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import pty
 import re
-import subprocess
 import sys
-import threading
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -27,7 +23,16 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, Ran, World, empty_database, request
+from conftest import (
+    DATABASES,
+    TOKEN,
+    Mirror,
+    Ran,
+    World,
+    empty_database,
+    request,
+    run_on_a_terminal,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -707,33 +712,11 @@ class Shown:
 
 def on_a_terminal(commands: Sequence[tuple[int, list[str]]]) -> list[Shown]:
     """Run commands one after the other on terminals of so many columns, all in one process."""
-    ours, theirs = pty.openpty()
-    pieces: list[bytes] = []
-
-    def read() -> None:
-        try:
-            while piece := os.read(ours, 65536):
-                pieces.append(piece)
-        except OSError:
-            pass  # the other end was closed
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        subprocess.run(
-            [sys.executable, "-c", COMMANDS, json.dumps(commands)],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=os.environ | {"TERM": "xterm-256color", "PYTHONUTF8": "1"},
-            check=True,
-            timeout=120,
-        )
-    finally:
-        os.close(theirs)
-        reader.join()
-        os.close(ours)
-    received = b"".join(pieces).decode().replace("\r\n", "\n")
+    ran, received = run_on_a_terminal(
+        "-c", COMMANDS, json.dumps(commands), merge=True, PYTHONUTF8="1"
+    )
+    assert ran.code == 0
+    received = received.replace("\r\n", "\n")
     parts = re.split(r"<<(\d+)>>\n", received)
     assert (len(parts), parts[-1]) == (2 * len(commands) + 1, "")
     return [Shown(int(code), text) for text, code in zip(parts[::2], parts[1::2], strict=False)]

@@ -37,7 +37,7 @@ from conftest import DATABASES, ROOT, TOKEN, Mirror, Ran, World, request
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from mirror import cli, database, schema
+from mirror import cli, database, schema, watch
 from mirror.sandbox import Sandbox
 
 PASSWORD = "the-password-of-the-tests"
@@ -717,7 +717,7 @@ def test_a_frozen_backend(
 ) -> None:
     """A server that stops in the middle is given up; what it does later is what is on record."""
     before = server_site.begin()
-    impatient.setattr(database, "PATIENCE", 1)
+    impatient.setattr(watch, "PATIENCE", 1)
     with at(moment, server_site, lambda: cold.freeze(backends(server, server_site)[0])):
         ran = server_site.run(NEW)
     impatient.undo()
@@ -747,7 +747,7 @@ def test_a_line_that_falls_silent(
     before = line_site.begin()
     line.cut(lambda message: words.encode() in message, silent=True)
     with monkeypatch.context() as patched:
-        patched.setattr(database, "PATIENCE", 1)
+        patched.setattr(watch, "PATIENCE", 1)
         ran = line_site.run(NEW)
     until(lambda: line.given_up is not None)
     assert line.given_up
@@ -763,7 +763,7 @@ def test_a_line_that_falls_silent_at_the_commit(
     before = line_site.begin()
     line.cut(the_commit(2), delivers=delivers, silent=True)
     with monkeypatch.context() as patched:
-        patched.setattr(database, "PATIENCE", 1)
+        patched.setattr(watch, "PATIENCE", 1)
         ran = line_site.run(NEW)
     until(lambda: line.given_up is not None)
     assert line.given_up
