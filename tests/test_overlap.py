@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mirror.sandbox import Sandbox
 
 AT_ONCE = 6
+KILLED = -9
 
 Ask = Callable[[str], list[tuple[Any, ...]]]
 
@@ -145,6 +146,51 @@ def test_six_syncs_at_once_apply_a_list_once(
         "figures",
         f"{kind}: {outcomes.total()} syncs by {AT_ONCE} processes at once all succeeded "
         f"({shares}), each list was applied once",
+    )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", DATABASES)
+def test_kills_among_six_hurt_none_of_the_others(
+    *,
+    kind: str,
+    make_database: Callable[[str], str],
+    sandbox: Sandbox,
+    world: World,
+    six: list[Nursery],
+    chance: random.Random,
+    in_full: bool,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """No lock outlives the process that held it: the others go on, and a list is applied once."""
+    codes: Counter[int] = Counter()
+    for _ in range(20 if in_full else 1):
+        url, ledger, upstream = make_database(kind), Ledger(), ChangingList(2000, chance)
+        for number in range(1, 3):
+            world.records = upstream.entries
+            sandbox.forget()
+            for nursery in six:
+                begin(nursery, url, sandbox.base_url)
+            for victim in chance.sample(six, AT_ONCE // 2):
+                victim.ended(chance.uniform(0, 0.3))
+                victim.kill()
+            ended = [nursery.result() for nursery in six]
+            assert {one.returncode for one in ended} <= {0, KILLED}, [one.stderr for one in ended]
+            codes.update(one.returncode for one in ended)
+            pull(url, sandbox.base_url)
+            found = on_record(url)
+            applied = [run for run in found if run.outcome == "applied"]
+            assert len(applied) == number
+            follow(ledger, applied[-1], upstream.entries)
+            assert difference(content(url), ledger.tables()) == ""
+            assert {run.outcome for run in found} <= {
+                *("applied", "unchanged", "superseded", "abandoned")
+            }
+            upstream.move_on()
+    record_property(
+        "figures",
+        f"{kind}: {codes[KILLED]} of {codes.total()} syncs that ran {AT_ONCE} at once were killed, "
+        "the others all succeeded",
     )
 
 
