@@ -377,6 +377,7 @@ class Transport:
 
 
 def _http_client(settings: ApiSettings) -> httpx.Client:
+    url = urlsplit(settings.base_url)
     try:
         return httpx.Client(
             headers={
@@ -387,7 +388,9 @@ def _http_client(settings: ApiSettings) -> httpx.Client:
             },
             follow_redirects=False,
             # A proxy may carry https, which hides the token from it, but never plain http.
-            trust_env=not is_loopback(urlsplit(settings.base_url).hostname or ""),
+            trust_env=not is_loopback(url.hostname or ""),
+            # Reading certificates takes 50 ms; where no TLS is spoken there is nothing to verify.
+            verify=url.scheme == "https",
         )
     except (ValueError, ImportError, httpx.InvalidURL) as error:
         raise UsageError(

@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +14,6 @@ from contextlib import ExitStack
 from email.utils import formatdate
 from typing import Any, Literal
 
-import httpx
 import pytest
 import stamina
 from conftest import TOKEN, World, request
@@ -44,22 +42,6 @@ def serve() -> Iterator[Serve]:
             return stack.enter_context(Scripted(answers).running())
 
         yield start
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_ssl_context() -> Iterator[None]:
-    """No test here speaks TLS, and reading all certificates for each client takes most of the time.
-
-    Clients that trust their surroundings still make their own.
-    """
-    shared = httpx.create_ssl_context(trust_env=False)
-
-    def make(*, trust_env: bool, **options: Any) -> ssl.SSLContext:
-        return httpx.create_ssl_context(trust_env=True, **options) if trust_env else shared
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("httpx._transports.default.create_ssl_context", make, raising=False)
-        yield
 
 
 class Clock:

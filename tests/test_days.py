@@ -8,13 +8,11 @@ is read back from the versions, and compared with what was known and said on it.
 
 from __future__ import annotations
 
-import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
 from itertools import count, groupby, pairwise
 from operator import itemgetter
 from typing import Any
@@ -650,8 +648,6 @@ def town(
 ) -> Iterator[Town]:
     """A database with the schema and a neighbour, an upstream, and one that fails."""
     monkeypatch.setattr("mirror.api.PER_PAGE", PAGE)
-    # Reading all certificates anew takes a third of the time of a sync.
-    monkeypatch.setattr("ssl.create_default_context", cache(ssl.create_default_context))
     mirror = Mirror(database_url, sandbox, world)
     mirror.sync([request(id=NEIGHBOUR), "junk"], environment=NEIGHBOUR)
     with Scripted([b""]).running() as elsewhere:
