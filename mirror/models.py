@@ -184,6 +184,11 @@ def _version_columns() -> list[Column[Any]]:
     ]
 
 
+def _count(name: str, comment: str) -> Column[int]:
+    """A column of `sync_runs` that counts what a run found or did."""
+    return Column(name, Integer, comment=f"{comment} Null if the run ended before it was known.")
+
+
 sync_runs = Table(
     "sync_runs",
     metadata,
@@ -218,32 +223,51 @@ sync_runs = Table(
         comment="The time that stands for this pull in valid_from and valid_to (UTC): started_at, "
         "or just after the complete pull before it if the clock went back. Null unless complete.",
     ),
-    Column("seconds", Float, comment="How long the run took, in seconds. Null while running."),
+    Column(
+        "seconds",
+        Float,
+        comment="How long the run took, in seconds. Null while running, and if abandoned.",
+    ),
     Column(
         "completion",
         BigInteger,
         comment="1, 2, … over the complete pulls (applied or unchanged) of the environment, in "
         "the order they completed. Null for all others.",
     ),
-    Column("fetched", Integer, comment="Entries of the list."),
-    Column("inserted", Integer, comment="Requests seen for the first time."),
-    Column("updated", Integer, comment="Requests that got a new version because a field changed."),
-    Column("unchanged", Integer, comment="Requests whose known fields were the same as before."),
-    Column("missing", Integer, comment="Requests found missing from the list for the first time."),
-    Column("returned", Integer, comment="Missing requests that were in the list again."),
-    Column("quarantined", Integer, comment="Entries of the list that could not be understood."),
+    _count("fetched", "Entries of the list."),
+    _count("inserted", "Requests seen for the first time."),
+    _count("updated", "Requests that got a new version because a field changed."),
+    _count("unchanged", "Requests whose known fields were the same as before."),
+    _count("missing", "Requests found missing from the list for the first time."),
+    _count("returned", "Missing requests that were in the list again."),
+    _count("quarantined", "Entries of the list that could not be understood."),
+    _count("newly_quarantined", "Those of them that were not in quarantine before the run."),
+    _count("duplicates", "Entries equal to another one with the same id."),
     Column(
-        "newly_quarantined",
+        "pages",
         Integer,
-        comment="Those of them that were not in quarantine before the run.",
+        comment="Answers of the list that were read, repetitions included. Null while running, "
+        "and if abandoned.",
     ),
-    Column("duplicates", Integer, comment="Entries equal to another one with the same id."),
-    Column("pages", Integer, comment="Answers of the list that were read, repetitions included."),
-    Column("bytes", BigInteger, comment="Size of those answers, decompressed, in bytes."),
+    Column(
+        "bytes",
+        BigInteger,
+        comment="Size of those answers, decompressed, in bytes. Null while running, and if "
+        "abandoned.",
+    ),
     Column("error", Text, comment="Why the run did not complete. Null if it did."),
     Column("base_url", Text, nullable=False, comment="Base URL of the API that was asked."),
-    Column("etag", Text, comment="ETag of the list, if it came in one answer that had one."),
-    Column("content_sha256", Text, comment="SHA-256 of the list's bytes, in hex."),
+    Column(
+        "etag",
+        Text,
+        comment="ETag of the list, as the API sent it. Null if there was none, if the list came in "
+        "pages, or unless complete.",
+    ),
+    Column(
+        "content_sha256",
+        Text,
+        comment="SHA-256 of the list's bytes, in hex. Null unless complete.",
+    ),
     Column("mirror_version", Text, nullable=False, comment="Version of mirror that ran."),
     UniqueConstraint("environment", "completion"),
     Index("ix_sync_runs_environment_id", "environment", "id"),
@@ -265,6 +289,8 @@ release_requests = Table(
     PrimaryKeyConstraint("id"),
     Index("ix_release_requests_phone_number", "phone_number"),
     Index("ix_release_requests_status_requested_at", "status", "requested_at"),
+    Index("ix_release_requests_requested_at", "requested_at"),
+    Index("ix_release_requests_resolved_at", "resolved_at"),
     comment="The current version of each release request, one row per id.",
 )
 Index(

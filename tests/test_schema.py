@@ -162,15 +162,17 @@ def view_definitions(connection: Connection, database_schema: str = "public") ->
 
 def expected_view_definitions(connection: Connection) -> dict[str, str]:
     """The definitions that the database would keep if views.py had made the views."""
-    if connection.dialect.name == "sqlite":
-        return {
-            view.name: words(f"CREATE VIEW {view.name} AS {view.query}") for view in views.VIEWS
-        }
+    dialect = connection.dialect.name
+    statements = {
+        view.name: f"CREATE VIEW {view.name} AS {view.query(dialect)}" for view in views.VIEWS
+    }
+    if dialect == "sqlite":
+        return {name: words(statement) for name, statement in statements.items()}
     nested = connection.begin_nested()
     connection.exec_driver_sql("CREATE SCHEMA expected")
     connection.exec_driver_sql("SET LOCAL search_path = expected, public")
-    for view in views.VIEWS:
-        connection.exec_driver_sql(f"CREATE VIEW expected.{view.name} AS {view.query}")
+    for statement in statements.values():
+        connection.exec_driver_sql(statement)
     definitions = view_definitions(connection, "expected")
     nested.rollback()
     return definitions
@@ -235,7 +237,10 @@ def changed_view(change: str) -> list[views.View]:
     copy = first.table.to_metadata(sa.MetaData())
     match change:
         case "query":
-            return [replace(first, query=f"{first.query} WHERE v.id <> ''"), *others]
+            return [
+                replace(first, select=lambda words: f"{first.select(words)} WHERE v.id <> ''"),
+                *others,
+            ]
         case "comment":
             copy.comment = "Something else."
         case "column comment":

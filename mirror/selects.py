@@ -1,0 +1,316 @@
+"""The SELECTs of the views, in the words of each database.
+
+A change is a past version beside its successor, which is the version of the same id whose
+`valid_from` is its `valid_to`. Written that way, the views need few window functions, and a filter
+by number, id or time reaches the indexes of the tables.
+"""
+
+from __future__ import annotations
+
+from mirror.dialects import Words
+
+_FIELDS = """v.id, v.environment, v.phone_number_id, v.phone_number, v.reason, v.status,
+       v.rejection_reason, v.requested_at, v.resolved_at, v.extra, v.first_seen_at, v.valid_from,
+       v.missing_since, v.sync_run_id"""
+
+
+def versions(words: Words) -> str:
+    """Number the past versions of each request, and its current one."""
+    earlier = "SELECT count(*) FROM release_request_past_versions e WHERE e.id = v.id"
+    past = words.typed(f"1 + ({earlier} AND e.valid_from < v.valid_from)", "v.sync_run_id")
+    current = words.typed(f"1 + ({earlier})", "v.sync_run_id")
+    return f"""
+SELECT {_FIELDS}, v.valid_to,
+       {past} AS version
+FROM release_request_past_versions v
+UNION ALL
+SELECT {_FIELDS}, {words.null("v.valid_from")},
+       {current}
+FROM release_requests v
+"""
+
+
+def _resolved(version: str) -> str:
+    """Tell whether a version has left pending for good."""
+    return (
+        f"({version}.status IN ('approved', 'rejected', 'cancelled')"
+        f" OR {version}.status <> 'pending' AND {version}.resolved_at IS NOT NULL)"
+    )
+
+
+def changes(words: Words) -> str:
+    """Put each past version beside its successor, and say what differs."""
+    presence = (
+        "CASE WHEN n.missing_since IS NULL THEN 'returned' ELSE 'vanished' END",
+        "(o.missing_since IS NULL) <> (n.missing_since IS NULL)",
+    )
+    content = (
+        f"""CASE WHEN n.status = 'pending' AND o.status <> 'pending' THEN 'reopened'
+            WHEN {_resolved("n")}
+             AND NOT {_resolved("o")} THEN 'resolved'
+            ELSE 'corrected' END""",
+        """n.missing_since IS NULL
+  AND (o.missing_since IS NULL OR EXISTS (
+       SELECT o.phone_number_id, o.phone_number, o.reason, o.status, o.rejection_reason,
+              o.requested_at, o.resolved_at
+       EXCEPT
+       SELECT n.phone_number_id, n.phone_number, n.reason, n.status, n.rejection_reason,
+              n.requested_at, n.resolved_at))""",
+    )
+    return "UNION ALL".join(
+        f"""
+SELECT n.id AS request_id, n.environment, n.phone_number, o.valid_to AS changed_at,
+       {words.typed(kind, "n.status")} AS kind,
+       o.status AS old_status, n.status AS new_status,
+       o.resolved_at AS old_resolved_at, n.resolved_at AS new_resolved_at, n.sync_run_id
+FROM release_request_past_versions o
+JOIN {successors} n ON n.id = o.id AND n.valid_from = o.valid_to
+WHERE {seen}
+"""
+        for kind, seen in (presence, content)
+        for successors in ("release_requests", "release_request_past_versions")
+    )
+
+
+def history(words: Words) -> str:
+    """Tell the events of each request under the number that it has now."""
+    return _events(words)
+
+
+def _events(words: Words, *, openness: bool = False) -> str:
+    """Tell the events of all requests.
+
+    Args:
+        words: of the database.
+        openness: tell in two columns more whether the request is open after the event (1 or 0),
+            and which of the events that were observed at once comes first.
+    """
+
+    def after(is_open: str, place: int) -> str:
+        return f",\n       {is_open} AS is_open, {place} AS place" if openness else ""
+
+    def unless(resolved: str) -> str:
+        return f"CASE WHEN {resolved} THEN 0 ELSE 1 END"
+
+    def text(value: str) -> str:
+        return words.typed(f"'{value}'", "r.status")
+
+    return "UNION ALL".join(
+        (
+            f"""
+SELECT r.environment, r.phone_number, r.phone_number_id, r.requested_at AS occurred_at,
+       {text("requested")} AS event, r.id AS request_id, {text("pending")} AS status, r.reason,
+       {words.null("r.rejection_reason")} AS rejection_reason, {text("reported")} AS time_source,
+       r.first_seen_at AS observed_at{after("1", 0)}
+FROM release_requests r
+""",
+            _status_now(words, after(unless(_resolved("c")), 2)),
+            _status_before(words, after(unless(_resolved("c")), 2)),
+            f"""
+SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,
+       r.status, r.reason, r.rejection_reason, 'observed', r.missing_since{after("0", 2)}
+FROM release_requests r
+WHERE r.missing_since IS NOT NULL
+""",
+            f"""
+SELECT r.environment, r.phone_number, r.phone_number_id, p.missing_since, 'vanished', r.id,
+       p.status, p.reason, p.rejection_reason, 'observed', p.missing_since{after("0", 2)}
+FROM release_requests r
+JOIN release_request_past_versions p ON p.id = r.id
+WHERE p.missing_since IS NOT NULL
+""",
+            f"""
+SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned', r.id,
+       n.status, n.reason, n.rejection_reason, 'observed', p.valid_to{
+                after(unless(_resolved("n")), 1)
+            }
+FROM release_requests r
+JOIN release_request_past_versions p ON p.id = r.id
+JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to
+WHERE p.missing_since IS NOT NULL
+""",
+            f"""
+SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, {text("returned")}, r.id,
+       r.status, r.reason, r.rejection_reason, {text("observed")}, p.valid_to{
+                after(unless(_resolved("r")), 1)
+            }
+FROM release_requests r
+JOIN release_request_past_versions p ON p.id = r.id AND p.valid_to = r.valid_from
+WHERE p.missing_since IS NOT NULL
+""",
+        )
+    )
+
+
+def _entered(version: str, condition: str = "") -> str:
+    """Tell when a version's status was entered: when the last other status before it ended."""
+    return f"""(SELECT e.valid_to FROM release_request_past_versions e
+                         WHERE e.id = {version}.id{condition} AND e.status <> {version}.status
+                         ORDER BY e.valid_from DESC LIMIT 1)"""
+
+
+def _status_now(words: Words, more: str) -> str:
+    """Tell of the status that each request has now."""
+    return _status_entered(
+        words,
+        f"""SELECT r.*, {_entered("r")} AS entered_at
+            FROM release_requests r""",
+        "c.status <> 'pending' OR c.entered_at IS NOT NULL",
+        more,
+    )
+
+
+def _status_before(words: Words, more: str) -> str:
+    """Tell of the statuses that each request had: of the last version with each."""
+    return _status_entered(
+        words,
+        f"""SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
+                   p.rejection_reason, p.resolved_at, p.first_seen_at,
+                   {_entered("p", " AND e.valid_from < p.valid_from")} AS entered_at,
+                   coalesce((SELECT n.status FROM release_request_past_versions n
+                             WHERE n.id = p.id AND n.valid_from = p.valid_to),
+                            r.status) AS next_status
+            FROM release_requests r
+            JOIN release_request_past_versions p ON p.id = r.id""",
+        "c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)",
+        more,
+    )
+
+
+def _status_entered(words: Words, last_versions: str, condition: str, more: str) -> str:
+    """Tell that a status was entered.
+
+    The event's time is the best known one: `resolved_at` of the last version with that status,
+    unless it was told already when the status was entered before. The observed time is that of the
+    first version with it.
+
+    Args:
+        words: of the database.
+        last_versions: the last version with each status, and as `entered_at`, when the status
+            before it ended.
+        condition: which of them to tell of.
+        more: columns besides.
+    """
+    occurred_at = words.typed(
+        "coalesce(c.reported_at, c.entered_at, c.first_seen_at)", "c.first_seen_at"
+    )
+    observed_at = words.typed("coalesce(c.entered_at, c.first_seen_at)", "c.first_seen_at")
+    return f"""
+SELECT c.environment, c.phone_number, c.phone_number_id,
+       {occurred_at},
+       CASE WHEN c.status = 'pending' THEN 'reopened' ELSE c.status END,
+       c.id, c.status, c.reason, c.rejection_reason,
+       CASE WHEN c.reported_at IS NULL THEN 'observed' ELSE 'reported' END,
+       {observed_at}{more}
+FROM (SELECT v.*,
+             CASE WHEN v.status <> 'pending' AND NOT EXISTS (
+                    SELECT 1 FROM release_request_past_versions e
+                    WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
+                      AND e.resolved_at = v.resolved_at)
+                  THEN v.resolved_at END AS reported_at
+      FROM ({last_versions}) v) c
+WHERE {condition}
+"""
+
+
+def numbers(words: Words) -> str:
+    """Sum up the requests of each number.
+
+    The number comes first in PARTITION BY, so that a filter on it is pushed down.
+    """
+    return f"""
+SELECT n.environment, n.phone_number, n.phone_number_id,
+       {words.typed("n.requests", "n.sync_run_id")} AS requests, n.id AS last_request_id,
+       n.status AS last_status,
+       {words.typed("n.first_requested_at", "n.requested_at")} AS first_requested_at,
+       n.requested_at AS last_requested_at,
+       {words.typed("n.last_resolved_at", "n.requested_at")} AS last_resolved_at,
+       {words.typed("n.status = 'approved'", "n.sync_run_id")} AS released
+FROM (SELECT r.*,
+             row_number() OVER (PARTITION BY r.phone_number, r.environment
+                                ORDER BY r.requested_at DESC, r.id DESC) AS place,
+             count(*) OVER (PARTITION BY r.phone_number, r.environment) AS requests,
+             min(r.requested_at) OVER (PARTITION BY r.phone_number, r.environment)
+               AS first_requested_at,
+             max(r.resolved_at) OVER (PARTITION BY r.phone_number, r.environment)
+               AS last_resolved_at
+      FROM release_requests r) n
+WHERE n.place = 1
+"""
+
+
+def turnaround(words: Words) -> str:
+    """Tell how long each review took.
+
+    Where upstream gave a time, it stands there as it is, so that a filter on it reaches the index.
+    """
+
+    def hours(end: str) -> str:
+        return words.typed(words.hours("r.requested_at", end), "seconds FROM sync_runs")
+
+    observed_at = words.typed("coalesce(r.entered_at, r.first_seen_at)", "r.first_seen_at")
+    return f"""
+SELECT r.id, r.environment, r.phone_number, r.status, r.requested_at, r.resolved_at,
+       {hours("r.resolved_at")} AS hours_to_resolve,
+       {words.typed("'reported'", "r.status")} AS time_source
+FROM release_requests r
+WHERE r.status <> 'pending' AND r.resolved_at IS NOT NULL
+UNION ALL
+SELECT r.id, r.environment, r.phone_number, r.status, r.requested_at, {observed_at},
+       {hours("coalesce(r.entered_at, r.first_seen_at)")}, {words.typed("'observed'", "r.status")}
+FROM (SELECT r.*, {_entered("r")} AS entered_at
+      FROM release_requests r
+      WHERE r.status IN ('approved', 'rejected', 'cancelled') AND r.resolved_at IS NULL) r
+"""
+
+
+def daily(words: Words) -> str:
+    """Count the events of each day, and what was open at its end.
+
+    A request opens and closes where its events say so, in the order in which they were observed.
+    It did so at the best known time, but not after it was observed, nor after what came next: then
+    the sum over all days is what is open now, whatever the clocks were like.
+    """
+    verdicts = ("requested", "approved", "rejected", "cancelled")
+    counted = ",\n             ".join(
+        f"sum(CASE WHEN event = '{event}' THEN times ELSE 0 END) AS {event}" for event in verdicts
+    )
+
+    def number(expression: str) -> str:
+        return words.typed(f"CAST({expression} AS bigint)", "sync_run_id FROM release_requests")
+
+    shown = ",\n       ".join(f"{number(event)} AS {event}" for event in verdicts)
+    return f"""
+WITH RECURSIVE
+event AS ({_events(words, openness=True)}),
+step AS (
+  SELECT environment, event, occurred_at,
+         min(CASE WHEN occurred_at < observed_at THEN occurred_at ELSE observed_at END)
+           OVER (PARTITION BY request_id ORDER BY observed_at, place
+                 ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS taken_at,
+         is_open - lag(is_open, 1, 0)
+           OVER (PARTITION BY request_id ORDER BY observed_at, place) AS opened
+  FROM event),
+told AS MATERIALIZED (
+  SELECT environment, {words.day("occurred_at")} AS day, {words.day("taken_at")} AS taken_day,
+         event, count(*) AS times, sum(opened) AS opened
+  FROM step GROUP BY 1, 2, 3, 4),
+calendar AS (
+  SELECT environment, min(taken_day) AS day FROM told
+  GROUP BY environment HAVING min(taken_day) <= {words.today()}
+  UNION ALL
+  SELECT environment, {words.next_day("day")} FROM calendar WHERE day < {words.today()})
+SELECT environment, {words.typed("day", "environment")} AS day,
+       {shown},
+       {number("open_at_end")} AS open_at_end
+FROM (SELECT environment, day,
+             {counted},
+             sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS open_at_end
+      FROM (SELECT environment, day, event, times, 0 AS opened FROM told
+            UNION ALL
+            SELECT environment, taken_day, NULL, 0, opened FROM told
+            UNION ALL
+            SELECT environment, day, NULL, 0, 0 FROM calendar) d
+      WHERE day <= {words.today()}
+      GROUP BY environment, day) d
+"""
