@@ -17,6 +17,28 @@ class Words(ABC):
         """Write NULL, with the declared type of `like`, a column that is in scope."""
 
     @abstractmethod
+    def looked_up(self, columns: str, source: str, select: str, name: str) -> str:
+        """Select from `source`, and look something up for each of its rows.
+
+        Args:
+            columns: what to select.
+            source: what stands behind FROM.
+            select: a SELECT of one value or none, in which `source` is in scope.
+            name: what to call the value; it is NULL if there is none.
+        """
+
+    @abstractmethod
+    def unindexed(self, column: str) -> str:
+        """Write a column by which rows are not to be looked up, as it is the same for many."""
+
+    @abstractmethod
+    def expect_few(self, column: str) -> str:
+        """Write a further condition that is always true, for a planner that joins whole tables.
+
+        It tells that few rows of the table are wanted, one by one; `column` is never null there.
+        """
+
+    @abstractmethod
     def day(self, time: str) -> str:
         """Cut a time to its day (UTC)."""
 
@@ -51,6 +73,18 @@ class SQLite(Words):
         """Select nothing from a column of that type."""
         return f"(SELECT {like} WHERE 0)"
 
+    def looked_up(self, columns: str, source: str, select: str, name: str) -> str:
+        """Look it up in a scalar subquery: there is no LATERAL."""
+        return f"SELECT {columns}, ({select}) AS {name}\nFROM {source}"
+
+    def unindexed(self, column: str) -> str:
+        """Write it as an expression: without statistics SQLite takes any index for a good one."""
+        return f"+{column}"
+
+    def expect_few(self, column: str) -> str:  # noqa: ARG002 (it goes by indexes anyhow)
+        """Say nothing."""
+        return ""
+
     def day(self, time: str) -> str:
         """Take the start of the text."""
         return f"substr({time}, 1, 10)"
@@ -80,6 +114,24 @@ class Postgres(Words):
     def null(self, like: str) -> str:  # noqa: ARG002 (likewise)
         """Leave it to the other branches of a UNION."""
         return "NULL"
+
+    def looked_up(self, columns: str, source: str, select: str, name: str) -> str:
+        """Join it: a scalar subquery would be run again for each place that uses its value."""
+        return (
+            f"SELECT {columns}, {name}.value AS {name}\n"
+            f"FROM {source} LEFT JOIN LATERAL ({select}) AS {name} (value) ON true"
+        )
+
+    def unindexed(self, column: str) -> str:
+        """Leave it to the statistics."""
+        return column
+
+    def expect_few(self, column: str) -> str:
+        """Use that Postgres expects one in 200 rows where it knows nothing of an expression.
+
+        By itself it reads a table of 100,000 rows rather than looking up 1,000 of them.
+        """
+        return f" AND {column} || '' = {column}"
 
     def day(self, time: str) -> str:
         """Look at the clock of UTC, whatever zone the session thinks in."""

@@ -38,6 +38,22 @@ def _resolved(version: str) -> str:
     )
 
 
+def _resolved_in_the_end(version: str) -> str:
+    """Tell whether a past version's status was one that has left pending for good.
+
+    It may have got its `resolved_at` later than the status, which matters for unknown ones.
+    """
+    return f"""({version}.status IN ('approved', 'rejected', 'cancelled')
+        OR {version}.status <> 'pending' AND (
+          SELECT l.resolved_at FROM release_request_versions l
+          WHERE l.id = {version}.id AND l.valid_from >= {version}.valid_from
+            AND NOT EXISTS (
+              SELECT 1 FROM release_request_versions e
+              WHERE e.id = {version}.id AND e.status <> {version}.status
+                AND e.valid_from BETWEEN {version}.valid_from AND l.valid_from)
+          ORDER BY l.valid_from DESC LIMIT 1) IS NOT NULL)"""
+
+
 def changes(words: Words) -> str:
     """Put each past version beside its successor, and say what differs."""
     presence = (
@@ -64,8 +80,8 @@ SELECT n.id AS request_id, n.environment, n.phone_number, o.valid_to AS changed_
        o.status AS old_status, n.status AS new_status,
        o.resolved_at AS old_resolved_at, n.resolved_at AS new_resolved_at, n.sync_run_id
 FROM release_request_past_versions o
-JOIN {successors} n ON n.id = o.id AND n.valid_from = o.valid_to
-WHERE {seen}
+JOIN {successors} n ON n.id = o.id AND n.valid_from = {words.unindexed("o.valid_to")}
+WHERE {seen}{words.expect_few("o.id")}
 """
         for kind, seen in (presence, content)
         for successors in ("release_requests", "release_request_past_versions")
@@ -122,7 +138,7 @@ WHERE p.missing_since IS NOT NULL
             f"""
 SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned', r.id,
        n.status, n.reason, n.rejection_reason, 'observed', p.valid_to{
-                after(unless(_resolved("n")), 1)
+                after(unless(_resolved_in_the_end("n")), 1)
             }
 FROM release_requests r
 JOIN release_request_past_versions p ON p.id = r.id
@@ -135,7 +151,8 @@ SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, {text("retu
                 after(unless(_resolved("r")), 1)
             }
 FROM release_requests r
-JOIN release_request_past_versions p ON p.id = r.id AND p.valid_to = r.valid_from
+JOIN release_request_past_versions p
+  ON p.id = r.id AND {words.unindexed("p.valid_to")} = r.valid_from
 WHERE p.missing_since IS NOT NULL
 """,
         )
@@ -144,17 +161,18 @@ WHERE p.missing_since IS NOT NULL
 
 def _entered(version: str, condition: str = "") -> str:
     """Tell when a version's status was entered: when the last other status before it ended."""
-    return f"""(SELECT e.valid_to FROM release_request_past_versions e
-                         WHERE e.id = {version}.id{condition} AND e.status <> {version}.status
-                         ORDER BY e.valid_from DESC LIMIT 1)"""
+    return (
+        "SELECT e.valid_to FROM release_request_past_versions e"
+        f" WHERE e.id = {version}.id{condition} AND e.status <> {version}.status"
+        " ORDER BY e.valid_from DESC LIMIT 1"
+    )
 
 
 def _status_now(words: Words, more: str) -> str:
     """Tell of the status that each request has now."""
     return _status_entered(
         words,
-        f"""SELECT r.*, {_entered("r")} AS entered_at
-            FROM release_requests r""",
+        words.looked_up("r.*", "release_requests r", _entered("r"), "entered_at"),
         "c.status <> 'pending' OR c.entered_at IS NOT NULL",
         more,
     )
@@ -162,16 +180,18 @@ def _status_now(words: Words, more: str) -> str:
 
 def _status_before(words: Words, more: str) -> str:
     """Tell of the statuses that each request had: of the last version with each."""
+    before = words.looked_up(
+        """r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
+       p.rejection_reason, p.resolved_at, p.first_seen_at,
+       coalesce((SELECT n.status FROM release_request_past_versions n
+                 WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status""",
+        "release_requests r JOIN release_request_past_versions p ON p.id = r.id",
+        _entered("p", " AND e.valid_from < p.valid_from"),
+        "entered_at",
+    )
     return _status_entered(
         words,
-        f"""SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
-                   p.rejection_reason, p.resolved_at, p.first_seen_at,
-                   {_entered("p", " AND e.valid_from < p.valid_from")} AS entered_at,
-                   coalesce((SELECT n.status FROM release_request_past_versions n
-                             WHERE n.id = p.id AND n.valid_from = p.valid_to),
-                            r.status) AS next_status
-            FROM release_requests r
-            JOIN release_request_past_versions p ON p.id = r.id""",
+        before,
         "c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)",
         more,
     )
@@ -195,6 +215,15 @@ def _status_entered(words: Words, last_versions: str, condition: str, more: str)
         "coalesce(c.reported_at, c.entered_at, c.first_seen_at)", "c.first_seen_at"
     )
     observed_at = words.typed("coalesce(c.entered_at, c.first_seen_at)", "c.first_seen_at")
+    told_before = """SELECT 1 FROM release_request_past_versions e
+       WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
+         AND e.resolved_at = v.resolved_at"""
+    versions = words.looked_up(
+        "v.*",
+        f"({last_versions}) v",
+        f"SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS ({told_before})",
+        "reported_at",
+    )
     return f"""
 SELECT c.environment, c.phone_number, c.phone_number_id,
        {occurred_at},
@@ -202,13 +231,7 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
        c.id, c.status, c.reason, c.rejection_reason,
        CASE WHEN c.reported_at IS NULL THEN 'observed' ELSE 'reported' END,
        {observed_at}{more}
-FROM (SELECT v.*,
-             CASE WHEN v.status <> 'pending' AND NOT EXISTS (
-                    SELECT 1 FROM release_request_past_versions e
-                    WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
-                      AND e.resolved_at = v.resolved_at)
-                  THEN v.resolved_at END AS reported_at
-      FROM ({last_versions}) v) c
+FROM ({versions}) c
 WHERE {condition}
 """
 
@@ -248,6 +271,7 @@ def turnaround(words: Words) -> str:
     def hours(end: str) -> str:
         return words.typed(words.hours("r.requested_at", end), "seconds FROM sync_runs")
 
+    unreported = words.looked_up("r.*", "release_requests r", _entered("r"), "entered_at")
     observed_at = words.typed("coalesce(r.entered_at, r.first_seen_at)", "r.first_seen_at")
     return f"""
 SELECT r.id, r.environment, r.phone_number, r.status, r.requested_at, r.resolved_at,
@@ -258,9 +282,8 @@ WHERE r.status <> 'pending' AND r.resolved_at IS NOT NULL
 UNION ALL
 SELECT r.id, r.environment, r.phone_number, r.status, r.requested_at, {observed_at},
        {hours("coalesce(r.entered_at, r.first_seen_at)")}, {words.typed("'observed'", "r.status")}
-FROM (SELECT r.*, {_entered("r")} AS entered_at
-      FROM release_requests r
-      WHERE r.status IN ('approved', 'rejected', 'cancelled') AND r.resolved_at IS NULL) r
+FROM ({unreported}) r
+WHERE r.status IN ('approved', 'rejected', 'cancelled') AND r.resolved_at IS NULL
 """
 
 
@@ -285,12 +308,12 @@ WITH RECURSIVE
 event AS ({_events(words, openness=True)}),
 step AS (
   SELECT environment, event, occurred_at,
-         min(CASE WHEN occurred_at < observed_at THEN occurred_at ELSE observed_at END)
-           OVER (PARTITION BY request_id ORDER BY observed_at, place
-                 ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS taken_at,
-         is_open - lag(is_open, 1, 0)
-           OVER (PARTITION BY request_id ORDER BY observed_at, place) AS opened
-  FROM event),
+         min(CASE WHEN occurred_at < observed_at THEN occurred_at ELSE observed_at END) OVER sequel
+           AS taken_at,
+         is_open - lag(is_open, 1, 0) OVER sequel AS opened
+  FROM event
+  WINDOW sequel AS (PARTITION BY request_id ORDER BY observed_at, place
+                    ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)),
 told AS MATERIALIZED (
   SELECT environment, {words.day("occurred_at")} AS day, {words.day("taken_at")} AS taken_day,
          event, count(*) AS times, sum(opened) AS opened

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 from typing import Any
 
+import figures
 import pytest
 import sqlalchemy as sa
 from conftest import DATABASES, TOKEN, Mirror, World, empty_database, request
@@ -622,6 +623,20 @@ def recalled(mirror: Mirror, when: datetime) -> dict[str, State]:
     }
 
 
+def assert_figures_of_the_days(mirrors: list[Mirror], memory: Memory) -> None:
+    """Each day since the first request has its row, up to today, which may end meanwhile."""
+    before = datetime.now(UTC).date()
+    one, other = (rows_of(mirror, views.daily) for mirror in mirrors)
+    if datetime.now(UTC).date() != before:
+        assert_figures_of_the_days(mirrors, memory)
+        return
+    assert one == other
+    model = figures.daily(memory, before)
+    assert like(one, model) == in_order(model)
+    waiting = [states[-1] for states in memory.states.values() if not states[-1].gone]
+    assert model[-1]["open_at_end"] == sum(not state.resolved for state in waiting)
+
+
 def test_chance(make_database: Callable[[str], str], sandbox: Sandbox, world: World) -> None:
     """Whatever upstream does, both databases say the same, and what plain memory says too."""
     mirrors = [Mirror(make_database(kind), sandbox, world) for kind in DATABASES]
@@ -644,10 +659,13 @@ def test_chance(make_database: Callable[[str], str], sandbox: Sandbox, world: Wo
             (views.history, memory.history()),
             (views.numbers, memory.numbers()),
             (views.versions, memory.versions()),
+            (views.turnaround, figures.turnaround(memory)),
         ):
             one, other = (rows_of(mirror, view) for mirror in mirrors)
             assert one == other
             assert like(one, model) == in_order(model)
+        if quiet:
+            assert_figures_of_the_days(mirrors, memory)
     for mirror in mirrors:
         for when in (NOON + timedelta(days=day, hours=1) for day in range(DAYS)):
             for then in (when - timedelta(milliseconds=1), when):

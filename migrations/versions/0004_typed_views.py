@@ -6,6 +6,7 @@ Revision 0004, after 0003.
 from __future__ import annotations
 
 import runpy
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ SELECT n.id AS request_id, n.environment, n.phone_number, o.valid_to AS changed_
        o.status AS old_status, n.status AS new_status,
        o.resolved_at AS old_resolved_at, n.resolved_at AS new_resolved_at, n.sync_run_id
 FROM release_request_past_versions o
-JOIN release_requests n ON n.id = o.id AND n.valid_from = o.valid_to
+JOIN release_requests n ON n.id = o.id AND n.valid_from = +o.valid_to
 WHERE (o.missing_since IS NULL) <> (n.missing_since IS NULL)
 UNION ALL
 SELECT n.id AS request_id, n.environment, n.phone_number, o.valid_to AS changed_at,
@@ -44,7 +45,7 @@ SELECT n.id AS request_id, n.environment, n.phone_number, o.valid_to AS changed_
        o.status AS old_status, n.status AS new_status,
        o.resolved_at AS old_resolved_at, n.resolved_at AS new_resolved_at, n.sync_run_id
 FROM release_request_past_versions o
-JOIN release_request_past_versions n ON n.id = o.id AND n.valid_from = o.valid_to
+JOIN release_request_past_versions n ON n.id = o.id AND n.valid_from = +o.valid_to
 WHERE (o.missing_since IS NULL) <> (n.missing_since IS NULL)
 UNION ALL
 SELECT n.id AS request_id, n.environment, n.phone_number, o.valid_to AS changed_at,
@@ -55,7 +56,7 @@ SELECT n.id AS request_id, n.environment, n.phone_number, o.valid_to AS changed_
        o.status AS old_status, n.status AS new_status,
        o.resolved_at AS old_resolved_at, n.resolved_at AS new_resolved_at, n.sync_run_id
 FROM release_request_past_versions o
-JOIN release_requests n ON n.id = o.id AND n.valid_from = o.valid_to
+JOIN release_requests n ON n.id = o.id AND n.valid_from = +o.valid_to
 WHERE n.missing_since IS NULL
   AND (o.missing_since IS NULL OR EXISTS (
        SELECT o.phone_number_id, o.phone_number, o.reason, o.status, o.rejection_reason,
@@ -72,7 +73,7 @@ SELECT n.id AS request_id, n.environment, n.phone_number, o.valid_to AS changed_
        o.status AS old_status, n.status AS new_status,
        o.resolved_at AS old_resolved_at, n.resolved_at AS new_resolved_at, n.sync_run_id
 FROM release_request_past_versions o
-JOIN release_request_past_versions n ON n.id = o.id AND n.valid_from = o.valid_to
+JOIN release_request_past_versions n ON n.id = o.id AND n.valid_from = +o.valid_to
 WHERE n.missing_since IS NULL
   AND (o.missing_since IS NULL OR EXISTS (
        SELECT o.phone_number_id, o.phone_number, o.reason, o.status, o.rejection_reason,
@@ -95,16 +96,11 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
        c.id, c.status, c.reason, c.rejection_reason,
        CASE WHEN c.reported_at IS NULL THEN 'observed' ELSE 'reported' END,
        (SELECT coalesce(c.entered_at, c.first_seen_at) UNION ALL SELECT c.first_seen_at WHERE 0)
-FROM (SELECT v.*,
-             CASE WHEN v.status <> 'pending' AND NOT EXISTS (
-                    SELECT 1 FROM release_request_past_versions e
-                    WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
-                      AND e.resolved_at = v.resolved_at)
-                  THEN v.resolved_at END AS reported_at
-      FROM (SELECT r.*, (SELECT e.valid_to FROM release_request_past_versions e
-                         WHERE e.id = r.id AND e.status <> r.status
-                         ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
-            FROM release_requests r) v) c
+FROM (SELECT v.*, (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
+       WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
+         AND e.resolved_at = v.resolved_at)) AS reported_at
+FROM (SELECT r.*, (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = r.id AND e.status <> r.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
+FROM release_requests r) v) c
 WHERE c.status <> 'pending' OR c.entered_at IS NOT NULL
 UNION ALL
 SELECT c.environment, c.phone_number, c.phone_number_id,
@@ -113,22 +109,14 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
        c.id, c.status, c.reason, c.rejection_reason,
        CASE WHEN c.reported_at IS NULL THEN 'observed' ELSE 'reported' END,
        (SELECT coalesce(c.entered_at, c.first_seen_at) UNION ALL SELECT c.first_seen_at WHERE 0)
-FROM (SELECT v.*,
-             CASE WHEN v.status <> 'pending' AND NOT EXISTS (
-                    SELECT 1 FROM release_request_past_versions e
-                    WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
-                      AND e.resolved_at = v.resolved_at)
-                  THEN v.resolved_at END AS reported_at
-      FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
-                   p.rejection_reason, p.resolved_at, p.first_seen_at,
-                   (SELECT e.valid_to FROM release_request_past_versions e
-                         WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status
-                         ORDER BY e.valid_from DESC LIMIT 1) AS entered_at,
-                   coalesce((SELECT n.status FROM release_request_past_versions n
-                             WHERE n.id = p.id AND n.valid_from = p.valid_to),
-                            r.status) AS next_status
-            FROM release_requests r
-            JOIN release_request_past_versions p ON p.id = r.id) v) c
+FROM (SELECT v.*, (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
+       WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
+         AND e.resolved_at = v.resolved_at)) AS reported_at
+FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
+       p.rejection_reason, p.resolved_at, p.first_seen_at,
+       coalesce((SELECT n.status FROM release_request_past_versions n
+                 WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status, (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
+FROM release_requests r JOIN release_request_past_versions p ON p.id = r.id) v) c
 WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,
@@ -152,7 +140,8 @@ UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, (SELECT 'returned' UNION ALL SELECT r.status WHERE 0), r.id,
        r.status, r.reason, r.rejection_reason, (SELECT 'observed' UNION ALL SELECT r.status WHERE 0), p.valid_to
 FROM release_requests r
-JOIN release_request_past_versions p ON p.id = r.id AND p.valid_to = r.valid_from
+JOIN release_request_past_versions p
+  ON p.id = r.id AND +p.valid_to = r.valid_from
 WHERE p.missing_since IS NOT NULL
 """
 
@@ -185,11 +174,9 @@ WHERE r.status <> 'pending' AND r.resolved_at IS NOT NULL
 UNION ALL
 SELECT r.id, r.environment, r.phone_number, r.status, r.requested_at, (SELECT coalesce(r.entered_at, r.first_seen_at) UNION ALL SELECT r.first_seen_at WHERE 0),
        (SELECT CAST((strftime('%s', substr(coalesce(r.entered_at, r.first_seen_at), 1, 19)) - strftime('%s', substr(r.requested_at, 1, 19))) * 1000 + substr(coalesce(r.entered_at, r.first_seen_at), 21, 3) - substr(r.requested_at, 21, 3) AS REAL) / 3600000 UNION ALL SELECT seconds FROM sync_runs WHERE 0), (SELECT 'observed' UNION ALL SELECT r.status WHERE 0)
-FROM (SELECT r.*, (SELECT e.valid_to FROM release_request_past_versions e
-                         WHERE e.id = r.id AND e.status <> r.status
-                         ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
-      FROM release_requests r
-      WHERE r.status IN ('approved', 'rejected', 'cancelled') AND r.resolved_at IS NULL) r
+FROM (SELECT r.*, (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = r.id AND e.status <> r.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
+FROM release_requests r) r
+WHERE r.status IN ('approved', 'rejected', 'cancelled') AND r.resolved_at IS NULL
 """
 
 SQLITE_RELEASE_REQUESTS_DAILY = """
@@ -209,16 +196,11 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
        CASE WHEN c.reported_at IS NULL THEN 'observed' ELSE 'reported' END,
        (SELECT coalesce(c.entered_at, c.first_seen_at) UNION ALL SELECT c.first_seen_at WHERE 0),
        CASE WHEN (c.status IN ('approved', 'rejected', 'cancelled') OR c.status <> 'pending' AND c.resolved_at IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 2 AS place
-FROM (SELECT v.*,
-             CASE WHEN v.status <> 'pending' AND NOT EXISTS (
-                    SELECT 1 FROM release_request_past_versions e
-                    WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
-                      AND e.resolved_at = v.resolved_at)
-                  THEN v.resolved_at END AS reported_at
-      FROM (SELECT r.*, (SELECT e.valid_to FROM release_request_past_versions e
-                         WHERE e.id = r.id AND e.status <> r.status
-                         ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
-            FROM release_requests r) v) c
+FROM (SELECT v.*, (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
+       WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
+         AND e.resolved_at = v.resolved_at)) AS reported_at
+FROM (SELECT r.*, (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = r.id AND e.status <> r.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
+FROM release_requests r) v) c
 WHERE c.status <> 'pending' OR c.entered_at IS NOT NULL
 UNION ALL
 SELECT c.environment, c.phone_number, c.phone_number_id,
@@ -228,22 +210,14 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
        CASE WHEN c.reported_at IS NULL THEN 'observed' ELSE 'reported' END,
        (SELECT coalesce(c.entered_at, c.first_seen_at) UNION ALL SELECT c.first_seen_at WHERE 0),
        CASE WHEN (c.status IN ('approved', 'rejected', 'cancelled') OR c.status <> 'pending' AND c.resolved_at IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 2 AS place
-FROM (SELECT v.*,
-             CASE WHEN v.status <> 'pending' AND NOT EXISTS (
-                    SELECT 1 FROM release_request_past_versions e
-                    WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
-                      AND e.resolved_at = v.resolved_at)
-                  THEN v.resolved_at END AS reported_at
-      FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
-                   p.rejection_reason, p.resolved_at, p.first_seen_at,
-                   (SELECT e.valid_to FROM release_request_past_versions e
-                         WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status
-                         ORDER BY e.valid_from DESC LIMIT 1) AS entered_at,
-                   coalesce((SELECT n.status FROM release_request_past_versions n
-                             WHERE n.id = p.id AND n.valid_from = p.valid_to),
-                            r.status) AS next_status
-            FROM release_requests r
-            JOIN release_request_past_versions p ON p.id = r.id) v) c
+FROM (SELECT v.*, (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
+       WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
+         AND e.resolved_at = v.resolved_at)) AS reported_at
+FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
+       p.rejection_reason, p.resolved_at, p.first_seen_at,
+       coalesce((SELECT n.status FROM release_request_past_versions n
+                 WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status, (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
+FROM release_requests r JOIN release_request_past_versions p ON p.id = r.id) v) c
 WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,
@@ -261,7 +235,15 @@ WHERE p.missing_since IS NOT NULL
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned', r.id,
        n.status, n.reason, n.rejection_reason, 'observed', p.valid_to,
-       CASE WHEN (n.status IN ('approved', 'rejected', 'cancelled') OR n.status <> 'pending' AND n.resolved_at IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 1 AS place
+       CASE WHEN (n.status IN ('approved', 'rejected', 'cancelled')
+        OR n.status <> 'pending' AND (
+          SELECT l.resolved_at FROM release_request_versions l
+          WHERE l.id = n.id AND l.valid_from >= n.valid_from
+            AND NOT EXISTS (
+              SELECT 1 FROM release_request_versions e
+              WHERE e.id = n.id AND e.status <> n.status
+                AND e.valid_from BETWEEN n.valid_from AND l.valid_from)
+          ORDER BY l.valid_from DESC LIMIT 1) IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 1 AS place
 FROM release_requests r
 JOIN release_request_past_versions p ON p.id = r.id
 JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to
@@ -271,17 +253,18 @@ SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, (SELECT 're
        r.status, r.reason, r.rejection_reason, (SELECT 'observed' UNION ALL SELECT r.status WHERE 0), p.valid_to,
        CASE WHEN (r.status IN ('approved', 'rejected', 'cancelled') OR r.status <> 'pending' AND r.resolved_at IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 1 AS place
 FROM release_requests r
-JOIN release_request_past_versions p ON p.id = r.id AND p.valid_to = r.valid_from
+JOIN release_request_past_versions p
+  ON p.id = r.id AND +p.valid_to = r.valid_from
 WHERE p.missing_since IS NOT NULL
 ),
 step AS (
   SELECT environment, event, occurred_at,
-         min(CASE WHEN occurred_at < observed_at THEN occurred_at ELSE observed_at END)
-           OVER (PARTITION BY request_id ORDER BY observed_at, place
-                 ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS taken_at,
-         is_open - lag(is_open, 1, 0)
-           OVER (PARTITION BY request_id ORDER BY observed_at, place) AS opened
-  FROM event),
+         min(CASE WHEN occurred_at < observed_at THEN occurred_at ELSE observed_at END) OVER sequel
+           AS taken_at,
+         is_open - lag(is_open, 1, 0) OVER sequel AS opened
+  FROM event
+  WINDOW sequel AS (PARTITION BY request_id ORDER BY observed_at, place
+                    ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)),
 told AS MATERIALIZED (
   SELECT environment, substr(occurred_at, 1, 10) AS day, substr(taken_at, 1, 10) AS taken_day,
          event, count(*) AS times, sum(opened) AS opened
@@ -312,6 +295,120 @@ FROM (SELECT environment, day,
       GROUP BY environment, day) d
 """
 
+POSTGRESQL_RELEASE_REQUEST_CHANGES = """
+SELECT n.id AS request_id, n.environment, n.phone_number, o.valid_to AS changed_at,
+       CASE WHEN n.missing_since IS NULL THEN 'returned' ELSE 'vanished' END AS kind,
+       o.status AS old_status, n.status AS new_status,
+       o.resolved_at AS old_resolved_at, n.resolved_at AS new_resolved_at, n.sync_run_id
+FROM release_request_past_versions o
+JOIN release_requests n ON n.id = o.id AND n.valid_from = o.valid_to
+WHERE (o.missing_since IS NULL) <> (n.missing_since IS NULL) AND o.id || '' = o.id
+UNION ALL
+SELECT n.id AS request_id, n.environment, n.phone_number, o.valid_to AS changed_at,
+       CASE WHEN n.missing_since IS NULL THEN 'returned' ELSE 'vanished' END AS kind,
+       o.status AS old_status, n.status AS new_status,
+       o.resolved_at AS old_resolved_at, n.resolved_at AS new_resolved_at, n.sync_run_id
+FROM release_request_past_versions o
+JOIN release_request_past_versions n ON n.id = o.id AND n.valid_from = o.valid_to
+WHERE (o.missing_since IS NULL) <> (n.missing_since IS NULL) AND o.id || '' = o.id
+UNION ALL
+SELECT n.id AS request_id, n.environment, n.phone_number, o.valid_to AS changed_at,
+       CASE WHEN n.status = 'pending' AND o.status <> 'pending' THEN 'reopened'
+            WHEN (n.status IN ('approved', 'rejected', 'cancelled') OR n.status <> 'pending' AND n.resolved_at IS NOT NULL)
+             AND NOT (o.status IN ('approved', 'rejected', 'cancelled') OR o.status <> 'pending' AND o.resolved_at IS NOT NULL) THEN 'resolved'
+            ELSE 'corrected' END AS kind,
+       o.status AS old_status, n.status AS new_status,
+       o.resolved_at AS old_resolved_at, n.resolved_at AS new_resolved_at, n.sync_run_id
+FROM release_request_past_versions o
+JOIN release_requests n ON n.id = o.id AND n.valid_from = o.valid_to
+WHERE n.missing_since IS NULL
+  AND (o.missing_since IS NULL OR EXISTS (
+       SELECT o.phone_number_id, o.phone_number, o.reason, o.status, o.rejection_reason,
+              o.requested_at, o.resolved_at
+       EXCEPT
+       SELECT n.phone_number_id, n.phone_number, n.reason, n.status, n.rejection_reason,
+              n.requested_at, n.resolved_at)) AND o.id || '' = o.id
+UNION ALL
+SELECT n.id AS request_id, n.environment, n.phone_number, o.valid_to AS changed_at,
+       CASE WHEN n.status = 'pending' AND o.status <> 'pending' THEN 'reopened'
+            WHEN (n.status IN ('approved', 'rejected', 'cancelled') OR n.status <> 'pending' AND n.resolved_at IS NOT NULL)
+             AND NOT (o.status IN ('approved', 'rejected', 'cancelled') OR o.status <> 'pending' AND o.resolved_at IS NOT NULL) THEN 'resolved'
+            ELSE 'corrected' END AS kind,
+       o.status AS old_status, n.status AS new_status,
+       o.resolved_at AS old_resolved_at, n.resolved_at AS new_resolved_at, n.sync_run_id
+FROM release_request_past_versions o
+JOIN release_request_past_versions n ON n.id = o.id AND n.valid_from = o.valid_to
+WHERE n.missing_since IS NULL
+  AND (o.missing_since IS NULL OR EXISTS (
+       SELECT o.phone_number_id, o.phone_number, o.reason, o.status, o.rejection_reason,
+              o.requested_at, o.resolved_at
+       EXCEPT
+       SELECT n.phone_number_id, n.phone_number, n.reason, n.status, n.rejection_reason,
+              n.requested_at, n.resolved_at)) AND o.id || '' = o.id
+"""
+
+POSTGRESQL_PHONE_NUMBER_HISTORY = """
+SELECT r.environment, r.phone_number, r.phone_number_id, r.requested_at AS occurred_at,
+       'requested' AS event, r.id AS request_id, 'pending' AS status, r.reason,
+       NULL AS rejection_reason, 'reported' AS time_source,
+       r.first_seen_at AS observed_at
+FROM release_requests r
+UNION ALL
+SELECT c.environment, c.phone_number, c.phone_number_id,
+       coalesce(c.reported_at, c.entered_at, c.first_seen_at),
+       CASE WHEN c.status = 'pending' THEN 'reopened' ELSE c.status END,
+       c.id, c.status, c.reason, c.rejection_reason,
+       CASE WHEN c.reported_at IS NULL THEN 'observed' ELSE 'reported' END,
+       coalesce(c.entered_at, c.first_seen_at)
+FROM (SELECT v.*, reported_at.value AS reported_at
+FROM (SELECT r.*, entered_at.value AS entered_at
+FROM release_requests r LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = r.id AND e.status <> r.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) v LEFT JOIN LATERAL (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
+       WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
+         AND e.resolved_at = v.resolved_at)) AS reported_at (value) ON true) c
+WHERE c.status <> 'pending' OR c.entered_at IS NOT NULL
+UNION ALL
+SELECT c.environment, c.phone_number, c.phone_number_id,
+       coalesce(c.reported_at, c.entered_at, c.first_seen_at),
+       CASE WHEN c.status = 'pending' THEN 'reopened' ELSE c.status END,
+       c.id, c.status, c.reason, c.rejection_reason,
+       CASE WHEN c.reported_at IS NULL THEN 'observed' ELSE 'reported' END,
+       coalesce(c.entered_at, c.first_seen_at)
+FROM (SELECT v.*, reported_at.value AS reported_at
+FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
+       p.rejection_reason, p.resolved_at, p.first_seen_at,
+       coalesce((SELECT n.status FROM release_request_past_versions n
+                 WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status, entered_at.value AS entered_at
+FROM release_requests r JOIN release_request_past_versions p ON p.id = r.id LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) v LEFT JOIN LATERAL (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
+       WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
+         AND e.resolved_at = v.resolved_at)) AS reported_at (value) ON true) c
+WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
+UNION ALL
+SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,
+       r.status, r.reason, r.rejection_reason, 'observed', r.missing_since
+FROM release_requests r
+WHERE r.missing_since IS NOT NULL
+UNION ALL
+SELECT r.environment, r.phone_number, r.phone_number_id, p.missing_since, 'vanished', r.id,
+       p.status, p.reason, p.rejection_reason, 'observed', p.missing_since
+FROM release_requests r
+JOIN release_request_past_versions p ON p.id = r.id
+WHERE p.missing_since IS NOT NULL
+UNION ALL
+SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned', r.id,
+       n.status, n.reason, n.rejection_reason, 'observed', p.valid_to
+FROM release_requests r
+JOIN release_request_past_versions p ON p.id = r.id
+JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to
+WHERE p.missing_since IS NOT NULL
+UNION ALL
+SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned', r.id,
+       r.status, r.reason, r.rejection_reason, 'observed', p.valid_to
+FROM release_requests r
+JOIN release_request_past_versions p
+  ON p.id = r.id AND p.valid_to = r.valid_from
+WHERE p.missing_since IS NOT NULL
+"""
+
 POSTGRESQL_RELEASE_REQUEST_TURNAROUND = """
 SELECT r.id, r.environment, r.phone_number, r.status, r.requested_at, r.resolved_at,
        CAST(extract(epoch FROM r.resolved_at - r.requested_at) * 1000 AS bigint) / CAST(3600000 AS double precision) AS hours_to_resolve,
@@ -321,11 +418,9 @@ WHERE r.status <> 'pending' AND r.resolved_at IS NOT NULL
 UNION ALL
 SELECT r.id, r.environment, r.phone_number, r.status, r.requested_at, coalesce(r.entered_at, r.first_seen_at),
        CAST(extract(epoch FROM coalesce(r.entered_at, r.first_seen_at) - r.requested_at) * 1000 AS bigint) / CAST(3600000 AS double precision), 'observed'
-FROM (SELECT r.*, (SELECT e.valid_to FROM release_request_past_versions e
-                         WHERE e.id = r.id AND e.status <> r.status
-                         ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
-      FROM release_requests r
-      WHERE r.status IN ('approved', 'rejected', 'cancelled') AND r.resolved_at IS NULL) r
+FROM (SELECT r.*, entered_at.value AS entered_at
+FROM release_requests r LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = r.id AND e.status <> r.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) r
+WHERE r.status IN ('approved', 'rejected', 'cancelled') AND r.resolved_at IS NULL
 """
 
 POSTGRESQL_RELEASE_REQUESTS_DAILY = """
@@ -345,16 +440,11 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
        CASE WHEN c.reported_at IS NULL THEN 'observed' ELSE 'reported' END,
        coalesce(c.entered_at, c.first_seen_at),
        CASE WHEN (c.status IN ('approved', 'rejected', 'cancelled') OR c.status <> 'pending' AND c.resolved_at IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 2 AS place
-FROM (SELECT v.*,
-             CASE WHEN v.status <> 'pending' AND NOT EXISTS (
-                    SELECT 1 FROM release_request_past_versions e
-                    WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
-                      AND e.resolved_at = v.resolved_at)
-                  THEN v.resolved_at END AS reported_at
-      FROM (SELECT r.*, (SELECT e.valid_to FROM release_request_past_versions e
-                         WHERE e.id = r.id AND e.status <> r.status
-                         ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
-            FROM release_requests r) v) c
+FROM (SELECT v.*, reported_at.value AS reported_at
+FROM (SELECT r.*, entered_at.value AS entered_at
+FROM release_requests r LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = r.id AND e.status <> r.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) v LEFT JOIN LATERAL (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
+       WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
+         AND e.resolved_at = v.resolved_at)) AS reported_at (value) ON true) c
 WHERE c.status <> 'pending' OR c.entered_at IS NOT NULL
 UNION ALL
 SELECT c.environment, c.phone_number, c.phone_number_id,
@@ -364,22 +454,14 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
        CASE WHEN c.reported_at IS NULL THEN 'observed' ELSE 'reported' END,
        coalesce(c.entered_at, c.first_seen_at),
        CASE WHEN (c.status IN ('approved', 'rejected', 'cancelled') OR c.status <> 'pending' AND c.resolved_at IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 2 AS place
-FROM (SELECT v.*,
-             CASE WHEN v.status <> 'pending' AND NOT EXISTS (
-                    SELECT 1 FROM release_request_past_versions e
-                    WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
-                      AND e.resolved_at = v.resolved_at)
-                  THEN v.resolved_at END AS reported_at
-      FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
-                   p.rejection_reason, p.resolved_at, p.first_seen_at,
-                   (SELECT e.valid_to FROM release_request_past_versions e
-                         WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status
-                         ORDER BY e.valid_from DESC LIMIT 1) AS entered_at,
-                   coalesce((SELECT n.status FROM release_request_past_versions n
-                             WHERE n.id = p.id AND n.valid_from = p.valid_to),
-                            r.status) AS next_status
-            FROM release_requests r
-            JOIN release_request_past_versions p ON p.id = r.id) v) c
+FROM (SELECT v.*, reported_at.value AS reported_at
+FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
+       p.rejection_reason, p.resolved_at, p.first_seen_at,
+       coalesce((SELECT n.status FROM release_request_past_versions n
+                 WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status, entered_at.value AS entered_at
+FROM release_requests r JOIN release_request_past_versions p ON p.id = r.id LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) v LEFT JOIN LATERAL (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
+       WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
+         AND e.resolved_at = v.resolved_at)) AS reported_at (value) ON true) c
 WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,
@@ -397,7 +479,15 @@ WHERE p.missing_since IS NOT NULL
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned', r.id,
        n.status, n.reason, n.rejection_reason, 'observed', p.valid_to,
-       CASE WHEN (n.status IN ('approved', 'rejected', 'cancelled') OR n.status <> 'pending' AND n.resolved_at IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 1 AS place
+       CASE WHEN (n.status IN ('approved', 'rejected', 'cancelled')
+        OR n.status <> 'pending' AND (
+          SELECT l.resolved_at FROM release_request_versions l
+          WHERE l.id = n.id AND l.valid_from >= n.valid_from
+            AND NOT EXISTS (
+              SELECT 1 FROM release_request_versions e
+              WHERE e.id = n.id AND e.status <> n.status
+                AND e.valid_from BETWEEN n.valid_from AND l.valid_from)
+          ORDER BY l.valid_from DESC LIMIT 1) IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 1 AS place
 FROM release_requests r
 JOIN release_request_past_versions p ON p.id = r.id
 JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to
@@ -407,17 +497,18 @@ SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned',
        r.status, r.reason, r.rejection_reason, 'observed', p.valid_to,
        CASE WHEN (r.status IN ('approved', 'rejected', 'cancelled') OR r.status <> 'pending' AND r.resolved_at IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 1 AS place
 FROM release_requests r
-JOIN release_request_past_versions p ON p.id = r.id AND p.valid_to = r.valid_from
+JOIN release_request_past_versions p
+  ON p.id = r.id AND p.valid_to = r.valid_from
 WHERE p.missing_since IS NOT NULL
 ),
 step AS (
   SELECT environment, event, occurred_at,
-         min(CASE WHEN occurred_at < observed_at THEN occurred_at ELSE observed_at END)
-           OVER (PARTITION BY request_id ORDER BY observed_at, place
-                 ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS taken_at,
-         is_open - lag(is_open, 1, 0)
-           OVER (PARTITION BY request_id ORDER BY observed_at, place) AS opened
-  FROM event),
+         min(CASE WHEN occurred_at < observed_at THEN occurred_at ELSE observed_at END) OVER sequel
+           AS taken_at,
+         is_open - lag(is_open, 1, 0) OVER sequel AS opened
+  FROM event
+  WINDOW sequel AS (PARTITION BY request_id ORDER BY observed_at, place
+                    ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)),
 told AS MATERIALIZED (
   SELECT environment, CAST(occurred_at AT TIME ZONE 'UTC' AS date) AS day, CAST(taken_at AT TIME ZONE 'UTC' AS date) AS taken_day,
          event, count(*) AS times, sum(opened) AS opened
@@ -458,6 +549,8 @@ SQLITE_VIEWS = {
 }
 
 POSTGRESQL_VIEWS = {
+    "release_request_changes": POSTGRESQL_RELEASE_REQUEST_CHANGES,
+    "phone_number_history": POSTGRESQL_PHONE_NUMBER_HISTORY,
     "release_request_turnaround": POSTGRESQL_RELEASE_REQUEST_TURNAROUND,
     "release_requests_daily": POSTGRESQL_RELEASE_REQUESTS_DAILY,
 }
@@ -560,12 +653,12 @@ VIEW_COMMENTS = {
 
 
 def upgrade() -> None:
-    """Create the views: in SQLite all of them anew, in Postgres, where views have dependents, two."""
+    """Create the views: in SQLite all of them anew; in Postgres nothing that depends on them is lost."""
     if op.get_context().dialect.name == "sqlite":
         drop(views_before())
         create(SQLITE_VIEWS)
     else:
-        create(POSTGRESQL_VIEWS)
+        create(POSTGRESQL_VIEWS, replace=True)
         comment({what: after for what, (_, after) in TABLE_COMMENTS.items()} | VIEW_COMMENTS)
 
 
@@ -575,7 +668,8 @@ def downgrade() -> None:
         drop(SQLITE_VIEWS)
         create(views_before())
     else:
-        drop(POSTGRESQL_VIEWS)
+        drop([name for name in POSTGRESQL_VIEWS if name not in views_before()])
+        create(views_before(), replace=True)
         before = {what: before for what, (before, _) in TABLE_COMMENTS.items()}
         kept = {what: text for what, text in comments_before().items() if what in VIEW_COMMENTS}
         comment(before | kept)
@@ -596,15 +690,15 @@ def revision_0002() -> dict[str, Any]:
     return runpy.run_path(str(Path(__file__).with_name("0002_views.py")))
 
 
-def create(views: dict[str, str]) -> None:
+def create(views: dict[str, str], *, replace: bool = False) -> None:
     """Create views, in their order."""
     for name, query in views.items():
-        op.execute(f"CREATE VIEW {name} AS\n{query.strip()}")
+        op.execute(f"CREATE {'OR REPLACE ' * replace}VIEW {name} AS\n{query.strip()}")
 
 
-def drop(views: dict[str, str]) -> None:
+def drop(views: Collection[str]) -> None:
     """Drop views, the last one first."""
-    for name in reversed(views):
+    for name in reversed(list(views)):
         op.execute(f"DROP VIEW {name}")
 
 
