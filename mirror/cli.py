@@ -350,6 +350,45 @@ def url(database: str | None) -> None:
     click.echo(db.shown_url(settings.database_url(database)))
 
 
+@db.command(epilog="Example: mirror db describe phone_number_history")
+@click.argument("relation", metavar="[NAME]", required=False)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv", "markdown", "datasette"]),
+    default="table",
+    show_default=True,
+    help="datasette is a metadata file for Datasette, with the cookbook's queries.",
+)
+@_database_option
+def describe(relation: str | None, form: str, database: str | None) -> None:
+    """Print the data dictionary: what every table, view and column is.
+
+    NAME is a table or view; without it, all are described. The database itself is not looked at.
+    """
+    from mirror import database as db
+    from mirror import dictionary, output
+
+    found = dictionary.entries(relation)
+    if form == "markdown":
+        click.echo(dictionary.markdown(found), nl=False)
+    elif form == "datasette":
+        path = db.parse_url(settings.database_url(database)).database
+        click.echo(output.json_text(dictionary.datasette(found, Path(path or "").stem)))
+    else:
+        output.write(
+            found,
+            dictionary.Entry,
+            form,
+            sys.stdout,
+            drawn={
+                "name": lambda one: f"  {one.column}" if one.column else one.relation,
+                "type": lambda one: one.postgresql_type or one.kind,
+                "what it is": lambda one: one.comment,
+            },
+        )
+
+
 def _list_faults(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     """Print the faults of the sandbox, and exit."""
     if wanted:
@@ -497,7 +536,10 @@ def demo(database: str | None) -> None:
     def told(days: float, result: Result) -> None:
         click.echo(f"day {days:g}: {_summary(result)}")
 
-    click.echo("A sandbox stands in for the API; its days pass between the syncs.\n")
+    click.echo(
+        "A sandbox stands in for the API; its days pass between the syncs. At last its list lacks\n"
+        "a request and has one that cannot be read: neither is lost.\n"
+    )
     end = story.run(engine, told)
     counted = ", ".join(f"{count} {status}" for status, count in end.by_status)
     click.echo(f"\nNow in the mirror: {counted}.")

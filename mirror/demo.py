@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -81,12 +81,17 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def run(engine: Engine, told: Callable[[float, Result], None]) -> Story:
+def run(
+    engine: Engine,
+    told: Callable[[float, Result], None],
+    now: Callable[[], datetime] = utc_now,
+) -> Story:
     """Run the demo.
 
     Args:
         engine: an empty database.
         told: called after each sync, with the days since the first one and its result.
+        now: tells the time at which the last sync is to happen (UTC).
 
     Raises:
         UsageError: there is something in the database already.
@@ -98,12 +103,14 @@ def run(engine: Engine, told: Callable[[float, Result], None]) -> Story:
             raise UsageError(
                 "the database of the demo is not empty; choose a new one with --database"
             )
-    start = utc_now().replace(microsecond=0) - timedelta(days=sum(DAYS))
+    start = now().replace(microsecond=0) - timedelta(days=sum(DAYS))
     upstream = Upstream(_REQUESTS, _SEED, start, new_per_day=_NEW_PER_DAY)
     with Sandbox(upstream, Manner(paging="meta")).running() as sandbox:
         api = ApiSettings(sandbox.base_url, Secret(sandbox.manner.token))
         passed = 0.0
-        for days in DAYS:
+        for number, days in enumerate(DAYS, start=1):
+            if number == len(DAYS):
+                _let_two_go_wrong(upstream)
             if days:
                 sandbox.advance(days)
                 passed += days
@@ -118,6 +125,13 @@ def run(engine: Engine, told: Callable[[float, Result], None]) -> Story:
             approval,
             queries.phone_number_history(connection, approval.phone_number),
         )
+
+
+def _let_two_go_wrong(upstream: Upstream) -> None:
+    """Let the list lack the oldest request, and give the next one in a way that none can read."""
+    first, second = sorted(upstream.requests.values(), key=lambda one: one.requested_at)[:2]
+    upstream.mislaid.add(first.id)
+    upstream.garbled.add(second.id)
 
 
 def _approved_in_a_later_sync(connection: Connection) -> queries.Change:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     PrimaryKeyConstraint,
+    String,
     Table,
     Text,
     UniqueConstraint,
@@ -380,4 +381,11 @@ quarantined_records = Table(
     Index("ix_quarantined_records_last_run_id", "last_run_id"),
     comment="Entries of the list that could not be understood, each once.",
     sqlite_autoincrement=True,
+)
+
+alembic_version = Table(
+    "alembic_version",
+    MetaData(),  # Alembic makes it itself, and must not find it among ours
+    Column("version_num", String(32), primary_key=True, comment="Number of the revision."),
+    comment="Revision of the schema, which Alembic keeps for mirror db upgrade.",
 )

@@ -84,6 +84,11 @@ def json_line(value: Any) -> str:
     return _UNSAFE.sub(_json_escape, text)
 
 
+def json_text(value: Any) -> str:
+    """Return a value as JSON in lines that a person can read, safe to show on a terminal."""
+    return msgspec.json.format(json_line(value), indent=2)
+
+
 def abbreviated(identifier: str) -> str:
     """Return the start of an id, for a drawn table."""
     return identifier if len(identifier) <= 14 else identifier[:13] + "…"

@@ -15,14 +15,13 @@ from sqlalchemy.engine import Connection, Engine
 
 from mirror import database
 from mirror.errors import SchemaError
+from mirror.models import alembic_version
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 LOCK = "schema"
 """Name of the writer's lock of upgrades in Postgres; those of environments begin with "sync "."""
-
-_VERSION_TABLE = sa.table("alembic_version", sa.column("version_num", sa.Text))
 
 
 def scripts() -> Path:
@@ -39,9 +38,9 @@ def revisions() -> list[str]:
 
 def current(connection: Connection) -> str | None:
     """Return the revision of a database, or None if it has no schema yet."""
-    if not sa.inspect(connection).has_table(_VERSION_TABLE.name):
+    if not sa.inspect(connection).has_table(alembic_version.name):
         return None
-    return connection.scalar(sa.select(_VERSION_TABLE.c.version_num))
+    return connection.scalar(sa.select(alembic_version.c.version_num))
 
 
 def require(connection: Connection) -> None:

@@ -83,6 +83,10 @@ class Upstream:
         seed: decides everything that happens.
         now: the time at the start, UTC.
         new_per_day: requests made on each day that passes.
+
+    Attributes:
+        mislaid: ids of requests that its list lacks, as an API's must not.
+        garbled: ids of requests whose time its list writes as none can read it.
     """
 
     def __init__(self, count: int, seed: int, now: datetime, new_per_day: int = 0) -> None:
@@ -90,6 +94,8 @@ class Upstream:
         self.new_per_day = new_per_day
         self._random = random.Random(seed)  # noqa: S311 (a stand-in's fate, no cryptography)
         self.requests: dict[str, Request] = {}
+        self.mislaid: set[str] = set()
+        self.garbled: set[str] = set()
         self._numbers: dict[str, str] = {}
         self._in_use: set[str] = set()
         while len(self.requests) < count:
@@ -156,7 +162,12 @@ class Upstream:
 
     def answered(self) -> Sequence[object]:
         """Return all requests as the API shows them now, in the order they were made."""
-        return [request.as_answered(self.now) for request in self.requests.values()]
+        return [
+            request.as_answered(self.now)
+            | ({"requested_at": "yesterday"} if request.id in self.garbled else {})
+            for request in self.requests.values()
+            if request.id not in self.mislaid
+        ]
 
     def _make_number(self, count: int) -> None:
         """Make a number and its requests of the past: denied, it is often asked for again."""

@@ -207,8 +207,7 @@ daily = Table(
     _made(
         "open_at_end",
         BigInteger,
-        "Requests that were neither resolved nor missing when the day ended; today: that are not "
-        "now.",
+        "Requests that were neither resolved nor missing at the end of the day; for today, now.",
     ),
     comment="What happened on each day, without gaps from the first request of the environment "
     "to today (UTC): the events of phone_number_history, counted.",

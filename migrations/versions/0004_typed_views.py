@@ -613,6 +613,14 @@ TABLE_COMMENTS = {
         "SHA-256 of the list's bytes, in hex.",
         "SHA-256 of the list's bytes, in hex. Null unless complete.",
     ),
+    "TABLE alembic_version": (
+        "",
+        "Revision of the schema, which Alembic keeps for mirror db upgrade.",
+    ),
+    "COLUMN alembic_version.version_num": (
+        "",
+        "Number of the revision.",
+    ),
 }
 
 VIEW_COMMENTS = {
@@ -648,7 +656,7 @@ VIEW_COMMENTS = {
     "COLUMN release_requests_daily.approved": "Requests approved on the day, at the best known time.",
     "COLUMN release_requests_daily.rejected": "Requests rejected on the day, at the best known time.",
     "COLUMN release_requests_daily.cancelled": "Requests cancelled on the day, at the best known time.",
-    "COLUMN release_requests_daily.open_at_end": "Requests that were neither resolved nor missing when the day ended; today: that are not now.",
+    "COLUMN release_requests_daily.open_at_end": "Requests that were neither resolved nor missing at the end of the day; for today, now.",
 }
 
 

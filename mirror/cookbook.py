@@ -1,0 +1,156 @@
+"""Questions that people ask, with SQL that both databases answer alike.
+
+One source for the cookbook of the documentation and for what Datasette offers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A question and its SQL.
+
+    Attributes:
+        name: what to call the query, in lower case with hyphens.
+        question: what it answers.
+        sql: one SELECT without a semicolon; `:since` and the like stand for what the asker fills
+            in, such as '2026-11-16'.
+    """
+
+    name: str
+    question: str
+    sql: str
+
+
+RECIPES: Sequence[Recipe] = (
+    Recipe(
+        "pending-longest",
+        "What has been pending longest?",
+        """SELECT requested_at, phone_number, reason
+FROM release_requests
+WHERE status = 'pending' AND missing_since IS NULL
+ORDER BY requested_at, id LIMIT 5""",
+    ),
+    Recipe(
+        "rejection-rate",
+        "Which share of the decisions of each month were rejections?",
+        """SELECT substr(CAST(day AS text), 1, 7) AS month,
+       sum(approved) AS approved, sum(rejected) AS rejected,
+       round(100.0 * sum(rejected) / sum(approved + rejected), 1) AS percent_rejected
+FROM release_requests_daily
+GROUP BY month HAVING sum(approved + rejected) > 0
+ORDER BY month""",
+    ),
+    Recipe(
+        "hours-to-resolve",
+        "How many hours do reviews take: the median, and what nine in ten stay within?",
+        """SELECT status, count(*) AS requests,
+       round(CAST(min(CASE WHEN place * 2 >= total THEN hours END) AS numeric), 1) AS median,
+       round(CAST(min(CASE WHEN place * 10 >= total * 9 THEN hours END) AS numeric), 1)
+         AS percentile_90
+FROM (SELECT status, hours_to_resolve AS hours,
+             row_number() OVER (PARTITION BY status ORDER BY hours_to_resolve) AS place,
+             count(*) OVER (PARTITION BY status) AS total
+      FROM release_request_turnaround
+      WHERE time_source = 'reported') ranked
+GROUP BY status ORDER BY status""",
+    ),
+    Recipe(
+        "rejection-reasons",
+        "Why were requests rejected?",
+        """SELECT rejection_reason, count(*) AS requests
+FROM release_requests
+WHERE status = 'rejected'
+GROUP BY rejection_reason ORDER BY requests DESC, rejection_reason""",
+    ),
+    Recipe(
+        "asked-more-than-once",
+        "Which numbers were asked for more than once, and what became of them?",
+        """SELECT phone_number, requests, last_status, last_requested_at
+FROM phone_numbers
+WHERE requests > 1
+ORDER BY requests DESC, last_requested_at DESC LIMIT 5""",
+    ),
+    Recipe(
+        "history",
+        "What happened to a number?",
+        """SELECT occurred_at, event, time_source, reason, rejection_reason
+FROM phone_number_history
+WHERE phone_number = :number
+ORDER BY occurred_at, request_id, observed_at""",
+    ),
+    Recipe(
+        "as-of",
+        "What did the mirror look like on a day?",
+        """SELECT status, count(*) AS requests
+FROM release_request_versions
+WHERE valid_from <= :at AND (valid_to IS NULL OR valid_to > :at) AND missing_since IS NULL
+GROUP BY status ORDER BY requests DESC, status""",
+    ),
+    Recipe(
+        "changed-since",
+        "What changed since Monday?",
+        """SELECT changed_at, phone_number, kind, old_status, new_status
+FROM release_request_changes
+WHERE changed_at >= :since
+ORDER BY changed_at, phone_number LIMIT 5""",
+    ),
+    Recipe(
+        "new-since",
+        "Which requests came in since then, and where do they stand?",
+        """SELECT requested_at, phone_number, status
+FROM release_requests
+WHERE requested_at >= :since
+ORDER BY requested_at, id""",
+    ),
+    Recipe(
+        "day-by-day",
+        "What happened on each day, and how many requests were open when it ended?",
+        """SELECT day, requested, approved, rejected, cancelled, open_at_end
+FROM release_requests_daily
+WHERE day >= :since AND day <= :until
+ORDER BY day""",
+    ),
+    Recipe(
+        "released-per-month",
+        "How many numbers were released in each month?",
+        """SELECT substr(CAST(day AS text), 1, 7) AS month, sum(approved) AS released
+FROM release_requests_daily
+GROUP BY month HAVING sum(approved) > 0
+ORDER BY month""",
+    ),
+    Recipe(
+        "vanished",
+        "Which requests are no longer in the list?",
+        """SELECT missing_since, phone_number, status, requested_at
+FROM release_requests
+WHERE missing_since IS NOT NULL
+ORDER BY missing_since DESC, id""",
+    ),
+    Recipe(
+        "quarantine",
+        "Which records could not be understood, and why?",
+        """SELECT first_seen_at, request_id, error
+FROM quarantined_records
+WHERE resolved_at IS NULL
+ORDER BY first_seen_at, id""",
+    ),
+    Recipe(
+        "freshness",
+        "How fresh is the mirror?",
+        """SELECT environment, max(observed_at) AS complete_as_of, max(started_at) AS last_tried
+FROM sync_runs
+GROUP BY environment ORDER BY environment""",
+    ),
+    Recipe(
+        "runs",
+        "What did the last syncs do?",
+        """SELECT id, started_at, outcome, fetched, inserted, updated, missing, quarantined, error
+FROM sync_runs
+ORDER BY id DESC LIMIT 5""",
+    ),
+)
+"""In the order of the documentation."""
