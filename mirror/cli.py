@@ -350,6 +350,32 @@ def url(database: str | None) -> None:
     click.echo(db.shown_url(settings.database_url(database)))
 
 
+@db.command(
+    epilog="Example: mirror db grant-read reader --database postgresql://mirror@db.example.com/bi"
+)
+@click.argument("role")
+@_database_option
+def grant_read(role: str, database: str | None) -> None:
+    """Let a ROLE of Postgres read the mirror, and do nothing else.
+
+    It gets USAGE on the schema, and SELECT on every table and view that the mirror's owner has
+    there or makes there later, by upgrades too. ROLE must exist, and have its own way to log in:
+    CREATE ROLE reader LOGIN PASSWORD '…'. Run this as the mirror's owner.
+
+    A right to write that ROLE has already stays; it is told with the statement that takes it away.
+    """
+    from mirror import access
+    from mirror import database as db
+
+    granted = access.grant_read(db.engine(settings.database_url(database)), role)
+    _say(
+        f"{granted.role} may read the {granted.relations} tables and views in the schema "
+        f"{granted.schema}, now and after upgrades"
+    )
+    for warning in granted.warnings:
+        _say(warning)
+
+
 @db.command(epilog="Example: mirror db describe phone_number_history")
 @click.argument("relation", metavar="[NAME]", required=False)
 @click.option(

@@ -32,7 +32,7 @@ RECIPES: Sequence[Recipe] = (
         """SELECT requested_at, phone_number, reason
 FROM release_requests
 WHERE status = 'pending' AND missing_since IS NULL
-ORDER BY requested_at, id LIMIT 5""",
+ORDER BY requested_at, id LIMIT 10""",
     ),
     Recipe(
         "rejection-rate",
@@ -72,7 +72,7 @@ GROUP BY rejection_reason ORDER BY requests DESC, rejection_reason""",
         """SELECT phone_number, requests, last_status, last_requested_at
 FROM phone_numbers
 WHERE requests > 1
-ORDER BY requests DESC, last_requested_at DESC LIMIT 5""",
+ORDER BY requests DESC, last_requested_at DESC LIMIT 10""",
     ),
     Recipe(
         "history",
@@ -96,11 +96,11 @@ GROUP BY status ORDER BY requests DESC, status""",
         """SELECT changed_at, phone_number, kind, old_status, new_status
 FROM release_request_changes
 WHERE changed_at >= :since
-ORDER BY changed_at, phone_number LIMIT 5""",
+ORDER BY changed_at DESC, phone_number LIMIT 10""",
     ),
     Recipe(
         "new-since",
-        "Which requests came in since then, and where do they stand?",
+        "Which requests came in since Monday, and where do they stand?",
         """SELECT requested_at, phone_number, status
 FROM release_requests
 WHERE requested_at >= :since
@@ -150,7 +150,7 @@ GROUP BY environment ORDER BY environment""",
         "What did the last syncs do?",
         """SELECT id, started_at, outcome, fetched, inserted, updated, missing, quarantined, error
 FROM sync_runs
-ORDER BY id DESC LIMIT 5""",
+ORDER BY id DESC LIMIT 10""",
     ),
 )
 """In the order of the documentation."""

@@ -132,16 +132,17 @@ def datasette(shown: Sequence[Entry], database: str) -> dict[str, Any]:
         shown: entries.
         database: what Datasette calls the database: the name of its file without `.db`.
     """
-    tables: dict[str, dict[str, Any]] = {}
+    tables: dict[str, dict[str, Any]] = {"sqlite_sequence": {"hidden": True}}
     for one in shown:
         if one.column is None:
-            hidden = one.relation == alembic_version.name
-            tables[one.relation] = {"description": one.comment, "hidden": hidden, "columns": {}}
+            tables[one.relation] = {"description": one.comment, "columns": {}}
         else:
             tables[one.relation]["columns"][one.column] = one.comment
+    if alembic_version.name in tables:
+        tables[alembic_version.name]["hidden"] = True
     queries = {recipe.name: {"title": recipe.question, "sql": recipe.sql} for recipe in RECIPES}
-    return {
+    about = {
         "title": "Release requests",
         "description": "A mirror of Talkover's phone-number release requests. All times are UTC.",
-        "databases": {database: {"tables": tables, "queries": queries}},
     }
+    return about | {"databases": {database: about | {"tables": tables, "queries": queries}}}

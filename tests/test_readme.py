@@ -1,4 +1,4 @@
-"""The README is true: its commands, queries, exit codes and names are those of the program."""
+"""README and docs are true: their commands, queries, exit codes and names are the program's."""
 
 from __future__ import annotations
 
@@ -14,19 +14,29 @@ import pytest
 import sqlalchemy as sa
 from conftest import DATABASES, ROOT, empty_database, run_mirror
 
-import mirror
-from mirror import cli, database, demo, settings
-from mirror.models import metadata
+from mirror import cli, database, demo, dictionary, settings
+from mirror.cookbook import RECIPES
+from mirror.models import metadata, to_text
 from mirror.views import VIEWS
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-QUERIES = re.findall(r"```sql\n(.*?)\n```(?:\n+```text\n(.*?)\n```)?", README, re.DOTALL)
+SQL_PAGE = (ROOT / "docs" / "sql.md").read_text()
+QUERIES = [
+    found
+    for page in (README, SQL_PAGE)
+    for found in re.findall(r"```sql\n(.*?);?\n```(?:[^`]*```text\n(.*?)\n```)?", page, re.DOTALL)
+]
+DEMO_TIME = datetime(2026, 11, 20, 12, tzinfo=UTC)
+"""When the last sync of the demo happened whose data the pages show: a Friday."""
+
+FILLED_IN = {"since": "2026-11-16", "until": "2026-11-20", "at": "2026-11-15", "number": "+15555565098"}
+"""What the pages say that stands in for a parameter."""
 
 
 def as_text(names: list[str], rows: list[tuple[Any, ...]]) -> str:
-    """Write a result as the README shows it."""
-    lines = [names, *([str(value) for value in row] for row in rows)]
+    """Write a result as the pages show it."""
+    lines = [names, *([cell(value) for value in row] for row in rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(names))]
     drawn = [
         " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -35,43 +45,54 @@ def as_text(names: list[str], rows: list[tuple[Any, ...]]) -> str:
     return "\n".join([drawn[0], "-+-".join("-" * width for width in widths), *drawn[1:]])
 
 
+def cell(value: object) -> str:
+    """Write a value as the pages show it: as SQLite does, which has no times or booleans."""
+    if isinstance(value, datetime):
+        return to_text(value)
+    return "" if value is None else str(int(value) if isinstance(value, bool) else value)
+
+
 @pytest.fixture(scope="module", params=DATABASES)
-def demo_database(
-    request: pytest.FixtureRequest,
-) -> Iterator[Callable[[str], str]]:
+def demo_database(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
     """Answers queries on the demo's data, once in each kind of database."""
     with empty_database(request.param, request) as url:
         engine = database.engine(url, create=True)
-        demo.run(engine, lambda *_: None)
+        demo.run(engine, lambda *_: None, lambda: DEMO_TIME)
 
         def answer(query: str) -> str:
+            for name, value in FILLED_IN.items():
+                query = re.sub(rf":{name}\b", f"'{value}'", query)
             with database.reading(engine) as connection:
-                values = {"t": datetime.now(UTC)} if ":t" in query else {}
-                statement = sa.text(query)
-                if values:
-                    statement = statement.bindparams(
-                        sa.bindparam("t", type_=mirror.models.UTCDateTime)
-                    )
-                result = connection.execute(statement, values)
-                names = list(result.keys())
-                # Only SQLite has no booleans of its own; the README shows its 0 and 1.
-                rows = [
-                    tuple(int(value) if isinstance(value, bool) else value for value in row)
-                    for row in result
-                ]
-            return as_text(names, rows)
+                result = connection.exec_driver_sql(query.replace("%", "%%"))
+                return as_text(list(result.keys()), [tuple(row) for row in result])
 
         yield answer
 
 
 def test_queries_give_what_the_readme_shows(demo_database: Callable[[str], str]) -> None:
     """Each SQL example runs on both databases, and its output is the one shown."""
-    assert len(QUERIES) >= 5
+    assert len(QUERIES) >= 15
     for query, shown in QUERIES:
-        answer = demo_database(query.rstrip(";"))
+        answer = demo_database(query)
         assert answer.count("\n") > 1, query
         if shown:
             assert answer == shown.rstrip(), f"the README should show:\n{answer}"
+
+
+def test_the_cookbook_is_that_of_the_program() -> None:
+    """The page has each recipe under its question, in the order of the program."""
+    shown = re.findall(r"^### (.+?)\n+```sql\n(.*?);\n```", SQL_PAGE, re.DOTALL | re.MULTILINE)
+    assert shown == [(recipe.question, recipe.sql) for recipe in RECIPES]
+    parameters = {name for recipe in RECIPES for name in re.findall(r":(\w+)", recipe.sql)}
+    assert parameters == FILLED_IN.keys()
+    for name, value in FILLED_IN.items():
+        assert f"`:{name}`" in SQL_PAGE
+        assert f"`'{value}'`" in SQL_PAGE
+
+
+def test_the_dictionary_is_that_of_the_program() -> None:
+    """The page has what `mirror db describe --format markdown` prints."""
+    assert dictionary.markdown(dictionary.entries()) in SQL_PAGE
 
 
 def test_tables_and_views_are_all_there() -> None:
