@@ -37,9 +37,6 @@ def fill(url: str, count: int) -> None:
         with database.writing(engine, "large") as connection:
             run = runs.begin(connection, "prod", "https://example.com/api/v1", LAST_PULL - before)
             _mirror(connection, pull, run, count)
-    if engine.dialect.name == "postgresql":
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("VACUUM ANALYZE")
 
 
 def _mirror(connection: sa.Connection, pull: int, run: runs.Run, count: int) -> None:

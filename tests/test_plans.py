@@ -1,0 +1,126 @@
+"""What people ask reaches the indexes: on 100,000 requests no question of theirs reads a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import large
+import pytest
+from conftest import DATABASES, empty_database
+from sqlalchemy.engine import Connection
+
+from mirror import database
+from mirror.models import past_versions, release_requests, to_text
+
+REQUESTS = 100_000
+NUMBER = large.number_of(REQUESTS // 2)
+YESTERDAY = to_text(large.LAST_PULL - timedelta(days=1))
+LARGE = {release_requests.name, past_versions.name}
+PARTIAL = {
+    index.name
+    for index in release_requests.indexes
+    if index.dialect_options["postgresql"]["where"] is not None
+}
+"""Indexes of a few rows, such as the missing ones: these may be read from end to end."""
+
+
+QUESTIONS = {
+    "history of a number": f"SELECT * FROM phone_number_history WHERE phone_number = '{NUMBER}'",
+    "pending now": "SELECT * FROM release_requests"
+    " WHERE status = 'pending' AND missing_since IS NULL ORDER BY requested_at",
+    "changes of the last day": "SELECT * FROM release_request_changes"
+    f" WHERE changed_at >= '{YESTERDAY}' ORDER BY changed_at",
+    "changes of a number": f"SELECT * FROM release_request_changes WHERE phone_number = '{NUMBER}'",
+    "requests of a number": f"SELECT * FROM release_requests WHERE phone_number = '{NUMBER}'",
+    "summary of a number": f"SELECT * FROM phone_numbers WHERE phone_number = '{NUMBER}'",
+    "submitted on a day": "SELECT * FROM release_requests"
+    " WHERE requested_at >= '2024-03-01' AND requested_at < '2024-03-02'",
+    "resolved on a day": "SELECT * FROM release_request_turnaround"
+    " WHERE resolved_at >= '2024-03-01' AND resolved_at < '2024-03-02'",
+    "a number as of a time": "SELECT * FROM release_request_versions"
+    f" WHERE phone_number = '{NUMBER}' AND valid_from <= '2024-05-20'"
+    " AND (valid_to IS NULL OR valid_to > '2024-05-20')",
+}
+EVERYTHING = {
+    "all events": "SELECT event, count(*) FROM phone_number_history GROUP BY event",
+    "all requests": "SELECT max(reason) FROM release_requests",
+}
+"""Questions that must read whole tables: they show that it would be noticed."""
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def connection(request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """A connection to a large mirror, once of each kind, whose planner has its usual settings."""
+    with empty_database(request.param, request) as url:
+        large.fill(url, REQUESTS)
+        with database.reading(database.engine(url)) as connection:
+            yield connection
+
+
+def read_whole(connection: Connection, query: str) -> set[str]:
+    """The large tables and their indexes that a query reads from one end to the other."""
+    if connection.dialect.name == "sqlite":
+        return set(_whole_in_sqlite(connection, query))
+    return set(_whole_in_postgres(connection, query))
+
+
+def _whole_in_sqlite(connection: Connection, query: str) -> Iterator[str]:
+    """Follow the program of the query: a cursor that is set to the start goes to the end."""
+    stored = connection.exec_driver_sql("SELECT rootpage, name, tbl_name FROM sqlite_master")
+    roots = {root: name for root, name, table in stored if table in LARGE}
+    opened: dict[int, str] = {}
+    for _, operation, cursor, page, *_ in connection.exec_driver_sql(f"EXPLAIN {query}"):
+        if operation == "OpenRead":
+            opened[cursor] = roots.get(page, "")
+        elif operation in {"Rewind", "Last"} and opened.get(cursor):
+            yield opened[cursor]
+
+
+def _whole_in_postgres(connection: Connection, query: str) -> Iterator[str]:
+    """Look for scans of tables, and of indexes without a condition."""
+    (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {query}").scalar_one()
+
+    def below(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield node
+        for child in node.get("Plans", ()):
+            yield from below(child)
+
+    for node in below(plan["Plan"]):
+        kind, relation = node["Node Type"], node.get("Relation Name")
+        by_index = kind in {"Index Scan", "Index Only Scan"} and (
+            "Index Cond" in node or node["Index Name"] in PARTIAL
+        )
+        if relation in LARGE and not by_index and kind != "Bitmap Heap Scan":
+            yield relation
+
+
+def ways(connection: Connection, query: str) -> list[str]:
+    """What the database says about how it gets at the rows, each way once."""
+    explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+    lines = [row[-1] for row in connection.exec_driver_sql(f"{explain} {query}")]
+    found = [
+        re.search(r"(SEARCH|\w+ (?:\w+ )?Scan (?:Backward )?(?:using|on)) .*", line)
+        for line in lines
+    ]
+    said = [re.sub(r"_\d+(?= )|  \(cost.*", "", match[0]) for match in found if match]
+    return list(dict.fromkeys(said))
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_no_question_reads_a_whole_table(
+    connection: Connection, question: str, record_property: Callable[[str, object], None]
+) -> None:
+    """The plan of each question goes by indexes, and the question has an answer."""
+    query = QUESTIONS[question]
+    assert connection.exec_driver_sql(query).first() is not None
+    assert read_whole(connection, query) == set()
+    record_property("plan", (question, connection.dialect.name, ways(connection, query)))
+
+
+@pytest.mark.parametrize("question", EVERYTHING)
+def test_reading_a_whole_table_would_be_noticed(connection: Connection, question: str) -> None:
+    """A question about everything is seen to read everything."""
+    assert read_whole(connection, EVERYTHING[question])
