@@ -82,12 +82,12 @@ def entries(relation: str | None = None) -> list[Entry]:
 
 def _entries(table: sa.Table, kind: str) -> list[Entry]:
     return [
-        Entry(table.name, kind, None, None, None, None, table.comment or ""),
+        Entry(str(table.name), kind, None, None, None, None, table.comment or ""),
         *(
             Entry(
-                table.name,
+                str(table.name),
                 kind,
-                column.name,
+                str(column.name),
                 _type(column, _SQLITE, _SQLITE_NAMES),
                 _type(column, _POSTGRES, _POSTGRES_NAMES),
                 column.nullable,
