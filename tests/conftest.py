@@ -45,7 +45,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests put on record: the table of faults, and how much was survived.
 
     A test does so with the fixture `record_property`: "fault" with a name, a kind of database and
-    what came of it, or "figures" with a sentence.
+    what came of it; "plan" with a question, a kind of database and the ways to its rows; or
+    "figures" with a sentence.
     """
     noted = [
         (kind, value)
@@ -62,6 +63,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name in sorted(table):
             cells = "  ".join(f"{table[name].get(kind, '-'):32}" for kind in DATABASES)
             terminalreporter.write_line(f"{name:26} {cells}".rstrip())
+    if plans := sorted(value for kind, value in noted if kind == "plan"):
+        terminalreporter.section("plans: how questions get at their rows in 100,000 requests")
+        for question, database_kind, ways in plans:
+            terminalreporter.write_line(f"{question}, {database_kind}")
+            for way in ways:
+                terminalreporter.write_line(f"    {way}")
     if figures := sorted(str(value) for kind, value in noted if kind == "figures"):
         terminalreporter.section("survived")
         for sentence in figures:

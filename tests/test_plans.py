@@ -102,7 +102,7 @@ def ways(connection: Connection, query: str) -> list[str]:
     explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
     lines = [row[-1] for row in connection.exec_driver_sql(f"{explain} {query}")]
     found = [
-        re.search(r"(SEARCH|\w+ (?:\w+ )?Scan (?:Backward )?(?:using|on)) .*", line)
+        re.search(r"(SEARCH|(?:Seq|Index|Index Only|Bitmap Heap|Bitmap Index) Scan)\b .*", line)
         for line in lines
     ]
     said = [re.sub(r"_\d+(?= )|  \(cost.*", "", match[0]) for match in found if match]
