@@ -45,8 +45,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests put on record: the table of faults, and how much was survived.
 
     A test does so with the fixture `record_property`: "fault" with a name, a kind of database and
-    what came of it; "plan" with a question, a kind of database and the ways to its rows; or
-    "figures" with a sentence.
+    what came of it; "plan" with a question, a kind of database and the ways to its rows; "driver"
+    with a kind of database, a standard, a column, a time as it is stored and as it was read, and
+    how many were compared; or "figures" with a sentence.
     """
     noted = [
         (kind, value)
@@ -69,10 +70,42 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"{question}, {database_kind}")
             for way in ways:
                 terminalreporter.write_line(f"    {way}")
+    _show_drivers(terminalreporter, [value for kind, value in noted if kind == "driver"])
+    _show_untested(terminalreporter)
     if figures := sorted(str(value) for kind, value in noted if kind == "figures"):
         terminalreporter.section("survived")
         for sentence in figures:
             terminalreporter.write_line(sentence)
+
+
+def _show_drivers(terminal: pytest.TerminalReporter, noted: list[Any]) -> None:
+    """Print a time of each column as it is stored and read, and how many each driver read right."""
+    readers = [(kind, standard) for kind in DATABASES for standard in ("JDBC", "ODBC")]
+    table: dict[str, dict[tuple[str, str], tuple[str, str, int]]] = {}
+    for kind, standard, column, stored, read, count in noted:
+        table.setdefault(column, {})[kind, standard] = (stored, read, count)
+    if table:
+        terminal.section("times as drivers of BI tools read them; values that were equal")
+        terminal.write_line(f"{'':92}  SQLite   Postgres")
+        terminal.write_line(f"{'column':44}{'stored':24}{'read':24} JDBC ODBC  JDBC ODBC")
+    for column, cells in table.items():
+        stored = " / ".join(sorted({stored for stored, _, _ in cells.values()}))
+        read = " / ".join(sorted({read for _, read, _ in cells.values()}))
+        counts = [f"{cells[one][2] if one in cells else '-':>5}" for one in readers]
+        terminal.write_line(
+            f"{column:44}{stored:24}{read:24}{''.join(counts[:2])} {''.join(counts[2:])}"
+        )
+
+
+def _show_untested(terminal: pytest.TerminalReporter) -> None:
+    """Say what was left out because it is not installed, also without -rs."""
+    reasons = {
+        str(report.longrepr[2]).removeprefix("Skipped: ")
+        for report in terminal.getreports("skipped")
+        if isinstance(report.longrepr, tuple)
+    }
+    for reason in sorted(one for one in reasons if " is not tested: " in one):
+        terminal.write_line(reason, yellow=True)
 
 
 @pytest.fixture(scope="session")

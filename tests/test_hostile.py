@@ -495,8 +495,8 @@ def test_nothing_was_injected(site: Site) -> None:
     names = {name for (name,) in mirror.rows(lists[mirror.engine.dialect.name])}
     assert names - {"sqlite_sequence"} == {
         "alembic_version", "phone_number_history", "phone_numbers", "quarantined_records",
-        "release_request_changes", "release_request_past_versions", "release_request_versions",
-        "release_requests", "sync_runs",
+        "release_request_changes", "release_request_past_versions", "release_request_turnaround",
+        "release_request_versions", "release_requests", "release_requests_daily", "sync_runs",
     }  # fmt: skip
     assert mirror.ask(schema.current) == schema.revisions()[-1]
     if mirror.engine.dialect.name == "sqlite":

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 import pytest
-import sqlalchemy as sa
 from conftest import DATABASES, ROOT, empty_database, run_mirror
 
 from mirror import cli, database, demo, dictionary, settings
@@ -30,7 +29,12 @@ QUERIES = [
 DEMO_TIME = datetime(2026, 11, 20, 12, tzinfo=UTC)
 """When the last sync of the demo happened whose data the pages show: a Friday."""
 
-FILLED_IN = {"since": "2026-11-16", "until": "2026-11-20", "at": "2026-11-15", "number": "+15555565098"}
+FILLED_IN = {
+    "since": "2026-11-16",
+    "until": "2026-11-20",
+    "at": "2026-11-15",
+    "number": "+15555565098",
+}
 """What the pages say that stands in for a parameter."""
 
 
