@@ -30,7 +30,7 @@ FROM release_requests v
 """
 
 
-def _resolved(version: str) -> str:
+def resolved(version: str) -> str:
     """Tell whether a version has left pending for good."""
     return (
         f"({version}.status IN ('approved', 'rejected', 'cancelled')"
@@ -62,8 +62,8 @@ def changes(words: Words) -> str:
     )
     content = (
         f"""CASE WHEN n.status = 'pending' AND o.status <> 'pending' THEN 'reopened'
-            WHEN {_resolved("n")}
-             AND NOT {_resolved("o")} THEN 'resolved'
+            WHEN {resolved("n")}
+             AND NOT {resolved("o")} THEN 'resolved'
             ELSE 'corrected' END""",
         """n.missing_since IS NULL
   AND (o.missing_since IS NULL OR EXISTS (
@@ -90,14 +90,15 @@ WHERE {seen}{words.expect_few("o.id")}
 
 def history(words: Words) -> str:
     """Tell the events of each request under the number that it has now."""
-    return _events(words)
+    return events(words, "release_requests")
 
 
-def _events(words: Words, *, openness: bool = False) -> str:
-    """Tell the events of all requests.
+def events(words: Words, requests: str, *, openness: bool = False) -> str:
+    """Tell the events of requests.
 
     Args:
         words: of the database.
+        requests: where the requests are.
         openness: tell in two columns more whether the request is open after the event (1 or 0),
             and which of the events that were observed at once comes first.
     """
@@ -118,20 +119,20 @@ SELECT r.environment, r.phone_number, r.phone_number_id, r.requested_at AS occur
        {text("requested")} AS event, r.id AS request_id, {text("pending")} AS status, r.reason,
        {words.null("r.rejection_reason")} AS rejection_reason, {text("reported")} AS time_source,
        r.first_seen_at AS observed_at{after("1", 0)}
-FROM release_requests r
+FROM {requests} r
 """,
-            _status_now(words, after(unless(_resolved("c")), 2)),
-            _status_before(words, after(unless(_resolved("c")), 2)),
+            _status_now(words, requests, after(unless(resolved("c")), 2)),
+            _status_before(words, requests, after(unless(resolved("c")), 2)),
             f"""
 SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,
        r.status, r.reason, r.rejection_reason, 'observed', r.missing_since{after("0", 2)}
-FROM release_requests r
+FROM {requests} r
 WHERE r.missing_since IS NOT NULL
 """,
             f"""
 SELECT r.environment, r.phone_number, r.phone_number_id, p.missing_since, 'vanished', r.id,
        p.status, p.reason, p.rejection_reason, 'observed', p.missing_since{after("0", 2)}
-FROM release_requests r
+FROM {requests} r
 JOIN release_request_past_versions p ON p.id = r.id
 WHERE p.missing_since IS NOT NULL
 """,
@@ -140,7 +141,7 @@ SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned',
        n.status, n.reason, n.rejection_reason, 'observed', p.valid_to{
                 after(unless(_resolved_in_the_end("n")), 1)
             }
-FROM release_requests r
+FROM {requests} r
 JOIN release_request_past_versions p ON p.id = r.id
 JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to
 WHERE p.missing_since IS NOT NULL
@@ -148,9 +149,9 @@ WHERE p.missing_since IS NOT NULL
             f"""
 SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, {text("returned")}, r.id,
        r.status, r.reason, r.rejection_reason, {text("observed")}, p.valid_to{
-                after(unless(_resolved("r")), 1)
+                after(unless(resolved("r")), 1)
             }
-FROM release_requests r
+FROM {requests} r
 JOIN release_request_past_versions p
   ON p.id = r.id AND {words.unindexed("p.valid_to")} = r.valid_from
 WHERE p.missing_since IS NOT NULL
@@ -159,7 +160,7 @@ WHERE p.missing_since IS NOT NULL
     )
 
 
-def _entered(version: str, condition: str = "") -> str:
+def entered(version: str, condition: str = "") -> str:
     """Tell when a version's status was entered: when the last other status before it ended."""
     return (
         "SELECT e.valid_to FROM release_request_past_versions e"
@@ -168,25 +169,25 @@ def _entered(version: str, condition: str = "") -> str:
     )
 
 
-def _status_now(words: Words, more: str) -> str:
+def _status_now(words: Words, requests: str, more: str) -> str:
     """Tell of the status that each request has now."""
     return _status_entered(
         words,
-        words.looked_up("r.*", "release_requests r", _entered("r"), "entered_at"),
+        words.looked_up("r.*", f"{requests} r", entered("r"), "entered_at"),
         "c.status <> 'pending' OR c.entered_at IS NOT NULL",
         more,
     )
 
 
-def _status_before(words: Words, more: str) -> str:
+def _status_before(words: Words, requests: str, more: str) -> str:
     """Tell of the statuses that each request had: of the last version with each."""
     before = words.looked_up(
         """r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
        p.rejection_reason, p.resolved_at, p.first_seen_at,
        coalesce((SELECT n.status FROM release_request_past_versions n
                  WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status""",
-        "release_requests r JOIN release_request_past_versions p ON p.id = r.id",
-        _entered("p", " AND e.valid_from < p.valid_from"),
+        f"{requests} r JOIN release_request_past_versions p ON p.id = r.id",
+        entered("p", " AND e.valid_from < p.valid_from"),
         "entered_at",
     )
     return _status_entered(
@@ -249,7 +250,8 @@ SELECT n.environment, n.phone_number, n.phone_number_id,
        n.requested_at AS last_requested_at,
        {words.typed("n.last_resolved_at", "n.requested_at")} AS last_resolved_at,
        {words.typed("n.status = 'approved'", "n.sync_run_id")} AS released
-FROM (SELECT r.*,
+FROM (SELECT r.environment, r.phone_number, r.phone_number_id, r.id, r.status, r.requested_at,
+             r.sync_run_id,
              row_number() OVER (PARTITION BY r.phone_number, r.environment
                                 ORDER BY r.requested_at DESC, r.id DESC) AS place,
              count(*) OVER (PARTITION BY r.phone_number, r.environment) AS requests,
@@ -271,7 +273,7 @@ def turnaround(words: Words) -> str:
     def hours(end: str) -> str:
         return words.typed(words.hours("r.requested_at", end), "seconds FROM sync_runs")
 
-    unreported = words.looked_up("r.*", "release_requests r", _entered("r"), "entered_at")
+    unreported = words.looked_up("r.*", "release_requests r", entered("r"), "entered_at")
     observed_at = words.typed("coalesce(r.entered_at, r.first_seen_at)", "r.first_seen_at")
     return f"""
 SELECT r.id, r.environment, r.phone_number, r.status, r.requested_at, r.resolved_at,
@@ -284,56 +286,4 @@ SELECT r.id, r.environment, r.phone_number, r.status, r.requested_at, {observed_
        {hours("coalesce(r.entered_at, r.first_seen_at)")}, {words.typed("'observed'", "r.status")}
 FROM ({unreported}) r
 WHERE r.status IN ('approved', 'rejected', 'cancelled') AND r.resolved_at IS NULL
-"""
-
-
-def daily(words: Words) -> str:
-    """Count the events of each day, and what was open at its end.
-
-    A request opens and closes where its events say so, in the order in which they were observed.
-    It did so at the best known time, but not after it was observed, nor after what came next: then
-    the sum over all days is what is open now, whatever the clocks were like.
-    """
-    verdicts = ("requested", "approved", "rejected", "cancelled")
-    counted = ",\n             ".join(
-        f"sum(CASE WHEN event = '{event}' THEN times ELSE 0 END) AS {event}" for event in verdicts
-    )
-
-    def number(expression: str) -> str:
-        return words.typed(f"CAST({expression} AS bigint)", "sync_run_id FROM release_requests")
-
-    shown = ",\n       ".join(f"{number(event)} AS {event}" for event in verdicts)
-    return f"""
-WITH RECURSIVE
-event AS ({_events(words, openness=True)}),
-step AS (
-  SELECT environment, event, occurred_at,
-         min(CASE WHEN occurred_at < observed_at THEN occurred_at ELSE observed_at END) OVER sequel
-           AS taken_at,
-         is_open - lag(is_open, 1, 0) OVER sequel AS opened
-  FROM event
-  WINDOW sequel AS (PARTITION BY request_id ORDER BY observed_at, place
-                    ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)),
-told AS MATERIALIZED (
-  SELECT environment, {words.day("occurred_at")} AS day, {words.day("taken_at")} AS taken_day,
-         event, count(*) AS times, sum(opened) AS opened
-  FROM step GROUP BY 1, 2, 3, 4),
-calendar AS (
-  SELECT environment, min(taken_day) AS day FROM told
-  GROUP BY environment HAVING min(taken_day) <= {words.today()}
-  UNION ALL
-  SELECT environment, {words.next_day("day")} FROM calendar WHERE day < {words.today()})
-SELECT environment, {words.typed("day", "environment")} AS day,
-       {shown},
-       {number("open_at_end")} AS open_at_end
-FROM (SELECT environment, day,
-             {counted},
-             sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS open_at_end
-      FROM (SELECT environment, day, event, times, 0 AS opened FROM told
-            UNION ALL
-            SELECT environment, taken_day, NULL, 0, opened FROM told
-            UNION ALL
-            SELECT environment, day, NULL, 0, 0 FROM calendar) d
-      WHERE day <= {words.today()}
-      GROUP BY environment, day) d
 """

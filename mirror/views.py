@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Date, Double, MetaData, Table, Text
 
+from mirror import daily as days
 from mirror import selects
 from mirror.dialects import BY_NAME, Words
 from mirror.models import Identifier, UTCDateTime, past_versions, release_requests
@@ -219,6 +220,6 @@ VIEWS: Sequence[View] = (
     View(history, selects.history),
     View(numbers, selects.numbers),
     View(turnaround, selects.turnaround),
-    View(daily, selects.daily),
+    View(daily, days.daily),
 )
 """In the order in which they can be created."""

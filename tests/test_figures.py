@@ -223,6 +223,20 @@ def test_days_have_no_gaps(told: Mirror, name: str) -> None:
     assert days == [REQUESTED + timedelta(days=number) for number in range(len(days))]
 
 
+def test_resolved_days_before_it_was_submitted(mirror: Mirror) -> None:
+    """Whatever upstream says, nothing is open before there is anything, nor less than nothing."""
+    bogus = {"status": "approved", "resolved_at": on(8)}
+    mirror.sync([request(requested_at=on(10), **bogus), request(2, requested_at=on(11))])
+    query = "SELECT CAST(day AS text), requested, approved, open_at_end FROM release_requests_daily"
+    assert mirror.rows(f"{query} ORDER BY day LIMIT 5") == [
+        ("2024-01-08", 0, 1, 0),
+        ("2024-01-09", 0, 0, 0),
+        ("2024-01-10", 1, 0, 0),
+        ("2024-01-11", 1, 0, 1),
+        ("2024-01-12", 0, 0, 1),
+    ]
+
+
 def test_figures_of_nothing(mirror: Mirror) -> None:
     """An empty mirror has no days, and a request from the future has none yet."""
     mirror.sync([])

@@ -153,7 +153,8 @@ SELECT n.environment, n.phone_number, n.phone_number_id,
        n.requested_at AS last_requested_at,
        (SELECT n.last_resolved_at UNION ALL SELECT n.requested_at WHERE 0) AS last_resolved_at,
        (SELECT n.status = 'approved' UNION ALL SELECT n.sync_run_id WHERE 0) AS released
-FROM (SELECT r.*,
+FROM (SELECT r.environment, r.phone_number, r.phone_number_id, r.id, r.status, r.requested_at,
+             r.sync_run_id,
              row_number() OVER (PARTITION BY r.phone_number, r.environment
                                 ORDER BY r.requested_at DESC, r.id DESC) AS place,
              count(*) OVER (PARTITION BY r.phone_number, r.environment) AS requests,
@@ -181,13 +182,44 @@ WHERE r.status IN ('approved', 'rejected', 'cancelled') AND r.resolved_at IS NUL
 
 SQLITE_RELEASE_REQUESTS_DAILY = """
 WITH RECURSIVE
-event AS (
+winding_ids AS MATERIALIZED (
+  SELECT id FROM release_requests WHERE missing_since IS NOT NULL
+  UNION
+  SELECT p.id FROM release_request_past_versions p
+  WHERE p.missing_since IS NOT NULL OR (p.status IN ('approved', 'rejected', 'cancelled') OR p.status <> 'pending' AND p.resolved_at IS NOT NULL)),
+steady AS MATERIALIZED (
+  SELECT environment, substr(requested_at, 1, 10) AS requested_on, status,
+         substr(occurred_at, 1, 10) AS resolved_on,
+         substr(CASE WHEN closed_at < opened_at THEN closed_at ELSE opened_at END, 1, 10) AS opened_on,
+         substr(closed_at, 1, 10) AS closed_on, count(*) AS times
+  FROM (SELECT environment, requested_at, opened_at, status, occurred_at,
+               CASE WHEN observed_at < occurred_at THEN observed_at ELSE occurred_at END AS closed_at
+        FROM (SELECT r.environment, r.requested_at, r.status,
+                     CASE WHEN r.first_seen_at < r.requested_at THEN r.first_seen_at ELSE r.requested_at END AS opened_at,
+                     coalesce(r.resolved_at, r.entered_at, r.first_seen_at) AS occurred_at,
+                     coalesce(r.entered_at, r.first_seen_at) AS observed_at
+              FROM (SELECT r.*, (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = r.id AND e.status <> r.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
+FROM release_requests r) r
+              WHERE (r.status IN ('approved', 'rejected', 'cancelled') OR r.status <> 'pending' AND r.resolved_at IS NOT NULL) AND r.id NOT IN (SELECT id FROM winding_ids)
+              UNION ALL
+              SELECT r.environment, r.requested_at, NULL,
+                     CASE WHEN r.first_seen_at < r.requested_at THEN r.first_seen_at ELSE r.requested_at END, NULL, NULL
+              FROM release_requests r
+              WHERE NOT (r.status IN ('approved', 'rejected', 'cancelled') OR r.status <> 'pending' AND r.resolved_at IS NOT NULL) AND r.id NOT IN (SELECT id FROM winding_ids)) r) r
+  GROUP BY 1, 2, 3, 4, 5, 6),
+winding AS MATERIALIZED (
+  SELECT environment, substr(occurred_at, 1, 10) AS occurred_on,
+         substr(taken_at, 1, 10) AS taken_on, event, count(*) AS times, sum(opened) AS opened
+  FROM (SELECT environment, event, occurred_at,
+               min(CASE WHEN observed_at < occurred_at THEN observed_at ELSE occurred_at END) OVER sequel AS taken_at,
+               is_open - lag(is_open, 1, 0) OVER sequel AS opened
+        FROM (
 SELECT r.environment, r.phone_number, r.phone_number_id, r.requested_at AS occurred_at,
        (SELECT 'requested' UNION ALL SELECT r.status WHERE 0) AS event, r.id AS request_id, (SELECT 'pending' UNION ALL SELECT r.status WHERE 0) AS status, r.reason,
        (SELECT r.rejection_reason WHERE 0) AS rejection_reason, (SELECT 'reported' UNION ALL SELECT r.status WHERE 0) AS time_source,
        r.first_seen_at AS observed_at,
        1 AS is_open, 0 AS place
-FROM release_requests r
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r
 UNION ALL
 SELECT c.environment, c.phone_number, c.phone_number_id,
        (SELECT coalesce(c.reported_at, c.entered_at, c.first_seen_at) UNION ALL SELECT c.first_seen_at WHERE 0),
@@ -200,7 +232,7 @@ FROM (SELECT v.*, (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXIS
        WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
          AND e.resolved_at = v.resolved_at)) AS reported_at
 FROM (SELECT r.*, (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = r.id AND e.status <> r.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
-FROM release_requests r) v) c
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r) v) c
 WHERE c.status <> 'pending' OR c.entered_at IS NOT NULL
 UNION ALL
 SELECT c.environment, c.phone_number, c.phone_number_id,
@@ -217,19 +249,19 @@ FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p
        p.rejection_reason, p.resolved_at, p.first_seen_at,
        coalesce((SELECT n.status FROM release_request_past_versions n
                  WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status, (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
-FROM release_requests r JOIN release_request_past_versions p ON p.id = r.id) v) c
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r JOIN release_request_past_versions p ON p.id = r.id) v) c
 WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,
        r.status, r.reason, r.rejection_reason, 'observed', r.missing_since,
        0 AS is_open, 2 AS place
-FROM release_requests r
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r
 WHERE r.missing_since IS NOT NULL
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, p.missing_since, 'vanished', r.id,
        p.status, p.reason, p.rejection_reason, 'observed', p.missing_since,
        0 AS is_open, 2 AS place
-FROM release_requests r
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r
 JOIN release_request_past_versions p ON p.id = r.id
 WHERE p.missing_since IS NOT NULL
 UNION ALL
@@ -244,7 +276,7 @@ SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned',
               WHERE e.id = n.id AND e.status <> n.status
                 AND e.valid_from BETWEEN n.valid_from AND l.valid_from)
           ORDER BY l.valid_from DESC LIMIT 1) IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 1 AS place
-FROM release_requests r
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r
 JOIN release_request_past_versions p ON p.id = r.id
 JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to
 WHERE p.missing_since IS NOT NULL
@@ -252,26 +284,29 @@ UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, (SELECT 'returned' UNION ALL SELECT r.status WHERE 0), r.id,
        r.status, r.reason, r.rejection_reason, (SELECT 'observed' UNION ALL SELECT r.status WHERE 0), p.valid_to,
        CASE WHEN (r.status IN ('approved', 'rejected', 'cancelled') OR r.status <> 'pending' AND r.resolved_at IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 1 AS place
-FROM release_requests r
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r
 JOIN release_request_past_versions p
   ON p.id = r.id AND +p.valid_to = r.valid_from
 WHERE p.missing_since IS NOT NULL
-),
-step AS (
-  SELECT environment, event, occurred_at,
-         min(CASE WHEN occurred_at < observed_at THEN occurred_at ELSE observed_at END) OVER sequel
-           AS taken_at,
-         is_open - lag(is_open, 1, 0) OVER sequel AS opened
-  FROM event
-  WINDOW sequel AS (PARTITION BY request_id ORDER BY observed_at, place
-                    ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)),
-told AS MATERIALIZED (
-  SELECT environment, substr(occurred_at, 1, 10) AS day, substr(taken_at, 1, 10) AS taken_day,
-         event, count(*) AS times, sum(opened) AS opened
-  FROM step GROUP BY 1, 2, 3, 4),
+) event
+        WINDOW sequel AS (PARTITION BY request_id ORDER BY observed_at, place
+                          ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)) step
+  GROUP BY 1, 2, 3, 4),
+told AS (
+  SELECT environment, requested_on AS day, 'requested' AS event, times, 0 AS opened FROM steady
+  UNION ALL
+  SELECT environment, resolved_on, status, times, 0 FROM steady WHERE status IS NOT NULL
+  UNION ALL
+  SELECT environment, opened_on, NULL, 0, times FROM steady
+  UNION ALL
+  SELECT environment, closed_on, NULL, 0, -times FROM steady WHERE status IS NOT NULL
+  UNION ALL
+  SELECT environment, occurred_on, event, times, 0 FROM winding
+  UNION ALL
+  SELECT environment, taken_on, NULL, 0, opened FROM winding),
 calendar AS (
-  SELECT environment, min(taken_day) AS day FROM told
-  GROUP BY environment HAVING min(taken_day) <= date('now')
+  SELECT environment, min(day) AS day FROM told
+  GROUP BY environment HAVING min(day) <= date('now')
   UNION ALL
   SELECT environment, date(day, '+1 day') FROM calendar WHERE day < date('now'))
 SELECT environment, (SELECT day UNION ALL SELECT environment WHERE 0) AS day,
@@ -286,9 +321,7 @@ FROM (SELECT environment, day,
              sum(CASE WHEN event = 'rejected' THEN times ELSE 0 END) AS rejected,
              sum(CASE WHEN event = 'cancelled' THEN times ELSE 0 END) AS cancelled,
              sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS open_at_end
-      FROM (SELECT environment, day, event, times, 0 AS opened FROM told
-            UNION ALL
-            SELECT environment, taken_day, NULL, 0, opened FROM told
+      FROM (SELECT * FROM told
             UNION ALL
             SELECT environment, day, NULL, 0, 0 FROM calendar) d
       WHERE day <= date('now')
@@ -409,6 +442,27 @@ JOIN release_request_past_versions p
 WHERE p.missing_since IS NOT NULL
 """
 
+POSTGRESQL_PHONE_NUMBERS = """
+SELECT n.environment, n.phone_number, n.phone_number_id,
+       n.requests AS requests, n.id AS last_request_id,
+       n.status AS last_status,
+       n.first_requested_at AS first_requested_at,
+       n.requested_at AS last_requested_at,
+       n.last_resolved_at AS last_resolved_at,
+       n.status = 'approved' AS released
+FROM (SELECT r.environment, r.phone_number, r.phone_number_id, r.id, r.status, r.requested_at,
+             r.sync_run_id,
+             row_number() OVER (PARTITION BY r.phone_number, r.environment
+                                ORDER BY r.requested_at DESC, r.id DESC) AS place,
+             count(*) OVER (PARTITION BY r.phone_number, r.environment) AS requests,
+             min(r.requested_at) OVER (PARTITION BY r.phone_number, r.environment)
+               AS first_requested_at,
+             max(r.resolved_at) OVER (PARTITION BY r.phone_number, r.environment)
+               AS last_resolved_at
+      FROM release_requests r) n
+WHERE n.place = 1
+"""
+
 POSTGRESQL_RELEASE_REQUEST_TURNAROUND = """
 SELECT r.id, r.environment, r.phone_number, r.status, r.requested_at, r.resolved_at,
        CAST(extract(epoch FROM r.resolved_at - r.requested_at) * 1000 AS bigint) / CAST(3600000 AS double precision) AS hours_to_resolve,
@@ -425,13 +479,44 @@ WHERE r.status IN ('approved', 'rejected', 'cancelled') AND r.resolved_at IS NUL
 
 POSTGRESQL_RELEASE_REQUESTS_DAILY = """
 WITH RECURSIVE
-event AS (
+winding_ids AS MATERIALIZED (
+  SELECT id FROM release_requests WHERE missing_since IS NOT NULL
+  UNION
+  SELECT p.id FROM release_request_past_versions p
+  WHERE p.missing_since IS NOT NULL OR (p.status IN ('approved', 'rejected', 'cancelled') OR p.status <> 'pending' AND p.resolved_at IS NOT NULL)),
+steady AS MATERIALIZED (
+  SELECT environment, CAST(requested_at AT TIME ZONE 'UTC' AS date) AS requested_on, status,
+         CAST(occurred_at AT TIME ZONE 'UTC' AS date) AS resolved_on,
+         CAST(CASE WHEN closed_at < opened_at THEN closed_at ELSE opened_at END AT TIME ZONE 'UTC' AS date) AS opened_on,
+         CAST(closed_at AT TIME ZONE 'UTC' AS date) AS closed_on, count(*) AS times
+  FROM (SELECT environment, requested_at, opened_at, status, occurred_at,
+               CASE WHEN observed_at < occurred_at THEN observed_at ELSE occurred_at END AS closed_at
+        FROM (SELECT r.environment, r.requested_at, r.status,
+                     CASE WHEN r.first_seen_at < r.requested_at THEN r.first_seen_at ELSE r.requested_at END AS opened_at,
+                     coalesce(r.resolved_at, r.entered_at, r.first_seen_at) AS occurred_at,
+                     coalesce(r.entered_at, r.first_seen_at) AS observed_at
+              FROM (SELECT r.*, entered_at.value AS entered_at
+FROM release_requests r LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = r.id AND e.status <> r.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) r
+              WHERE (r.status IN ('approved', 'rejected', 'cancelled') OR r.status <> 'pending' AND r.resolved_at IS NOT NULL) AND r.id NOT IN (SELECT id FROM winding_ids)
+              UNION ALL
+              SELECT r.environment, r.requested_at, NULL,
+                     CASE WHEN r.first_seen_at < r.requested_at THEN r.first_seen_at ELSE r.requested_at END, NULL, NULL
+              FROM release_requests r
+              WHERE NOT (r.status IN ('approved', 'rejected', 'cancelled') OR r.status <> 'pending' AND r.resolved_at IS NOT NULL) AND r.id NOT IN (SELECT id FROM winding_ids)) r) r
+  GROUP BY 1, 2, 3, 4, 5, 6),
+winding AS MATERIALIZED (
+  SELECT environment, CAST(occurred_at AT TIME ZONE 'UTC' AS date) AS occurred_on,
+         CAST(taken_at AT TIME ZONE 'UTC' AS date) AS taken_on, event, count(*) AS times, sum(opened) AS opened
+  FROM (SELECT environment, event, occurred_at,
+               min(CASE WHEN observed_at < occurred_at THEN observed_at ELSE occurred_at END) OVER sequel AS taken_at,
+               is_open - lag(is_open, 1, 0) OVER sequel AS opened
+        FROM (
 SELECT r.environment, r.phone_number, r.phone_number_id, r.requested_at AS occurred_at,
        'requested' AS event, r.id AS request_id, 'pending' AS status, r.reason,
        NULL AS rejection_reason, 'reported' AS time_source,
        r.first_seen_at AS observed_at,
        1 AS is_open, 0 AS place
-FROM release_requests r
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r
 UNION ALL
 SELECT c.environment, c.phone_number, c.phone_number_id,
        coalesce(c.reported_at, c.entered_at, c.first_seen_at),
@@ -442,7 +527,7 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
        CASE WHEN (c.status IN ('approved', 'rejected', 'cancelled') OR c.status <> 'pending' AND c.resolved_at IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 2 AS place
 FROM (SELECT v.*, reported_at.value AS reported_at
 FROM (SELECT r.*, entered_at.value AS entered_at
-FROM release_requests r LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = r.id AND e.status <> r.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) v LEFT JOIN LATERAL (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = r.id AND e.status <> r.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) v LEFT JOIN LATERAL (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
        WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
          AND e.resolved_at = v.resolved_at)) AS reported_at (value) ON true) c
 WHERE c.status <> 'pending' OR c.entered_at IS NOT NULL
@@ -459,7 +544,7 @@ FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p
        p.rejection_reason, p.resolved_at, p.first_seen_at,
        coalesce((SELECT n.status FROM release_request_past_versions n
                  WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status, entered_at.value AS entered_at
-FROM release_requests r JOIN release_request_past_versions p ON p.id = r.id LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) v LEFT JOIN LATERAL (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r JOIN release_request_past_versions p ON p.id = r.id LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) v LEFT JOIN LATERAL (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
        WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
          AND e.resolved_at = v.resolved_at)) AS reported_at (value) ON true) c
 WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
@@ -467,13 +552,13 @@ UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,
        r.status, r.reason, r.rejection_reason, 'observed', r.missing_since,
        0 AS is_open, 2 AS place
-FROM release_requests r
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r
 WHERE r.missing_since IS NOT NULL
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, p.missing_since, 'vanished', r.id,
        p.status, p.reason, p.rejection_reason, 'observed', p.missing_since,
        0 AS is_open, 2 AS place
-FROM release_requests r
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r
 JOIN release_request_past_versions p ON p.id = r.id
 WHERE p.missing_since IS NOT NULL
 UNION ALL
@@ -488,7 +573,7 @@ SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned',
               WHERE e.id = n.id AND e.status <> n.status
                 AND e.valid_from BETWEEN n.valid_from AND l.valid_from)
           ORDER BY l.valid_from DESC LIMIT 1) IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 1 AS place
-FROM release_requests r
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r
 JOIN release_request_past_versions p ON p.id = r.id
 JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to
 WHERE p.missing_since IS NOT NULL
@@ -496,26 +581,29 @@ UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, p.valid_to, 'returned', r.id,
        r.status, r.reason, r.rejection_reason, 'observed', p.valid_to,
        CASE WHEN (r.status IN ('approved', 'rejected', 'cancelled') OR r.status <> 'pending' AND r.resolved_at IS NOT NULL) THEN 0 ELSE 1 END AS is_open, 1 AS place
-FROM release_requests r
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r
 JOIN release_request_past_versions p
   ON p.id = r.id AND p.valid_to = r.valid_from
 WHERE p.missing_since IS NOT NULL
-),
-step AS (
-  SELECT environment, event, occurred_at,
-         min(CASE WHEN occurred_at < observed_at THEN occurred_at ELSE observed_at END) OVER sequel
-           AS taken_at,
-         is_open - lag(is_open, 1, 0) OVER sequel AS opened
-  FROM event
-  WINDOW sequel AS (PARTITION BY request_id ORDER BY observed_at, place
-                    ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)),
-told AS MATERIALIZED (
-  SELECT environment, CAST(occurred_at AT TIME ZONE 'UTC' AS date) AS day, CAST(taken_at AT TIME ZONE 'UTC' AS date) AS taken_day,
-         event, count(*) AS times, sum(opened) AS opened
-  FROM step GROUP BY 1, 2, 3, 4),
+) event
+        WINDOW sequel AS (PARTITION BY request_id ORDER BY observed_at, place
+                          ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)) step
+  GROUP BY 1, 2, 3, 4),
+told AS (
+  SELECT environment, requested_on AS day, 'requested' AS event, times, 0 AS opened FROM steady
+  UNION ALL
+  SELECT environment, resolved_on, status, times, 0 FROM steady WHERE status IS NOT NULL
+  UNION ALL
+  SELECT environment, opened_on, NULL, 0, times FROM steady
+  UNION ALL
+  SELECT environment, closed_on, NULL, 0, -times FROM steady WHERE status IS NOT NULL
+  UNION ALL
+  SELECT environment, occurred_on, event, times, 0 FROM winding
+  UNION ALL
+  SELECT environment, taken_on, NULL, 0, opened FROM winding),
 calendar AS (
-  SELECT environment, min(taken_day) AS day FROM told
-  GROUP BY environment HAVING min(taken_day) <= CAST(now() AT TIME ZONE 'UTC' AS date)
+  SELECT environment, min(day) AS day FROM told
+  GROUP BY environment HAVING min(day) <= CAST(now() AT TIME ZONE 'UTC' AS date)
   UNION ALL
   SELECT environment, day + 1 FROM calendar WHERE day < CAST(now() AT TIME ZONE 'UTC' AS date))
 SELECT environment, day AS day,
@@ -530,9 +618,7 @@ FROM (SELECT environment, day,
              sum(CASE WHEN event = 'rejected' THEN times ELSE 0 END) AS rejected,
              sum(CASE WHEN event = 'cancelled' THEN times ELSE 0 END) AS cancelled,
              sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS open_at_end
-      FROM (SELECT environment, day, event, times, 0 AS opened FROM told
-            UNION ALL
-            SELECT environment, taken_day, NULL, 0, opened FROM told
+      FROM (SELECT * FROM told
             UNION ALL
             SELECT environment, day, NULL, 0, 0 FROM calendar) d
       WHERE day <= CAST(now() AT TIME ZONE 'UTC' AS date)
@@ -551,6 +637,7 @@ SQLITE_VIEWS = {
 POSTGRESQL_VIEWS = {
     "release_request_changes": POSTGRESQL_RELEASE_REQUEST_CHANGES,
     "phone_number_history": POSTGRESQL_PHONE_NUMBER_HISTORY,
+    "phone_numbers": POSTGRESQL_PHONE_NUMBERS,
     "release_request_turnaround": POSTGRESQL_RELEASE_REQUEST_TURNAROUND,
     "release_requests_daily": POSTGRESQL_RELEASE_REQUESTS_DAILY,
 }
