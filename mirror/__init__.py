@@ -18,35 +18,43 @@ if TYPE_CHECKING:
     from mirror.errors import MirrorError
     from mirror.queries import (
         Change,
+        Day,
         HistoryEvent,
         PhoneNumber,
         ReleaseRequest,
         SyncRun,
+        Turnaround,
         changes,
         connect,
         count_by_status,
+        days,
         last_run,
         normalize_number,
         phone_number_history,
         phone_numbers,
         release_requests,
+        turnaround,
     )
 
 __all__ = [
     "Change",
+    "Day",
     "HistoryEvent",
     "MirrorError",
     "PhoneNumber",
     "ReleaseRequest",
     "SyncRun",
+    "Turnaround",
     "changes",
     "connect",
     "count_by_status",
+    "days",
     "last_run",
     "normalize_number",
     "phone_number_history",
     "phone_numbers",
     "release_requests",
+    "turnaround",
 ]
 
 

@@ -399,8 +399,10 @@ def describe(relation: str | None, form: str, database: str | None) -> None:
     if form == "markdown":
         click.echo(dictionary.markdown(found), nl=False)
     elif form == "datasette":
-        path = db.parse_url(settings.database_url(database)).database
-        click.echo(output.json_text(dictionary.datasette(found, Path(path or "").stem)))
+        where = db.parse_url(settings.database_url(database))
+        if where.get_backend_name() != "sqlite":
+            raise errors.UsageError("Datasette reads SQLite files; name one with --database")
+        click.echo(output.json_text(dictionary.datasette(found, Path(where.database or "").stem)))
     else:
         output.write(
             found,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -20,8 +20,10 @@ from mirror.errors import UsageError
 from mirror.models import release_requests as current
 from mirror.models import sync_runs
 from mirror.views import changes as changes_view
+from mirror.views import daily as daily_view
 from mirror.views import history as history_view
 from mirror.views import numbers as numbers_view
+from mirror.views import turnaround as turnaround_view
 from mirror.views import versions as versions_view
 
 _SHORTEST_NUMBER = len("+1234567")
@@ -138,6 +140,47 @@ class PhoneNumber:
     last_requested_at: datetime
     last_resolved_at: datetime | None
     released: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Turnaround:
+    """How long the review of a resolved request took.
+
+    Attributes:
+        id, environment, phone_number, status: which request, and what became of it.
+        requested_at: when it was submitted (UTC).
+        resolved_at: when it got its status (UTC), as well as is known.
+        hours_to_resolve: hours between the two.
+        time_source: "reported" by upstream, or "observed" by a sync: then it took less.
+    """
+
+    id: str
+    environment: str
+    phone_number: str
+    status: str
+    requested_at: datetime
+    resolved_at: datetime
+    hours_to_resolve: float
+    time_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What happened on a day (UTC) in an environment.
+
+    Attributes:
+        environment, day: which one.
+        requested, approved, rejected, cancelled: how many requests were.
+        open_at_end: how many were neither resolved nor missing when it ended; today: are now.
+    """
+
+    environment: str
+    day: date
+    requested: int
+    approved: int
+    rejected: int
+    cancelled: int
+    open_at_end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +374,56 @@ def phone_numbers(connection: Connection, *, environment: str | None = None) -> 
     view = numbers_view.c
     query = _select(PhoneNumber, numbers_view).order_by(view.phone_number, view.environment)
     return _all(connection, PhoneNumber, query, _in(view, environment))
+
+
+def turnaround(
+    connection: Connection,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    environment: str | None = None,
+) -> list[Turnaround]:
+    """Return how long the reviews took, the one that ended first first.
+
+    Args:
+        connection: to the mirror's database.
+        since: only requests resolved at this time or later.
+        until: only requests resolved before this time.
+        environment: only those of this environment; None for all.
+    """
+    view = turnaround_view.c
+    conditions = _in(view, environment)
+    if since is not None:
+        conditions.append(view.resolved_at >= since)
+    if until is not None:
+        conditions.append(view.resolved_at < until)
+    query = _select(Turnaround, turnaround_view).order_by(view.resolved_at, view.id)
+    return _all(connection, Turnaround, query, conditions)
+
+
+def days(
+    connection: Connection,
+    *,
+    since: date | None = None,
+    until: date | None = None,
+    environment: str | None = None,
+) -> list[Day]:
+    """Return what happened on each day, without gaps, the first day of each environment first.
+
+    Args:
+        connection: to the mirror's database.
+        since: only this day (UTC) and later ones.
+        until: only days before this one.
+        environment: only those of this environment; None for all.
+    """
+    view = daily_view.c
+    conditions = _in(view, environment)
+    if since is not None:
+        conditions.append(view.day >= since)
+    if until is not None:
+        conditions.append(view.day < until)
+    query = _select(Day, daily_view).order_by(view.environment, view.day)
+    return _all(connection, Day, query, conditions)
 
 
 def last_run(

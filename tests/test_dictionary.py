@@ -166,6 +166,14 @@ def test_describe_on_a_terminal() -> None:
     assert {one.column or one.relation for one in ENTRIES} <= names
 
 
+def test_describe_for_datasette_names_a_file() -> None:
+    """Datasette's metadata is for a SQLite file; it is not made for Postgres."""
+    url = "postgresql://mirror@db.example.com/bi"
+    ran = run_mirror("db", "describe", "--format", "datasette", "--database", url)
+    assert (ran.code, ran.out) == (2, "")
+    assert "--database" in ran.err
+
+
 def test_describe_something_else() -> None:
     """A name that is none is refused, and the names are told."""
     ran = run_mirror("db", "describe", "phone_number")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import postgres
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from conftest import DATABASES, TOKEN, Mirror, World, empty_database, request
 from model import Fields
 
-from mirror import database, views
+from mirror import database, queries, views
 from mirror.sandbox import Manner, Sandbox
 
 REQUESTED = date(2024, 1, 10)
@@ -221,6 +221,24 @@ def test_days_have_no_gaps(told: Mirror, name: str) -> None:
     days = [row.day for row in rows(told, views.daily, name)]
     assert before <= days[-1] <= datetime.now(UTC).date()
     assert days == [REQUESTED + timedelta(days=number) for number in range(len(days))]
+
+
+def test_the_helpers_say_what_the_views_say(told: Mirror) -> None:
+    """The helpers for Python give the rows of the views, also of a part of the time alone."""
+    start, end = datetime(2024, 1, 11, 9, tzinfo=UTC), datetime(2024, 1, 13, 9, tzinfo=UTC)
+    for name in STORIES:
+        found = told.ask(queries.turnaround, environment=name)
+        assert [astuple(one) for one in found] == rows(told, views.turnaround, name)
+        days = told.ask(queries.days, environment=name)
+        assert [astuple(one) for one in days] == rows(told, views.daily, name)
+    some = told.ask(queries.turnaround, since=start, until=end)
+    every = told.ask(queries.turnaround)
+    assert some == [one for one in every if start <= one.resolved_at < end]
+    assert some[0].resolved_at == start
+    assert every == sorted(every, key=lambda one: (one.resolved_at, one.id))
+    two = told.ask(queries.days, since=date(2024, 1, 11), until=date(2024, 1, 13))
+    assert {one.day for one in two} == {date(2024, 1, 11), date(2024, 1, 12)}
+    assert {one.environment for one in two} == STORIES.keys()
 
 
 def test_resolved_days_before_it_was_submitted(mirror: Mirror) -> None:

@@ -108,19 +108,23 @@ def test_public_names() -> None:
     """What the package offers is what it promises, and each name leads to something."""
     assert package.__all__ == [
         "Change",
+        "Day",
         "HistoryEvent",
         "MirrorError",
         "PhoneNumber",
         "ReleaseRequest",
         "SyncRun",
+        "Turnaround",
         "changes",
         "connect",
         "count_by_status",
+        "days",
         "last_run",
         "normalize_number",
         "phone_number_history",
         "phone_numbers",
         "release_requests",
+        "turnaround",
     ]
     for name in package.__all__:
         assert getattr(package, name).__name__ == name
@@ -163,6 +167,7 @@ def test_results_are_frozen(reading: Connection) -> None:
     results = everything(reading)
     assert {type(one).__name__ for one in results} == {
         "Change",
+        "Day",
         "HistoryEvent",
         "PhoneNumber",
         "ReleaseRequest",

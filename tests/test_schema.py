@@ -106,6 +106,23 @@ def test_each_revision_goes_down_and_up_without_losing_rows(mirror: Mirror) -> N
         assert {name: mirror.rows(f"SELECT * FROM {name}") for name in TABLES} == rows
 
 
+def test_an_upgrade_keeps_what_others_built_on_the_views(mirror: Mirror) -> None:
+    """Views of somebody's that read ours work on after an upgrade, and so do rights on ours."""
+    fill(mirror)
+    alembic(mirror.url, command.downgrade, "0002")
+    with opened(mirror.url) as connection:
+        for number, view in enumerate(("phone_numbers", "phone_number_history")):
+            connection.exec_driver_sql(f"CREATE VIEW mine_{number} AS SELECT * FROM {view}")
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("GRANT SELECT ON phone_numbers TO PUBLIC")
+    assert schema.upgrade(mirror.engine) == ("0002", HEAD)
+    assert len(mirror.rows("SELECT * FROM mine_0")) == 2
+    assert len(mirror.rows("SELECT * FROM mine_1")) == 3
+    if mirror.engine.dialect.name == "postgresql":
+        rights = "SELECT grantee FROM information_schema.role_table_grants WHERE table_name = "
+        assert ("PUBLIC",) in mirror.rows(f"{rights}'phone_numbers'")
+
+
 def test_alembic_from_a_checkout(database_url: str, tmp_path: Path) -> None:
     """Alembic's own command obeys MIRROR_DATABASE_URL, and finds nothing to change."""
     assert run_alembic("upgrade", "head", MIRROR_DATABASE_URL=database_url).code == 0
