@@ -157,6 +157,8 @@ def everything(connection: Connection) -> list[Any]:
         *package.changes(connection),
         *package.phone_number_history(connection, NUMBER),
         *package.phone_numbers(connection),
+        *package.turnaround(connection),
+        *package.days(connection)[-3:],
         package.last_run(connection),
         package.last_run(connection, complete=True),
     ]
@@ -172,6 +174,7 @@ def test_results_are_frozen(reading: Connection) -> None:
         "PhoneNumber",
         "ReleaseRequest",
         "SyncRun",
+        "Turnaround",
     }
     for one in results:
         assert is_dataclass(one)
