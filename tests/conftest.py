@@ -8,12 +8,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import postgres
@@ -31,6 +31,7 @@ from mirror.upstream import Upstream
 ROOT = Path(__file__).parent.parent
 TOKEN = "talq_a-secret-of-the-tests"
 DATABASES = ("sqlite", "postgresql")
+_T = TypeVar("_T")
 _WRITTEN = ("release_requests", "release_request_past_versions", "quarantined_records")
 
 
@@ -149,6 +150,25 @@ def empty_database(
         return
     with postgres.empty_database(request.getfixturevalue("postgres_server"), timezone) as url:
         yield url
+
+
+@contextmanager
+def once_of_each_kind(
+    make: Callable[[str], AbstractContextManager[_T]],
+) -> Iterator[Callable[[str], _T]]:
+    """Make what is costly when it is first asked for, once of each kind of database, and keep it.
+
+    A fixture with parameters would be made anew each time that tests come in another order.
+    """
+    made: dict[str, _T] = {}
+    with ExitStack() as stack:
+
+        def get(kind: str) -> _T:
+            if kind not in made:
+                made[kind] = stack.enter_context(make(kind))
+            return made[kind]
+
+        yield get
 
 
 @pytest.fixture

@@ -311,8 +311,9 @@ WRONG = {
     "chunks cut off": wrong(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", 75, "connection"
     ),
+    # If the client is quick, it asks again over a line that the server is about to close.
     "longer than stated": wrong(
-        b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n" + GOOD, 75, "the middle of its JSON"
+        b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n" + GOOD, 75, "(tried 5 times)"
     ),
     "two lengths": wrong(
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 8\r\n\r\n", 75, "connection"

@@ -5,14 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import postgres
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, World, empty_database, request
+from conftest import (
+    DATABASES,
+    TOKEN,
+    Mirror,
+    World,
+    empty_database,
+    once_of_each_kind,
+    request,
+)
 from model import Fields
 
 from mirror import database, queries, views
@@ -147,14 +156,11 @@ STORIES = {
 SYNCS = max(len(story.told) for story in STORIES.values())
 
 
-@pytest.fixture(scope="module", params=DATABASES)
-def told(request: pytest.FixtureRequest) -> Iterator[Mirror]:
-    """A mirror that was told each story in an environment of its own; tests only read it."""
+@contextmanager
+def told_to(url: str) -> Iterator[Mirror]:
+    """A mirror that was told each story in an environment of its own."""
     world = World()
-    with (
-        empty_database(request.param, request) as url,
-        Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
-    ):
+    with Sandbox(world, Manner(token=TOKEN)).running() as sandbox:
         mirror = Mirror(url, sandbox, world)
         for number in range(SYNCS):
             for place, (name, story) in enumerate(STORIES.items()):
@@ -165,6 +171,25 @@ def told(request: pytest.FixtureRequest) -> Iterator[Mirror]:
                     result = mirror.sync(records, environment=name, accept_missing=True)
                     assert result.failure is None
         yield mirror
+
+
+@pytest.fixture(scope="module")
+def mirrors(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Mirror]]:
+    """The mirrors that were told the stories, once of each kind; tests only read them."""
+
+    @contextmanager
+    def make(kind: str) -> Iterator[Mirror]:
+        with empty_database(kind, request) as url, told_to(url) as mirror:
+            yield mirror
+
+    with once_of_each_kind(make) as get:
+        yield get
+
+
+@pytest.fixture(params=DATABASES)
+def told(request: pytest.FixtureRequest, mirrors: Callable[[str], Mirror]) -> Mirror:
+    """A mirror that was told the stories."""
+    return mirrors(request.param)
 
 
 def entry(place: int, fields: Fields) -> Fields:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import large
 import pytest
-from conftest import DATABASES, empty_database
+from conftest import DATABASES, empty_database, once_of_each_kind
 from sqlalchemy.engine import Connection
 
 from mirror import database
@@ -51,13 +52,27 @@ EVERYTHING = {
 """Questions that must read whole tables: they show that it would be noticed."""
 
 
-@pytest.fixture(scope="module", params=DATABASES)
-def connection(request: pytest.FixtureRequest) -> Iterator[Connection]:
-    """A connection to a large mirror, once of each kind, whose planner has its usual settings."""
-    with empty_database(request.param, request) as url:
-        large.fill(url, REQUESTS)
-        with database.reading(database.engine(url)) as connection:
-            yield connection
+@pytest.fixture(scope="module")
+def connections(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Connection]]:
+    """Connections to large mirrors, once of each kind; the planners have their usual settings."""
+
+    @contextmanager
+    def make(kind: str) -> Iterator[Connection]:
+        with empty_database(kind, request) as url:
+            large.fill(url, REQUESTS)
+            with database.reading(database.engine(url)) as connection:
+                yield connection
+
+    with once_of_each_kind(make) as get:
+        yield get
+
+
+@pytest.fixture(params=DATABASES)
+def connection(
+    request: pytest.FixtureRequest, connections: Callable[[str], Connection]
+) -> Connection:
+    """A connection to a large mirror."""
+    return connections(request.param)
 
 
 def read_whole(connection: Connection, query: str) -> set[str]:
