@@ -565,8 +565,8 @@ def demo(database: str | None) -> None:
         click.echo(f"day {days:g}: {_summary(result)}")
 
     click.echo(
-        "A sandbox stands in for the API; its days pass between the syncs. At last its list lacks\n"
-        "a request and has one that cannot be read: neither is lost.\n"
+        "A sandbox stands in for the API; its days pass between the syncs. In the end its\n"
+        "list lacks a request, and has one that cannot be read: neither is lost.\n"
     )
     end = story.run(engine, told)
     counted = ", ".join(f"{count} {status}" for status, count in end.by_status)
