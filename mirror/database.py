@@ -47,6 +47,9 @@ _WRITER = _SESSION | {
 _SQLITE_CACHE = 128 * 1024
 """KiB; used as needed. With SQLite's own 2 MiB a first load spends half its time on index pages."""
 
+_MANY_WRITTEN, _MUCH_WRITTEN = 50, 0.1
+"""So many rows, and that share of a table: what autovacuum goes by when it analyzes."""
+
 _OLDEST_SQLITE = (3, 35)
 _PASSING_SQLITE_CODES = {
     sqlite3.SQLITE_BUSY,
@@ -332,8 +335,30 @@ def comparing_whole_tables(connection: Connection) -> Iterator[None]:
 
 def analyze(connection: Connection, *tables: str) -> None:
     """Let the planner of Postgres know what is in tables, within the transaction."""
-    if connection.dialect.name == "postgresql":
+    if tables and connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"ANALYZE {', '.join(tables)}")
+
+
+def analyze_what_grew(connection: Connection, written: dict[str, int]) -> None:
+    """Analyze the tables of which much was written, for whoever asks next.
+
+    Autovacuum would do so by the same measure, but later, and only where it is on; until then the
+    planner may take a table for empty, and read all of it instead of a few rows.
+
+    Args:
+        connection: in the transaction that wrote.
+        written: how many rows were written, by the name of the table.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    sizes = sa.text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:name)")
+    grown = [
+        name
+        for name, rows in written.items()
+        if rows > _MANY_WRITTEN
+        and rows > _MUCH_WRITTEN * (connection.scalar(sizes, {"name": name}) or 0)
+    ]
+    analyze(connection, *grown)
 
 
 def driver_connection(connection: Connection) -> Any:

@@ -29,9 +29,6 @@ _FEW_MISSING, _SHARE_MISSING = 5, 0.1
 """So many requests, or that share of all, may go missing at once."""
 
 _BATCH = 10_000
-_MUCH_WRITTEN = 0.1
-"""A merge that wrote that share of the list made what Postgres knows of its tables outdated."""
-
 _current = release_requests.c
 _kept = quarantined_records.c
 _WIRE_FIELDS = [
@@ -151,9 +148,11 @@ def merge(
         newly_quarantined = _quarantine(connection, pull)
     _temporary.drop_all(connection, checkfirst=False)
     updated, returned = differing.get("updated", 0), differing.get("returned", 0)
-    if inserted + sum(differing.values()) >= staged * _MUCH_WRITTEN:
-        # Autovacuum would come too late for whoever asks next.
-        database.analyze(connection, release_requests.name, past_versions.name)
+    written = sum(differing.values())
+    kept = written - differing.get("extra", 0)
+    database.analyze_what_grew(
+        connection, {release_requests.name: inserted + written, past_versions.name: kept}
+    )
     return Counts(
         fetched=fetched,
         inserted=inserted,

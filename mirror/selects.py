@@ -184,9 +184,10 @@ def _status_before(words: Words, requests: str, more: str) -> str:
     before = words.looked_up(
         """r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
        p.rejection_reason, p.resolved_at, p.first_seen_at,
-       coalesce((SELECT n.status FROM release_request_past_versions n
-                 WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status""",
-        f"{requests} r JOIN release_request_past_versions p ON p.id = r.id",
+       coalesce(n.status, r.status) AS next_status""",
+        f"""{requests} r
+JOIN release_request_past_versions p ON p.id = r.id
+LEFT JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to""",
         entered("p", " AND e.valid_from < p.valid_from"),
         "entered_at",
     )

@@ -10,11 +10,12 @@ from typing import Any
 
 import large
 import pytest
-from conftest import DATABASES, empty_database, once_of_each_kind
+from conftest import DATABASES, Mirror, World, empty_database, once_of_each_kind, request
 from sqlalchemy.engine import Connection
 
 from mirror import database
 from mirror.models import past_versions, release_requests, to_text
+from mirror.sandbox import Sandbox
 
 REQUESTS = 100_000
 NUMBER = large.number_of(REQUESTS // 2)
@@ -139,3 +140,24 @@ def test_no_question_reads_a_whole_table(
 def test_reading_a_whole_table_would_be_noticed(connection: Connection, question: str) -> None:
     """A question about everything is seen to read everything."""
     assert read_whole(connection, EVERYTHING[question])
+
+
+def test_the_planner_of_postgres_knows_what_grew(
+    make_database: Callable[[str], str], sandbox: Sandbox, world: World
+) -> None:
+    """A sync that writes much of a table has it analyzed; one that writes little does not."""
+    mirror = Mirror(make_database("postgresql"), sandbox, world)
+
+    def known() -> list[tuple[Any, ...]]:
+        """How many rows the planner expects in requests and past versions; -1 is unknown."""
+        query = "SELECT reltuples FROM pg_class WHERE relname = :name"
+        return [row for one in sorted(LARGE, reverse=True) for row in mirror.rows(query, name=one)]
+
+    records = [request(number) for number in range(200)]
+    mirror.sync(records)
+    assert known() == [(200,), (-1,)]
+    approved = [one | {"status": "approved"} for one in records]
+    mirror.sync(approved[:100] + records[100:])
+    assert known() == [(200,), (100,)]
+    mirror.sync(approved[:103] + records[103:])
+    assert known() == [(200,), (100,)]

@@ -114,9 +114,10 @@ FROM (SELECT v.*, (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXIS
          AND e.resolved_at = v.resolved_at)) AS reported_at
 FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
        p.rejection_reason, p.resolved_at, p.first_seen_at,
-       coalesce((SELECT n.status FROM release_request_past_versions n
-                 WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status, (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
-FROM release_requests r JOIN release_request_past_versions p ON p.id = r.id) v) c
+       coalesce(n.status, r.status) AS next_status, (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
+FROM release_requests r
+JOIN release_request_past_versions p ON p.id = r.id
+LEFT JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to) v) c
 WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,
@@ -247,9 +248,10 @@ FROM (SELECT v.*, (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXIS
          AND e.resolved_at = v.resolved_at)) AS reported_at
 FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
        p.rejection_reason, p.resolved_at, p.first_seen_at,
-       coalesce((SELECT n.status FROM release_request_past_versions n
-                 WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status, (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
-FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r JOIN release_request_past_versions p ON p.id = r.id) v) c
+       coalesce(n.status, r.status) AS next_status, (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r
+JOIN release_request_past_versions p ON p.id = r.id
+LEFT JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to) v) c
 WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
 UNION ALL
 SELECT r.environment, r.phone_number, r.phone_number_id, r.missing_since, 'vanished', r.id,
@@ -409,9 +411,10 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
 FROM (SELECT v.*, reported_at.value AS reported_at
 FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
        p.rejection_reason, p.resolved_at, p.first_seen_at,
-       coalesce((SELECT n.status FROM release_request_past_versions n
-                 WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status, entered_at.value AS entered_at
-FROM release_requests r JOIN release_request_past_versions p ON p.id = r.id LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) v LEFT JOIN LATERAL (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
+       coalesce(n.status, r.status) AS next_status, entered_at.value AS entered_at
+FROM release_requests r
+JOIN release_request_past_versions p ON p.id = r.id
+LEFT JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) v LEFT JOIN LATERAL (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
        WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
          AND e.resolved_at = v.resolved_at)) AS reported_at (value) ON true) c
 WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
@@ -542,9 +545,10 @@ SELECT c.environment, c.phone_number, c.phone_number_id,
 FROM (SELECT v.*, reported_at.value AS reported_at
 FROM (SELECT r.environment, r.phone_number, r.phone_number_id, p.id, p.status, p.reason,
        p.rejection_reason, p.resolved_at, p.first_seen_at,
-       coalesce((SELECT n.status FROM release_request_past_versions n
-                 WHERE n.id = p.id AND n.valid_from = p.valid_to), r.status) AS next_status, entered_at.value AS entered_at
-FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r JOIN release_request_past_versions p ON p.id = r.id LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) v LEFT JOIN LATERAL (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
+       coalesce(n.status, r.status) AS next_status, entered_at.value AS entered_at
+FROM (SELECT * FROM release_requests WHERE id IN (SELECT id FROM winding_ids)) r
+JOIN release_request_past_versions p ON p.id = r.id
+LEFT JOIN release_request_past_versions n ON n.id = p.id AND n.valid_from = p.valid_to LEFT JOIN LATERAL (SELECT e.valid_to FROM release_request_past_versions e WHERE e.id = p.id AND e.valid_from < p.valid_from AND e.status <> p.status ORDER BY e.valid_from DESC LIMIT 1) AS entered_at (value) ON true) v LEFT JOIN LATERAL (SELECT v.resolved_at WHERE v.status <> 'pending' AND NOT EXISTS (SELECT 1 FROM release_request_past_versions e
        WHERE e.id = v.id AND e.valid_to <= v.entered_at AND e.status = v.status
          AND e.resolved_at = v.resolved_at)) AS reported_at (value) ON true) c
 WHERE c.next_status <> c.status AND (c.status <> 'pending' OR c.entered_at IS NOT NULL)
