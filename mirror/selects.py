@@ -106,8 +106,8 @@ def events(words: Words, requests: str, *, openness: bool = False) -> str:
     def after(is_open: str, place: int) -> str:
         return f",\n       {is_open} AS is_open, {place} AS place" if openness else ""
 
-    def unless(resolved: str) -> str:
-        return f"CASE WHEN {resolved} THEN 0 ELSE 1 END"
+    def unless(closed: str) -> str:
+        return f"CASE WHEN {closed} THEN 0 ELSE 1 END"
 
     def text(value: str) -> str:
         return words.typed(f"'{value}'", "r.status")
