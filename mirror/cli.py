@@ -411,7 +411,7 @@ def describe(relation: str | None, form: str, database: str | None) -> None:
             sys.stdout,
             drawn={
                 "name": lambda one: f"  {one.column}" if one.column else one.relation,
-                "type": lambda one: one.postgresql_type or one.kind,
+                "type (Postgres)": lambda one: one.postgresql_type or one.kind,
                 "what it is": lambda one: one.comment,
             },
         )

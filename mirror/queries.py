@@ -331,10 +331,7 @@ def release_requests(
         conditions.append(columns.phone_number.in_(_ways_to_write(number, region)))
     if status is not None:
         conditions.append(columns.status == status)
-    if since is not None:
-        conditions.append(columns.requested_at >= since)
-    if until is not None:
-        conditions.append(columns.requested_at < until)
+    conditions += _within(columns.requested_at, since, until)
     query = _select(ReleaseRequest, source).order_by(columns.requested_at.desc(), columns.id)
     return _all(connection, ReleaseRequest, query, conditions)
 
@@ -355,9 +352,7 @@ def changes(
         run_id: only those that this run saw.
     """
     view = changes_view.c
-    conditions = _in(view, environment)
-    if since is not None:
-        conditions.append(view.changed_at >= since)
+    conditions = [*_in(view, environment), *_within(view.changed_at, since)]
     if run_id is not None:
         conditions.append(view.sync_run_id == run_id)
     query = _select(Change, changes_view).order_by(view.changed_at, view.request_id, view.kind)
@@ -392,11 +387,7 @@ def turnaround(
         environment: only those of this environment; None for all.
     """
     view = turnaround_view.c
-    conditions = _in(view, environment)
-    if since is not None:
-        conditions.append(view.resolved_at >= since)
-    if until is not None:
-        conditions.append(view.resolved_at < until)
+    conditions = [*_in(view, environment), *_within(view.resolved_at, since, until)]
     query = _select(Turnaround, turnaround_view).order_by(view.resolved_at, view.id)
     return _all(connection, Turnaround, query, conditions)
 
@@ -417,11 +408,7 @@ def days(
         environment: only those of this environment; None for all.
     """
     view = daily_view.c
-    conditions = _in(view, environment)
-    if since is not None:
-        conditions.append(view.day >= since)
-    if until is not None:
-        conditions.append(view.day < until)
+    conditions = [*_in(view, environment), *_within(view.day, since, until)]
     query = _select(Day, daily_view).order_by(view.environment, view.day)
     return _all(connection, Day, query, conditions)
 
@@ -467,6 +454,14 @@ def _in(
     columns: sa.sql.base.ReadOnlyColumnCollection[str, sa.Column[Any]], environment: str | None
 ) -> list[sa.ColumnElement[bool]]:
     return [] if environment is None else [columns.environment == environment]
+
+
+def _within(
+    column: sa.Column[Any], since: date | None, until: date | None = None
+) -> list[sa.ColumnElement[bool]]:
+    """The conditions that a time or day is this one or a later one, and before another one."""
+    conditions = [] if since is None else [column >= since]
+    return conditions if until is None else [*conditions, column < until]
 
 
 def _select(kind: type[Any], source: sa.Table) -> sa.Select[Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -156,19 +156,12 @@ def empty_database(
 def once_of_each_kind(
     make: Callable[[str], AbstractContextManager[_T]],
 ) -> Iterator[Callable[[str], _T]]:
-    """Make what is costly when it is first asked for, once of each kind of database, and keep it.
+    """Give what is costly by the kind of database: made when it is first asked for, and kept.
 
     A fixture with parameters would be made anew each time that tests come in another order.
     """
-    made: dict[str, _T] = {}
     with ExitStack() as stack:
-
-        def get(kind: str) -> _T:
-            if kind not in made:
-                made[kind] = stack.enter_context(make(kind))
-            return made[kind]
-
-        yield get
+        yield cache(lambda kind: stack.enter_context(make(kind)))
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def test_nothing_is_null_that_is_said_not_to_be(mirror: Mirror) -> None:
                     assert all(row[column.name] is not None for row in rows), column
 
 
-def test_views_say_times_of_utc() -> None:
+def test_times_are_times_in_both_databases() -> None:
     """A column that is a time in Python is a time in both databases, and none other is."""
     times = {
         (view.name, column.name)

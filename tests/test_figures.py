@@ -140,6 +140,16 @@ STORIES = {
         (),
         ("escalated", 42.5, "reported"),
     ),
+    "a status that is called as we call submitting": Story([{}, {"status": "requested"}], "1111"),
+    "such a status that resolves": Story(
+        [{}, {"status": "requested", "resolved_at": on(12)}],
+        "1100",
+        (),
+        ("requested", 42.5, "reported"),
+    ),
+    "such a status after it was approved": Story(
+        [{}, APPROVED, {"status": "requested"}], "11011", ("approved 12",)
+    ),
     "resolved before it was submitted, they say": Story(
         [{}, APPROVED | {"resolved_at": on(10, 3)}],
         "000",
@@ -236,7 +246,7 @@ def test_counted_days(told: Mirror, name: str) -> None:
         f"{verdict} {row.day.day}" for row in days for verdict in verdicts if getattr(row, verdict)
     ]
     assert counted == list(STORIES[name].counted)
-    assert [row.day for row in days if row.requested] == [REQUESTED]
+    assert [(row.day, row.requested) for row in days if row.requested] == [(REQUESTED, 1)]
 
 
 @pytest.mark.parametrize("name", STORIES)

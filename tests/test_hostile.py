@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from conftest import (
     Ran,
     World,
     empty_database,
+    once_of_each_kind,
     request,
     run_on_a_terminal,
 )
@@ -398,15 +398,17 @@ def sites(
     """Gives the mirror of a kind of database, made when it is first asked for."""
     token_file = tmp_path_factory.mktemp("hostile") / "token"
     token_file.write_text(TOKEN)
-    with ExitStack() as stack:
 
-        @cache
-        def site(kind: str) -> Site:
-            url = stack.enter_context(empty_database(kind, request))
-            world = World()
-            sandbox = stack.enter_context(Sandbox(world, Manner(token=TOKEN)).running())
-            return Site(Mirror(url, sandbox, world), token_file)
+    @contextmanager
+    def make(kind: str) -> Iterator[Site]:
+        world = World()
+        with (
+            empty_database(kind, request) as url,
+            Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
+        ):
+            yield Site(Mirror(url, sandbox, world), token_file)
 
+    with once_of_each_kind(make) as site:
         yield site
 
 

@@ -210,8 +210,9 @@ FROM release_requests r) r
   GROUP BY 1, 2, 3, 4, 5, 6),
 winding AS MATERIALIZED (
   SELECT environment, substr(occurred_at, 1, 10) AS occurred_on,
-         substr(taken_at, 1, 10) AS taken_on, event, count(*) AS times, sum(opened) AS opened
-  FROM (SELECT environment, event, occurred_at,
+         substr(taken_at, 1, 10) AS taken_on, event, place, count(*) AS times,
+         sum(opened) AS opened
+  FROM (SELECT environment, event, place, occurred_at,
                min(CASE WHEN observed_at < occurred_at THEN observed_at ELSE occurred_at END) OVER sequel AS taken_at,
                is_open - lag(is_open, 1, 0) OVER sequel AS opened
         FROM (
@@ -293,17 +294,20 @@ WHERE p.missing_since IS NOT NULL
 ) event
         WINDOW sequel AS (PARTITION BY request_id ORDER BY observed_at, place
                           ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)) step
-  GROUP BY 1, 2, 3, 4),
+  GROUP BY 1, 2, 3, 4, 5),
 told AS (
   SELECT environment, requested_on AS day, 'requested' AS event, times, 0 AS opened FROM steady
   UNION ALL
-  SELECT environment, resolved_on, status, times, 0 FROM steady WHERE status IS NOT NULL
+  SELECT environment, resolved_on, nullif(status, 'requested'), times, 0 FROM steady
+  WHERE status IS NOT NULL
   UNION ALL
   SELECT environment, opened_on, NULL, 0, times FROM steady
   UNION ALL
   SELECT environment, closed_on, NULL, 0, -times FROM steady WHERE status IS NOT NULL
   UNION ALL
-  SELECT environment, occurred_on, event, times, 0 FROM winding
+  SELECT environment, occurred_on, CASE WHEN place = 0 THEN event ELSE nullif(event, 'requested') END,
+         times, 0
+  FROM winding
   UNION ALL
   SELECT environment, taken_on, NULL, 0, opened FROM winding),
 calendar AS (
@@ -509,8 +513,9 @@ FROM release_requests r LEFT JOIN LATERAL (SELECT e.valid_to FROM release_reques
   GROUP BY 1, 2, 3, 4, 5, 6),
 winding AS MATERIALIZED (
   SELECT environment, CAST(occurred_at AT TIME ZONE 'UTC' AS date) AS occurred_on,
-         CAST(taken_at AT TIME ZONE 'UTC' AS date) AS taken_on, event, count(*) AS times, sum(opened) AS opened
-  FROM (SELECT environment, event, occurred_at,
+         CAST(taken_at AT TIME ZONE 'UTC' AS date) AS taken_on, event, place, count(*) AS times,
+         sum(opened) AS opened
+  FROM (SELECT environment, event, place, occurred_at,
                min(CASE WHEN observed_at < occurred_at THEN observed_at ELSE occurred_at END) OVER sequel AS taken_at,
                is_open - lag(is_open, 1, 0) OVER sequel AS opened
         FROM (
@@ -592,17 +597,20 @@ WHERE p.missing_since IS NOT NULL
 ) event
         WINDOW sequel AS (PARTITION BY request_id ORDER BY observed_at, place
                           ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)) step
-  GROUP BY 1, 2, 3, 4),
+  GROUP BY 1, 2, 3, 4, 5),
 told AS (
   SELECT environment, requested_on AS day, 'requested' AS event, times, 0 AS opened FROM steady
   UNION ALL
-  SELECT environment, resolved_on, status, times, 0 FROM steady WHERE status IS NOT NULL
+  SELECT environment, resolved_on, nullif(status, 'requested'), times, 0 FROM steady
+  WHERE status IS NOT NULL
   UNION ALL
   SELECT environment, opened_on, NULL, 0, times FROM steady
   UNION ALL
   SELECT environment, closed_on, NULL, 0, -times FROM steady WHERE status IS NOT NULL
   UNION ALL
-  SELECT environment, occurred_on, event, times, 0 FROM winding
+  SELECT environment, occurred_on, CASE WHEN place = 0 THEN event ELSE nullif(event, 'requested') END,
+         times, 0
+  FROM winding
   UNION ALL
   SELECT environment, taken_on, NULL, 0, opened FROM winding),
 calendar AS (
