@@ -130,7 +130,8 @@ class Client:
         if paging is None:
             if len(items) == PER_PAGE:
                 self._prove_unpaged(items)
-            survey = payload.survey(items)
+            survey = payload.Survey()
+            survey.add(items)
             return Listing(items, survey.repeated, digest.hexdigest(), first.etag)
         if paging.pages is None:
             raise ApiError(
@@ -145,7 +146,8 @@ class Client:
             digest.update(page.body)
             items += page.said.items
             sizes.append(len(page.said.items))
-        survey = payload.survey(items)
+        survey = payload.Survey()
+        survey.add(items)
         _prove(survey, sizes, paging.total)
         etag_of_all = first.etag if paging.pages == 1 else None
         return Listing(items, survey.repeated, digest.hexdigest(), etag_of_all)

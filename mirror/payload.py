@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -30,6 +32,7 @@ _HALF_PAIR = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u" + _HALF + rb")")
 _UNSTORABLE = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u(?:0000|" + _HALF + rb"))")
 
 _NOTHING = Raw(b"null")
+_BATCH = 1_000
 _LONGEST_ERROR = 500
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=LONGEST_IDENTIFIER)]
@@ -103,19 +106,6 @@ class Page:
     paging: Paging | None
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What the ids of a list say about it.
-
-    Attributes:
-        distinct: number of entries, those with the same id counted once.
-        repeated: the ids that occur more than once.
-    """
-
-    distinct: int
-    repeated: frozenset[str]
-
-
 Hide = Callable[[str], str]
 
 
@@ -158,7 +148,9 @@ class _Error(Struct):
 
 _envelope = msgspec.json.Decoder(_Envelope)
 _record = msgspec.json.Decoder(Record)
+_records = msgspec.json.Decoder(list[Record])
 _identity = msgspec.json.Decoder(_Identity)
+_identities = msgspec.json.Decoder(list[_Identity])
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _text = msgspec.json.Decoder(str)
 _paging = msgspec.json.Decoder(Paging, strict=False)
@@ -321,41 +313,105 @@ def _object(raw: Raw) -> dict[str, Raw]:
         return {}
 
 
-def survey(items: Iterable[Raw]) -> Survey:
-    """Look at the ids of a list, before anything else of it is decoded."""
-    seen: set[str] = set()
-    repeated: set[str] = set()
-    unidentified = 0
-    for raw in items:
-        request_id = _request_id(raw)
-        if request_id is None:
-            unidentified += 1
-        elif request_id in seen:
-            repeated.add(request_id)
-        else:
-            seen.add(request_id)
-    return Survey(distinct=len(seen) + unidentified, repeated=frozenset(repeated))
+class Survey:
+    """What the ids of a list say about it, before anything else of it is decoded."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._repeated: set[str] = set()
+        self._unidentified = 0
+
+    @property
+    def distinct(self) -> int:
+        """Number of entries so far, those with the same id counted once."""
+        return len(self._seen) + self._unidentified
+
+    @property
+    def repeated(self) -> frozenset[str]:
+        """The ids that occur more than once."""
+        return frozenset(self._repeated)
+
+    def add(self, items: Sequence[Raw]) -> None:
+        """Look at more entries of the list."""
+        for batch in _batches(items):
+            ids = _request_ids(batch)
+            if None in ids:
+                self._unidentified += ids.count(None)
+            known = {one for one in ids if one is not None}
+            if len(known) < len(ids) or not known.isdisjoint(self._seen):
+                self._repeated.update(_repeated(ids, self._seen))
+            self._seen |= known
+
+
+def _repeated(ids: Iterable[str | None], seen: set[str]) -> Iterator[str]:
+    """Find the ids that occur more than once, or were seen before."""
+    for one, count in Counter(ids).items():
+        if one is not None and (count > 1 or one in seen):
+            yield one
+
+
+def _request_ids(raws: Sequence[Raw]) -> list[str | None]:
+    """Return the id of each entry, as `_request_id` does."""
+    together = _together(raws)
+    try:
+        ids = [one.id for one in _identities.decode(together)]
+    except _DECODING_ERRORS:
+        return [_request_id(raw) for raw in raws]
+    return [_usable(one) for one in ids]
 
 
 def decode(items: Iterable[Raw], repeated: frozenset[str]) -> Iterator[Record | Reject]:
-    """Decode the entries of a list, one at a time.
+    """Decode the entries of a list, a batch at a time.
 
     Args:
         items: the entries.
-        repeated: the ids that occur more than once, from `survey`.
+        repeated: the ids that occur more than once, from a `Survey`.
 
     Yields:
         A record for each request, and a reject for each entry that could not be understood.
         Of equal entries with the same id only one comes; contradicting ones are all rejects.
     """
     held: dict[str, list[Raw]] = {}
-    for raw in items:
-        if repeated and (request_id := _request_id(raw)) in repeated:
-            held.setdefault(str(request_id), []).append(raw)
-        else:
-            yield _decode_one(raw)
+    for batch in _batches(items):
+        yield from _decode_batch(_hold_back(batch, repeated, held) if repeated else batch)
     for entries in held.values():
         yield from _reconcile(entries)
+
+
+def _hold_back(
+    raws: Sequence[Raw], repeated: frozenset[str], held: dict[str, list[Raw]]
+) -> Sequence[Raw]:
+    """Put the entries with a repeated id aside; return the others."""
+    others = []
+    for raw, request_id in zip(raws, _request_ids(raws), strict=True):
+        if request_id is not None and request_id in repeated:
+            held.setdefault(request_id, []).append(raw)
+        else:
+            others.append(raw)
+    return others
+
+
+def _batches(items: Iterable[Raw]) -> Iterator[list[Raw]]:
+    """Cut a list into batches: decoding many entries at once takes a third of the time."""
+    rest = iter(items)
+    while batch := list(islice(rest, _BATCH)):
+        yield batch
+
+
+def _together(raws: Sequence[Raw]) -> bytes:
+    """Make one JSON document of some entries."""
+    return b"[" + b",".join(raws) + b"]"
+
+
+def _decode_batch(raws: Sequence[Raw]) -> list[Record | Reject]:
+    """Decode some entries at once, or one by one if that tells which of them are the odd ones."""
+    together = _together(raws)
+    if _NUL not in together:
+        try:
+            return [_in_utc(record) for record in _records.decode(together)]
+        except _DECODING_ERRORS:
+            pass
+    return [_decode_one(raw) for raw in raws]
 
 
 def _reconcile(entries: list[Raw]) -> Iterator[Record | Reject]:
@@ -445,6 +501,11 @@ def _request_id(raw: Raw) -> str | None:
             request_id = _text.decode(_fields.decode(raw).get("id", _NOTHING))
         except _DECODING_ERRORS:
             return None
+    return _usable(request_id)
+
+
+def _usable(request_id: str) -> str | None:
+    """Return an id as it is stored, or None if it cannot be one."""
     if not 0 < len(request_id) <= LONGEST_IDENTIFIER:
         return None
     return request_id.replace("\0", "\ufffd")

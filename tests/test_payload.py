@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +22,6 @@ from mirror.payload import (
     decode,
     describe_error,
     read_page,
-    survey,
 )
 
 DOCUMENTED = (ROOT / "tests" / "data" / "documented-list.json").read_bytes().strip()
@@ -53,10 +53,17 @@ def entry_without(field: str) -> bytes:
     return json.dumps({k: v for k, v in request().items() if k != field}).encode()
 
 
+def surveyed(items: Iterable[Raw]) -> Survey:
+    """What the ids of a list say about it."""
+    survey = Survey()
+    survey.add(list(items))
+    return survey
+
+
 def decoded(*entries: bytes) -> list[Record | Reject]:
     """What becomes of the entries of a list."""
     items = read_page(page(*entries)).items
-    return list(decode(items, survey(items).repeated))
+    return list(decode(items, surveyed(items).repeated))
 
 
 def understood(raw: bytes) -> Record:
@@ -762,5 +769,42 @@ def test_the_fingerprint_does_not_depend_on_the_rest_of_the_list() -> None:
     ],
 )
 def test_survey_counts_ids(raws: list[bytes], distinct: int, repeated: set[str]) -> None:
-    """Each id counts once, and each entry without a usable id for itself."""
-    assert survey(Raw(raw) for raw in raws) == Survey(distinct, frozenset(repeated))
+    """Each id counts once, and each entry without a usable id for itself, however they come."""
+    at_once, in_steps = surveyed(map(Raw, raws)), Survey()
+    for raw in raws:
+        in_steps.add([Raw(raw)])
+    for survey in (at_once, in_steps):
+        assert (survey.distinct, survey.repeated) == (distinct, frozenset(repeated))
+
+
+# Batches
+
+
+def test_an_odd_entry_does_not_change_what_becomes_of_its_neighbours() -> None:
+    """Entries are decoded many at a time; each is understood as if it had come alone."""
+    odd = [
+        entry_without("status"),
+        entry_with("id", b'"\xff"'),
+        entry_with("reason", rb'"a\u0000b"'),
+        entry_with("requested_at", b'"0001-01-01T00:00:00+14:00"'),
+        entry_with("extra", b"[" * 900 + b"]" * 900),
+        entry(id="with more", score=1),
+        b"5",
+    ]
+    raws = [entry(id=f"request-{number}") for number in range(2_500)]
+    for place, raw in enumerate(odd):
+        raws.insert(place * 333, raw)
+    alone = [one for raw in raws for one in decode([Raw(raw)], frozenset())]
+    assert list(decode(map(Raw, raws), frozenset())) == alone
+    assert sum(isinstance(one, Reject) for one in alone) == 4
+
+
+def test_entries_with_one_id_are_reconciled_across_batches() -> None:
+    """Equal ones count as one, contradicting ones are all rejects, also if they are far apart."""
+    raws = [entry(id=f"request-{number}") for number in range(2_500)]
+    raws += [entry(id="request-0"), entry(id="request-1", status="approved")]
+    records = [one for one in decoded(*raws) if isinstance(one, Record)]
+    assert len(records) == 2_499
+    assert {one.id for one in records} == {f"request-{number}" for number in range(2_500)} - {
+        "request-1"
+    }

@@ -651,7 +651,8 @@ def test_every_record_is_understood(seed: int) -> None:
         for _ in range(4):
             body = b'{"success":true,"data":[%s]}' % b",".join(sandbox._entries())
             items = payload.read_page(body).items
-            surveyed = payload.survey(items)
+            surveyed = payload.Survey()
+            surveyed.add(items)
             records = list(payload.decode(items, surveyed.repeated))
             assert (surveyed.distinct, surveyed.repeated) == (len(items), frozenset())
             assert all(isinstance(one, payload.Record) and one.extra == "" for one in records)
