@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateIndex, DropIndex
 
 from mirror import watch
 from mirror.errors import DatabaseError, DatabaseUnavailable, UsageError
+from mirror.models import index_for
 
 LOCK_WAIT = 60
 """Seconds to wait for a lock that somebody else holds."""
@@ -50,6 +52,9 @@ _SQLITE_CACHE = 128 * 1024
 _MANY_WRITTEN, _MUCH_WRITTEN = 50, 0.1
 """So many rows, and that share of a table: what autovacuum goes by when it analyzes."""
 
+_FEW_STATISTICS = 30
+"""Statistics target of Postgres for what a merge analyzes: 9,000 rows are looked at, not 30,000."""
+
 _OLDEST_SQLITE = (3, 35)
 _PASSING_SQLITE_CODES = {
     sqlite3.SQLITE_BUSY,
@@ -66,6 +71,10 @@ _PASSING_SQLSTATE_CLASSES = {
     "57",  # operator intervention, such as a shutdown
     "58",  # system error
 }
+_NOT_FOR_US = {
+    "42501",  # insufficient privilege
+    "55P03",  # lock not available
+}
 _REFUSAL = re.compile(r"FATAL:|no password supplied")
 _PASSING_REFUSAL = re.compile(
     r"FATAL: +(the database system is|sorry, too many clients|remaining connection slots"
@@ -76,6 +85,10 @@ _SECRET_PARAMETER = re.compile(r"(?i)pass|secret|token|key")
 _SHORTEST_SECRET = 4
 _BEGIN = "mirror_begin"
 _LOCK_CLASS = 0x6D72  # "mr": keeps our advisory locks apart from those of other programs
+
+
+class _Taken(Exception):
+    """Leaves a savepoint: somebody else has written meanwhile."""
 
 
 def parse_url(text: str) -> URL:
@@ -262,12 +275,22 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _use_wal(connection: sqlite3.Connection, _record: object) -> None:
     """Let readers and the writer go on side by side; the file remembers it.
 
-    SQLite does not wait for a lock here. Whoever holds it is another process that made the file at
-    the same moment: then that one, or the next one, changes the mode.
+    Not before there is something to read: with a log to be copied, the first load would be written
+    twice. SQLite does not wait for a lock here. Whoever holds it is another process that made the
+    file at the same moment: then that one, or the next one, changes the mode.
     """
     with suppress(sqlite3.OperationalError):
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            return
+        if connection.execute("SELECT 1 FROM release_requests LIMIT 1").fetchone():
             connection.execute("PRAGMA journal_mode = WAL")
+
+
+def settle(engine: Engine) -> None:
+    """Get a database ready for its readers after the first load."""
+    if engine.dialect.name == "sqlite":
+        with suppress(sa.exc.SQLAlchemyError), engine.connect():
+            pass  # `_use_wal` has seen that there is something to read
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -333,13 +356,23 @@ def comparing_whole_tables(connection: Connection) -> Iterator[None]:
     connection.exec_driver_sql("SET LOCAL enable_nestloop = DEFAULT")
 
 
-def analyze(connection: Connection, *tables: str) -> None:
-    """Let the planner of Postgres know what is in tables, within the transaction."""
-    if tables and connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"ANALYZE {', '.join(tables)}")
+def analyze(connection: Connection, *tables: sa.Table) -> None:
+    """Let the planner of Postgres know what is in tables, within the transaction.
+
+    It learns about the columns by which rows are found, from a part of the rows. Autovacuum, where
+    it is on, will look at all columns as it does anyway.
+    """
+    if not tables or connection.dialect.name != "postgresql":
+        return
+    connection.exec_driver_sql(f"SET LOCAL default_statistics_target = {_FEW_STATISTICS}")
+    for table in tables:
+        indexed = {column.name for index in table.indexes for column in index.columns}
+        columns = sorted(indexed | {column.name for column in table.primary_key})
+        what = f"{table.name} ({', '.join(columns)})" if columns else table.name
+        connection.exec_driver_sql(f"ANALYZE {what}")
 
 
-def analyze_what_grew(connection: Connection, written: dict[str, int]) -> None:
+def analyze_what_grew(connection: Connection, written: dict[sa.Table, int]) -> None:
     """Analyze the tables of which much was written, for whoever asks next.
 
     Autovacuum would do so by the same measure, but later, and only where it is on; until then the
@@ -347,21 +380,115 @@ def analyze_what_grew(connection: Connection, written: dict[str, int]) -> None:
 
     Args:
         connection: in the transaction that wrote.
-        written: how many rows were written, by the name of the table.
+        written: how many rows were written of each table.
     """
     if connection.dialect.name != "postgresql":
         return
     sizes = sa.text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:name)")
     grown = [
-        name
-        for name, rows in written.items()
+        table
+        for table, rows in written.items()
         if rows > _MANY_WRITTEN
-        and rows > _MUCH_WRITTEN * (connection.scalar(sizes, {"name": name}) or 0)
+        and rows > _MUCH_WRITTEN * (connection.scalar(sizes, {"name": table.name}) or 0)
     ]
     analyze(connection, *grown)
 
 
-def driver_connection(connection: Connection) -> Any:
-    """Return the connection of the driver itself, for what SQLAlchemy has no words for (COPY)."""
+def index_temporary(connection: Connection, table: sa.Table, column: str) -> None:
+    """Make an index of a temporary table in SQLite, which joins by nothing else."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"CREATE INDEX {table.name}_{column} ON {table.name} ({column})")
+
+
+def drop_temporary(connection: Connection, tables: sa.MetaData) -> None:
+    """Drop temporary tables.
+
+    In SQLite they go with the connection, which takes no time; dropping them takes a tenth of the
+    time that filling them took.
+    """
+    if connection.dialect.name != "sqlite":
+        tables.drop_all(connection, checkfirst=False)
+
+
+def load(
+    connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> int:
+    """Write many rows in one go, by the fastest way of the driver; return how many there were.
+
+    Args:
+        connection: in the transaction that writes.
+        table: name of the table.
+        columns: names of its columns that are given.
+        rows: their values, as text that both databases read; taken one at a time.
+    """
     watch.note_question(connection)
-    return connection.connection.driver_connection
+    driver: Any = connection.connection.driver_connection
+    names = ", ".join(columns)
+    if connection.dialect.name == "sqlite":
+        marks = ", ".join("?" * len(columns))
+        statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 (our own)
+        loaded: int = driver.executemany(statement, rows).rowcount
+        return max(0, loaded)
+    with driver.cursor() as cursor:
+        with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+            write = copy.write_row
+            for row in rows:
+                write(row)
+        copied: int = cursor.rowcount
+        return copied
+
+
+@contextmanager
+def filling(connection: Connection, table: sa.Table) -> Iterator[bool]:
+    """Take the indexes of an empty table away while it is filled, and make them again.
+
+    A million rows are loaded in a fifth of the time (Postgres; half in SQLite) if their indexes are
+    made afterwards, each in one go. Whoever wants to read the table meanwhile waits in Postgres:
+    there is nothing in it yet.
+
+    Args:
+        connection: in the transaction that fills the table.
+        table: the table. Its primary key stays in force.
+
+    Yields:
+        Whether it is so. Otherwise the table holds rows, somebody else uses it, or it is not ours
+        to change, and it was left as it was.
+    """
+    emptied = _is_empty(connection, table) and _drop_indexes(connection, table)
+    yield emptied
+    if emptied:
+        for index in _indexes(connection, table):
+            connection.execute(CreateIndex(index))
+
+
+def _is_empty(connection: Connection, table: sa.Table) -> bool:
+    return connection.scalar(sa.select(sa.literal(1)).select_from(table).limit(1)) is None
+
+
+def _indexes(connection: Connection, table: sa.Table) -> list[sa.Index]:
+    ready = (index_for(connection.dialect.name, index) for index in table.indexes)
+    return sorted(ready, key=lambda index: str(index.name))
+
+
+def _drop_indexes(connection: Connection, table: sa.Table) -> bool:
+    """Drop the indexes of a table if it is still empty, and nobody else uses it."""
+    drops = [DropIndex(index, if_exists=True) for index in _indexes(connection, table)]
+    if connection.dialect.name == "sqlite":  # the transaction has the whole file to itself
+        for drop in drops:
+            connection.execute(drop)
+        return True
+    try:
+        with connection.begin_nested():
+            # Without waiting: two that wait for each other would be a deadlock.
+            connection.exec_driver_sql(f"LOCK TABLE {table.name} IN ACCESS EXCLUSIVE MODE NOWAIT")
+            if not _is_empty(connection, table):
+                raise _Taken
+            for drop in drops:
+                connection.execute(drop)
+    except _Taken:
+        return False
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) not in _NOT_FOR_US:
+            raise
+        return False
+    return True

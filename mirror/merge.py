@@ -22,13 +22,14 @@ from mirror.models import (
     quarantined_records,
     release_requests,
     to_text,
+    to_texts,
 )
 from mirror.payload import Record, Reject
 
 _FEW_MISSING, _SHARE_MISSING = 5, 0.1
 """So many requests, or that share of all, may go missing at once."""
 
-_BATCH = 10_000
+_BATCH = 1_000
 _current = release_requests.c
 _kept = quarantined_records.c
 _WIRE_FIELDS = [
@@ -41,6 +42,7 @@ _WIRE_FIELDS = [
     "resolved_at",
 ]
 _STAGED_FIELDS = ["id", *_WIRE_FIELDS, "extra"]
+_OWN_FIELDS = ["environment", "first_seen_at", "valid_from", "sync_run_id"]
 
 _temporary = sa.MetaData()
 
@@ -49,9 +51,11 @@ def _temporary_table(name: str, *columns: sa.Column[str]) -> sa.Table:
     return sa.Table(name, _temporary, *columns, prefixes=["TEMPORARY"])
 
 
-_staged = _temporary_table(
-    "staged", *(sa.Column(name, _current[name].type) for name in _STAGED_FIELDS)
-)
+def _like_current() -> list[sa.Column[str]]:
+    return [sa.Column(name, _current[name].type) for name in _STAGED_FIELDS]
+
+
+_staged = _temporary_table("staged", *_like_current())
 _rejected = _temporary_table(
     "rejected",
     sa.Column("request_id", Identifier),
@@ -59,9 +63,7 @@ _rejected = _temporary_table(
     sa.Column("error", sa.Text),
     sa.Column("fingerprint", Identifier),
 )
-_differing = _temporary_table(
-    "differing", sa.Column("id", Identifier, primary_key=True), sa.Column("why", sa.Text)
-)
+_differing = _temporary_table("differing", sa.Column("why", sa.Text), *_like_current())
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,177 +132,134 @@ def merge(
             caller rolls back.
     """
     _temporary.create_all(connection, checkfirst=False)
-    staged, rejected = _stage(connection, entries)
+    listed = _Listed(entries)
+    with database.filling(connection, release_requests) as nothing_known:
+        if nothing_known:
+            _fill(connection, pull, listed)
+    if nothing_known:
+        differing = {"new": listed.records}
+    else:
+        differing = _compare(connection, pull, listed, fetched, accept_missing=accept_missing)
+        _apply(connection, pull)
     with database.comparing_whole_tables(connection):
-        _refuse_strangers(connection, pull)
-        _find_missing(connection, pull)
-        if not accept_missing:
-            _guard(connection, pull, fetched)
-        _find_changed(connection)
-    database.analyze(connection, _differing.name)
-    differing = _count_differing(connection)
-    _keep_past_versions(connection, pull)
-    _mark_missing(connection, pull)
-    _update(connection, pull)
-    _update_extra(connection)
-    with database.comparing_whole_tables(connection):
-        inserted = _insert(connection, pull)
-        newly_quarantined = _quarantine(connection, pull)
-    _temporary.drop_all(connection, checkfirst=False)
-    updated, returned = differing.get("updated", 0), differing.get("returned", 0)
+        newly_quarantined = _quarantine(connection, pull, listed.rejects)
+    database.drop_temporary(connection, _temporary)
+    new, updated, returned = (differing.get(why, 0) for why in ("new", "updated", "returned"))
     written = sum(differing.values())
-    kept = written - differing.get("extra", 0)
     database.analyze_what_grew(
-        connection, {release_requests.name: inserted + written, past_versions.name: kept}
+        connection,
+        {
+            release_requests: written,
+            past_versions: written - new - differing.get("extra", 0),
+        },
     )
     return Counts(
         fetched=fetched,
-        inserted=inserted,
+        inserted=new,
         updated=updated,
-        unchanged=staged - inserted - updated - returned,
+        unchanged=listed.records - new - updated - returned,
         missing=differing.get("missing", 0),
         returned=returned,
-        quarantined=rejected,
+        quarantined=len(listed.rejects),
         newly_quarantined=newly_quarantined,
-        duplicates=fetched - staged - rejected,
+        duplicates=fetched - listed.records - len(listed.rejects),
     )
 
 
-def _stage(connection: Connection, entries: Iterable[Record | Reject]) -> tuple[int, int]:
-    """Write the list into the temporary tables; return how many records and rejects there were."""
-    rejects: list[Reject] = []
+class _Listed:
+    """The entries of a list on their way into a table, and what came by.
 
-    def rows() -> Iterator[tuple[str | None, ...]]:
-        for entry in entries:
-            if isinstance(entry, Reject):
-                rejects.append(entry)
-            else:
-                yield _row(entry)
-
-    staged = _load(connection, _staged, rows(), "id")
-    once = {reject.fingerprint: reject for reject in rejects}
-    _load(
-        connection,
-        _rejected,
-        ((one.request_id, one.raw, one.error, one.fingerprint) for one in once.values()),
-        "request_id",
-        "fingerprint",
-    )
-    return staged, len(rejects)
-
-
-def _row(record: Record) -> tuple[str | None, ...]:
-    """Make a row of the staging table, in the text form that both databases read."""
-    return (
-        record.id,
-        record.phone_number_id,
-        record.phone_number,
-        record.reason,
-        record.status,
-        record.rejection_reason,
-        to_text(record.requested_at),
-        None if record.resolved_at is None else to_text(record.resolved_at),
-        record.extra or None,
-    )
-
-
-def _load(
-    connection: Connection, table: sa.Table, rows: Iterator[tuple[str | None, ...]], *keys: str
-) -> int:
-    """Load rows by the fastest way of the driver; return how many there were.
-
-    Args:
-        connection: in the transaction of the merge.
-        table: a temporary table.
-        rows: in the order of its columns.
-        keys: the columns by which its rows will be looked up.
+    Attributes:
+        records: how many records there were.
+        rejects: the others.
     """
-    names = ", ".join(table.columns.keys())
-    count = 0
-    if connection.dialect.name == "postgresql":
-        with (
-            database.driver_connection(connection).cursor() as cursor,
-            cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy,
-        ):
-            for row in rows:
-                copy.write_row(row)
-                count += 1
-        database.analyze(connection, table.name)
-        return count
-    marks = ", ".join("?" * len(table.columns))
-    while batch := list(islice(rows, _BATCH)):
-        statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks})"  # noqa: S608 (our own)
-        connection.exec_driver_sql(statement, batch)
-        count += len(batch)
-    for key in keys:
-        connection.exec_driver_sql(f"CREATE INDEX {table.name}_{key} ON {table.name} ({key})")
-    return count
+
+    def __init__(self, entries: Iterable[Record | Reject]) -> None:
+        self.records = 0
+        self.rejects: list[Reject] = []
+        self._entries = iter(entries)
+
+    def rows(self, *own: object) -> Iterator[tuple[object, ...]]:
+        """Make rows of the records, in the text form that both databases read.
+
+        Args:
+            own: values that every row ends with.
+        """
+        while batch := list(islice(self._entries, _BATCH)):
+            records = [one for one in batch if isinstance(one, Record)]
+            self.records += len(records)
+            if len(records) < len(batch):
+                self.rejects += [one for one in batch if isinstance(one, Reject)]
+            requested_at = to_texts([one.requested_at for one in records])
+            resolved_at = to_texts([one.resolved_at for one in records])
+            for one, requested, resolved in zip(records, requested_at, resolved_at, strict=True):
+                yield (
+                    one.id,
+                    one.phone_number_id,
+                    one.phone_number,
+                    one.reason,
+                    one.status,
+                    one.rejection_reason,
+                    requested,
+                    resolved,
+                    one.extra or None,
+                    *own,
+                )
 
 
-def _refuse_strangers(connection: Connection, pull: Pull) -> None:
-    """Stop if the list holds a request of another environment: the tokens are mixed up."""
-    found = connection.execute(
-        sa.select(_current.id, _current.environment)
-        .join(_staged, _staged.c.id == _current.id)
-        .where(_current.environment != pull.environment)
-        .limit(1)
-    ).one_or_none()
-    if found is not None:
-        raise GuardRefused(
-            f"the list holds request {found.id}, which belongs to the environment "
-            f"{found.environment!r}: the tokens seem to be mixed up. Nothing was applied; check "
-            f"which token belongs to {pull.environment!r}"
-        )
-
-
-def _find_missing(connection: Connection, pull: Pull) -> None:
-    """Note the requests that the list lacks, except those whose entry could not be understood."""
-    connection.execute(
-        sa.insert(_differing).from_select(
-            ["id", "why"],
-            sa.select(_current.id, sa.literal("missing")).where(
-                _current.environment == pull.environment,
-                _current.missing_since.is_(None),
-                ~sa.exists().where(_staged.c.id == _current.id),
-                ~sa.exists().where(_rejected.c.request_id == _current.id),
-            ),
-        )
+def _fill(connection: Connection, pull: Pull, listed: _Listed) -> None:
+    """Write the list into an empty mirror, where there is nothing to compare it with."""
+    observed_at = to_text(pull.observed_at)
+    database.load(
+        connection,
+        release_requests.name,
+        [*_STAGED_FIELDS, *_OWN_FIELDS],
+        listed.rows(pull.environment, observed_at, observed_at, pull.run_id),
     )
 
 
-def _guard(connection: Connection, pull: Pull, fetched: int) -> None:
-    """Refuse a list from which too much is gone to believe it."""
-    missing = connection.scalar(sa.select(sa.func.count()).select_from(_differing)) or 0
-    if not missing:
-        return
-    known = connection.scalar(
-        sa.select(sa.func.count()).where(
-            _current.environment == pull.environment, _current.missing_since.is_(None)
-        )
-    )
-    assert known is not None
-    if not fetched or (missing > _FEW_MISSING and missing > known * _SHARE_MISSING):
-        raise GuardRefused(
-            f"{missing:,} of the {known:,} requests known in {pull.environment!r} are no longer in "
-            "the list. Nothing was applied; if that is right, run again with --accept-missing"
-        )
+def _compare(
+    connection: Connection, pull: Pull, listed: _Listed, fetched: int, *, accept_missing: bool
+) -> dict[str, int]:
+    """Find out what differs between the list and the mirror; return how much of each kind."""
+    database.load(connection, _staged.name, _STAGED_FIELDS, listed.rows())
+    with database.comparing_whole_tables(connection):
+        _find_differing(connection, pull)
+        differing = _count_differing(connection)
+        if differing.get("stranger"):
+            raise _strangers(connection, pull)
+        known = _count_known(connection, pull)
+        present = listed.records - differing.get("new", 0) - differing.get("returned", 0)
+        if known > present:
+            differing["missing"] = _find_missing(connection, pull, listed.rejects)
+    missing = differing.get("missing", 0)
+    if missing and not accept_missing:
+        _guard(pull, missing, known, fetched)
+    database.analyze(connection, _differing)
+    return differing
 
 
-def _find_changed(connection: Connection) -> None:
-    """Note the requests of the list that differ from their current version, or were missing."""
-    known = sa.or_(*(_current[name].is_distinct_from(_staged.c[name]) for name in _WIRE_FIELDS))
+def _find_differing(connection: Connection, pull: Pull) -> None:
+    """Note the requests of the list that are not in the mirror as they are in the list."""
+    unknown = _current.id.is_(None)
+    stranger = _current.environment != pull.environment
+    was_missing = _current.missing_since.is_not(None)
+    changed = sa.or_(*(_current[name].is_distinct_from(_staged.c[name]) for name in _WIRE_FIELDS))
     # Postgres cannot compare values of type json.
     extra = sa.cast(_current.extra, sa.Text).is_distinct_from(sa.cast(_staged.c.extra, sa.Text))
-    was_missing = _current.missing_since.is_not(None)
+    why = sa.case(
+        (unknown, "new"),
+        (stranger, "stranger"),
+        (was_missing, "returned"),
+        (changed, "updated"),
+        else_="extra",
+    )
     connection.execute(
         sa.insert(_differing).from_select(
-            ["id", "why"],
-            sa.select(
-                _current.id,
-                sa.case((was_missing, "returned"), (known, "updated"), else_="extra"),
-            )
-            .join(_staged, _staged.c.id == _current.id)
-            .where(sa.or_(was_missing, known, extra)),
+            [*_STAGED_FIELDS, "why"],
+            sa.select(_staged, why)
+            .join_from(_staged, release_requests, _current.id == _staged.c.id, isouter=True)
+            .where(sa.or_(unknown, stranger, was_missing, changed, extra)),
         )
     )
 
@@ -310,6 +269,75 @@ def _count_differing(connection: Connection) -> dict[str, int]:
         sa.select(_differing.c.why, sa.func.count()).group_by(_differing.c.why)
     )
     return dict(counted.all())
+
+
+def _strangers(connection: Connection, pull: Pull) -> GuardRefused:
+    """Say that the list holds a request of another environment: the tokens are mixed up."""
+    found = connection.execute(
+        sa.select(_current.id, _current.environment)
+        .join(_differing, _differing.c.id == _current.id)
+        .where(_differing.c.why == "stranger")
+        .limit(1)
+    ).one()
+    return GuardRefused(
+        f"the list holds request {found.id}, which belongs to the environment "
+        f"{found.environment!r}: the tokens seem to be mixed up. Nothing was applied; check "
+        f"which token belongs to {pull.environment!r}"
+    )
+
+
+def _count_known(connection: Connection, pull: Pull) -> int:
+    """Count the requests of the environment that were in its list when it was last applied."""
+    known = connection.scalar(
+        sa.select(sa.func.count()).where(
+            _current.environment == pull.environment, _current.missing_since.is_(None)
+        )
+    )
+    assert known is not None
+    return known
+
+
+def _find_missing(connection: Connection, pull: Pull, rejects: list[Reject]) -> int:
+    """Note the requests that the list lacks, and return how many there are.
+
+    Those whose entry could not be understood are not missing.
+    """
+    database.load(
+        connection,
+        _staged.name,
+        ["id"],
+        {(one.request_id,) for one in rejects if one.request_id is not None},
+    )
+    database.index_temporary(connection, _staged, "id")
+    return _inserted(
+        connection,
+        sa.insert(_differing).from_select(
+            ["id", "why"],
+            sa.select(_current.id, sa.literal("missing")).where(
+                _current.environment == pull.environment,
+                _current.missing_since.is_(None),
+                ~sa.exists().where(_staged.c.id == _current.id),
+            ),
+        ),
+    )
+
+
+def _guard(pull: Pull, missing: int, known: int, fetched: int) -> None:
+    """Refuse a list from which too much is gone to believe it."""
+    if not fetched or (missing > _FEW_MISSING and missing > known * _SHARE_MISSING):
+        raise GuardRefused(
+            f"{missing:,} of the {known:,} requests known in {pull.environment!r} are no longer in "
+            "the list. Nothing was applied; if that is right, run again with --accept-missing"
+        )
+
+
+def _apply(connection: Connection, pull: Pull) -> None:
+    """Make the mirror as the list is, where they differ."""
+    _keep_past_versions(connection, pull)
+    _mark_missing(connection, pull)
+    _update(connection, pull)
+    _update_extra(connection)
+    _insert(connection, pull)
 
 
 def _keep_past_versions(connection: Connection, pull: Pull) -> None:
@@ -323,7 +351,7 @@ def _keep_past_versions(connection: Connection, pull: Pull) -> None:
                 sa.literal(pull.observed_at, past_versions.c.valid_to.type),
             )
             .join(_differing, _differing.c.id == _current.id)
-            .where(_differing.c.why != "extra"),
+            .where(_differing.c.why.in_(("missing", "updated", "returned"))),
         )
     )
 
@@ -331,9 +359,7 @@ def _keep_past_versions(connection: Connection, pull: Pull) -> None:
 def _mark_missing(connection: Connection, pull: Pull) -> None:
     """Give the missing requests a version that says since when."""
     connection.execute(
-        sa.update(release_requests)
-        .where(_current.id.in_(_ids("missing")))
-        .values(
+        _update_where("missing").values(
             missing_since=pull.observed_at,
             valid_from=pull.observed_at,
             sync_run_id=pull.run_id,
@@ -344,13 +370,8 @@ def _mark_missing(connection: Connection, pull: Pull) -> None:
 def _update(connection: Connection, pull: Pull) -> None:
     """Give the changed and returned requests their new version."""
     connection.execute(
-        sa.update(release_requests)
-        .where(
-            _current.id == _staged.c.id,
-            _current.id.in_(_ids("updated", "returned")),
-        )
-        .values(
-            {name: _staged.c[name] for name in [*_WIRE_FIELDS, "extra"]}
+        _update_where("updated", "returned").values(
+            {name: _differing.c[name] for name in [*_WIRE_FIELDS, "extra"]}
             | {
                 "missing_since": None,
                 "valid_from": pull.observed_at,
@@ -362,32 +383,29 @@ def _update(connection: Connection, pull: Pull) -> None:
 
 def _update_extra(connection: Connection) -> None:
     """Follow a change in unknown fields alone in place: it must not forge history."""
-    connection.execute(
-        sa.update(release_requests)
-        .where(_current.id == _staged.c.id, _current.id.in_(_ids("extra")))
-        .values(extra=_staged.c.extra)
+    connection.execute(_update_where("extra").values(extra=_differing.c.extra))
+
+
+def _update_where(*why: str) -> sa.Update:
+    return sa.update(release_requests).where(
+        _current.id == _differing.c.id, _differing.c.why.in_(why)
     )
 
 
-def _ids(*why: str) -> sa.Select[tuple[str]]:
-    return sa.select(_differing.c.id).where(_differing.c.why.in_(why))
-
-
-def _insert(connection: Connection, pull: Pull) -> int:
-    """Insert the requests that were not known; return how many there were."""
+def _insert(connection: Connection, pull: Pull) -> None:
+    """Insert the requests that were not known."""
     observed_at = sa.literal(pull.observed_at, _current.valid_from.type)
-    return _inserted(
-        connection,
+    connection.execute(
         sa.insert(release_requests).from_select(
-            [*_STAGED_FIELDS, "environment", "first_seen_at", "valid_from", "sync_run_id"],
+            [*_STAGED_FIELDS, *_OWN_FIELDS],
             sa.select(
-                _staged,
+                *(_differing.c[name] for name in _STAGED_FIELDS),
                 sa.literal(pull.environment),
                 observed_at,
                 observed_at,
                 sa.literal(pull.run_id),
-            ).where(~sa.exists().where(_current.id == _staged.c.id)),
-        ),
+            ).where(_differing.c.why == "new"),
+        )
     )
 
 
@@ -396,8 +414,16 @@ def _inserted(connection: Connection, statement: sa.Insert) -> int:
     return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount
 
 
-def _quarantine(connection: Connection, pull: Pull) -> int:
+def _quarantine(connection: Connection, pull: Pull, rejects: list[Reject]) -> int:
     """Keep the rejects, each once; close those that no longer occur; return how many are new."""
+    once = {reject.fingerprint: reject for reject in rejects}
+    database.load(
+        connection,
+        _rejected.name,
+        list(_rejected.columns.keys()),
+        ((one.request_id, one.raw, one.error, one.fingerprint) for one in once.values()),
+    )
+    database.index_temporary(connection, _rejected, "fingerprint")
     same = sa.and_(
         _kept.environment == pull.environment, _kept.fingerprint == _rejected.c.fingerprint
     )

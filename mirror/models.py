@@ -5,14 +5,17 @@ Comments are written for the people who query the database; Postgres stores them
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import (
     JSON,
     TIMESTAMP,
     BigInteger,
     Column,
+    ColumnElement,
     Dialect,
     Float,
     ForeignKey,
@@ -33,6 +36,9 @@ NAMING_CONVENTION = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+_WHERE = "where"
+_WITHOUT_FRACTION = len("2024-01-31T14:30:00Z")
 
 metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
@@ -87,11 +93,37 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 def to_text(time: datetime) -> str:
     """Write a UTC time as `YYYY-MM-DD HH:MM:SS.mmm`, what SQLite keeps and Postgres reads."""
-    return time.replace(tzinfo=None).isoformat(" ", "milliseconds")
+    (text,) = to_texts([time])
+    assert text is not None
+    return text
+
+
+def to_texts(times: Sequence[datetime | None]) -> list[str | None]:
+    """Write many UTC times as `to_text` does, in a quarter of the time that `isoformat` takes."""
+    return [
+        iso and f"{iso[:10]} {iso[11:23] if len(iso) > _WITHOUT_FRACTION else iso[11:19] + '.000'}"
+        for iso in msgspec.to_builtins(times)
+    ]
 
 
 Identifier = Text().with_variant(Text(collation="C"), "postgresql")
 """Text that is compared and sorted byte by byte, in both databases alike."""
+
+
+def _partial_index(name: str, column: Column[Any], where: ColumnElement[bool]) -> None:
+    """Give a table an index of the rows that meet a condition, which `index_for` hands on.
+
+    SQLAlchemy takes the condition under the names of both databases, and then loads the dialects
+    of both: 20 ms at each start for the one that is not used.
+    """
+    Index(name, column, info={_WHERE: where})
+
+
+def index_for(dialect: str, index: Index) -> Index:
+    """Return an index ready to be made in the database of a dialect."""
+    if (where := index.info.get(_WHERE)) is not None:
+        index.dialect_options[dialect]["where"] = where
+    return index
 
 
 def _request_columns() -> list[Column[Any]]:
@@ -275,11 +307,8 @@ sync_runs = Table(
     comment="Every run of mirror sync, with its outcome and what it did.",
     sqlite_autoincrement=True,
 )
-Index(
-    "ix_sync_runs_running",
-    sync_runs.c.environment,
-    sqlite_where=sync_runs.c.outcome == "running",
-    postgresql_where=sync_runs.c.outcome == "running",
+_partial_index(
+    "ix_sync_runs_running", sync_runs.c.environment, where=sync_runs.c.outcome == "running"
 )
 
 release_requests = Table(
@@ -294,11 +323,10 @@ release_requests = Table(
     Index("ix_release_requests_resolved_at", "resolved_at"),
     comment="The current version of each release request, one row per id.",
 )
-Index(
+_partial_index(
     "ix_release_requests_missing_since",
     release_requests.c.missing_since,
-    sqlite_where=release_requests.c.missing_since.is_not(None),
-    postgresql_where=release_requests.c.missing_since.is_not(None),
+    where=release_requests.c.missing_since.is_not(None),
 )
 
 past_versions = Table(

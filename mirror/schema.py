@@ -43,6 +43,11 @@ def current(connection: Connection) -> str | None:
     return connection.scalar(sa.select(alembic_version.c.version_num))
 
 
+def is_current(connection: Connection) -> bool:
+    """Tell whether a database has the schema that this version of `mirror` works with."""
+    return current(connection) == revisions()[-1]
+
+
 def require(connection: Connection) -> None:
     """Make sure that a database has the schema that this version of `mirror` works with.
 

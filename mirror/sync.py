@@ -13,15 +13,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection, Engine
 
-from mirror import database, payload, queries, runs, schema
+from mirror import database, payload, runs, schema
 from mirror.api import Client, Listing
 from mirror.errors import DatabaseError, GuardRefused, MirrorError
 from mirror.merge import Counts, Pull, merge
 from mirror.settings import ApiSettings
+
+if TYPE_CHECKING:
+    from mirror.queries import Change
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ class Result:
     started_at: datetime
     finished_at: datetime
     failure: MirrorError | None = None
-    changes: tuple[queries.Change, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 class _RolledBack(Exception):
@@ -105,11 +108,12 @@ def sync(
     began, started_at = time.monotonic(), now()
     try:
         with Client(api) as client:
-            _prepare_schema(engine, upgrade=upgrade)
-            with database.writing(engine, runs.lock(environment)) as connection:
-                run = runs.begin(connection, environment, api.base_url, started_at)
+            run = _begin(engine, environment, api.base_url, started_at, upgrade=upgrade)
             job = _Job(engine, run, client, now, began)
-            return job.run(api.base_url, dry_run=dry_run, accept_missing=accept_missing)
+            result = job.run(api.base_url, dry_run=dry_run, accept_missing=accept_missing)
+            if run.previous is None:
+                database.settle(engine)
+            return result
     except MirrorError as error:
         return Result(
             run_id=None,
@@ -125,12 +129,18 @@ def sync(
         )
 
 
-def _prepare_schema(engine: Engine, *, upgrade: bool) -> None:
-    if upgrade:
-        schema.upgrade(engine)
-    else:
-        with database.reading(engine) as connection:
+def _begin(
+    engine: Engine, environment: str, base_url: str, started_at: datetime, *, upgrade: bool
+) -> runs.Run:
+    """Put a run on record, in a database that has or gets the schema of this version."""
+    with database.writing(engine, runs.lock(environment)) as connection:
+        if not upgrade:
             schema.require(connection)
+        if schema.is_current(connection):
+            return runs.begin(connection, environment, base_url, started_at)
+    schema.upgrade(engine)
+    with database.writing(engine, runs.lock(environment)) as connection:
+        return runs.begin(connection, environment, base_url, started_at)
 
 
 def _since(began: float) -> float:
@@ -206,7 +216,7 @@ class _Job:
     def _apply(self, listing: Listing, *, dry_run: bool, accept_missing: bool) -> Result:
         """Merge the list and record it, in one transaction."""
         pull = Pull(self._run.environment, self._run.id, self._run.observed_at)
-        preview: list[queries.Change] = []
+        preview: list[Change] = []
         try:
             with self._writing() as connection:
                 schema.require(connection)  # a newer version may have upgraded it meanwhile
@@ -220,6 +230,8 @@ class _Job:
                     accept_missing=accept_missing,
                 )
                 if dry_run:
+                    from mirror import queries
+
                     preview = queries.changes(connection, run_id=self._run.id)
                     raise _RolledBack
                 return self._complete(

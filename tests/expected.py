@@ -16,7 +16,6 @@ import msgspec
 from conftest import request
 from sqlalchemy.engine import Connection
 
-from mirror import database
 from mirror.merge import Counts
 
 GARBLED = "yesterday"
@@ -279,7 +278,7 @@ def _select(connection: Connection, table: str, columns: Iterable[str]) -> list[
     """Read a table, sorted by its first columns, which no two rows share."""
     shown = ", ".join(_text(connection, column) for column in columns)
     # The driver's own rows are tuples already; those of SQLAlchemy would have to be made into some.
-    driver = database.driver_connection(connection)
+    driver: Any = connection.connection.driver_connection
     return sorted(driver.execute(f"SELECT {shown} FROM {table}").fetchall())
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,18 @@ REVISIONS = sorted((ROOT / "migrations" / "versions").glob("*.py"))
 TABLES = set(models.metadata.tables)
 VIEWS = {view.name for view in views.VIEWS}
 PROCESSES = 6
+
+
+A_REQUEST = {
+    "id": "request-1",
+    "environment": "default",
+    "phone_number": "+15551234567",
+    "status": "pending",
+    "requested_at": datetime(2024, 1, 31, tzinfo=UTC),
+    "first_seen_at": datetime(2024, 2, 1, tzinfo=UTC),
+    "valid_from": datetime(2024, 2, 1, tzinfo=UTC),
+    "sync_run_id": 1,
+}
 
 
 @contextmanager
@@ -328,7 +341,8 @@ def names_by_convention(table: sa.Table, dialect: str = "") -> set[str]:
             names.add(f"fk_{table.name}_{column}_{constraint.referred_table.name}")
     for index in table.indexes:
         full = "_".join(["ix", table.name, *(column.name for column in index.columns)])
-        partial = index.dialect_options["sqlite"]["where"] is not None
+        ready = models.index_for("sqlite", index)
+        partial = ready.dialect_options["sqlite"]["where"] is not None
         own = partial and str(index.name).startswith(f"ix_{table.name}_")
         names.add(str(index.name) if own else full)
     return names
@@ -476,19 +490,27 @@ def test_an_upgrade_waits_for_whoever_makes_the_file(tmp_path: Path) -> None:
 
 def test_a_new_file_belongs_to_its_owner(tmp_path: Path) -> None:
     """A new SQLite file, and those beside it, can be read by the owner alone, without any umask."""
-    before = os.umask(0)
-    try:
-        url = f"sqlite:///{tmp_path}/new/mirror.db"
-        schema.upgrade(database.engine(url, create=True))
+    url = f"sqlite:///{tmp_path}/new/mirror.db"
+
+    def modes_while_writing() -> dict[str, str]:
         with opened(url) as connection:
-            connection.exec_driver_sql("CREATE TABLE notes (text)")
-            modes = {
+            connection.execute(models.release_requests.insert(), A_REQUEST)
+            return {
                 file.name: oct(stat.S_IMODE(file.stat().st_mode))
                 for file in (tmp_path / "new").iterdir()
             }
+
+    before = os.umask(0)
+    try:
+        schema.upgrade(database.engine(url, create=True))
+        first = modes_while_writing()
+        with opened(url) as connection:
+            connection.execute(models.release_requests.delete())
+        later = modes_while_writing()
     finally:
         os.umask(before)
-    assert modes == dict.fromkeys(["mirror.db", "mirror.db-shm", "mirror.db-wal"], "0o600")
+    assert first == dict.fromkeys(["mirror.db", "mirror.db-journal"], "0o600")
+    assert later == dict.fromkeys(["mirror.db", "mirror.db-shm", "mirror.db-wal"], "0o600")
 
 
 def imports_of(path: Path) -> set[str]:
