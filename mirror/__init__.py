@@ -9,11 +9,9 @@ The query helpers need neither network nor token:
             print(event.occurred_at, event.event)
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # type checkers know this name; importing it takes as long as Python's start
 if TYPE_CHECKING:
     from mirror.errors import MirrorError
     from mirror.queries import (
@@ -62,6 +60,8 @@ def __getattr__(name: str) -> object:
     """Import what is public when it is asked for: SQLAlchemy takes a fifth of a second."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     room = "mirror.errors" if name == "MirrorError" else "mirror.queries"
     value = getattr(import_module(room), name)
     globals()[name] = value

@@ -137,7 +137,7 @@ _reading_options = _options(_environment_option, _format_option, _database_optio
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog="Try it without a token: mirror demo",
 )
 @click.version_option(__version__, prog_name="mirror", message="%(prog)s %(version)s")

@@ -299,8 +299,13 @@ class Ran:
 
 def run_module(module: str, *arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
     """Run a command line as a process of its own."""
+    return run_python("-m", module, *arguments, cwd=cwd, **environment)
+
+
+def run_python(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run the interpreter as a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, *arguments],
         cwd=cwd,
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,

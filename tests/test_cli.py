@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 import pytest
-from conftest import ROOT, TOKEN, Mirror, request, run_mirror, run_on_a_terminal
+from conftest import ROOT, TOKEN, Mirror, request, run_mirror, run_on_a_terminal, run_python
 
 from mirror import cli, output
 from mirror.faults import FAULTS
@@ -262,17 +262,35 @@ def test_help(words: str, command: click.Command) -> None:
             assert parameter.help, parameter.name
 
 
-def test_version_imports_nothing_heavy() -> None:
-    """`mirror --version` starts without the libraries that only some commands need."""
-    heavy = {"sqlalchemy", "alembic", "httpx", "rich", "phonenumbers", "msgspec", "psycopg"}
-    code = (
-        "import sys; from mirror import cli; cli.run(['--version']);"
-        f"print(sorted({heavy!r} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert re.fullmatch(r"mirror \d+\.\d+\.\d+\n\[\]\n", done.stdout)
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_is_said_at_once(word: str) -> None:
+    """What is said without click is what click would say, on a terminal of 80 columns or more."""
+    anew = f"import sys; sys.argv[1:] = [{word!r}]; from mirror.cli import main; main()"
+    for columns in ("80", "200"):
+        by_click = run_python("-c", anew, COLUMNS=columns)
+        said = run_mirror(word, COLUMNS=columns)
+        assert by_click.code == said.code == 0
+        assert said.out == by_click.out, (
+            "COLUMNS=80 python -c 'from mirror.cli import main; main()' --help > mirror/help.txt"
+        )
+    narrow = run_mirror(word, COLUMNS="60")
+    assert narrow.code == 0
+    assert max(map(len, narrow.out.splitlines())) <= 60
+
+
+def test_what_is_said_at_once_can_fail_too() -> None:
+    """Output that cannot be written is told as by every other command."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mirror", "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "mirror: the output could not be written (No space left on device)\n"
 
 
 def test_alembic_and_mirror_mean_the_same_database(mirror: Mirror) -> None:
