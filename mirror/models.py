@@ -18,7 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     Dialect,
     Float,
-    ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -36,6 +36,9 @@ NAMING_CONVENTION = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+RowNumber = BigInteger().with_variant(Integer, "sqlite")
+"""What the database counts by itself; in SQLite only an INTEGER can be."""
 
 _WHERE = "where"
 _WITHOUT_FRACTION = len("2024-01-31T14:30:00Z")
@@ -227,7 +230,7 @@ sync_runs = Table(
     metadata,
     Column(
         "id",
-        BigInteger().with_variant(Integer, "sqlite"),
+        RowNumber,
         primary_key=True,
         comment="Number of the run.",
     ),
@@ -352,7 +355,7 @@ quarantined_records = Table(
     metadata,
     Column(
         "id",
-        BigInteger().with_variant(Integer, "sqlite"),
+        RowNumber,
         primary_key=True,
         comment="Number of the record.",
     ),
@@ -377,13 +380,13 @@ quarantined_records = Table(
     Column("error", Text, nullable=False, comment="Why it could not be understood."),
     Column(
         "first_run_id",
-        ForeignKey("sync_runs.id"),
+        RowNumber,
         nullable=False,
         comment="The run that first saw it (sync_runs.id).",
     ),
     Column(
         "last_run_id",
-        ForeignKey("sync_runs.id"),
+        RowNumber,
         nullable=False,
         comment="The last applied run that saw it (sync_runs.id).",
     ),
@@ -404,6 +407,8 @@ quarantined_records = Table(
         UTCDateTime,
         comment="When the pull began that no longer held it (UTC). Null while it occurs.",
     ),
+    ForeignKeyConstraint(["first_run_id"], ["sync_runs.id"]),
+    ForeignKeyConstraint(["last_run_id"], ["sync_runs.id"]),
     UniqueConstraint("environment", "fingerprint"),
     Index("ix_quarantined_records_first_run_id", "first_run_id"),
     Index("ix_quarantined_records_last_run_id", "last_run_id"),
@@ -414,6 +419,7 @@ quarantined_records = Table(
 alembic_version = Table(
     "alembic_version",
     MetaData(),  # Alembic makes it itself, and must not find it among ours
-    Column("version_num", String(32), primary_key=True, comment="Number of the revision."),
+    Column("version_num", String(32), nullable=False, comment="Number of the revision."),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
     comment="Revision of the schema, which Alembic keeps for mirror db upgrade.",
 )

@@ -37,6 +37,24 @@ VIEWS = {view.name for view in views.VIEWS}
 PROCESSES = 6
 
 
+INVENTORY = (
+    """SELECT c.relname, c.relkind, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod),
+              a.attnotnull, a.attidentity, pg_get_expr(d.adbin, d.adrelid), l.collname,
+              col_description(c.oid, a.attnum)
+       FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+       LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+       LEFT JOIN pg_collation l ON l.oid = a.attcollation
+       WHERE c.relnamespace = 'public'::regnamespace""",
+    """SELECT relname, relkind, relpersistence, obj_description(oid, 'pg_class') FROM pg_class
+       WHERE relnamespace = 'public'::regnamespace""",
+    """SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+       WHERE connamespace = 'public'::regnamespace""",
+    "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'",
+    "SELECT version_num, '' FROM alembic_version",
+)
+"""What Postgres knows about a schema."""
+
 A_REQUEST = {
     "id": "request-1",
     "environment": "default",
@@ -89,6 +107,39 @@ def fill(mirror: Mirror) -> dict[str, list[tuple[Any, ...]]]:
     rows = {name: mirror.rows(f"SELECT * FROM {name}") for name in TABLES}
     assert all(rows.values())
     return rows
+
+
+@pytest.fixture(params=["made at once", "made by the revisions"])
+def schema_url(request: pytest.FixtureRequest, database_url: str) -> str:
+    """A database that got the schema in one of two ways."""
+    if request.param == "made at once":
+        schema.upgrade(database.engine(database_url, create=True))
+    else:
+        alembic(database_url, command.upgrade, "head")
+    return database_url
+
+
+def inventory(connection: Connection) -> list[tuple[Any, ...]]:
+    """Everything that a schema is made of, as the database describes it."""
+    if connection.dialect.name == "sqlite":
+        stored = connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_master")
+        return sorted((*row[:3], words(row[3] or "")) for row in stored)
+    found: list[tuple[Any, ...]] = []
+    for query in INVENTORY:
+        found += sorted(map(tuple, connection.exec_driver_sql(query)), key=str)
+    return found
+
+
+def test_the_revisions_lead_to_what_is_made_at_once(make_database: Callable[[str], str]) -> None:
+    """A new database and one that went through every revision cannot be told apart."""
+    for kind in DATABASES:
+        at_once, step_by_step = make_database(kind), make_database(kind)
+        schema.upgrade(database.engine(at_once, create=True))
+        alembic(step_by_step, command.upgrade, "head")
+        with opened(at_once) as one, opened(step_by_step) as other:
+            made = inventory(one)
+            assert len(made) > 20
+            assert made == inventory(other)
 
 
 def test_upgrade_from_nothing(database_url: str) -> None:
@@ -246,18 +297,16 @@ def drift_of_tables(connection: Connection) -> list[str]:
     return [text for table in models.metadata.tables.values() for text in drift(connection, table)]
 
 
-def test_views_are_those_of_views_py(database_url: str) -> None:
+def test_views_are_those_of_views_py(schema_url: str) -> None:
     """An upgraded database has exactly the views, columns and comments of views.py, in order."""
-    schema.upgrade(database.engine(database_url, create=True))
-    with opened(database_url) as connection:
+    with opened(schema_url) as connection:
         assert drift_of_views(connection) == []
 
 
-def test_tables_are_those_of_models_py(database_url: str) -> None:
+def test_tables_are_those_of_models_py(schema_url: str) -> None:
     """An upgraded database has the tables of models.py: Alembic sees nothing to change."""
-    schema.upgrade(database.engine(database_url, create=True))
-    alembic(database_url, command.check)
-    with opened(database_url) as connection:
+    alembic(schema_url, command.check)
+    with opened(schema_url) as connection:
         assert drift_of_tables(connection) == []
 
 
@@ -366,13 +415,12 @@ def names_in_database(connection: Connection, table: str) -> set[str]:
     return {one["name"] for one in found if one["name"] is not None}
 
 
-def test_names_follow_the_convention(database_url: str) -> None:
+def test_names_follow_the_convention(schema_url: str) -> None:
     """Constraints and indexes are called alike in models.py and both databases, by one rule."""
-    schema.upgrade(database.engine(database_url, create=True))
     tables = models.metadata.tables
     for name, table in tables.items():
         assert names_in_models(table) == names_by_convention(table)
-        with opened(database_url) as connection:
+        with opened(schema_url) as connection:
             dialect = connection.dialect.name
             assert names_in_database(connection, name) == names_by_convention(table, dialect)
 
@@ -435,7 +483,7 @@ def test_a_failing_migration_leaves_nothing_behind(
         folder = failing_scripts(failure)
         patched.setattr(schema, "scripts", lambda: folder)
         with pytest.raises(expected):
-            schema.upgrade(mirror.engine)
+            schema.upgrade(mirror.engine) if used else alembic(mirror.url, command.upgrade, "head")
     assert names_in(mirror.url) == names
     assert current(mirror.url) == (HEAD if used else None)
     assert {name: mirror.rows(f"SELECT * FROM {name}") for name in before} == before
