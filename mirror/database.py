@@ -37,6 +37,8 @@ _SESSION = {
     # In another zone year 1 may be year 0.
     "TimeZone": "UTC",
     "lock_timeout": "{lock_wait}s",
+    # Compiling a query of ours takes longer than running it.
+    "jit": "off",
 }
 _WRITER = _SESSION | {
     # When this machine dies, the server lets go of its locks in a minute, not in two hours.
@@ -45,6 +47,10 @@ _WRITER = _SESSION | {
     "tcp_keepalives_count": "3",
     "idle_in_transaction_session_timeout": "{patience}s",
 }
+
+_COMPARING = """SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem',
+    greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true)"""
+"""Postgres's own 4 MiB would send most of a join of whole tables through temporary files."""
 
 _SQLITE_CACHE = 128 * 1024
 """KiB; used as needed. With SQLite's own 2 MiB a first load spends half its time on index pages."""
@@ -351,9 +357,9 @@ def comparing_whole_tables(connection: Connection) -> Iterator[None]:
     if connection.dialect.name == "sqlite":
         yield
         return
-    connection.exec_driver_sql("SET LOCAL enable_nestloop = off")
+    connection.exec_driver_sql(_COMPARING)
     yield
-    connection.exec_driver_sql("SET LOCAL enable_nestloop = DEFAULT")
+    connection.exec_driver_sql("SET LOCAL enable_nestloop = DEFAULT; SET LOCAL work_mem = DEFAULT")
 
 
 def analyze(connection: Connection, *tables: sa.Table) -> None:
