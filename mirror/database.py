@@ -52,6 +52,9 @@ _COMPARING = """SELECT set_config('enable_nestloop', 'off', true), set_config('w
     greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true)"""
 """Postgres's own 4 MiB would send most of a join of whole tables through temporary files."""
 
+_SQLITE_PAGE = 8 * 1024
+"""Bytes, of a new file. A load takes a seventh less time than with SQLite's own 4 KiB."""
+
 _SQLITE_CACHE = 128 * 1024
 """KiB; used as needed. With SQLite's own 2 MiB a first load spends half its time on index pages."""
 
@@ -87,6 +90,7 @@ _PASSING_REFUSAL = re.compile(
     r"|too many connections for|terminating connection due to"
     r'|database ".*" is not currently accepting connections)'
 )
+_LITERAL: dict[str, Any] = {"compile_kwargs": {"literal_binds": True}}
 _SECRET_PARAMETER = re.compile(r"(?i)pass|secret|token|key")
 _SHORTEST_SECRET = 4
 _BEGIN = "mirror_begin"
@@ -276,6 +280,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA cache_size = -{_SQLITE_CACHE}")
+    connection.execute(f"PRAGMA page_size = {_SQLITE_PAGE}")
 
 
 def _use_wal(connection: sqlite3.Connection, _record: object) -> None:
@@ -417,31 +422,37 @@ def drop_temporary(connection: Connection, tables: sa.MetaData) -> None:
 
 
 def load(
-    connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
-) -> int:
-    """Write many rows in one go, by the fastest way of the driver; return how many there were.
+    connection: Connection,
+    table: sa.Table,
+    columns: Sequence[str],
+    rows: Iterable[tuple[object, ...]],
+    **same: str | int,
+) -> None:
+    """Write many rows in one go, by the fastest way of the driver.
 
     Args:
         connection: in the transaction that writes.
-        table: name of the table.
-        columns: names of its columns that are given.
+        table: where to.
+        columns: names of the columns that `rows` give.
         rows: their values, as text that both databases read; taken one at a time.
+        same: the values of other columns, which all rows share.
     """
     watch.note_question(connection)
     driver: Any = connection.connection.driver_connection
-    names = ", ".join(columns)
+    names = ", ".join([*columns, *same])
     if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(columns))
-        statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 (our own)
-        loaded: int = driver.executemany(statement, rows).rowcount
-        return max(0, loaded)
-    with driver.cursor() as cursor:
-        with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
-            write = copy.write_row
-            for row in rows:
-                write(row)
-        copied: int = cursor.rowcount
-        return copied
+        # What is part of the statement need not be bound for each row.
+        shared = (str(sa.literal(one).compile(connection, **_LITERAL)) for one in same.values())
+        values = ", ".join(["?"] * len(columns) + list(shared))
+        driver.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({values})", rows)  # noqa: S608
+        return
+    with (
+        driver.cursor() as cursor,
+        cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy,
+    ):
+        write, own = copy.write_row, tuple(same.values())
+        for row in rows:
+            write(row + own)
 
 
 @contextmanager

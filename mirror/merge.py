@@ -42,7 +42,6 @@ _WIRE_FIELDS = [
     "resolved_at",
 ]
 _STAGED_FIELDS = ["id", *_WIRE_FIELDS, "extra"]
-_OWN_FIELDS = ["environment", "first_seen_at", "valid_from", "sync_run_id"]
 
 _temporary = sa.MetaData()
 
@@ -179,12 +178,8 @@ class _Listed:
         self.rejects: list[Reject] = []
         self._entries = iter(entries)
 
-    def rows(self, *own: object) -> Iterator[tuple[object, ...]]:
-        """Make rows of the records, in the text form that both databases read.
-
-        Args:
-            own: values that every row ends with.
-        """
+    def rows(self) -> Iterator[tuple[str | None, ...]]:
+        """Make rows of the records, in the text form that both databases read."""
         while batch := list(islice(self._entries, _BATCH)):
             records = [one for one in batch if isinstance(one, Record)]
             self.records += len(records)
@@ -203,18 +198,20 @@ class _Listed:
                     requested,
                     resolved,
                     one.extra or None,
-                    *own,
                 )
 
 
 def _fill(connection: Connection, pull: Pull, listed: _Listed) -> None:
     """Write the list into an empty mirror, where there is nothing to compare it with."""
-    observed_at = to_text(pull.observed_at)
     database.load(
         connection,
-        release_requests.name,
-        [*_STAGED_FIELDS, *_OWN_FIELDS],
-        listed.rows(pull.environment, observed_at, observed_at, pull.run_id),
+        release_requests,
+        _STAGED_FIELDS,
+        listed.rows(),
+        environment=pull.environment,
+        first_seen_at=to_text(pull.observed_at),
+        valid_from=to_text(pull.observed_at),
+        sync_run_id=pull.run_id,
     )
 
 
@@ -222,7 +219,7 @@ def _compare(
     connection: Connection, pull: Pull, listed: _Listed, fetched: int, *, accept_missing: bool
 ) -> dict[str, int]:
     """Find out what differs between the list and the mirror; return how much of each kind."""
-    database.load(connection, _staged.name, _STAGED_FIELDS, listed.rows())
+    database.load(connection, _staged, _STAGED_FIELDS, listed.rows())
     with database.comparing_whole_tables(connection):
         _find_differing(connection, pull)
         differing = _count_differing(connection)
@@ -304,7 +301,7 @@ def _find_missing(connection: Connection, pull: Pull, rejects: list[Reject]) -> 
     """
     database.load(
         connection,
-        _staged.name,
+        _staged,
         ["id"],
         {(one.request_id,) for one in rejects if one.request_id is not None},
     )
@@ -397,7 +394,7 @@ def _insert(connection: Connection, pull: Pull) -> None:
     observed_at = sa.literal(pull.observed_at, _current.valid_from.type)
     connection.execute(
         sa.insert(release_requests).from_select(
-            [*_STAGED_FIELDS, *_OWN_FIELDS],
+            [*_STAGED_FIELDS, "environment", "first_seen_at", "valid_from", "sync_run_id"],
             sa.select(
                 *(_differing.c[name] for name in _STAGED_FIELDS),
                 sa.literal(pull.environment),
@@ -419,7 +416,7 @@ def _quarantine(connection: Connection, pull: Pull, rejects: list[Reject]) -> in
     once = {reject.fingerprint: reject for reject in rejects}
     database.load(
         connection,
-        _rejected.name,
+        _rejected,
         list(_rejected.columns.keys()),
         ((one.request_id, one.raw, one.error, one.fingerprint) for one in once.values()),
     )
