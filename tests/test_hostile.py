@@ -44,10 +44,10 @@ from mirror.payload import (
     PayloadError,
     Record,
     Reject,
+    Survey,
     decode,
     describe_error,
     read_page,
-    survey,
 )
 from mirror.sandbox import Manner, Sandbox
 
@@ -1122,7 +1122,8 @@ def check_list(body: bytes) -> None:
         PayloadError: it is no list.
     """
     items = read_page(body).items
-    told = survey(items)
+    told = Survey()
+    told.add(items)
     found = list(decode(items, told.repeated))
     ids = [one.id if isinstance(one, Record) else one.request_id for one in found]
     assert told.distinct == len(set(ids) - {None}) + ids.count(None)
