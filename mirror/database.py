@@ -298,7 +298,7 @@ def _use_wal(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def settle(engine: Engine) -> None:
-    """Get a database ready for its readers after the first load."""
+    """Get a database ready for its readers, now that there are rows."""
     if engine.dialect.name == "sqlite":
         with suppress(sa.exc.SQLAlchemyError), engine.connect():
             pass  # `_use_wal` has seen that there is something to read

@@ -111,7 +111,7 @@ def sync(
             run = _begin(engine, environment, api.base_url, started_at, upgrade=upgrade)
             job = _Job(engine, run, client, now, began)
             result = job.run(api.base_url, dry_run=dry_run, accept_missing=accept_missing)
-            if run.previous is None:
+            if result.counts.inserted:
                 database.settle(engine)
             return result
     except MirrorError as error:
