@@ -14,7 +14,7 @@ from itertools import islice
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror import database
+from mirror import bulk
 from mirror.errors import GuardRefused
 from mirror.models import (
     Identifier,
@@ -132,7 +132,7 @@ def merge(
     """
     _temporary.create_all(connection, checkfirst=False)
     listed = _Listed(entries)
-    with database.filling(connection, release_requests) as nothing_known:
+    with bulk.filling(connection, release_requests) as nothing_known:
         if nothing_known:
             _fill(connection, pull, listed)
     if nothing_known:
@@ -140,12 +140,12 @@ def merge(
     else:
         differing = _compare(connection, pull, listed, fetched, accept_missing=accept_missing)
         _apply(connection, pull)
-    with database.comparing_whole_tables(connection):
+    with bulk.comparing_whole_tables(connection):
         newly_quarantined = _quarantine(connection, pull, listed.rejects)
-    database.drop_temporary(connection, _temporary)
+    bulk.drop_temporary(connection, _temporary)
     new, updated, returned = (differing.get(why, 0) for why in ("new", "updated", "returned"))
     written = sum(differing.values())
-    database.analyze_what_grew(
+    bulk.analyze_what_grew(
         connection,
         {
             release_requests: written,
@@ -203,7 +203,7 @@ class _Listed:
 
 def _fill(connection: Connection, pull: Pull, listed: _Listed) -> None:
     """Write the list into an empty mirror, where there is nothing to compare it with."""
-    database.load(
+    bulk.load(
         connection,
         release_requests,
         _STAGED_FIELDS,
@@ -219,8 +219,8 @@ def _compare(
     connection: Connection, pull: Pull, listed: _Listed, fetched: int, *, accept_missing: bool
 ) -> dict[str, int]:
     """Find out what differs between the list and the mirror; return how much of each kind."""
-    database.load(connection, _staged, _STAGED_FIELDS, listed.rows())
-    with database.comparing_whole_tables(connection):
+    bulk.load(connection, _staged, _STAGED_FIELDS, listed.rows())
+    with bulk.comparing_whole_tables(connection):
         _find_differing(connection, pull)
         differing = _count_differing(connection)
         if differing.get("stranger"):
@@ -232,7 +232,7 @@ def _compare(
     missing = differing.get("missing", 0)
     if missing and not accept_missing:
         _guard(pull, missing, known, fetched)
-    database.analyze(connection, _differing)
+    bulk.analyze(connection, _differing)
     return differing
 
 
@@ -299,13 +299,13 @@ def _find_missing(connection: Connection, pull: Pull, rejects: list[Reject]) -> 
 
     Those whose entry could not be understood are not missing.
     """
-    database.load(
+    bulk.load(
         connection,
         _staged,
         ["id"],
         {(one.request_id,) for one in rejects if one.request_id is not None},
     )
-    database.index_temporary(connection, _staged, "id")
+    bulk.index_temporary(connection, _staged, "id")
     return _inserted(
         connection,
         sa.insert(_differing).from_select(
@@ -414,13 +414,13 @@ def _inserted(connection: Connection, statement: sa.Insert) -> int:
 def _quarantine(connection: Connection, pull: Pull, rejects: list[Reject]) -> int:
     """Keep the rejects, each once; close those that no longer occur; return how many are new."""
     once = {reject.fingerprint: reject for reject in rejects}
-    database.load(
+    bulk.load(
         connection,
         _rejected,
         list(_rejected.columns.keys()),
         ((one.request_id, one.raw, one.error, one.fingerprint) for one in once.values()),
     )
-    database.index_temporary(connection, _rejected, "fingerprint")
+    bulk.index_temporary(connection, _rejected, "fingerprint")
     same = sa.and_(
         _kept.environment == pull.environment, _kept.fingerprint == _rejected.c.fingerprint
     )

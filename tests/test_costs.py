@@ -13,7 +13,7 @@ from conftest import Mirror, request, run_python
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from mirror import database, merge, schema
+from mirror import bulk, database, merge, schema
 from mirror.sync import Outcome, Result
 
 MANY = 2_000
@@ -40,11 +40,11 @@ def counted(patched: pytest.MonkeyPatch) -> Iterator[list[str]]:
     def note_end(_: Connection) -> None:
         sent.append("COMMIT")
 
-    load = database.load
+    load = bulk.load
     event.listen(Engine, "before_cursor_execute", note)
     event.listen(Engine, "commit", note_end)
     with patched.context() as patch:
-        patch.setattr(merge.database, "load", note_load)
+        patch.setattr(merge.bulk, "load", note_load)
         yield sent
     event.remove(Engine, "before_cursor_execute", note)
     event.remove(Engine, "commit", note_end)

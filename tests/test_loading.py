@@ -12,7 +12,7 @@ from conftest import Mirror, World, request
 from sqlalchemy.engine import make_url
 from test_schema import inventory, opened
 
-from mirror import database, schema
+from mirror import bulk, database, schema
 from mirror.errors import DatabaseError
 from mirror.sandbox import Sandbox
 from mirror.sync import Outcome
@@ -125,9 +125,9 @@ def test_who_comes_second_compares(on_postgres: Mirror, monkeypatch: pytest.Monk
     """A table that was filled between the first look and the lock is not taken for empty."""
     on_postgres.sync([request(1)], environment="other")
     before = on_postgres.rows(INDEXES)
-    look = database._is_empty
+    look = bulk._is_empty
     looks = iter([True])
-    monkeypatch.setattr(database, "_is_empty", lambda *given: next(looks, False) or look(*given))
+    monkeypatch.setattr(bulk, "_is_empty", lambda *given: next(looks, False) or look(*given))
     result = on_postgres.sync(LIST)
     assert result.outcome is Outcome.REFUSED
     assert "belongs to the environment 'other'" in str(result.failure)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import ROOT, TOKEN, Mirror, World, request
 
-from mirror import database, queries
+from mirror import bulk, database, queries
 from mirror.api import Client, Listing
 from mirror.errors import ApiError, GuardRefused, SchemaError, TokenRefused
 from mirror.sync import Outcome, sync
@@ -366,7 +366,7 @@ def test_whole_tables_are_not_joined_row_by_row(
     mirror = Mirror(make_database("postgresql"), sandbox, world)
     with database.writing(mirror.engine, "test") as connection:
         settings = []
-        with database.comparing_whole_tables(connection):
+        with bulk.comparing_whole_tables(connection):
             settings.append(connection.exec_driver_sql("SHOW enable_nestloop").scalar())
         settings.append(connection.exec_driver_sql("SHOW enable_nestloop").scalar())
     assert settings == ["off", "on"]
