@@ -1,26 +1,32 @@
 """The API client: one list, read whole and proven whole, or an error.
 
 The facts about the API are from the vendor's public documentation. What a list must show to be
-believed stands in `_read_once`.
+believed stands in `_read_once` and `_read_pages`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from msgspec import Raw
 
 from mirror import payload
+from mirror.ahead import in_order
+from mirror.budget import Clock
 from mirror.errors import ApiError, ApiUnavailable
-from mirror.payload import Page
+from mirror.payload import Page, Paging, Survey
 from mirror.settings import ApiSettings
-from mirror.transport import Answer, Transport
+from mirror.transport import Answer, Body, Reading, Transport
+
+if TYPE_CHECKING:
+    from mirror.spool import Spool
 
 LIST_PATH = "/phone-numbers/release-requests"
 PER_PAGE = 100
@@ -32,17 +38,46 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """The list as it was read whole before.
+
+    Attributes:
+        etag: the last one it came with, if any.
+        sha256: of the bytes of all answers, in hex.
+        entries: how many it has.
+    """
+
+    etag: str | None
+    sha256: str
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class NothingNew:
+    """The list is the one that is known, byte for byte or by its ETag.
+
+    Attributes:
+        etag: the one to remember from now on, if it had one.
+    """
+
+    etag: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """A list of release requests that was read whole.
 
     Attributes:
-        items: the entries, not yet decoded.
+        count: number of its entries.
+        items: the entries, not yet decoded. They can be iterated more than once, while the client
+            that read them is open; those of a list in pages are read from a temporary file.
         repeated: the ids that occur more than once; only a list that came unpaged may have any.
         sha256: of the bytes of all answers, in hex.
         etag: of the one answer the list came in, if it had one.
     """
 
-    items: list[Raw]
+    count: int
+    items: Iterable[Raw]
     repeated: frozenset[str]
     sha256: str
     etag: str | None
@@ -57,14 +92,15 @@ class Client:
 
     Args:
         settings: where the API is, and what may be spent on a pull.
-        sleep: waits for a number of seconds.
+        clock: tells the time, and waits.
 
     Raises:
         UsageError: the proxy or the certificates that the surroundings name cannot be used.
     """
 
-    def __init__(self, settings: ApiSettings, *, sleep: Callable[[float], None] = time.sleep):
-        self._transport = Transport(settings, sleep=sleep)
+    def __init__(self, settings: ApiSettings, clock: Clock | None = None) -> None:
+        self._transport = Transport(settings, clock or Clock())
+        self._spool: Spool | None = None
 
     def __enter__(self) -> Self:
         self._transport.__enter__()
@@ -76,6 +112,8 @@ class Client:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._spool is not None:
+            self._spool.close()
         self._transport.__exit__(kind, error, traceback)
 
     @property
@@ -88,104 +126,181 @@ class Client:
         """Bytes of them, decompressed."""
         return self._transport.received
 
-    def read_list(self, etag: str | None = None) -> Listing | None:
+    def read_list(self, known: Known | None = None) -> Listing | NothingNew:
         """Read the whole list.
 
         Args:
-            etag: of the list as it is known already.
+            known: the list as it is known already, if the same bytes would be understood the same
+                way again.
 
         Returns:
-            The list, or None if the API says that it is still the one with that `etag`.
+            The list, or that it is the known one.
 
         Raises:
             TokenRefused: the API does not accept the token.
             ApiUnavailable: the API is out of reach, or the list never held still.
             ApiError: the API answered something that cannot be used.
+            DiskUnavailable: its pages cannot be kept.
         """
         with self._transport.pull():
-            return self._read_until_still(etag)
+            return self._read_until_still(known)
 
-    def _read_until_still(self, etag: str | None) -> Listing | None:
+    def _read_until_still(self, known: Known | None) -> Listing | NothingNew:
         """Read the list, again if it moved meanwhile."""
         moved = _Moved()
-        for reading in range(1, READINGS + 1):
+        for number in range(1, READINGS + 1):
             try:
-                return self._read_once(etag)
+                return self._read_once(Reading(), known)
             except _Moved as error:
                 moved = error
-                logger.info("reading %d of %d: %s", reading, READINGS, error)
+                logger.info("reading %d of %d: %s", number, READINGS, error)
         raise ApiUnavailable(
             f"the list of release requests kept changing while it was read: {READINGS} readings, "
             f"and in the last one {moved}; try again later"
         )
 
-    def _read_once(self, etag: str | None) -> Listing | None:
+    def _read_once(self, reading: Reading, known: Known | None) -> Listing | NothingNew:
         """Read all pages once, and prove that together they are the list."""
-        self._transport.begin_reading()
-        first = self._ask(1, etag)
+        first = self._first(reading, known)
         if first is None:
-            return None
-        digest = hashlib.sha256(first.body)
-        items, paging = list(first.said.items), first.said.paging
-        if paging is None:
-            if len(items) == PER_PAGE:
-                self._prove_unpaged(items)
-            survey = payload.Survey()
-            survey.add(items)
-            return Listing(items, survey.repeated, digest.hexdigest(), first.etag)
-        if paging.pages is None:
+            assert known is not None, "only a known ETag can be answered by 304"
+            return NothingNew(known.etag)
+        if first.said is None:
+            return NothingNew(first.etag)
+        items, paging = first.said.items, first.said.paging
+        if paging is not None and paging.pages is None:
             raise ApiError(
                 "the list comes in pages but does not say how many, so it cannot be proven whole; "
                 "report this to the API's operator"
             )
-        self._transport.expect(paging.pages - 1)
-        sizes = [len(items)]
-        for number in range(2, paging.pages + 1):
-            page = self._page(number)
-            _prove_same_list(page.said, number, paging)
-            digest.update(page.body)
-            items += page.said.items
-            sizes.append(len(page.said.items))
-        survey = payload.Survey()
+        if paging is not None and paging.pages != 1:
+            return self._read_pages(reading, first, known)
+        if paging is None and len(items) == PER_PAGE:
+            self._prove_unpaged(reading, items)
+        sha256 = _sha256(first.body).hexdigest()
+        if known is not None and sha256 == known.sha256:
+            return NothingNew(first.etag)
+        survey = Survey()
         survey.add(items)
-        _prove(survey, sizes, paging.total)
-        etag_of_all = first.etag if paging.pages == 1 else None
-        return Listing(items, survey.repeated, digest.hexdigest(), etag_of_all)
+        if paging is not None:
+            _prove(survey, [len(items)], paging.total)
+        return Listing(len(items), items, survey.repeated, sha256, first.etag)
 
-    def _prove_unpaged(self, items: list[Raw]) -> None:
+    def _first(self, reading: Reading, known: Known | None) -> Answer[Page | None] | None:
+        """Ask for page 1; None if the API says that it is still the known one.
+
+        The bytes of a known list are not looked at again. If they are those of one answer, it was
+        one answer then too; only that a list of the length of a page may be cut off is for now.
+        """
+
+        def read(body: Body, hide: payload.Hide) -> Page | None:
+            may_be_known = known is not None and known.entries != PER_PAGE
+            if may_be_known and known and _sha256(body).hexdigest() == known.sha256:
+                return None
+            return _read(1, body, hide)
+
+        return self._transport.ask(
+            reading, LIST_PATH, _params(1), read, known.etag if known else None, hashed=True
+        )
+
+    def _read_pages(
+        self, reading: Reading, first: Answer[Page | None], known: Known | None
+    ) -> Listing | NothingNew:
+        """Read the pages after the first one side by side, but look at them in their order."""
+        assert first.said is not None, "the pages of a known list are not known before the last"
+        assert first.said.paging is not None, "without paging there are no pages"
+        paging = first.said.paging
+        assert paging.pages is not None, "how many there are was looked at"
+        budget = self._transport.budget
+        budget.expect(paging.pages - 1)
+        spool, survey, digest = self._empty_spool(), Survey(), _sha256(first.body)
+        spool.add(first.body.content)
+        survey.add(first.said.items)
+        sizes = [len(first.said.items)]
+        pages = in_order(
+            partial(self._page, reading),
+            range(2, paging.pages + 1),
+            at_once(budget.limit),
+            partial(self._transport.end, reading),
+        )
+        with closing(pages):
+            for number, page in enumerate(pages, start=2):
+                _prove_same_list(page.said, number, paging)
+                digest.update(page.body.content)
+                spool.add(page.body.content)
+                survey.add(page.said.items)
+                sizes.append(len(page.said.items))
+        _prove(survey, sizes, paging.total)
+        sha256 = digest.hexdigest()
+        if known is not None and sha256 == known.sha256:
+            return NothingNew(None)
+        from mirror.spool import Spooled
+
+        items = Spooled(spool, lambda body: payload.read_page(body).items)
+        return Listing(sum(sizes), items, survey.repeated, sha256, None)
+
+    def _empty_spool(self) -> Spool:
+        """Return the place for pages, which only a list of several needs."""
+        from mirror.spool import Spool
+
+        if self._spool is None:
+            self._spool = Spool()
+        self._spool.clear()
+        return self._spool
+
+    def _prove_unpaged(self, reading: Reading, items: list[Raw]) -> None:
         """Make sure that a list that may be cut off at a page's length is not page 1 of more.
 
         An API that does not page ignores which page it is asked for.
         """
-        if self._page(2).said.items != items:
+        if self._page(reading, 2).said.items != items:
             raise _Moved(f"it has just the {PER_PAGE} entries of a page, and page 2 holds others")
 
-    def _page(self, number: int) -> Answer[Page]:
-        page = self._ask(number, None)
+    def _page(self, reading: Reading, number: int) -> Answer[Page]:
+        """Ask for a page."""
+        page = self._transport.ask(reading, LIST_PATH, _params(number), partial(_read, number))
         assert page is not None, "without an ETag there is no 304"
         return page
 
-    def _ask(self, number: int, etag: str | None) -> Answer[Page] | None:
-        """Ask for a page; None if it is still the one with the `etag`."""
-        params = {"page": number, "per_page": PER_PAGE}
-        answer = self._transport.ask(LIST_PATH, params, payload.read_page, etag)
-        paging = answer.said.paging if answer else None
-        given = paging.current_page if paging else None
-        if given not in {None, number}:
-            raise ApiError(
-                f"the API gave page {given} when asked for page {number}, so the list cannot be "
-                "proven whole; report this to the API's operator"
-            )
-        return answer
+
+def at_once(limit: int) -> int:
+    """Return how many pages to ask for at once: enough for the rate if an answer takes 2 seconds.
+
+    Args:
+        limit: requests allowed in a minute.
+    """
+    return max(2, min(32, -(-limit // 30)))
 
 
-def _prove_same_list(page: Page, number: int, first: payload.Paging) -> None:
+def _params(number: int) -> dict[str, int]:
+    return {"page": number, "per_page": PER_PAGE}
+
+
+def _sha256(body: Body) -> hashlib._Hash:
+    """Return the SHA-256 of a body that was asked for with it; it may be added to."""
+    assert body.sha256 is not None, "it was asked for"
+    return body.sha256.copy()
+
+
+def _read(number: int, body: Body, hide: payload.Hide) -> Page:
+    """Read a page, which must be the one that was asked for."""
+    page = payload.read_page(body.content, hide)
+    given = page.paging.current_page if page.paging else None
+    if given not in {None, number}:
+        raise ApiError(
+            f"the API gave page {given} when asked for page {number}, so the list cannot be "
+            "proven whole; report this to the API's operator"
+        )
+    return page
+
+
+def _prove_same_list(page: Page, number: int, first: Paging) -> None:
     """Check that a later page belongs to the list of the first one."""
     if page.paging is None or (page.paging.pages, page.paging.total) != (first.pages, first.total):
         raise _Moved(f"page {number} belongs to a list of another length than page 1")
 
 
-def _prove(survey: payload.Survey, sizes: list[int], total: int | None) -> None:
+def _prove(survey: Survey, sizes: list[int], total: int | None) -> None:
     """Check that pages of some sizes hold each request once, and all of them.
 
     Without a total every page but the last must be as full as the first one, and none may be empty.

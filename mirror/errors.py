@@ -5,6 +5,7 @@
     ├── TokenRefused             the API does not accept the token
     ├── ApiError                 the API answered something that cannot be used
     │   └── ApiUnavailable       the API is out of reach for now: try again later
+    ├── DiskUnavailable          there is no room for temporary files for now: try again later
     ├── DatabaseError            the database refused
     │   ├── DatabaseUnavailable  the database is out of reach for now: try again later
     │   └── SchemaError          the database's schema is not the one this version works with
@@ -35,6 +36,10 @@ class ApiError(MirrorError):
 
 class ApiUnavailable(ApiError):
     """The API could not be reached, was overloaded, or its list never held still."""
+
+
+class DiskUnavailable(MirrorError):
+    """What has to be kept for a while finds no room in the folder for temporary files."""
 
 
 class DatabaseError(MirrorError):

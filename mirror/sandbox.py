@@ -287,6 +287,7 @@ _ROUTES: list[tuple[str, re.Pattern[str], Callable[..., Answer]]] = [
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # many pages are asked for at once
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that hung up: tests and killed syncs do."""

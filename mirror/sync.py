@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import Connection, Engine
 
 from mirror import database, payload, runs, schema
-from mirror.api import Client, Listing
+from mirror.api import Client, Known, Listing
 from mirror.errors import DatabaseError, GuardRefused, MirrorError
 from mirror.merge import Counts, Pull, merge
 from mirror.settings import ApiSettings
@@ -181,18 +181,16 @@ class _Job:
 
     def _do(self, base_url: str, *, dry_run: bool, accept_missing: bool) -> Result:
         """Pull the list, and apply it unless it is the one that is known already."""
-        known = self._run.previous
-        if known is not None and not known.reads_alike(base_url):
-            known = None
-        listing = self._client.read_list(known.etag if known else None)
-        if known is not None and (listing is None or listing.sha256 == known.content_sha256):
-            return self._nothing_new(known, listing, dry_run=dry_run)
-        assert listing is not None, "only a known ETag can be answered by 304"
-        return self._apply(listing, dry_run=dry_run, accept_missing=accept_missing)
+        last, known = self._run.previous, None
+        if last is not None and last.reads_alike(base_url):
+            known = Known(last.etag, last.content_sha256, last.counts.fetched)
+        found = self._client.read_list(known)
+        if isinstance(found, Listing):
+            return self._apply(found, dry_run=dry_run, accept_missing=accept_missing)
+        assert last is not None, "only a known list can be nothing new"
+        return self._nothing_new(last, found.etag, dry_run=dry_run)
 
-    def _nothing_new(
-        self, known: runs.Completion, listing: Listing | None, *, dry_run: bool
-    ) -> Result:
+    def _nothing_new(self, known: runs.Completion, etag: str | None, *, dry_run: bool) -> Result:
         """Record that the list is the one applied last; touch nothing else."""
         counts = Counts(
             fetched=known.counts.fetched,
@@ -209,7 +207,7 @@ class _Job:
                 connection,
                 Outcome.UNCHANGED,
                 counts,
-                etag=listing.etag if listing else known.etag,
+                etag=etag,
                 content_sha256=known.content_sha256,
             )
 
@@ -226,7 +224,7 @@ class _Job:
                     connection,
                     pull,
                     payload.decode(listing.items, listing.repeated),
-                    len(listing.items),
+                    listing.count,
                     accept_missing=accept_missing,
                 )
                 if dry_run:

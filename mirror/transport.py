@@ -1,41 +1,64 @@
 """Questions and answers: one request over HTTP, and what may be spent on it.
 
-Retries, the rate, the time-out, the deadline and the size cap are kept here, and the token is taken
-out of whatever a server says. What the answers mean is known to `mirror.api`.
+Retries, the time-out, the deadline and the size cap are kept here, and the token is taken out of
+whatever a server says. When a request may be sent is known to `mirror.budget`, and what the answers
+mean to `mirror.api`. Any number of threads may ask at once.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import math
 import random
-import socket
+import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
-import httpx
 import stamina
 import stamina.instrumentation
 
 from mirror import __version__, payload
+from mirror.budget import Abandoned, Budget, Clock, read_quota
+from mirror.digest import Digest
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused, UsageError
 from mirror.payload import TruncatedPayload
 from mirror.settings import ApiSettings, Secret, is_loopback
+from mirror.sockets import Sockets
+
+
+@contextmanager
+def _without_a_command_line() -> Iterator[None]:
+    """Keep httpx from importing its own command line, which takes as long as all the rest of it.
+
+    It does without where that cannot be imported. Whoever imports `httpx._main` later gets it.
+    """
+    name = "httpx._main"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # the way to make an import fail
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+with _without_a_command_line():
+    import httpx
 
 ATTEMPTS = 5
 
 _FIRST_WAIT, _JITTER = 0.5, 0.5
 _LONGEST_PATIENCE = 1e6  # seconds; sockets take no more than some years
-_FOREVER = 10**12  # minutes
 _ERROR_BODY = 64 * 1024
 _HEADERS = "latin-1"
 _COMPRESSION = "gzip"
@@ -47,18 +70,59 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """A body that came whole.
+
+    Attributes:
+        content: its bytes, decompressed.
+        sha256: of them, if that was asked for.
+    """
+
+    content: bytearray
+    sha256: hashlib._Hash | None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
     """An answer that came whole.
 
     Attributes:
         said: what was read from its body.
-        body: its bytes, decompressed.
+        body: what it came in.
         etag: if it had one.
     """
 
     said: T
-    body: bytearray
+    body: Body
     etag: str | None
+
+
+class Reading:
+    """One attempt to read the list, which has several questions.
+
+    Attributes:
+        over: set when their answers are not wanted any more.
+        size: bytes of the answers so far, also of those that are still coming.
+    """
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.size = 0
+
+
+@dataclass(slots=True)
+class _Tries:
+    """The attempts at a question so far.
+
+    Attributes:
+        made: how many.
+        turn: of the last one, among all questions.
+        not_before: the next one must wait until then, by the clock.
+    """
+
+    made: int = 0
+    turn: int = 0
+    not_before: float = 0.0
 
 
 class _Transient(ApiUnavailable):
@@ -67,11 +131,13 @@ class _Transient(ApiUnavailable):
     Args:
         message: what happened.
         wait: seconds to wait first, if the API said so.
+        refused: it was a 429, which is meant for all questions.
     """
 
-    def __init__(self, message: str, *, wait: float | None = None) -> None:
+    def __init__(self, message: str, *, wait: float | None = None, refused: bool = False) -> None:
         super().__init__(message)
         self.wait = wait
+        self.refused = refused
 
 
 class _Redaction(logging.Filter):
@@ -91,7 +157,7 @@ class Transport:
 
     Args:
         settings: where the API is, and what may be spent on a pull.
-        sleep: waits for a number of seconds.
+        clock: tells the time, and waits.
 
     Raises:
         UsageError: the proxy or the certificates that the surroundings name cannot be used.
@@ -99,18 +165,17 @@ class Transport:
     Attributes:
         answers: answers with content that have come so far.
         received: bytes of them, decompressed.
+        budget: when the next question may be asked.
     """
 
-    def __init__(self, settings: ApiSettings, *, sleep: Callable[[float], None] = time.sleep):
+    def __init__(self, settings: ApiSettings, clock: Clock) -> None:
         self.answers = 0
         self.received = 0
+        self.budget = Budget(settings, clock)
         self._settings = settings
-        self._sleep = sleep
-        self._size = 0
-        self._made = 0
-        self._ends = math.inf
-        self._sent: deque[float] = deque(maxlen=settings.rate)
-        self._socket: socket.socket | None = None
+        self._clock = clock
+        self._counting = threading.Lock()
+        self._sockets = Sockets(tls=settings.base_url.startswith("https:"))
         # Its default hook writes to the console; `_wait` logs in its place.
         stamina.instrumentation.set_on_retry_hooks(())
         self._http = _http_client(settings)
@@ -130,14 +195,18 @@ class Transport:
         traceback: TracebackType | None,
     ) -> None:
         self._http.close()
+        self._sockets.close()
         for name in _LOGGERS_OF_HTTP:
             logging.getLogger(name).removeFilter(self._redaction)
 
     @contextmanager
     def pull(self) -> Iterator[None]:
         """Let the time that is allowed begin; what is raised within does not hold the token."""
-        self._ends = time.monotonic() + self._settings.deadline
-        watch = threading.Timer(min(self._settings.deadline, threading.TIMEOUT_MAX), self._hang_up)
+        self.budget.begin()
+        # The time-out is for silence: a server that drips bytes could otherwise hold us for ever.
+        watch = threading.Timer(
+            min(self._settings.deadline, threading.TIMEOUT_MAX), self._sockets.hang_up
+        )
         watch.daemon = True
         watch.start()
         try:
@@ -148,31 +217,31 @@ class Transport:
         finally:
             watch.cancel()
 
-    def begin_reading(self) -> None:
-        """Let the size that is allowed begin anew."""
-        self._size = 0
-
-    def expect(self, questions: int) -> None:
-        """Give up at once if so many more questions cannot be asked in the time that is left."""
-        # The number is the API's, and may be too large for a float.
-        minutes = min((len(self._sent) + questions - 1) // self._settings.rate, _FOREVER)
-        if self._sent[0] + 60 * minutes >= self._ends:
-            raise self._too_slow()
+    def end(self, reading: Reading) -> None:
+        """End each `ask` of a reading at once, wherever it has come to."""
+        reading.over.set()
+        self.budget.wake()
+        self._sockets.hang_up()
 
     def ask(
         self,
+        reading: Reading,
         path: str,
         params: dict[str, int],
-        read: Callable[[bytearray, payload.Hide], T],
+        read: Callable[[Body, payload.Hide], T],
         etag: str | None = None,
+        *,
+        hashed: bool = False,
     ) -> Answer[T] | None:
         """Ask a question, again if that may help.
 
         Args:
+            reading: whose question it is.
             path: below the base URL.
             params: of the query.
             read: makes something of a body, or raises `PayloadError`; is told what hides the token.
             etag: of the answer that is known already.
+            hashed: the SHA-256 of the body is wanted.
 
         Returns:
             The answer, or None if it is the one with that `etag`.
@@ -181,18 +250,25 @@ class Transport:
             TokenRefused: the API does not accept the token.
             ApiUnavailable: the API is out of reach.
             ApiError: the API answered something that cannot be used.
+            Abandoned: the reading is over.
         """
+        tries = _Tries()
+        again = partial(self._again, tries)
         try:
-            for attempt in stamina.retry_context(on=self._wait, attempts=ATTEMPTS, timeout=None):
+            for attempt in stamina.retry_context(on=again, attempts=ATTEMPTS, timeout=None):
                 with attempt:
-                    self._made = attempt.num
-                    answer = self._get(path, params, etag)
+                    tries.made = attempt.num
+                    tries.turn = self.budget.take(reading.over, tries.not_before)
+                    try:
+                        answer = self._get(reading, tries.turn, path, params, etag, hashed=hashed)
+                    finally:
+                        self.budget.done()
                     if answer is None:
                         return None
                     body, new_etag = answer
                     said = read(body, self._settings.token.redact)
         except (_Transient, TruncatedPayload) as error:
-            tried = f" (tried {self._made} times)" if self._made > 1 else ""
+            tried = f" (tried {tries.made} times)" if tries.made > 1 else ""
             raise ApiUnavailable(f"{error}{tried}; try again later") from error
         except payload.PayloadError as error:
             raise ApiError(
@@ -201,28 +277,42 @@ class Transport:
             ) from error
         return Answer(said, body, new_etag)
 
-    def _wait(self, error: Exception) -> bool | float:
-        """Return how many seconds to wait before another attempt, or False if it is in vain."""
+    def _again(self, tries: _Tries, error: Exception) -> bool | float:
+        """Tell whether another attempt is worth it, and note how long it has to wait.
+
+        The wait itself is the budget's, which can be woken; stamina is told to wait no time.
+        """
         if not isinstance(error, _Transient | TruncatedPayload):
             return False
         wait = error.wait if isinstance(error, _Transient) else None
         if wait is None:
             jitter = random.uniform(0, _JITTER)  # noqa: S311 (no cryptography)
-            wait = _FIRST_WAIT * 2 ** (self._made - 1) + jitter
-        worth_it = wait < self._ends - time.monotonic()
+            wait = _FIRST_WAIT * 2 ** (tries.made - 1) + jitter
+        worth_it = wait < self.budget.ends - self._clock.now()
+        if worth_it and stamina.is_testing():
+            wait = 0.0
+        if isinstance(error, _Transient) and error.refused:
+            self.budget.refused(tries.turn, wait, f"{error}; try again later")
+        tries.not_before = self._clock.now() + wait
         logger.info(
             "%s; %s",
             self._settings.token.redact(str(error)),
             "trying again" if worth_it else "the deadline is too near to try again",
         )
-        return wait if worth_it else False
+        return 0.0 if worth_it else False
 
     def _get(
-        self, path: str, params: dict[str, int], known: str | None
-    ) -> tuple[bytearray, str | None] | None:
+        self,
+        reading: Reading,
+        turn: int,
+        path: str,
+        params: dict[str, int],
+        known: str | None,
+        *,
+        hashed: bool,
+    ) -> tuple[Body, str | None] | None:
         """Ask a question once; return body and ETag."""
-        self._pace()
-        patience = min(self._settings.timeout, self._left(), _LONGEST_PATIENCE)
+        patience = min(self._settings.timeout, self.budget.left(), _LONGEST_PATIENCE)
         try:
             with self._http.stream(
                 "GET",
@@ -230,16 +320,19 @@ class Transport:
                 params=params,
                 headers=[(b"If-None-Match", known.encode(_HEADERS))] if known else None,
                 timeout=patience,
-                extensions={"trace": self._remember_socket},
+                extensions={
+                    "trace": partial(self._sockets.follow, partial(self._unwanted, reading))
+                },
             ) as response:
-                return self._answer(response, known)
+                self.budget.heard(turn, read_quota(response.headers, time.time()))
+                return self._answer(reading, response, known, hashed=hashed)
         except httpx.TimeoutException as error:
-            self._left()
+            self._check(reading)
             raise _Transient(
                 f"the API at {self._settings.base_url} sent nothing for {patience:g} seconds"
             ) from error
         except (httpx.TransportError, httpx.DecodingError) as error:
-            self._left()
+            self._check(reading)
             raise _Transient(
                 f"the connection to {self._settings.base_url} failed "
                 f"({self._shown(str(error)) or type(error).__name__})"
@@ -248,51 +341,66 @@ class Transport:
             raise UsageError(f"there can be no such host ({error}); check --base-url") from error
 
     def _answer(
-        self, response: httpx.Response, known: str | None
-    ) -> tuple[bytearray, str | None] | None:
+        self, reading: Reading, response: httpx.Response, known: str | None, *, hashed: bool
+    ) -> tuple[Body, str | None] | None:
         """Read an answer; None if it says that it is still the `known` one."""
         if response.status_code == httpx.codes.NOT_MODIFIED and known:
             return None
         if response.status_code != httpx.codes.OK:
             raise self._failure(response)
-        body = self._body(response)
-        if not body and "Content-Length" not in response.headers:
+        body = self._body(reading, response, hashed=hashed)
+        if not body.content and "Content-Length" not in response.headers:
             raise _Transient(
                 f"the API at {self._settings.base_url} closed the connection before its answer"
             )
         response.headers.encoding = _HEADERS
         return body, response.headers.get("ETag")
 
-    def _body(self, response: httpx.Response) -> bytearray:
+    def _body(self, reading: Reading, response: httpx.Response, *, hashed: bool) -> Body:
         """Read a body, within the size and the time that are allowed."""
-        body = bytearray()
-        for chunk in self._decompressed(response):
-            body += chunk
-            if self._size + len(body) > self._settings.max_bytes:
-                raise ApiError(
-                    f"the list is larger than the {self._settings.max_bytes:,} bytes allowed; "
-                    "if it may be, raise --max-bytes"
-                )
-            self._left()
-        self._left()  # a body without a stated length ends where `_hang_up` ended it
-        self.answers += 1
-        self._size += len(body)
-        self.received += len(body)
-        return body
+        content = bytearray()
+        with self._counted(reading, content), Digest() if hashed else nullcontext() as digest:
+            for chunk in self._decompressed(response):
+                content += chunk
+                if digest is not None:
+                    digest.update(chunk)
+                self._count(reading, len(chunk))
+                self._check(reading)
+            self._check(reading)  # a body without a stated length ends where it is hung up on
+        with self._counting:
+            self.answers += 1
+            self.received += len(content)
+        return Body(content, digest.sha256 if digest is not None else None)
 
-    def _remember_socket(self, event: str, info: dict[str, Any]) -> None:
-        """Keep the connection's socket, so that the deadline can end any wait for it."""
-        if event == "connection.connect_tcp.complete":
-            self._socket = info["return_value"].get_extra_info("socket")
+    @contextmanager
+    def _counted(self, reading: Reading, content: bytearray) -> Iterator[None]:
+        """Take what came off the size again if it was in vain."""
+        try:
+            yield
+        except BaseException:
+            self._count(reading, -len(content))
+            raise
 
-    def _hang_up(self) -> None:
-        """End what is being waited for: the deadline is over (called from another thread).
+    def _count(self, reading: Reading, size: int) -> None:
+        """Add to the size of a reading, which many threads do, within the size that is allowed."""
+        with self._counting:
+            reading.size += size
+            too_large = size > 0 and reading.size > self._settings.max_bytes
+        if too_large:
+            raise ApiError(
+                f"the list is larger than the {self._settings.max_bytes:,} bytes allowed; "
+                "if it may be, raise --max-bytes"
+            )
 
-        The time-out is for silence, so a server that drips bytes could otherwise hold us for ever.
-        """
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+    def _check(self, reading: Reading) -> None:
+        """Go on only if the answer is still wanted, and there is time for it."""
+        if reading.over.is_set():
+            raise Abandoned
+        self.budget.left()
+
+    def _unwanted(self, reading: Reading) -> bool:
+        """Tell whether a connection for a reading comes too late."""
+        return reading.over.is_set() or self._clock.now() >= self.budget.ends
 
     def _shown(self, text: str) -> str:
         """Return what may be shown of a text of the API's: without the token, and in one line."""
@@ -319,7 +427,8 @@ class Transport:
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
             wait = _retry_after(response)
             asks = "" if wait is None else f"; it asks to wait {wait:.0f} seconds"
-            return _Transient(told + asks, wait=wait)
+            refused = status == httpx.codes.TOO_MANY_REQUESTS
+            return _Transient(told + asks, wait=wait, refused=refused)
         if status == httpx.codes.NOT_FOUND:
             return ApiError(f"{told}. Check --base-url: it ends with /api/v1")
         return ApiError(f"{told}. Nothing was changed; report this to the API's operator")
@@ -349,32 +458,6 @@ class Transport:
                     break
         return body
 
-    def _left(self) -> float:
-        """Return the seconds left for the pull, or give up."""
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise ApiUnavailable(
-                f"the pull took longer than the {self._settings.deadline:g} seconds allowed; "
-                "try again later, or raise --deadline"
-            )
-        return left
-
-    def _pace(self) -> None:
-        """Wait until another request is within the rate that is allowed."""
-        full = len(self._sent) == self._sent.maxlen
-        wait = self._sent[0] + 60 - time.monotonic() if full else 0.0
-        if wait > 0:
-            if wait >= self._left():
-                raise self._too_slow()
-            self._sleep(wait)
-        self._sent.append(time.monotonic())
-
-    def _too_slow(self) -> ApiUnavailable:
-        return ApiUnavailable(
-            f"at {self._settings.rate} requests a minute the list cannot be read within "
-            f"{self._settings.deadline:g} seconds; raise --rate or --deadline"
-        )
-
 
 def _http_client(settings: ApiSettings) -> httpx.Client:
     url = urlsplit(settings.base_url)
@@ -387,6 +470,8 @@ def _http_client(settings: ApiSettings) -> httpx.Client:
                 "User-Agent": f"talkover-mirror/{__version__}",
             },
             follow_redirects=False,
+            # Who may ask is decided before, so nobody ever waits for a connection of the pool.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             # A proxy may carry https, which hides the token from it, but never plain http.
             trust_env=not is_loopback(url.hostname or ""),
             # Reading certificates takes 50 ms; where no TLS is spoken there is nothing to verify.

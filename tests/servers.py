@@ -76,6 +76,7 @@ class Scripted:
 
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
+    request_queue_size = 128  # many pages are asked for at once
     script: Scripted
 
 
@@ -112,3 +113,13 @@ def http(status: int, body: bytes = b"", *headers: str) -> bytes:
 def envelope(records: Sequence[object], **more: object) -> bytes:
     """Return the documented envelope around some records."""
     return msgspec.json.encode({"success": True, "data": list(records), **more})
+
+
+def by_page(pages: Sequence[Answer]) -> Answer:
+    """Return an answer that is the one of the page that was asked for, the last one if beyond."""
+
+    def say(question: Question) -> bytes | Iterable[bytes]:
+        answer = pages[min(question.page, len(pages)) - 1]
+        return answer(question) if callable(answer) else answer
+
+    return say

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT, TOKEN, Mirror, World, request
 
 from mirror import bulk, database, queries
-from mirror.api import Client, Listing
+from mirror.api import Client, Known, Listing, NothingNew
 from mirror.errors import ApiError, GuardRefused, SchemaError, TokenRefused
 from mirror.sync import Outcome, sync
 
@@ -306,12 +306,12 @@ def test_an_older_pull_never_replaces_a_newer_one(
     mirror.sync([request(1)])
 
     class Slow(Client):
-        def read_list(self, etag: str | None = None) -> Listing | None:
+        def read_list(self, known: Known | None = None) -> Listing | NothingNew:
             """Read the list, and let another run see a newer one and complete in between."""
-            listing = super().read_list(etag)
+            found = super().read_list(known)
             monkeypatch.undo()
             assert mirror.sync([request(1, status="approved")]).counts.updated == 1
-            return listing
+            return found
 
     monkeypatch.setattr("mirror.sync.Client", Slow)
     slow = mirror.sync([request(1), request(2)])
