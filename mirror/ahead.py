@@ -61,7 +61,7 @@ class _Line(Generic[T]):
     def start(self) -> None:
         """Begin to ask, with as many threads as may be."""
         while len(self._threads) < self._at_once:
-            # Daemons: one that looks up a host's name or connects cannot be ended by anybody.
+            # Daemons: nobody can end one that looks up a host's name, or makes a connection.
             thread = threading.Thread(target=self._work, name="mirror-page", daemon=True)
             try:
                 thread.start()

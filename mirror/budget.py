@@ -158,10 +158,9 @@ class Budget:
         if len(self._sent) >= self.limit:
             holds.append((self._sent[-self.limit] + _MINUTE, self._too_slow()))
         if self._spare <= 0:
-            seconds = self._spare_until - self._clock.now()
             why = (
-                f"the API at {self._settings.base_url} allows no more requests for {seconds:.0f} "
-                "seconds; try again later"
+                f"the API at {self._settings.base_url} allows no more requests for now, and none "
+                f"within the {self._settings.deadline:g} seconds allowed; try again later"
             )
             holds.append((self._spare_until, why))
         return holds

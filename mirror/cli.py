@@ -471,6 +471,19 @@ def _list_faults(context: click.Context, _option: click.Parameter, wanted: bool)
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Answer the list with this file, as it stands when asked.",
 )
+@click.option(
+    "--latency",
+    type=click.FloatRange(0, 3600),
+    default=0.0,
+    help="Let each answer of the list take so many seconds.",
+    metavar="S",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    help="Allow so many requests for the list in a minute, and say so.  [default: any number]",
+    metavar="N",
+)
 @click.option("--fault", metavar="NAME", help="Misbehave when asked for the list.")
 @click.option(
     "--times",
@@ -496,6 +509,8 @@ def sandbox(
     day_length: float | None,
     new_per_day: int,
     file: Path | None,
+    latency: float,
+    limit: int | None,
     fault: str | None,
     times: int | None,
 ) -> None:
@@ -517,7 +532,7 @@ def sandbox(
         raise errors.UsageError("--token must not be empty")
     upstream = Upstream(count, seed, datetime.now(UTC), new_per_day)
     try:
-        server = Sandbox(upstream, Manner(token, paged, etag, file), port)
+        server = Sandbox(upstream, Manner(token, paged, etag, file, latency, limit), port)
         server.misbehave(fault, times)
     except ValueError as error:
         raise errors.UsageError(f"{error}; `mirror sandbox --faults` lists them") from error

@@ -8,10 +8,10 @@ from queue import Queue
 from types import TracebackType
 from typing import Self
 
-_BIG = 1 << 20
-"""Bytes from which on it is worth another thread."""
-_AHEAD = 256
-"""Chunks that may wait for it; of 64 KiB at most."""
+_PORTION = 1 << 20
+"""Bytes that are worth to be handed to another thread."""
+_AHEAD = 16
+"""Portions that may wait for it."""
 
 
 class Digest:
@@ -25,8 +25,9 @@ class Digest:
 
     def __init__(self) -> None:
         self.sha256 = hashlib.sha256()
+        self._portion: list[bytes] = []
         self._size = 0
-        self._waiting: Queue[bytes] = Queue(_AHEAD)
+        self._waiting: Queue[list[bytes]] = Queue(_AHEAD)
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -39,21 +40,24 @@ class Digest:
         traceback: TracebackType | None,
     ) -> None:
         if self._thread is not None:
-            self._waiting.put(b"")
+            self._waiting.put([])
             self._thread.join()
+        self._add(self._portion)
 
     def update(self, chunk: bytes) -> None:
         """Add what came."""
+        self._portion.append(chunk)
         self._size += len(chunk)
-        if self._thread is None and self._size < _BIG:
-            self.sha256.update(chunk)
-            return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, daemon=True)
-            self._thread.start()
-        if chunk:
-            self._waiting.put(chunk)
+        if self._size >= _PORTION:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, daemon=True)
+                self._thread.start()
+            self._waiting.put(self._portion)
+            self._portion, self._size = [], 0
+
+    def _add(self, portion: list[bytes]) -> None:
+        self.sha256.update(b"".join(portion))  # one long step is in nobody's way, many short are
 
     def _work(self) -> None:
-        while chunk := self._waiting.get():
-            self.sha256.update(chunk)
+        while portion := self._waiting.get():
+            self._add(portion)

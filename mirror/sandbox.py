@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import re
 import select
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +32,7 @@ from mirror.upstream import ApiProblem, Request, Upstream, iso
 API_PREFIX = "/api/v1"
 DEFAULT_TOKEN = "talq_sandbox"  # noqa: S105 (it opens nothing but this stand-in)
 
+_LIST = f"{API_PREFIX}/phone-numbers/release-requests"
 _LONGEST_PAGE = 100
 _NO_FAULT = Fault("nothing wrong")
 
@@ -43,12 +46,16 @@ class Manner:
         paging: the key under which a list says its pages, or None: the list comes whole.
         etag: send an ETag, and 304 to who has it already.
         file: answer the list with the content of this file, as it stands, instead.
+        latency: seconds that each answer of the list takes.
+        limit: requests for the list that it allows in a minute, or None: any number.
     """
 
     token: str = DEFAULT_TOKEN
     paging: Literal["meta", "pagination"] | None = None
     etag: bool = False
     file: Path | None = None
+    latency: float = 0.0
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,8 @@ class Sandbox:
         self._changes = 0
         self._fault: str | None = None
         self._wrong_answers: int | None = None
+        self._window_ends, self._used = 0.0, 0
+        self._closed = threading.Event()
         sandbox = self
 
         class Handler(_Handler):
@@ -100,6 +109,7 @@ class Sandbox:
 
     def close(self) -> None:
         """Give the port back."""
+        self._closed.set()
         self._server.server_close()
 
     @contextmanager
@@ -152,6 +162,13 @@ class Sandbox:
         self._fault, self._wrong_answers = fault, times
 
     def _answer(self, question: _Question) -> Answer:
+        """Answer a question; the list takes its time, also for several who ask at once."""
+        answer = self._answer_at_once(question)
+        if self.manner.latency and question.path == _LIST:
+            self._closed.wait(self.manner.latency)
+        return answer
+
+    def _answer_at_once(self, question: _Question) -> Answer:
         self.asked.append(question.target)
         with self._lock:
             try:
@@ -175,6 +192,33 @@ class Sandbox:
         return Answer(HTTPStatus.OK, b'{"status":"ok"}')
 
     def _show_list(self, question: _Question) -> Answer:
+        headers = self._count() if self.manner.limit else {}
+        if "Retry-After" in headers:
+            said = ApiProblem(HTTPStatus.TOO_MANY_REQUESTS, "RATE_LIMITED", "Too many requests")
+            return Answer(said.status, msgspec.json.encode(said.body), headers)
+        answer = self._show_list_at_any_rate(question)
+        return replace(answer, headers=headers | answer.headers)
+
+    def _count(self) -> dict[str, str]:
+        """Count a request against the limit, as Laravel does; return what the headers say of it.
+
+        A minute begins with the first request after the last one, and a request that is refused
+        counts for nothing.
+        """
+        assert self.manner.limit is not None, "without a limit nothing is counted"
+        now = time.monotonic()
+        if now >= self._window_ends:
+            self._window_ends, self._used = now + 60, 0
+        left = math.ceil(self._window_ends - now)
+        refused = self._used >= self.manner.limit
+        self._used += not refused
+        return {
+            "X-RateLimit-Limit": str(self.manner.limit),
+            "X-RateLimit-Remaining": str(max(0, self.manner.limit - self._used)),
+            "X-RateLimit-Reset": str(math.ceil(time.time()) + left),
+        } | ({"Retry-After": str(left)} if refused else {})
+
+    def _show_list_at_any_rate(self, question: _Question) -> Answer:
         fault = FAULTS[self._fault] if self._fault else _NO_FAULT
         answer = self._with_etag(question, self._list_body(question, fault))
         if fault.answer is not None:

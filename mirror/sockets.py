@@ -10,24 +10,18 @@ from typing import Any
 
 
 class Sockets:
-    """Follows the connections of an HTTP client.
+    """Follows the connections of an HTTP client, once they are made."""
 
-    Args:
-        tls: they will be encrypted.
-    """
-
-    def __init__(self, *, tls: bool) -> None:
-        self._tls = tls
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
-        self._doubles: dict[int, socket.socket] = {}
 
     def follow(self, unwanted: Callable[[], bool], event: str, info: dict[str, Any]) -> None:
         """Note a connection that was made; a trace function of httpcore, called by any thread.
 
         Args:
             unwanted: tells whether it comes too late.
-            event: what happened.
+            event: what happened. A TLS handshake puts another socket in the place of the first.
             info: about it.
         """
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
@@ -35,36 +29,14 @@ class Sockets:
             with self._lock:
                 self._open = [one for one in self._open if one.fileno() >= 0]
                 self._open.append(made)
-            if self._tls and event.endswith("connect_tcp.complete"):
-                # A handshake takes the socket away, and gives another one only when it is over.
-                self._keep_double(made.dup())
             if unwanted():  # asked after it was noted, so that `hang_up` cannot miss it
                 _hang_up(made)
-        if event.endswith(("start_tls.complete", "start_tls.failed")):
-            self._keep_double(None)
-
-    def _keep_double(self, double: socket.socket | None) -> None:
-        """Keep a second handle of the connection that this thread makes, in place of an earlier."""
-        with self._lock:
-            earlier = self._doubles.pop(threading.get_ident(), None)
-            if double is not None:
-                self._doubles[threading.get_ident()] = double
-        if earlier is not None:
-            earlier.close()
 
     def hang_up(self) -> None:
         """End all connections; whoever waits for one is told at once."""
         with self._lock:
-            for one in (*self._open, *self._doubles.values()):
+            for one in self._open:
                 _hang_up(one)
-
-    def close(self) -> None:
-        """Give back what is kept."""
-        with self._lock:
-            for one in self._doubles.values():
-                one.close()
-            self._doubles.clear()
-            self._open.clear()
 
 
 def _hang_up(connection: socket.socket) -> None:

@@ -175,7 +175,7 @@ class Transport:
         self._settings = settings
         self._clock = clock
         self._counting = threading.Lock()
-        self._sockets = Sockets(tls=settings.base_url.startswith("https:"))
+        self._sockets = Sockets()
         # Its default hook writes to the console; `_wait` logs in its place.
         stamina.instrumentation.set_on_retry_hooks(())
         self._http = _http_client(settings)
@@ -195,7 +195,6 @@ class Transport:
         traceback: TracebackType | None,
     ) -> None:
         self._http.close()
-        self._sockets.close()
         for name in _LOGGERS_OF_HTTP:
             logging.getLogger(name).removeFilter(self._redaction)
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -123,3 +123,17 @@ def by_page(pages: Sequence[Answer]) -> Answer:
         return answer(question) if callable(answer) else answer
 
     return say
+
+
+def paged(pages: Sequence[Sequence[object]], key: str = "meta", **paging: Any) -> list[bytes]:
+    """Answers that hold a list in pages; each field of their paging may be given, or left out."""
+    stated = {
+        "per_page": len(pages[0]),
+        "total": sum(len(page) for page in pages),
+        "last_page": len(pages),
+    } | paging
+    kept = {name: value for name, value in stated.items() if value is not None}
+    return [
+        http(200, envelope(page, **{key: {"current_page": number} | kept}))
+        for number, page in enumerate(pages, start=1)
+    ]

@@ -9,8 +9,7 @@ import logging
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from email.utils import formatdate
@@ -19,11 +18,12 @@ from typing import Any, Literal
 import pytest
 import stamina
 from conftest import TOKEN, World, request
-from servers import Answer, Question, Scripted, by_page, envelope, http
+from patience import Patience, turns
+from servers import Answer, Question, Scripted, by_page, envelope, http, paged
 
 from mirror import __version__
 from mirror.api import READINGS, Client, Known, Listing, NothingNew
-from mirror.budget import Budget, Clock
+from mirror.budget import Clock
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused
 from mirror.sandbox import Sandbox
 from mirror.settings import ApiSettings, Secret
@@ -45,28 +45,6 @@ def serve() -> Iterator[Serve]:
             return stack.enter_context(Scripted(answers).running())
 
         yield start
-
-
-class Patience(Clock):
-    """A clock that moves only when somebody waits, or a test says so.
-
-    Attributes:
-        time: what it shows.
-        waits: seconds of each wait so far.
-    """
-
-    def __init__(self) -> None:
-        self.time = 1_000_000.0
-        self.waits: list[float] = []
-
-    def now(self) -> float:
-        """Return the time."""
-        return self.time
-
-    def wait(self, news: threading.Condition, seconds: float) -> None:  # noqa: ARG002 (no news)
-        """Let time pass."""
-        self.waits.append(seconds)
-        self.time += seconds
 
 
 @pytest.fixture
@@ -119,20 +97,6 @@ def failure(server: Scripted, **fields: Any) -> MirrorError:
 def ids(listing: Listing) -> list[str]:
     """The ids of a list, in its order."""
     return [json.loads(bytes(raw))["id"] for raw in listing.items]
-
-
-def paged(pages: Sequence[Sequence[object]], key: str = "meta", **paging: Any) -> list[bytes]:
-    """Answers that hold a list in pages; each field of their paging may be given, or left out."""
-    stated = {
-        "per_page": len(pages[0]),
-        "total": sum(len(page) for page in pages),
-        "last_page": len(pages),
-    } | paging
-    kept = {name: value for name, value in stated.items() if value is not None}
-    return [
-        http(200, envelope(page, **{key: {"current_page": number} | kept}))
-        for number, page in enumerate(pages, start=1)
-    ]
 
 
 def asked_pages(server: Scripted) -> list[int]:
@@ -743,27 +707,13 @@ def late(clock: Patience, seconds: float, answer: bytes) -> Answer:
     return say
 
 
-class Sent(deque[float]):
-    """When the turns of a budget were given, all of them."""
-
-    def __init__(self, budget: Budget) -> None:
-        super().__init__(maxlen=budget._sent.maxlen)
-        self.all: list[float] = []
-        budget._sent = self
-
-    def append(self, at: float) -> None:
-        """Note a turn."""
-        super().append(at)
-        self.all.append(at)
-
-
 def test_requests_keep_to_the_rate(serve: Serve, clock: Patience) -> None:
     """In any 60 seconds no more requests are sent than allowed, and no fewer than possible."""
     server = serve(by_page(paged([[request(number)] for number in range(7)])))
     with Client(settings(server.base_url, rate=3), clock) as client:
-        sent = Sent(client._transport.budget)
+        sent = turns(client._transport.budget)
         assert isinstance(client.read_list(), Listing)
-    assert [at - sent.all[0] for at in sent.all] == [0, 0, 0, 60, 60, 60, 120]
+    assert [at - sent[0] for at in sent] == [0, 0, 0, 60, 60, 60, 120]
     assert clock.waits == [60, 60]
 
 
@@ -774,9 +724,9 @@ def test_attempts_keep_to_the_rate(serve: Serve, clock: Patience) -> None:
         stamina.set_testing(True, attempts=5),
         Client(settings(server.base_url, rate=2), clock) as client,
     ):
-        sent = Sent(client._transport.budget)
+        sent = turns(client._transport.budget)
         assert isinstance(client.read_list(), Listing)
-    assert [at - sent.all[0] for at in sent.all] == [0, 10, 60, 70, 120]
+    assert [at - sent[0] for at in sent] == [0, 10, 60, 70, 120]
     assert clock.waits == [40, 40]
 
 

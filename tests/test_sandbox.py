@@ -124,6 +124,73 @@ def shown(upstream: Upstream) -> list[dict[str, str]]:
     return [one.as_answered(upstream.now) for one in upstream.requests.values()]
 
 
+# Latency and limit
+
+
+def test_only_the_list_is_slow(
+    sandbox: Sandbox, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer of the list takes so long, and nobody else waits meanwhile."""
+    asked: list[float] = []
+    nobody_waits: list[bool] = []
+
+    def wait(seconds: float) -> None:
+        asked.append(seconds)
+        nobody_waits.append(data(api.get("/sandbox"))["requests"] == 300)
+
+    monkeypatch.setattr(sandbox._closed, "wait", wait)
+    sandbox.manner.latency = 3600.0
+    assert len(data(api.get(LIST))) == 300
+    assert httpx.get(sandbox.base_url + "/health", trust_env=False).status_code == 200
+    assert (asked, nobody_waits) == ([3600.0], [True])
+
+
+def test_a_limit_is_told_and_kept(
+    sandbox: Sandbox, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer of the list says what remains; who asks more often is told when to come back."""
+    clock = Time()
+    monkeypatch.setattr("mirror.sandbox.time", clock)
+    sandbox.manner.limit = 3
+    for remaining in (2, 1, 0):
+        answer = api.get(LIST)
+        data(answer)
+        assert rates(answer) == (3, remaining, 1_700_000_060)
+        assert "Retry-After" not in answer.headers
+    clock.passed = 20.5
+    for _ in range(2):
+        answer = api.get(LIST)
+        said_no(answer, 429, "RATE_LIMITED")
+        assert rates(answer)[:2] == (3, 0)
+        assert answer.headers["Retry-After"] == "40"
+    assert "X-RateLimit-Limit" not in api.get("/sandbox").headers
+    clock.passed = 60
+    answer = api.get(LIST)
+    data(answer)
+    assert rates(answer) == (3, 2, 1_700_000_120)
+
+
+class Time:
+    """The time of a machine, as a test wants it to be."""
+
+    passed = 0.0
+
+    def monotonic(self) -> float:
+        """Return seconds since some moment."""
+        return 5000 + self.passed
+
+    def time(self) -> float:
+        """Return the Unix time."""
+        return 1_700_000_000 + self.passed
+
+
+def rates(answer: httpx.Response) -> tuple[int, ...]:
+    """What an answer says of the rate: limit, remaining, reset."""
+    return tuple(
+        int(answer.headers[f"X-RateLimit-{name}"]) for name in ("Limit", "Remaining", "Reset")
+    )
+
+
 # Health and token
 
 
