@@ -61,7 +61,7 @@ class ApiSettings:
     Attributes:
         base_url: https, or http to a loopback address; without a slash at the end.
         token: sent as bearer token, to `base_url` alone.
-        rate: requests allowed in any 60 seconds.
+        rate: requests allowed in any 60 seconds; what the API says may only lower it.
         timeout: seconds without a byte after which a request is given up.
         deadline: seconds for the whole pull, waits and retries included.
         max_bytes: bytes accepted for the whole list, decompressed.

@@ -11,10 +11,13 @@ from typing import Any, Literal
 
 import httpx
 import pytest
+from patience import Patience
 
 from mirror import payload
+from mirror.api import Client, Listing
 from mirror.faults import FAULTS
 from mirror.sandbox import DEFAULT_TOKEN, Manner, Sandbox
+from mirror.settings import ApiSettings, Secret
 from mirror.upstream import Upstream
 
 LIST = "/phone-numbers/release-requests"
@@ -52,6 +55,7 @@ def sandbox(_server: Sandbox) -> Sandbox:
     _server.manner = Manner()
     _server.misbehave(None)
     _server.asked.clear()
+    _server._window_ends = 0.0
     _server.forget()
     return _server
 
@@ -182,6 +186,32 @@ class Time:
     def time(self) -> float:
         """Return the Unix time."""
         return 1_700_000_000 + self.passed
+
+
+def test_the_client_keeps_to_the_limit_it_is_told(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pull of more pages than a minute allows waits for the next minute, and is never refused."""
+    clock = Patience()
+
+    class Now(Time):
+        @property
+        def passed(self) -> float:  # type: ignore[override]
+            """Seconds that the client has waited."""
+            return clock.time - 1_000_000
+
+    for module in ("mirror.sandbox", "mirror.transport"):
+        monkeypatch.setattr(f"{module}.time", Now())
+    # A clock that jumps would not wait for what others have sent already.
+    monkeypatch.setattr("mirror.api.at_once", lambda _: 1)
+    sandbox.manner.limit, sandbox.manner.paging = 4, "meta"
+    sandbox.upstream = world(count=850)
+    settings = ApiSettings(sandbox.base_url, Secret(DEFAULT_TOKEN), rate=1000)
+    with Client(settings, clock) as client:
+        found = client.read_list()
+    assert isinstance(found, Listing)
+    assert (found.count, client.pages, len(sandbox.asked)) == (850, 9, 9)
+    assert sum(clock.waits) == 120
 
 
 def rates(answer: httpx.Response) -> tuple[int, ...]:
