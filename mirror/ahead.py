@@ -30,7 +30,7 @@ def in_order(
         give_up: makes each `ask` that has begun end at once. It is called unless all answers were
             yielded; close the iterator to have it called in time.
     """
-    line = _Line(ask, numbers, min(at_once, len(numbers)))
+    line = _Line(ask, numbers, min(at_once, numbers.stop - numbers.start))
     answered = False
     try:
         line.start()

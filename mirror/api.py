@@ -189,15 +189,15 @@ class Client:
     def _first(self, reading: Reading, known: Known | None) -> Answer[Page | None] | None:
         """Ask for page 1; None if the API says that it is still the known one.
 
-        The bytes of a known list are not looked at again. If they are those of one answer, it was
-        one answer then too; only that a list of the length of a page may be cut off is for now.
+        What was said is None where the bytes are those of the known list, which are not decoded
+        once more. It came in one answer then too, as no two are one JSON text. But if it is as long
+        as a page, whether it ends there has to be proven again.
         """
+        # Of a list as long as a page the entries are needed for the proof.
+        same = known.sha256 if known is not None and known.entries != PER_PAGE else None
 
         def read(body: Body, hide: payload.Hide) -> Page | None:
-            may_be_known = known is not None and known.entries != PER_PAGE
-            if may_be_known and known and _sha256(body).hexdigest() == known.sha256:
-                return None
-            return _read(1, body, hide)
+            return None if _sha256(body).hexdigest() == same else _read(1, body, hide)
 
         return self._transport.ask(
             reading, LIST_PATH, _params(1), read, known.etag if known else None, hashed=True

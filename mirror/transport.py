@@ -176,7 +176,7 @@ class Transport:
         self._clock = clock
         self._counting = threading.Lock()
         self._sockets = Sockets()
-        # Its default hook writes to the console; `_wait` logs in its place.
+        # Its default hook writes to the console; `_again` logs in its place.
         stamina.instrumentation.set_on_retry_hooks(())
         self._http = _http_client(settings)
         # Before httpx looks at where a redirect leads, which may be no URL at all.

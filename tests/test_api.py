@@ -7,6 +7,8 @@ import hashlib
 import json
 import logging
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -986,3 +988,16 @@ def test_pages_that_are_not_announced_are_not_taken_for_the_list(serve: Serve) -
     assert isinstance(error, ApiUnavailable)
     assert "page 2 holds others" in str(error)
     assert len(server.asked) == 6
+
+
+def test_the_command_line_of_httpx_is_not_imported() -> None:
+    """It would take as long as all the rest of httpx; who wants it later still gets it."""
+    script = (
+        "import sys, mirror.transport\n"
+        "print({'httpx._main', 'pygments', 'rich', 'click'} & set(sys.modules))\n"
+        "import httpx._main\n"
+        "print(httpx._main.main.name)"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["set()", "main"]

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import shutil
 import signal
+import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,6 +269,56 @@ def test_the_deadline_ends_all_that_hangs(serve: Serve, gone: threading.Event) -
     assert "raise --deadline" in str(error)
 
 
+def test_the_deadline_ends_what_is_encrypted(
+    gone: threading.Event, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """TLS changes nothing: also a head that comes byte by byte ends with the deadline."""
+    if shutil.which("openssl") is None:
+        pytest.skip("TLS is not tested: there is no openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-nodes", "-keyout", key, "-out", certificate),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=mirror"),
+            *("-addext", "subjectAltName=DNS:mirror.example"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    monkeypatch.setenv("NO_PROXY", "mirror.example")
+    find = socket.getaddrinfo
+    monkeypatch.setattr(
+        "socket.getaddrinfo",
+        lambda _host, *more, **options: find("127.0.0.1", *more, **options),
+    )
+    dripped = []
+
+    def drip(listening: socket.socket) -> None:
+        with suppress(OSError), context.wrap_socket(listening.accept()[0], True) as connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not gone.wait(0.02):
+                connection.sendall(b"x")
+                dripped.append(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=drip, args=(listening,), daemon=True)
+        server.start()
+        base_url = f"https://mirror.example:{listening.getsockname()[1]}/api/v1"
+        with (
+            Client(ApiSettings(base_url, Secret(TOKEN), deadline=0.5)) as client,
+            pytest.raises(ApiUnavailable, match="raise --deadline"),
+        ):
+            client.read_list()
+        assert dripped
+        assert not gone.is_set()
+        gone.set()
+        server.join()
+
+
 def test_an_interrupt_ends_all_that_hangs(serve: Serve, gone: threading.Event) -> None:
     """Ctrl+C ends a pull at once, with many questions in flight."""
     main = threading.main_thread().ident
@@ -418,6 +473,13 @@ def test_a_known_list_as_long_as_a_page_is_proven_again(serve: Serve) -> None:
     more = serve([http(200, body), http(200, envelope([request(100)]))])
     with Client(settings(more)) as client, pytest.raises(ApiUnavailable, match="page 2 holds"):
         client.read_list(known)
+
+
+def test_any_number_of_pages_may_be_announced(serve: Serve) -> None:
+    """A number that no machine can count to is no reason to break, however long one may wait."""
+    pages = paged(PAGES, last_page=10**30, total=None)
+    error = failure(serve([*pages[:3], http(404, b'{"message":"no such page"}')]), deadline=9e14)
+    assert "no such page" in str(error)
 
 
 @pytest.mark.parametrize("size", [10, 1 << 20, (1 << 20) + 1, 5_000_000])
