@@ -294,15 +294,17 @@ def test_the_deadline_ends_what_is_encrypted(
         "socket.getaddrinfo",
         lambda _host, *more, **options: find("127.0.0.1", *more, **options),
     )
-    dripped = []
+    begun, whole = threading.Event(), threading.Event()
 
     def drip(listening: socket.socket) -> None:
         with suppress(OSError), context.wrap_socket(listening.accept()[0], True) as connection:
             connection.recv(4096)
             connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-            while not gone.wait(0.02):
+            for _byte in range(200):
+                gone.wait(0.02)
                 connection.sendall(b"x")
-                dripped.append(1)
+                begun.set()
+            whole.set()
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = threading.Thread(target=drip, args=(listening,), daemon=True)
@@ -313,8 +315,8 @@ def test_the_deadline_ends_what_is_encrypted(
             pytest.raises(ApiUnavailable, match="raise --deadline"),
         ):
             client.read_list()
-        assert dripped
-        assert not gone.is_set()
+        assert begun.is_set()
+        assert not whole.is_set()
         gone.set()
         server.join()
 
