@@ -86,6 +86,8 @@ class Sandbox:
         self.asked: list[str] = []
         self._lock = threading.Lock()
         self._list: tuple[datetime, int, list[bytes]] | None = None
+        self._file = _File()
+        self._tagged = (b"", "")
         self._changes = 0
         self._fault: str | None = None
         self._wrong_answers: int | None = None
@@ -232,14 +234,16 @@ class Sandbox:
     def _with_etag(self, question: _Question, body: bytes) -> Answer:
         if not self.manner.etag:
             return Answer(HTTPStatus.OK, body)
-        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        if self._tagged[0] is not body:
+            self._tagged = body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        tag = self._tagged[1]
         if question.headers.get("If-None-Match") == tag:
             return Answer(HTTPStatus.NOT_MODIFIED, b"", {"ETag": tag})
         return Answer(HTTPStatus.OK, body, {"ETag": tag})
 
     def _list_body(self, question: _Question, fault: Fault) -> bytes:
         if self.manner.file is not None:
-            return _content(self.manner.file)
+            return self._file.content(self.manner.file)
         entries = self._entries()
         if fault.entries is not None:
             entries = fault.entries(entries, len(self.asked))
@@ -425,10 +429,24 @@ def _json(body: bytes) -> dict[str, Any]:
     raise ApiProblem(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", "The body is not a JSON object")
 
 
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ApiProblem(
-            HTTPStatus.INTERNAL_SERVER_ERROR, "SERVER_ERROR", f"{file}: {error.strerror}"
-        ) from error
+class _File:
+    """A file that is read again only when it has changed: a large list is sent at once."""
+
+    def __init__(self) -> None:
+        self._state: tuple[int, ...] | None = None
+        self._content = b""
+
+    def content(self, path: Path) -> bytes:
+        """Return what the file says now."""
+        try:
+            found = path.stat()
+            state = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+            if state != self._state:
+                self._content = path.read_bytes()
+                # Clocks of files are coarse: who changes it again at once leaves no trace.
+                self._state = state if time.time() - found.st_mtime > 1 else None
+        except OSError as error:
+            raise ApiProblem(
+                HTTPStatus.INTERNAL_SERVER_ERROR, "SERVER_ERROR", f"{path}: {error.strerror}"
+            ) from error
+        return self._content

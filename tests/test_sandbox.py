@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -420,6 +422,22 @@ def test_a_file_is_given_as_it_stands(
     answer = api.get(LIST, headers={"If-None-Match": first.headers["ETag"]})
     assert (answer.status_code, answer.content) == (200, content + b" ")
     assert api.get(LIST, headers={"Authorization": "Bearer wrong"}).status_code == 401
+
+
+def test_a_large_file_is_read_once(sandbox: Sandbox, api: httpx.Client, tmp_path: Path) -> None:
+    """While a file stays as it is its bytes are kept; a change counts, also of the same length."""
+    file = tmp_path / "list.json"
+    file.write_bytes(b"first")
+    long_ago = time.time() - 3600
+    os.utime(file, (long_ago, long_ago))
+    sandbox.manner = Manner(file=file, etag=True)
+    first, again = api.get(LIST), api.get(LIST)
+    assert (again.content, again.headers["ETag"]) == (b"first", first.headers["ETag"])
+    assert sandbox._file.content(file) is sandbox._file.content(file)
+    for content in (b"other", b"third"):
+        file.write_bytes(content)
+        answer = api.get(LIST, headers={"If-None-Match": first.headers["ETag"]})
+        assert (answer.status_code, answer.content) == (200, content)
 
 
 def test_a_file_that_is_gone_is_an_error_of_the_server(
