@@ -27,7 +27,7 @@ def main() -> "NoReturn":
         except OSError:
             pass  # the command line tells it
     # What is imported stays: looking for garbage in it takes a tenth of the start.
-    gc.set_threshold(100_000)
+    gc.set_threshold(1_000_000)
 
     from mirror.cli import main
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateIndex, DropIndex
 
 from mirror import watch
-from mirror.models import index_for
+from mirror.models import is_partial
 
 _COMPARING = """SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem',
     greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true)"""
@@ -92,7 +92,7 @@ def filling(connection: Connection, table: sa.Table) -> Iterator[bool]:
     emptied = _is_empty(connection, table) and _drop_indexes(connection, table)
     yield emptied
     if emptied:
-        for index in _indexes(connection, table):
+        for index in _indexes(table):
             connection.execute(CreateIndex(index))
 
 
@@ -100,14 +100,19 @@ def _is_empty(connection: Connection, table: sa.Table) -> bool:
     return connection.scalar(sa.select(sa.literal(1)).select_from(table).limit(1)) is None
 
 
-def _indexes(connection: Connection, table: sa.Table) -> list[sa.Index]:
-    ready = (index_for(connection.dialect.name, index) for index in table.indexes)
-    return sorted(ready, key=lambda index: str(index.name))
+def _indexes(table: sa.Table) -> list[sa.Index]:
+    """The indexes of a table, but for those of few rows: none of these is in a list.
+
+    Only requests that went missing are in such an index, so that it costs a load nothing.
+    """
+    return sorted(
+        (index for index in table.indexes if not is_partial(index)), key=lambda one: str(one.name)
+    )
 
 
 def _drop_indexes(connection: Connection, table: sa.Table) -> bool:
     """Drop the indexes of a table if it is still empty, and nobody else uses it."""
-    drops = [DropIndex(index, if_exists=True) for index in _indexes(connection, table)]
+    drops = [DropIndex(index, if_exists=True) for index in _indexes(table)]
     if connection.dialect.name == "sqlite":  # the transaction has the whole file to itself
         for drop in drops:
             connection.execute(drop)

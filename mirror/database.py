@@ -138,7 +138,9 @@ def engine(text: str, *, create: bool = False) -> Engine:
         return _sqlite_engine(url, create=create)
     try:
         known = {name: value for name, value in _LIBPQ.items() if name not in url.query}
-        result = sa.create_engine(url, poolclass=NullPool, connect_args=known)
+        result = sa.create_engine(
+            url, poolclass=NullPool, connect_args=known, use_native_hstore=False
+        )
     except ModuleNotFoundError as error:
         raise UsageError(
             "Postgres needs the driver psycopg; install it with: "

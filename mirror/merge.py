@@ -25,6 +25,7 @@ from mirror.models import (
     to_texts,
 )
 from mirror.payload import Record, Reject
+from mirror.runs import Counts
 
 _FEW_MISSING, _SHARE_MISSING = 5, 0.1
 """So many requests, or that share of all, may go missing at once."""
@@ -63,35 +64,6 @@ _rejected = _temporary_table(
     sa.Column("fingerprint", Identifier),
 )
 _differing = _temporary_table("differing", sa.Column("why", sa.Text), *_like_current())
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What a merge did, or found done already.
-
-    Every entry of the list is inserted, updated, returned, unchanged, quarantined or a duplicate.
-
-    Attributes:
-        fetched: entries of the list.
-        inserted: requests seen for the first time.
-        updated: requests that got a new version because a known field changed.
-        unchanged: requests whose known fields were the same.
-        missing: requests found missing for the first time.
-        returned: missing requests that were in the list again.
-        quarantined: entries that could not be understood.
-        newly_quarantined: those of them that were not in quarantine before.
-        duplicates: entries equal to another one with the same id.
-    """
-
-    fetched: int = 0
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    missing: int = 0
-    returned: int = 0
-    quarantined: int = 0
-    newly_quarantined: int = 0
-    duplicates: int = 0
 
 
 @dataclass(frozen=True, slots=True)

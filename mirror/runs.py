@@ -15,11 +15,39 @@ from sqlalchemy.engine import Connection
 
 from mirror import __version__
 from mirror.errors import DatabaseUnavailable
-from mirror.merge import Counts
 from mirror.models import sync_runs
 
 _runs = sync_runs.c
 _MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a merge did, or found done already.
+
+    Every entry of the list is inserted, updated, returned, unchanged, quarantined or a duplicate.
+
+    Attributes:
+        fetched: entries of the list.
+        inserted: requests seen for the first time.
+        updated: requests that got a new version because a known field changed.
+        unchanged: requests whose known fields were the same.
+        missing: requests found missing for the first time.
+        returned: missing requests that were in the list again.
+        quarantined: entries that could not be understood.
+        newly_quarantined: those of them that were not in quarantine before.
+        duplicates: entries equal to another one with the same id.
+    """
+
+    fetched: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    missing: int = 0
+    returned: int = 0
+    quarantined: int = 0
+    newly_quarantined: int = 0
+    duplicates: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection, Engine
 from mirror import database, payload, runs, schema
 from mirror.api import Client, Known, Listing
 from mirror.errors import DatabaseError, GuardRefused, MirrorError
-from mirror.merge import Counts, Pull, merge
+from mirror.runs import Counts
 from mirror.settings import ApiSettings
 
 if TYPE_CHECKING:
@@ -213,6 +213,8 @@ class _Job:
 
     def _apply(self, listing: Listing, *, dry_run: bool, accept_missing: bool) -> Result:
         """Merge the list and record it, in one transaction."""
+        from mirror.merge import Pull, merge
+
         pull = Pull(self._run.environment, self._run.id, self._run.observed_at)
         preview: list[Change] = []
         try:

@@ -16,7 +16,7 @@ import msgspec
 from conftest import request
 from sqlalchemy.engine import Connection
 
-from mirror.merge import Counts
+from mirror.runs import Counts
 
 GARBLED = "yesterday"
 """As `requested_at` of an entry: it cannot be understood."""

@@ -54,7 +54,7 @@ from whims import (
 )
 
 from mirror import database, models, views
-from mirror.merge import Counts
+from mirror.runs import Counts
 from mirror.sandbox import Sandbox
 from mirror.settings import ApiSettings, Secret
 from mirror.sync import Outcome, Result, sync

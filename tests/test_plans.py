@@ -14,18 +14,14 @@ from conftest import DATABASES, Mirror, World, empty_database, once_of_each_kind
 from sqlalchemy.engine import Connection
 
 from mirror import database
-from mirror.models import index_for, past_versions, release_requests, to_text
+from mirror.models import is_partial, past_versions, release_requests, to_text
 from mirror.sandbox import Sandbox
 
 REQUESTS = 100_000
 NUMBER = large.number_of(REQUESTS // 2)
 YESTERDAY = to_text(large.LAST_PULL - timedelta(days=1))
 LARGE = {release_requests.name, past_versions.name}
-PARTIAL = {
-    index.name
-    for index in release_requests.indexes
-    if index_for("postgresql", index).dialect_options["postgresql"]["where"] is not None
-}
+PARTIAL = {index.name for index in release_requests.indexes if is_partial(index)}
 """Indexes of a few rows, such as the missing ones: these may be read from end to end."""
 
 

@@ -390,9 +390,7 @@ def names_by_convention(table: sa.Table, dialect: str = "") -> set[str]:
             names.add(f"fk_{table.name}_{column}_{constraint.referred_table.name}")
     for index in table.indexes:
         full = "_".join(["ix", table.name, *(column.name for column in index.columns)])
-        ready = models.index_for("sqlite", index)
-        partial = ready.dialect_options["sqlite"]["where"] is not None
-        own = partial and str(index.name).startswith(f"ix_{table.name}_")
+        own = models.is_partial(index) and str(index.name).startswith(f"ix_{table.name}_")
         names.add(str(index.name) if own else full)
     return names
 
