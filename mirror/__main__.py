@@ -26,12 +26,15 @@ def main() -> "NoReturn":
             sys.exit()
         except OSError:
             pass  # the command line tells it
-    # What is imported stays: looking for garbage in it takes a tenth of the start.
+    # What is imported stays: looking for garbage in it takes a tenth of the start, and twice that
+    # at the end, when all of it goes anyway.
     gc.set_threshold(1_000_000)
+    try:
+        from mirror.cli import main
 
-    from mirror.cli import main
-
-    main()
+        main()
+    finally:
+        gc.freeze()
 
 
 def _said_at_once(arguments: list[str]) -> str | None:

@@ -182,12 +182,18 @@ def writing(engine: Engine, lock: str) -> Iterator[Connection]:
     ):
         if not sqlite:
             _configure(connection, _WRITER)
-            connection.execute(
-                sa.text("SELECT pg_advisory_xact_lock(:class, hashtext(:name))"),
-                {"class": _LOCK_CLASS, "name": lock},
-            )
+            take_lock(connection, lock)
         yield connection
         watch.note_question(connection)  # the commit
+
+
+def take_lock(connection: Connection, name: str) -> None:
+    """Take one more writer's lock, until the transaction ends; in SQLite there is but one."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(
+            sa.text("SELECT pg_advisory_xact_lock(:class, hashtext(:name))"),
+            {"class": _LOCK_CLASS, "name": name},
+        )
 
 
 def _configure(connection: Connection, parameters: dict[str, str]) -> None:

@@ -102,7 +102,6 @@ def merge(
         GuardRefused: the list belongs to another environment, or lacks too many requests. The
             caller rolls back.
     """
-    _temporary.create_all(connection, checkfirst=False)
     listed = _Listed(entries)
     with bulk.filling(connection, release_requests) as nothing_known:
         if nothing_known:
@@ -110,11 +109,10 @@ def merge(
     if nothing_known:
         differing = {"new": listed.records}
     else:
-        differing = _compare(connection, pull, listed, fetched, accept_missing=accept_missing)
-        _apply(connection, pull)
-    with bulk.comparing_whole_tables(connection):
-        newly_quarantined = _quarantine(connection, pull, listed.rejects)
-    bulk.drop_temporary(connection, _temporary)
+        with bulk.temporary(connection, _staged, _differing):
+            differing = _compare(connection, pull, listed, fetched, accept_missing=accept_missing)
+            _apply(connection, pull)
+    newly_quarantined = _quarantine(connection, pull, listed.rejects)
     new, updated, returned = (differing.get(why, 0) for why in ("new", "updated", "returned"))
     written = sum(differing.values())
     bulk.analyze_what_grew(
@@ -385,6 +383,24 @@ def _inserted(connection: Connection, statement: sa.Insert) -> int:
 
 def _quarantine(connection: Connection, pull: Pull, rejects: list[Reject]) -> int:
     """Keep the rejects, each once; close those that no longer occur; return how many are new."""
+    new = 0
+    if rejects:
+        with bulk.temporary(connection, _rejected), bulk.comparing_whole_tables(connection):
+            new = _keep_rejects(connection, pull, rejects)
+    connection.execute(
+        sa.update(quarantined_records)
+        .where(
+            _kept.environment == pull.environment,
+            _kept.resolved_at.is_(None),
+            _kept.last_run_id != pull.run_id,
+        )
+        .values(resolved_at=pull.observed_at)
+    )
+    return new
+
+
+def _keep_rejects(connection: Connection, pull: Pull, rejects: list[Reject]) -> int:
+    """Keep the rejects, each once; return how many are new."""
     once = {reject.fingerprint: reject for reject in rejects}
     bulk.load(
         connection,
@@ -410,15 +426,6 @@ def _quarantine(connection: Connection, pull: Pull, rejects: list[Reject]) -> in
             last_run_id=pull.run_id,
             last_seen_at=pull.observed_at,
         )
-    )
-    connection.execute(
-        sa.update(quarantined_records)
-        .where(
-            _kept.environment == pull.environment,
-            _kept.resolved_at.is_(None),
-            ~sa.exists().where(_kept.fingerprint == _rejected.c.fingerprint),
-        )
-        .values(resolved_at=pull.observed_at)
     )
     return reopened.rowcount + _insert_rejected(connection, pull, ~sa.exists().where(same))
 

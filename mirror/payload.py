@@ -407,12 +407,15 @@ def _together(raws: Sequence[Raw]) -> bytes:
     return b"[" + b",".join(raws) + b"]"
 
 
-def _decode_batch(raws: Sequence[Raw]) -> list[Record | Reject]:
+def _decode_batch(raws: Sequence[Raw]) -> Sequence[Record | Reject]:
     """Decode some entries at once, or one by one if that tells which of them are the odd ones."""
     together = _together(raws)
     if not _NUL.search(together):
         try:
-            return [_in_utc(record) for record in _records.decode(together)]
+            records = _records.decode(together)
+            zones = {one.requested_at.tzinfo for one in records}
+            zones.update([one.resolved_at.tzinfo for one in records if one.resolved_at])
+            return records if zones == {UTC} else [_in_utc(record) for record in records]
         except _DECODING_ERRORS:
             pass
     return [_decode_one(raw) for raw in raws]

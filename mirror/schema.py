@@ -50,11 +50,6 @@ def _has_revision_table(connection: Connection) -> bool:
     return sa.inspect(connection).has_table(alembic_version.name)
 
 
-def is_current(connection: Connection) -> bool:
-    """Tell whether a database has the schema that this version of `mirror` works with."""
-    return current(connection) == revisions()[-1]
-
-
 def require(connection: Connection) -> None:
     """Make sure that a database has the schema that this version of `mirror` works with.
 
@@ -95,14 +90,31 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     if found == head:
         return found, head
     with database.writing(engine, LOCK) as connection:
-        found = current(connection)
-        if found is not None and found not in revisions():
-            require(connection)
-        if found is None and not _has_revision_table(connection):
-            _create(connection, head)
-        elif found != head:
-            _run_alembic(connection)
-    return found, head
+        return ensure(connection), head
+
+
+def ensure(connection: Connection) -> str | None:
+    """Bring a database to the head revision, in the connection's transaction.
+
+    Returns:
+        The revision before.
+
+    Raises:
+        SchemaError: the database is newer than this version of `mirror`.
+    """
+    known = revisions()
+    found = current(connection)
+    if found == known[-1]:
+        return found
+    database.take_lock(connection, LOCK)
+    found = current(connection)  # somebody else may have held the lock, and done it
+    if found is not None and found not in known:
+        require(connection)
+    if found is None and not _has_revision_table(connection):
+        _create(connection, known[-1])
+    elif found != known[-1]:
+        _run_alembic(connection)
+    return found
 
 
 def _create(connection: Connection, head: str) -> None:

@@ -134,12 +134,10 @@ def _begin(
 ) -> runs.Run:
     """Put a run on record, in a database that has or gets the schema of this version."""
     with database.writing(engine, runs.lock(environment)) as connection:
-        if not upgrade:
+        if upgrade:
+            schema.ensure(connection)
+        else:
             schema.require(connection)
-        if schema.is_current(connection):
-            return runs.begin(connection, environment, base_url, started_at)
-    schema.upgrade(engine)
-    with database.writing(engine, runs.lock(environment)) as connection:
         return runs.begin(connection, environment, base_url, started_at)
 
 

@@ -481,7 +481,7 @@ def test_the_line_breaks_in_the_upgrade(
     with postgres.empty_database(server.url) as url:
         site = make_site(with_password(url))
         site.door = line.url(site.url)
-        line.cut(the_commit(2), delivers=delivers)  # after a look at whether there is a schema
+        line.cut(the_commit(1), delivers=delivers)
         ran = site.run(OLD)
         assert line.dead
         assert (ran.code, told(ran)["run_id"]) == (75, None)
