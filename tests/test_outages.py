@@ -477,7 +477,7 @@ def test_the_answer_about_nothing_new_is_lost(line_site: Site, line: Line) -> No
 def test_the_line_breaks_in_the_upgrade(
     server: postgres.Server, line: Line, make_site: Callable[[str], Site], delivers: bool
 ) -> None:
-    """The schema is there as a whole or not at all; the next sync goes on from that."""
+    """Schema and run are there as a whole or not at all; the next sync goes on from that."""
     with postgres.empty_database(server.url) as url:
         site = make_site(with_password(url))
         site.door = line.url(site.url)
@@ -488,7 +488,11 @@ def test_the_line_breaks_in_the_upgrade(
         with database.reading(site.engine) as connection:
             assert schema.current(connection) == (HEAD if delivers else None)
         site.begin()
-        expect_recovery(site)
+        lost = ["abandoned"] * delivers  # the run that nobody knew to be on record
+        assert outcomes(site) == [*lost, "applied"]
+        assert site.run(NEW).code == 0
+        assert {query: site.rows(query) for query in MADE_OF_NEW} == MADE_OF_NEW
+        assert outcomes(site) == [*lost, "applied", "applied"]
 
 
 @pytest.mark.long
