@@ -29,7 +29,7 @@ from mirror.sync import sync
 if TYPE_CHECKING:
     from mirror.sandbox import Sandbox
 
-REQUESTS = 10_000
+REQUESTS = 30_000
 GARBLED = 0.001
 KILLED = -9
 
@@ -348,7 +348,7 @@ def test_a_killed_sync_leaves_the_old_mirror_or_the_new_one(
             if number % 4 == 3:
                 scene.move_on()  # the next complete sync reads another list
             scene.converge()
-    record_property("figures", hunt.told("syncs of 10,000 requests"))
+    record_property("figures", hunt.told("syncs of 30,000 requests"))
 
 
 @pytest.mark.long
@@ -366,4 +366,4 @@ def test_a_killed_first_sync_leaves_nothing_or_everything(
             hunt.kill(scene, "command")
         assert scene.relations in (set(), pattern.relations)
         scene.converge()
-    record_property("figures", hunt.told("first loads of 10,000 requests"))
+    record_property("figures", hunt.told("first loads of 30,000 requests"))
