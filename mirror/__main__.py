@@ -9,14 +9,10 @@ import sys
 
 from mirror import __version__
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NoReturn
-
 _NARROW = 80
 
 
-def main() -> "NoReturn":
+def main() -> None:
     """Run the command line, and exit."""
     said = _said_at_once(sys.argv[1:])
     if said and sys.stdout:
@@ -26,8 +22,8 @@ def main() -> "NoReturn":
             sys.exit()
         except OSError:
             pass  # the command line tells it
-    # What is imported stays: looking for garbage in it takes a tenth of the start, and twice that
-    # at the end, when all of it goes anyway.
+    # What is imported stays: looking for garbage in it takes a tenth of the start, and more at the
+    # end, when all of it goes anyway.
     gc.set_threshold(1_000_000)
     try:
         from mirror.cli import main

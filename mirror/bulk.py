@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex
 
 from mirror import watch
-from mirror.models import is_partial
+from mirror.models import Identifier, is_partial
 
 _COMPARING = """SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem',
     greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true)"""
@@ -152,17 +152,19 @@ def comparing_whole_tables(connection: Connection) -> Iterator[None]:
 def analyze(connection: Connection, *tables: sa.Table) -> None:
     """Let the planner of Postgres know what is in tables, within the transaction.
 
-    It learns about the columns by which rows are found, from a part of the rows. Autovacuum, where
-    it is on, will look at all columns as it does anyway.
+    It learns about the columns by which rows are found, from a part of the rows; about all columns
+    of a temporary table, which has no index. Autovacuum, where
+    it is on, will look at all columns as it does anyway: an ANALYZE of some does not put it off.
     """
     if not tables or connection.dialect.name != "postgresql":
         return
     connection.exec_driver_sql(f"SET LOCAL default_statistics_target = {_FEW_STATISTICS}")
     for table in tables:
-        indexed = {column.name for index in table.indexes for column in index.columns}
-        columns = sorted(indexed | {column.name for column in table.primary_key})
-        what = f"{table.name} ({', '.join(columns)})" if columns else table.name
-        connection.exec_driver_sql(f"ANALYZE {what}")
+        indexed = {column for index in table.indexes for column in index.columns}
+        indexed.update(table.primary_key)
+        columns = [one.name for one in table.columns if one in indexed or one.type is Identifier]
+        what = f" ({', '.join(columns)})" if indexed else ""
+        connection.exec_driver_sql(f"ANALYZE {table.name}{what}")
 
 
 def analyze_what_grew(connection: Connection, written: dict[sa.Table, int]) -> None:

@@ -1,7 +1,8 @@
 """The merge: a list that was proven whole becomes rows, versions and quarantine.
 
-The list is staged in a temporary table, compared with the mirror by set-based SQL, and applied. All
-of it happens in the caller's transaction, so that it counts as a whole or not at all.
+The list is staged in a temporary table, compared with the mirror by set-based SQL, and applied; an
+empty mirror is filled without a comparison. All of it happens in the caller's transaction, so that
+it counts as a whole or not at all.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -24,13 +24,12 @@ from mirror.models import (
     to_text,
     to_texts,
 )
-from mirror.payload import Record, Reject
+from mirror.payload import Record, Reject, batches
 from mirror.runs import Counts
 
 _FEW_MISSING, _SHARE_MISSING = 5, 0.1
 """So many requests, or that share of all, may go missing at once."""
 
-_BATCH = 1_000
 _current = release_requests.c
 _kept = quarantined_records.c
 _WIRE_FIELDS = [
@@ -146,11 +145,11 @@ class _Listed:
     def __init__(self, entries: Iterable[Record | Reject]) -> None:
         self.records = 0
         self.rejects: list[Reject] = []
-        self._entries = iter(entries)
+        self._entries = entries
 
     def rows(self) -> Iterator[tuple[str | None, ...]]:
         """Make rows of the records, in the text form that both databases read."""
-        while batch := list(islice(self._entries, _BATCH)):
+        for batch in batches(self._entries):
             records = [one for one in batch if isinstance(one, Record)]
             self.records += len(records)
             if len(records) < len(batch):

@@ -94,14 +94,14 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 
 def to_text(time: datetime) -> str:
-    """Write a UTC time as `YYYY-MM-DD HH:MM:SS.mmm`, what SQLite keeps and Postgres reads."""
+    """Write an aware UTC time as `YYYY-MM-DD HH:MM:SS.mmm`: SQLite keeps it, Postgres reads it."""
     (text,) = to_texts([time])
     assert text is not None
     return text
 
 
 def to_texts(times: Sequence[datetime | None]) -> list[str | None]:
-    """Write many UTC times as `to_text` does, in a tenth of the time that `isoformat` takes."""
+    """Write many times as `to_text` does, in a tenth of the time that `isoformat` takes."""
     isos: list[str | None] = msgspec.to_builtins(times)
     together = "\n".join([iso or "" for iso in isos])
     if "." in together or not isos:
@@ -120,7 +120,7 @@ Identifier = Text().with_variant(Text(collation="C"), "postgresql")
 
 
 def _partial_index(name: str, column: Column[Any], where: ColumnElement[bool]) -> None:
-    """Give a table an index of the rows that meet a condition, which `index_for` hands on.
+    """Give a table an index of the rows that meet a condition; see `complete_indexes`.
 
     SQLAlchemy takes the condition under the names of both databases, and then loads the dialects
     of both: 20 ms at each start for the one that is not used.
@@ -133,11 +133,11 @@ def is_partial(index: Index) -> bool:
     return _WHERE in index.info
 
 
-def index_for(dialect: str, index: Index) -> Index:
-    """Return an index ready to be made in the database of a dialect."""
-    if (where := index.info.get(_WHERE)) is not None:
-        index.dialect_options[dialect]["where"] = where
-    return index
+def complete_indexes(dialect: str) -> None:
+    """Tell SQLAlchemy the conditions of partial indexes, before it makes them in a database."""
+    for table in metadata.tables.values():
+        for index in filter(is_partial, table.indexes):
+            index.dialect_options[dialect]["where"] = index.info[_WHERE]
 
 
 def _request_columns() -> list[Column[Any]]:

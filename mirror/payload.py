@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -107,6 +107,7 @@ class Page:
 
 
 Hide = Callable[[str], str]
+_T = TypeVar("_T")
 
 
 def _nothing_hidden(text: str) -> str:
@@ -135,10 +136,6 @@ class _Envelope(Struct):
 
 
 class _Identity(Struct, gc=False):
-    id: str
-
-
-class _UsableIdentity(Struct, gc=False):
     id: Identifier
 
 
@@ -154,7 +151,7 @@ _envelope = msgspec.json.Decoder(_Envelope)
 _record = msgspec.json.Decoder(Record)
 _records = msgspec.json.Decoder(list[Record])
 _identity = msgspec.json.Decoder(_Identity)
-_identities = msgspec.json.Decoder(list[_UsableIdentity])
+_identities = msgspec.json.Decoder(list[_Identity])
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _text = msgspec.json.Decoder(str)
 _paging = msgspec.json.Decoder(Paging, strict=False)
@@ -337,7 +334,7 @@ class Survey:
 
     def add(self, items: Sequence[Raw]) -> None:
         """Look at more entries of the list."""
-        for batch in _batches(items):
+        for batch in batches(items):
             ids = _request_ids(batch)
             distinct = set(ids)
             if len(distinct) < len(ids) or not distinct.isdisjoint(self._seen):
@@ -376,7 +373,7 @@ def decode(items: Iterable[Raw], repeated: frozenset[str]) -> Iterator[Record | 
         Of equal entries with the same id only one comes; contradicting ones are all rejects.
     """
     held: dict[str, list[Raw]] = {}
-    for batch in _batches(items):
+    for batch in batches(items):
         yield from _decode_batch(_hold_back(batch, repeated, held) if repeated else batch)
     for entries in held.values():
         yield from _reconcile(entries)
@@ -395,8 +392,8 @@ def _hold_back(
     return others
 
 
-def _batches(items: Iterable[Raw]) -> Iterator[list[Raw]]:
-    """Cut a list into batches: decoding many entries at once takes a third of the time."""
+def batches(items: Iterable[_T]) -> Iterator[list[_T]]:
+    """Cut a list into batches: what is done to many at once takes two thirds of the time."""
     rest = iter(items)
     while batch := list(islice(rest, _BATCH)):
         yield batch

@@ -18,7 +18,7 @@ from sqlalchemy.schema import SetColumnComment
 
 from mirror import database
 from mirror.errors import SchemaError
-from mirror.models import alembic_version, index_for, metadata
+from mirror.models import alembic_version, complete_indexes, metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -122,9 +122,7 @@ def _create(connection: Connection, head: str) -> None:
     from mirror import views
 
     dialect = connection.dialect.name
-    for table in metadata.tables.values():
-        for index in table.indexes:
-            index_for(dialect, index)
+    complete_indexes(dialect)
     metadata.create_all(connection, checkfirst=False)
     for view in views.VIEWS:
         connection.exec_driver_sql(f"CREATE VIEW {view.name} AS\n{view.query(dialect)}")

@@ -280,7 +280,7 @@ def test_the_deadline_ends_what_is_encrypted(
         [
             *("openssl", "req", "-x509", "-nodes", "-keyout", key, "-out", certificate),
             *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=mirror"),
-            *("-addext", "subjectAltName=DNS:mirror.example"),
+            *("-addext", "subjectAltName=DNS:api.example"),
         ],
         check=True,
         capture_output=True,
@@ -288,7 +288,7 @@ def test_the_deadline_ends_what_is_encrypted(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    monkeypatch.setenv("NO_PROXY", "mirror.example")
+    monkeypatch.setenv("NO_PROXY", "api.example")
     find = socket.getaddrinfo
     monkeypatch.setattr(
         "socket.getaddrinfo",
@@ -309,7 +309,7 @@ def test_the_deadline_ends_what_is_encrypted(
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = threading.Thread(target=drip, args=(listening,), daemon=True)
         server.start()
-        base_url = f"https://mirror.example:{listening.getsockname()[1]}/api/v1"
+        base_url = f"https://api.example:{listening.getsockname()[1]}/api/v1"
         with (
             Client(ApiSettings(base_url, Secret(TOKEN), deadline=0.5)) as client,
             pytest.raises(ApiUnavailable, match="raise --deadline"),
