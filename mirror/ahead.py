@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextvars import copy_context
 from typing import Generic, TypeVar
+
+from mirror.budget import Abandoned
+from mirror.stopping import Stopping
 
 _LOOK_AHEAD = 2
 """Questions in flight or answered but not used yet, for each one that is asked at once."""
@@ -15,7 +19,11 @@ T = TypeVar("T")
 
 
 def in_order(
-    ask: Callable[[int], T], numbers: range, at_once: int, give_up: Callable[[], None]
+    ask: Callable[[int], T],
+    numbers: range,
+    at_once: int,
+    give_up: Callable[[], None],
+    stopping: Stopping | None = None,
 ) -> Generator[T, None, None]:
     """Ask numbered questions side by side, and yield the answers in the order of the numbers.
 
@@ -24,18 +32,23 @@ def in_order(
     first question that fails, in the order of the numbers.
 
     Args:
-        ask: gets one answer, in any thread.
+        ask: gets one answer, in any thread; what is set in the caller's context is set in it too.
         numbers: the questions.
         at_once: how many are asked at once.
         give_up: makes each `ask` that has begun end at once. It is called unless all answers were
             yielded; close the iterator to have it called in time.
+        stopping: ends the wait for the next answer, also where no `ask` can be ended.
+
+    Raises:
+        Abandoned: it was stopped.
     """
     line = _Line(ask, numbers, min(at_once, numbers.stop - numbers.start))
     answered = False
     try:
-        line.start()
-        for number in numbers:
-            yield line.wait_for(number)
+        with (stopping or Stopping()).calling(line.abandon):
+            line.start()
+            for number in numbers:
+                yield line.wait_for(number)
         answered = True
     finally:
         line.stop()
@@ -55,6 +68,7 @@ class _Line(Generic[T]):
         self._next, self._stop = numbers.start, numbers.stop
         self._look_ahead = _LOOK_AHEAD * at_once
         self._wanted = numbers.start
+        self._abandoned = False
         self._at_once = at_once
         self._threads: list[threading.Thread] = []
 
@@ -62,7 +76,9 @@ class _Line(Generic[T]):
         """Begin to ask, with as many threads as may be."""
         while len(self._threads) < self._at_once:
             # Daemons: nobody can end one that looks up a host's name, or makes a connection.
-            thread = threading.Thread(target=self._work, name="mirror-page", daemon=True)
+            thread = threading.Thread(
+                target=copy_context().run, args=(self._work,), name="mirror-page", daemon=True
+            )
             try:
                 thread.start()
             except RuntimeError:  # the system gives no more of them
@@ -76,17 +92,26 @@ class _Line(Generic[T]):
         with self._news:
             self._wanted = number
             self._news.notify_all()
-            while number not in self._answers:
+            while not self._abandoned:
+                if number in self._answers:
+                    return self._answers.pop(number)
                 if number in self._failures:
                     raise self._failures[number]
-                self._news.wait()
-            return self._answers.pop(number)
+                # If this thread's own signal handler abandons it just here, no news are heard.
+                self._news.wait(_PATIENCE)
+            raise Abandoned
 
     def stop(self) -> None:
         """Begin no further question."""
         with self._news:
             self._stop = self._next
             self._news.notify_all()
+
+    def abandon(self) -> None:
+        """Begin no further question, and wait for none."""
+        with self._news:
+            self._abandoned = True
+            self.stop()
 
     def join(self) -> None:
         """Wait until the threads have ended, but for none that cannot be ended."""

@@ -5,6 +5,7 @@
     ├── TokenRefused             the API does not accept the token
     ├── ApiError                 the API answered something that cannot be used
     │   └── ApiUnavailable       the API is out of reach for now: try again later
+    ├── Stopped                  somebody stopped the run: nothing was applied
     ├── DiskUnavailable          there is no room for temporary files for now: try again later
     ├── DatabaseError            the database refused
     │   ├── DatabaseUnavailable  the database is out of reach for now: try again later
@@ -36,6 +37,17 @@ class ApiError(MirrorError):
 
 class ApiUnavailable(ApiError):
     """The API could not be reached, was overloaded, or its list never held still."""
+
+
+class Stopped(MirrorError):
+    """Somebody stopped the run before it was done."""
+
+    def __init__(
+        self,
+        message: str = "the run was stopped before it was done; nothing was applied. The next run "
+        "starts anew",
+    ) -> None:
+        super().__init__(message)
 
 
 class DiskUnavailable(MirrorError):
