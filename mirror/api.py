@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from msgspec import Raw
 
 from mirror import payload
 from mirror.ahead import in_order
-from mirror.budget import Clock
-from mirror.errors import ApiError, ApiUnavailable
+from mirror.budget import Abandoned, Clock
+from mirror.errors import ApiError, ApiUnavailable, MirrorError, Stopped
 from mirror.payload import Page, Paging, Survey
+from mirror.progress import Progress
 from mirror.settings import ApiSettings
+from mirror.stopping import Stopping
 from mirror.transport import Answer, Body, Reading, Transport
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ PER_PAGE = 100
 READINGS = 3
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +97,21 @@ class Client:
     Args:
         settings: where the API is, and what may be spent on a pull.
         clock: tells the time, and waits.
+        progress: where bytes and pages are counted.
 
     Raises:
         UsageError: the proxy or the certificates that the surroundings name cannot be used.
     """
 
-    def __init__(self, settings: ApiSettings, clock: Clock | None = None) -> None:
-        self._transport = Transport(settings, clock or Clock())
+    def __init__(
+        self,
+        settings: ApiSettings,
+        clock: Clock | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._progress = progress or Progress()
+        self._transport = Transport(settings, clock or Clock(), self._progress)
+        self._stopping = Stopping()
         self._spool: Spool | None = None
 
     def __enter__(self) -> Self:
@@ -141,19 +153,36 @@ class Client:
             ApiUnavailable: the API is out of reach, or the list never held still.
             ApiError: the API answered something that cannot be used.
             DiskUnavailable: its pages cannot be kept.
+            Stopped: `stop` was called.
         """
         with self._transport.pull():
-            return self._read_until_still(known)
+            try:
+                found = self._read_until_still(known)
+            except (Abandoned, MirrorError) as error:
+                if self._stopping.is_set():  # then it tells nothing about the API
+                    raise Stopped from error
+                raise
+            if self._stopping.is_set():
+                raise Stopped
+            return found
+
+    def stop(self) -> None:
+        """End `read_list` at once, wherever it is; any thread may call this, at any time.
+
+        If it has not begun it will not. Where a connection is being made, it takes a second.
+        """
+        self._stopping.set()
 
     def _read_until_still(self, known: Known | None) -> Listing | NothingNew:
         """Read the list, again if it moved meanwhile."""
         moved = _Moved()
         for number in range(1, READINGS + 1):
+            self._progress.begin_reading()
             try:
                 return self._read_once(Reading(), known)
             except _Moved as error:
                 moved = error
-                logger.info("reading %d of %d: %s", number, READINGS, error)
+                logger.debug("reading %d of %d: %s", number, READINGS, error)
         raise ApiUnavailable(
             f"the list of release requests kept changing while it was read: {READINGS} readings, "
             f"and in the last one {moved}; try again later"
@@ -177,6 +206,7 @@ class Client:
             return self._read_pages(reading, first, known)
         if paging is None and len(items) == PER_PAGE:
             self._prove_unpaged(reading, items)
+        self._progress.expect_pages(1)
         sha256 = _sha256(first.body).hexdigest()
         if known is not None and sha256 == known.sha256:
             return NothingNew(first.etag)
@@ -199,8 +229,10 @@ class Client:
         def read(body: Body, hide: payload.Hide) -> Page | None:
             return None if _sha256(body).hexdigest() == same else _read(1, body, hide)
 
-        return self._transport.ask(
-            reading, LIST_PATH, _params(1), read, known.etag if known else None, hashed=True
+        etag = known.etag if known else None
+        return self._alone(
+            reading,
+            lambda: self._transport.ask(reading, LIST_PATH, _params(1), read, etag, hashed=True),
         )
 
     def _read_pages(
@@ -213,6 +245,7 @@ class Client:
         assert paging.pages is not None, "how many there are was looked at"
         budget = self._transport.budget
         budget.expect(paging.pages - 1)
+        self._progress.expect_pages(paging.pages)
         spool, survey, digest = self._empty_spool(), Survey(), _sha256(first.body)
         spool.add(first.body.content)
         survey.add(first.said.items)
@@ -222,6 +255,7 @@ class Client:
             range(2, paging.pages + 1),
             at_once(budget.limit),
             partial(self._transport.end, reading),
+            self._stopping,
         )
         with closing(pages):
             for number, page in enumerate(pages, start=2):
@@ -253,8 +287,18 @@ class Client:
 
         An API that does not page ignores which page it is asked for.
         """
-        if self._page(reading, 2).said.items != items:
+        page = self._alone(reading, lambda: self._page(reading, 2))
+        if page.said.items != items:
             raise _Moved(f"it has just the {PER_PAGE} entries of a page, and page 2 holds others")
+
+    def _alone(self, reading: Reading, ask: Callable[[], T]) -> T:
+        """Ask one question, in a thread that can be left alone.
+
+        Nobody can end a look-up of a host's name, or the making of a connection.
+        """
+        end = partial(self._transport.end, reading)
+        (answer,) = in_order(lambda _: ask(), range(1), 1, end, self._stopping)
+        return answer
 
     def _page(self, reading: Reading, number: int) -> Answer[Page]:
         """Ask for a page."""

@@ -25,6 +25,7 @@ from mirror.models import (
     to_texts,
 )
 from mirror.payload import Record, Reject, batches
+from mirror.progress import Progress
 from mirror.runs import Counts
 
 _FEW_MISSING, _SHARE_MISSING = 5, 0.1
@@ -87,6 +88,7 @@ def merge(
     fetched: int,
     *,
     accept_missing: bool = False,
+    progress: Progress | None = None,
 ) -> Counts:
     """Make the mirror equal to a list.
 
@@ -96,12 +98,15 @@ def merge(
         entries: the whole list, decoded, each id at most once among the records.
         fetched: number of entries of the list as it came.
         accept_missing: apply the list however many requests it lacks.
+        progress: where the entries are counted.
 
     Raises:
         GuardRefused: the list belongs to another environment, or lacks too many requests. The
             caller rolls back.
     """
-    listed = _Listed(entries)
+    progress = progress or Progress()
+    progress.begin_loading(fetched)
+    listed = _Listed(entries, progress)
     with bulk.filling(connection, release_requests) as nothing_known:
         if nothing_known:
             _fill(connection, pull, listed)
@@ -142,10 +147,11 @@ class _Listed:
         rejects: the others.
     """
 
-    def __init__(self, entries: Iterable[Record | Reject]) -> None:
+    def __init__(self, entries: Iterable[Record | Reject], progress: Progress) -> None:
         self.records = 0
         self.rejects: list[Reject] = []
         self._entries = entries
+        self._progress = progress
 
     def rows(self) -> Iterator[tuple[str | None, ...]]:
         """Make rows of the records, in the text form that both databases read."""
@@ -168,6 +174,7 @@ class _Listed:
                     resolved,
                     one.extra or None,
                 )
+            self._progress.entries += len(batch)
 
 
 def _fill(connection: Connection, pull: Pull, listed: _Listed) -> None:

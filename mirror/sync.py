@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,15 +19,20 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import Connection, Engine
 
 from mirror import database, payload, runs, schema
-from mirror.api import Client, Known, Listing
-from mirror.errors import DatabaseError, GuardRefused, MirrorError
+from mirror.api import Client, Known, Listing, NothingNew
+from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
+from mirror.progress import Phase, Progress
 from mirror.runs import Counts
 from mirror.settings import ApiSettings
+from mirror.stopping import Stopping
 
 if TYPE_CHECKING:
     from mirror.queries import Change
 
 logger = logging.getLogger(__name__)
+
+environment_of_log: ContextVar[str | None] = ContextVar("environment_of_log", default=None)
+"""The environment that is being synced where a line of the log is written, in any thread."""
 
 
 class Outcome(StrEnum):
@@ -90,8 +96,13 @@ def sync(
     dry_run: bool = False,
     accept_missing: bool = False,
     now: Callable[[], datetime] = utc_now,
+    progress: Progress | None = None,
+    stopping: Stopping | None = None,
 ) -> Result:
     """Make the mirror of an environment equal to the list of the API, or leave it as it is.
+
+    If it is stopped, the pull ends at once, and no merge begins. A merge that has begun is finished
+    and committed, and no wait for the database is cut short.
 
     Args:
         engine: the mirror's database.
@@ -101,15 +112,21 @@ def sync(
         dry_run: go the same way, but roll the merge back.
         accept_missing: apply the list however many requests it lacks.
         now: the clock, UTC.
+        progress: where it counts what it has got done.
+        stopping: lets another thread end it; a failure like any other.
 
     Returns:
         What was done. A failure is in it, not raised.
     """
     began, started_at = time.monotonic(), now()
+    progress, stopping = progress or Progress(), stopping or Stopping()
     try:
-        with Client(api) as client:
+        with _attended(environment, progress), Client(api, progress=progress) as client:
             run = _begin(engine, environment, api.base_url, started_at, upgrade=upgrade)
-            job = _Job(engine, run, client, now, began)
+            logger.debug("run %d has begun, with %s", run.id, api.base_url)
+            job = _Job(
+                engine, run, client, now=now, began=began, progress=progress, stopping=stopping
+            )
             result = job.run(api.base_url, dry_run=dry_run, accept_missing=accept_missing)
             if result.counts.inserted:
                 database.settle(engine)
@@ -127,6 +144,17 @@ def sync(
             finished_at=now(),
             failure=error,
         )
+
+
+@contextmanager
+def _attended(environment: str, progress: Progress) -> Iterator[None]:
+    """Have the log and whoever watches know what goes on."""
+    before = environment_of_log.set(environment)
+    try:
+        yield
+    finally:
+        environment_of_log.reset(before)
+        progress.phase = Phase.DONE
 
 
 def _begin(
@@ -154,14 +182,19 @@ class _Job:
         engine: Engine,
         run: runs.Run,
         client: Client,
+        *,
         now: Callable[[], datetime],
         began: float,
+        progress: Progress,
+        stopping: Stopping,
     ) -> None:
         self._engine = engine
         self._run = run
         self._client = client
         self._now = now
         self._began = began
+        self._progress = progress
+        self._stopping = stopping
 
     def run(self, base_url: str, *, dry_run: bool, accept_missing: bool) -> Result:
         """Do the job, and put on record how it ended."""
@@ -182,11 +215,25 @@ class _Job:
         last, known = self._run.previous, None
         if last is not None and last.reads_alike(base_url):
             known = Known(last.etag, last.content_sha256, last.counts.fetched)
-        found = self._client.read_list(known)
+        found = self._read(known)
         if isinstance(found, Listing):
             return self._apply(found, dry_run=dry_run, accept_missing=accept_missing)
         assert last is not None, "only a known list can be nothing new"
         return self._nothing_new(last, found.etag, dry_run=dry_run)
+
+    def _read(self, known: Known | None) -> Listing | NothingNew:
+        """Read the list, unless or until it is stopped."""
+        began = time.monotonic()
+        with self._stopping.calling(self._client.stop):
+            found = self._client.read_list(known)
+        logger.debug(
+            "%s: %d pages, %s bytes in %.1f s",
+            "list read" if isinstance(found, Listing) else "nothing new",
+            self._client.pages,
+            f"{self._client.received:,}",
+            time.monotonic() - began,
+        )
+        return found
 
     def _nothing_new(self, known: runs.Completion, etag: str | None, *, dry_run: bool) -> Result:
         """Record that the list is the one applied last; touch nothing else."""
@@ -220,13 +267,18 @@ class _Job:
                 schema.require(connection)  # a newer version may have upgraded it meanwhile
                 if runs.is_superseded(connection, self._run):
                     return self._end(connection, Outcome.SUPERSEDED)
+                if self._stopping.is_set():
+                    raise Stopped
+                began = time.monotonic()
                 counts = merge(
                     connection,
                     pull,
                     payload.decode(listing.items, listing.repeated),
                     listing.count,
                     accept_missing=accept_missing,
+                    progress=self._progress,
                 )
+                logger.debug("merged in %.3f s", time.monotonic() - began)
                 if dry_run:
                     from mirror import queries
 
@@ -262,8 +314,12 @@ class _Job:
             )
             return self._result(outcome, self._now(), counts, failure or error)
 
-    def _writing(self) -> AbstractContextManager[Connection]:
-        return database.writing(self._engine, runs.lock(self._run.environment))
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with database.writing(self._engine, runs.lock(self._run.environment)) as connection:
+            yield connection
+            began = time.monotonic()
+        logger.debug("committed in %.3f s", time.monotonic() - began)
 
     def _complete(
         self,

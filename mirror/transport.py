@@ -15,13 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
-from typing import Generic, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Generic, Self, TypeVar
+from urllib.parse import urlencode, urlsplit
 
 import stamina
 import stamina.instrumentation
@@ -31,6 +31,7 @@ from mirror.budget import Abandoned, Budget, Clock, read_quota
 from mirror.digest import Digest
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused, UsageError
 from mirror.payload import TruncatedPayload
+from mirror.progress import Progress
 from mirror.settings import ApiSettings, Secret, is_loopback
 from mirror.sockets import Sockets
 
@@ -62,6 +63,8 @@ _LONGEST_PATIENCE = 1e6  # seconds; sockets take no more than some years
 _ERROR_BODY = 64 * 1024
 _HEADERS = "latin-1"
 _COMPRESSION = "gzip"
+_UNCOMPRESSED = "identity"
+_LONG_WAIT = 1.0  # seconds
 _LOGGERS_OF_HTTP = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
 
 logger = logging.getLogger(__name__)
@@ -110,6 +113,26 @@ class Reading:
         self.size = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked.
+
+    Attributes:
+        path: below the base URL.
+        params: of the query.
+        etag: of the answer that is known already.
+        hashed: the SHA-256 of the body is wanted.
+    """
+
+    path: str
+    params: dict[str, int]
+    etag: str | None = field(repr=False)
+    hashed: bool
+
+    def __str__(self) -> str:
+        return f"GET {self.path}?{urlencode(self.params)}"
+
+
 @dataclass(slots=True)
 class _Tries:
     """The attempts at a question so far.
@@ -143,9 +166,26 @@ class _Transient(ApiUnavailable):
 class _Redaction(logging.Filter):
     """Keeps a token that a server says back out of the logs of the HTTP libraries."""
 
+    _changing = threading.Lock()
+
     def __init__(self, token: Secret) -> None:
         super().__init__()
         self._token = token
+
+    def begin(self) -> None:
+        """Read what they log from now on."""
+        self._change(lambda others: [*others, self])
+
+    def end(self) -> None:
+        """Read it no longer."""
+        self._change(lambda others: [one for one in others if one is not self])
+
+    def _change(self, change: Callable[[list[Any]], list[Any]]) -> None:
+        """Put other lists in place: one that shrinks makes who goes through it miss a filter."""
+        with self._changing:
+            for name in _LOGGERS_OF_HTTP:
+                theirs = logging.getLogger(name)
+                theirs.filters = change(theirs.filters)
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = self._token.redact(record.getMessage()), ()
@@ -158,6 +198,7 @@ class Transport:
     Args:
         settings: where the API is, and what may be spent on a pull.
         clock: tells the time, and waits.
+        progress: where the bytes and pages of the reading that goes on are counted.
 
     Raises:
         UsageError: the proxy or the certificates that the surroundings name cannot be used.
@@ -168,12 +209,13 @@ class Transport:
         budget: when the next question may be asked.
     """
 
-    def __init__(self, settings: ApiSettings, clock: Clock) -> None:
+    def __init__(self, settings: ApiSettings, clock: Clock, progress: Progress) -> None:
         self.answers = 0
         self.received = 0
         self.budget = Budget(settings, clock)
         self._settings = settings
         self._clock = clock
+        self._progress = progress
         self._counting = threading.Lock()
         self._sockets = Sockets()
         # Its default hook writes to the console; `_again` logs in its place.
@@ -184,8 +226,7 @@ class Transport:
         self._redaction = _Redaction(settings.token)
 
     def __enter__(self) -> Self:
-        for name in _LOGGERS_OF_HTTP:
-            logging.getLogger(name).addFilter(self._redaction)
+        self._redaction.begin()
         return self
 
     def __exit__(
@@ -195,8 +236,7 @@ class Transport:
         traceback: TracebackType | None,
     ) -> None:
         self._http.close()
-        for name in _LOGGERS_OF_HTTP:
-            logging.getLogger(name).removeFilter(self._redaction)
+        self._redaction.end()
 
     @contextmanager
     def pull(self) -> Iterator[None]:
@@ -251,15 +291,15 @@ class Transport:
             ApiError: the API answered something that cannot be used.
             Abandoned: the reading is over.
         """
-        tries = _Tries()
+        question, tries = _Question(path, params, etag, hashed), _Tries()
         again = partial(self._again, tries)
         try:
             for attempt in stamina.retry_context(on=again, attempts=ATTEMPTS, timeout=None):
                 with attempt:
                     tries.made = attempt.num
-                    tries.turn = self.budget.take(reading.over, tries.not_before)
+                    tries.turn = self._wait_for_turn(reading, question, tries.not_before)
                     try:
-                        answer = self._get(reading, tries.turn, path, params, etag, hashed=hashed)
+                        answer = self._get(reading, tries.turn, question)
                     finally:
                         self.budget.done()
                     if answer is None:
@@ -274,7 +314,16 @@ class Transport:
                 f"{self._settings.base_url} did not give the list: {error}. "
                 "Check --base-url, or ask the API's operator"
             ) from error
+        self._count_page(reading)
         return Answer(said, body, new_etag)
+
+    def _wait_for_turn(self, reading: Reading, question: _Question, not_before: float) -> int:
+        began = self._clock.now()
+        turn = self.budget.take(reading.over, not_before)
+        waited = self._clock.now() - began
+        if waited > _LONG_WAIT:
+            logger.debug("%s: waited %.1f s for its turn", question, waited)
+        return turn
 
     def _again(self, tries: _Tries, error: Exception) -> bool | float:
         """Tell whether another attempt is worth it, and note how long it has to wait.
@@ -293,38 +342,35 @@ class Transport:
         if isinstance(error, _Transient) and error.refused:
             self.budget.refused(tries.turn, wait, f"{error}; try again later")
         tries.not_before = self._clock.now() + wait
-        logger.info(
+        logger.debug(
             "%s; %s",
             self._settings.token.redact(str(error)),
-            "trying again" if worth_it else "the deadline is too near to try again",
+            f"trying again in {wait:.1f} s"
+            if worth_it
+            else "the deadline is too near to try again",
         )
         return 0.0 if worth_it else False
 
     def _get(
-        self,
-        reading: Reading,
-        turn: int,
-        path: str,
-        params: dict[str, int],
-        known: str | None,
-        *,
-        hashed: bool,
+        self, reading: Reading, turn: int, question: _Question
     ) -> tuple[Body, str | None] | None:
         """Ask a question once; return body and ETag."""
         patience = min(self._settings.timeout, self.budget.left(), _LONGEST_PATIENCE)
+        etag, began = question.etag, self._clock.now()
         try:
             with self._http.stream(
                 "GET",
-                self._settings.base_url + path,
-                params=params,
-                headers=[(b"If-None-Match", known.encode(_HEADERS))] if known else None,
+                self._settings.base_url + question.path,
+                params=question.params,
+                headers=[(b"If-None-Match", etag.encode(_HEADERS))] if etag else None,
                 timeout=patience,
                 extensions={
                     "trace": partial(self._sockets.follow, partial(self._unwanted, reading))
                 },
             ) as response:
                 self.budget.heard(turn, read_quota(response.headers, time.time()))
-                return self._answer(reading, response, known, hashed=hashed)
+                with self._told(reading, question, response, began):
+                    return self._answer(reading, response, question)
         except httpx.TimeoutException as error:
             self._check(reading)
             raise _Transient(
@@ -339,15 +385,40 @@ class Transport:
         except (httpx.InvalidURL, UnicodeError) as error:
             raise UsageError(f"there can be no such host ({error}); check --base-url") from error
 
+    @contextmanager
+    def _told(
+        self, reading: Reading, question: _Question, response: httpx.Response, began: float
+    ) -> Iterator[None]:
+        """Log an answer when it was read, unless it did not come whole or is not wanted any more.
+
+        What did not come whole is told by who asks again.
+        """
+        failure: MirrorError | None = None
+        try:
+            yield
+        except MirrorError as error:
+            failure = error
+        if not reading.over.is_set():
+            logger.debug(
+                "%s: %d, %s bytes%s in %.3f s",
+                question,
+                response.status_code,
+                f"{response.num_bytes_downloaded:,}",
+                f" ({_COMPRESSION})" if _encoding(response) != _UNCOMPRESSED else "",
+                self._clock.now() - began,
+            )
+        if failure is not None:
+            raise failure
+
     def _answer(
-        self, reading: Reading, response: httpx.Response, known: str | None, *, hashed: bool
+        self, reading: Reading, response: httpx.Response, question: _Question
     ) -> tuple[Body, str | None] | None:
-        """Read an answer; None if it says that it is still the `known` one."""
-        if response.status_code == httpx.codes.NOT_MODIFIED and known:
+        """Read an answer; None if it says that it is still the known one."""
+        if response.status_code == httpx.codes.NOT_MODIFIED and question.etag:
             return None
         if response.status_code != httpx.codes.OK:
             raise self._failure(response)
-        body = self._body(reading, response, hashed=hashed)
+        body = self._body(reading, response, hashed=question.hashed)
         if not body.content and "Content-Length" not in response.headers:
             raise _Transient(
                 f"the API at {self._settings.base_url} closed the connection before its answer"
@@ -358,6 +429,7 @@ class Transport:
     def _body(self, reading: Reading, response: httpx.Response, *, hashed: bool) -> Body:
         """Read a body, within the size and the time that are allowed."""
         content = bytearray()
+        self._expect(reading, response)
         with self._counted(reading, content), Digest() if hashed else nullcontext() as digest:
             for chunk in self._decompressed(response):
                 content += chunk
@@ -370,6 +442,16 @@ class Transport:
             self.answers += 1
             self.received += len(content)
         return Body(content, digest.sha256 if digest is not None else None)
+
+    def _expect(self, reading: Reading, response: httpx.Response) -> None:
+        """Note how large the list will be, if an answer says so before it is read.
+
+        While it is not known whether there are more pages, one question is asked at a time.
+        """
+        length = response.headers.get("Content-Length", "")
+        if self._progress.pages_expected is None:
+            known = length.isdecimal() and _encoding(response) == _UNCOMPRESSED
+            self._progress.bytes_expected = reading.size + int(length) if known else None
 
     @contextmanager
     def _counted(self, reading: Reading, content: bytearray) -> Iterator[None]:
@@ -384,12 +466,19 @@ class Transport:
         """Add to the size of a reading, which many threads do, within the size that is allowed."""
         with self._counting:
             reading.size += size
+            if not reading.over.is_set():
+                self._progress.bytes = reading.size
             too_large = size > 0 and reading.size > self._settings.max_bytes
         if too_large:
             raise ApiError(
                 f"the list is larger than the {self._settings.max_bytes:,} bytes allowed; "
                 "if it may be, raise --max-bytes"
             )
+
+    def _count_page(self, reading: Reading) -> None:
+        with self._counting:
+            if not reading.over.is_set():
+                self._progress.pages += 1
 
     def _check(self, reading: Reading) -> None:
         """Go on only if the answer is still wanted, and there is time for it."""
@@ -438,8 +527,8 @@ class Transport:
         Raises:
             ApiError: it is compressed in another way than was asked for, perhaps twice.
         """
-        encoding = response.headers.get("Content-Encoding", _COMPRESSION).strip().lower()
-        if encoding not in {_COMPRESSION, "identity"}:
+        encoding = _encoding(response)
+        if encoding not in {_COMPRESSION, _UNCOMPRESSED}:
             raise ApiError(
                 f"the answer is compressed as {self._shown(encoding)!r}, but {_COMPRESSION} was "
                 "asked for; report this to the API's operator"
@@ -485,6 +574,11 @@ def _http_client(settings: ApiSettings) -> httpx.Client:
         raise UsageError(
             f"the certificates cannot be read ({error}); check SSL_CERT_FILE and SSL_CERT_DIR"
         ) from error
+
+
+def _encoding(response: httpx.Response) -> str:
+    said: str = response.headers.get("Content-Encoding", _UNCOMPRESSED)
+    return said.strip().lower()
 
 
 def _retry_after(response: httpx.Response) -> float | None:
