@@ -14,11 +14,13 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # type checkers know this name; importing it takes as long as Python's start
 if TYPE_CHECKING:
     from mirror.errors import MirrorError
+    from mirror.health import EnvironmentStatus, status
     from mirror.queries import (
         Change,
         Day,
         HistoryEvent,
         PhoneNumber,
+        QuarantinedRecord,
         ReleaseRequest,
         SyncRun,
         Turnaround,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         normalize_number,
         phone_number_history,
         phone_numbers,
+        quarantine,
         release_requests,
         turnaround,
     )
@@ -37,9 +40,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Change",
     "Day",
+    "EnvironmentStatus",
     "HistoryEvent",
     "MirrorError",
     "PhoneNumber",
+    "QuarantinedRecord",
     "ReleaseRequest",
     "SyncRun",
     "Turnaround",
@@ -51,9 +56,16 @@ __all__ = [
     "normalize_number",
     "phone_number_history",
     "phone_numbers",
+    "quarantine",
     "release_requests",
+    "status",
     "turnaround",
 ]
+_ELSEWHERE = {
+    "EnvironmentStatus": "mirror.health",
+    "MirrorError": "mirror.errors",
+    "status": "mirror.health",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -62,7 +74,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    room = "mirror.errors" if name == "MirrorError" else "mirror.queries"
-    value = getattr(import_module(room), name)
+    value = getattr(import_module(_ELSEWHERE.get(name, "mirror.queries")), name)
     globals()[name] = value
     return value

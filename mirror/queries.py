@@ -17,8 +17,8 @@ from sqlalchemy.engine import Connection
 
 from mirror import database, schema, settings
 from mirror.errors import UsageError
+from mirror.models import quarantined_records, sync_runs
 from mirror.models import release_requests as current
-from mirror.models import sync_runs
 from mirror.views import changes as changes_view
 from mirror.views import daily as daily_view
 from mirror.views import history as history_view
@@ -181,6 +181,31 @@ class Day:
     rejected: int
     cancelled: int
     open_at_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedRecord:
+    """An entry of the list that could not be understood.
+
+    Attributes:
+        environment: label of the token whose list held it.
+        request_id: the id of the request, if that much could be read.
+        error: why it could not be understood.
+        raw: its JSON, as it last came.
+        resolved_at: when the pull began that no longer held it (UTC), or None while it occurs.
+        first_run_id, last_run_id: the run that saw it first, and the last applied one that did.
+        first_seen_at, last_seen_at: when those two pulls began (UTC).
+    """
+
+    environment: str
+    request_id: str | None
+    error: str
+    raw: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+    resolved_at: datetime | None
+    first_run_id: int
+    last_run_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,6 +436,26 @@ def days(
     conditions = [*_in(view, environment), *_within(view.day, since, until)]
     query = _select(Day, daily_view).order_by(view.environment, view.day)
     return _all(connection, Day, query, conditions)
+
+
+def quarantine(
+    connection: Connection, *, environment: str | None = None, resolved: bool = False
+) -> list[QuarantinedRecord]:
+    """Return the entries that could not be understood, the one first seen last first.
+
+    Args:
+        connection: to the mirror's database.
+        environment: only those of this environment; None for all.
+        resolved: also those that the list no longer holds, besides those that it does.
+    """
+    columns = quarantined_records.c
+    conditions = _in(columns, environment)
+    if not resolved:
+        conditions.append(columns.resolved_at.is_(None))
+    query = _select(QuarantinedRecord, quarantined_records).order_by(
+        columns.first_seen_at.desc(), columns.id
+    )
+    return _all(connection, QuarantinedRecord, query, conditions)
 
 
 def last_run(

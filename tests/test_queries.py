@@ -64,6 +64,7 @@ PROD = [
     request(6, phone_number=NUMBER, requested_at="2024-01-10T12:00:00Z"),
     request(7, phone_number="+15557654321", requested_at="2024-01-02T00:00:00Z"),
 ]
+GARBLED = request(8, requested_at="yesterday")
 RESOLVED = DEV[0] | {"status": "approved", "resolved_at": "2024-01-11T13:30:00Z"}
 
 
@@ -81,8 +82,8 @@ def filled(
     ):
         mirror = Mirror(url, sandbox, world)
         outcomes = [
-            mirror.sync(DEV, environment="dev").outcome,
-            mirror.sync(PROD, environment="prod").outcome,
+            mirror.sync([*DEV, "junk"], environment="dev").outcome,
+            mirror.sync([*PROD, GARBLED], environment="prod").outcome,
             mirror.sync([RESOLVED, *DEV[1:3], DEV[4]], environment="dev").outcome,
             mirror.sync(environment="dev").outcome,
         ]
@@ -109,9 +110,11 @@ def test_public_names() -> None:
     assert package.__all__ == [
         "Change",
         "Day",
+        "EnvironmentStatus",
         "HistoryEvent",
         "MirrorError",
         "PhoneNumber",
+        "QuarantinedRecord",
         "ReleaseRequest",
         "SyncRun",
         "Turnaround",
@@ -123,7 +126,9 @@ def test_public_names() -> None:
         "normalize_number",
         "phone_number_history",
         "phone_numbers",
+        "quarantine",
         "release_requests",
+        "status",
         "turnaround",
     ]
     for name in package.__all__:
@@ -139,7 +144,7 @@ import sys
 import mirror
 heavy = ("sqlalchemy", "alembic", "httpx", "phonenumbers", "psycopg", "rich", "click", "msgspec")
 print([name for name in heavy if name in sys.modules])
-mirror.release_requests
+mirror.release_requests, mirror.status
 print("sqlalchemy" in sys.modules, "alembic" in sys.modules, "httpx" in sys.modules)
 """
     done = subprocess.run(
@@ -159,6 +164,8 @@ def everything(connection: Connection) -> list[Any]:
         *package.phone_numbers(connection),
         *package.turnaround(connection),
         *package.days(connection)[-3:],
+        *package.quarantine(connection, resolved=True),
+        *package.status(connection, now=synced(6)),
         package.last_run(connection),
         package.last_run(connection, complete=True),
     ]
@@ -170,8 +177,10 @@ def test_results_are_frozen(reading: Connection) -> None:
     assert {type(one).__name__ for one in results} == {
         "Change",
         "Day",
+        "EnvironmentStatus",
         "HistoryEvent",
         "PhoneNumber",
+        "QuarantinedRecord",
         "ReleaseRequest",
         "SyncRun",
         "Turnaround",
@@ -375,6 +384,62 @@ def test_count_by_status(
     assert package.count_by_status(reading, environment=environment) == expected
 
 
+def test_a_quarantined_record_in_full(reading: Connection) -> None:
+    """A record has its id if it could be read, what came, why that was not enough, and when."""
+    (one,) = package.quarantine(reading)
+    assert json.loads(one.raw) == GARBLED
+    assert "requested_at" in one.error
+    assert one == package.QuarantinedRecord(
+        environment="prod",
+        request_id="request-8",
+        error=one.error,
+        raw=one.raw,
+        first_seen_at=synced(2),
+        last_seen_at=synced(2),
+        resolved_at=None,
+        first_run_id=2,
+        last_run_id=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, [(2, None)]),
+        ({"resolved": True}, [(2, None), (1, synced(3))]),
+        ({"environment": "dev"}, []),
+        ({"environment": "dev", "resolved": True}, [(1, synced(3))]),
+        ({"environment": "prod", "resolved": True}, [(2, None)]),
+        ({"environment": "staging", "resolved": True}, []),
+    ],
+)
+def test_quarantine(
+    reading: Connection, filters: Any, expected: list[tuple[int, datetime | None]]
+) -> None:
+    """What occurs now is told, and if asked for also what did once, with since when it does not."""
+    found = package.quarantine(reading, **filters)
+    assert [(one.first_run_id, one.resolved_at) for one in found] == expected
+
+
+def test_the_order_of_quarantine(mirror: Mirror) -> None:
+    """What was first seen last comes first, however often it was seen since; ties by number."""
+    for environment, records in [
+        ("prod", ["a"]),
+        ("dev", ["b", "c", "d"]),
+        ("prod", ["e", "a"]),
+        ("dev", ["d", "c"]),
+    ]:
+        mirror.sync(records, environment=environment)
+
+    def raws(**filters: Any) -> list[str]:
+        return [json.loads(one.raw) for one in mirror.ask(package.quarantine, **filters)]
+
+    by_number = mirror.rows("SELECT raw FROM quarantined_records ORDER BY id")
+    tied = [raw for (text,) in by_number if (raw := json.loads(text)) in {"b", "c", "d"}]
+    assert raws(resolved=True) == ["e", *tied, "a"]
+    assert raws() == ["e", *(one for one in tied if one != "b"), "a"]
+
+
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [
@@ -414,6 +479,7 @@ def test_nothing_is_known_before_the_first_sync(connection: Connection) -> None:
     assert package.phone_number_history(connection, NUMBER) == []
     assert package.phone_numbers(connection) == []
     assert package.count_by_status(connection) == []
+    assert package.quarantine(connection, resolved=True) == []
     assert package.last_run(connection) is None
 
 
