@@ -15,9 +15,10 @@ from sqlalchemy.engine import Connection, Engine
 
 from mirror import database, queries, schema
 from mirror.errors import MirrorError, UsageError
+from mirror.given import sqlite_url
 from mirror.models import sync_runs
 from mirror.sandbox import Manner, Sandbox
-from mirror.settings import ApiSettings, Secret, sqlite_url
+from mirror.settings import ApiSettings, Secret
 from mirror.sync import Result, sync, utc_now
 from mirror.upstream import Upstream
 

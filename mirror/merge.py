@@ -7,6 +7,7 @@ it counts as a whole or not at all.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -300,7 +301,8 @@ def _guard(pull: Pull, missing: int, known: int, fetched: int) -> None:
     if not fetched or (missing > _FEW_MISSING and missing > known * _SHARE_MISSING):
         raise GuardRefused(
             f"{missing:,} of the {known:,} requests known in {pull.environment!r} are no longer in "
-            "the list. Nothing was applied; if that is right, run again with --accept-missing"
+            "the list. Nothing was applied; if that is right, run again with "
+            f"--environment {shlex.quote(pull.environment)} --accept-missing"
         )
 
 

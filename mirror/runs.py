@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,19 @@ from mirror.models import sync_runs
 
 _runs = sync_runs.c
 _MILLISECOND = timedelta(milliseconds=1)
+
+
+class Outcome(StrEnum):
+    """How a run ended, or that it has not."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    SUPERSEDED = "superseded"
+    REFUSED = "refused"
+    FAILED = "failed"
+    DRY_RUN = "dry_run"
+    RUNNING = "running"
+    ABANDONED = "abandoned"
 
 
 @dataclass(frozen=True, slots=True)

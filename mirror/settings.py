@@ -1,7 +1,7 @@
-"""Where the database and the API are, and the token, out of options and environment variables.
+"""Where the database and the API are, and the token: what was given, and what it comes to.
 
-An option wins over an environment variable, which wins over the default. Everything is checked
-here, before anything is opened or sent.
+An option wins over an environment variable, which wins over the configuration file, which wins over
+the default. Everything is checked here, before anything is opened or sent.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from mirror import config
+from mirror.config import Configuration
 from mirror.errors import UsageError
+from mirror.given import API_SETTINGS, Found, Given, find_database, option_of
 
-DEFAULT_BASE_URL = "https://app.talkover.ai/api/v1"
 DEFAULT_ENVIRONMENT = "default"
-DEFAULT_RATE = 100
-DEFAULT_TIMEOUT = 30.0
-DEFAULT_DEADLINE = 900.0
-DEFAULT_MAX_BYTES = 1 << 30
+DEFAULT_BASE_URL = API_SETTINGS["base_url"].default
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:\d+)?")
 _ITS_FORM = "it must end with its path, as in https://host/api/v1"
@@ -69,32 +68,29 @@ class ApiSettings:
 
     base_url: str
     token: Secret
-    rate: int = DEFAULT_RATE
-    timeout: float = DEFAULT_TIMEOUT
-    deadline: float = DEFAULT_DEADLINE
-    max_bytes: int = DEFAULT_MAX_BYTES
+    rate: int = int(API_SETTINGS["rate"].default)
+    timeout: float = float(API_SETTINGS["timeout"].default)
+    deadline: float = float(API_SETTINGS["deadline"].default)
+    max_bytes: int = int(API_SETTINGS["max_bytes"].default)
 
 
-def database_url(option: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
+def database_url(
+    given: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+    file: Configuration | None = None,
+) -> str:
     """Return the URL of the mirror's database.
 
     Args:
-        option: the value of `--database`, if it was given.
+        given: the value of `--database`, if it was given.
         environ: the environment variables.
+        file: the configuration file; None for the one that `environ` names, or the user's.
 
     Returns:
-        The option, else `MIRROR_DATABASE_URL`, else a SQLite file in the user's data folder.
+        The option, else `MIRROR_DATABASE_URL`, else what the file says, else a SQLite file in the
+        user's data folder.
     """
-    if given := option or environ.get("MIRROR_DATABASE_URL"):
-        return given
-    import platformdirs
-
-    return sqlite_url(platformdirs.user_data_path("mirror", appauthor=False) / "mirror.db")
-
-
-def sqlite_url(path: Path) -> str:
-    """Return the URL of a SQLite file; in a URL, % begins an escape."""
-    return f"sqlite:///{str(path).replace('%', '%25')}"
+    return find_database(given, environ, file).text
 
 
 def environment(option: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
@@ -112,37 +108,27 @@ def environment(option: str | None = None, environ: Mapping[str, str] = os.envir
     return name
 
 
-def api_settings(
-    *,
-    base_url: str | None = None,
-    token_file: str | None = None,
-    rate: str | None = None,
-    timeout: str | None = None,
-    deadline: str | None = None,
-    max_bytes: str | None = None,
-    environ: Mapping[str, str] = os.environ,
-) -> ApiSettings:
-    """Return how to talk to the API; each argument is an option's text, or None.
+def api_settings(given: Given, environment: str | None = None) -> ApiSettings:
+    """Return how to talk to the API.
+
+    Args:
+        given: options, variables and the configuration file.
+        environment: whose table of the file counts.
 
     Raises:
         UsageError: something is missing or cannot be used; the message says what and why.
     """
+
+    def number(name: str, *, whole: bool = False) -> float:
+        return _number(given.find(name, environment), whole=whole)
+
     return ApiSettings(
-        base_url=_base_url(base_url or environ.get("TALKOVER_BASE_URL") or DEFAULT_BASE_URL),
-        token=_token(token_file, environ),
-        rate=int(_number("--rate", rate or environ.get("MIRROR_RATE"), DEFAULT_RATE, whole=True)),
-        timeout=_number("--timeout", timeout or environ.get("MIRROR_TIMEOUT"), DEFAULT_TIMEOUT),
-        deadline=_number(
-            "--deadline", deadline or environ.get("MIRROR_DEADLINE"), DEFAULT_DEADLINE
-        ),
-        max_bytes=int(
-            _number(
-                "--max-bytes",
-                max_bytes or environ.get("MIRROR_MAX_BYTES"),
-                DEFAULT_MAX_BYTES,
-                whole=True,
-            )
-        ),
+        base_url=_base_url(given.find("base_url", environment).text),
+        token=read_token(given, environment),
+        rate=int(number("rate", whole=True)),
+        timeout=number("timeout"),
+        deadline=number("deadline"),
+        max_bytes=int(number("max_bytes", whole=True)),
     )
 
 
@@ -184,25 +170,34 @@ def _base_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _token(token_file: str | None, environ: Mapping[str, str]) -> Secret:
-    """Find the token: the file of the option, else the variable, else the variable's file."""
-    if not token_file and (given := environ.get("TALKOVER_TOKEN")):
-        return _usable_token(given.strip(), "TALKOVER_TOKEN")
-    path = token_file or environ.get("TALKOVER_TOKEN_FILE")
-    if not path:
+def read_token(given: Given, environment: str | None = None) -> Secret:
+    """Return the token, from where the settings say that it is.
+
+    Raises:
+        UsageError: there is none, or what is there cannot be one.
+    """
+    found = given.find_token(environment)
+    if found.name == "token_env":
+        if text := given.environ.get(found.text):
+            return _usable_token(text.strip(), found.text)
         raise UsageError(
-            "there is no API token; set TALKOVER_TOKEN, or name a file with --token-file "
-            "or TALKOVER_TOKEN_FILE"
+            f"the variable {found.text} is not set, which is to hold the token ({found.source})"
         )
+    return _usable_token(_read(found), f"the token file of {found.source}")
+
+
+def _read(found: Found) -> str:
+    """Read a token's file. Its path is not shown: somebody may have put the token in its place."""
+    if found.in_file and (name := config.unset_variable(found.text)):
+        raise UsageError(f"the variable {name} is not set, which is part of {found.source}")
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(_LONGEST_TOKEN + 1)
+        with Path(found.text).open("rb") as file:
+            return file.read(_LONGEST_TOKEN + 1).decode("latin-1").strip()
     except OSError as error:
         raise UsageError(
-            f"the token file of --token-file or TALKOVER_TOKEN_FILE cannot be read "
-            f"({error.strerror}); check the path and its mode"
+            f"the token file of {found.source} cannot be read ({error.strerror}); check the path "
+            "and its mode"
         ) from error
-    return _usable_token(content.decode("latin-1").strip(), "the token file")
 
 
 def _usable_token(token: str, source: str) -> Secret:
@@ -216,15 +211,15 @@ def _usable_token(token: str, source: str) -> Secret:
     return Secret(token)
 
 
-def _number(name: str, text: str | None, default: float, *, whole: bool = False) -> float:
-    """Read a positive number, from an option or a variable."""
-    if text is None or text == "":
-        return default
+def _number(found: Found, *, whole: bool = False) -> float:
+    """Read a positive number."""
     try:
-        value = int(text) if whole else float(text)
+        value = int(found.text) if whole else float(found.text)
     except ValueError:
         value = math.nan
     if not 0 < value < 1e15:
         kind = "whole number" if whole else "number"
-        raise UsageError(f"{name} takes a positive {kind}, not {text!r}")
+        option = option_of(found.name)
+        where = "" if found.source == option else f" ({found.source})"
+        raise UsageError(f"{option} takes a positive {kind}, not {found.text!r}{where}")
     return value

@@ -10,42 +10,25 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy.engine import Connection, Engine
 
 from mirror import database, payload, runs, schema
 from mirror.api import Client, Known, Listing, NothingNew
 from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
+from mirror.logs import environment_of_log
 from mirror.progress import Phase, Progress
-from mirror.runs import Counts
+from mirror.runs import Counts, Outcome
 from mirror.settings import ApiSettings
-from mirror.stopping import Stopping
+from mirror.stopping import Stopping, Terminated
 
 if TYPE_CHECKING:
     from mirror.queries import Change
 
 logger = logging.getLogger(__name__)
-
-environment_of_log: ContextVar[str | None] = ContextVar("environment_of_log", default=None)
-"""The environment that is being synced where a line of the log is written, in any thread."""
-
-
-class Outcome(StrEnum):
-    """How a run ended, or that it has not."""
-
-    APPLIED = "applied"
-    UNCHANGED = "unchanged"
-    SUPERSEDED = "superseded"
-    REFUSED = "refused"
-    FAILED = "failed"
-    DRY_RUN = "dry_run"
-    RUNNING = "running"
-    ABANDONED = "abandoned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +59,24 @@ class Result:
     finished_at: datetime
     failure: MirrorError | None = None
     changes: tuple[Change, ...] = ()
+
+    @classmethod
+    def of_failure(
+        cls, environment: str, failure: MirrorError, started_at: datetime, finished_at: datetime
+    ) -> Self:
+        """Return the result of a sync that failed before it could be put on record."""
+        return cls(
+            run_id=None,
+            environment=environment,
+            outcome=Outcome.FAILED,
+            counts=Counts(),
+            pages=0,
+            bytes=0,
+            seconds=round((finished_at - started_at).total_seconds(), 3),
+            started_at=started_at,
+            finished_at=finished_at,
+            failure=failure,
+        )
 
 
 class _RolledBack(Exception):
@@ -132,17 +133,8 @@ def sync(
                 database.settle(engine)
             return result
     except MirrorError as error:
-        return Result(
-            run_id=None,
-            environment=environment,
-            outcome=Outcome.FAILED,
-            counts=Counts(),
-            pages=0,
-            bytes=0,
-            seconds=_since(began),
-            started_at=started_at,
-            finished_at=now(),
-            failure=error,
+        return replace(
+            Result.of_failure(environment, error, started_at, now()), seconds=_since(began)
         )
 
 
@@ -167,6 +159,13 @@ def _begin(
         else:
             schema.require(connection)
         return runs.begin(connection, environment, base_url, started_at)
+
+
+def _interruption(error: BaseException) -> str:
+    """Say what keeps a run from its end."""
+    if isinstance(error, Terminated):
+        return "ended by SIGTERM; nothing was applied"
+    return f"interrupted by {type(error).__name__}; nothing was applied"
 
 
 def _since(began: float) -> float:
@@ -205,9 +204,7 @@ class _Job:
         except MirrorError as error:
             return self._record(Outcome.FAILED, failure=error)
         except BaseException as error:
-            self._record(
-                Outcome.FAILED, failure=MirrorError(f"interrupted by {type(error).__name__}")
-            )
+            self._record(Outcome.FAILED, failure=MirrorError(_interruption(error)))
             raise
 
     def _do(self, base_url: str, *, dry_run: bool, accept_missing: bool) -> Result:

@@ -257,6 +257,9 @@ def test_help(words: str, command: click.Command) -> None:
     ran = run_mirror(*words.split(), "--help", COLUMNS="80")
     assert ran.code == 0
     assert max(map(len, ran.out.splitlines())) <= 80
+    assert re.search(
+        rf"^  Example.*: .*mirror {words.split(' ', maxsplit=1)[0]}", ran.out, re.MULTILINE
+    )
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter.name

@@ -11,12 +11,18 @@ from conftest import TOKEN
 
 from mirror import settings
 from mirror.errors import UsageError
-from mirror.settings import ApiSettings, Secret, api_settings
+from mirror.given import Given
+from mirror.settings import ApiSettings, Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 WITH_TOKEN = {"TALKOVER_TOKEN": TOKEN}
+
+
+def api_settings(environ: dict[str, str] | None = None, **options: str | None) -> ApiSettings:
+    """The settings that come of variables, those of the process if none are given, and options."""
+    return settings.api_settings(Given(options) if environ is None else Given(options, environ))
 
 
 def api(environ: dict[str, str] | None = None, /, **options: str) -> ApiSettings:

@@ -1,0 +1,101 @@
+"""The command line: options in, exit codes out. The one place that knows exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from mirror import __version__, errors, logs
+from mirror.cli.db import db
+from mirror.cli.exits import (
+    EXIT_CODES,
+    EXIT_NEWLY_QUARANTINED,
+    EXIT_STALE,
+    MOST_SERIOUS_FIRST,
+    exit_code,
+)
+from mirror.cli.options import say
+from mirror.cli.reading import changes, history, requests
+from mirror.cli.sync import sync
+from mirror.cli.trying import demo, sandbox
+
+__all__ = [
+    "EXIT_CODES",
+    "EXIT_NEWLY_QUARANTINED",
+    "EXIT_STALE",
+    "MOST_SERIOUS_FIRST",
+    "cli",
+    "db",
+    "main",
+    "run",
+]
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog="Example, which needs no token: mirror demo",
+)
+@click.version_option(__version__, prog_name="mirror", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Keep a local SQL mirror of Talkover phone-number release requests.
+
+    `mirror sync` pulls the requests into SQLite or Postgres, with every earlier version; the other
+    commands, and any SQL tool, read what is there.
+    """
+
+
+for _command in (
+    sync,
+    history,
+    requests,
+    changes,
+    db,
+    sandbox,
+    demo,
+):
+    cli.add_command(_command)
+
+
+def main() -> NoReturn:
+    """Run the command line, and exit."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by who started us
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif stream.isatty():
+            stream.reconfigure(errors="backslashreplace")
+        else:  # what programs read is the same whatever the locale
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; return its exit code. The one boundary between exceptions and people."""
+    code: object = 0
+    logs.set_up()
+    try:
+        code = cli.main(arguments, prog_name="mirror", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        say("interrupted", logging.ERROR)
+        return 1
+    except errors.MirrorError as error:
+        say(str(error), logging.ERROR)
+        return exit_code(error)
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our output has enough (click turns that into SystemExit). What is still in
+        # the buffer must not fail once more when the interpreter flushes it.
+        sys.stdout = sys.stderr
+    except OSError as error:
+        sys.stdout = sys.stderr
+        say(f"the output could not be written ({error.strerror})", logging.ERROR)
+        return 1
+    return code if isinstance(code, int) else 0

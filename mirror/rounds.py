@@ -1,0 +1,123 @@
+"""Many syncs: a round over environments, one after the other or side by side, and its repetition.
+
+Environments have nothing in common but the database, where each has a lock of its own. So one that
+fails leaves the others as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from types import FrameType
+
+from mirror.errors import MirrorError
+from mirror.stopping import Stopping, Terminated
+from mirror.sync import Result, utc_now
+from mirror.targets import Target
+
+Work = Callable[[Target, Stopping], Result]
+"""Syncs an environment, and ends early if it is told to stop."""
+
+JITTER = 0.1
+"""The part of an interval by which a round may begin earlier or later."""
+
+logger = logging.getLogger(__name__)
+
+
+def one_round(targets: Sequence[Target], work: Work, jobs: int) -> Generator[Result, None, None]:
+    """Sync environments, and yield the results as they come; close it to end what has begun.
+
+    Args:
+        targets: what to sync.
+        work: syncs one.
+        jobs: how many at once. With one, all is done in the caller's thread.
+    """
+    if len(targets) == 1:
+        yield work(targets[0], Stopping())
+    elif jobs == 1:
+        for target in targets:
+            yield _isolated(target, work, Stopping())
+    else:
+        yield from _side_by_side(targets, work, jobs)
+
+
+def _side_by_side(targets: Sequence[Target], work: Work, jobs: int) -> Iterator[Result]:
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    stopping = Stopping()
+    with ThreadPoolExecutor(jobs, thread_name_prefix="mirror-sync") as pool:
+        futures = [pool.submit(_isolated, target, work, stopping) for target in targets]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            # What has begun ends as soon as it can, and is waited for.
+            pool.shutdown(wait=False, cancel_futures=True)
+            stopping.set()
+            raise
+
+
+def _isolated(target: Target, work: Work, stopping: Stopping) -> Result:
+    """Sync an environment; a defect of ours that shows in one is no reason to leave out others."""
+    started_at = utc_now()
+    try:
+        return work(target, stopping)
+    except Exception as error:
+        said = str(error)
+        if not isinstance(target.api, MirrorError):
+            said = target.api.token.redact(said)
+        logger.debug("%s", said, exc_info=True)
+        failure = MirrorError(
+            f"unexpected {type(error).__name__}: {said}. This is a defect of mirror; please report "
+            "it"
+        )
+        return Result.of_failure(target.environment, failure, started_at, utc_now())
+
+
+class Pace:
+    """Decides when rounds begin, so that many schedulers that start together drift apart.
+
+    Args:
+        every: the interval.
+        chance: returns a number from 0 up to 1.
+    """
+
+    def __init__(self, every: timedelta, chance: Callable[[], float] = random.random) -> None:
+        self._seconds = every.total_seconds()
+        self._chance = chance
+
+    def first(self) -> float:
+        """Return the seconds to wait for the first round: up to a tenth of the interval."""
+        return JITTER * self._seconds * self._chance()
+
+    def next(self, passed: float) -> float:
+        """Return the seconds to wait for the next round; none if the last one took too long.
+
+        Args:
+            passed: seconds since the last one began.
+        """
+        interval = self._seconds * (1 + JITTER * (2 * self._chance() - 1))
+        return max(0.0, interval - passed)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise `Terminated` in the main thread; a second one waits for what that ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

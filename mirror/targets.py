@@ -1,0 +1,95 @@
+"""What to sync: the environments of the configuration file, or those that were named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mirror import settings
+from mirror.config import nearest
+from mirror.errors import UsageError
+from mirror.given import Given
+from mirror.settings import ApiSettings
+
+_OF_ONE_TOKEN = ("TALKOVER_TOKEN", "TALKOVER_TOKEN_FILE")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An environment that is to be synced.
+
+    Attributes:
+        environment: its label.
+        api: how to talk to its API, or why that cannot be said.
+    """
+
+    environment: str
+    api: ApiSettings | UsageError
+
+
+def targets(given: Given, named: Sequence[str] = ()) -> list[Target]:
+    """Return what to sync, in order; what is wrong with one leaves the others as they are.
+
+    Args:
+        given: options, variables and the configuration file.
+        named: environments that were named by options; else the variable counts, else the file.
+
+    Raises:
+        UsageError: an environment was named that the file does not have, or something was given
+            that can be true of one environment only, for several.
+    """
+    labels = environments(given, named)
+    if len(labels) > 1:
+        _refuse_one_for_all(given, labels)
+    return [Target(label, _api(given, label)) for label in labels]
+
+
+def environments(given: Given, named: Sequence[str] = ()) -> list[str]:
+    """Return the labels of the environments to sync: those named, else all of the file.
+
+    Raises:
+        UsageError: one of them cannot be a label, or the file names others, and not this one.
+    """
+    configured = given.file.environments
+    if not named and given.environ.get("MIRROR_ENVIRONMENT"):
+        named = [settings.environment(None, given.environ)]
+    labels = [settings.environment(label, given.environ) for label in named or configured]
+    for label in labels:
+        if configured and label not in configured:
+            raise UsageError(
+                f"there is no environment {label!r} in {given.file.path}; "
+                f"{nearest(label, configured)}"
+            )
+    return list(dict.fromkeys(labels)) or [settings.DEFAULT_ENVIRONMENT]
+
+
+def _api(given: Given, label: str) -> ApiSettings | UsageError:
+    try:
+        return settings.api_settings(given, label)
+    except UsageError as error:
+        return error
+
+
+def _refuse_one_for_all(given: Given, labels: Sequence[str]) -> None:
+    """Refuse a token for several environments, or a host in place of those that the file names.
+
+    Otherwise a forgotten variable would mix the environments up, or send the tokens of all to one
+    of them.
+    """
+    many = f"the {len(labels)} environments {', '.join(labels)}"
+    sources = [name for name in _OF_ONE_TOKEN if given.environ.get(name)]
+    if given.options.get("token_file"):
+        sources.insert(0, "--token-file")
+    if sources:
+        raise UsageError(
+            f"{sources[0]} names one token, which cannot be that of {many}; leave it out, or name "
+            "one environment with --environment"
+        )
+    for label in labels:
+        found, table = given.find("base_url", label), given.file.environments.get(label)
+        if table is not None and "base_url" in table.values and not found.in_file:
+            raise UsageError(
+                f"{found.source} would send the tokens of {many} to one host, though "
+                f"[environments.{label}] of {given.file.path} names another; leave it out, or "
+                "name one environment with --environment"
+            )
