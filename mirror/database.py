@@ -105,6 +105,16 @@ def shown_url(text: str) -> str:
     return _shown(parse_url(text))
 
 
+def shown_url_of(connection: Connection) -> str:
+    """Return the URL of an open database as it may be shown."""
+    return _shown(connection.engine.url)
+
+
+def has_secrets(text: str) -> bool:
+    """Tell whether a database URL holds a password."""
+    return "***" in shown_url(text)
+
+
 def _shown(url: URL) -> str:
     url = url.set(drivername=url.get_backend_name())
     hidden = {name: "***" for name in url.query if _SECRET_PARAMETER.search(name)}

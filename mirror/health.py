@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from mirror import database, schema
 from mirror.models import quarantined_records, release_requests, sync_runs
 
 DOCUMENTED_STATUSES = ("pending", "approved", "rejected", "cancelled")
@@ -49,6 +50,8 @@ class EnvironmentStatus:
         other: requests in the list with a status that is not documented.
         missing: requests that are no longer in the list.
         quarantined: entries of the list that cannot be understood.
+        schema_revision: of the mirror's database.
+        database: its URL, without a password.
     """
 
     environment: str
@@ -66,6 +69,8 @@ class EnvironmentStatus:
     other: int
     missing: int
     quarantined: int
+    schema_revision: str | None
+    database: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ def status(
     runs = _runs_by_number(connection, numbers, failures)
     requests = _count_requests(connection, environments)
     quarantined = _count_quarantined(connection, environments)
+    revision, url = schema.current(connection), database.shown_url_of(connection)
 
     def of(environment: str) -> EnvironmentStatus:
         its = numbers.get(environment, _Numbers())
@@ -114,6 +120,8 @@ def status(
             error=last_failed and last_failed.error,
             failures=failed.count,
             quarantined=quarantined.get(environment, 0),
+            schema_revision=revision,
+            database=url,
             **{what: requests.get((environment, what), 0) for what in _COUNTED},
         )
 

@@ -11,12 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mirror.health import DOCUMENTED_STATUSES, EnvironmentStatus
-
-_OUTCOMES = (
-    *("applied", "unchanged", "superseded", "refused", "failed", "dry_run", "running"),
-    "abandoned",
-)
-"""Those of `mirror.sync`, which takes an HTTP client to import."""
+from mirror.runs import Outcome
 
 _NEVER = 0.0
 """In place of a time: `time() - … > …` then raises the alarm, which an absent series never does."""
@@ -66,7 +61,7 @@ _METRICS = (
         "1 for the outcome of the last run, 0 for all others.",
         lambda one, outcome: one.outcome == outcome,
         "outcome",
-        _OUTCOMES,
+        tuple(Outcome),
     ),
     _Metric(
         "failures_since_complete_pull",

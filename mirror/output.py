@@ -25,6 +25,7 @@ _UNSAFE = re.compile(
     "\U000e0000-\U000e0fff]"
 )
 _LONGEST_CELL = 1000
+_NARROWEST = 40
 
 Column = Callable[[Any], object]
 """How a column of a drawn table is made from a row."""
@@ -76,6 +77,24 @@ def draw(rows: Iterable[Sequence[object]], titles: Sequence[str], out: TextIO) -
     for row in rows:
         table.add_row(*(Text(visible(_short(value))) for value in row))
     Console(file=out, highlight=False, emoji=False, markup=False).print(table)
+
+
+def fold(text: str, out: TextIO, indent: int = 0) -> None:
+    """Write a text to a terminal, in lines that fit its width.
+
+    Args:
+        text: not trusted.
+        out: where to.
+        indent: columns that the lines after the first one leave free.
+    """
+    import shutil
+    import textwrap
+
+    width = max(_NARROWEST, shutil.get_terminal_size().columns)
+    lines = textwrap.wrap(
+        visible(text), width, subsequent_indent=" " * indent, break_on_hyphens=False
+    )
+    out.writelines(f"{line}\n" for line in lines)
 
 
 def json_line(value: Any) -> str:

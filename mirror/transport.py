@@ -220,7 +220,7 @@ class Transport:
         self._sockets = Sockets()
         # Its default hook writes to the console; `_again` logs in its place.
         stamina.instrumentation.set_on_retry_hooks(())
-        self._http = _http_client(settings)
+        self._http = http_client(settings)
         # Before httpx looks at where a redirect leads, which may be no URL at all.
         self._http.event_hooks = {"response": [self._refuse_redirect]}
         self._redaction = _Redaction(settings.token)
@@ -547,7 +547,12 @@ class Transport:
         return body
 
 
-def _http_client(settings: ApiSettings) -> httpx.Client:
+def http_client(settings: ApiSettings) -> httpx.Client:
+    """Make an HTTP client that sends the token, and to the API alone: it follows no redirect.
+
+    Raises:
+        UsageError: the proxy or the certificates that the surroundings name cannot be used.
+    """
     url = urlsplit(settings.base_url)
     try:
         return httpx.Client(

@@ -14,7 +14,7 @@ from conftest import Mirror, request
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
-from mirror import runs
+from mirror import database, runs, schema
 from mirror.health import EnvironmentStatus, is_stale, status
 
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
@@ -37,6 +37,8 @@ NEVER = EnvironmentStatus(
     other=0,
     missing=0,
     quarantined=0,
+    schema_revision=None,
+    database="",
 )
 MANY = 50_000
 ENVIRONMENTS = 5
@@ -44,11 +46,22 @@ _READ = re.compile(r"Actual Rows|Rows Removed")
 
 
 def ask(mirror: Mirror, *environments: str) -> list[EnvironmentStatus]:
-    """The status an hour after the last sync, of these environments or of all."""
+    """The status an hour after the last sync, of these environments or of all.
+
+    What is said of the database is the same for all, and is left out.
+    """
     found: list[EnvironmentStatus] = mirror.ask(
         status, now=mirror.now + HOUR, environments=environments or None
     )
-    return found
+    for one in found:
+        assert one.schema_revision == schema.revisions()[-1]
+        assert one.database == database.shown_url(mirror.url)
+    return [bare(one) for one in found]
+
+
+def bare(one: EnvironmentStatus) -> EnvironmentStatus:
+    """A status without what it says of the database."""
+    return replace(one, schema_revision=None, database="")
 
 
 def record(connection: Connection, environment: str, *outcomes: str) -> None:
@@ -87,6 +100,8 @@ def test_what_a_mirror_holds_and_how_old_it_is(mirror: Mirror) -> None:
         other=2,
         missing=1,
         quarantined=1,
+        schema_revision=None,
+        database="",
     )
 
 
@@ -144,7 +159,7 @@ def test_what_counts_as_a_failure(
     now = NOON + 10 * HOUR
     (found,) = status(connection, now=now, environments=["default"])
     complete_at = complete and NOON + complete * HOUR
-    assert found == replace(
+    assert bare(found) == replace(
         NEVER,
         complete_at=complete_at,
         age=complete_at and (now - complete_at).total_seconds(),
@@ -190,7 +205,8 @@ def test_environments_that_are_asked_for(mirror: Mirror) -> None:
 def test_a_mirror_without_a_run(connection: Connection) -> None:
     """Where nothing is on record there is nothing to tell, unless an environment is asked for."""
     assert status(connection, now=NOON) == []
-    assert status(connection, now=NOON, environments=["default"]) == [NEVER]
+    (found,) = status(connection, now=NOON, environments=["default"])
+    assert bare(found) == NEVER
 
 
 def test_age_is_below_zero_if_the_clock_went_back(connection: Connection) -> None:
@@ -344,9 +360,9 @@ def test_the_number_of_statements_is_small(connection: Connection) -> None:
         with noting(connection) as sent:
             assert len(status(connection, now=NOON)) == number * 10
         counts.append(len(sent))
-    assert counts == [4, 4, 4]
+    assert counts == [6, 6, 6]
     record(connection, "environment 1", "failed", "running")
     record(connection, "environment 2", "refused")
     with noting(connection) as sent:
         status(connection, now=NOON)
-    assert len(sent) == 6
+    assert len(sent) == 8

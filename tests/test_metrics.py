@@ -32,6 +32,8 @@ FINE = EnvironmentStatus(
     cancelled=6,
     other=7,
     missing=8,
+    schema_revision="0004",
+    database="sqlite:///mirror.db",
     quarantined=9,
 )
 NEVER = replace(

@@ -19,6 +19,7 @@ from mirror.cli.exits import (
     MOST_SERIOUS_FIRST,
     exit_code,
 )
+from mirror.cli.health import doctor, quarantine, status
 from mirror.cli.options import say
 from mirror.cli.reading import changes, history, requests
 from mirror.cli.sync import sync
@@ -54,6 +55,9 @@ for _command in (
     history,
     requests,
     changes,
+    quarantine,
+    status,
+    doctor,
     db,
     sandbox,
     demo,

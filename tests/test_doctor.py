@@ -1,0 +1,295 @@
+"""`mirror doctor`: what it looks at, what it says to do, and that it changes nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from conftest import TOKEN, Mirror, Ran, World, request, run_mirror, run_on_a_terminal
+from servers import Question, Scripted, envelope, http
+
+from mirror import database, schema
+from mirror.sandbox import Sandbox
+
+JSON = "Content-Type: application/json"
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    """The token of the sandbox, in a file that its owner alone may read."""
+    path = tmp_path / "token"
+    path.write_text(TOKEN)
+    path.chmod(0o600)
+    return path
+
+
+def given(mirror: Mirror, token_file: Path) -> dict[str, str]:
+    """The settings of a mirror, as variables."""
+    return {
+        "MIRROR_DATABASE_URL": mirror.url,
+        "TALKOVER_BASE_URL": mirror.sandbox.base_url,
+        "TALKOVER_TOKEN_FILE": str(token_file),
+    }
+
+
+def examine(*options: str, **environment: str) -> tuple[Ran, dict[str, dict[str, Any]]]:
+    """Let the doctor look; return what was said, also by the name of each check."""
+    ran = run_mirror("doctor", "--format", "json", *options, **environment)
+    assert "Traceback" not in ran.err
+    assert TOKEN not in ran.out + ran.err
+    checks = json.loads(ran.out)
+    return ran, {one["check"]: one for one in checks}
+
+
+def test_all_is_well(mirror: Mirror, token_file: Path) -> None:
+    """After a sync everything is fine: each setting with its source, each part with its state."""
+    mirror.sync([request(1)])
+    ran, checks = examine("--rate", "90", **given(mirror, token_file), MIRROR_TIMEOUT="20")
+    assert (ran.code, ran.err) == (0, "")
+    assert {name: one["found"] for name, one in checks.items() if one["state"] != "ok"} == {}
+    assert checks["rate"]["found"] == "90 (--rate)"
+    assert checks["timeout"]["found"] == "20 (MIRROR_TIMEOUT)"
+    assert checks["base_url"]["found"] == f"{mirror.sandbox.base_url} (TALKOVER_BASE_URL)"
+    assert checks["settings"]["found"] == "by default: deadline 900, max_bytes 1073741824"
+    assert checks["token"]["found"] == "read from TALKOVER_TOKEN_FILE"
+    assert checks["API"]["found"].startswith(f"{mirror.sandbox.base_url}/health answered 200")
+    assert checks["API token"]["found"] == "accepted"
+    assert "(MIRROR_DATABASE_URL)" in checks["database"]["found"]
+    assert checks["schema"]["found"].startswith(f"revision {schema.revisions()[-1]}")
+    assert checks["runs"]["found"].startswith("last complete pull at")
+    assert all(one["advice"] is None for one in checks.values())
+    kind = mirror.engine.dialect.name
+    assert ("journal mode wal" in checks["WAL"]["found"]) if kind == "sqlite" else checks["server"]
+
+
+def test_nothing_is_changed(mirror: Mirror, token_file: Path) -> None:
+    """The doctor leaves no row, no run and no file, and asks the API for two answers."""
+    mirror.sync([request(1), "rubbish"])
+    before, runs, asked = mirror.state(), mirror.stored("sync_runs"), len(mirror.sandbox.asked)
+    examine(**given(mirror, token_file))
+    assert (mirror.state(), mirror.stored("sync_runs")) == (before, runs)
+    assert len(mirror.sandbox.asked) == asked + 2
+
+
+def test_before_the_first_sync(mirror: Mirror, token_file: Path, tmp_path: Path) -> None:
+    """Before there is a mirror that is no failure, and the doctor does not make one."""
+    ran, checks = examine(**given(mirror, token_file))
+    assert ran.code == 0
+    where = checks["schema" if "schema" in checks else "database"]
+    assert (where["state"], where["advice"]) == ("warning", "run `mirror sync`, which makes it")
+    if mirror.url.startswith("sqlite"):
+        assert not Path(mirror.url.removeprefix("sqlite:///")).exists()
+    else:
+        assert mirror.rows("SELECT to_regclass('release_requests')") == [(None,)]
+
+
+def test_what_went_wrong_is_told_with_what_to_do(mirror: Mirror, token_file: Path) -> None:
+    """Failed runs and quarantine are warnings, and each says which command helps."""
+    mirror.sync([request(1), "rubbish"])
+    mirror.sandbox.misbehave("maintenance")
+    mirror.sync()
+    mirror.sandbox.misbehave(None)
+    ran, checks = examine(**given(mirror, token_file))
+    assert ran.code == 0
+    runs, quarantine = checks["runs"], checks["quarantine"]
+    assert (runs["state"], runs["advice"]) == ("warning", "run `mirror sync -v`")
+    assert re.search(r", 1 failed since; the last: the API at .* answered 503", runs["found"])
+    assert (quarantine["state"], quarantine["advice"]) == ("warning", "run `mirror quarantine`")
+    assert quarantine["found"].startswith("1 records")
+
+
+def test_a_token_that_is_not_accepted(mirror: Mirror, token_file: Path) -> None:
+    """A refused token is a failure of its own, beside an API that is there."""
+    token_file.write_text("talq_another")
+    ran, checks = examine(**given(mirror, token_file))
+    assert ran.code == 77
+    assert (checks["API"]["state"], checks["API token"]["state"]) == ("ok", "failed")
+    assert "check the token and its environment" in checks["API token"]["advice"]
+
+
+def test_without_a_token_the_rest_is_looked_at(mirror: Mirror) -> None:
+    """A check that fails does not keep the others from being made."""
+    mirror.sync([request(1)])
+    ran, checks = examine(MIRROR_DATABASE_URL=mirror.url)
+    assert ran.code == 2
+    assert checks["token"]["state"] == "failed"
+    assert "set TALKOVER_TOKEN" in checks["token"]["advice"]
+    assert checks["runs"]["state"] == "ok"
+
+
+def test_an_api_that_is_not_there(mirror: Mirror, token_file: Path) -> None:
+    """Who does not answer is a failure for now, and what is to be checked is said."""
+    here = given(mirror, token_file) | {"TALKOVER_BASE_URL": "http://127.0.0.1:9/api/v1"}
+    ran, checks = examine(**here)
+    assert ran.code == 75
+    assert "cannot be reached" in checks["API"]["found"]
+    assert "check --base-url, the network and its proxies" in checks["API"]["advice"]
+
+
+@contextmanager
+def answering(health: bytes, listed: bytes) -> Iterator[dict[str, str]]:
+    """An API that gives one answer when asked how it is, and another one for the list."""
+
+    def say(question: Question) -> bytes:
+        return health if "/health" in question.target else listed
+
+    with Scripted([say]).running() as server:
+        yield {"TALKOVER_BASE_URL": server.base_url, "TALKOVER_TOKEN": TOKEN}
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"), [(1, "behind the API's"), (-1, "ahead of the API's")], ids=str
+)
+def test_a_clock_that_is_wrong(hours: int, said: str, tmp_path: Path) -> None:
+    """A clock that differs from the API's is a warning, with how much and what it means."""
+    there = format_datetime(datetime.now(UTC) + timedelta(hours=hours), usegmt=True)
+    ok = http(200, envelope([]), JSON, f"Date: {there}")
+    with answering(ok, ok) as here:
+        ran, checks = examine("--database", f"sqlite:///{tmp_path}/m.db", **here)
+    assert ran.code == 0
+    assert checks["clock"]["state"] == "warning"
+    assert re.fullmatch(rf"3,[56]\d\d s {said}", checks["clock"]["found"])
+    assert "NTP" in checks["clock"]["advice"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "code", "said"),
+    [
+        (http(200, b"<html>", "Content-Type: text/html"), 1, "answered something else than JSON"),
+        (http(404), 1, "answered 404"),
+        (http(302, b"", "Location: https://evil.example/"), 1, "answered 302"),
+        (http(429), 75, "answered 429"),
+        (http(503), 75, "answered 503"),
+        (http(403), 77, "answered 403"),
+        (b"", 75, "cannot be reached"),
+        (b"rubbish\r\n\r\n", 75, "cannot be reached"),
+    ],
+)
+def test_answers_that_are_not_the_list(listed: bytes, code: int, said: str, tmp_path: Path) -> None:
+    """Whatever answers in the place of the list is told as what it is, and the health apart."""
+    with answering(http(404), listed) as here:
+        ran, checks = examine("--database", f"sqlite:///{tmp_path}/m.db", **here)
+    assert ran.code == code
+    assert checks["API"]["state"] == "warning"
+    assert checks["API token"]["state"] == "failed"
+    assert said in checks["API token"]["found"]
+
+
+def test_what_the_api_says_of_its_rate(tmp_path: Path) -> None:
+    """The rate that the API allows is told, as it is where a slow sync comes from."""
+    ok = http(200, envelope([]), JSON, "X-RateLimit-Limit: 30")
+    with answering(ok, ok) as here:
+        _, checks = examine("--database", f"sqlite:///{tmp_path}/m.db", **here)
+    assert checks["API token"]["found"] == "accepted; it allows 30 requests a minute"
+    assert checks["clock"]["state"] == "warning"
+
+
+def test_a_database_that_is_not_there(token_file: Path, mirror: Mirror) -> None:
+    """A server out of reach is a failure for now; its password is in no line."""
+    here = given(mirror, token_file) | {
+        "MIRROR_DATABASE_URL": "postgresql://me:geheim@127.0.0.1:9/db"
+    }
+    ran, checks = examine(**here)
+    assert ran.code == 75
+    assert checks["database"]["state"] == "failed"
+    assert "geheim" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [("0001", "run `mirror db upgrade`"), ("9999", "pip install --upgrade talkover-mirror")],
+)
+def test_a_schema_of_another_version(
+    revision: str, said: str, mirror: Mirror, token_file: Path
+) -> None:
+    """An older and a newer schema is a failure, with the command that helps."""
+    mirror.sync([request(1)])
+    with database.writing(mirror.engine, "test") as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :n"), {"n": revision})
+    ran, checks = examine(**given(mirror, token_file))
+    assert ran.code == 1
+    assert checks["schema"]["state"] == "failed"
+    assert said in checks["schema"]["advice"]
+
+
+def test_a_database_that_may_only_be_read(
+    make_database: Callable[[str], str], sandbox: Sandbox, world: World, token_file: Path
+) -> None:
+    """A session that may not write is found out without writing."""
+    mirror = Mirror(make_database("postgresql"), sandbox, world)
+    mirror.sync([request(1)])
+    url = mirror.url
+    url += ("&" if "?" in url else "?") + "options=-c%20default_transaction_read_only%3Don"
+    ran, checks = examine(**given(mirror, token_file) | {"MIRROR_DATABASE_URL": url})
+    assert ran.code == 75
+    assert checks["writing"]["state"] == "failed"
+    assert "read-only" in checks["writing"]["found"]
+
+
+def test_files_that_others_may_read(mirror: Mirror, token_file: Path, tmp_path: Path) -> None:
+    """Token, configuration with a password and database file are for their owner alone."""
+    token_file.chmod(0o644)
+    file = tmp_path / "mirror.toml"
+    file.write_text(
+        'database = "postgresql://me:geheim@127.0.0.1:9/db"\n'
+        f'[environments.prod]\nbase_url = "{mirror.sandbox.base_url}"\ntoken_file = "token"\n'
+    )
+    file.chmod(0o640)
+    ran, checks = examine("--config", str(file))
+    for name in ("token", "configuration"):
+        assert checks[name]["state"] == "warning"
+        assert "others may use it (-rw-r" in checks[name]["found"]
+    assert checks["token"]["environment"] == "prod"
+    assert "geheim" not in ran.out + ran.err
+    if mirror.url.startswith("sqlite"):
+        mirror.sync([request(1)])
+        path = Path(mirror.url.removeprefix("sqlite:///"))
+        path.chmod(0o644)
+        token_file.chmod(0o600)
+        _, checks = examine(**given(mirror, token_file))
+        assert checks["database file"]["state"] == "warning"
+
+
+def test_several_environments(mirror: Mirror, token_file: Path, tmp_path: Path) -> None:
+    """Each environment of the file is looked at, or those that are named."""
+    lines = [f'database = "{mirror.url}"']
+    for name in ("a", "b"):
+        lines += [
+            f"[environments.{name}]",
+            f'base_url = "{mirror.sandbox.base_url}"',
+            f'token_file = "{token_file if name == "a" else "nowhere"}"',
+        ]
+    file = tmp_path / "mirror.toml"
+    file.write_text("\n".join(lines))
+    ran = run_mirror("doctor", "--config", str(file), "--format", "json")
+    assert ran.code == 2
+    found = {(one["environment"], one["check"]): one["state"] for one in json.loads(ran.out)}
+    assert (found["a", "API token"], found["b", "token"]) == ("ok", "failed")
+    assert ("b", "API token") not in found
+    alone = run_mirror("doctor", "--config", str(file), "--environment", "a")
+    assert alone.code == 0
+    assert {line.split("\t")[2] for line in alone.out.splitlines()[1:]} == {"", "a"}
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_on_a_terminal(columns: int, mirror: Mirror, token_file: Path) -> None:
+    """A check begins a line with its state, is folded to the width, and shows no control codes."""
+    record = request(1, id="x\x1b[31m") | {"status": 5}
+    mirror.sync([record])
+    ran, shown = run_on_a_terminal(
+        "-m", "mirror", "doctor", COLUMNS=str(columns), **given(mirror, token_file)
+    )
+    assert (ran.code, ran.err) == (0, "")
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "\x1b" not in shown
+    starts = [line for line in shown.splitlines() if not line.startswith(" " * 9)]
+    assert {line.split(" ")[0] for line in starts} == {"ok", "warning"}
+    assert len(starts) >= 12
