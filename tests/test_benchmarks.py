@@ -94,6 +94,24 @@ def test_postgres() -> None:
     assert re.fullmatch(SECONDS, line[4])
 
 
+def test_many_environments() -> None:
+    """Many environments are synced one after the other and side by side, and counted."""
+    script = str(BENCHMARKS / "operations.py")
+    few = ("--count", "2", "--requests", "200", "--jobs", "1,2", "--latency", "0")
+    lines = lines_of(run_python(script, "environments", *few, cwd=ROOT))[1:]
+    assert [line[:2] for line in lines] == [["0 s", "1"], ["0 s", "2"]]
+    assert all(re.fullmatch(r"\d+\.\d s", cell) for line in lines for cell in line[2:])
+
+
+def test_years_of_runs() -> None:
+    """Each command is timed with few runs on record, and with many."""
+    script = str(BENCHMARKS / "operations.py")
+    few = ("--runs-on-record", "300", "--requests", "200", "--times", "1")
+    lines = lines_of(run_python(script, "years", *few, "--databases", "postgres", cwd=ROOT))[1:]
+    assert [line[1] for line in lines] == ["Postgres"] * 5
+    assert all(re.match(r"\d+\.\d+ s", line[3]) for line in lines)
+
+
 @pytest.mark.parametrize("said", LOSSES)
 def test_who_gets_the_list_wrong_is_found_out(tmp_path: Path, said: str) -> None:
     """A system that leaves something else in the database than the list says ends the benchmark."""

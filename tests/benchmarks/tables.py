@@ -23,13 +23,19 @@ KINDS: dict[Kind, str] = {"sqlite": "SQLite", "postgres": "Postgres"}
 _MIB = 1 << 20
 
 
-def head(now: datetime, server: str | None, options: Sequence[str]) -> Iterator[str]:
+def head(
+    now: datetime,
+    server: str | None,
+    options: Sequence[str],
+    program: str = "python tests/benchmarks",
+) -> Iterator[str]:
     """Say what is measured where.
 
     Args:
         now: the date.
         server: URL of Postgres, if it is measured.
         options: of the command line.
+        program: what they are given to.
     """
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     versions = [f"Python {platform.python_version()}", f"SQLite {sqlite3.sqlite_version}"]
@@ -37,7 +43,7 @@ def head(now: datetime, server: str | None, options: Sequence[str]) -> Iterator[
         with psycopg.connect(server) as connection:
             number = connection.info.server_version
         versions.append(f"Postgres {number // 10_000}.{number % 10_000}")
-    command = " ".join(("python tests/benchmarks", *options))
+    command = " ".join((program, *options))
     yield f"`{command}`: mirror {__version__}, {now:%Y-%m-%d}"
     yield ""
     yield (

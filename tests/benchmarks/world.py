@@ -57,11 +57,20 @@ def environment() -> dict[str, str]:
     return kept | {"TALKOVER_TOKEN": TOKEN}
 
 
-def measure(*command: str) -> Measured:
-    """Run a command to its end; raises Failure if that is not a good one."""
+def measure(*command: str, settings: dict[str, str] | None = None) -> Measured:
+    """Run a command to its end; raises Failure if that is not a good one.
+
+    Args:
+        command: the command.
+        settings: variables in place of the token.
+    """
+    surroundings = environment()
+    if settings is not None:
+        del surroundings["TALKOVER_TOKEN"]
+        surroundings |= settings
     process = subprocess.Popen(
         [sys.executable, HERE / "launcher.py", *command],
-        env=environment(),
+        env=surroundings,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
