@@ -96,7 +96,8 @@ def test_exit_codes(mirror: Mirror, tmp_path: Path) -> None:
     guarded = sync(mirror)
     assert guarded.code == 4
     assert "--accept-missing" in guarded.err
-    unreachable = sync(mirror, "--json", TALKOVER_BASE_URL="http://127.0.0.1:9/api/v1")
+    nowhere = {"TALKOVER_BASE_URL": "http://127.0.0.1:9/api/v1", "MIRROR_DEADLINE": "1"}
+    unreachable = sync(mirror, "--json", **nowhere)
     assert unreachable.code == 75
     assert json.loads(unreachable.out)["outcome"] == "failed"
     assert sync(mirror, TALKOVER_BASE_URL=mirror.sandbox.base_url + "/nowhere").code == 1
