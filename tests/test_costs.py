@@ -215,3 +215,22 @@ def test_a_sync_imports_only_what_it_needs(mirror: Mirror) -> None:
     if mirror.engine.dialect.name == "sqlite":
         unneeded |= {"psycopg", "sqlalchemy.dialects.postgresql"}
     assert sorted(unneeded & set(modules)) == []
+
+
+@pytest.mark.parametrize("form", ["json", "prometheus"])
+def test_a_status_imports_only_what_it_needs(mirror: Mirror, form: str) -> None:
+    """What a monitor asks every minute needs no HTTP client, no Alembic, and no drawing."""
+    mirror.sync([request(1)])
+    code = (
+        "import sys\nfrom mirror import cli\n"
+        f"print(cli.run(['status', '--format', {form!r}]), *sorted(sys.modules), file=sys.stderr)"
+    )
+    ran = run_python("-c", code, MIRROR_DATABASE_URL=mirror.url)
+    exit_code, *modules = ran.err.split()
+    assert exit_code == "0", ran.err
+    unneeded = {"alembic", "rich", "httpx", "phonenumbers", "mirror.sync"}
+    if form == "json":
+        unneeded.add("prometheus_client")
+    if mirror.engine.dialect.name == "sqlite":
+        unneeded.add("psycopg")
+    assert sorted(unneeded & set(modules)) == []
