@@ -10,13 +10,14 @@ import logging
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from types import FrameType
 
 from mirror.errors import MirrorError
-from mirror.stopping import Stopping, Terminated
+from mirror.stopping import Stopping
 from mirror.sync import Result, utc_now
 from mirror.targets import Target
 
@@ -26,39 +27,48 @@ Work = Callable[[Target, Stopping], Result]
 JITTER = 0.1
 """The part of an interval by which a round may begin earlier or later."""
 
+_NAP = 0.25
+"""Seconds, within which a pause ends when it is to stop."""
+
 logger = logging.getLogger(__name__)
 
 
-def one_round(targets: Sequence[Target], work: Work, jobs: int) -> Generator[Result, None, None]:
+def one_round(
+    targets: Sequence[Target], work: Work, jobs: int, stopping: Stopping
+) -> Generator[Result, None, None]:
     """Sync environments, and yield the results as they come; close it to end what has begun.
 
     Args:
         targets: what to sync.
         work: syncs one.
         jobs: how many at once. With one, all is done in the caller's thread.
+        stopping: ends what has begun, and keeps the others from beginning.
     """
     if len(targets) == 1:
-        yield work(targets[0], Stopping())
-    elif jobs == 1:
-        for target in targets:
-            yield _isolated(target, work, Stopping())
+        yield work(targets[0], stopping)
+    elif jobs > 1:
+        yield from _side_by_side(targets, work, jobs, stopping)
     else:
-        yield from _side_by_side(targets, work, jobs)
+        for target in targets:
+            if not stopping.is_set():
+                yield _isolated(target, work, stopping)
 
 
-def _side_by_side(targets: Sequence[Target], work: Work, jobs: int) -> Iterator[Result]:
+def _side_by_side(
+    targets: Sequence[Target], work: Work, jobs: int, stopping: Stopping
+) -> Iterator[Result]:
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
-    stopping = Stopping()
+    def begin(target: Target) -> Result | None:
+        return None if stopping.is_set() else _isolated(target, work, stopping)
+
     with ThreadPoolExecutor(jobs, thread_name_prefix="mirror-sync") as pool:
-        futures = [pool.submit(_isolated, target, work, stopping) for target in targets]
         try:
-            for future in as_completed(futures):
-                yield future.result()
+            for future in as_completed([pool.submit(begin, target) for target in targets]):
+                if (result := future.result()) is not None:
+                    yield result
         except BaseException:
-            # What has begun ends as soon as it can, and is waited for.
-            pool.shutdown(wait=False, cancel_futures=True)
-            stopping.set()
+            stopping.set()  # what has begun ends as soon as it can, and is waited for
             raise
 
 
@@ -106,18 +116,29 @@ class Pace:
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise `Terminated` in the main thread; a second one waits for what that ends."""
+def stopped_by_sigterm() -> Iterator[Stopping]:
+    """Let SIGTERM stop what is done in the context.
+
+    The handler raises nothing: an exception may come up where Python drops it, as in the callback
+    of a garbage collection, and then nobody would ever know of the signal.
+    """
+    stopping = Stopping()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield stopping
         return
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        yield stopping
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def pause(seconds: float, stopping: Stopping) -> None:
+    """Wait, until it is to stop; not with an event, whose lock a signal handler must not take."""
+    ends = time.monotonic() + seconds
+    while not stopping.is_set() and (left := ends - time.monotonic()) > 0:
+        time.sleep(min(left, _NAP))

@@ -6,10 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Terminated(BaseException):
-    """The process was told to end, by SIGTERM; raised in its main thread, like an interrupt."""
-
-
 class Stopping:
     """Lets a thread end what others do; it is set once, and for good.
 

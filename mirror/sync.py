@@ -23,7 +23,7 @@ from mirror.logs import environment_of_log
 from mirror.progress import Phase, Progress
 from mirror.runs import Counts, Outcome
 from mirror.settings import ApiSettings
-from mirror.stopping import Stopping, Terminated
+from mirror.stopping import Stopping
 
 if TYPE_CHECKING:
     from mirror.queries import Change
@@ -161,13 +161,6 @@ def _begin(
         return runs.begin(connection, environment, base_url, started_at)
 
 
-def _interruption(error: BaseException) -> str:
-    """Say what keeps a run from its end."""
-    if isinstance(error, Terminated):
-        return "ended by SIGTERM; nothing was applied"
-    return f"interrupted by {type(error).__name__}; nothing was applied"
-
-
 def _since(began: float) -> float:
     """Return the seconds since a reading of the monotonic clock."""
     return round(time.monotonic() - began, 3)
@@ -204,7 +197,9 @@ class _Job:
         except MirrorError as error:
             return self._record(Outcome.FAILED, failure=error)
         except BaseException as error:
-            self._record(Outcome.FAILED, failure=MirrorError(_interruption(error)))
+            self._record(
+                Outcome.FAILED, failure=MirrorError(f"interrupted by {type(error).__name__}")
+            )
             raise
 
     def _do(self, base_url: str, *, dry_run: bool, accept_missing: bool) -> Result:

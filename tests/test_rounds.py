@@ -341,7 +341,9 @@ def test_a_defect_in_one_leaves_the_others() -> None:
 
     for jobs in (1, 2):
         targets = [Target(label, api) for label in "abc"]
-        results = {one.environment: one for one in rounds.one_round(targets, work, jobs)}
+        results = {
+            one.environment: one for one in rounds.one_round(targets, work, jobs, Stopping())
+        }
         assert results.keys() == {"a", "b", "c"}
         failure = results["b"].failure
         assert type(failure) is MirrorError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mirror import config, errors, given, logs, settings
-from mirror.cli.exits import most_serious
+from mirror.cli.exits import exit_code, most_serious
 from mirror.cli.options import (
     api_options,
     database_option,
@@ -135,7 +136,7 @@ def sync(
         )
     detail = logs.Detail.QUIET if quiet else logs.Detail.VERBOSE if verbose else logs.Detail.NORMAL
 
-    def do() -> int:
+    def do(stopping: Stopping) -> int:
         """Do a round, with the settings as they are now."""
         from mirror.targets import targets
 
@@ -156,51 +157,41 @@ def sync(
             as_json=as_json,
             drawn=log_format == "text" and not quiet and _may_draw(as_json=as_json),
         )
-        return _do(work, settings.database_url(database, file=file), found)
+        return _do(work, settings.database_url(database, file=file), found, stopping)
 
     logs.set_up(log_format, detail)
-    return _repeat(do, every) if every else _once(do)
-
-
-def _once(do: Callable[[], int]) -> int:
-    """Do one round; SIGTERM gives it up."""
     from mirror import rounds
-    from mirror.stopping import Terminated
 
-    try:
-        with rounds.ended_by_sigterm():
-            return do()
-    except Terminated:
-        say("stopped by SIGTERM before it was done", logging.ERROR)
-        return 1
+    with rounds.stopped_by_sigterm() as stopping:
+        return _repeat(do, every, stopping) if every else do(stopping)
 
 
-def _repeat(do: Callable[[], int], every: timedelta) -> int:
+def _repeat(do: Callable[[Stopping], int], every: timedelta, stopping: Stopping) -> int:
     """Do a round again and again, until somebody ends it."""
     from mirror import rounds
-    from mirror.stopping import Terminated
 
     pace, first = rounds.Pace(every), True
     try:
-        with rounds.ended_by_sigterm():
-            time.sleep(pace.first())
-            while True:
-                began = time.monotonic()
-                try:
-                    do()
-                except errors.UsageError as error:
-                    if first:  # nobody has seen yet that it works
-                        raise
-                    say(str(error), logging.ERROR)
-                except errors.MirrorError as error:
-                    say(str(error), logging.ERROR)
-                first = False
-                time.sleep(pace.next(time.monotonic() - began))
-    except (Terminated, KeyboardInterrupt):
-        return 0
+        rounds.pause(pace.first(), stopping)
+        while not stopping.is_set():
+            began = time.monotonic()
+            try:
+                do(stopping)
+            except errors.UsageError as error:
+                if first:  # nobody has seen yet that it works
+                    raise
+                say(str(error), logging.ERROR)
+            except errors.MirrorError as error:
+                say(str(error), logging.ERROR)
+            first = False
+            gc.collect()  # it is put off for commands, which end soon
+            rounds.pause(pace.next(time.monotonic() - began), stopping)
+    except KeyboardInterrupt:
+        pass
+    return 0
 
 
-def _do(work: _Round, url: str, targets: list[Target]) -> int:
+def _do(work: _Round, url: str, targets: list[Target], stopping: Stopping) -> int:
     """Do a round; return its exit code."""
     from mirror import database, rounds
     from mirror.sync import Result, utc_now
@@ -224,7 +215,7 @@ def _do(work: _Round, url: str, targets: list[Target]) -> int:
                 accept_missing=work.accept_missing,
             )
 
-        with closing(rounds.one_round(targets, one, work.jobs)) as results:
+        with closing(rounds.one_round(targets, one, work.jobs, stopping)) as results:
             for result in results:
                 work.codes.append(tell(result, as_json=work.as_json))
                 work.changes += result.changes
@@ -233,6 +224,9 @@ def _do(work: _Round, url: str, targets: list[Target]) -> int:
 
         with written():
             write_changes(work.changes, "table")
+    if left_out := len(targets) - len(work.codes):
+        say(f"stopped by SIGTERM; {left_out} of {len(targets)} were not begun", logging.ERROR)
+        work.codes.append(exit_code(errors.Stopped()))
     return most_serious(work.codes)
 
 
