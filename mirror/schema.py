@@ -66,12 +66,12 @@ def require(connection: Connection) -> None:
         )
     if found in known:
         raise SchemaError(
-            f"the database is at schema revision {found}, this version of mirror works with "
+            f"the database is at schema revision {found}, and this version of mirror works with "
             f"{known[-1]}; run `mirror db upgrade`"
         )
     raise SchemaError(
-        f"the database is at schema revision {found}, which this version of mirror does not know; "
-        "run `pip install --upgrade talkover-mirror`"
+        f"the database is at schema revision {found}, and this version of mirror knows none after "
+        f"{known[-1]}; run `pip install --upgrade talkover-mirror`"
     )
 
 
