@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import Enum
@@ -31,6 +33,20 @@ class Detail(Enum):
     VERBOSE = logging.DEBUG
 
 
+@contextmanager
+def in_charge() -> Iterator[None]:
+    """Tell what happens in the context as `set_up` decides; afterwards all is as it was."""
+    loggers = (logging.getLogger(NAME), _told())
+    levels = [one.level for one in loggers]
+    set_up()
+    try:
+        yield
+    finally:
+        _take_off()
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)
+
+
 def set_up(
     form: str = "text", detail: Detail = Detail.NORMAL, *, with_environment: bool = False
 ) -> None:
@@ -50,13 +66,18 @@ def set_up(
         else _AsText(with_time=verbose, with_environment=with_environment)
     )
     ours = logging.getLogger(NAME)
-    for one in ours.handlers[:]:
-        if isinstance(one, _ToStderr):
-            ours.removeHandler(one)
+    _take_off()
     ours.addHandler(handler)
     # What rooms behind the command line note is detail, unless it is a warning.
     ours.setLevel(detail.value if verbose else logging.WARNING)
     _told().setLevel(detail.value)
+
+
+def _take_off() -> None:
+    ours = logging.getLogger(NAME)
+    for one in ours.handlers[:]:
+        if isinstance(one, _ToStderr):
+            ours.removeHandler(one)
 
 
 def tell(

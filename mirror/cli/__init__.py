@@ -79,9 +79,14 @@ def main() -> NoReturn:
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command; return its exit code. The one boundary between exceptions and people."""
+    """Run a command; return its exit code."""
+    with logs.in_charge():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a command. The one boundary between exceptions and people."""
     code: object = 0
-    logs.set_up()
     try:
         code = cli.main(arguments, prog_name="mirror", standalone_mode=False)
         sys.stdout.flush()
