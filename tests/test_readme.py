@@ -13,9 +13,11 @@ import click
 import pytest
 from conftest import DATABASES, ROOT, empty_database, run_mirror
 
-from mirror import cli, database, demo, dictionary, settings
+from mirror import cli, config, database, demo, dictionary, settings
 from mirror.cookbook import RECIPES
+from mirror.given import Given
 from mirror.models import metadata, to_text
+from mirror.targets import targets
 from mirror.views import VIEWS
 
 README = (ROOT / "README.md").read_text()
@@ -191,3 +193,27 @@ def test_the_tests_that_prove_a_promise_exist(page: Path) -> None:
     for new_file, name in named:
         file = new_file or file
         assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text()
+
+
+def test_the_configuration_file_is_read(tmp_path: Path) -> None:
+    """The example names the environments that the text speaks of, and nothing unknown."""
+    (example,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    file = tmp_path / "config.toml"
+    file.write_text(example)
+    said = config.load(str(file))
+    assert said.database == "postgresql://mirror@db.example.com/bi"
+    first, second = targets(Given({}, {"CUSTOMER_7_TOKEN": "talq_7"}, said))
+    assert (first.environment, second.environment) == ("prod", "customer-7")
+    assert isinstance(second.api, settings.ApiSettings)
+    assert second.api.base_url == "https://voice.example.com/api/v1"
+
+
+def test_the_crontab_line_is_one() -> None:
+    """The line has five fields, and a command that there is."""
+    (line,) = re.findall(r"```cron\n(.*?)\n```", README, re.DOTALL)
+    *fields, variable, program, command, option = line.split()
+    assert fields == ["*/15", "*", "*", "*", "*"]
+    assert variable.partition("=")[0] == "MIRROR_CONFIG"
+    assert program.endswith("/mirror")
+    known = cli.cli.commands[command].params
+    assert option in {one for parameter in known for one in parameter.opts}
