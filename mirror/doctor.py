@@ -77,10 +77,18 @@ class Doctor:
         found = [self._given.find(name, environment) for name in API_SETTINGS]
         for one in found:
             if one.source != DEFAULT:
-                yield Check(State.OK, one.name, environment, f"{one.text} ({one.source})")
+                yield self._setting(one, environment)
         defaults = ", ".join(f"{one.name} {one.text}" for one in found if one.source == DEFAULT)
         if defaults:
             yield Check(State.OK, "settings", environment, f"by default: {defaults}")
+
+    def _setting(self, one: Found, environment: str) -> Check:
+        """Tell a setting, unless it is a base URL that may hold the token."""
+        try:
+            text = settings.usable_base_url(one.text) if one.name == "base_url" else one.text
+        except UsageError as error:
+            return self._failed(one.name, error, environment)
+        return Check(State.OK, one.name, environment, f"{text} ({one.source})")
 
     def _token(self, environment: str) -> Check:
         """Look where the token is, and who else may read it."""
@@ -93,11 +101,14 @@ class Doctor:
     # The API
 
     def _api(self, environment: str) -> Iterator[Check]:
+        token_found = False
         try:
             yield self._token(environment)
+            token_found = True
             api = settings.api_settings(self._given, environment)
         except UsageError as error:
-            yield self._failed("token", error, environment)
+            if str(error) not in map(str, self.failures):  # else it was told as a setting
+                yield self._failed("settings" if token_found else "token", error, environment)
             return
         try:
             seen = probe.look_at_health(api, self._now)
@@ -168,6 +179,8 @@ class Doctor:
             with database.writing(engine, schema.LOCK) as connection:
                 for table in metadata.sorted_tables if schema.current(connection) else ():
                     # The right is looked at before the rows.
+                    nothing = sa.select(table).where(sa.false())
+                    connection.execute(sa.insert(table).from_select(list(table.c), nothing))
                     connection.execute(sa.delete(table).where(sa.false()))
                     connection.execute(
                         sa.update(table).where(sa.false()).values({next(iter(table.c)): None})

@@ -123,7 +123,7 @@ def api_settings(given: Given, environment: str | None = None) -> ApiSettings:
         return _number(given.find(name, environment), whole=whole)
 
     return ApiSettings(
-        base_url=_base_url(given.find("base_url", environment).text),
+        base_url=usable_base_url(given.find("base_url", environment).text),
         token=read_token(given, environment),
         rate=int(number("rate", whole=True)),
         timeout=number("timeout"),
@@ -142,10 +142,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _base_url(text: str) -> str:
-    """Check a base URL: the token may travel over https, or to this machine.
+def usable_base_url(text: str) -> str:
+    """Return a base URL as it is used: the token may travel over https, or to this machine.
 
-    A refused URL is not repeated in the error: somebody may have put the token into it.
+    Raises:
+        UsageError: it cannot be used. The error does not repeat it: somebody may have put the token
+            into it.
     """
     if not text.isprintable() or " " in text:
         raise UsageError(f"the base URL holds spaces or invisible characters; {_ITS_FORM}")

@@ -115,6 +115,26 @@ def test_a_token_that_is_not_accepted(mirror: Mirror, token_file: Path) -> None:
     assert "check the token and its environment" in checks["API token"]["advice"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("TALKOVER_BASE_URL", f"https://voice.example.com/api/v1?token={TOKEN}"),
+        ("MIRROR_RATE", "fast"),
+    ],
+)
+def test_a_setting_that_cannot_be_used(
+    variable: str, text: str, mirror: Mirror, token_file: Path
+) -> None:
+    """A wrong value is told as what it is, and a token in the wrong place is not shown."""
+    ran, checks = examine(**given(mirror, token_file) | {variable: text})
+    assert ran.code == 2
+    assert {name for name, one in checks.items() if one["state"] == "failed"} & {
+        "base_url",
+        "settings",
+    }
+    assert checks["token"]["state"] == "ok"
+
+
 def test_without_a_token_the_rest_is_looked_at(mirror: Mirror) -> None:
     """A check that fails does not keep the others from being made."""
     mirror.sync([request(1)])
