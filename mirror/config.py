@@ -60,6 +60,11 @@ class Configuration:
             yield table
         yield self.defaults
 
+    def own(self, environment: str) -> Mapping[str, str]:
+        """Return what the table of an environment itself says; nothing if there is none."""
+        table = self.environments.get(environment)
+        return {} if table is None else table.values
+
 
 def load(option: str | None = None, environ: Mapping[str, str] = os.environ) -> Configuration:
     """Read the configuration file.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from mirror import settings
 from mirror.config import nearest
 from mirror.errors import UsageError
-from mirror.given import Given
+from mirror.given import Found, Given
 from mirror.settings import ApiSettings
 
-_OF_ONE_TOKEN = ("TALKOVER_TOKEN", "TALKOVER_TOKEN_FILE")
+_MEANS = {"token": {"token_file", "token_env"}, "base_url": {"base_url"}}
+_WORDS = {"token": "token", "base_url": "host"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +73,28 @@ def _api(given: Given, label: str) -> ApiSettings | UsageError:
 
 
 def _refuse_one_for_all(given: Given, labels: Sequence[str]) -> None:
-    """Refuse a token for several environments, or a host in place of those that the file names.
+    """Refuse a token or a host for several environments, where the file names others for them.
 
     Otherwise a forgotten variable would mix the environments up, or send the tokens of all to one
     of them.
     """
     many = f"the {len(labels)} environments {', '.join(labels)}"
-    sources = [name for name in _OF_ONE_TOKEN if given.environ.get(name)]
-    if given.options.get("token_file"):
-        sources.insert(0, "--token-file")
-    if sources:
-        raise UsageError(
-            f"{sources[0]} names one token, which cannot be that of {many}; leave it out, or name "
-            "one environment with --environment"
-        )
     for label in labels:
-        found, table = given.find("base_url", label), given.file.environments.get(label)
-        if table is not None and "base_url" in table.values and not found.in_file:
+        own = given.file.own(label)
+        for name, found in _given_for_all(given, label):
+            if not own.keys() & _MEANS[name] or own.get(found.name) == found.text:
+                continue
             raise UsageError(
-                f"{found.source} would send the tokens of {many} to one host, though "
+                f"{found.source} would give one {_WORDS[name]} to {many}, though "
                 f"[environments.{label}] of {given.file.path} names another; leave it out, or "
                 "name one environment with --environment"
             )
+
+
+def _given_for_all(given: Given, label: str) -> Iterator[tuple[str, Found]]:
+    """Find the token and the host that do not come from the file."""
+    with suppress(UsageError):  # there is no token
+        if not (token := given.find_token(label)).in_file:
+            yield "token", token
+    if not (host := given.find("base_url", label)).in_file:
+        yield "base_url", host

@@ -236,20 +236,31 @@ def test_what_is_wrong_with_one_leaves_the_others(write: Write) -> None:
 
 
 @pytest.mark.parametrize("name", ["TALKOVER_TOKEN", "TALKOVER_TOKEN_FILE", "--token-file"])
-def test_one_token_is_not_that_of_several_environments(name: str, write: Write) -> None:
+def test_one_token_does_not_replace_those_of_several(name: str, write: Write) -> None:
     """A variable left over from yesterday does not mix the environments up."""
     environ = {} if name == "--token-file" else {name: TOKEN}
     options = {"token_file": TOKEN} if name == "--token-file" else {}
-    with pytest.raises(UsageError, match=f"{name} names one token") as raised:
+    with pytest.raises(UsageError, match=f"{name} would give one token to") as raised:
         targets(read(write(), environ, **options))
     assert TOKEN not in str(raised.value)
     assert len(targets(read(write(), environ, **options), ["prod"])) == 1
 
 
+def test_one_token_for_all_that_have_none(write: Write) -> None:
+    """Environments without a token in the file, or with the same variable, get the one there is."""
+    path = write(
+        "[environments.a]\nbase_url = 'https://a.example/api/v1'\n"
+        "[environments.b]\nbase_url = 'https://b.example/api/v1'\ntoken_env = 'TALKOVER_TOKEN'\n"
+    )
+    both = targets(read(path, {"TALKOVER_TOKEN": TOKEN}))
+    assert [usable(one.api).token.reveal() for one in both] == [TOKEN, TOKEN]
+    assert all(isinstance(one.api, UsageError) for one in targets(read(path)))
+
+
 def test_the_tokens_of_several_hosts_do_not_go_to_one(write: Write) -> None:
     """A base URL for all is refused where the file gives the environments hosts of their own."""
     environ = {"TALKOVER_BASE_URL": "https://one.example/api/v1", "EU_TOKEN": "talq_eu"}
-    with pytest.raises(UsageError, match="TALKOVER_BASE_URL would send the tokens"):
+    with pytest.raises(UsageError, match="TALKOVER_BASE_URL would give one host to"):
         targets(read(write(), environ))
     (only,) = targets(read(write(), environ), ["prod"])
     assert usable(only.api).base_url == "https://one.example/api/v1"

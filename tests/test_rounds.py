@@ -289,7 +289,7 @@ def test_a_dry_run_of_several(three_of_each_kind: Fleet) -> None:
         (("--quiet", "-v"), "contradict each other"),
         (("--accept-missing",), "one environment at a time"),
         (("--accept-missing", "--every", "1h"), "switch the guard off for good"),
-        (("--token-file", "x"), "names one token, which cannot be that of the 3 environments"),
+        (("--token-file", "x"), "would give one token to the 3 environments"),
         (("--jobs", "0"), "--jobs"),
         (("--every", "15"), "is not a length of time"),
         (("--every", "0m"), "is not a length of time"),
