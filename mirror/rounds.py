@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from traceback import format_exc
 from types import FrameType
 
 from mirror.errors import MirrorError
@@ -77,14 +78,14 @@ def _isolated(target: Target, work: Work, stopping: Stopping) -> Result:
     started_at = utc_now()
     try:
         return work(target, stopping)
-    except Exception as error:
-        said = str(error)
+    except Exception as error:  # noqa: BLE001 (it is reported, and the others go on)
+        said, traceback = str(error), format_exc()
         if not isinstance(target.api, MirrorError):
-            said = target.api.token.redact(said)
-        logger.debug("%s", said, exc_info=True)
+            said, traceback = (target.api.token.redact(text) for text in (said, traceback))
+        logger.debug("%s", traceback)
         failure = MirrorError(
             f"unexpected {type(error).__name__}: {said}. This is a defect of mirror; please report "
-            "it"
+            "it with what `mirror sync -v` says"
         )
         return Result.of_failure(target.environment, failure, started_at, utc_now())
 

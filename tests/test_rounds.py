@@ -345,9 +345,10 @@ def test_the_order_is_the_documented_one() -> None:
         assert order in " ".join((ROOT / page).read_text().split())
 
 
-def test_a_defect_in_one_leaves_the_others() -> None:
+def test_a_defect_in_one_leaves_the_others(caplog: pytest.LogCaptureFixture) -> None:
     """What nobody expected in one environment is reported, without its token, and others go on."""
     api = ApiSettings("https://voice.example.com/api/v1", Secret(TOKEN))
+    caplog.set_level("DEBUG", "mirror")
 
     def work(target: Target, _stopping: Stopping) -> Result:
         if target.environment == "b":
@@ -368,6 +369,8 @@ def test_a_defect_in_one_leaves_the_others() -> None:
         )
         assert results["b"].outcome == Outcome.FAILED
         assert isinstance(results["c"].failure, GuardRefused)
+    assert "in work\n" in caplog.text  # where it happened
+    assert TOKEN not in caplog.text
 
 
 # Again and again
