@@ -16,14 +16,6 @@ if TYPE_CHECKING:
     from mirror.errors import MirrorError
     from mirror.health import EnvironmentStatus, status
     from mirror.queries import (
-        Change,
-        Day,
-        HistoryEvent,
-        PhoneNumber,
-        QuarantinedRecord,
-        ReleaseRequest,
-        SyncRun,
-        Turnaround,
         changes,
         connect,
         count_by_status,
@@ -35,6 +27,16 @@ if TYPE_CHECKING:
         quarantine,
         release_requests,
         turnaround,
+    )
+    from mirror.rows import (
+        Change,
+        Day,
+        HistoryEvent,
+        PhoneNumber,
+        QuarantinedRecord,
+        ReleaseRequest,
+        SyncRun,
+        Turnaround,
     )
 
 __all__ = [
@@ -62,8 +64,16 @@ __all__ = [
     "turnaround",
 ]
 _ELSEWHERE = {
+    "Change": "mirror.rows",
+    "Day": "mirror.rows",
     "EnvironmentStatus": "mirror.health",
+    "HistoryEvent": "mirror.rows",
     "MirrorError": "mirror.errors",
+    "PhoneNumber": "mirror.rows",
+    "QuarantinedRecord": "mirror.rows",
+    "ReleaseRequest": "mirror.rows",
+    "SyncRun": "mirror.rows",
+    "Turnaround": "mirror.rows",
     "status": "mirror.health",
 }
 

@@ -17,6 +17,7 @@ from mirror import database, queries, schema
 from mirror.errors import MirrorError, UsageError
 from mirror.given import sqlite_url
 from mirror.models import sync_runs
+from mirror.rows import Change, HistoryEvent
 from mirror.sandbox import Manner, Sandbox
 from mirror.settings import ApiSettings, Secret
 from mirror.sync import Result, sync, utc_now
@@ -42,8 +43,8 @@ class Story:
     """
 
     by_status: list[tuple[str, int]]
-    approval: queries.Change
-    history: list[queries.HistoryEvent]
+    approval: Change
+    history: list[HistoryEvent]
 
 
 def fresh_file(path: Path) -> str:
@@ -135,7 +136,7 @@ def _let_two_go_wrong(upstream: Upstream) -> None:
     upstream.garbled.add(second.id)
 
 
-def _approved_in_a_later_sync(connection: Connection) -> queries.Change:
+def _approved_in_a_later_sync(connection: Connection) -> Change:
     """Find the approval of a number with a story: the one with most requests."""
     requests = {one.phone_number: one.requests for one in queries.phone_numbers(connection)}
     approvals = [

@@ -26,7 +26,7 @@ from mirror.settings import ApiSettings
 from mirror.stopping import Stopping
 
 if TYPE_CHECKING:
-    from mirror.queries import Change
+    from mirror.rows import Change
 
 logger = logging.getLogger(__name__)
 

@@ -49,6 +49,7 @@ from mirror.payload import (
     describe_error,
     read_page,
 )
+from mirror.rows import ReleaseRequest
 from mirror.sandbox import Manner, Sandbox
 
 LONGEST = 255
@@ -326,7 +327,7 @@ def said(raw: bytes) -> dict[str, Any]:
     return row | {"extra": stated or None}
 
 
-def as_said(row: queries.ReleaseRequest) -> dict[str, Any]:
+def as_said(row: ReleaseRequest) -> dict[str, Any]:
     """What the mirror has of an entry, in the form of `said`."""
     has = {name: getattr(row, name) for name in sorted(KNOWN)}
     return has | {"extra": None if row.extra is None else read_json(row.extra)}
@@ -1233,7 +1234,7 @@ def test_any_text_comes_back_from_a_pipe(in_full: bool) -> None:
     def check(text: str) -> None:
         extra = json.dumps({text: [text, 1]}, ensure_ascii=False)
         now = datetime(2024, 1, 10, 14, 30, tzinfo=UTC)
-        row = queries.ReleaseRequest(
+        row = ReleaseRequest(
             text, text, text, text, text, text, text, now, None, None, now, now, extra
         )
         written = {form: as_written(row, form) for form in FORMS}
@@ -1245,8 +1246,8 @@ def test_any_text_comes_back_from_a_pipe(in_full: bool) -> None:
     check()
 
 
-def as_written(row: queries.ReleaseRequest, form: str) -> str:
+def as_written(row: ReleaseRequest, form: str) -> str:
     """A row written twice, into a pipe."""
     out = io.StringIO(newline="")
-    output.write([row, row], queries.ReleaseRequest, form, out, drawn={})
+    output.write([row, row], ReleaseRequest, form, out, drawn={})
     return out.getvalue()

@@ -21,6 +21,7 @@ from conftest import DATABASES, TOKEN, Mirror, World, empty_database, request
 from model import KNOWN, Fields, Memory, State
 
 from mirror import database, queries, views
+from mirror.rows import PhoneNumber, ReleaseRequest
 from mirror.sandbox import Manner, Sandbox
 from mirror.sync import Outcome
 
@@ -292,7 +293,7 @@ def entry(name: str, fields: Fields) -> Fields:
     return request(int(IDS[name].removeprefix("request-")), **fields)
 
 
-def answered(one: queries.ReleaseRequest) -> Fields:
+def answered(one: ReleaseRequest) -> Fields:
     """Give a request of the mirror the form that upstream gave it, unknown fields apart."""
     fields = {
         name: getattr(one, name)
@@ -466,7 +467,7 @@ def test_phone_numbers(mirror: Mirror) -> None:
     mirror.sync(records[:-1], environment="dev")
     mirror.sync([make(8, again, apr)], environment="prod")
     assert mirror.ask(queries.phone_numbers) == [
-        queries.PhoneNumber(*row)
+        PhoneNumber(*row)
         for row in [
             ("dev", again, "phone-1", 2, "request-1", "approved", feb, mar, apr, True),
             ("prod", again, "phone-8", 1, "request-8", "pending", apr, apr, None, False),

@@ -47,12 +47,13 @@ def quarantine(
     had before. --format json and csv have the record itself.
     """
     from mirror import output, queries
+    from mirror.rows import QuarantinedRecord
 
     with open_mirror(database, config_file) as connection:
         found = queries.quarantine(connection, environment=only(environment), resolved=resolved)
     output.write(
         found,
-        queries.QuarantinedRecord,
+        QuarantinedRecord,
         form,
         sys.stdout,
         drawn={

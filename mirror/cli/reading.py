@@ -19,7 +19,7 @@ from mirror.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from mirror.queries import Change, HistoryEvent
+    from mirror.rows import Change, HistoryEvent
 
 
 @click.command(epilog='Example: mirror history "+1 (555) 123-4567"')
@@ -73,12 +73,13 @@ def requests(
     they are UTC.
     """
     from mirror import output, queries
+    from mirror.rows import ReleaseRequest
 
     with open_mirror(database, config_file) as connection:
         found = queries.release_requests(connection, environment=only(environment), **filters)
     output.write(
         found,
-        queries.ReleaseRequest,
+        ReleaseRequest,
         form,
         sys.stdout,
         drawn={
@@ -116,11 +117,12 @@ def changes(
 
 def write_history(events: list[HistoryEvent], form: str) -> None:
     """Write the time line of a number."""
-    from mirror import output, queries
+    from mirror import output
+    from mirror.rows import HistoryEvent
 
     output.write(
         events,
-        queries.HistoryEvent,
+        HistoryEvent,
         form,
         sys.stdout,
         drawn={
@@ -135,11 +137,12 @@ def write_history(events: list[HistoryEvent], form: str) -> None:
 
 def write_changes(found: Sequence[Change], form: str) -> None:
     """Write what syncs saw change."""
-    from mirror import output, queries
+    from mirror import output
+    from mirror.rows import Change
 
     output.write(
         found,
-        queries.Change,
+        Change,
         form,
         sys.stdout,
         drawn={

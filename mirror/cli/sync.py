@@ -28,7 +28,7 @@ from mirror.cli.results import tell, written
 
 if TYPE_CHECKING:
     from mirror.progress import Board
-    from mirror.queries import Change
+    from mirror.rows import Change
     from mirror.stopping import Stopping
     from mirror.sync import Result
     from mirror.targets import Target
