@@ -82,6 +82,9 @@ def _earlier(one: str, other: str) -> str:
 def _steady(words: Words) -> str:
     """Group the requests that opened once and closed at most once by the days on which they did."""
     requests = words.looked_up("r.*", "release_requests r", entered("r"), "entered_at")
+    # Not NOT IN: where Postgres expects more ids than fit into its work_mem, it would read all of
+    # them again for each request.
+    steady = "NOT EXISTS (SELECT 1 FROM winding_ids w WHERE w.id = r.id)"
     return f"""
   SELECT environment, {words.day("requested_at")} AS requested_on, status,
          {words.day("occurred_at")} AS resolved_on,
@@ -94,12 +97,12 @@ def _steady(words: Words) -> str:
                      coalesce(r.resolved_at, r.entered_at, r.first_seen_at) AS occurred_at,
                      coalesce(r.entered_at, r.first_seen_at) AS observed_at
               FROM ({requests}) r
-              WHERE {resolved("r")} AND r.id NOT IN (SELECT id FROM winding_ids)
+              WHERE {resolved("r")} AND {steady}
               UNION ALL
               SELECT r.environment, r.requested_at, NULL,
                      {_earlier("r.requested_at", "r.first_seen_at")}, NULL, NULL
               FROM release_requests r
-              WHERE NOT {resolved("r")} AND r.id NOT IN (SELECT id FROM winding_ids)) r) r
+              WHERE NOT {resolved("r")} AND {steady}) r) r
   GROUP BY 1, 2, 3, 4, 5, 6"""
 
 

@@ -453,7 +453,7 @@ def test_the_message_of_a_newer_schema(mirror: Mirror) -> None:
         connection.execute(sa.update(models.alembic_version).values(version_num="0099"))
     failure = mirror.sync([request(1)]).failure
     (quoted,) = re.findall(r'"(the\s+database is at schema revision .*?)"', PAGE, re.DOTALL)
-    assert " ".join(quoted.split()).replace("0005", "0099") == str(failure)
+    assert " ".join(quoted.split()).replace("0006", "0099") == str(failure)
 
 
 # CI, hooks, and the rooms of the code

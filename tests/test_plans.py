@@ -93,20 +93,42 @@ def _whole_in_sqlite(connection: Connection, query: str) -> Iterator[str]:
 
 def _whole_in_postgres(connection: Connection, query: str) -> Iterator[str]:
     """Look for scans of tables, and of indexes without a condition."""
-    (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {query}").scalar_one()
-
-    def below(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        yield node
-        for child in node.get("Plans", ()):
-            yield from below(child)
-
-    for node in below(plan["Plan"]):
+    for node in _nodes(_plan(connection, query)):
         kind, relation = node["Node Type"], node.get("Relation Name")
         by_index = kind in {"Index Scan", "Index Only Scan"} and (
             "Index Cond" in node or node["Index Name"] in PARTIAL
         )
         if relation in LARGE and not by_index and kind != "Bitmap Heap Scan":
             yield relation
+
+
+def _plan(connection: Connection, query: str) -> dict[str, Any]:
+    """The uppermost node of the plan that Postgres makes."""
+    (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {query}").scalar_one()
+    return dict(plan["Plan"])
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A node of such a plan, and all below it."""
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def read_again(connection: Connection, query: str) -> set[str]:
+    """The parts of a query (WITH) that Postgres, with little memory, reads once for each row."""
+    with connection.begin_nested() as setting:
+        connection.exec_driver_sql("SET LOCAL work_mem = '64kB'")
+        plan = _plan(connection, query)
+        setting.rollback()
+    return {
+        node["CTE Name"]
+        for subplan in _nodes(plan)
+        if subplan.get("Parent Relationship") == "SubPlan"
+        and f"(hashed {subplan['Subplan Name']})" not in str(plan)
+        for node in _nodes(subplan)
+        if node["Node Type"] == "CTE Scan"
+    }
 
 
 def ways(connection: Connection, query: str) -> list[str]:
@@ -136,6 +158,22 @@ def test_no_question_reads_a_whole_table(
 def test_reading_a_whole_table_would_be_noticed(connection: Connection, question: str) -> None:
     """A question about everything is seen to read everything."""
     assert read_whole(connection, EVERYTHING[question])
+
+
+def test_the_days_are_counted_in_one_pass(connections: Callable[[str], Connection]) -> None:
+    """However little memory Postgres has, it does not look through a set anew for each request."""
+    assert read_again(connections("postgresql"), "SELECT * FROM release_requests_daily") == set()
+
+
+def test_looking_through_a_set_anew_would_be_noticed(
+    connections: Callable[[str], Connection],
+) -> None:
+    """A set of ids that is said to be too large for the memory is seen to be read for each row."""
+    query = """
+        WITH many AS MATERIALIZED (SELECT id FROM release_request_past_versions)
+        SELECT count(*) FROM release_requests WHERE id NOT IN (SELECT id FROM many)
+    """
+    assert read_again(connections("postgresql"), query) == {"many"}
 
 
 def test_the_planner_of_postgres_knows_what_grew(
