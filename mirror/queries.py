@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import date, datetime
-from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -19,6 +17,7 @@ from mirror import database, schema, settings
 from mirror.errors import UsageError
 from mirror.models import quarantined_records, sync_runs
 from mirror.models import release_requests as current
+from mirror.questions import answers, belongs_to, select, within
 from mirror.rows import (
     Change,
     Day,
@@ -38,7 +37,15 @@ from mirror.views import versions as versions_view
 
 _SHORTEST_NUMBER = len("+1234567")
 
-_T = TypeVar("_T")
+EVENTS_IN_ORDER = (
+    history_view.c.occurred_at,
+    history_view.c.request_id,
+    history_view.c.observed_at,
+    sa.case(
+        (history_view.c.event == "requested", 0), (history_view.c.event == "returned", 1), else_=2
+    ),
+)
+"""The order in which a time line tells what happened."""
 
 
 @contextmanager
@@ -109,16 +116,11 @@ def phone_number_history(
     """
     view = history_view.c
     query = (
-        _select(HistoryEvent, history_view)
+        select(HistoryEvent, history_view)
         .where(view.phone_number.in_(_ways_to_write(number, region)))
-        .order_by(
-            view.occurred_at,
-            view.request_id,
-            view.observed_at,
-            sa.case((view.event == "requested", 0), (view.event == "returned", 1), else_=2),
-        )
+        .order_by(*EVENTS_IN_ORDER)
     )
-    return _all(connection, HistoryEvent, query, _in(view, environment))
+    return answers(connection, HistoryEvent, query, belongs_to(view, environment))
 
 
 def release_requests(
@@ -153,7 +155,7 @@ def release_requests(
     columns = source.c
     conditions = [
         columns.missing_since.is_not(None) if missing else columns.missing_since.is_(None),
-        *_in(columns, environment),
+        *belongs_to(columns, environment),
     ]
     if as_of is not None:
         conditions += [
@@ -164,9 +166,9 @@ def release_requests(
         conditions.append(columns.phone_number.in_(_ways_to_write(number, region)))
     if status is not None:
         conditions.append(columns.status == status)
-    conditions += _within(columns.requested_at, since, until)
-    query = _select(ReleaseRequest, source).order_by(columns.requested_at.desc(), columns.id)
-    return _all(connection, ReleaseRequest, query, conditions)
+    conditions += within(columns.requested_at, since, until)
+    query = select(ReleaseRequest, source).order_by(columns.requested_at.desc(), columns.id)
+    return answers(connection, ReleaseRequest, query, conditions)
 
 
 def changes(
@@ -185,11 +187,11 @@ def changes(
         run_id: only those that this run saw.
     """
     view = changes_view.c
-    conditions = [*_in(view, environment), *_within(view.changed_at, since)]
+    conditions = [*belongs_to(view, environment), *within(view.changed_at, since)]
     if run_id is not None:
         conditions.append(view.sync_run_id == run_id)
-    query = _select(Change, changes_view).order_by(view.changed_at, view.request_id, view.kind)
-    return _all(connection, Change, query, conditions)
+    query = select(Change, changes_view).order_by(view.changed_at, view.request_id, view.kind)
+    return answers(connection, Change, query, conditions)
 
 
 def phone_numbers(connection: Connection, *, environment: str | None = None) -> list[PhoneNumber]:
@@ -200,8 +202,8 @@ def phone_numbers(connection: Connection, *, environment: str | None = None) -> 
         environment: only those of this environment; None for all.
     """
     view = numbers_view.c
-    query = _select(PhoneNumber, numbers_view).order_by(view.phone_number, view.environment)
-    return _all(connection, PhoneNumber, query, _in(view, environment))
+    query = select(PhoneNumber, numbers_view).order_by(view.phone_number, view.environment)
+    return answers(connection, PhoneNumber, query, belongs_to(view, environment))
 
 
 def turnaround(
@@ -220,9 +222,9 @@ def turnaround(
         environment: only those of this environment; None for all.
     """
     view = turnaround_view.c
-    conditions = [*_in(view, environment), *_within(view.resolved_at, since, until)]
-    query = _select(Turnaround, turnaround_view).order_by(view.resolved_at, view.id)
-    return _all(connection, Turnaround, query, conditions)
+    conditions = [*belongs_to(view, environment), *within(view.resolved_at, since, until)]
+    query = select(Turnaround, turnaround_view).order_by(view.resolved_at, view.id)
+    return answers(connection, Turnaround, query, conditions)
 
 
 def days(
@@ -241,9 +243,9 @@ def days(
         environment: only those of this environment; None for all.
     """
     view = daily_view.c
-    conditions = [*_in(view, environment), *_within(view.day, since, until)]
-    query = _select(Day, daily_view).order_by(view.environment, view.day)
-    return _all(connection, Day, query, conditions)
+    conditions = [*belongs_to(view, environment), *within(view.day, since, until)]
+    query = select(Day, daily_view).order_by(view.environment, view.day)
+    return answers(connection, Day, query, conditions)
 
 
 def quarantine(
@@ -257,13 +259,13 @@ def quarantine(
         resolved: also those that the list no longer holds, besides those that it does.
     """
     columns = quarantined_records.c
-    conditions = _in(columns, environment)
+    conditions = belongs_to(columns, environment)
     if not resolved:
         conditions.append(columns.resolved_at.is_(None))
-    query = _select(QuarantinedRecord, quarantined_records).order_by(
+    query = select(QuarantinedRecord, quarantined_records).order_by(
         columns.first_seen_at.desc(), columns.id
     )
-    return _all(connection, QuarantinedRecord, query, conditions)
+    return answers(connection, QuarantinedRecord, query, conditions)
 
 
 def last_run(
@@ -276,11 +278,11 @@ def last_run(
         environment: only runs of this environment; None for all.
         complete: only runs that read the whole list and applied it, or found nothing new in it.
     """
-    conditions = _in(sync_runs.c, environment)
+    conditions = belongs_to(sync_runs.c, environment)
     if complete:
         conditions.append(sync_runs.c.completion.is_not(None))
-    query = _select(SyncRun, sync_runs).order_by(sync_runs.c.id.desc()).limit(1)
-    found = _all(connection, SyncRun, query, conditions)
+    query = select(SyncRun, sync_runs).order_by(sync_runs.c.id.desc()).limit(1)
+    found = answers(connection, SyncRun, query, conditions)
     return found[0] if found else None
 
 
@@ -291,7 +293,7 @@ def count_by_status(
     count = sa.func.count()
     query = (
         sa.select(current.c.status, count)
-        .where(current.c.missing_since.is_(None), *_in(current.c, environment))
+        .where(current.c.missing_since.is_(None), *belongs_to(current.c, environment))
         .group_by(current.c.status)
         .order_by(count.desc(), current.c.status)
     )
@@ -301,39 +303,3 @@ def count_by_status(
 def _ways_to_write(number: str, region: str | None) -> tuple[str, str]:
     """The documented form of a number, and the one asked for: upstream might keep another."""
     return normalize_number(number, region), number.strip()
-
-
-def _in(
-    columns: sa.sql.base.ReadOnlyColumnCollection[str, sa.Column[Any]], environment: str | None
-) -> list[sa.ColumnElement[bool]]:
-    return [] if environment is None else [columns.environment == environment]
-
-
-def _within(
-    column: sa.Column[Any], since: date | None, until: date | None = None
-) -> list[sa.ColumnElement[bool]]:
-    """The conditions that a time or day is this one or a later one, and before another one."""
-    conditions = [] if since is None else [column >= since]
-    return conditions if until is None else [*conditions, column < until]
-
-
-def _select(kind: type[Any], source: sa.Table) -> sa.Select[Any]:
-    """Select the columns that make a dataclass, in its order."""
-    columns = (source.c[field.name] for field in fields(kind))
-    return sa.select(
-        *(
-            sa.cast(column, sa.Text).label(column.name)
-            if isinstance(column.type, sa.JSON)
-            else column
-            for column in columns
-        )
-    )
-
-
-def _all(
-    connection: Connection,
-    kind: type[_T],
-    query: sa.Select[Any],
-    conditions: list[sa.ColumnElement[bool]],
-) -> list[_T]:
-    return [kind(*row) for row in connection.execute(query.where(*conditions))]

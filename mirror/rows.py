@@ -4,6 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Generic, TypeVar
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[_T]):
+    """The first rows of an answer.
+
+    Attributes:
+        rows: those.
+        total: how many there are in all.
+    """
+
+    rows: list[_T]
+    total: int
+
+    @property
+    def left_out(self) -> int:
+        """How many rows there are besides."""
+        return self.total - len(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
