@@ -128,6 +128,17 @@ def status(
     return [of(name) for name in sorted(set(numbers if environments is None else environments))]
 
 
+def last_complete(connection: Connection) -> dict[str, int | None]:
+    """Return which run of each environment completed last, or None if none did.
+
+    As long as these are the same, no sync has changed what the mirror tells of requests.
+
+    Args:
+        connection: to the mirror's database.
+    """
+    return {name: its.complete for name, its in _numbers(connection, None).items()}
+
+
 def is_stale(status: EnvironmentStatus, max_age: timedelta) -> bool:
     """Tell whether an environment was not mirrored completely of late, or nobody can know.
 

@@ -7,13 +7,18 @@ of theirs. JSON and CSV carry them as they are, in JSON as escapes.
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
+
+from mirror.errors import DiskUnavailable, UsageError
 
 _UNSAFE = re.compile(
     # Controls, and half surrogate pairs.
@@ -97,6 +102,37 @@ def fold(text: str, out: TextIO, indent: int = 0) -> None:
     out.writelines(f"{line}\n" for line in lines)
 
 
+def replace(path: Path, text: str) -> None:
+    """Write a file; whoever reads it meanwhile sees the old one or the new one, never a part.
+
+    Args:
+        path: of the file; what is no regular file, such as a pipe, is written to as it is.
+        text: all that it is to hold.
+
+    Raises:
+        DiskUnavailable: there is no room for it.
+        UsageError: it cannot be written there.
+    """
+    path = path.resolve()
+    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}")
+    try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
+        try:
+            beside.write_text(text, encoding="utf-8")
+            if path.exists():
+                beside.chmod(path.stat().st_mode)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise (DiskUnavailable if full else UsageError)(
+            f"{path} cannot be written ({error.strerror}); choose another place for it"
+        ) from error
+
+
 def json_line(value: Any) -> str:
     """Return a value as one line of JSON, which is safe to show on a terminal."""
     text = msgspec.json.encode(value).decode()
@@ -111,6 +147,18 @@ def json_text(value: Any) -> str:
 def abbreviated(identifier: str) -> str:
     """Return the start of an id, for a drawn table."""
     return identifier if len(identifier) <= 14 else identifier[:13] + "…"
+
+
+def roughly(seconds: float | None) -> str:
+    """Say how long something is, as a person would."""
+    if seconds is None:
+        return "never"
+    if seconds < 0:
+        return "in the future"
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def plain(value: object) -> str:

@@ -249,28 +249,44 @@ def _resolved_later(
     )
 
 
-def count_missing(connection: Connection, at: datetime, *, environment: str | None = None) -> int:
-    """Return how many requests were missing from the list at a time (UTC), as far as was seen."""
-    view = versions_view.c
-    conditions = [
-        view.missing_since.is_not(None),
-        view.valid_from <= at,
-        sa.or_(view.valid_to.is_(None), view.valid_to > at),
-        *belongs_to(view, environment),
-    ]
-    return _count(connection, versions_view, conditions)
+def count_missing(
+    connection: Connection, at: datetime | None = None, *, environment: str | None = None
+) -> int:
+    """Return how many requests were missing from the list, as far as was seen.
+
+    Args:
+        connection: to the mirror's database.
+        at: when (UTC); None for now.
+        environment: only those of this environment; None for all.
+    """
+    source = release_requests if at is None else versions_view
+    conditions = [source.c.missing_since.is_not(None), *belongs_to(source.c, environment)]
+    if at is not None:
+        valid_to = versions_view.c.valid_to
+        conditions += [source.c.valid_from <= at, sa.or_(valid_to.is_(None), valid_to > at)]
+    return _count(connection, source, conditions)
 
 
 def count_quarantined(
-    connection: Connection, at: datetime, *, environment: str | None = None
+    connection: Connection, at: datetime | None = None, *, environment: str | None = None
 ) -> int:
-    """Return how many entries of the list could not be understood at a time (UTC)."""
+    """Return how many entries of the list could not be understood.
+
+    Args:
+        connection: to the mirror's database.
+        at: when (UTC); None for now.
+        environment: only those of this environment; None for all.
+    """
     columns = quarantined_records.c
-    conditions = [
-        columns.first_seen_at <= at,
-        sa.or_(columns.resolved_at.is_(None), columns.resolved_at > at),
-        *belongs_to(columns, environment),
-    ]
+    conditions = belongs_to(columns, environment)
+    if at is None:
+        conditions.append(columns.resolved_at.is_(None))
+    else:
+        resolved_at = columns.resolved_at
+        conditions += [
+            columns.first_seen_at <= at,
+            sa.or_(resolved_at.is_(None), resolved_at > at),
+        ]
     return _count(connection, quarantined_records, conditions)
 
 

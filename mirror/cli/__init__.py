@@ -22,6 +22,7 @@ from mirror.cli.exits import (
 from mirror.cli.health import doctor, quarantine, status
 from mirror.cli.options import say
 from mirror.cli.reading import changes, history, requests
+from mirror.cli.report import report
 from mirror.cli.sync import sync
 from mirror.cli.trying import demo, sandbox
 
@@ -58,6 +59,7 @@ for _command in (
     quarantine,
     status,
     doctor,
+    report,
     db,
     sandbox,
     demo,

@@ -109,7 +109,10 @@ def status(
         return 0
     stale = [one for one in found if health.is_stale(one, max_age)]
     for one in stale:
-        say(f"{one.environment} is stale: {freshness(one)}; run `mirror doctor`", logging.ERROR)
+        say(
+            f"{one.environment} is stale: {_freshness(one)}; run `mirror doctor`",
+            logging.ERROR,
+        )
     if not found:
         say("nothing was ever synced; run `mirror sync`", logging.ERROR)
     return EXIT_STALE if stale or not found else 0
@@ -190,7 +193,7 @@ def _draw_status(found: Sequence[EnvironmentStatus]) -> None:
             (
                 one.environment,
                 one.complete_at,
-                roughly(one.age),
+                output.roughly(one.age),
                 one.outcome or "none",
                 one.failures,
             )
@@ -222,22 +225,12 @@ def _draw_check(check: Check) -> None:
     output.fold(line, sys.stdout, indent=9)
 
 
-def freshness(one: EnvironmentStatus) -> str:
+def _freshness(one: EnvironmentStatus) -> str:
     """Say when the last complete pull was."""
+    from mirror.output import roughly
+
     if one.age is None:
         return "it had no complete pull yet"
     if one.age < 0:
         return "its last complete pull began in the future, so a clock is wrong"
     return f"its last complete pull began {roughly(one.age)} ago"
-
-
-def roughly(seconds: float | None) -> str:
-    """Say how long something is, as a person would."""
-    if seconds is None:
-        return "never"
-    if seconds < 0:
-        return "in the future"
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -1,0 +1,96 @@
+"""`mirror report`: the page for people who would rather look."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from mirror import errors
+from mirror.cli.options import (
+    database_option,
+    database_url,
+    environment_option,
+    moment,
+    now,
+    only,
+    say,
+)
+
+
+@click.command(epilog="Example: mirror report --since 2026-10-01 --until 2026-11-01 --open")
+@click.option(
+    "--output",
+    "path",
+    type=click.Path(dir_okay=False),
+    default="mirror-report.html",
+    show_default=True,
+    metavar="FILE",
+    help="Where to; - is the standard output.",
+)
+@click.option(
+    "--since",
+    type=moment,
+    metavar="TIME",
+    help="From the day of this time on.  [default: the Monday twelve weeks before]",
+)
+@click.option(
+    "--until",
+    type=moment,
+    metavar="TIME",
+    help="Up to the day of this time, which is left out.  [default: up to now]",
+)
+@click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
+@environment_option
+@database_option
+def report(
+    path: str,
+    since: datetime | None,
+    until: datetime | None,
+    opened: bool,
+    environment: str | None,
+    database: str | None,
+    config_file: str | None,
+) -> None:
+    """Make one HTML page with key figures, charts and tables.
+
+    It tells of whole days (UTC), and compares them with as many days before. The page needs
+    neither network nor script, and can be mailed or printed. A file of that name is replaced.
+
+    Times are written 2024-01-31, 2024-01-31T14:30:00Z, or as a time ago: 24h, 7d.
+    """
+    from mirror import output
+    from mirror.period import period
+    from mirror.report import charts, contents, page
+
+    if opened and path == "-":
+        raise errors.UsageError("--open needs a file; leave out --open, or --output -")
+    if not Path(path).absolute().parent.is_dir():
+        raise errors.UsageError(f"there is no folder for {path}; make it, or change --output")
+    charts.check()
+    moment_made = now()
+    told = contents.gather(
+        database_url(database, config_file),
+        period(since, until, moment_made),
+        environment=only(environment),
+        now=moment_made,
+    )
+    text = page.render(told, charts.charts(told))
+    if path == "-":
+        sys.stdout.write(text)
+        return
+    output.replace(Path(path), text)
+    say(f"wrote {path} ({len(text.encode()) / 1024:,.0f} KiB)")
+    if opened:
+        _open(Path(path))
+
+
+def _open(file: Path) -> None:
+    """Show a file in the browser, if there is one."""
+    import webbrowser
+
+    if not webbrowser.open(file.absolute().as_uri()):
+        say(f"no browser could be opened; open {file} in one", logging.WARNING)

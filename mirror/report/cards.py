@@ -1,0 +1,113 @@
+"""The key figures as the report shows them: what each is called, and how it has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from mirror.report import words
+from mirror.report.contents import Figures, Report
+
+_HOUR = 3600
+_SHORT = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A key figure.
+
+    Attributes:
+        label: what it is.
+        value: what it is now.
+        change: by how much it differs from before.
+        before: what it was before.
+    """
+
+    label: str
+    value: str
+    change: str
+    before: str
+
+
+def cards(report: Report) -> Sequence[Card]:
+    """Return the key figures of a report, in the order in which they are shown."""
+    now, before = report.figures, report.figures_before
+    when = "now" if report.is_current else "at the end"
+    return [
+        _counted(f"Open {when}", now.open, before.open),
+        _age(now, before),
+        _counted("Requested", now.counts.requested, before.counts.requested),
+        _counted("Resolved", now.counts.resolved, before.counts.resolved),
+        _measured(
+            "Approval rate",
+            (now.counts.approval_rate, before.counts.approval_rate),
+            unit="%",
+            difference="points",
+        ),
+        _measured("Median time to resolve", (now.hours.median, before.hours.median), unit="h"),
+        _measured(
+            "90th percentile to resolve",
+            (now.hours.percentile_90, before.hours.percentile_90),
+            unit="h",
+        ),
+        _counted("Numbers released", now.released, before.released),
+        _counted(f"Missing {when}", now.missing, before.missing),
+        _counted(f"Quarantined {when}", now.quarantined, before.quarantined),
+    ]
+
+
+def _counted(label: str, now: int, before: int) -> Card:
+    change = now - before
+    text = words.signed(words.count(abs(change)), negative=change < 0) if change else "no change"
+    return Card(label, words.count(now), text, words.count(before))
+
+
+def _measured(
+    label: str, values: tuple[float | None, float | None], *, unit: str, difference: str = ""
+) -> Card:
+    """Make a card of a figure to a tenth, which there may not be."""
+    now, before = (None if one is None else round(one, 1) for one in values)
+    return Card(
+        label,
+        _with_unit(now, unit),
+        _difference(now, before, difference or unit),
+        _with_unit(before, unit),
+    )
+
+
+def _difference(now: float | None, before: float | None, unit: str) -> str:
+    if now is None or before is None:
+        return "no comparison"
+    change = round(now - before, 1)
+    if not change:
+        return "no change"
+    return f"{words.signed(words.decimal(abs(change)), negative=change < 0)} {unit}"
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return words.decimal(value) if value is None else f"{words.decimal(value)} {unit}"
+
+
+def _age(now: Figures, before: Figures) -> Card:
+    ages = [_age_of(one) for one in (now, before)]
+    if None in ages:
+        change = "no comparison"
+    else:
+        seconds = (ages[0] or timedelta()) - (ages[1] or timedelta())
+        change = words.signed(age(abs(seconds)), negative=seconds < timedelta())
+    return Card("Oldest open", *(age(ages[0]), change, age(ages[1])))
+
+
+def _age_of(figures: Figures) -> timedelta | None:
+    return None if figures.oldest_open is None else figures.at - figures.oldest_open
+
+
+def age(value: timedelta | None) -> str:
+    """Write how old something is, in days, or in hours if these are few."""
+    if value is None:
+        return words.NOTHING
+    value = max(value, timedelta())  # a clock may be behind that of upstream
+    if value < _SHORT:
+        return f"{value.total_seconds() / _HOUR:.0f} h"
+    return f"{value / timedelta(days=1):,.0f} days"
