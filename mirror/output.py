@@ -10,8 +10,8 @@ import csv
 import errno
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -31,6 +31,8 @@ _UNSAFE = re.compile(
 )
 _LONGEST_CELL = 1000
 _NARROWEST = 40
+_WIDTHS = {"event": len("requested *")}
+"""What columns of that title have at least, however little there is."""
 
 Column = Callable[[Any], object]
 """How a column of a drawn table is made from a row."""
@@ -69,8 +71,29 @@ def write(
         _write_lines(rows, names, out)
 
 
-def draw(rows: Iterable[Sequence[object]], titles: Sequence[str], out: TextIO) -> None:
-    """Draw a table for a terminal; columns share its width, and long texts are folded."""
+@dataclass(frozen=True, slots=True)
+class Coloured:
+    """A cell of a drawn table in a colour of the terminal, such as "green"."""
+
+    value: object
+    colour: str
+
+
+def draw(
+    rows: Iterable[Sequence[object]],
+    titles: Sequence[str],
+    out: TextIO,
+    *,
+    gaps: Collection[int] = (),
+) -> None:
+    """Draw a table for a terminal; columns share its width, and long texts are folded.
+
+    Args:
+        rows: their cells.
+        titles: of the columns.
+        out: the terminal.
+        gaps: rows after which a line is left free, counted from 0.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -78,9 +101,16 @@ def draw(rows: Iterable[Sequence[object]], titles: Sequence[str], out: TextIO) -
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for title in titles:
-        table.add_column(title, overflow="fold", no_wrap=title.endswith("(UTC)"))
-    for row in rows:
-        table.add_row(*(Text(visible(_short(value))) for value in row))
+        table.add_column(
+            title,
+            overflow="fold",
+            no_wrap=title.endswith("(UTC)"),
+            min_width=_WIDTHS.get(title),
+        )
+    for number, row in enumerate(rows):
+        cells = (one if isinstance(one, Coloured) else Coloured(one, "") for one in row)
+        texts = (Text(visible(_short(one.value)), one.colour) for one in cells)
+        table.add_row(*texts, end_section=number in gaps)
     Console(file=out, highlight=False, emoji=False, markup=False).print(table)
 
 

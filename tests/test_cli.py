@@ -396,3 +396,44 @@ def test_a_percent_sign_in_the_path_is_one(tmp_path: Path) -> None:
     ran = run_mirror("db", "upgrade", XDG_DATA_HOME=str(folder))
     assert ran.code == 0
     assert (folder / "mirror" / "mirror.db").exists()
+
+
+def test_the_time_line_of_a_number(mirror: Mirror) -> None:
+    """A terminal shows how long each step took, where another request begins, and what was seen."""
+    first = request(1, requested_at="2023-12-01T09:00:00Z")
+    second = request(2, requested_at="2023-12-20T09:00:00Z", phone_number=first["phone_number"])
+    rejected = first | {
+        "status": "rejected",
+        "resolved_at": "2023-12-05T09:00:00Z",
+        "rejection_reason": "There are open invoices",
+    }
+    mirror.sync([rejected, second])
+    mirror.sync([rejected, second | {"status": "cancelled"}])
+    command = ("history", first["phone_number"], "--database", mirror.url)
+    drawn = on_a_terminal(*command)
+    assert "\x1b[31mrejected" in drawn
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", drawn).splitlines()]
+    assert lines[0].split() == ["when", "(UTC)", "event", "after", "request", "reason"]
+    told = [line.split() for line in lines[2:] if line[:2] == "20"]
+    assert [line[2] for line in told] == ["requested", "rejected", "requested", "cancelled"]
+    assert told[1][3:5] == ["4", "d"]
+    assert told[2][3:5] == ["15", "d"]
+    assert told[3][3] == "*"
+    assert "open invoices" in " ".join(lines)
+    assert lines[-1].startswith("* when a sync saw it")
+    gap = lines.index("", 2)
+    assert lines[gap + 1].startswith("2023-12-20 09:00  requested")
+    narrow = on_a_terminal(*command, columns=40)
+    assert "after" not in narrow
+    assert "rejected" in narrow
+
+
+def test_the_time_line_tells_environments_apart(mirror: Mirror) -> None:
+    """A number that was asked for in two environments has a column that says in which."""
+    mirror.sync([request(1)])
+    command = ("history", request(1)["phone_number"], "--database", mirror.url)
+    assert "environment" not in on_a_terminal(*command)
+    mirror.sync([request(2, phone_number=request(1)["phone_number"])], environment="other")
+    drawn = on_a_terminal(*command, columns=120)
+    assert "environment" in drawn
+    assert "other" in drawn

@@ -678,8 +678,9 @@ IGNORABLE = [
 ]  # fmt: skip
 """Default_Ignorable_Code_Point of Unicode, but for U+FE0F, which makes a sign an emoji."""
 
-OWN_CODES = re.compile("\x1b\\[[01]m")
-"""The codes that drawn tables have of their own: bold titles."""
+EVENTS = "requested|reopened|approved|rejected|vanished|returned"
+OWN_CODES = re.compile(f"\x1b\\[(?:[01]m|3[1-4]m(?={EVENTS}))")
+"""The codes that drawn tables have of their own: bold titles, and events in colour."""
 
 
 def harm(shown: str) -> set[str]:

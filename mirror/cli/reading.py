@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +22,19 @@ from mirror.cli.options import (
 
 if TYPE_CHECKING:
     from mirror.rows import Change, HistoryEvent
+
+_NARROW = 70
+"""Columns of a terminal that has no room for all there is to tell of a number."""
+
+_COLOURS = {
+    "requested": "blue",
+    "reopened": "blue",
+    "approved": "green",
+    "rejected": "red",
+    "vanished": "yellow",
+    "returned": "yellow",
+}
+"""Of events on a terminal; the others are written as all the rest."""
 
 
 @click.command(epilog='Example: mirror history "+1 (555) 123-4567"')
@@ -120,19 +135,63 @@ def write_history(events: list[HistoryEvent], form: str) -> None:
     from mirror import output
     from mirror.rows import HistoryEvent
 
-    output.write(
-        events,
-        HistoryEvent,
-        form,
-        sys.stdout,
-        drawn={
-            "when (UTC)": lambda one: one.occurred_at,
-            "event": lambda one: one.event,
-            "request": lambda one: output.abbreviated(one.request_id),
-            "source": lambda one: one.time_source,
-            "reason": lambda one: one.rejection_reason or one.reason,
-        },
-    )
+    if form == "table" and sys.stdout.isatty():
+        _draw_time_line(events)
+    else:
+        output.write(events, HistoryEvent, form, sys.stdout, drawn={})
+
+
+def _draw_time_line(events: list[HistoryEvent]) -> None:
+    """Draw the time line of a number, with a free line wherever another request goes on."""
+    from mirror import output
+
+    columns: dict[str, Callable[[HistoryEvent], object]] = {
+        "when (UTC)": lambda one: one.occurred_at,
+        "event": _coloured,
+        "after": _waits(events).get,
+        "request": lambda one: output.abbreviated(one.request_id),
+        "reason": _why,
+        "environment": lambda one: one.environment,
+    }
+    if len({one.environment for one in events}) < 2:
+        del columns["environment"]
+    if shutil.get_terminal_size().columns < _NARROW:
+        del columns["after"], columns["request"]
+    gaps = {
+        number
+        for number, (one, following) in enumerate(pairwise(events))
+        if one.request_id != following.request_id
+    }
+    rows = [[column(one) for column in columns.values()] for one in events]
+    output.draw(rows, list(columns), sys.stdout, gaps=gaps)
+    if any(one.time_source == "observed" for one in events):
+        click.echo()
+        output.fold("* when a sync saw it; upstream did not say when it was", sys.stdout)
+
+
+def _coloured(event: HistoryEvent) -> object:
+    """Return what happened, with a mark if upstream did not say when."""
+    from mirror import output
+
+    mark = " *" if event.time_source == "observed" else ""
+    return output.Coloured(event.event + mark, _COLOURS.get(event.event, ""))
+
+
+def _waits(events: list[HistoryEvent]) -> dict[HistoryEvent, str]:
+    """Return how long it took from the event before each one."""
+    from mirror.output import roughly
+
+    return {
+        one: roughly((one.occurred_at - before.occurred_at).total_seconds())
+        for before, one in pairwise(events)
+    }
+
+
+def _why(event: HistoryEvent) -> str | None:
+    """Return the reason for an event, which is told once in the time line."""
+    if event.event == "requested":
+        return event.reason
+    return event.rejection_reason if event.event == "rejected" else None
 
 
 def write_changes(found: Sequence[Change], form: str) -> None:

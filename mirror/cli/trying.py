@@ -197,3 +197,4 @@ def demo(database: str | None) -> None:
     )
     where = db.shown_url(database) if database else f"sqlite:///{path}"
     click.echo(f"\nLook further: mirror changes --database {where}")
+    click.echo(f"In pictures:  mirror report --open --database {where}")
