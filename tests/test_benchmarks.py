@@ -112,6 +112,16 @@ def test_years_of_runs() -> None:
     assert all(re.match(r"\d+\.\d+ s", line[3]) for line in lines)
 
 
+def test_the_report_of_large_mirrors() -> None:
+    """The report is timed over its usual period and over a year, and its page is weighed."""
+    script = str(BENCHMARKS / "operations.py")
+    few = ("--requests", "200", "--times", "1", "--databases", "sqlite")
+    (line,) = lines_of(run_python(script, "report", *few, cwd=ROOT))[1:]
+    assert line[:2] == ["200", "SQLite"]
+    assert all(re.match(r"\d+\.\d+ s", cell) for cell in line[2:4])
+    assert re.fullmatch(r"\d+ KiB", line[4])
+
+
 @pytest.mark.parametrize("said", LOSSES)
 def test_who_gets_the_list_wrong_is_found_out(tmp_path: Path, said: str) -> None:
     """A system that leaves something else in the database than the list says ends the benchmark."""

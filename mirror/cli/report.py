@@ -44,6 +44,7 @@ from mirror.cli.options import (
     help="Up to the day of this time, which is left out.  [default: up to now]",
 )
 @click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
+@click.option("--quiet", is_flag=True, help="Say nothing when all is well.")
 @environment_option
 @database_option
 def report(
@@ -51,6 +52,7 @@ def report(
     since: datetime | None,
     until: datetime | None,
     opened: bool,
+    quiet: bool,
     environment: str | None,
     database: str | None,
     config_file: str | None,
@@ -83,7 +85,8 @@ def report(
         sys.stdout.write(text)
         return
     output.replace(Path(path), text)
-    say(f"wrote {path} ({len(text.encode()) / 1024:,.0f} KiB)")
+    if not quiet:
+        say(f"wrote {path} ({len(text.encode()) / 1024:,.0f} KiB)")
     if opened:
         _open(Path(path))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -189,7 +190,7 @@ def gather(
         environments = health.status(connection, now=now, environments=labels)
         hours = summary.hours_by_day(connection, both, environment=environment)
         opened = summary.open_requests(connection, at=at, environment=environment, limit=_MOST_OPEN)
-        state = _state(connection, period, at or now, opened, environment)
+        state = _state(connection, period, at, opened, environment)
         state_before = _state_at_end(connection, period.before, environment)
         reasons = summary.rejection_reasons(
             connection, period, environment=environment, limit=_MOST_REASONS
@@ -300,15 +301,20 @@ def _steps(period: Period, daily: _Daily) -> tuple[str, list[Step]]:
     if first is None:
         return "week", []
     cut = steps(Period(first, period.until))
-    return cut.unit, [
-        Step(
-            one,
-            daily.open[one.last],
-            summary.counts(daily.days, one),
-            summary.hours(daily.hours, one),
+    in_order = sorted(daily.days, key=lambda one: one.day)
+
+    def told(step: Period) -> Step:
+        start, end = (
+            bisect_left(in_order, day, key=lambda one: one.day) for day in (step.since, step.until)
         )
-        for one in cut.periods
-    ]
+        return Step(
+            step,
+            daily.open[step.last],
+            summary.counts(in_order[start:end], step),
+            summary.hours(daily.hours, step),
+        )
+
+    return cut.unit, [told(one) for one in cut.periods]
 
 
 def _open_over_time(steps: Sequence[Step], daily: _Daily) -> list[OpenThen]:

@@ -1,7 +1,8 @@
-"""Measures what years and many environments cost, and prints the tables as Markdown.
+"""Measures what years, many environments and the report cost, and prints the tables as Markdown.
 
     python tests/benchmarks/operations.py environments --count 30 --requests 10000 --jobs 1,4,8
     python tests/benchmarks/operations.py years --runs-on-record 525600
+    python tests/benchmarks/operations.py report --requests 100000,1000000
 
 work from a checkout with the extra "dev". docs/operations.md says what the numbers mean.
 """
@@ -13,12 +14,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 
-sys.path.append(str(Path(__file__).parent.parent))  # where postgres.py is
+sys.path.append(str(Path(__file__).parent.parent))  # where postgres.py and large.py are
 
+import large
 import sqlalchemy as sa
 import stages
 import tables
@@ -64,6 +66,12 @@ def main() -> None:
         "--databases", nargs="+", choices=list(tables.KINDS), default=[*tables.KINDS]
     )
     years.add_argument("--times", type=int, default=5, help="how often each is measured")
+    report = wanted.add_parser("report", help="the report of large mirrors with a past")
+    report.add_argument("--requests", default="100000,1000000", help="how many, in turn")
+    report.add_argument(
+        "--databases", nargs="+", choices=list(tables.KINDS), default=[*tables.KINDS]
+    )
+    report.add_argument("--times", type=int, default=3, help="how often each is measured")
     options = parser.parse_args()
     try:
         with ExitStack() as stack:
@@ -71,8 +79,8 @@ def main() -> None:
             server = stack.enter_context(world.postgres_server())
             head = tables.head(datetime.now(UTC), server, sys.argv[1:], _PROGRAM)
             print("\n".join(head), end="\n\n")
-            lines = _environments if options.wanted == "environments" else _years
-            for line in lines(options, folder, server):
+            lines = {"environments": _environments, "years": _years, "report": _report}
+            for line in lines[options.wanted](options, folder, server):
                 print(line, flush=True)
     except Failure as failure:
         sys.exit(f"failed: {failure}")
@@ -146,6 +154,30 @@ def _years(options: argparse.Namespace, folder: Path, server: str) -> Iterator[s
             prune = ("db", "prune", "--runs-older-than", "1s", "--database", where.url)
             pruned = world.measure(world.MIRROR, *prune).seconds
             yield f"| `mirror db prune`, all but what is needed | {name} | | {pruned:.2f} s |"
+
+
+def _report(options: argparse.Namespace, folder: Path, server: str) -> Iterator[str]:
+    """Time `mirror report` on mirrors that saw a year of requests in three pulls."""
+    yield "| requests | database | twelve weeks | all of the year | size of the page |"
+    yield "| ---: | --- | ---: | ---: | ---: |"
+    large.LAST_PULL = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5)
+    file = folder / "report.html"
+    for count in map(int, options.requests.split(",")):
+        for kind in options.databases:
+            with world.empty_database(kind, folder / kind, server) as where:
+                large.fill(where.url, count)
+                where.settle()
+                command = ("report", "--quiet", "--output", str(file), "--database", where.url)
+                weeks, year = (
+                    [
+                        world.measure(world.MIRROR, *command, *since).seconds
+                        for _ in range(options.times)
+                    ]
+                    for since in ((), ("--since", "366d"))
+                )
+            size = f"{file.stat().st_size / 1024:,.0f} KiB"
+            name = tables.KINDS[kind]
+            yield f"| {count:,} | {name} | {_shown(weeks)} | {_shown(year)} | {size} |"
 
 
 def _time_commands(where: Database, host: str, times: int) -> dict[str, list[float]]:
