@@ -75,7 +75,7 @@ def period(since: datetime | None, until: datetime | None, now: datetime) -> Per
     """Return the days from one time to another, the day of the second one left out.
 
     Args:
-        since: None for the Monday twelve weeks before the week in which the period ends.
+        since: None for the Monday twelve weeks before the week of the last day.
         until: None for the end of today; it ends there at the latest.
         now: the time by this machine's clock (UTC).
 
@@ -86,8 +86,8 @@ def period(since: datetime | None, until: datetime | None, now: datetime) -> Per
     end = tomorrow if until is None else min(until.date(), tomorrow)
     if since is not None:
         start = since.date()
-    else:
-        start = _monday(max(end - _USUAL_WEEKS * _WEEK, date.min + _WEEK))
+    else:  # the calendar begins with a Monday
+        start = _monday(end - min(_USUAL_WEEKS * _WEEK + _DAY, end - date.min))
     if start >= end:
         raise UsageError(
             f"no day lies between {start} and {end}; choose an earlier --since or a later --until "
@@ -105,7 +105,10 @@ def steps(period: Period) -> Steps:
 def _cut(period: Period, following: Callable[[date], date]) -> Iterator[Period]:
     start = period.since
     while start < period.until:
-        end = min(following(start), period.until)
+        try:
+            end = min(following(start), period.until)
+        except (ValueError, OverflowError):  # the calendar ends before this step would
+            end = period.until
         yield Period(start, end)
         start = end
 

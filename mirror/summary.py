@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from mirror.dialects import BY_NAME
-from mirror.models import past_versions, quarantined_records, release_requests
+from mirror.models import Identifier, past_versions, quarantined_records, release_requests
 from mirror.period import Period
 from mirror.queries import EVENTS_IN_ORDER
 from mirror.questions import Conditions, answers, belongs_to, part, select, within
@@ -172,6 +172,8 @@ def rejection_reasons(
 ) -> Part[Reason]:
     """Return why requests were rejected in a period, the most frequent reason first.
 
+    Those that are as frequent come in the order of their characters, in both databases alike.
+
     Args:
         connection: to the mirror's database.
         period: in which they were.
@@ -183,7 +185,7 @@ def rejection_reasons(
     query = (
         sa.select(view.rejection_reason, count)
         .group_by(view.rejection_reason)
-        .order_by(count.desc(), view.rejection_reason)
+        .order_by(count.desc(), sa.cast(view.rejection_reason, Identifier).nulls_first())
     )
     conditions = [
         view.event == "rejected",
