@@ -18,7 +18,7 @@ from reports import change, failed_run, fill, live, page, page_at_once
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-WIDTHS = (360, 768, 1280)
+WIDTHS = (360, 768, 1000, 1280)
 READABLE, TOLD_APART = 4.5, 3.0
 """The least contrast that WCAG 2.1 (AA) asks of texts, and of marks in charts."""
 
@@ -46,6 +46,7 @@ TEXTS = {
     "\x1b[31mred\x1b[0m \x9b2J \x7f": r"\x1b[31mred\x1b[0m \x9b2J \x7f",
     "nul\0 \x01\x08\t\r\n end": r"nul� \x01\x08\t\r\n end",
     "half \ud83d of a pair": "half � of a pair",
+    "no character: \ufffe\uffff": "no character: \ufffe\uffff",
     "\U0001f600" * 40: "\U0001f600" * 40,
     "\u6f22" * 40: "\u6f22" * 40,
     "OPEN INVOICES; AMOUNTS ARE DUE NOW": "OPEN INVOICES; AMOUNTS ARE DUE NOW",

@@ -42,6 +42,9 @@ _AROUND = {"left": 8, "right": 16, "top": 4, "bottom": 4}
 _LETTER = 8
 """Pixels, of a wide one; those of East Asia, and emojis, are twice as wide."""
 
+_NO_XML = {code: f"\\u{code:04x}" for code in (0xFFFE, 0xFFFF)}
+"""Characters at which vl-convert ends the process, as no SVG may hold them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chart:
@@ -243,7 +246,7 @@ def _reasons(report: Report) -> Chart:
         ]
         labels = alt.Axis(
             labelExpr="slice(split(datum.label, '\\n'), 1)",  # without the place
-            labelLimit=size.width,
+            labelLimit=0,  # what is cut might be half of a character, which Vega cannot measure
             minExtent=size.width * 2 // 5,
             ticks=False,
             domain=False,
@@ -279,7 +282,7 @@ def _reason(one: Reason) -> str:
 
 def _in_lines(one: Reason, size: _Size) -> str:
     """Write a reason beside its bar."""
-    text = visible(_reason(one))
+    text = visible(_reason(one)).translate(_NO_XML)
     wide = any(unicodedata.east_asian_width(letter) in "FW" for letter in text)
     letters = size.width * 2 // 5 // (2 * _LETTER if wide else _LETTER)
     lines = textwrap.wrap(text, letters, max_lines=3, placeholder=" …")
