@@ -257,7 +257,7 @@ def _entry(number: int, end: datetime, now: datetime) -> dict[str, Any] | None:
     ended = asked + timedelta(hours=dice.uniform(1, 14) ** 2)
     said = request(
         number,
-        phone_number=f"+1555{0 if number % 40 == 0 else number % 170:07d}",
+        phone_number=f"+1555{0 if number % 40 < 2 else number % 170:07d}",
         reason=dice.choice(("Number is no longer in use", "The campaign has ended", None)),
         requested_at=_iso(asked),
     )

@@ -327,6 +327,17 @@ def test_one_request(make_database: Callable[[str], str], tmp_path: Path, kind: 
         assert not NO_TEXT.search(made.html)
 
 
+def test_an_age_that_has_not_changed(make_database: Callable[[str], str], tmp_path: Path) -> None:
+    """If the oldest open request of now is as old as that of before was then, nothing changed."""
+    url = make_database("sqlite")
+    before = recent(25, status="approved", resolved_at=recent(15)["requested_at"])
+    fill(url, [before | {"id": "before"}, recent(5)])
+    made = page_at_once(url, "--since", "20d", "--until", "0d", into=tmp_path / "page.html")
+    _, now, change, then = made.cards[1]
+    assert (now, change) == (then, "no change")
+    assert now != NOTHING
+
+
 @pytest.mark.parametrize("since", ["2015-01-01", "1000-01-01", "0001-01-01"])
 def test_many_years(make_database: Callable[[str], str], tmp_path: Path, since: str) -> None:
     """However long a period is, its charts have about 60 steps at most, and tell of all of it."""
