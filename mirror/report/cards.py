@@ -11,6 +11,8 @@ from mirror.report.contents import Figures, Report
 
 _HOUR = 3600
 _SHORT = timedelta(days=2)
+_LEAST = timedelta(minutes=30)
+"""What would be written as no hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,10 @@ def _age(now: Figures, before: Figures) -> Card:
     if None in ages:
         change = "no comparison"
     else:
-        seconds = (ages[0] or timedelta()) - (ages[1] or timedelta())
-        change = words.signed(age(abs(seconds)), negative=seconds < timedelta())
+        difference = (ages[0] or timedelta()) - (ages[1] or timedelta())
+        change = words.signed(age(abs(difference)), negative=difference < timedelta())
+        if abs(difference) <= _LEAST:
+            change = "no change"
     return Card("Oldest open", *(age(ages[0]), change, age(ages[1])))
 
 

@@ -7,6 +7,7 @@ page it stands in. Each chart is drawn twice: wide, and narrow enough for a tele
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +36,14 @@ _LONGEST_REASON = 300
 _PADDING = 14
 """Pixels between a title and numbers, which may be wider than they are thought to be."""
 
+_AROUND = {"left": 8, "right": 16, "top": 4, "bottom": 4}
+"""Pixels around a chart: the last text of an axis ends there, and may be wider than thought too."""
+
 _LETTER = 8
-"""Pixels, of a wide one."""
+"""Pixels, of a wide one; those of East Asia, and emojis, are twice as wide."""
+
+_NO_XML = {code: f"\\u{code:04x}" for code in (0xFFFE, 0xFFFF)}
+"""Characters at which vl-convert ends the process, as no SVG may hold them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +246,7 @@ def _reasons(report: Report) -> Chart:
         ]
         labels = alt.Axis(
             labelExpr="slice(split(datum.label, '\\n'), 1)",  # without the place
-            labelLimit=size.width,
+            labelLimit=0,  # what is cut might be half of a character, which Vega cannot measure
             minExtent=size.width * 2 // 5,
             ticks=False,
             domain=False,
@@ -275,8 +282,10 @@ def _reason(one: Reason) -> str:
 
 def _in_lines(one: Reason, size: _Size) -> str:
     """Write a reason beside its bar."""
-    letters = size.width * 2 // 5 // _LETTER
-    lines = textwrap.wrap(visible(_reason(one)), letters, max_lines=3, placeholder=" …")
+    text = visible(_reason(one)).translate(_NO_XML)
+    wide = any(unicodedata.east_asian_width(letter) in "FW" for letter in text)
+    letters = size.width * 2 // 5 // (2 * _LETTER if wide else _LETTER)
+    lines = textwrap.wrap(text, letters, max_lines=3, placeholder=" …")
     return "\n".join(lines or [""])
 
 
@@ -377,7 +386,7 @@ def _svg(chart: Any, size: _Size) -> str:
             autosize={"type": "fit", "contains": "padding"},
             background="transparent",
         )
-        .configure(aria=False, font="system-ui, sans-serif", padding=4)
+        .configure(aria=False, font="system-ui, sans-serif", padding=_AROUND)
         .configure_view(stroke=None)
         .configure_axis(
             **ink,

@@ -285,7 +285,7 @@ def _open_by_day(days: Iterable[Day], until: date) -> Mapping[date, int]:
 def _figures(period: Period, daily: _Daily, state: _State, at: datetime) -> Figures:
     return Figures(
         at=at,
-        open=daily.open[period.last],
+        open=daily.open[period.last] if period.days else 0,  # before 0001-01-01 there is no day
         oldest_open=state.oldest_open,
         counts=summary.counts(daily.days, period),
         hours=summary.hours(daily.hours, period),

@@ -46,6 +46,7 @@ def render(report: Report, charts: list[Chart]) -> str:
     filters = (words.day, words.days, words.stamp, words.count, words.decimal, words.plural)
     environment.filters |= {one.__name__: one for one in (*filters, words.shortened, age, roughly)}
     environment.filters["svg"] = Markup
+    environment.tests["short"] = words.is_short
     return environment.get_template("page.html").render(
         report=report,
         cards=cards(report),

@@ -65,3 +65,8 @@ def shortened(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[:limit]}… ({plural(len(text) - limit, 'more character')})"
+
+
+def is_short(text: str, limit: int) -> bool:
+    """Tell whether a text is so short, and so plain, that it fits into a narrow column."""
+    return len(text) <= limit and text.isascii() and text.isprintable()
