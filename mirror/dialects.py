@@ -90,8 +90,8 @@ class SQLite(Words):
         return f"substr({time}, 1, 10)"
 
     def next_day(self, day: str) -> str:
-        """Let SQLite know the calendar."""
-        return f"date({day}, '+1 day')"
+        """Let SQLite know the calendar, but for one day that it takes for another (in 3.40)."""
+        return f"replace(date({day}, '+1 day'), '0300-02-29', '0300-03-01')"
 
     def today(self) -> str:
         """SQLite thinks in UTC."""

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError, fields, is_dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -712,3 +712,12 @@ def test_connect_obeys_the_environment(
         package.connect(f"sqlite:///{tmp_path}/none.db"),
     ):
         pytest.fail("it was opened")
+
+
+def test_every_day_there_was(mirror: Mirror) -> None:
+    """Days go on without gaps and without days that no calendar has, from the year 1 on."""
+    mirror.sync([request(1, requested_at="0001-01-01T09:00:00Z", status="pending")])
+    with database.reading(mirror.engine) as connection:
+        found = [one.day for one in package.days(connection, until=date(401, 1, 1))]
+    assert found == [date.min + timedelta(days=place) for place in range(len(found))]
+    assert found[-1] == date(400, 12, 31)

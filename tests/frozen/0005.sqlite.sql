@@ -418,7 +418,7 @@ calendar AS (
   SELECT environment, min(day) AS day FROM told
   GROUP BY environment HAVING min(day) <= date('now')
   UNION ALL
-  SELECT environment, date(day, '+1 day') FROM calendar WHERE day < date('now'))
+  SELECT environment, replace(date(day, '+1 day'), '0300-02-29', '0300-03-01') FROM calendar WHERE day < date('now'))
 SELECT environment, (SELECT day UNION ALL SELECT environment WHERE 0) AS day,
        (SELECT CAST(requested AS bigint) UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS requested,
        (SELECT CAST(approved AS bigint) UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS approved,
