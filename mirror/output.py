@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TextIO
 
 import msgspec
@@ -21,8 +22,8 @@ import msgspec
 from mirror.errors import DiskUnavailable, UsageError
 
 _UNSAFE = re.compile(
-    # Controls, and half surrogate pairs.
-    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\ufff9-\ufffb"
+    # Controls, half surrogate pairs, and what is no character and in no XML.
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\ufff9-\ufffb\ufffe\uffff"
     # What Unicode calls ignorable by default, bidi controls among it; but not U+FE0F, which makes
     # a sign an emoji.
     "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
@@ -31,8 +32,6 @@ _UNSAFE = re.compile(
 )
 _LONGEST_CELL = 1000
 _NARROWEST = 40
-_WIDTHS = {"event": len("requested *")}
-"""What columns of that title have at least, however little there is."""
 
 Column = Callable[[Any], object]
 """How a column of a drawn table is made from a row."""
@@ -85,6 +84,7 @@ def draw(
     out: TextIO,
     *,
     gaps: Collection[int] = (),
+    least: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Draw a table for a terminal; columns share its width, and long texts are folded.
 
@@ -93,6 +93,7 @@ def draw(
         titles: of the columns.
         out: the terminal.
         gaps: rows after which a line is left free, counted from 0.
+        least: characters that columns have at least, by their titles.
     """
     from rich import box
     from rich.console import Console
@@ -105,7 +106,7 @@ def draw(
             title,
             overflow="fold",
             no_wrap=title.endswith("(UTC)"),
-            min_width=_WIDTHS.get(title),
+            min_width=least.get(title),
         )
     for number, row in enumerate(rows):
         cells = (one if isinstance(one, Coloured) else Coloured(one, "") for one in row)

@@ -117,9 +117,9 @@ def hours_by_day(
         *belongs_to(view, environment),
     )
     found: defaultdict[object, list[float]] = defaultdict(list)
-    for day, hours in connection.execute(query):
-        found[day].append(hours)
-    return {date.fromisoformat(str(day)): hours for day, hours in found.items()}
+    for ended_on, hours in connection.execute(query):
+        found[ended_on].append(hours)
+    return {date.fromisoformat(str(ended_on)): hours for ended_on, hours in found.items()}
 
 
 def hours(by_day: Mapping[date, Sequence[float]], period: Period) -> Hours:

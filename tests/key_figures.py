@@ -186,7 +186,7 @@ def _oldest(now: timedelta | None, before: timedelta | None) -> tuple[str, ...]:
 
 def _age(value: timedelta) -> str:
     hours = value / timedelta(hours=1)
-    return f"{hours / 24:,.0f} days" if hours >= 48 else f"{hours:.0f} h"
+    return f"{hours / 24:,.0f} days" if hours >= 47.5 else f"{hours:.0f} h"
 
 
 def _midnight(day: date) -> datetime:

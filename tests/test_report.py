@@ -18,11 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DATABASES, empty_database, once_of_each_kind, request, run_mirror
+from conftest import (
+    DATABASES,
+    Mirror,
+    World,
+    empty_database,
+    once_of_each_kind,
+    request,
+    run_mirror,
+)
 from key_figures import NOTHING, Asked, cards, find, moment
 from reports import Page, change, failed_run, fill, live, page_at_once, usual_period
 
 from mirror import database, schema
+from mirror.sandbox import Sandbox
 
 NO_TEXT = re.compile(r"\b(NaN|None|undefined|Infinity)\b")
 """What programs write where there is nothing."""
@@ -78,7 +87,10 @@ def test_key_figures(told: ToldOf, kind: str) -> None:
         now, before = find(one.asked), find(one.asked.before)
         when = "at the end" if name == "past" else "now"
         assert (name, one.page.cards) == (name, cards(now, before, when))
-        assert f"of the {now.timed} requests for which one was reported" in one.page.root.text
+        assert (
+            f"of the {now.timed} requests whose time of resolution was reported"
+            in one.page.root.text
+        )
         assert min(now.open, now.released, now.missing, now.quarantined, now.cancelled) > 0
 
 
@@ -226,6 +238,30 @@ def test_for_those_who_listen(now: Told) -> None:
     for one in tables:
         for part, scope in (("thead", "col"), ("tbody", "row")):
             assert {head.attributes["scope"] for head in one.one(part).all("th")} == {scope}
+
+
+def test_what_was_reopened_since_is_told_apart(
+    make_database: Callable[[str], str], sandbox: Sandbox, world: World, tmp_path: Path
+) -> None:
+    """A list of what was open then, which goes by what is known now, owns up to its difference."""
+    mirror = Mirror(make_database("sqlite"), sandbox, world)
+    now = datetime.now(UTC).replace(microsecond=0)
+    days = {ago: (now - timedelta(days=ago)).isoformat() for ago in (30, 25)}
+    first = request(1, requested_at=days[30])
+    for ago, entry in (
+        (20, first | {"status": "rejected", "resolved_at": days[25]}),
+        (5, first | {"status": "pending"}),
+    ):
+        mirror.now = now - timedelta(days=ago)
+        mirror.sync([entry])
+    when = [str((now - timedelta(days=ago)).date()) for ago in (40, 10)]
+    past = page_at_once(
+        mirror.url, "--since", when[0], "--until", when[1], into=tmp_path / "past.html"
+    )
+    assert dict(past.cards)["Open at the end"][0] == "0"
+    assert "counts in the figure above, which says 0." in past.root.text
+    current = page_at_once(mirror.url, into=tmp_path / "now.html")
+    assert "the figure above" not in current.root.text
 
 
 def test_what_is_pointed_at_is_there(now: Told) -> None:

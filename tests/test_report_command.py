@@ -18,7 +18,7 @@ from mirror import database, health, queries, schema
 from mirror.errors import DatabaseUnavailable
 from mirror.models import release_requests
 from mirror.period import Period
-from mirror.report import contents
+from mirror.report import contents, gathering
 
 LIMIT = 50_000
 """Bytes that a file may have where there is little room; a page has more."""
@@ -221,13 +221,13 @@ def test_days_counted_beside_are_of_the_same_mirror(
         seen = health.last_complete(connection)
         days = queries.days(connection, since=period().since, until=period().until)
     assert days
-    assert contents._days_if_nothing_came(seen, url, period(), None) == days
-    assert contents._days_if_nothing_came(seen, url, period(), "nowhere") == []
+    assert gathering._days_if_nothing_came(seen, url, period(), None) == days
+    assert gathering._days_if_nothing_came(seen, url, period(), "nowhere") == []
     change(url, failed_run("default"))
-    assert contents._days_if_nothing_came(seen, url, period(), None) == days
+    assert gathering._days_if_nothing_came(seen, url, period(), None) == days
     fill(url, [asked(1), asked(2)])
-    assert contents._days_if_nothing_came(seen, url, period(), None) is None
-    assert contents._days_if_nothing_came(seen, "sqlite:///nothing.db", period(), None) is None
+    assert gathering._days_if_nothing_came(seen, url, period(), None) is None
+    assert gathering._days_if_nothing_came(seen, "sqlite:///nothing.db", period(), None) is None
 
 
 @pytest.mark.parametrize("kind", DATABASES)
@@ -240,12 +240,12 @@ def test_the_report_is_the_same_without_the_second_connection(
     now = datetime.now(UTC)
 
     def gather() -> contents.Report:
-        return contents.gather(url, period(), now=now)
+        return gathering.gather(url, period(), now=now)
 
     report = gather()
     assert report.figures.counts.requested == 2
     with monkeypatch.context() as patch:
-        patch.setattr(contents, "_days_if_nothing_came", lambda *_: None)
+        patch.setattr(gathering, "_days_if_nothing_came", lambda *_: None)
         assert gather() == report
     connect, opened = queries.connect, []
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _NARROW = 70
 """Columns of a terminal that has no room for all there is to tell of a number."""
 
+_EVENT = len("requested *")
+"""Characters of an event that is never folded."""
+
 _COLOURS = {
     "requested": "blue",
     "reopened": "blue",
@@ -163,7 +166,7 @@ def _draw_time_line(events: list[HistoryEvent]) -> None:
         if one.request_id != following.request_id
     }
     rows = [[column(one) for column in columns.values()] for one in events]
-    output.draw(rows, list(columns), sys.stdout, gaps=gaps)
+    output.draw(rows, list(columns), sys.stdout, gaps=gaps, least={"event": _EVENT})
     if any(one.time_source == "observed" for one in events):
         click.echo()
         output.fold("* when a sync saw it; upstream did not say when it was", sys.stdout)

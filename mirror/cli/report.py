@@ -66,15 +66,15 @@ def report(
     """
     from mirror import output
     from mirror.period import period
-    from mirror.report import charts, contents, page
+    from mirror.report import charts, drawing, gathering, page
 
     if opened and path == "-":
         raise errors.UsageError("--open needs a file; leave out --open, or --output -")
     if not Path(path).absolute().parent.is_dir():
         raise errors.UsageError(f"there is no folder for {path}; make it, or change --output")
-    charts.check()
+    drawing.check()
     moment_made = now()
-    told = contents.gather(
+    told = gathering.gather(
         database_url(database, config_file),
         period(since, until, moment_made),
         environment=only(environment),

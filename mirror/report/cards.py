@@ -9,8 +9,9 @@ from datetime import timedelta
 from mirror.report import words
 from mirror.report.contents import Figures, Report
 
-_HOUR = 3600
-_SHORT = timedelta(days=2)
+_HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
+_FEW_HOURS = 48
 _LEAST = timedelta(minutes=30)
 """What would be written as no hour."""
 
@@ -92,26 +93,26 @@ def _with_unit(value: float | None, unit: str) -> str:
 
 
 def _age(now: Figures, before: Figures) -> Card:
-    ages = [_age_of(one) for one in (now, before)]
-    if None in ages:
-        change = "no comparison"
-    else:
-        difference = (ages[0] or timedelta()) - (ages[1] or timedelta())
-        change = words.signed(age(abs(difference)), negative=difference < timedelta())
-        if abs(difference) <= _LEAST:
-            change = "no change"
-    return Card("Oldest open", *(age(ages[0]), change, age(ages[1])))
+    ours, theirs = _age_of(now), _age_of(before)
+    return Card("Oldest open", age(ours), _difference_of_ages(ours, theirs), age(theirs))
 
 
 def _age_of(figures: Figures) -> timedelta | None:
     return None if figures.oldest_open is None else figures.at - figures.oldest_open
 
 
+def _difference_of_ages(now: timedelta | None, before: timedelta | None) -> str:
+    if now is None or before is None:
+        return "no comparison"
+    change = now - before
+    if abs(change) <= _LEAST:
+        return "no change"
+    return words.signed(age(abs(change)), negative=change < timedelta())
+
+
 def age(value: timedelta | None) -> str:
     """Write how old something is, in days, or in hours if these are few."""
     if value is None:
         return words.NOTHING
-    value = max(value, timedelta())  # a clock may be behind that of upstream
-    if value < _SHORT:
-        return f"{value.total_seconds() / _HOUR:.0f} h"
-    return f"{value / timedelta(days=1):,.0f} days"
+    hours = round(max(value, timedelta()) / _HOUR)  # a clock may be behind that of upstream
+    return f"{hours} h" if hours < _FEW_HOURS else f"{value / _DAY:,.0f} days"

@@ -8,8 +8,8 @@ from mirror import __version__
 from mirror.output import roughly, visible
 from mirror.report import words
 from mirror.report.cards import age, cards
-from mirror.report.charts import Chart
 from mirror.report.contents import Report
+from mirror.report.drawing import Chart
 
 _FOLDER = Path(__file__).parent
 _EVENTS_WITH_A_COLOUR = {"requested", "reopened", "approved", "rejected", "cancelled"}
