@@ -689,8 +689,10 @@ def harm(shown: str) -> set[str]:
 
 
 COMMANDS = """
-import json, os, sys
-from mirror import cli
+import functools, json, os, sys
+from mirror import cli, progress
+# Its codes, which come only if a sync is slow, are tested apart.
+progress.board = functools.partial(progress.board, delay=3600)
 for columns, arguments in json.loads(sys.argv[1]):
     os.environ["COLUMNS"] = str(columns)
     sys.argv = ["mirror", *arguments]

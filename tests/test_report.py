@@ -258,7 +258,7 @@ def test_what_was_reopened_since_is_told_apart(
     past = page_at_once(
         mirror.url, "--since", when[0], "--until", when[1], into=tmp_path / "past.html"
     )
-    assert dict(past.cards)["Open at the end"][0] == "0"
+    assert past.cards[0][:2] == ("Open at the end", "0")
     assert "counts in the figure above, which says 0." in past.root.text
     current = page_at_once(mirror.url, into=tmp_path / "now.html")
     assert "the figure above" not in current.root.text
