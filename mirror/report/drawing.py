@@ -145,7 +145,9 @@ def _svg(chart: Any, size: Size) -> str:
             tickColor="var(--line)",
         )
         .configure_axisY(titlePadding=_PADDING)
-        .configure_legend(**ink, **text, orient="top", title=None, symbolType="square")
+        .configure_legend(
+            **ink, **text, orient="top", title=None, symbolType="square", symbolStrokeWidth=0
+        )
     )
     return str(vl_convert.vegalite_to_svg(sized.to_dict(format="vega-lite")))
 
