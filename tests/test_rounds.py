@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -376,15 +376,20 @@ def test_a_defect_in_one_leaves_the_others(caplog: pytest.LogCaptureFixture) -> 
 # Again and again
 
 
-def start(fleet: Fleet, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start a command that does not end by itself."""
-    return subprocess.Popen(
+@contextmanager
+def start(fleet: Fleet, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command that does not end by itself; a test that fails does not wait for it."""
+    with subprocess.Popen(
         [sys.executable, "-m", "mirror", *arguments],
         env=os.environ | {"MIRROR_CONFIG": str(fleet.path)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def lines(stream: Any, count: int) -> list[dict[str, Any]]:
