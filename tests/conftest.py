@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,15 +168,50 @@ def postgres_server() -> str:
     return os.environ.get("MIRROR_TEST_POSTGRES_URL") or postgres.shared_server()
 
 
+@pytest.fixture(scope="session")
+def _pools(request: pytest.FixtureRequest) -> Callable[[bool], postgres.Databases]:
+    """The databases of this worker on Postgres: empty ones, and those that have the schema."""
+
+    @cache
+    def pool(ready: bool) -> postgres.Databases:
+        server = request.getfixturevalue("postgres_server")
+        return postgres.Databases(server, *([upgrade] if ready else []))
+
+    return pool
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "mirror.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+def upgrade(url: str) -> None:
+    """Give an empty database the schema."""
+    schema.upgrade(database.engine(url, create=True))
+
+
 @contextmanager
-def empty_database(
-    kind: str, request: pytest.FixtureRequest, timezone: str = "UTC"
+def new_database(
+    kind: str, request: pytest.FixtureRequest, timezone: str = "UTC", *, ready: bool = False
 ) -> Iterator[str]:
-    """Make an empty database, "sqlite" or "postgresql", for a fixture of any scope."""
+    """Give a database, "sqlite" or "postgresql", for a fixture of any scope.
+
+    Args:
+        kind: of the database.
+        request: of the fixture.
+        timezone: the zone that Postgres thinks in.
+        ready: it has the schema; otherwise there is nothing in it.
+    """
     if kind == "sqlite":
-        yield f"sqlite:///{request.getfixturevalue('tmp_path_factory').mktemp('db')}/mirror.db"
+        folder = request.getfixturevalue("tmp_path_factory").mktemp("db")
+        path = Path(folder) / "mirror.db"
+        if ready:
+            shutil.copy(request.getfixturevalue("_sqlite_template"), path)
+        yield f"sqlite:///{path}"
         return
-    with postgres.empty_database(request.getfixturevalue("postgres_server"), timezone) as url:
+    with request.getfixturevalue("_pools")(ready).one(timezone) as url:
         yield url
 
 
@@ -195,13 +231,28 @@ def once_of_each_kind(
 def make_database(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
     """Makes empty databases: give it "sqlite" or "postgresql", get a URL."""
     with ExitStack() as stack:
-        yield lambda kind: stack.enter_context(empty_database(kind, request))
+        yield lambda kind: stack.enter_context(new_database(kind, request))
+
+
+@pytest.fixture
+def make_ready_database(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
+    """Makes databases that have the schema: give it "sqlite" or "postgresql", get a URL."""
+    with ExitStack() as stack:
+        yield lambda kind: stack.enter_context(new_database(kind, request, ready=True))
 
 
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, make_database: Callable[[str], str]) -> str:
     """An empty database, once of each kind."""
     return make_database(request.param)
+
+
+@pytest.fixture(params=DATABASES)
+def ready_database_url(
+    request: pytest.FixtureRequest, make_ready_database: Callable[[str], str]
+) -> str:
+    """A database that has the schema and nothing else, once of each kind."""
+    return make_ready_database(request.param)
 
 
 class World(Upstream):
@@ -289,15 +340,28 @@ def sandbox(world: World) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def mirror(database_url: str, sandbox: Sandbox, world: World) -> Mirror:
-    """A mirror with an empty database, once of each kind."""
+def mirror(ready_database_url: str, sandbox: Sandbox, world: World) -> Mirror:
+    """A mirror that has the schema and was never synced, once of each kind."""
+    return Mirror(ready_database_url, sandbox, world)
+
+
+@pytest.fixture
+def new_mirror(database_url: str, sandbox: Sandbox, world: World) -> Mirror:
+    """A mirror whose first sync makes the schema, once of each kind."""
     return Mirror(database_url, sandbox, world)
+
+
+@pytest.fixture
+def sqlite_mirror(
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: World
+) -> Mirror:
+    """A mirror in SQLite, for what has nothing to do with the database."""
+    return Mirror(make_ready_database("sqlite"), sandbox, world)
 
 
 @pytest.fixture
 def connection(mirror: Mirror) -> Iterator[Connection]:
     """A connection to a mirror that has the schema and nothing else."""
-    schema.upgrade(mirror.engine)
     with database.writing(mirror.engine, "test") as connection:
         yield connection
 

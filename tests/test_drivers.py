@@ -29,7 +29,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, World, empty_database
+from conftest import DATABASES, TOKEN, Mirror, World, new_database
 from conftest import request as release_request
 from lines import Line
 
@@ -196,7 +196,7 @@ def filled(request: pytest.FixtureRequest) -> Iterator[Filled]:
     world = World()
     said: dict[str, Row] = {}
     with (
-        empty_database(request.param, request, ELSEWHERE) as url,
+        new_database(request.param, request, ELSEWHERE) as url,
         Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
     ):
         mirror = Mirror(url, sandbox, world)

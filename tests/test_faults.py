@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DATABASES, ROOT, TOKEN, Mirror, World, empty_database, request
+from conftest import DATABASES, ROOT, TOKEN, Mirror, World, new_database, request
 from servers import Answer, Question, Scripted, envelope, http
 
 from mirror import cli, queries
@@ -147,7 +147,7 @@ def trials(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Trial]]:
 
         @cache
         def trial(kind: str) -> Trial:
-            url = stack.enter_context(empty_database(kind, request))
+            url = stack.enter_context(new_database(kind, request))
             world = World()
             api = stack.enter_context(Sandbox(world, Manner(token=TOKEN)).running())
             return Trial(Mirror(url, api, world))

@@ -18,7 +18,7 @@ from conftest import (
     TOKEN,
     Mirror,
     World,
-    empty_database,
+    new_database,
     once_of_each_kind,
     request,
 )
@@ -189,7 +189,7 @@ def mirrors(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Mirror]]
 
     @contextmanager
     def make(kind: str) -> Iterator[Mirror]:
-        with empty_database(kind, request) as url, told_to(url) as mirror:
+        with new_database(kind, request) as url, told_to(url) as mirror:
             yield mirror
 
     with once_of_each_kind(make) as get:

@@ -28,7 +28,7 @@ from conftest import (
     Mirror,
     Ran,
     World,
-    empty_database,
+    new_database,
     once_of_each_kind,
     request,
     run_on_a_terminal,
@@ -404,7 +404,7 @@ def sites(
     def make(kind: str) -> Iterator[Site]:
         world = World()
         with (
-            empty_database(kind, request) as url,
+            new_database(kind, request) as url,
             Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
         ):
             yield Site(Mirror(url, sandbox, world), token_file)

@@ -10,7 +10,7 @@ from typing import Any
 
 import large
 import pytest
-from conftest import DATABASES, Mirror, World, empty_database, once_of_each_kind, request
+from conftest import DATABASES, Mirror, World, new_database, once_of_each_kind, request
 from sqlalchemy.engine import Connection
 
 from mirror import database
@@ -55,7 +55,7 @@ def connections(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Conn
 
     @contextmanager
     def make(kind: str) -> Iterator[Connection]:
-        with empty_database(kind, request) as url:
+        with new_database(kind, request) as url:
             large.fill(url, REQUESTS)
             with database.reading(database.engine(url)) as connection:
                 yield connection

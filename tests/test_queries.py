@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, World, empty_database, request
+from conftest import DATABASES, TOKEN, Mirror, World, new_database, request
 from sqlalchemy.engine import Connection
 
 import mirror as package
@@ -77,7 +77,7 @@ def filled(
     failure = tmp_path_factory.mktemp("api") / "failure.json"
     failure.write_text('{"success": false, "message": "Down for maintenance"}')
     with (
-        empty_database(request.param, request, "Asia/Kolkata") as url,
+        new_database(request.param, request, "Asia/Kolkata") as url,
         Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
     ):
         mirror = Mirror(url, sandbox, world)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 import pytest
-from conftest import DATABASES, ROOT, empty_database, run_mirror
+from conftest import DATABASES, ROOT, new_database, run_mirror
 
 from mirror import cli, config, database, demo, dictionary, settings
 from mirror.cookbook import RECIPES
@@ -61,7 +61,7 @@ def cell(value: object) -> str:
 @pytest.fixture(scope="module", params=DATABASES)
 def demo_database(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
     """Answers queries on the demo's data, once in each kind of database."""
-    with empty_database(request.param, request) as url:
+    with new_database(request.param, request) as url:
         engine = database.engine(url, create=True)
         demo.run(engine, lambda *_: None, lambda: DEMO_TIME)
 

@@ -22,7 +22,7 @@ from conftest import (
     DATABASES,
     Mirror,
     World,
-    empty_database,
+    new_database,
     once_of_each_kind,
     request,
     run_mirror,
@@ -58,7 +58,7 @@ def told(request: pytest.FixtureRequest) -> Iterator[ToldOf]:
         into = request.getfixturevalue("tmp_path_factory").mktemp("report") / "report.html"
         today = datetime.now(UTC).date()
         then = today - timedelta(days=120), today - timedelta(days=60)
-        with empty_database(kind, request) as url:
+        with new_database(kind, request) as url:
             live(url)
             now = page_at_once(url, into=into)
             past = page_at_once(url, "--since", str(then[0]), "--until", str(then[1]), into=into)

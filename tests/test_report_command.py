@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, Ran, empty_database, request, run_mirror, run_python
+from conftest import DATABASES, Ran, new_database, request, run_mirror, run_python
 from reports import Page, change, failed_run, fill, page_at_once, usual_period
 
 from mirror import database, health, queries, schema
@@ -27,7 +27,7 @@ LIMIT = 50_000
 @pytest.fixture(scope="module")
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A mirror of 40 requests that were open for weeks, and of one that was approved."""
-    with empty_database("sqlite", request) as made:
+    with new_database("sqlite", request) as made:
         waiting = [asked(number, days=2 * number) for number in range(1, 41)]
         fill(made, [*waiting, asked(41, status="approved")])
         yield made

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser import PRINTED, Shown, chromium, contrast, shown
-from conftest import DATABASES, empty_database, once_of_each_kind, request
+from conftest import DATABASES, new_database, once_of_each_kind, request
 from reports import change, failed_run, fill, live, page, page_at_once
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def made(request: pytest.FixtureRequest) -> Iterator[Callable[[str], dict[str, P
         files = {name: folder / f"{name}.html" for name in ("now", "past")}
         today = datetime.now(UTC).date()
         since, until = (str(today - timedelta(days=days)) for days in (120, 60))
-        with empty_database(kind, request) as url:
+        with new_database(kind, request) as url:
             live(url)
             page(url, into=files["now"])
             page_at_once(url, "--since", since, "--until", until, into=files["past"])

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, World, empty_database, once_of_each_kind, request
+from conftest import DATABASES, TOKEN, Mirror, World, new_database, once_of_each_kind, request
 from model import Fields
 from sqlalchemy.engine import Connection
 
@@ -238,7 +238,7 @@ def mirrors(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Mirror]]
 
     @contextmanager
     def make(kind: str) -> Iterator[Mirror]:
-        with empty_database(kind, request) as url, told_to(url) as mirror:
+        with new_database(kind, request) as url, told_to(url) as mirror:
             yield mirror
 
     with once_of_each_kind(make) as get:

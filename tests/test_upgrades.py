@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DATABASES, TOKEN, Mirror, empty_database, once_of_each_kind, run_mirror
+from conftest import DATABASES, TOKEN, Mirror, new_database, once_of_each_kind, run_mirror
 from frozen.freeze import FOLDER, Rows, path_of, restored_inventory, rows_of, thaw
 from frozen.life import STAGING, THIRD, after, entry
 from test_schema import inventory, opened
@@ -100,7 +100,7 @@ def ask(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
 @pytest.fixture(scope="module")
 def new_inventory(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
     """What a database is made of that this version has made, of a kind."""
-    with once_of_each_kind(partial(empty_database, request=request)) as make:
+    with once_of_each_kind(partial(new_database, request=request)) as make:
 
         def look(kind: str) -> Any:
             schema.upgrade(database.engine(make(kind), create=True))

@@ -17,7 +17,7 @@ from typing import Any
 import figures
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, World, empty_database, request
+from conftest import DATABASES, TOKEN, Mirror, World, new_database, request
 from model import KNOWN, Fields, Memory, State
 
 from mirror import database, queries, views
@@ -309,7 +309,7 @@ def told(request: pytest.FixtureRequest) -> Iterator[Mirror]:
     """A mirror that all stories were told to; tests only read it."""
     world = World()
     with (
-        empty_database(request.param, request) as url,
+        new_database(request.param, request) as url,
         Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
     ):
         mirror = Mirror(url, sandbox, world)
