@@ -269,9 +269,9 @@ _CONTENTS = sa.text(
         UNION ALL SELECT concat_ws(' ', oid, proname) FROM pg_proc WHERE oid >= 16384
         UNION ALL SELECT concat_ws(' ', objoid, objsubid, description) FROM pg_description
                   WHERE objoid >= 16384
-        UNION ALL SELECT setconfig::text FROM pg_db_role_setting
-                  WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-        UNION ALL SELECT datacl::text FROM pg_database WHERE datname = current_database()
+        UNION ALL SELECT concat_ws(' ', datacl, setconfig) FROM pg_database
+                  LEFT JOIN pg_db_role_setting ON setdatabase = pg_database.oid
+                  WHERE datname = current_database()
     )
     SELECT md5(string_agg(thing, E'\n' ORDER BY thing)) FROM things
     """
