@@ -15,23 +15,8 @@ from mirror.settings import ApiSettings, Secret
 
 NOW = 1_700_000_000.0
 HOSTILE = [
-    *(
-        "",
-        " ",
-        "0",
-        "-1",
-        "+5",
-        "1.5",
-        "1e3",
-        "NaN",
-        "inf",
-        "-inf",
-        "many",
-        "0x10",
-        "1_000",
-        "\u0663",
-    ),
-    *("100, 100;w=60", "9" * 16, "9" * 5000, "null", "1\0", "-0"),
+    *("", " ", "0", "-1", "+5", "1.5", "1e3", "NaN", "inf", "-inf", "many", "0x10", "1_000"),
+    *("\u0663", "100, 100;w=60", "9" * 16, "9" * 5000, "null", "1\0", "-0"),
 ]
 
 
@@ -118,12 +103,12 @@ def test_who_is_not_wanted_any_more_does_not_wait(over: threading.Event) -> None
     thread.join()
 
 
-@pytest.mark.parametrize(("said", "limit"), [(3, 3), (5, 5), (6, 5), (10**14, 5), (None, 5)])
-def test_the_limit_is_only_lowered(clock: Patience, said: int | None, limit: int) -> None:
+def test_the_limit_is_only_lowered(clock: Patience) -> None:
     """What the API allows beyond the rate that was set is not used."""
-    one = budget(clock, rate=5)
-    one.heard(1, Quota(limit=said))
-    assert one.limit == limit
+    for said, limit in ((3, 3), (5, 5), (6, 5), (10**14, 5), (None, 5)):
+        one = budget(clock, rate=5)
+        one.heard(1, Quota(limit=said))
+        assert one.limit == limit
 
 
 def test_nobody_asks_when_no_more_remain_than_are_in_flight(
