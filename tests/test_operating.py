@@ -214,14 +214,6 @@ def test_completion(tmp_path: Path) -> None:
     assert complete("sync", "--environment", "", MIRROR_CONFIG=str(file)) == []
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(shell: str) -> None:
-    """Each shell gets a script to load."""
-    ran = run_mirror(_MIRROR_COMPLETE=f"{shell}_source")
-    assert ran.code == 0
-    assert "_MIRROR_COMPLETE" in ran.out
-
-
 def test_everything_fits_the_terminal(sqlite_mirror: Mirror) -> None:
     """What is drawn keeps to the width, and shows no control character of the data."""
     mirror, long = sqlite_mirror, "customer-of-the-north-17"
