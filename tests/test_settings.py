@@ -238,91 +238,59 @@ def test_a_base_url_with_the_token_in_it_is_not_shown() -> None:
 # The base URL
 
 
+TAKEN = [
+    "https://app.talkover.ai/api/v1", "https://voice.example.com/api/v1/",
+    "https://voice.example.com/api/v1//", "https://voice.example.com",
+    "https://voice.example.com:8443/x", "HTTPS://voice.example.com/x",
+    "https://192.0.2.1/api/v1", "https://[2001:db8::1]/api/v1", "http://localhost:8000/api/v1",
+    "http://LOCALHOST/api/v1", "http://127.0.0.1/api/v1/", "http://127.255.0.7:80/api/v1",
+    "http://[::1]/api/v1", "http://[::1]:8000/api/v1",
+]  # fmt: skip
+
+
 def test_base_urls_that_are_taken() -> None:
     """Any host over https, and loopback over http; a slash at the end is dropped."""
-    for given in (
-        "https://app.talkover.ai/api/v1",
-        "https://voice.example.com/api/v1/",
-        "https://voice.example.com/api/v1//",
-        "https://voice.example.com",
-        "https://voice.example.com:8443/x",
-        "HTTPS://voice.example.com/x",
-        "https://192.0.2.1/api/v1",
-        "https://[2001:db8::1]/api/v1",
-        "http://localhost:8000/api/v1",
-        "http://LOCALHOST/api/v1",
-        "http://127.0.0.1/api/v1/",
-        "http://127.255.0.7:80/api/v1",
-        "http://[::1]/api/v1",
-        "http://[::1]:8000/api/v1",
-    ):
+    for given in TAKEN:
         assert api(base_url=given).base_url == given.rstrip("/")
         assert api({"TALKOVER_BASE_URL": given}).base_url == given.rstrip("/")
 
 
 REFUSED = {
     "unencrypted": [
-        "http://app.talkover.ai/api/v1",
-        "HTTP://app.talkover.ai/api/v1",
-        "http://localhost.evil.example/api/v1",
-        "http://localhost./api/v1",
-        "http://127.0.0.1.evil.example/api/v1",
-        "http://127.0.0.1%2eevil.example/api/v1",
-        "http://evil.example:127/api/v1",
-        "http://0.0.0.0/api/v1",
-        "http://10.0.0.1/api/v1",
-        "http://192.168.0.1/api/v1",
-        "http://169.254.169.254/api/v1",
-        "http://[2001:db8::1]/api/v1",
+        "http://app.talkover.ai/api/v1", "HTTP://app.talkover.ai/api/v1",
+        "http://localhost.evil.example/api/v1", "http://localhost./api/v1",
+        "http://127.0.0.1.evil.example/api/v1", "http://127.0.0.1%2eevil.example/api/v1",
+        "http://evil.example:127/api/v1", "http://0.0.0.0/api/v1", "http://10.0.0.1/api/v1",
+        "http://192.168.0.1/api/v1", "http://169.254.169.254/api/v1", "http://[2001:db8::1]/api/v1",
         "http://2130706433/api/v1",
     ],
     "user name": [
-        "http://127.0.0.1@evil.example/api/v1",
-        "http://127.0.0.1:80@evil.example/api/v1",
-        "http://[::1]@evil.example/api/v1",
-        "http://localhost:pass@evil.example/api/v1",
-        "https://user@host.example/api/v1",
-        "https://user:pass@host.example/api/v1",
-        "https://@host.example/api/v1",
-        "http://evil.example\\@127.0.0.1/api/v1",
+        "http://127.0.0.1@evil.example/api/v1", "http://127.0.0.1:80@evil.example/api/v1",
+        "http://[::1]@evil.example/api/v1", "http://localhost:pass@evil.example/api/v1",
+        "https://user@host.example/api/v1", "https://user:pass@host.example/api/v1",
+        "https://@host.example/api/v1", "http://evil.example\\@127.0.0.1/api/v1",
     ],
     "not of the form": [
-        "app.talkover.ai/api/v1",
-        "//app.talkover.ai/api/v1",
-        "localhost:8000/api/v1",
-        "ftp://app.talkover.ai/api/v1",
-        "file:///etc/passwd",
-        "https://",
-        "https:///api/v1",
-        "https:app.talkover.ai/api/v1",
-        "https://:443/api/v1",
+        "app.talkover.ai/api/v1", "//app.talkover.ai/api/v1", "localhost:8000/api/v1",
+        "ftp://app.talkover.ai/api/v1", "file:///etc/passwd", "https://", "https:///api/v1",
+        "https:app.talkover.ai/api/v1", "https://:443/api/v1",
     ],
     "must end with its path": [
-        "https://host.example/api/v1?page=1",
-        "https://host.example/api/v1#top",
-        "https://host.example/api/v1?",
-        "https://host.example/api/v1#",
-        "http://127.0.0.1#@evil.example/",
-        "http://127.0.0.1?@evil.example/",
-        "https://host.example\\api\\v1",
-        "https://host.example/api v1",
-        " https://host.example/api/v1",
-        "https://host.example/api/v1\n",
-        "https://host.example/api/v1\r\nX-Header: 1",
-        "https://host\t.example/api/v1",
+        "https://host.example/api/v1?page=1", "https://host.example/api/v1#top",
+        "https://host.example/api/v1?", "https://host.example/api/v1#",
+        "http://127.0.0.1#@evil.example/", "http://127.0.0.1?@evil.example/",
+        "https://host.example\\api\\v1", "https://host.example/api v1",
+        " https://host.example/api/v1", "https://host.example/api/v1\n",
+        "https://host.example/api/v1\r\nX-Header: 1", "https://host\t.example/api/v1",
         "https://host.example/\u200bapi/v1",
     ],
     "--base-url|base URL": [
-        "https://host.example:port/api/v1",
-        "https://host.example:99999/api/v1",
-        "https://[::1/api/v1",
-        "https://[host.example]/api/v1",
-        "https://host.example\u2100/api/v1",
-        "http://[::1].evil.example/api/v1",
-        "http://[::1]evil.example/api/v1",
+        "https://host.example:port/api/v1", "https://host.example:99999/api/v1",
+        "https://[::1/api/v1", "https://[host.example]/api/v1", "https://host.example\u2100/api/v1",
+        "http://[::1].evil.example/api/v1", "http://[::1]evil.example/api/v1",
         "http://evil.example[::1]/api/v1",
     ],
-}
+}  # fmt: skip
 
 
 def test_base_urls_that_are_refused() -> None:
