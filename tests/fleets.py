@@ -36,22 +36,19 @@ class Fleet:
         self.sandboxes: dict[str, Sandbox] = {}
         self.path = folder / "mirror.toml"
         self.url = url
-        self._settings: dict[str, dict[str, float]] = {}
         self._folder = folder
         self._stack = stack
         self._write()
 
-    def add(self, label: str, *numbers: int, **settings: float) -> Sandbox:
-        """Add an environment with requests of these numbers, and settings of its own."""
+    def add(self, label: str, *numbers: int) -> None:
+        """Add an environment with requests of these numbers."""
         world = World()
         world.records = [request(number) for number in numbers]
         sandbox = Sandbox(world, Manner(token=f"{TOKEN}-of-{label}"))
         self._stack.enter_context(sandbox.running())
         self.worlds[label], self.sandboxes[label] = world, sandbox
-        self._settings[label] = settings
         (self._folder / f"{label}.token").write_text(sandbox.manner.token)
         self._write()
-        return sandbox
 
     def _write(self) -> None:
         lines = [f'database = "{self.url}"']
@@ -60,7 +57,6 @@ class Fleet:
                 f"[environments.{label}]",
                 f'base_url = "{sandbox.base_url}"',
                 f'token_file = "{label}.token"',
-                *(f"{name} = {value}" for name, value in self._settings[label].items()),
             ]
         self.path.write_text("\n".join(lines))
 
@@ -111,12 +107,11 @@ def metrics(text: str) -> dict[tuple[str, str, str], float]:
 def fail_three_of_thirty(fleet: Fleet) -> None:
     """Sync thirty by one command; three fail, each in its way, are told, recorded and counted."""
     for number in range(30):
-        soon = {"deadline": 1.0} if number == 11 else {}
-        fleet.add(f"e{number:02}", *range(10 * number, 10 * number + 10), **soon)
+        fleet.add(f"e{number:02}", *range(10 * number, 10 * number + 10))
     assert fleet.run("sync", "--jobs", "4").code == 0
-    for number, world in enumerate(fleet.worlds.values()):
+    for label, world in fleet.worlds.items():
         world.records[0]["status"] = "approved"
-        list(fleet.sandboxes.values())[number].forget()
+        fleet.sandboxes[label].forget()
     fleet.sandboxes["e03"].manner = Manner(token="talq_another")
     fleet.sandboxes["e11"].misbehave("maintenance")
     fleet.worlds["e20"].records = []

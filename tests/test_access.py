@@ -239,6 +239,7 @@ def test_the_commands_work_for_a_reader(place: Place, sandbox: Sandbox, world: W
         f"mirror: {reader} has CREATE on SCHEMA public, as everybody does; to take that away: "
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
     )
+    place.do("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     for arguments in (("history", "+15550000001"), ("changes",), ("requests",)):
         read = run_mirror(*arguments, **given)
         assert (read.code, read.err) == (0, "")

@@ -176,18 +176,13 @@ def test_what_wins(name: str, write: Write) -> None:
     assert Given({}, {}).find(name).source == given.DEFAULT
 
 
-def test_what_wins_for_the_database(write: Write) -> None:
-    """The option, the variable, the file: the first that names a database."""
-    file = config.load(str(write('database = "sqlite:////file"')))
-    environ = {"MIRROR_DATABASE_URL": "sqlite:////variable"}
+def test_what_wins_for_the_database_and_the_token(write: Write, tmp_path: Path) -> None:
+    """The option, the variables, the file: the first that names one."""
+    path = write("database = 'sqlite:////file'\n[environments.prod]\ntoken_file = 'prod.token'\n")
+    file, environ = config.load(str(path)), {"MIRROR_DATABASE_URL": "sqlite:////variable"}
     assert settings.database_url("sqlite:////option", environ, file) == "sqlite:////option"
     assert settings.database_url(None, environ, file) == "sqlite:////variable"
     assert settings.database_url(None, {}, file) == "sqlite:////file"
-
-
-def test_what_wins_for_the_token(write: Write, tmp_path: Path) -> None:
-    """The option, the variables, the file: the first that names a token."""
-    path = write("[environments.prod]\ntoken_file = 'prod.token'\n")
     other = tmp_path / "other"
     other.write_text("talq_other")
 

@@ -626,7 +626,7 @@ def test_a_world_has_as_many_requests_as_asked_for() -> None:
             assert START <= datetime.fromisoformat(one["requested_at"]) <= upstream.now
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_every_record_is_understood(seed: int) -> None:
     """What the sandbox gives, the mirror understands: no reject, no repetition, nothing extra."""
     sandbox = Sandbox(world(seed, count=500, new_per_day=20))
@@ -644,7 +644,7 @@ def test_every_record_is_understood(seed: int) -> None:
         sandbox.close()
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_records_are_as_documented(seed: int) -> None:
     """Each record has the documented fields for its status, and times that make sense."""
     upstream = world(seed, count=500)

@@ -66,22 +66,14 @@ SETTINGS: list[tuple[str, str, tuple[str, object], tuple[str, object], object]] 
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "variable", "option", "given", "default"), SETTINGS, ids=[one[0] for one in SETTINGS]
-)
-def test_an_option_wins_over_a_variable_and_that_over_the_default(
-    name: str,
-    variable: str,
-    option: tuple[str, object],
-    given: tuple[str, object],
-    default: object,
-) -> None:
+def test_an_option_wins_over_a_variable_and_that_over_the_default() -> None:
     """Each setting comes from its option, else its variable, else the documented default."""
-    both = api({variable: given[0]}, **{name: option[0]})
-    assert getattr(both, name) == option[1]
-    assert getattr(api({variable: given[0]}), name) == given[1]
-    assert getattr(api(), name) == default
-    assert getattr(api({variable: ""}, **{name: ""}), name) == default
+    for name, variable, option, given, default in SETTINGS:
+        both = api({variable: given[0]}, **{name: option[0]})
+        assert getattr(both, name) == option[1]
+        assert getattr(api({variable: given[0]}), name) == given[1]
+        assert getattr(api(), name) == default
+        assert getattr(api({variable: ""}, **{name: ""}), name) == default
 
 
 def test_the_database_comes_from_the_option_or_the_variable_or_the_users_folder() -> None:
@@ -131,14 +123,14 @@ def test_the_token_comes_from_the_option_or_a_variable(token_file: Path, tmp_pat
     assert api_settings(environ=empty).token.reveal() == "talq_of-the-other-file"
 
 
-@pytest.mark.parametrize("around", ["\n", "\r\n", " ", "\t", "\n\n"])
-def test_space_around_a_token_is_dropped(around: str, tmp_path: Path) -> None:
+def test_space_around_a_token_is_dropped(tmp_path: Path) -> None:
     """Line ends and spaces that come with copying a token are not part of it."""
     file = tmp_path / "token"
-    file.write_bytes(f"{around}{TOKEN}{around}".encode())
-    assert api(token_file=str(file)).token.reveal() == TOKEN
-    given = {"TALKOVER_TOKEN": around + TOKEN + around}
-    assert api_settings(environ=given).token.reveal() == TOKEN
+    for around in ("\n", "\r\n", " ", "\t", "\n\n"):
+        file.write_bytes(f"{around}{TOKEN}{around}".encode())
+        assert api(token_file=str(file)).token.reveal() == TOKEN
+        given = {"TALKOVER_TOKEN": around + TOKEN + around}
+        assert api_settings(environ=given).token.reveal() == TOKEN
 
 
 def test_without_a_token_the_error_says_where_to_put_one() -> None:
