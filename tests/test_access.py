@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic import command
-from conftest import TOKEN, Mirror, World, request, run_mirror
+from conftest import TOKEN, Mirror, World, request, run_mirror, upgrade
+from postgres import empty_database
 from sqlalchemy.pool import NullPool
 
 from mirror import access, database, models, schema, views
@@ -30,11 +34,16 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+@cache
+def engine(url: str) -> sa.Engine:
+    """A way to a database that keeps no connection."""
+    return sa.create_engine(database.parse_url(url), poolclass=NullPool)
+
+
 def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
     """Run statements as they stand; return the rows of the last one."""
-    engine = sa.create_engine(database.parse_url(url), poolclass=NullPool)
     rows: list[tuple[Any, ...]] = []
-    with engine.begin() as connection:
+    with engine(url).begin() as connection:
         for statement in statements:
             result = connection.exec_driver_sql(
                 statement, execution_options={"no_parameters": True}
@@ -43,13 +52,23 @@ def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
     return rows
 
 
+def refusals(url: str, statements: Iterable[str]) -> dict[str, str | None]:
+    """The code with which each statement is refused, or None if it was done."""
+    codes: dict[str, str | None] = {}
+    with engine(url).connect() as connection:
+        for one in statements:
+            codes[one] = None
+            try:
+                with connection.begin():
+                    connection.exec_driver_sql(one, execution_options={"no_parameters": True})
+            except sa.exc.DBAPIError as error:
+                codes[one] = str(getattr(error.orig, "sqlstate", None))
+    return codes
+
+
 def refusal(url: str, statement: str) -> str | None:
     """The code with which a statement is refused, or None if it was done."""
-    try:
-        execute(url, statement)
-    except sa.exc.DBAPIError as error:
-        return str(getattr(error.orig, "sqlstate", None))
-    return None
+    return refusals(url, [statement])[statement]
 
 
 class Place:
@@ -57,17 +76,18 @@ class Place:
 
     Args:
         server: URL of any database of the server, as a superuser.
+        owner: a role that is there already.
 
     Attributes:
         admin: URL of the mirror's database, as that superuser.
         owner: the role that owns the mirror.
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, owner: str | None = None) -> None:
         self.admin = server
         self._server = server
         self._roles: list[str] = []
-        self.owner = self.role()
+        self.owner = owner or self.role()
 
     def role(self, options: str = "LOGIN", name: str | None = None) -> str:
         """Make a role, with a name of its own unless one is given."""
@@ -121,34 +141,52 @@ class Place:
         )
 
 
-@pytest.fixture
-def roles(postgres_server: str) -> Iterator[Place]:
+@contextmanager
+def place_on(server: str, owner: str | None = None) -> Iterator[Place]:
     """A place without a database yet: its roles must outlive it."""
-    ((may_make_roles,),) = execute(
-        postgres_server, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
-    )
-    if not may_make_roles:
-        pytest.skip("the user of MIRROR_TEST_POSTGRES_URL is no superuser, and cannot make roles")
-    place = Place(postgres_server)
+    place = Place(server, owner)
     try:
         yield place
     finally:
         place.drop_roles()
 
 
-@pytest.fixture
-def bare(roles: Place, make_database: Callable[[str], str]) -> Place:
-    """A database without a mirror."""
-    roles.admin = make_database("postgresql")
-    return roles
+@pytest.fixture(scope="module")
+def superuser(postgres_server: str) -> str:
+    """The server, as somebody who may make roles."""
+    ((may_make_roles,),) = execute(
+        postgres_server, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+    )
+    if not may_make_roles:
+        pytest.skip("the user of MIRROR_TEST_POSTGRES_URL is no superuser, and cannot make roles")
+    return postgres_server
+
+
+@pytest.fixture(scope="module")
+def original(superuser: str) -> Iterator[Place]:
+    """What `place` is a copy of."""
+    with place_on(superuser) as place, empty_database(superuser) as place.admin:
+        place.do("GRANT CREATE ON SCHEMA public TO {owner}")
+        upgrade(place.url(place.owner))
+        yield place
 
 
 @pytest.fixture
-def place(bare: Place) -> Place:
+def place(superuser: str, original: Place) -> Iterator[Place]:
     """A database with a mirror, in the schema public, which belongs to somebody else."""
-    bare.do("GRANT CREATE ON SCHEMA public TO {owner}")
-    schema.upgrade(database.engine(bare.url(bare.owner)))
-    return bare
+    template = str(database.parse_url(original.admin).database)
+    with (
+        place_on(superuser, original.owner) as place,
+        empty_database(superuser, template=template) as place.admin,
+    ):
+        yield place
+
+
+@pytest.fixture
+def bare(superuser: str) -> Iterator[Place]:
+    """A database without a mirror."""
+    with place_on(superuser) as place, empty_database(superuser) as place.admin:
+        yield place
 
 
 def test_a_reader_reads_everything(place: Place, sandbox: Sandbox, world: World) -> None:
@@ -172,13 +210,13 @@ def test_a_reader_reads_everything(place: Place, sandbox: Sandbox, world: World)
         with database.writing(database.engine(owner), schema.LOCK) as connection:
             config.attributes["connection"] = connection
             command.downgrade(config, revision)
-        schema.upgrade(database.engine(owner))
-        for name in OURS:
-            assert refusal(place.url(reader), f"SELECT * FROM {name}") is None, name
+        upgrade(owner)
+        queries = [f"SELECT * FROM {name}" for name in OURS]
+        assert refusals(place.url(reader), queries) == dict.fromkeys(queries)
 
 
 def test_the_commands_work_for_a_reader(place: Place, sandbox: Sandbox, world: World) -> None:
-    """The command says what it did; then what only reads works, and what writes says why not."""
+    """The command says what it did, and warns; what only reads works, what writes says why not."""
     reader = place.role()
     mirror = Mirror(place.url(place.owner), sandbox, world)
     mirror.sync([request(1)])
@@ -194,6 +232,14 @@ def test_the_commands_work_for_a_reader(place: Place, sandbox: Sandbox, world: W
         "TALKOVER_BASE_URL": sandbox.base_url,
         "TALKOVER_TOKEN": TOKEN,
     }
+    place.do("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    ran = run_mirror("db", "grant-read", reader, MIRROR_DATABASE_URL=mirror.url)
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err.splitlines()[1] == (
+        f"mirror: {reader} has CREATE on SCHEMA public, as everybody does; to take that away: "
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
+    )
+    place.do("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     for arguments in (("history", "+15550000001"), ("changes",), ("requests",)):
         read = run_mirror(*arguments, **given)
         assert (read.code, read.err) == (0, "")
@@ -230,23 +276,28 @@ def test_a_reader_cannot_write(place: Place) -> None:
     ]
     for name in OURS:
         kind = "TABLE" if name in KEYS else "VIEW"
-        attempts += [f"DROP {kind} {name}", f"COMMENT ON {kind} {name} IS 'mine'"]
         attempts += [
+            f"DROP {kind} {name}",
+            f"COMMENT ON {kind} {name} IS 'mine'",
             f"ALTER {kind} {name} RENAME TO mine",
             f"ALTER {kind} {name} OWNER TO {reader}",
         ]
-        if kind == "TABLE":
-            attempts += [f"TRUNCATE {name} CASCADE", f"DELETE FROM {name}"]
-            attempts += [f"INSERT INTO {name} DEFAULT VALUES", f"LOCK {name} IN EXCLUSIVE MODE"]
-            attempts += [f"UPDATE {name} SET {KEYS[name]} = {KEYS[name]}"]
-            attempts += [f"SELECT 1 FROM {name} FOR UPDATE"]
-            attempts += [f"ALTER TABLE {name} ADD COLUMN mine int"]
+    for name, key in KEYS.items():
+        attempts += [
+            f"TRUNCATE {name} CASCADE",
+            f"DELETE FROM {name}",
+            f"INSERT INTO {name} DEFAULT VALUES",
+            f"LOCK {name} IN EXCLUSIVE MODE",
+            f"UPDATE {name} SET {key} = {key}",
+            f"SELECT 1 FROM {name} FOR UPDATE",
+            f"ALTER TABLE {name} ADD COLUMN mine int",
+        ]
     sequences = place.do("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'S'")
     assert sequences
     for (sequence,) in sequences:
         attempts += [f"SELECT nextval('{sequence}')", f"SELECT setval('{sequence}', 1)"]
         attempts += [f"DROP SEQUENCE {sequence} CASCADE"]
-    assert {one: refusal(url, one) for one in attempts} == dict.fromkeys(attempts, NOT_ALLOWED)
+    assert refusals(url, attempts) == dict.fromkeys(attempts, NOT_ALLOWED)
     before = place.rights()
     refusal(url, f"GRANT SELECT ON release_requests TO {friend}")  # a warning is all that comes
     refusal(url, f"GRANT USAGE ON SCHEMA public TO {friend}")
@@ -278,8 +329,17 @@ BAD_NAMES = [
 ]  # fmt: skip
 
 
-def test_bad_names_are_refused(place: Place) -> None:
-    """What names no role is refused with a sentence, and changes no right of anybody."""
+ODD_NAMES = [
+    'we"ird; DROP TABLE release_requests; --', "Upper Case", "100%s %(role)s %%", "a :role $1",
+    "new\nline\x1b[31m", "é'\\", "a, public", "current_user", "user", "select", "PUBLIC", "é" * 31,
+]  # fmt: skip
+
+
+def test_names_of_roles(place: Place) -> None:
+    """What names no role is refused, and changes no right; a role may have any name that there is.
+
+    It gets the rights, and nobody else does, least of all PUBLIC.
+    """
     before = place.rights()
     for name in BAD_NAMES:
         with pytest.raises(UsageError) as refused:
@@ -292,7 +352,6 @@ def test_bad_names_are_refused(place: Place) -> None:
         place.grant(place.owner.upper())
     with pytest.raises(UsageError, match="CREATE ROLE new_one LOGIN PASSWORD"):
         place.grant("new_one")
-    assert place.rights() == before
     for name in ("PUBLIC", 'x"; DROP TABLE\ny\x1b[31m', "\udcff"):
         ran = run_mirror("db", "grant-read", name, MIRROR_DATABASE_URL=place.url(place.owner))
         assert (ran.code, ran.out) == (2, "")
@@ -301,15 +360,6 @@ def test_bad_names_are_refused(place: Place) -> None:
         assert "\x1b" not in ran.err
     assert place.rights() == before
 
-
-ODD_NAMES = [
-    'we"ird; DROP TABLE release_requests; --', "Upper Case", "100%s %(role)s %%", "a :role $1",
-    "new\nline\x1b[31m", "é'\\", "a, public", "current_user", "user", "select", "PUBLIC", "é" * 31,
-]  # fmt: skip
-
-
-def test_odd_names_are_taken_as_they_are(place: Place) -> None:
-    """A role that has an odd name gets the rights, and nobody else does, least of all PUBLIC."""
     everybody, bystander = place.rights_of_everybody(), place.role()
     for name in ODD_NAMES:
         reader = place.role(name=name)
@@ -322,17 +372,18 @@ def test_odd_names_are_taken_as_they_are(place: Place) -> None:
     assert (ran.code, ran.err.count("\n"), "\x1b" in ran.err) == (0, 1, False)
 
 
-@pytest.mark.parametrize("owner", ['own"er; --', "100%s :x", "Owner"])
-def test_odd_names_of_owner_and_tables(bare: Place, owner: str) -> None:
+def test_odd_names_of_owner_and_tables(bare: Place) -> None:
     """What the server has in odd names is quoted as well."""
-    bare.owner, reader = bare.role(name=owner), bare.role()
-    bare.do(f"CREATE SCHEMA AUTHORIZATION {quoted(owner)}".replace("{", "{{"))
-    url = bare.url(owner, '"$user"')
-    schema.upgrade(database.engine(url))
-    execute(url, 'CREATE VIEW "a""b; %s :c" AS SELECT 1 AS a')
-    granted = access.grant_read(database.engine(url), reader)
-    assert (granted.schema, granted.relations) == (quoted(owner), len(OURS) + 1)
-    execute(bare.url(reader), f'SELECT * FROM {quoted(owner)}."a""b; %s :c"')
+    reader = bare.role()
+    for owner in ('own"er; --', "100%s :x", "Owner"):
+        bare.role(name=owner)
+        bare.do(f"CREATE SCHEMA AUTHORIZATION {quoted(owner)}")
+        url = bare.url(owner, '"$user"')
+        upgrade(url)
+        execute(url, 'CREATE VIEW "a""b; %s :c" AS SELECT 1 AS a')
+        granted = access.grant_read(database.engine(url), reader)
+        assert (granted.schema, granted.relations) == (quoted(owner), len(OURS) + 1)
+        execute(bare.url(reader), f'SELECT * FROM {quoted(owner)}."a""b; %s :c"')
 
 
 def test_rights_beyond_reading_are_told(place: Place) -> None:
@@ -382,19 +433,6 @@ def test_rights_beyond_reading_are_told(place: Place) -> None:
         assert place.grant(reader).warnings == (), warning
 
 
-def test_warnings_are_printed(place: Place) -> None:
-    """They go to stderr, one a line, and the command is done all the same."""
-    reader = place.role()
-    place.do("GRANT CREATE ON SCHEMA public TO PUBLIC")
-    ran = run_mirror("db", "grant-read", reader, MIRROR_DATABASE_URL=place.url(place.owner))
-    assert (ran.code, ran.out) == (0, "")
-    _, warning = ran.err.splitlines()
-    assert warning == (
-        f"mirror: {reader} has CREATE on SCHEMA public, as everybody does; to take that away: "
-        "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
-    )
-
-
 def test_who_may_do_everything_is_refused(place: Place) -> None:
     """Superusers, the owner, and who can become one of them are no readers."""
     masters = [place.role("SUPERUSER"), place.owner]
@@ -428,30 +466,24 @@ def test_who_may_grant(place: Place) -> None:
     assert refusal(place.url(stranger), "SELECT * FROM later") is None
 
 
-def test_a_mirror_of_two_owners_is_refused(place: Place) -> None:
-    """If an upgrade ran as somebody else, no grant would hold; the way out is told, and works."""
+def test_what_no_grant_would_hold_in(place: Place) -> None:
+    """Views of another owner, or a schema that is closed: the way out is told, and works."""
     reader, other = place.role(), place.role()
-    place.do(f"ALTER VIEW phone_numbers OWNER TO {other}")
-    before = place.rights()
-    with pytest.raises(DatabaseError, match="phone_numbers; run first") as refused:
+    cases = [
+        ([f"ALTER VIEW phone_numbers OWNER TO {other}"], "phone_numbers; run first"),
+        (["REVOKE USAGE ON SCHEMA public FROM PUBLIC", "GRANT USAGE ON SCHEMA public TO {owner}"],
+         "may not open the schema public"),
+    ]  # fmt: skip
+    for setup, told in cases:
+        place.do(*setup)
+        before = place.rights()
+        with pytest.raises(DatabaseError) as refused:
+            place.grant(reader)
+        assert told in str(refused.value)
+        assert place.rights() == before
+        place.do(re.split("run first(?:, for each)?: ", str(refused.value))[1])
         place.grant(reader)
-    assert place.rights() == before
-    place.do(str(refused.value).split("for each: ")[1])
-    place.grant(reader)
-    assert refusal(place.url(reader), "SELECT * FROM phone_numbers") is None
-
-
-def test_a_schema_that_is_closed(place: Place) -> None:
-    """If the owner may not open the schema, nothing is granted, and the way out is told."""
-    reader = place.role()
-    place.do("REVOKE USAGE ON SCHEMA public FROM PUBLIC", "GRANT USAGE ON SCHEMA public TO {owner}")
-    before = place.rights()
-    with pytest.raises(DatabaseError, match="may not open the schema public") as refused:
-        place.grant(reader)
-    assert place.rights() == before
-    place.do(str(refused.value).split("run first: ")[1])
-    place.grant(reader)
-    assert refusal(place.url(reader), "SELECT * FROM public.phone_numbers") is None
+        assert refusal(place.url(reader), "SELECT * FROM public.phone_numbers") is None
 
 
 def test_a_mirror_in_another_schema(bare: Place) -> None:
@@ -467,8 +499,8 @@ def test_a_mirror_in_another_schema(bare: Place) -> None:
     ran = run_mirror("db", "grant-read", reader, "--database", url)
     assert ran.code == 0
     assert f"{len(OURS)} tables and views in the schema bi," in ran.err
-    for name in OURS:
-        assert refusal(bare.url(reader), f"SELECT * FROM bi.{name}") is None
+    queries = [f"SELECT * FROM bi.{name}" for name in OURS]
+    assert refusals(bare.url(reader), queries) == dict.fromkeys(queries)
     assert refusal(bare.url(reader), "SELECT * FROM public.release_requests") == NOT_ALLOWED
     read = run_mirror("requests", MIRROR_DATABASE_URL=bare.url(reader, "bi"))
     assert (read.code, read.err) == (0, "")
@@ -480,7 +512,7 @@ def test_a_mirror_is_needed(bare: Place) -> None:
         bare.grant(bare.role())
     bare.do("GRANT CREATE ON SCHEMA public TO {owner}")
     owner = bare.url(bare.owner)
-    schema.upgrade(database.engine(owner))
+    upgrade(owner)
     execute(owner, f"UPDATE alembic_version SET version_num = '{schema.revisions()[0]}'")
     with pytest.raises(SchemaError, match="mirror db upgrade"):
         bare.grant(bare.role())
@@ -497,10 +529,9 @@ def test_several_at_once(place: Place) -> None:
         assert refusal(place.url(reader), "SELECT * FROM phone_numbers") is None
 
 
-def test_sqlite_has_no_roles(make_database: Callable[[str], str]) -> None:
+def test_sqlite_has_no_roles(make_ready_database: Callable[[str], str]) -> None:
     """Who asks for it with SQLite is told what to do there."""
-    url = make_database("sqlite")
-    schema.upgrade(database.engine(url, create=True))
+    url = make_ready_database("sqlite")
     ran = run_mirror("db", "grant-read", "reader", "--database", url)
     assert (ran.code, ran.out) == (2, "")
     assert "file:PATH?mode=ro" in ran.err

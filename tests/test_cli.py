@@ -1,4 +1,4 @@
-"""The command line, as processes of its own: what it prints where, and how it exits."""
+"""The command line: what it prints where, and how it exits."""
 
 from __future__ import annotations
 
@@ -9,15 +9,31 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-from conftest import ROOT, TOKEN, Mirror, request, run_mirror, run_on_a_terminal, run_python
+from conftest import (
+    DATABASES,
+    ROOT,
+    TOKEN,
+    Mirror,
+    Ran,
+    World,
+    new_database,
+    request,
+    run_mirror,
+    run_process,
+    run_python,
+)
+from terminals import drawn, plain
 
 from mirror import cli, output
+from mirror.__main__ import _said_at_once
 from mirror.faults import FAULTS
+from mirror.sandbox import Manner, Sandbox
 
 SUMMARY_FIELDS = [
     "run_id", "environment", "outcome", "fetched", "inserted", "updated", "unchanged", "missing",
@@ -25,11 +41,7 @@ SUMMARY_FIELDS = [
     "finished_at", "error",
 ]  # fmt: skip
 HOSTILE = 'a\tb\nc \x1b[31mred\x1b[0m \x9b2J \u202eevil \u200b[bold]x[/] =1+1 " \\ \x7f'
-
-
-def sync(mirror: Mirror, *options: str, **environment: str) -> Any:
-    """Run `mirror sync` against the mirror's upstream."""
-    return run_mirror("sync", *options, cwd=None, **(settings_of(mirror) | environment))
+NOWHERE = {"TALKOVER_BASE_URL": "http://127.0.0.1:9/api/v1", "MIRROR_DEADLINE": "0.1"}
 
 
 def settings_of(mirror: Mirror) -> dict[str, str]:
@@ -41,15 +53,24 @@ def settings_of(mirror: Mirror) -> dict[str, str]:
     }
 
 
-def on_a_terminal(*arguments: str, columns: int = 80) -> str:
-    """Run a command on a terminal; return what it wrote there."""
-    ran, shown = run_on_a_terminal("-m", "mirror", *arguments, COLUMNS=str(columns))
-    assert ran.code == 0, ran.err
-    return shown
+def sync(mirror: Mirror, *options: str, **environment: str) -> Ran:
+    """Run `mirror sync` against the mirror's upstream."""
+    return run_mirror("sync", *options, **(settings_of(mirror) | environment))
 
 
-def test_sync_and_read(mirror: Mirror) -> None:
+def rows(*arguments: str) -> list[dict[str, Any]]:
+    """What a command prints as JSON and as CSV, which must be the same rows."""
+    found: list[dict[str, Any]] = json.loads(run_mirror(*arguments, "--format", "json").out)
+    table = io.StringIO(run_mirror(*arguments, "--format", "csv").out, newline="")
+    for row, line in zip(found, csv.DictReader(table), strict=True):
+        assert line.keys() == row.keys()
+        assert all(line[name] == value for name, value in row.items() if isinstance(value, str))
+    return found
+
+
+def test_sync_and_read(new_mirror: Mirror) -> None:
     """The documented life of a request, told by the commands alone."""
+    mirror = new_mirror
     mirror.world.records = [request(1, phone_number="+15551234567")]
     first = sync(mirror, "--json")
     assert (first.code, first.err) == (0, "")
@@ -71,21 +92,18 @@ def test_sync_and_read(mirror: Mirror) -> None:
     lines = [line.split("\t") for line in told.out.splitlines()]
     assert [line[1] for line in lines] == ["event", "requested", "approved"]
     assert lines[2][0] == "2024-01-12T09:00:00Z"
-    (change,) = json.loads(run_mirror("changes", *database, "--format", "json").out)
+    (change,) = rows("changes", *database)
     assert (change["kind"], change["new_resolved_at"]) == ("resolved", "2024-01-12T09:00:00Z")
-    (row,) = csv.DictReader(
-        io.StringIO(
-            run_mirror("requests", *database, "--format", "csv", "--status", "approved").out
-        )
-    )
+    (row,) = rows("requests", *database, "--status", "approved")
     assert (row["id"], row["resolved_at"]) == ("request-1", "2024-01-12T09:00:00Z")
     assert run_mirror("requests", *database, "--since", "2024-01-11").out.count("\n") == 1
-    as_of = run_mirror("requests", *database, "--as-of", summary["finished_at"], "--format", "json")
-    assert [one["status"] for one in json.loads(as_of.out)] == ["pending"]
+    (row,) = rows("requests", *database, "--as-of", summary["finished_at"])
+    assert row["status"] == "pending"
 
 
-def test_exit_codes(mirror: Mirror, tmp_path: Path) -> None:
+def test_exit_codes(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     """Each way to end has the exit code of the contract, and one sentence on stderr."""
+    mirror = sqlite_mirror
     mirror.world.records = [request(number) for number in range(10)] + ["junk"]
     assert sync(mirror).code == 3
     assert sync(mirror).code == 0
@@ -96,8 +114,7 @@ def test_exit_codes(mirror: Mirror, tmp_path: Path) -> None:
     guarded = sync(mirror)
     assert guarded.code == 4
     assert "--accept-missing" in guarded.err
-    nowhere = {"TALKOVER_BASE_URL": "http://127.0.0.1:9/api/v1", "MIRROR_DEADLINE": "1"}
-    unreachable = sync(mirror, "--json", **nowhere)
+    unreachable = sync(mirror, "--json", **NOWHERE)
     assert unreachable.code == 75
     assert json.loads(unreachable.out)["outcome"] == "failed"
     assert sync(mirror, TALKOVER_BASE_URL=mirror.sandbox.base_url + "/nowhere").code == 1
@@ -117,34 +134,32 @@ def test_exit_codes(mirror: Mirror, tmp_path: Path) -> None:
     assert outcomes == ["applied", "unchanged", "failed", "refused", "failed", "failed", "applied"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("history", "not a number"), "is not a phone number"),
-        (("history", "5551234", "--region", "XX"), "is not a region"),
-        (("requests", "--since", "soon"), "is not a time"),
-        (("requests", "--since", "999999w"), "is not a time"),
-        (("requests", "--database", "sqlite:////tmp"), "is a folder"),
-        (("sandbox", "--port", "99999"), "--port"),
-        (("sandbox", "--port", "0", "--fault", "hiccups"), "mirror sandbox --faults"),
-        (("sandbox", "--port", "0", "--fault", "moving"), "comes in pages"),
-        (("sandbox", "--port", "0", "--token", ""), "--token"),
-        (("changes", "--format", "xml"), "xml"),
-        (("sync", "--base-url", "http://api.example.com"), "https://"),
-        (("sync", "--rate", "many"), "--rate"),
-        (("requests", "--database", "mysql://host/db"), "sqlite:///"),
-        (("requests", "--database", "nonsense"), "sqlite:///"),
-        (("nonsense",), "nonsense"),
-    ],
-)
-def test_wrong_usage(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+WRONG_USAGE = [
+    (("history", "not a number"), "is not a phone number"),
+    (("history", "5551234", "--region", "XX"), "is not a region"),
+    (("requests", "--since", "soon"), "is not a time"),
+    (("requests", "--since", "999999w"), "is not a time"),
+    (("requests", "--database", "sqlite:////tmp"), "is a folder"),
+    (("sandbox", "--port", "99999"), "--port"),
+    (("sandbox", "--port", "0", "--fault", "hiccups"), "mirror sandbox --faults"),
+    (("sandbox", "--port", "0", "--fault", "moving"), "comes in pages"),
+    (("sandbox", "--port", "0", "--token", ""), "--token"),
+    (("changes", "--format", "xml"), "xml"),
+    (("sync", "--base-url", "http://api.example.com"), "https://"),
+    (("sync", "--rate", "many"), "--rate"),
+    (("requests", "--database", "mysql://host/db"), "sqlite:///"),
+    (("requests", "--database", "nonsense"), "sqlite:///"),
+    (("nonsense",), "nonsense"),
+]
+
+
+def test_wrong_usage(sqlite_mirror: Mirror) -> None:
     """Bad input is refused with its reason, exit code 2, and no traceback."""
-    url = f"sqlite:///{tmp_path / 'mirror.db'}"
-    assert run_mirror("db", "upgrade", "--database", url).code == 0
-    ran = run_mirror(*arguments, MIRROR_DATABASE_URL=url, TALKOVER_TOKEN=TOKEN)
-    assert (ran.code, ran.out) == (2, "")
-    assert said in ran.err
-    assert "Traceback" not in ran.err
+    for arguments, said in WRONG_USAGE:
+        ran = run_mirror(*arguments, MIRROR_DATABASE_URL=sqlite_mirror.url, TALKOVER_TOKEN=TOKEN)
+        assert (ran.code, ran.out) == (2, ""), arguments
+        assert said in ran.err
+        assert "Traceback" not in ran.err
 
 
 def test_the_faults_of_the_sandbox_are_listed() -> None:
@@ -163,83 +178,164 @@ def test_reading_needs_a_mirror(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unreachable_database() -> None:
-    """A Postgres that is not there is a failure for now, and its password is not shown."""
-    ran = run_mirror("requests", "--database", "postgresql://me:geheim@127.0.0.1:9/db")
-    assert ran.code == 75
-    assert "geheim" not in ran.err
-    assert "Traceback" not in ran.err
+def test_no_password_of_a_database_is_shown() -> None:
+    """A Postgres that is not there is a failure for now; no password is shown, wherever it is."""
+    for url in (
+        "postgresql://me:geheim@127.0.0.1:9/db",
+        "postgresql://me@127.0.0.1:9/db?password=geheim",
+        "postgresql://me@127.0.0.1:9/db?sslpassword=geheim",
+    ):
+        for command, code in ((("requests",), 75), (("db", "url"), 0)):
+            ran = run_mirror(*command, "--database", url)
+            assert ran.code == code
+            assert "geheim" not in ran.out + ran.err
+            assert "Traceback" not in ran.err
 
 
-def test_db_commands(mirror: Mirror) -> None:
-    """The schema can be made, named and found; a password is not printed."""
-    assert run_mirror("db", "upgrade", "--database", mirror.url).code == 0
-    again = run_mirror("db", "upgrade", "--database", mirror.url)
+def test_db_commands(database_url: str, tmp_path: Path) -> None:
+    """The schema can be made, named and found; a password is not printed, a percent sign is one."""
+    assert run_mirror("db", "upgrade", "--database", database_url).code == 0
+    again = run_mirror("db", "upgrade", "--database", database_url)
     assert "already" in again.err
-    current = run_mirror("db", "current", "--database", mirror.url)
+    current = run_mirror("db", "current", "--database", database_url)
     assert re.fullmatch(r"\d{4}\n", current.out)
     shown = run_mirror("db", "url", MIRROR_DATABASE_URL="postgresql://me:geheim@host/db")
     assert shown.out == "postgresql://me:***@host/db\n"
     default = run_mirror("db", "url", XDG_DATA_HOME="/somewhere")
     assert default.out == "sqlite:////somewhere/mirror/mirror.db\n"
+    folder = tmp_path / "da ta%41"
+    assert run_mirror("db", "upgrade", XDG_DATA_HOME=str(folder)).code == 0
+    assert (folder / "mirror" / "mirror.db").exists()
 
 
-def test_hostile_texts(mirror: Mirror) -> None:
-    """No control character of the data reaches a terminal or breaks a line; JSON keeps the data."""
-    mirror.sync([request(1, reason=HOSTILE, note=HOSTILE)])
-    database = ("--database", mirror.url)
-    lines = run_mirror("requests", *database).out.splitlines()
-    assert len(lines) == 2
-    assert lines[1].count("\t") == lines[0].count("\t")
-    for form in ("table", "json", "csv"):
-        drawn = on_a_terminal("requests", *database, "--format", form)
-        own = re.sub(r"\x1b\[[0-9;]*m", "", drawn) if form == "table" else drawn
-        assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u202e]", own), form
-        assert "\x1b[31m" not in drawn
-    assert "[bold]" in on_a_terminal("requests", *database, columns=200)
-    (row,) = json.loads(run_mirror("requests", *database, "--format", "json").out)
-    assert row["reason"] == row["extra"]["note"] == HOSTILE
-    (read,) = csv.DictReader(
-        io.StringIO(run_mirror("requests", *database, "--format", "csv").out, newline="")
-    )
-    assert read["reason"] == HOSTILE
-
-
-def test_hostile_errors(mirror: Mirror, tmp_path: Path) -> None:
+def test_hostile_errors(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     """What upstream says of an error is shown without its control characters."""
     file = tmp_path / "list.json"
     file.write_text(json.dumps({"success": False, "message": f"{HOSTILE} {TOKEN}"}))
-    mirror.sandbox.manner.file = file
-    ran = sync(mirror)
+    sqlite_mirror.sandbox.manner.file = file
+    ran = sync(sqlite_mirror)
     assert ran.code == 1
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", ran.err)
     assert TOKEN not in ran.err
 
 
-@pytest.mark.parametrize("columns", [80, 60])
-def test_tables_fit_the_terminal(mirror: Mirror, columns: int) -> None:
+# What is drawn
+
+HISTORY, SHARED, LONG, EVIL = (f"+1555000000{number}" for number in range(4))
+
+
+@pytest.fixture(scope="module")
+def here(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """The option that names a mirror with all that a terminal may have to draw."""
+    with (
+        new_database("sqlite", request, ready=True) as url,
+        Sandbox(World(), Manner(token=TOKEN)).running() as sandbox,
+    ):
+        world = sandbox.upstream
+        assert isinstance(world, World)
+        mirror = Mirror(url, sandbox, world)
+        _load(mirror)
+        yield "--database", url
+
+
+def _load(mirror: Mirror) -> None:
+    rejected = request(
+        1,
+        phone_number=HISTORY,
+        requested_at="2023-12-01T09:00:00Z",
+        status="rejected",
+        resolved_at="2023-12-05T09:00:00Z",
+        rejection_reason="There are open invoices",
+    )
+    again = request(2, phone_number=HISTORY, requested_at="2023-12-20T09:00:00Z")
+    others = [
+        request(3, phone_number=SHARED),
+        request(4, phone_number=LONG, reason="word " * 90, status="rejected")
+        | {"rejection_reason": "no " * 50},
+        request(5, phone_number=EVIL, reason=HOSTILE, note=HOSTILE),
+    ]
+    mirror.sync([rejected, again, *others])
+    mirror.sync([rejected, again | {"status": "cancelled"}, *others])
+    mirror.sync([request(6, phone_number=SHARED)], environment="other")
+
+
+Pictures = dict[tuple[int | str, ...], str]
+
+WIDTHS_OF = {
+    ("requests",): (80, 60),
+    ("history", LONG): (80, 60),
+    ("history", HISTORY): (80, 40),
+    ("history", SHARED): (120,),
+    ("requests", "--number", EVIL, "--format", "table"): (80, 200),
+    ("requests", "--number", EVIL, "--format", "json"): (80,),
+    ("requests", "--number", EVIL, "--format", "csv"): (80,),
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(here: tuple[str, str]) -> Pictures:
+    """What terminals received, by their width and the command."""
+    orders = [(width, *words) for words, widths in WIDTHS_OF.items() for width in widths]
+    return dict(zip(orders, drawn(*((*order, *here) for order in orders)), strict=True))
+
+
+def test_hostile_texts(here: tuple[str, str], pictures: Pictures) -> None:
+    """No control character of the data reaches a terminal or breaks a line; JSON keeps the data."""
+    command = ("requests", *here, "--number", EVIL)
+    lines = run_mirror(*command).out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].count("\t") == lines[0].count("\t")
+    shown = {order: text for order, text in pictures.items() if EVIL in order}
+    for order, text in shown.items():
+        own = "\n".join(plain(text)) if "table" in order else text
+        assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u202e]", own), order
+        assert "\x1b[31m" not in text
+    assert "[bold]" in shown[200, "requests", "--number", EVIL, "--format", "table"]
+    (row,) = rows(*command)
+    assert row["reason"] == row["extra"]["note"] == HOSTILE
+
+
+def test_tables_fit_the_terminal(pictures: Pictures) -> None:
     """Drawn tables keep within the terminal's width."""
-    mirror.sync([request(1, reason="word " * 90, status="rejected", rejection_reason="no " * 50)])
-    for command in (("requests",), ("history", request(1)["phone_number"])):
-        drawn = on_a_terminal(*command, "--database", mirror.url, columns=columns)
-        lines = re.sub(r"\x1b\[[0-9;]*m", "", drawn).splitlines()
-        assert max(map(len, lines)) <= columns
+    for (columns, *command), shown in pictures.items():
+        if "csv" not in command and "json" not in command:
+            assert max(map(len, plain(shown))) <= int(columns), command
 
 
-def test_output_that_nobody_reads(mirror: Mirror) -> None:
-    """A pipe that is closed early, as by head, is no error."""
-    mirror.sync([request(number, reason="long " * 50) for number in range(2000)])
-    with subprocess.Popen(
-        [sys.executable, "-m", "mirror", "requests", "--database", mirror.url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 0
+def test_the_time_line_of_a_number(pictures: Pictures) -> None:
+    """A terminal shows how long each step took, where another request begins, and what was seen.
+
+    A number that was asked for in two environments has a column that says in which.
+    """
+    shown, narrow = (pictures[columns, "history", HISTORY] for columns in (80, 40))
+    assert "\x1b[31mrejected" in shown
+    assert "environment" not in shown
+    lines = [line.rstrip() for line in plain(shown)]
+    assert lines[0].split() == ["when", "(UTC)", "event", "after", "request", "reason"]
+    told = [line.split() for line in lines[2:] if line[:2] == "20"]
+    assert [line[2] for line in told] == ["requested", "rejected", "requested", "cancelled"]
+    assert told[1][3:5] == ["4", "d"]
+    assert told[2][3:5] == ["15", "d"]
+    assert told[3][3] == "*"
+    assert "open invoices" in " ".join(lines)
+    assert lines[-1].startswith("* when a sync saw it")
+    gap = lines.index("", 2)
+    assert lines[gap + 1].startswith("2023-12-20 09:00  requested")
+    assert "after" not in narrow
+    assert "rejected" in narrow
+    shared = pictures[120, "history", SHARED]
+    assert "environment" in shared
+    assert "other" in shared
+
+
+def test_visible() -> None:
+    """Only what cannot be seen is escaped."""
+    for text in ("plain ñ 漢 🙂", "\x00\x1b\u202e", "\U000e0041"):
+        seen = text if text.startswith("plain") else text.encode("unicode_escape").decode()
+        assert output.visible(text) == seen
+
+
+# Help
 
 
 def commands() -> list[tuple[str, click.Command]]:
@@ -258,182 +354,80 @@ def test_help(words: str, command: click.Command) -> None:
     ran = run_mirror(*words.split(), "--help", COLUMNS="80")
     assert ran.code == 0
     assert max(map(len, ran.out.splitlines())) <= 80
-    assert re.search(
-        rf"^  Example.*: .*mirror {words.split(' ', maxsplit=1)[0]}", ran.out, re.MULTILINE
-    )
-    for parameter in command.params:
-        if isinstance(parameter, click.Option):
-            assert parameter.help, parameter.name
+    first = words.split(" ", maxsplit=1)[0]
+    assert re.search(rf"^  Example.*: .*mirror {first}", ran.out, re.MULTILINE)
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    assert [one.name for one in options if not one.help] == []
 
 
-@pytest.mark.parametrize("word", ["--help", "-h"])
-def test_help_is_said_at_once(word: str) -> None:
+def test_help_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is said without click is what click would say, on a terminal of 80 columns or more."""
-    anew = f"import sys; sys.argv[1:] = [{word!r}]; from mirror.cli import main; main()"
-    for columns in ("80", "200"):
-        by_click = run_python("-c", anew, COLUMNS=columns)
-        said = run_mirror(word, COLUMNS=columns)
-        assert by_click.code == said.code == 0
-        assert said.out == by_click.out, (
-            "COLUMNS=80 python -c 'from mirror.cli import main; main()' --help > mirror/help.txt"
-        )
-    narrow = run_mirror(word, COLUMNS="60")
-    assert narrow.code == 0
-    assert max(map(len, narrow.out.splitlines())) <= 60
+    for word in ("--help", "-h"):
+        for columns in ("80", "200"):
+            monkeypatch.setenv("COLUMNS", columns)
+            assert _said_at_once([word]) == run_mirror(word).out, (
+                "COLUMNS=80 python -c 'from mirror.cli import main; main()' --help "
+                "> mirror/help.txt"
+            )
+        monkeypatch.setenv("COLUMNS", "60")
+        assert _said_at_once([word]) is None
+        assert max(map(len, run_mirror(word).out.splitlines())) <= 60
+    assert run_process("--help", COLUMNS="80") == run_mirror("--help", COLUMNS="80")
 
 
-def test_what_is_said_at_once_can_fail_too() -> None:
-    """Output that cannot be written is told as by every other command."""
-    with Path("/dev/full").open("w") as full:
+# What only a process has
+
+
+FULL = r"mirror: the (output|result) could not be written \(No space left on device\)\n"
+UNREAD = [
+    ("requests", "| head -n 1", {}, 0, ""),  # a pipe that is closed early is no error
+    ("sync --json", "| true", NOWHERE, 75, r"mirror: \S.*\n"),
+    ("sync --json", ">&-", NOWHERE, 75, r"mirror: \S.*\n"),
+    ("sync --json", ">/dev/full", {}, 3, FULL),
+    ("requests", ">/dev/full", {}, 1, FULL),
+    ("--version", ">/dev/full", {}, 1, FULL),
+]
+
+
+def test_output_that_nobody_takes(sqlite_mirror: Mirror) -> None:
+    """Whatever becomes of the output, a sync keeps its exit code, and a full disk is told."""
+    sqlite_mirror.sync([request(number, reason="long " * 50) for number in range(2000)])
+    sqlite_mirror.world.records.append("junk")
+    sqlite_mirror.sandbox.forget()
+    for command, redirection, settings, code, said in UNREAD:
+        line = f"{sys.executable} -m mirror {command} {redirection}; exit ${{PIPESTATUS[0]}}"
         done = subprocess.run(
-            [sys.executable, "-m", "mirror", "--version"],
-            stdout=full,
-            stderr=subprocess.PIPE,
+            ["bash", "-c", line],
+            env=os.environ | settings_of(sqlite_mirror) | settings,
+            capture_output=True,
             text=True,
             check=False,
             timeout=60,
         )
-    assert done.returncode == 1
-    assert done.stderr == "mirror: the output could not be written (No space left on device)\n"
+        assert done.returncode == code, (command, redirection)
+        assert re.fullmatch(said, done.stderr), done.stderr
 
 
-def test_alembic_and_mirror_mean_the_same_database(mirror: Mirror) -> None:
-    """`alembic upgrade head` makes the schema that `mirror sync` then finds in place."""
-    environment = os.environ | {"MIRROR_DATABASE_URL": mirror.url}
-    for words in (("upgrade", "head"), ("check",)):
-        subprocess.run(
-            [sys.executable, "-m", "alembic", *words],
-            cwd=ROOT,
-            env=environment,
-            check=True,
-            capture_output=True,
-            timeout=60,
-        )
-    mirror.world.records = [request(1)]
-    assert sync(mirror, "--no-upgrade").code == 0
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain ñ 漢 🙂", "plain ñ 漢 🙂"),
-        ("\x00\x1b\u202e", "\\x00\\x1b\\u202e"),
-        ("\U000e0041", "\\U000e0041"),
-    ],
-)
-def test_visible(text: str, shown: str) -> None:
-    """Only what cannot be seen is escaped."""
-    assert output.visible(text) == shown
-
-
-def test_output_that_cannot_be_written(mirror: Mirror) -> None:
-    """A full disk under the output is told in a sentence, and the exit code is that of the sync."""
-    mirror.world.records = [request(1), "junk"]
-    environment = os.environ | settings_of(mirror)
-    with Path("/dev/full").open("wb") as full:
-        for command, code in ((("sync", "--json"), 3), (("requests",), 1)):
-            done = subprocess.run(
-                [sys.executable, "-m", "mirror", *command],
-                env=environment,
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-                check=False,
-                timeout=60,
-            )
-            assert (done.returncode, done.stderr.count("\n")) == (code, 1)
-            assert "could not be written (No space left on device)" in done.stderr
-
-
-@pytest.mark.parametrize("redirection", ["| true", ">&-"])
-def test_a_failed_sync_is_none_to_nobody(redirection: str, tmp_path: Path) -> None:
-    """A failure keeps its exit code also if nobody reads what the command prints."""
-    line = f"{sys.executable} -m mirror sync --json {redirection}; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(
-        ["bash", "-c", line],
-        env=os.environ
-        | {
-            "MIRROR_DATABASE_URL": f"sqlite:///{tmp_path / 'mirror.db'}",
-            "TALKOVER_BASE_URL": "http://127.0.0.1:9/api/v1",
-            "TALKOVER_TOKEN": TOKEN,
-            "MIRROR_DEADLINE": "0.1",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 75
-    assert "Traceback" not in done.stderr
-
-
-def test_json_is_utf_8_in_a_pipe_whatever_the_locale(mirror: Mirror) -> None:
+def test_json_is_utf_8_in_a_pipe_whatever_the_locale(sqlite_mirror: Mirror) -> None:
     """Programs that read the output need not know the locale of who ran the command."""
-    mirror.sync([request(1, reason="número não atribuído")])
-    done = subprocess.run(
-        [sys.executable, "-m", "mirror", "requests", "--format", "json"],
-        env=os.environ | {"MIRROR_DATABASE_URL": mirror.url, "PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        check=True,
-        timeout=60,
+    sqlite_mirror.sync([request(1, reason="número não atribuído")])
+    surroundings = {"MIRROR_DATABASE_URL": sqlite_mirror.url, "PYTHONIOENCODING": "ascii"}
+    ran = run_process("requests", "--format", "json", **surroundings)
+    assert json.loads(ran.out)[0]["reason"] == "número não atribuído"
+
+
+def test_alembic_and_mirror_mean_the_same_database(
+    make_database: Callable[[str], str], sandbox: Sandbox, world: World
+) -> None:
+    """`alembic upgrade head` makes the schema that `mirror sync` then finds in place."""
+    code = (
+        "import os, sys; from alembic.config import main\n"
+        "for os.environ['MIRROR_DATABASE_URL'] in sys.argv[1:]: main(['upgrade', 'head'])"
     )
-    assert json.loads(done.stdout)[0]["reason"] == "número não atribuído"
-
-
-@pytest.mark.parametrize("parameter", ["password", "sslpassword"])
-def test_no_password_of_a_url_is_shown(parameter: str) -> None:
-    """A password in the parameters of a URL is as secret as one before the host."""
-    url = f"postgresql://me@127.0.0.1:9/db?{parameter}=geheim"
-    for command in (("requests",), ("db", "url")):
-        ran = run_mirror(*command, "--database", url)
-        assert "geheim" not in ran.out + ran.err
-        assert "Traceback" not in ran.err
-
-
-def test_a_percent_sign_in_the_path_is_one(tmp_path: Path) -> None:
-    """The default database lies in the data folder, whatever that is called."""
-    folder = tmp_path / "da ta%41"
-    ran = run_mirror("db", "upgrade", XDG_DATA_HOME=str(folder))
-    assert ran.code == 0
-    assert (folder / "mirror" / "mirror.db").exists()
-
-
-def test_the_time_line_of_a_number(mirror: Mirror) -> None:
-    """A terminal shows how long each step took, where another request begins, and what was seen."""
-    first = request(1, requested_at="2023-12-01T09:00:00Z")
-    second = request(2, requested_at="2023-12-20T09:00:00Z", phone_number=first["phone_number"])
-    rejected = first | {
-        "status": "rejected",
-        "resolved_at": "2023-12-05T09:00:00Z",
-        "rejection_reason": "There are open invoices",
-    }
-    mirror.sync([rejected, second])
-    mirror.sync([rejected, second | {"status": "cancelled"}])
-    command = ("history", first["phone_number"], "--database", mirror.url)
-    drawn = on_a_terminal(*command)
-    assert "\x1b[31mrejected" in drawn
-    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", drawn).splitlines()]
-    assert lines[0].split() == ["when", "(UTC)", "event", "after", "request", "reason"]
-    told = [line.split() for line in lines[2:] if line[:2] == "20"]
-    assert [line[2] for line in told] == ["requested", "rejected", "requested", "cancelled"]
-    assert told[1][3:5] == ["4", "d"]
-    assert told[2][3:5] == ["15", "d"]
-    assert told[3][3] == "*"
-    assert "open invoices" in " ".join(lines)
-    assert lines[-1].startswith("* when a sync saw it")
-    gap = lines.index("", 2)
-    assert lines[gap + 1].startswith("2023-12-20 09:00  requested")
-    narrow = on_a_terminal(*command, columns=40)
-    assert "after" not in narrow
-    assert "rejected" in narrow
-
-
-def test_the_time_line_tells_environments_apart(mirror: Mirror) -> None:
-    """A number that was asked for in two environments has a column that says in which."""
-    mirror.sync([request(1)])
-    command = ("history", request(1)["phone_number"], "--database", mirror.url)
-    assert "environment" not in on_a_terminal(*command)
-    mirror.sync([request(2, phone_number=request(1)["phone_number"])], environment="other")
-    drawn = on_a_terminal(*command, columns=120)
-    assert "environment" in drawn
-    assert "other" in drawn
+    urls = [make_database(kind) for kind in DATABASES]
+    ran = run_python("-c", code, *urls, cwd=ROOT)
+    assert ran.code == 0, ran.err
+    world.records = [request(1)]
+    for url in urls:
+        assert sync(Mirror(url, sandbox, world), "--no-upgrade").code == 0
+        assert run_mirror("requests", "--database", url).out.count("\n") == 2

@@ -104,12 +104,10 @@ def test_paths_are_seen_from_the_file(
     ]
 
 
-@pytest.mark.parametrize(
-    "url", ["sqlite:////var/lib/mirror.db", "postgresql:///bi", "sqlite:///:memory:"]
-)
-def test_other_databases_stay_as_they_are(url: str, write: Write) -> None:
+def test_other_databases_stay_as_they_are(write: Write) -> None:
     """Only a relative path of SQLite is seen from the file."""
-    assert config.load(str(write(f'database = "{url}"'))).database == url
+    for url in ("sqlite:////var/lib/mirror.db", "postgresql:///bi", "sqlite:///:memory:"):
+        assert config.load(str(write(f'database = "{url}"'))).database == url
 
 
 def test_an_empty_file_says_nothing(write: Write) -> None:
@@ -141,12 +139,14 @@ def test_where_the_file_is(write: Write, tmp_path: Path, monkeypatch: pytest.Mon
     assert settings.database_url(None, environ) == "sqlite:////of/the/variable"
 
 
-@pytest.mark.parametrize("by_option", [True, False])
-def test_a_named_file_must_be_there(by_option: bool, tmp_path: Path) -> None:
-    """A file that was named and is not there is an error, and not taken for an empty one."""
+def test_a_named_file_must_be_there(tmp_path: Path) -> None:
+    """A named file that is not there, or a folder, is an error, and not taken for an empty one."""
     path = str(tmp_path / "nowhere.toml")
-    with pytest.raises(UsageError, match=r"nowhere\.toml cannot be read \(No such file"):
-        config.load(path if by_option else None, {"MIRROR_CONFIG": path})
+    for option in (path, None):
+        with pytest.raises(UsageError, match=r"nowhere\.toml cannot be read \(No such file"):
+            config.load(option, {"MIRROR_CONFIG": path})
+    with pytest.raises(UsageError, match=r"cannot be read \(Is a directory\)"):
+        config.load(str(tmp_path))
 
 
 # Precedence
@@ -176,18 +176,13 @@ def test_what_wins(name: str, write: Write) -> None:
     assert Given({}, {}).find(name).source == given.DEFAULT
 
 
-def test_what_wins_for_the_database(write: Write) -> None:
-    """The option, the variable, the file: the first that names a database."""
-    file = config.load(str(write('database = "sqlite:////file"')))
-    environ = {"MIRROR_DATABASE_URL": "sqlite:////variable"}
+def test_what_wins_for_the_database_and_the_token(write: Write, tmp_path: Path) -> None:
+    """The option, the variables, the file: the first that names one."""
+    path = write("database = 'sqlite:////file'\n[environments.prod]\ntoken_file = 'prod.token'\n")
+    file, environ = config.load(str(path)), {"MIRROR_DATABASE_URL": "sqlite:////variable"}
     assert settings.database_url("sqlite:////option", environ, file) == "sqlite:////option"
     assert settings.database_url(None, environ, file) == "sqlite:////variable"
     assert settings.database_url(None, {}, file) == "sqlite:////file"
-
-
-def test_what_wins_for_the_token(write: Write, tmp_path: Path) -> None:
-    """The option, the variables, the file: the first that names a token."""
-    path = write("[environments.prod]\ntoken_file = 'prod.token'\n")
     other = tmp_path / "other"
     other.write_text("talq_other")
 
@@ -214,16 +209,16 @@ def test_which_environments_are_synced(write: Write) -> None:
     assert environments(Given({}, {}), ["any", "label"]) == ["any", "label"]
 
 
-@pytest.mark.parametrize(
-    ("name", "said"), [("prd", "did you mean 'prod'?"), ("xyz", "there are prod, EU staging")]
-)
-def test_an_environment_that_the_file_does_not_have(name: str, said: str, write: Write) -> None:
-    """A mistyped name is not taken for a new label."""
-    with pytest.raises(UsageError) as raised:
-        environments(read(write()), [name])
-    assert said in str(raised.value)
-    with pytest.raises(UsageError):
-        environments(read(write(), {"MIRROR_ENVIRONMENT": name}))
+def test_an_environment_that_the_file_does_not_have(write: Write) -> None:
+    """A mistyped name is not taken for a new label, and a name of the file must be a label."""
+    path = write()
+    for name, said in (("prd", "did you mean 'prod'?"), ("xyz", "there are prod, EU staging")):
+        for environ, named in (({}, [name]), ({"MIRROR_ENVIRONMENT": name}, [])):
+            with pytest.raises(UsageError) as raised:
+                environments(read(path, environ), named)
+            assert said in str(raised.value)
+    with pytest.raises(UsageError, match="cannot be the name of an environment"):
+        environments(read(write('[environments." x"]\n')))
 
 
 def test_what_is_wrong_with_one_leaves_the_others(write: Write) -> None:
@@ -330,38 +325,27 @@ def test_values_that_cannot_be_used(text: str, said: str, write: Write) -> None:
     assert said in str(target.api)
 
 
-def test_a_label_that_cannot_be_one(write: Write) -> None:
-    """An environment's name in the file is checked as a label."""
-    with pytest.raises(UsageError, match="cannot be the name of an environment"):
-        environments(read(write('[environments." x"]\n')))
-
-
-def test_what_is_no_file(tmp_path: Path) -> None:
-    """A folder in the place of the file is an error, and not taken for an empty file."""
-    with pytest.raises(UsageError, match=r"cannot be read \(Is a directory\)"):
-        config.load(str(tmp_path))
-
-
 # On the command line
 
 
-def test_commands_use_the_file(write: Write, tmp_path: Path) -> None:
-    """Every command that opens the database finds it in the file, and refuses a wrong one."""
-    path = write('database = "sqlite:///of-the-file.db"')
-    shown = run_mirror("db", "url", "--config", str(path))
-    assert shown.out == f"sqlite:///{tmp_path}/of-the-file.db\n"
-    shown = run_mirror("db", "url", MIRROR_CONFIG=str(path))
-    assert shown.out == f"sqlite:///{tmp_path}/of-the-file.db\n"
+def test_commands_use_the_file(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command that opens the database finds it in the file, and refuses a wrong one.
+
+    What has no option, as `alembic upgrade head`, finds the file by its variable.
+    """
+    path, url = (
+        write('database = "sqlite:///of-the-file.db"'),
+        f"sqlite:///{tmp_path}/of-the-file.db",
+    )
+    assert run_mirror("db", "url", "--config", str(path)).out == f"{url}\n"
+    monkeypatch.setenv("MIRROR_CONFIG", str(path))
+    assert run_mirror("db", "url").out == f"{url}\n"
+    assert settings.database_url(None) == url
     wrong = str(write("databse = 1"))
     for command in ("requests", "changes", "status", "doctor", "sync", "quarantine"):
         ran = run_mirror(command, "--config", wrong)
         assert (ran.code, ran.out) == (2, "")
         assert "did you mean 'database'?" in ran.err
         assert ran.err.count("\n") == 1
-
-
-def test_alembic_uses_the_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has no option, as `alembic upgrade head`, finds the file by its variable."""
-    path = write('database = "sqlite:////of/the/file"')
-    monkeypatch.setenv("MIRROR_CONFIG", str(path))
-    assert settings.database_url(None) == "sqlite:////of/the/file"

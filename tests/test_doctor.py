@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import TOKEN, Mirror, Ran, World, request, run_mirror, run_on_a_terminal
+from conftest import TOKEN, Mirror, Ran, World, request, run_mirror
 from servers import Question, Scripted, envelope, http
+from terminals import drawn
 
 from mirror import database, schema
 from mirror.sandbox import Sandbox
@@ -45,13 +46,18 @@ def examine(*options: str, **environment: str) -> tuple[Ran, dict[str, dict[str,
     ran = run_mirror("doctor", "--format", "json", *options, **environment)
     assert "Traceback" not in ran.err
     assert TOKEN not in ran.out + ran.err
+    assert "geheim" not in ran.out + ran.err
     checks = json.loads(ran.out)
     return ran, {one["check"]: one for one in checks}
 
 
 def test_all_is_well(mirror: Mirror, token_file: Path) -> None:
-    """After a sync everything is fine: each setting with its source, each part with its state."""
+    """After a sync everything is fine: each setting with its source, each part with its state.
+
+    The doctor leaves no row, no run and no file, and asks the API for two answers.
+    """
     mirror.sync([request(1)])
+    before, runs, asked = mirror.state(), mirror.stored("sync_runs"), len(mirror.sandbox.asked)
     ran, checks = examine("--rate", "90", **given(mirror, token_file), MIRROR_TIMEOUT="20")
     assert (ran.code, ran.err) == (0, "")
     assert {name: one["found"] for name, one in checks.items() if one["state"] != "ok"} == {}
@@ -68,27 +74,20 @@ def test_all_is_well(mirror: Mirror, token_file: Path) -> None:
     assert all(one["advice"] is None for one in checks.values())
     kind = mirror.engine.dialect.name
     assert ("journal mode wal" in checks["WAL"]["found"]) if kind == "sqlite" else checks["server"]
-
-
-def test_nothing_is_changed(mirror: Mirror, token_file: Path) -> None:
-    """The doctor leaves no row, no run and no file, and asks the API for two answers."""
-    mirror.sync([request(1), "rubbish"])
-    before, runs, asked = mirror.state(), mirror.stored("sync_runs"), len(mirror.sandbox.asked)
-    examine(**given(mirror, token_file))
     assert (mirror.state(), mirror.stored("sync_runs")) == (before, runs)
     assert len(mirror.sandbox.asked) == asked + 2
 
 
-def test_before_the_first_sync(mirror: Mirror, token_file: Path, tmp_path: Path) -> None:
+def test_before_the_first_sync(new_mirror: Mirror, token_file: Path) -> None:
     """Before there is a mirror that is no failure, and the doctor does not make one."""
-    ran, checks = examine(**given(mirror, token_file))
+    ran, checks = examine(**given(new_mirror, token_file))
     assert ran.code == 0
     where = checks["schema" if "schema" in checks else "database"]
     assert (where["state"], where["advice"]) == ("warning", "run `mirror sync`, which makes it")
-    if mirror.url.startswith("sqlite"):
-        assert not Path(mirror.url.removeprefix("sqlite:///")).exists()
+    if new_mirror.url.startswith("sqlite"):
+        assert not Path(new_mirror.url.removeprefix("sqlite:///")).exists()
     else:
-        assert mirror.rows("SELECT to_regclass('release_requests')") == [(None,)]
+        assert new_mirror.rows("SELECT to_regclass('release_requests')") == [(None,)]
 
 
 def test_what_went_wrong_is_told_with_what_to_do(mirror: Mirror, token_file: Path) -> None:
@@ -106,52 +105,30 @@ def test_what_went_wrong_is_told_with_what_to_do(mirror: Mirror, token_file: Pat
     assert quarantine["found"].startswith("1 records")
 
 
-def test_a_token_that_is_not_accepted(mirror: Mirror, token_file: Path) -> None:
-    """A refused token is a failure of its own, beside an API that is there."""
-    token_file.write_text("talq_another")
-    ran, checks = examine(**given(mirror, token_file))
-    assert ran.code == 77
-    assert (checks["API"]["state"], checks["API token"]["state"]) == ("ok", "failed")
-    assert "check the token and its environment" in checks["API token"]["advice"]
+IN_THE_URL = f"https://voice.example.com/api/v1?token={TOKEN}"
+WRONG: list[tuple[dict[str, str], int, dict[str, str], str]] = [
+    ({"TALKOVER_TOKEN": "talq_another"}, 77, {"API": "ok", "API token": "failed"},
+     "check the token and its environment"),
+    ({"TALKOVER_BASE_URL": IN_THE_URL}, 2, {"base_url": "failed", "token": "ok"},
+     "end with its path"),
+    ({"MIRROR_RATE": "fast"}, 2, {"settings": "failed", "token": "ok"}, "--rate"),
+    ({"TALKOVER_TOKEN_FILE": ""}, 2, {"token": "failed", "runs": "ok"}, "set TALKOVER_TOKEN"),
+    ({"TALKOVER_BASE_URL": "http://127.0.0.1:9/api/v1"}, 75, {"API": "failed", "runs": "ok"},
+     "check --base-url, the network and its proxies"),
+    ({"MIRROR_DATABASE_URL": "postgresql://me:geheim@127.0.0.1:9/db"}, 75,
+     {"database": "failed", "API": "ok"}, "check"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("variable", "text"),
-    [
-        ("TALKOVER_BASE_URL", f"https://voice.example.com/api/v1?token={TOKEN}"),
-        ("MIRROR_RATE", "fast"),
-    ],
-)
-def test_a_setting_that_cannot_be_used(
-    variable: str, text: str, mirror: Mirror, token_file: Path
-) -> None:
-    """A wrong value is told as what it is, and a token in the wrong place is not shown."""
-    ran, checks = examine(**given(mirror, token_file) | {variable: text})
-    assert ran.code == 2
-    assert {name for name, one in checks.items() if one["state"] == "failed"} & {
-        "base_url",
-        "settings",
-    }
-    assert checks["token"]["state"] == "ok"
-
-
-def test_without_a_token_the_rest_is_looked_at(mirror: Mirror) -> None:
-    """A check that fails does not keep the others from being made."""
-    mirror.sync([request(1)])
-    ran, checks = examine(MIRROR_DATABASE_URL=mirror.url)
-    assert ran.code == 2
-    assert checks["token"]["state"] == "failed"
-    assert "set TALKOVER_TOKEN" in checks["token"]["advice"]
-    assert checks["runs"]["state"] == "ok"
-
-
-def test_an_api_that_is_not_there(mirror: Mirror, token_file: Path) -> None:
-    """Who does not answer is a failure for now, and what is to be checked is said."""
-    here = given(mirror, token_file) | {"TALKOVER_BASE_URL": "http://127.0.0.1:9/api/v1"}
-    ran, checks = examine(**here)
-    assert ran.code == 75
-    assert "cannot be reached" in checks["API"]["found"]
-    assert "check --base-url, the network and its proxies" in checks["API"]["advice"]
+def test_what_is_wrong_leaves_the_rest(sqlite_mirror: Mirror, token_file: Path) -> None:
+    """A token, setting, API or database that cannot be used is told as that; the rest is seen."""
+    sqlite_mirror.sync([request(1)])
+    for changed, code, states, said in WRONG:
+        ran, checks = examine(**given(sqlite_mirror, token_file) | changed)
+        assert ran.code == code, changed
+        assert {name: checks[name]["state"] for name in states} == states
+        (failed, *_) = (checks[name] for name, state in states.items() if state == "failed")
+        assert said in f"{failed['found']} {failed['advice']}"
 
 
 @contextmanager
@@ -212,39 +189,27 @@ def test_what_the_api_says_of_its_rate(tmp_path: Path) -> None:
     assert checks["clock"]["state"] == "warning"
 
 
-def test_a_database_that_is_not_there(token_file: Path, mirror: Mirror) -> None:
-    """A server out of reach is a failure for now; its password is in no line."""
-    here = given(mirror, token_file) | {
-        "MIRROR_DATABASE_URL": "postgresql://me:geheim@127.0.0.1:9/db"
-    }
-    ran, checks = examine(**here)
-    assert ran.code == 75
-    assert checks["database"]["state"] == "failed"
-    assert "geheim" not in ran.out + ran.err
-
-
-@pytest.mark.parametrize(
-    ("revision", "said"),
-    [("0001", "run `mirror db upgrade`"), ("9999", "pip install --upgrade talkover-mirror")],
-)
-def test_a_schema_of_another_version(
-    revision: str, said: str, mirror: Mirror, token_file: Path
-) -> None:
+def test_a_schema_of_another_version(mirror: Mirror, token_file: Path) -> None:
     """An older and a newer schema is a failure, with the command that helps."""
-    mirror.sync([request(1)])
-    with database.writing(mirror.engine, "test") as connection:
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = :n"), {"n": revision})
-    ran, checks = examine(**given(mirror, token_file))
-    assert ran.code == 1
-    assert checks["schema"]["state"] == "failed"
-    assert said in checks["schema"]["advice"]
+    for revision, said in (
+        ("0001", "run `mirror db upgrade`"),
+        ("9999", "pip install --upgrade talkover-mirror"),
+    ):
+        with database.writing(mirror.engine, "test") as connection:
+            connection.execute(
+                sa.text("UPDATE alembic_version SET version_num = :n"), {"n": revision}
+            )
+        ran, checks = examine(**given(mirror, token_file))
+        assert ran.code == 1
+        assert checks["schema"]["state"] == "failed"
+        assert said in checks["schema"]["advice"]
 
 
 def test_a_database_that_may_only_be_read(
-    make_database: Callable[[str], str], sandbox: Sandbox, world: World, token_file: Path
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: World, token_file: Path
 ) -> None:
     """A session that may not write is found out without writing."""
-    mirror = Mirror(make_database("postgresql"), sandbox, world)
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, world)
     mirror.sync([request(1)])
     url = mirror.url
     url += ("&" if "?" in url else "?") + "options=-c%20default_transaction_read_only%3Don"
@@ -254,38 +219,37 @@ def test_a_database_that_may_only_be_read(
     assert "read-only" in checks["writing"]["found"]
 
 
-def test_files_that_others_may_read(mirror: Mirror, token_file: Path, tmp_path: Path) -> None:
+def test_files_that_others_may_read(
+    sqlite_mirror: Mirror, token_file: Path, tmp_path: Path
+) -> None:
     """Token, configuration with a password and database file are for their owner alone."""
     token_file.chmod(0o644)
     file = tmp_path / "mirror.toml"
     file.write_text(
-        'database = "postgresql://me:geheim@127.0.0.1:9/db"\n'
-        f'[environments.prod]\nbase_url = "{mirror.sandbox.base_url}"\ntoken_file = "token"\n'
+        'database = "postgresql://me:geheim@127.0.0.1:9/db"\n[environments.prod]\n'
+        f'base_url = "{sqlite_mirror.sandbox.base_url}"\ntoken_file = "token"\n'
     )
     file.chmod(0o640)
-    ran, checks = examine("--config", str(file))
+    _, checks = examine("--config", str(file))
     for name in ("token", "configuration"):
         assert checks[name]["state"] == "warning"
         assert "others may use it (-rw-r" in checks[name]["found"]
     assert checks["token"]["environment"] == "prod"
-    assert "geheim" not in ran.out + ran.err
-    if mirror.url.startswith("sqlite"):
-        mirror.sync([request(1)])
-        path = Path(mirror.url.removeprefix("sqlite:///"))
-        path.chmod(0o644)
-        token_file.chmod(0o600)
-        _, checks = examine(**given(mirror, token_file))
-        assert checks["database file"]["state"] == "warning"
+    Path(sqlite_mirror.url.removeprefix("sqlite:///")).chmod(0o644)
+    token_file.chmod(0o600)
+    _, checks = examine(**given(sqlite_mirror, token_file))
+    assert checks["database file"]["state"] == "warning"
+    assert checks["token"]["state"] == "ok"
 
 
-def test_several_environments(mirror: Mirror, token_file: Path, tmp_path: Path) -> None:
+def test_several_environments(sqlite_mirror: Mirror, token_file: Path, tmp_path: Path) -> None:
     """Each environment of the file is looked at, or those that are named."""
-    lines = [f'database = "{mirror.url}"']
-    for name in ("a", "b"):
+    lines = [f'database = "{sqlite_mirror.url}"']
+    for name, path in (("a", token_file), ("b", "nowhere")):
         lines += [
             f"[environments.{name}]",
-            f'base_url = "{mirror.sandbox.base_url}"',
-            f'token_file = "{token_file if name == "a" else "nowhere"}"',
+            f'base_url = "{sqlite_mirror.sandbox.base_url}"',
+            f'token_file = "{path}"',
         ]
     file = tmp_path / "mirror.toml"
     file.write_text("\n".join(lines))
@@ -299,17 +263,16 @@ def test_several_environments(mirror: Mirror, token_file: Path, tmp_path: Path) 
     assert {line.split("\t")[2] for line in alone.out.splitlines()[1:]} == {"", "a"}
 
 
-@pytest.mark.parametrize("columns", [80, 60])
-def test_on_a_terminal(columns: int, mirror: Mirror, token_file: Path) -> None:
+def test_on_a_terminal(sqlite_mirror: Mirror, token_file: Path) -> None:
     """A check begins a line with its state, is folded to the width, and shows no control codes."""
-    record = request(1, id="x\x1b[31m") | {"status": 5}
-    mirror.sync([record])
-    ran, shown = run_on_a_terminal(
-        "-m", "mirror", "doctor", COLUMNS=str(columns), **given(mirror, token_file)
-    )
-    assert (ran.code, ran.err) == (0, "")
-    assert max(map(len, shown.splitlines())) <= columns
-    assert "\x1b" not in shown
-    starts = [line for line in shown.splitlines() if not line.startswith(" " * 9)]
-    assert {line.split(" ")[0] for line in starts} == {"ok", "warning"}
-    assert len(starts) >= 12
+    sqlite_mirror.sync([request(1, id="x\x1b[31m") | {"status": 5}])
+    widths = (80, 60)
+    orders = [(columns, "doctor") for columns in widths]
+    for columns, shown in zip(
+        widths, drawn(*orders, **given(sqlite_mirror, token_file)), strict=True
+    ):
+        assert max(map(len, shown.splitlines())) <= columns
+        assert "\x1b" not in shown
+        starts = [line for line in shown.splitlines() if not line.startswith(" " * 9)]
+        assert {line.split(" ")[0] for line in starts} == {"ok", "warning"}
+        assert len(starts) >= 12

@@ -4,171 +4,52 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
-from conftest import ROOT, TOKEN, Ran, World, request, run_mirror
-from prometheus_client.parser import text_string_to_metric_families
+from conftest import ROOT, TOKEN, Ran, World, run_mirror
+from fleets import Fleet, fail_three_of_thirty, interrupt_pulls
 
-from mirror import cli, database, rounds
+from mirror import cli, rounds
 from mirror.cli.exits import MOST_SERIOUS_FIRST, most_serious
 from mirror.errors import GuardRefused, MirrorError
-from mirror.sandbox import Manner, Sandbox
+from mirror.sandbox import Manner
 from mirror.settings import ApiSettings, Secret
 from mirror.stopping import Stopping
 from mirror.sync import Outcome, Result
 from mirror.targets import Target
 
-THIRTY = 30
-
-
-class Fleet:
-    """Environments with an upstream each, and the configuration file that names them.
-
-    Attributes:
-        worlds, sandboxes: of each, by its label.
-        path: the file.
-        url: of the database.
-    """
-
-    def __init__(self, url: str, folder: Path, stack: ExitStack) -> None:
-        self.worlds: dict[str, World] = {}
-        self.sandboxes: dict[str, Sandbox] = {}
-        self.path = folder / "mirror.toml"
-        self.url = url
-        self._settings: dict[str, dict[str, float]] = {}
-        self._folder = folder
-        self._stack = stack
-        self._write()
-
-    def add(self, label: str, *numbers: int, **settings: float) -> Sandbox:
-        """Add an environment with requests of these numbers, and settings of its own."""
-        world = World()
-        world.records = [request(number) for number in numbers]
-        sandbox = Sandbox(world, Manner(token=f"{TOKEN}-of-{label}"))
-        self._stack.enter_context(sandbox.running())
-        self.worlds[label], self.sandboxes[label] = world, sandbox
-        self._settings[label] = settings
-        (self._folder / f"{label}.token").write_text(sandbox.manner.token)
-        self._write()
-        return sandbox
-
-    def _write(self) -> None:
-        lines = [f'database = "{self.url}"']
-        for label, sandbox in self.sandboxes.items():
-            lines += [
-                f"[environments.{label}]",
-                f'base_url = "{sandbox.base_url}"',
-                f'token_file = "{label}.token"',
-                *(f"{name} = {value}" for name, value in self._settings[label].items()),
-            ]
-        self.path.write_text("\n".join(lines))
-
-    def run(self, *arguments: str, **environment: str) -> Ran:
-        """Run a command with the file."""
-        return run_mirror(*arguments, MIRROR_CONFIG=str(self.path), **environment)
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Run a query as it stands."""
-        with database.reading(database.engine(self.url)) as connection:
-            return [tuple(row) for row in connection.execute(sa.text(query))]
-
 
 @pytest.fixture
-def fleet(database_url: str, tmp_path: Path) -> Iterator[Fleet]:
-    """An empty database of each kind, and no environment yet."""
+def fleet(ready_database_url: str, tmp_path: Path) -> Iterator[Fleet]:
+    """A database of each kind, and no environment yet."""
     with ExitStack() as stack:
-        yield Fleet(database_url, tmp_path, stack)
+        yield Fleet(ready_database_url, tmp_path, stack)
 
 
 @pytest.fixture
-def three(tmp_path: Path) -> Iterator[Fleet]:
+def three(make_ready_database: Callable[[str], str], tmp_path: Path) -> Iterator[Fleet]:
     """Three environments of two requests each; for what has nothing to do with the database."""
     with ExitStack() as stack:
-        yield with_three(Fleet(f"sqlite:///{tmp_path}/mirror.db", tmp_path, stack))
-
-
-@pytest.fixture
-def three_of_each_kind(fleet: Fleet) -> Fleet:
-    """Three environments of two requests each, in a database of each kind."""
-    return with_three(fleet)
-
-
-def with_three(fleet: Fleet) -> Fleet:
-    """Add three environments."""
-    for number, label in enumerate(("dev", "staging", "prod")):
-        fleet.add(label, 10 * number, 10 * number + 1)
-    return fleet
-
-
-def metrics(text: str) -> dict[tuple[str, str, str], float]:
-    """The samples of a text, by name, environment and what else they are of."""
-    return {
-        (
-            sample.name,
-            sample.labels.get("environment", ""),
-            sample.labels.get("status", sample.labels.get("outcome", "")),
-        ): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+        yield Fleet(make_ready_database("sqlite"), tmp_path, stack).add_three()
 
 
 # One round
 
 
-def test_thirty_environments_three_of_them_failing(fleet: Fleet) -> None:
+def test_thirty_environments_three_of_them_failing(
+    make_ready_database: Callable[[str], str], tmp_path: Path
+) -> None:
     """One command syncs thirty; three fail, each in its way, and are told, recorded and counted."""
-    for number in range(THIRTY):
-        soon = {"deadline": 1.0} if number == 11 else {}
-        fleet.add(f"e{number:02}", *range(10 * number, 10 * number + 10), **soon)
-    assert fleet.run("sync", "--jobs", "4").code == 0
-    for number, world in enumerate(fleet.worlds.values()):
-        world.records[0]["status"] = "approved"
-        list(fleet.sandboxes.values())[number].forget()
-    fleet.sandboxes["e03"].manner = Manner(token="talq_another")
-    fleet.sandboxes["e11"].misbehave("maintenance")
-    fleet.worlds["e20"].records = []
-
-    ran = fleet.run("sync", "--jobs", "4", "--json")
-    results = {one["environment"]: one for one in map(json.loads, ran.out.splitlines())}
-    assert ran.code == 77
-    assert results.keys() == fleet.worlds.keys()
-    failed = {label: one["outcome"] for label, one in results.items() if one["error"]}
-    assert failed == {"e03": "failed", "e11": "failed", "e20": "refused"}
-    assert all(
-        (one["outcome"], one["updated"], one["unchanged"]) == ("applied", 1, 9)
-        for label, one in results.items()
-        if label not in failed
-    )
-    lines = sorted(ran.err.splitlines())
-    assert len(lines) == 3
-    assert re.fullmatch(r"mirror: e03: the API at .* answered 401: .*", lines[0])
-    assert re.fullmatch(r"mirror: e11: the API at .* answered 503: .* try again later", lines[1])
-    assert re.fullmatch(r"mirror: e20: 10 of the 10 requests .* --accept-missing", lines[2])
-    assert TOKEN not in ran.out + ran.err
-
-    told = fleet.run("status", "--format", "prometheus")
-    assert told.code == 0
-    samples = metrics(told.out)
-    for label in fleet.worlds:
-        failures = samples["mirror_failures_since_complete_pull", label, ""]
-        assert failures == (1 if label in failed else 0)
-        outcome = results[label]["outcome"]
-        assert samples["mirror_last_run_outcome", label, outcome] == 1
-        assert samples["mirror_requests", label, "approved"] == (0 if label in failed else 1)
-        assert samples["mirror_requests", label, "pending"] == (10 if label in failed else 9)
+    with ExitStack() as stack:
+        fail_three_of_thirty(Fleet(make_ready_database("postgresql"), tmp_path, stack))
 
 
 def test_what_a_run_says_is_its_own(three: Fleet) -> None:
@@ -227,9 +108,8 @@ def test_verbose_tells_of_requests_and_their_time(three: Fleet) -> None:
     assert TOKEN not in ran.err
 
 
-def test_only_those_that_are_named(three_of_each_kind: Fleet) -> None:
+def test_only_those_that_are_named(three: Fleet) -> None:
     """With --environment, which may be repeated, or its variable the others are left alone."""
-    three = three_of_each_kind
     assert three.run("sync", "--environment", "prod", "--environment", "dev").code == 0
     found = three.rows("SELECT DISTINCT environment FROM sync_runs ORDER BY environment")
     assert found == [("dev",), ("prod",)]
@@ -237,7 +117,7 @@ def test_only_those_that_are_named(three_of_each_kind: Fleet) -> None:
     assert len(three.rows("SELECT id FROM sync_runs WHERE environment = 'staging'")) == 1
 
 
-def test_side_by_side(fleet: Fleet) -> None:
+def test_side_by_side(three: Fleet) -> None:
     """With --jobs 3 three are asked at the same time: each answers only when all are asked."""
     together = threading.Barrier(3, timeout=60)
 
@@ -246,13 +126,12 @@ def test_side_by_side(fleet: Fleet) -> None:
             together.wait()
             return super().answered()
 
-    for number, label in enumerate("abc"):
-        sandbox = fleet.add(label, number)
+    for label, sandbox in three.sandboxes.items():
         waiting = Waiting()
-        waiting.records = fleet.worlds[label].records
+        waiting.records = three.worlds[label].records
         sandbox.upstream = waiting
-    assert fleet.run("sync", "--jobs", "3").code == 0
-    assert fleet.rows("SELECT count(*) FROM release_requests") == [(3,)]
+    assert three.run("sync", "--jobs", "3").code == 0
+    assert three.rows("SELECT count(*) FROM release_requests") == [(6,)]
 
 
 def test_one_without_its_token_leaves_the_others(three: Fleet, tmp_path: Path) -> None:
@@ -268,9 +147,8 @@ def test_one_without_its_token_leaves_the_others(three: Fleet, tmp_path: Path) -
     assert (alone.code, alone.out) == (2, "")
 
 
-def test_a_dry_run_of_several(three_of_each_kind: Fleet) -> None:
+def test_a_dry_run_of_several(three: Fleet) -> None:
     """What would change is written once, for all of them; nothing is changed."""
-    three = three_of_each_kind
     assert three.run("sync").code == 0
     for label, world in three.worlds.items():
         world.records[0]["status"] = "approved"
@@ -283,32 +161,35 @@ def test_a_dry_run_of_several(three_of_each_kind: Fleet) -> None:
     assert three.rows("SELECT count(*) FROM release_requests WHERE status = 'approved'") == [(0,)]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--quiet", "-v"), "contradict each other"),
-        (("--accept-missing",), "one environment at a time"),
-        (("--accept-missing", "--every", "1h"), "switch the guard off for good"),
-        (("--token-file", "x"), "would give one token to the 3 environments"),
-        (("--jobs", "0"), "--jobs"),
-        (("--every", "15"), "is not a length of time"),
-        (("--every", "0m"), "is not a length of time"),
-        (("--environment", "pord"), "did you mean 'prod'?"),
-    ],
-)
-def test_what_is_refused_before_anything_is_tried(
-    arguments: tuple[str, ...], said: str, three: Fleet
-) -> None:
-    """Options that cannot be meant are refused with their reason, and nobody is asked."""
-    ran = three.run("sync", *arguments)
+REFUSED = [
+    (("--quiet", "-v"), "contradict each other"),
+    (("--accept-missing",), "one environment at a time"),
+    (("--accept-missing", "--every", "1h"), "switch the guard off for good"),
+    (("--token-file", "x"), "would give one token to the 3 environments"),
+    (("--jobs", "0"), "--jobs"),
+    (("--every", "15"), "is not a length of time"),
+    (("--every", "0m"), "is not a length of time"),
+    (("--environment", "pord"), "did you mean 'prod'?"),
+]
+
+
+def test_what_is_refused_before_anything_is_tried(three: Fleet) -> None:
+    """Options that cannot be meant are refused with their reason, and nobody is asked.
+
+    So is a file that is wrong, also with --every: it would never work.
+    """
+    for arguments, said in REFUSED:
+        ran = three.run("sync", *arguments)
+        assert (ran.code, ran.out) == (2, "")
+        assert said in " ".join(ran.err.split())
+    three.path.write_text("databse = 'x'")
+    ran = three.run("sync", "--every", "1s")
     assert (ran.code, ran.out) == (2, "")
-    assert said in " ".join(ran.err.split())
     assert not any(sandbox.asked for sandbox in three.sandboxes.values())
 
 
-def test_accepting_what_is_missing_in_one(three_of_each_kind: Fleet) -> None:
+def test_accepting_what_is_missing_in_one(three: Fleet) -> None:
     """The guard can be overridden where it is known to be right, and nowhere else."""
-    three = three_of_each_kind
     assert three.run("sync").code == 0
     for world, sandbox in zip(three.worlds.values(), three.sandboxes.values(), strict=True):
         world.records = []
@@ -376,100 +257,40 @@ def test_a_defect_in_one_leaves_the_others(caplog: pytest.LogCaptureFixture) -> 
 # Again and again
 
 
-@contextmanager
-def start(fleet: Fleet, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a command that does not end by itself; a test that fails does not wait for it."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "mirror", *arguments],
-        env=os.environ | {"MIRROR_CONFIG": str(fleet.path)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def test_again_and_again_until_sigterm(three: Fleet, tmp_path: Path) -> None:
+    """Rounds follow each other; SIGTERM between them ends it with 0, and every run is on record.
 
-
-def lines(stream: Any, count: int) -> list[dict[str, Any]]:
-    """Read objects, one a line."""
-    return [json.loads(stream.readline()) for _ in range(count)]
-
-
-def test_again_and_again_until_sigterm(three: Fleet) -> None:
-    """Rounds follow each other; SIGTERM between them ends it with 0, and every run is on record."""
-    with start(three, "sync", "--every", "1s", "--json") as process:
-        found = lines(process.stdout, 6)
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, b"")
-    assert [one["environment"] for one in found] == [*three.worlds] * 2
-    assert [one["outcome"] for one in found] == ["applied"] * 3 + ["unchanged"] * 3
-    assert three.rows("SELECT count(*) FROM sync_runs WHERE outcome = 'running'") == [(0,)]
-    total = 6 + len(out.splitlines())
-    assert three.rows("SELECT count(*) FROM sync_runs")[0][0] in {total, total + 1}
-
-
-@pytest.mark.parametrize(
-    ("number", "jobs", "every"),
-    [
-        (signal.SIGTERM, "1", True),
-        (signal.SIGTERM, "3", False),
-        (signal.SIGTERM, "1", False),
-        (signal.SIGINT, "1", False),
-        (signal.SIGINT, "3", True),
-    ],
-)
-def test_a_signal_in_the_middle_of_pulls(
-    number: signal.Signals, jobs: str, every: bool, three_of_each_kind: Fleet
-) -> None:
-    """A pull that waits for an answer is given up at once, and put on record as what it was."""
-    three = three_of_each_kind
-    for sandbox in three.sandboxes.values():
-        sandbox.misbehave("stall")
-    repeated = ("--every", "1s") if every else ()
-    with start(three, "sync", "--jobs", jobs, *repeated) as process:
-        asked = list(three.sandboxes.values())[: int(jobs)]
-        while not all(sandbox.asked for sandbox in asked):
-            with suppress(subprocess.TimeoutExpired):
-                pytest.fail(f"it ended with {process.wait(0.02)}")
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == (0 if every else 1), err
-    assert b"Traceback" not in err
-    found = three.rows("SELECT outcome, error FROM sync_runs ORDER BY id")
-    assert len(found) == int(jobs)
-    assert {outcome for outcome, _ in found} == {"failed"}
-    for _, error in found:
-        assert re.search("SIGTERM|KeyboardInterrupt|stopped", error)
-    for sandbox in three.sandboxes.values():
-        sandbox.misbehave(None)
-    assert three.run("sync").code == 0
-
-
-def test_what_changed_between_rounds_counts(three: Fleet, tmp_path: Path) -> None:
-    """Tokens and settings are read anew for each round, and a failed round does not end it."""
+    Tokens and settings are read anew for each round, and a failed round does not end it.
+    """
     secret = tmp_path / "dev.token"
     token = secret.read_text()
     secret.write_text("talq_of-yesterday")
-    with start(three, "sync", "--every", "1s", "--json", "--environment", "dev") as process:
-        (first,) = lines(process.stdout, 1)
+    with three.start("sync", "--every", "1s", "--json") as process:
+        stdout = process.stdout
+        assert stdout is not None
+        found = [json.loads(stdout.readline()) for _ in three.worlds]
         secret.write_text(token)
-        for found in iter(lambda: lines(process.stdout, 1)[0], None):
-            if found["outcome"] == "applied":
-                break
-            assert "401" in found["error"]
-        process.terminate()
-        process.communicate(timeout=60)
-    assert (process.returncode, first["outcome"]) == (0, "failed")
+        while found[-3]["outcome"] != "applied":  # the last round may have begun before
+            assert "401" in found[-3]["error"]
+            found += [json.loads(stdout.readline()) for _ in three.worlds]
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert all(re.search(rb"answered 401|stopped|SIGTERM", line) for line in err.splitlines())
+    assert [one["environment"] for one in found] == [*three.worlds] * (len(found) // 3)
+    outcomes = [one["outcome"] for one in found]
+    assert outcomes[:3] == ["failed", "applied", "applied"]
+    assert outcomes[-3:] == ["applied", "unchanged", "unchanged"]
+    assert three.rows("SELECT count(*) FROM sync_runs WHERE outcome = 'running'") == [(0,)]
+    total = len(found) + len(out.splitlines())
+    assert three.rows("SELECT count(*) FROM sync_runs")[0][0] in {total, total + 1}
 
 
-def test_a_wrong_configuration_does_not_begin(three: Fleet) -> None:
-    """With --every what is wrong at the start ends it at once: it would never work."""
-    three.path.write_text("databse = 'x'")
-    ran = three.run("sync", "--every", "1s")
-    assert (ran.code, ran.out) == (2, "")
+def test_a_signal_in_the_middle_of_pulls(fleet: Fleet) -> None:
+    """A pull that waits for an answer is given up at once, and put on record as what it was."""
+    on_sqlite = fleet.url.startswith("sqlite")
+    number, jobs = (signal.SIGINT, 1) if on_sqlite else (signal.SIGTERM, 3)
+    interrupt_pulls(fleet.add_three(), number, jobs, every=on_sqlite)
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])

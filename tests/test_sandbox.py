@@ -226,68 +226,46 @@ def rates(answer: httpx.Response) -> tuple[int, ...]:
 # Health and token
 
 
-@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}], ids=["none", "wrong"])
-def test_health_needs_no_token(sandbox: Sandbox, headers: dict[str, str]) -> None:
-    """Anybody may ask whether the API is up."""
-    answer = httpx.get(sandbox.base_url + "/health", headers=headers, trust_env=False)
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+TOKENS = [
+    None, "", "Bearer", "Bearer wrong", f"Bearer {DEFAULT_TOKEN}x", f"Bearer {DEFAULT_TOKEN[:-1]}",
+    f"Token {DEFAULT_TOKEN}", DEFAULT_TOKEN, "Bearer tälq",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        None,
-        "",
-        "Bearer",
-        "Bearer wrong",
-        f"Bearer {DEFAULT_TOKEN}x",
-        f"Bearer {DEFAULT_TOKEN[:-1]}",
-        f"Token {DEFAULT_TOKEN}",
-        DEFAULT_TOKEN,
-        "Bearer tälq",
-    ],
-)
-@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
-def test_everything_else_needs_the_token(
-    sandbox: Sandbox, api: httpx.Client, method: str, path: str, given: str | None
-) -> None:
-    """Without the right token the answer is 401 in the nested form, and nothing happens."""
+def test_everything_but_the_health_needs_the_token(sandbox: Sandbox, api: httpx.Client) -> None:
+    """Without the right token the answer is 401 in the nested form, and nothing happens.
+
+    As soon as there is another token, the old one is refused.
+    """
     before = shown(sandbox.upstream)
     del api.headers["Authorization"]
-    headers = [] if given is None else [(b"Authorization", given.encode())]
-    answer = api.request(method, path, headers=headers)
-    assert answer.status_code == 401
-    body = answer.json()
-    assert (body["success"], body["error"]["code"]) == (False, "UNAUTHORIZED")
-    assert body["error"]["message"]
+    for given in TOKENS:
+        headers = [] if given is None else [(b"Authorization", given.encode())]
+        answer = api.get("/health", headers=headers)
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+        for method, path in ENDPOINTS:
+            answer = api.request(method, path, headers=headers)
+            assert answer.status_code == 401, (given, path)
+            body = answer.json()
+            assert (body["success"], body["error"]["code"]) == (False, "UNAUTHORIZED")
+            assert body["error"]["message"]
     assert shown(sandbox.upstream) == before
     assert sandbox.upstream.now == START
+    for token, old, new in ((DEFAULT_TOKEN, 200, 401), ("talq_new", 401, 200)):
+        sandbox.manner.token = token
+        assert (
+            api.get(LIST, headers={"Authorization": f"Bearer {DEFAULT_TOKEN}"}).status_code == old
+        )
+        assert api.get(LIST, headers={"Authorization": "Bearer talq_new"}).status_code == new
 
 
-def test_the_token_may_be_regenerated(sandbox: Sandbox, api: httpx.Client) -> None:
-    """As soon as there is another token, the old one is refused."""
-    assert api.get(LIST).status_code == 200
-    sandbox.manner.token = "talq_new"
-    assert api.get(LIST).status_code == 401
-    assert api.get(LIST, headers={"Authorization": "Bearer talq_new"}).status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/"),
-        ("GET", "/phone-numbers"),
-        ("GET", LIST + "/"),
-        ("GET", f"{LIST}/some-request"),
-        ("POST", LIST),
-        ("DELETE", LIST),
-        ("POST", "/health"),
-        ("GET", "/sandbox/advance"),
-    ],
-)
-def test_what_does_not_exist_is_not_found(api: httpx.Client, method: str, path: str) -> None:
+def test_what_does_not_exist_is_not_found(api: httpx.Client) -> None:
     """Any other path or method is answered by 404, in the documented form."""
-    said_no(api.request(method, path), 404, "NOT_FOUND")
+    for method, path in (
+        ("GET", "/"), ("GET", "/phone-numbers"), ("GET", f"{LIST}/"), ("GET", f"{LIST}/one"),
+        ("POST", LIST), ("DELETE", LIST), ("POST", "/health"), ("GET", "/sandbox/advance"),
+    ):  # fmt: skip
+        said_no(api.request(method, path), 404, "NOT_FOUND")
 
 
 # The list
@@ -299,88 +277,59 @@ def test_the_list_comes_whole(sandbox: Sandbox, api: httpx.Client) -> None:
     assert data(answer) == shown(sandbox.upstream)
     assert list(answer.json()) == ["success", "data"]
     assert "ETag" not in answer.headers
-    for query in ("?page=2&per_page=10", "?page=0", "?per_page=1000"):
+    queries = ("?page=2&per_page=10", "?page=0", "?per_page=1000")
+    for query in queries:
         assert api.get(LIST + query).content == answer.content
-    assert sandbox.asked == [
-        f"/api/v1{LIST}{query}"
-        for query in ("", "?page=2&per_page=10", "?page=0", "?per_page=1000")
-    ]
+    assert sandbox.asked == [f"/api/v1{LIST}{query}" for query in ("", *queries)]
 
 
-@pytest.mark.parametrize("key", ["meta", "pagination"])
-@pytest.mark.parametrize(("count", "per_page", "pages"), [(300, 100, 3), (7, 3, 3), (0, 100, 1)])
-def test_the_list_in_pages(  # noqa: PLR0917 (each is a fixture, or a column of the table)
-    sandbox: Sandbox,
-    api: httpx.Client,
-    key: Literal["meta", "pagination"],
-    count: int,
-    per_page: int,
-    pages: int,
+KEYS: tuple[Literal["meta", "pagination"], ...] = ("meta", "pagination")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_list_in_pages(
+    sandbox: Sandbox, api: httpx.Client, key: Literal["meta", "pagination"]
 ) -> None:
-    """The pages together are the list, each says where it stands, and under which key is chosen."""
-    sandbox.upstream = world(count=count)
+    """The pages together are the list, each says where it stands, and under which key is chosen.
+
+    A page beyond the end is empty, and who asks for none gets the first one.
+    """
     sandbox.manner.paging = key
-    found = []
-    for page in range(1, pages + 1):
-        answer = api.get(LIST, params={"page": page, "per_page": per_page})
-        found += data(answer)
-        assert list(answer.json()) == ["success", "data", key]
-        assert answer.json()[key] == {
-            "current_page": page,
-            "per_page": per_page,
-            "total": count,
-            "last_page": pages,
-        }
-    assert found == shown(sandbox.upstream)
-    assert len(found) == count
-
-
-def test_a_page_beyond_the_end_is_empty(sandbox: Sandbox, api: httpx.Client) -> None:
-    """Who asks for more pages than there are gets none of the entries, but the same total."""
-    sandbox.manner.paging = "meta"
-    answer = api.get(LIST, params={"page": 4, "per_page": 100})
-    assert data(answer) == []
-    paging = answer.json()["meta"]
-    assert (paging["current_page"], paging["last_page"], paging["total"]) == (4, 3, 300)
-
-
-def test_pages_without_a_question_for_them(sandbox: Sandbox, api: httpx.Client) -> None:
-    """Where the API pages, it does so unasked, from the first page on."""
-    sandbox.manner.paging = "pagination"
+    for count, per_page, pages in ((7, 3, 3), (0, 100, 1), (300, 100, 3)):
+        sandbox.upstream = world(count=count)
+        sandbox.forget()
+        found = []
+        for page in range(1, pages + 2):
+            answer = api.get(LIST, params={"page": page, "per_page": per_page})
+            entries = data(answer)
+            found += entries
+            assert list(answer.json()) == ["success", "data", key]
+            assert answer.json()[key] == {
+                "current_page": page,
+                "per_page": per_page,
+                "total": count,
+                "last_page": pages,
+            }
+        assert entries == []
+        assert found == shown(sandbox.upstream)
+        assert len(found) == count
     answer = api.get(LIST)
-    paging = answer.json()["pagination"]
+    paging = answer.json()[key]
     assert paging["current_page"] == 1
     assert len(data(answer)) == paging["per_page"] < paging["total"] == 300
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("per_page", "0"),
-        ("per_page", "101"),
-        ("per_page", "-1"),
-        ("per_page", "1.5"),
-        ("per_page", "many"),
-        ("per_page", "²"),
-        ("page", "0"),
-        ("page", "-1"),
-        ("page", "one"),
-        ("page", "9" * 30),
-        pytest.param("page", "9" * 5000, id="page-of-5000-digits"),
-    ],
-)
-def test_a_page_that_cannot_be_is_invalid(
-    sandbox: Sandbox, api: httpx.Client, field: str, value: str
-) -> None:
+def test_a_page_that_cannot_be_is_invalid(sandbox: Sandbox, api: httpx.Client) -> None:
     """Pages begin at 1 and hold 1 to 100 entries; anything else is an error of validation."""
     sandbox.manner.paging = "meta"
-    said_invalid(api.get(LIST, params={field: value}), field)
+    for value in ("0", "101", "-1", "1.5", "many", "²"):
+        said_invalid(api.get(LIST, params={"per_page": value}), "per_page")
+    for value in ("0", "-1", "one", "9" * 30, "9" * 5000):
+        said_invalid(api.get(LIST, params={"page": value}), "page")
 
 
 @pytest.mark.parametrize("paging", [None, "meta"])
-def test_etag(
-    sandbox: Sandbox, api: httpx.Client, paging: Literal["meta", "pagination"] | None
-) -> None:
+def test_etag(sandbox: Sandbox, api: httpx.Client, paging: Literal["meta"] | None) -> None:
     """The same answer has the same ETag and is not sent twice; another one is."""
     sandbox.manner.etag = True
     sandbox.manner.paging = paging
@@ -390,38 +339,33 @@ def test_etag(
     assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
     other = api.get(LIST, headers={"If-None-Match": '"other"'})
     assert (other.content, other.headers["ETag"]) == (first.content, tag)
-    number = phone_number_id(sandbox.upstream)
-    made = api.post(f"/phone-numbers/{number}/request-release", json={"reason": REASON})
-    assert made.status_code == 201
+    data(ask_for_release(api, phone_number_id(sandbox.upstream)), 201)
     changed = api.get(LIST, headers={"If-None-Match": tag})
     assert changed.status_code == 200
     assert changed.headers["ETag"] != tag
+    if paging:  # each page has its own
+        for page, status in ((1, 304), (2, 200)):
+            headers = {"If-None-Match": changed.headers["ETag"]}
+            assert api.get(LIST, params={"page": page}, headers=headers).status_code == status
 
 
-def test_pages_have_etags_of_their_own(sandbox: Sandbox, api: httpx.Client) -> None:
-    """The ETag of one page does not stand for another."""
-    sandbox.manner = Manner(etag=True, paging="meta")
-    tag = api.get(LIST, params={"page": 1}).headers["ETag"]
-    answer = api.get(LIST, params={"page": 2}, headers={"If-None-Match": tag})
-    assert answer.status_code == 200
+def test_a_file_is_given_as_it_stands(sandbox: Sandbox, api: httpx.Client, tmp_path: Path) -> None:
+    """A file in place of the list is sent byte for byte, read anew each time, token or not.
 
-
-@pytest.mark.parametrize(
-    "content", [b'{"success": true, "data": []}\n', b"<html>", b"", b"\xff\0", b"x" * 100_000]
-)
-def test_a_file_is_given_as_it_stands(
-    sandbox: Sandbox, api: httpx.Client, tmp_path: Path, content: bytes
-) -> None:
-    """A file in place of the list is sent byte for byte, read anew each time, token or not."""
+    One that cannot be read is answered by a 5xx, as a broken upstream would.
+    """
     file = tmp_path / "list.json"
-    file.write_bytes(content)
     sandbox.manner = Manner(file=file, etag=True)
-    first = api.get(LIST)
-    assert (first.status_code, first.content) == (200, content)
-    file.write_bytes(content + b" ")
-    answer = api.get(LIST, headers={"If-None-Match": first.headers["ETag"]})
-    assert (answer.status_code, answer.content) == (200, content + b" ")
-    assert api.get(LIST, headers={"Authorization": "Bearer wrong"}).status_code == 401
+    for content in (b'{"success": true, "data": []}\n', b"<html>", b"", b"\xff\0", b"x" * 100_000):
+        file.write_bytes(content)
+        first = api.get(LIST)
+        assert (first.status_code, first.content) == (200, content)
+        file.write_bytes(content + b" ")
+        answer = api.get(LIST, headers={"If-None-Match": first.headers["ETag"]})
+        assert (answer.status_code, answer.content) == (200, content + b" ")
+        assert api.get(LIST, headers={"Authorization": "Bearer wrong"}).status_code == 401
+    file.unlink()
+    assert api.get(LIST).is_server_error
 
 
 def test_a_large_file_is_read_once(sandbox: Sandbox, api: httpx.Client, tmp_path: Path) -> None:
@@ -440,22 +384,19 @@ def test_a_large_file_is_read_once(sandbox: Sandbox, api: httpx.Client, tmp_path
         assert (answer.status_code, answer.content) == (200, content)
 
 
-def test_a_file_that_is_gone_is_an_error_of_the_server(
-    sandbox: Sandbox, api: httpx.Client, tmp_path: Path
-) -> None:
-    """A file that cannot be read is answered by a 5xx, as a broken upstream would."""
-    sandbox.manner.file = tmp_path / "missing.json"
-    assert api.get(LIST).is_server_error
-
-
 # Asking for a release
+
+
+def ask_for_release(api: httpx.Client, number: str, **body: object) -> httpx.Response:
+    """Ask for the release of a number, with a good reason if no other body is given."""
+    return api.post(f"/phone-numbers/{number}/request-release", json=body or {"reason": REASON})
 
 
 def test_a_release_is_requested(sandbox: Sandbox, api: httpx.Client) -> None:
     """A new request is pending, has the number and reason that were given, and ends the list."""
     number = phone_number_id(sandbox.upstream)
     before = data(api.get(LIST))
-    made = data(api.post(f"/phone-numbers/{number}/request-release", json={"reason": REASON}), 201)
+    made = data(ask_for_release(api, number), 201)
     assert made == {
         "id": made["id"],
         "phone_number_id": number,
@@ -467,92 +408,44 @@ def test_a_release_is_requested(sandbox: Sandbox, api: httpx.Client) -> None:
     assert data(api.get(LIST)) == [*before, made]
 
 
-@pytest.mark.parametrize("reason", ["x" * 10, "é" * 500, "10 letters", "日本語" * 100])
-def test_reasons_of_the_documented_length_are_taken(
-    sandbox: Sandbox, api: httpx.Client, reason: str
-) -> None:
-    """A reason has 10 to 500 characters, of any script."""
-    number = phone_number_id(sandbox.upstream)
-    answer = api.post(f"/phone-numbers/{number}/request-release", json={"reason": reason})
-    assert data(answer, 201)["reason"] == reason
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"reason": None},
-        {"reason": ""},
-        {"reason": "x" * 9},
-        {"reason": "x" * 501},
-        {"Reason": REASON},
-        {"reason": 12345678901},
-        {"reason": ["The office has moved"]},
-        {"reason": True},
-    ],
-    ids=str,
-)
-def test_reasons_that_are_none_are_invalid(
-    sandbox: Sandbox, api: httpx.Client, body: dict[str, object]
-) -> None:
-    """A reason that is missing, too short, too long or no text makes no request."""
+def test_reasons(sandbox: Sandbox, api: httpx.Client) -> None:
+    """A reason has 10 to 500 characters, of any script; anything else makes no request."""
+    for reason in ("x" * 10, "é" * 500, "10 letters", "日本語" * 100):
+        answer = ask_for_release(api, phone_number_id(sandbox.upstream), reason=reason)
+        assert data(answer, 201)["reason"] == reason
     before = shown(sandbox.upstream)
     number = phone_number_id(sandbox.upstream)
-    said_invalid(api.post(f"/phone-numbers/{number}/request-release", json=body), "reason")
+    for wrong in (None, "", "x" * 9, "x" * 501, 12345678901, ["The office has moved"], True):
+        said_invalid(ask_for_release(api, number, reason=wrong), "reason")
+    said_invalid(ask_for_release(api, number, Reason=REASON), "reason")
+    said_invalid(api.post(f"/phone-numbers/{number}/request-release", json={}), "reason")
     assert shown(sandbox.upstream) == before
 
 
-def test_a_number_that_does_not_exist(sandbox: Sandbox, api: httpx.Client) -> None:
-    """No request is made for an unknown number."""
-    answer = api.post("/phone-numbers/unknown/request-release", json={"reason": REASON})
-    said_no(answer, 404, "NOT_FOUND")
-    assert len(sandbox.upstream.requests) == 300
+def test_numbers_that_cannot_be_released(sandbox: Sandbox, api: httpx.Client) -> None:
+    """No request is made for an unknown number, one in use, or one that has a pending request."""
+    upstream = sandbox.upstream
+    free, pending = phone_number_id(upstream), phone_number_id(upstream, pending=True)
+    assert ask_for_release(api, free).status_code == 201
+    for number, status, code in (
+        ("unknown", 404, "NOT_FOUND"),
+        (pending, 409, "RELEASE_ALREADY_PENDING"),
+        (free, 409, "RELEASE_ALREADY_PENDING"),
+        (phone_number_id(upstream, in_use=True), 422, "PHONE_NUMBER_IN_USE"),
+    ):
+        said_no(ask_for_release(api, number), status, code)
+    assert len(upstream.requests) == 301
 
 
-def test_a_number_with_a_pending_request(sandbox: Sandbox, api: httpx.Client) -> None:
-    """A number has one pending request at most."""
-    number = phone_number_id(sandbox.upstream, pending=True)
-    answer = api.post(f"/phone-numbers/{number}/request-release", json={"reason": REASON})
-    said_no(answer, 409, "RELEASE_ALREADY_PENDING")
-    assert len(sandbox.upstream.requests) == 300
-
-
-def test_a_second_request_for_the_same_number(sandbox: Sandbox, api: httpx.Client) -> None:
-    """Asking twice makes one request."""
-    path = f"/phone-numbers/{phone_number_id(sandbox.upstream)}/request-release"
-    assert api.post(path, json={"reason": REASON}).status_code == 201
-    said_no(api.post(path, json={"reason": REASON}), 409, "RELEASE_ALREADY_PENDING")
-    assert len(sandbox.upstream.requests) == 301
-
-
-def test_a_number_in_use(sandbox: Sandbox, api: httpx.Client) -> None:
-    """A number that is assigned to an agent cannot be given back."""
-    number = phone_number_id(sandbox.upstream, in_use=True)
-    answer = api.post(f"/phone-numbers/{number}/request-release", json={"reason": REASON})
-    said_no(answer, 422, "PHONE_NUMBER_IN_USE")
-    assert len(sandbox.upstream.requests) == 300
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"{",
-        b"reason=The+office+has+moved",
-        b"[]",
-        b'"text"',
-        b"null",
-        b'{"reason": "The office \xff has moved"}',
-        pytest.param(b'{"reason": ' + b"[" * 100_000, id="nested"),
-    ],
-)
 @pytest.mark.parametrize("path", ["/phone-numbers/{number}/request-release", "/sandbox/advance"])
-def test_a_body_that_is_no_json_object(
-    sandbox: Sandbox, api: httpx.Client, path: str, body: bytes
-) -> None:
+def test_a_body_that_is_no_json_object(sandbox: Sandbox, api: httpx.Client, path: str) -> None:
     """Whatever is sent, there is an answer, and it is 400."""
     number = phone_number_id(sandbox.upstream)
-    answer = api.post(path.format(number=number), content=body)
-    said_no(answer, 400, "BAD_REQUEST")
+    for body in (
+        b"{", b"reason=The+office+has+moved", b"[]", b'"text"', b"null",
+        b'{"reason": "The office \xff has moved"}', b'{"reason": ' + b"[" * 100_000,
+    ):  # fmt: skip
+        said_no(api.post(path.format(number=number), content=body), 400, "BAD_REQUEST")
     assert (len(sandbox.upstream.requests), sandbox.upstream.now) == (300, START)
 
 
@@ -569,33 +462,20 @@ def test_a_pending_request_is_cancelled_and_stays(sandbox: Sandbox, api: httpx.C
     sandbox.advance(30)
     assert answer in data(api.get(LIST))
     sandbox.upstream._in_use.clear()
-    path = f"/phone-numbers/{answer['phone_number_id']}/request-release"
-    again = data(api.post(path, json={"reason": REASON}), 201)
+    again = data(ask_for_release(api, answer["phone_number_id"]), 201)
     assert again["id"] != chosen
     assert again["phone_number"] == answer["phone_number"]
 
 
-def test_a_request_that_does_not_exist_is_not_cancelled(api: httpx.Client) -> None:
-    """Only what exists can be cancelled."""
-    said_no(api.delete(f"{LIST}/unknown"), 404, "NOT_FOUND")
-
-
-@pytest.mark.parametrize("status", RESOLVED)
-def test_a_resolved_request_is_not_cancelled(
-    sandbox: Sandbox, api: httpx.Client, status: str
-) -> None:
-    """What was resolved stays as it is."""
+def test_what_is_resolved_or_unknown_is_not_cancelled(sandbox: Sandbox, api: httpx.Client) -> None:
+    """What was resolved stays as it is, also if it was cancelled a moment ago."""
+    chosen = request_id(sandbox.upstream, "pending")
+    assert api.delete(f"{LIST}/{chosen}").status_code == 200
     before = shown(sandbox.upstream)
-    answer = api.delete(f"{LIST}/{request_id(sandbox.upstream, status)}")
-    said_no(answer, 409, "RELEASE_ALREADY_RESOLVED")
+    said_no(api.delete(f"{LIST}/unknown"), 404, "NOT_FOUND")
+    for one in (chosen, *(request_id(sandbox.upstream, status) for status in RESOLVED)):
+        said_no(api.delete(f"{LIST}/{one}"), 409, "RELEASE_ALREADY_RESOLVED")
     assert shown(sandbox.upstream) == before
-
-
-def test_nothing_is_cancelled_twice(sandbox: Sandbox, api: httpx.Client) -> None:
-    """The second of two cancellations finds the request resolved."""
-    path = f"{LIST}/{request_id(sandbox.upstream, 'pending')}"
-    assert api.delete(path).status_code == 200
-    said_no(api.delete(path), 409, "RELEASE_ALREADY_RESOLVED")
 
 
 # Time and state
@@ -613,32 +493,26 @@ def test_the_state_is_that_of_the_list(sandbox: Sandbox, api: httpx.Client) -> N
     }
 
 
-@pytest.mark.parametrize(
-    ("body", "now"),
-    [
+def test_time_is_advanced(sandbox: Sandbox, api: httpx.Client) -> None:
+    """Time passes by the days that are given, one if none are, and the new state is answered.
+
+    It passes forwards, by a number of days up to ten years.
+    """
+    bodies: list[tuple[dict[str, float] | None, str]] = [
         (None, "2024-01-12T12:00:00Z"),
-        ({}, "2024-01-12T12:00:00Z"),
-        ({"days": 1}, "2024-01-12T12:00:00Z"),
-        ({"days": 0.5}, "2024-01-12T00:00:00Z"),
-        ({"days": 3650}, "2034-01-08T12:00:00Z"),
-    ],
-    ids=str,
-)
-def test_time_is_advanced(
-    sandbox: Sandbox, api: httpx.Client, body: dict[str, object] | None, now: str
-) -> None:
-    """Time passes by the days that are given, one if none are, and the new state is answered."""
-    answer = data(api.post("/sandbox/advance", json=body))
-    assert answer["now"] == now
-    assert answer == data(api.get("/sandbox"))
-    assert data(api.get(LIST)) == shown(sandbox.upstream)
-
-
-@pytest.mark.parametrize("days", [0, -1, 3651, 1e300, "1", None, [1]], ids=repr)
-def test_days_that_are_none_are_refused(sandbox: Sandbox, api: httpx.Client, days: object) -> None:
-    """Time passes forwards, by a number of days up to ten years."""
-    said_no(api.post("/sandbox/advance", json={"days": days}), 422, "VALIDATION_ERROR")
-    assert sandbox.upstream.now == START
+        ({}, "2024-01-13T12:00:00Z"),
+        ({"days": 1}, "2024-01-14T12:00:00Z"),
+        ({"days": 0.5}, "2024-01-15T00:00:00Z"),
+        ({"days": 3650}, "2034-01-12T00:00:00Z"),
+    ]
+    for body, now in bodies:
+        answer = data(api.post("/sandbox/advance", json=body))
+        assert answer["now"] == now
+        assert answer == data(api.get("/sandbox"))
+        assert data(api.get(LIST)) == shown(sandbox.upstream)
+    for days in (0, -1, 3651, 1e300, "1", None, [1]):
+        said_no(api.post("/sandbox/advance", json={"days": days}), 422, "VALIDATION_ERROR")
+    assert data(api.get("/sandbox"))["now"] == now
 
 
 def test_the_list_shows_what_was_changed_from_outside(sandbox: Sandbox, api: httpx.Client) -> None:
@@ -673,26 +547,21 @@ def test_a_fault_stays_until_it_is_mended(sandbox: Sandbox, api: httpx.Client) -
     assert data(api.get(LIST)) == shown(sandbox.upstream)
 
 
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
+def test_faults_that_cannot_be_are_refused(sandbox: Sandbox, api: httpx.Client) -> None:
+    """A fault that does not exist or could not be seen is refused with the reason."""
+    bodies: list[tuple[dict[str, object], str]] = [
         ({"name": "hiccups"}, "there is no fault 'hiccups'"),
         ({"name": 5}, "name must be"),
         ({"name": "stall", "times": 0}, "at least once"),
         ({"name": "stall", "times": True}, "times must be"),
         ({"name": "stall", "times": "2"}, "times must be"),
         ({"name": "moving"}, "comes in pages"),
-    ],
-    ids=str,
-)
-def test_faults_that_cannot_be_are_refused(
-    sandbox: Sandbox, api: httpx.Client, body: dict[str, object], said: str
-) -> None:
-    """A fault that does not exist or could not be seen is refused with the reason."""
-    answer = api.post("/sandbox/fault", json=body)
-    said_no(answer, 422, "VALIDATION_ERROR")
-    assert said in answer.json()["message"]
-    assert data(api.get("/sandbox"))["fault"] is None
+    ]
+    for body, said in bodies:
+        answer = api.post("/sandbox/fault", json=body)
+        said_no(answer, 422, "VALIDATION_ERROR")
+        assert said in answer.json()["message"]
+        assert data(api.get("/sandbox"))["fault"] is None
 
 
 def test_a_file_shows_only_faults_of_the_whole_answer(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -741,24 +610,23 @@ def test_the_seed_decides_everything() -> None:
     assert _told(7) != _told(8)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 1000])
-def test_a_world_has_as_many_requests_as_asked_for(count: int) -> None:
-    """The number of requests at the start is exact, and their ids are distinct."""
-    assert len({one["id"] for one in shown(world(count=count))}) == count
+def test_a_world_has_as_many_requests_as_asked_for() -> None:
+    """The number of requests at the start is exact, and their ids are distinct.
+
+    As many are made a day as were asked for, within the time that passes.
+    """
+    for count in (0, 1, 2, 1000):
+        assert len({one["id"] for one in shown(world(count=count))}) == count
+    for days, new in ((1, 3), (10, 30), (0.5, 2), (0.1, 0)):
+        upstream = world(count=20, new_per_day=3)
+        upstream.advance(days)
+        made = shown(upstream)[20:]
+        assert len(made) == new
+        for one in made:
+            assert START <= datetime.fromisoformat(one["requested_at"]) <= upstream.now
 
 
-@pytest.mark.parametrize(("days", "new"), [(1, 3), (10, 30), (0.5, 2), (0.1, 0)])
-def test_new_requests_come_with_the_days(days: float, new: int) -> None:
-    """As many requests are made a day as were asked for, within the time that passes."""
-    upstream = world(count=20, new_per_day=3)
-    upstream.advance(days)
-    made = shown(upstream)[20:]
-    assert len(made) == new
-    for one in made:
-        assert START <= datetime.fromisoformat(one["requested_at"]) <= upstream.now
-
-
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_every_record_is_understood(seed: int) -> None:
     """What the sandbox gives, the mirror understands: no reject, no repetition, nothing extra."""
     sandbox = Sandbox(world(seed, count=500, new_per_day=20))
@@ -776,7 +644,7 @@ def test_every_record_is_understood(seed: int) -> None:
         sandbox.close()
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_records_are_as_documented(seed: int) -> None:
     """Each record has the documented fields for its status, and times that make sense."""
     upstream = world(seed, count=500)

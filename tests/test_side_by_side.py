@@ -69,6 +69,15 @@ def failure(server: Scripted, **fields: Any) -> MirrorError:
     return raised.value
 
 
+def assert_whole(server: Scripted, **fields: Any) -> None:
+    """Read the list of a server, which must be that of PAGES, byte for byte, entry for entry."""
+    with Client(settings(server, **fields)) as client:
+        found = client.read_list()
+        assert isinstance(found, Listing)
+        assert list(found.items) == [entry for page in ENTRIES for entry in page]
+    assert (found.count, found.sha256, found.etag) == (24, SHA256, None)
+
+
 def after(event: threading.Event, answer: bytes, then: threading.Event | None = None) -> Answer:
     """An answer that comes only after an event, and is told by another one."""
 
@@ -104,10 +113,9 @@ def gone() -> Iterator[threading.Event]:
 # Order
 
 
-@pytest.mark.parametrize(("limit", "pages"), [(1, 2), (60, 2), (100, 4), (959, 32), (10**14, 32)])
-def test_so_many_pages_at_once(limit: int, pages: int) -> None:
+def test_so_many_pages_at_once() -> None:
     """Enough to use the rate, and never so many that a server would mind."""
-    assert at_once(limit) == pages
+    assert [at_once(limit) for limit in (1, 60, 100, 959, 10**14)] == [2, 2, 4, 32, 32]
 
 
 def backwards() -> list[Answer]:
@@ -125,27 +133,17 @@ def backwards() -> list[Answer]:
 
 def test_the_order_of_arrival_does_not_matter(serve: Serve) -> None:
     """Pages that come in another order make the same list, byte for byte and entry for entry."""
-    with Client(settings(serve(backwards()))) as client:
-        found = client.read_list()
-        assert isinstance(found, Listing)
-        assert list(found.items) == [entry for page in ENTRIES for entry in page]
-    assert (found.count, found.sha256, found.etag) == (24, SHA256, None)
-    assert (client.pages, client.received) == (8, sum(map(len, BODIES)))
+    assert_whole(serve(backwards()))
 
 
 def test_the_failure_is_that_of_the_first_page_that_fails(serve: Serve) -> None:
     """Which page fails first in time does not decide what is said; its place in the list does."""
-    failed = threading.Event()
+    failed, begun = threading.Event(), threading.Event()
+    begun.set()
     pages: list[Answer] = list(ANSWERS)
     pages[2] = after(failed, http(404, b'{"success":false,"code":"THREE"}'))
-    pages[3] = after(_set(), http(404, b'{"success":false,"code":"FOUR"}'), failed)
+    pages[3] = after(begun, http(404, b'{"success":false,"code":"FOUR"}'), failed)
     assert "THREE" in str(failure(serve(pages)))
-
-
-def _set() -> threading.Event:
-    event = threading.Event()
-    event.set()
-    return event
 
 
 def test_no_more_pages_are_asked_for_than_may_wait() -> None:
@@ -205,12 +203,8 @@ def test_a_list_that_moved_is_read_again_while_pages_hang(
     def third(question: Question) -> Iterable[bytes]:
         yield from _said(hanging(gone, begun) if readings[0] == 1 else ANSWERS[2], question)
 
-    with Client(settings(serve([first, second, third, *ANSWERS[3:]]))) as client:
-        found = client.read_list()
-        assert isinstance(found, Listing)
-        assert list(found.items) == [entry for page in ENTRIES for entry in page]
+    assert_whole(serve([first, second, third, *ANSWERS[3:]]))
     assert readings == [2]
-    assert found.sha256 == SHA256
 
 
 def _said(answer: Answer, question: Question) -> Iterable[bytes]:
@@ -259,8 +253,7 @@ def test_the_size_is_that_of_the_list_not_of_failed_attempts(serve: Serve) -> No
     cuts = iter([ANSWERS[3][:-9]] * 4)
     pages: list[Answer] = list(ANSWERS)
     pages[3] = lambda _: next(cuts, ANSWERS[3])
-    with Client(settings(serve(pages), max_bytes=sum(map(len, BODIES)))) as client:
-        assert isinstance(client.read_list(), Listing)
+    assert_whole(serve(pages), max_bytes=sum(map(len, BODIES)))
 
 
 def test_the_deadline_ends_all_that_hangs(serve: Serve, gone: threading.Event) -> None:
@@ -367,20 +360,14 @@ def test_the_entries_can_be_read_more_than_once(serve: Serve) -> None:
     assert side_by_side == list(zip(wanted, wanted, strict=True))
 
 
-@pytest.mark.parametrize("in_memory", [1, 1000, 1 << 20])
-def test_pages_on_a_disk_are_those_that_came(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, in_memory: int
-) -> None:
+def test_pages_on_a_disk_are_those_that_came(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether and when a disk is used changes nothing, after a reading in vain neither."""
-    monkeypatch.setattr("mirror.spool._IN_MEMORY", in_memory)
-    answers = iter([paged(PAGES, total=5)[3]])
-    pages: list[Answer] = list(ANSWERS)
-    pages[3] = lambda _: next(answers, ANSWERS[3])
-    with Client(settings(serve(pages))) as client:
-        found = client.read_list()
-        assert isinstance(found, Listing)
-        assert list(found.items) == [entry for page in ENTRIES for entry in page]
-    assert found.sha256 == SHA256
+    for in_memory in (1, 1000, 1 << 20):
+        monkeypatch.setattr("mirror.spool._IN_MEMORY", in_memory)
+        moved = iter([paged(PAGES, total=5)[3]])
+        pages: list[Answer] = list(ANSWERS)
+        pages[3] = lambda _, moved=moved: next(moved, ANSWERS[3])  # type: ignore[misc]
+        assert_whole(serve(pages))
 
 
 class Full:
@@ -415,8 +402,7 @@ def test_a_folder_that_cannot_be_written_is_told(
 ) -> None:
     """The folder is only needed for long lists; where it is, and is missing, the error says so."""
     monkeypatch.setattr("tempfile.tempdir", "/nonexistent/folder")
-    with Client(settings(serve(list(ANSWERS)))) as client:
-        assert isinstance(client.read_list(), Listing), "short lists stay in memory"
+    assert_whole(serve(list(ANSWERS)))  # a short list stays in memory
     monkeypatch.setattr("mirror.spool._IN_MEMORY", 100)
     error = failure(serve(list(ANSWERS)))
     assert isinstance(error, DiskUnavailable)
@@ -443,6 +429,7 @@ def test_the_same_pages_are_nothing_new(serve: Serve) -> None:
     known = Known(None, SHA256, 24)
     with Client(settings(serve(backwards()))) as client:
         assert client.read_list(known) == NothingNew(None)
+    assert (client.pages, client.received) == (8, sum(map(len, BODIES)))
     with Client(settings(serve(paged([*PAGES[1:], PAGES[0]])))) as client:
         assert isinstance(client.read_list(known), Listing)
 
@@ -489,14 +476,14 @@ def test_any_number_of_pages_may_be_announced(serve: Serve) -> None:
     assert "no such page" in str(error)
 
 
-@pytest.mark.parametrize("size", [10, 1 << 20, (1 << 20) + 1, 5_000_000])
-def test_the_hash_is_that_of_all_bytes(serve: Serve, size: int) -> None:
+def test_the_hash_is_that_of_all_bytes(serve: Serve) -> None:
     """Of a body of any size, whichever thread computes it."""
-    body = envelope([request(1, reason="x" * size)])
-    with Client(settings(serve([http(200, body)]))) as client:
-        found = client.read_list()
-    assert isinstance(found, Listing)
-    assert found.sha256 == hashlib.sha256(body).hexdigest()
+    for size in (10, 1 << 20, (1 << 20) + 1, 5_000_000):
+        body = envelope([request(1, reason="x" * size)])
+        with Client(settings(serve([http(200, body)]))) as client:
+            found = client.read_list()
+        assert isinstance(found, Listing)
+        assert found.sha256 == hashlib.sha256(body).hexdigest()
 
 
 # The rate
