@@ -13,7 +13,7 @@ from typing import cast
 
 from mirror import database
 
-LONG = 10
+LONG = 60
 """Seconds after which tests end what they inflict, so that no mirror that waits hangs them."""
 
 

@@ -192,7 +192,7 @@ def at(moment: str, site: Site, do: Callable[[], object]) -> Iterator[None]:
 def until(true: Callable[[], object]) -> None:
     """Wait until something is so."""
     never = threading.Event()
-    for _ in range(500):
+    for _ in range(2400):
         if true():
             return
         never.wait(0.05)
