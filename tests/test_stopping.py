@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mirror.sandbox import Sandbox
 
 LONG = 600.0
-"""Seconds that nothing here takes, unless something is wrong: so long a wait is if it is not ended."""
+"""Seconds that nothing here takes, unless something is wrong; what is waited for takes as long."""
 AT_ONCE = LONG / 2
 """Seconds after which a wait was not ended, however much the machine has to do."""
 
