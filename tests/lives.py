@@ -555,7 +555,7 @@ class Life(RuleBasedStateMachine):
 
     def _check_quarantine(self) -> None:
         """Quarantine holds the records of the model, open and resolved ones."""
-        model = [asdict(one) for one in self.model.quarantine.values()]
+        model = [dict(vars(one)) for one in self.model.quarantine.values()]
         assert _like(self.kept, model) == _in_order(model)
         assert all(row["error"] for row in self.kept)
 

@@ -156,20 +156,31 @@ def test_a_commit_that_never_arrives(
 
 
 @pytest.mark.parametrize(
-    ("table", "recorded", "later"),
-    [("sync_runs", "running", "abandoned"), ("release_requests", "failed", "failed")],
+    ("table", "moment", "recorded", "later"),
+    [
+        ("alembic_version", START, [], []),
+        ("sync_runs", START, [], []),
+        ("sync_runs", LISTED, ["running"], ["abandoned"]),
+        ("release_requests", LISTED, ["failed"], ["failed"]),
+    ],
 )
 def test_a_locked_table(
-    server_site: Site, impatient: None, table: str, recorded: str, later: str
+    server_site: Site,
+    impatient: None,
+    *,
+    table: str,
+    moment: str,
+    recorded: list[str],
+    later: list[str],
 ) -> None:
     """A table that somebody locked is not waited for without an end, be it to read."""
     before = server_site.begin()
     with ExitStack() as stack:
         lock = held(server_site, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-        with at(LISTED, server_site, lambda: stack.enter_context(lock)):
+        with at(moment, server_site, lambda: stack.enter_context(lock)):
             ran = server_site.run(NEW)
-    expect_failure(server_site, ran, before, recorded)
-    expect_recovery(server_site, later)
+    expect_failure(server_site, ran, before, *recorded)
+    expect_recovery(server_site, *later)
 
 
 def test_postgres_becomes_read_only(server_site: Site) -> None:
@@ -196,7 +207,8 @@ def test_a_wrong_url(server_site: Site) -> None:
 # Either database.
 
 
-@pytest.mark.parametrize(("kind", "moment"), [("sqlite", START), ("postgresql", LISTED)])
+@pytest.mark.parametrize("kind", DATABASES)
+@pytest.mark.parametrize("moment", [START, LISTED])
 def test_another_writer(
     site_in: Callable[[str], Site], impatient: None, kind: str, moment: str
 ) -> None:

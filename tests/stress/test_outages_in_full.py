@@ -35,7 +35,6 @@ from outages import (
     PASSWORD,
     START,
     WITHIN,
-    WRITERS_LOCK,
     Site,
     ask,
     at,
@@ -426,51 +425,6 @@ def test_a_line_that_falls_silent_at_the_commit(
 
 
 # Locks that somebody else holds.
-
-
-@pytest.mark.parametrize("kind", DATABASES)
-@pytest.mark.parametrize("moment", [START, LISTED])
-def test_another_writer(
-    site_in: Callable[[str], Site], impatient: object, kind: str, moment: str
-) -> None:
-    """Another writer that does not end is not waited for without an end."""
-    site = site_in(kind)
-    before = site.begin()
-    begun = moment == LISTED
-    with ExitStack() as stack:
-        lock = held(site, WRITERS_LOCK[kind])
-        with at(moment, site, lambda: stack.enter_context(lock)):
-            ran = site.run(NEW)
-        expect_failure(site, ran, before, *["running"] * begun)
-    expect_recovery(site, *["abandoned"] * begun)
-
-
-@pytest.mark.parametrize(
-    ("table", "moment", "recorded", "later"),
-    [
-        ("alembic_version", START, [], []),
-        ("sync_runs", START, [], []),
-        ("sync_runs", LISTED, ["running"], ["abandoned"]),
-        ("release_requests", LISTED, ["failed"], ["failed"]),
-    ],
-)
-def test_a_locked_table(
-    server_site: Site,
-    impatient: object,
-    *,
-    table: str,
-    moment: str,
-    recorded: list[str],
-    later: list[str],
-) -> None:
-    """A table that somebody locked is not waited for without an end, be it to read."""
-    before = server_site.begin()
-    with ExitStack() as stack:
-        lock = held(server_site, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-        with at(moment, server_site, lambda: stack.enter_context(lock)):
-            ran = server_site.run(NEW)
-    expect_failure(server_site, ran, before, *recorded)
-    expect_recovery(server_site, *later)
 
 
 def test_a_reader_stops_no_sync(site: Site, impatient: object) -> None:
