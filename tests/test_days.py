@@ -34,7 +34,7 @@ def test_a_full_life(mirror: Mirror, record_property: Callable[[str, object], No
 
 
 def _live(life: Life) -> None:
-    life.is_born(how_many=68)  # with two more later, of 70 the guard lets just 7 go
+    life.is_born(how_many=58)  # with two more later, of 60 the guard lets just 6 go
     for event in (_correct, _meet_troubles, _garble, _lose_and_find, _write, _lose_nearly_all):
         event(life)
         life.versions_meet()
