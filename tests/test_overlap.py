@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from conftest import TOKEN, Mirror, request, run_mirror
 from expected import ChangingList, content, on_record
+from processes import PATIENCE
 from servers import Question, Scripted, envelope, http
 
 from mirror import database
@@ -36,7 +37,7 @@ Ask = Callable[[str], list[tuple[Any, ...]]]
 def pull(url: str, base_url: str, environment: str = "default") -> Result:
     """Sync, by the real clock."""
     engine = database.engine(url, create=True)
-    return sync(engine, ApiSettings(base_url, Secret(TOKEN)), environment)
+    return sync(engine, ApiSettings(base_url, Secret(TOKEN), timeout=PATIENCE), environment)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_syncs_that_begin_at_once(database_url: str) -> None:
     results: list[Result] = []
 
     def say(_: Question) -> bytes:
-        all_have_begun.wait(60)
+        all_have_begun.wait(PATIENCE)
         return FIRST
 
     def run(base_url: str, environment: str) -> None:
