@@ -16,6 +16,7 @@ import msgspec
 from conftest import request
 from sqlalchemy.engine import Connection
 
+from mirror import database
 from mirror.runs import Counts
 
 GARBLED = "yesterday"
@@ -126,6 +127,12 @@ class Ledger:
             quarantined=len(rejected),
             newly_quarantined=self._quarantine(rejected, pull),
         )
+
+    def follow(self, run: Run, entries: list[dict[str, Any]]) -> None:
+        """Take in a list that a run says that it applied; what it counted must be right."""
+        assert run.outcome == "applied", run
+        assert run.observed_at is not None
+        assert run.counts == self.apply(entries, Pull(run.id, run.observed_at, run.environment))
 
     def _take(self, entry: dict[str, Any], pull: Pull) -> str:
         """Take in what the list says about a request; tell what that is."""
@@ -272,6 +279,19 @@ def runs(connection: Connection) -> list[Run]:
     return [
         Run._make((*row[:ends], None if row[ends] is None else Counts(*row[ends:]))) for row in rows
     ]
+
+
+def on_record(url: str) -> list[Run]:
+    """The runs on record in a mirror, the first one first."""
+    with database.reading(database.engine(url)) as connection:
+        return runs(connection)
+
+
+def content(url: str) -> Tables:
+    """What is in a mirror; all of its versions meet."""
+    with database.reading(database.engine(url)) as connection:
+        assert torn(connection) == []
+        return held(connection)
 
 
 def _select(connection: Connection, table: str, columns: Iterable[str]) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""TCP lines to a Postgres server that listens on a socket, which tests may cut."""
+"""TCP lines to a Postgres server, which tests may cut."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import cast
 
 from mirror import database
 
-LONG = 10
+LONG = 60
 """Seconds after which tests end what they inflict, so that no mirror that waits hangs them."""
 
 
@@ -21,7 +21,7 @@ class Line:
     """A TCP line to a Postgres server, which can be cut at a message of the client.
 
     Attributes:
-        server: the socket of the server.
+        server: the path of the server's socket, or its host and port.
         ends: tells of each message whether it is the one to cut at.
         delivers: that message still reaches the server, whose answer does not come back.
         silent: the client is not told that the line is cut.
@@ -30,11 +30,26 @@ class Line:
         given_up: whether the client hung up on the silence.
     """
 
-    def __init__(self, server: Path) -> None:
-        self.server = str(server)
+    def __init__(self, server: Path | tuple[str, int]) -> None:
+        self.server = server
         self._exchange = _Exchange(("127.0.0.1", 0), _Call)
         self._exchange.line = self
         self.mend()
+
+    @classmethod
+    def to(cls, url: str) -> Line:
+        """Make a line to the server of a database."""
+        parsed = database.parse_url(url)
+        host, port = str(parsed.query.get("host") or parsed.host or ""), parsed.port or 5432
+        return cls(Path(host) / f".s.PGSQL.{port}" if host.startswith("/") else (host, port))
+
+    def connect(self) -> socket.socket:
+        """Call the server."""
+        if isinstance(self.server, tuple):
+            return socket.create_connection(self.server)
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(str(self.server))
+        return server
 
     def mend(self) -> None:
         """Let everything through."""
@@ -94,8 +109,8 @@ class _Call(socketserver.BaseRequestHandler):
         client: socket.socket = self.request
         if line.dead and line.stays_dead:
             return
-        with socket.socket(socket.AF_UNIX) as server, suppress(OSError):
-            server.connect(line.server)
+        last = b""
+        with suppress(OSError), line.connect() as server:
             last = _forward(line, client, server)
             if last and line.delivers:
                 _deliver(last, server)

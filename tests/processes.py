@@ -17,11 +17,19 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 PATIENCE = 120
 """Seconds that a command may take; then it is ended, whatever it does."""
+
+KILLED = -9
+"""The code of a command that was killed."""
+
+COMMIT = "all is done but the commit"
+COMMITTED = "the commit is done"
+"""Moments of a sync's second transaction, the first one being that of its beginning."""
 
 
 class Nursery:
@@ -47,11 +55,23 @@ class Nursery:
         """Wait until all is imported."""
         assert self._line(PATIENCE) == "warm", "the nursery did not come up"
 
-    def start(self, *arguments: str, **environment: str) -> None:
-        """Let `mirror` run with these arguments."""
+    def start(self, *arguments: str, die_at: str = "", **environment: str) -> None:
+        """Let `mirror` run with these arguments.
+
+        Args:
+            arguments: of the command.
+            die_at: when it is killed: words of the SQL that it was about to run, or one of `COMMIT`
+                and `COMMITTED`.
+            environment: variables, besides those of the tests.
+        """
         assert not self.pid, "there is one command at a time"
         self._ended = False
-        order = {"arguments": arguments, "environment": environment, "folder": str(self._folder)}
+        order = {
+            "arguments": arguments,
+            "die_at": die_at,
+            "environment": environment,
+            "folder": str(self._folder),
+        }
         self._write(json.dumps(order))
         self.pid = int(self._line(PATIENCE))
 
@@ -71,7 +91,7 @@ class Nursery:
         self.send(signal.SIGKILL)
 
     def result(self) -> subprocess.CompletedProcess[str]:
-        """Wait for the command to end, and return what it came to; -9 is the code of a kill."""
+        """Wait for the command to end, and return what it came to."""
         assert self.ended(PATIENCE), "the command does not end"
         self._write("")
         code = int(self._line(PATIENCE))
@@ -183,6 +203,8 @@ def _obey(order: dict[str, Any]) -> NoReturn:
     try:
         signal.alarm(PATIENCE)
         os.environ.update(order["environment"])
+        if order["die_at"]:
+            _die_at(order["die_at"])
         _redirect(Path(order["folder"]))
         code = cli.run(order["arguments"])
         sys.stdout.flush()
@@ -191,6 +213,25 @@ def _obey(order: dict[str, Any]) -> NoReturn:
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+def _die_at(moment: str) -> None:
+    """Let this process be killed at a moment of its sync, as by somebody else."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.pool import Pool
+
+    commits, returns = count(1), count(1)
+
+    def die_if(now: bool) -> None:
+        if now:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    event.listen(
+        Engine, "before_cursor_execute", lambda _, __, statement, *___: die_if(moment in statement)
+    )
+    event.listen(Engine, "commit", lambda _: die_if(moment == COMMIT and next(commits) == 2))
+    event.listen(Pool, "checkin", lambda *_: die_if(moment == COMMITTED and next(returns) == 2))
 
 
 def _redirect(folder: Path) -> None:

@@ -12,7 +12,7 @@ from conftest import Mirror, World, request
 from sqlalchemy.engine import make_url
 from test_schema import inventory, opened
 
-from mirror import bulk, database, schema
+from mirror import bulk, database
 from mirror.errors import DatabaseError
 from mirror.sandbox import Sandbox
 from mirror.sync import Outcome
@@ -25,16 +25,15 @@ INDEXES = """SELECT relname, oid FROM pg_class WHERE relkind = 'i'
 
 
 @pytest.fixture
-def on_postgres(make_database: Callable[[str], str], sandbox: Sandbox, world: World) -> Mirror:
+def on_postgres(
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: World
+) -> Mirror:
     """A mirror in Postgres that has its schema, but has seen nothing yet."""
-    mirror = Mirror(make_database("postgresql"), sandbox, world)
-    schema.upgrade(mirror.engine)
-    return mirror
+    return Mirror(make_ready_database("postgresql"), sandbox, world)
 
 
 def test_the_indexes_are_made_again(mirror: Mirror) -> None:
     """After a first load the schema is the one that it was before."""
-    schema.upgrade(mirror.engine)
     with opened(mirror.url) as connection:
         before = inventory(connection)
     assert mirror.sync(LIST).counts.inserted == 300
@@ -59,7 +58,6 @@ def test_postgres_fills_an_empty_table_without_indexes(on_postgres: Mirror) -> N
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_first_load_that_does_not_count_leaves_everything(mirror: Mirror, dry_run: bool) -> None:
     """A dry run, and a load that the database refuses half way, change nothing at all."""
-    schema.upgrade(mirror.engine)
     if not dry_run:
         mirror.world.records = [
             {**one, "reason": "no" if one is LIST[200] else "yes"} for one in LIST
@@ -104,7 +102,7 @@ def test_who_does_not_own_the_table_fills_it_with_its_indexes(
 ) -> None:
     """A role that may only write rows can sync, also the first time."""
     name = make_url(on_postgres.url).database
-    role = f"writer_of_{name}"
+    role = f"writer_of_{name}"  # no other one on the server has that name
     with opened(on_postgres.url) as connection:
         connection.exec_driver_sql(f"CREATE ROLE {role}")
         connection.exec_driver_sql(f"GRANT TEMPORARY ON DATABASE {name} TO {role}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from servers import Question, Scripted, envelope, http
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from mirror import database, runs, schema
+from mirror import database, runs
 from mirror.errors import DatabaseUnavailable, SchemaError
 from mirror.health import status
 from mirror.models import sync_runs
@@ -74,12 +75,28 @@ def numbers(mirror: Mirror) -> list[int]:
 
 
 def test_what_nothing_rests_on_goes(mirror: Mirror) -> None:
-    """Runs go unless a row refers to them, or they are the last or last complete of theirs."""
+    """Runs go unless a row refers to them, they are the last of theirs, or began at the time."""
+    for dry_run in (True, False):
+        assert prune(mirror.engine, before=LATER, dry_run=dry_run) == Pruned(0, 0, 0)
     needless = live(mirror)
     before = {one: row for one, *row in mirror.runs("*")}
     known = what_is_known(mirror)
     health = mirror.ask(status, now=mirror.now)
-    assert prune(mirror.engine, before=LATER) == Pruned(removed=8, kept=9, remaining=9)
+
+    at = NOON + 8 * HOUR
+    expected = Pruned(removed=8, kept=9, remaining=9)
+    assert prune(mirror.engine, before=LATER, dry_run=True) == expected
+    expected = Pruned(removed=2, kept=5, remaining=15)
+    assert prune(mirror.engine, before=at, dry_run=True) == expected
+    assert {one: row for one, *row in mirror.runs("*")} == before
+
+    assert prune(mirror.engine, before=at) == expected
+    assert numbers(mirror) == [1, 3, 4, 5, 6, *range(8, 18)]
+    just_after = at + timedelta(milliseconds=1)
+    assert prune(mirror.engine, before=just_after) == Pruned(removed=1, kept=5, remaining=14)
+    assert prune(mirror.engine, before=LATER) == Pruned(removed=5, kept=9, remaining=9)
+    assert prune(mirror.engine, before=LATER) == Pruned(removed=0, kept=9, remaining=9)
+
     assert {one: row for one, *row in mirror.runs("*")} == {
         one: row for one, row in before.items() if one not in needless
     }
@@ -87,73 +104,34 @@ def test_what_nothing_rests_on_goes(mirror: Mirror) -> None:
     (default, dev), (default_before, dev_before) = mirror.ask(status, now=mirror.now), health
     assert default == default_before
     assert dev == replace(dev_before, failures=1)  # of those on record
-    assert prune(mirror.engine, before=LATER) == Pruned(removed=0, kept=9, remaining=9)
+    assert mirror.sync().run_id == 18
 
 
-def test_a_dry_run_counts_alone(mirror: Mirror) -> None:
-    """It says what would go, and nothing goes."""
-    live(mirror)
-    before = mirror.runs("*")
-    expected = Pruned(removed=8, kept=9, remaining=9)
-    assert prune(mirror.engine, before=LATER, dry_run=True) == expected
-    assert mirror.runs("*") == before
-    assert prune(mirror.engine, before=LATER) == expected
-
-
-@pytest.mark.parametrize("dry_run", [True, False])
-def test_what_began_at_the_time_or_later_stays(mirror: Mirror, *, dry_run: bool) -> None:
-    """Only what began before the time goes; what is younger is counted as remaining alone."""
-    live(mirror)
-    at = NOON + 8 * HOUR
-    expected = Pruned(removed=2, kept=5, remaining=15)
-    assert prune(mirror.engine, before=at, dry_run=dry_run) == expected
-    just_after = at + timedelta(milliseconds=1)
-    if not dry_run:
-        assert numbers(mirror) == [1, 3, 4, 5, 6, *range(8, 18)]
-        expected = Pruned(removed=1, kept=5, remaining=14)
-        assert prune(mirror.engine, before=just_after) == expected
-
-
-def test_an_empty_mirror_has_nothing_to_prune(mirror: Mirror) -> None:
-    """Where there is no run, none goes."""
-    schema.upgrade(mirror.engine)
-    for dry_run in (True, False):
-        assert prune(mirror.engine, before=LATER, dry_run=dry_run) == Pruned(0, 0, 0)
-
-
-@pytest.mark.parametrize("dry_run", [True, False])
-def test_another_schema_is_left_alone(mirror: Mirror, *, dry_run: bool) -> None:
+def test_another_schema_is_left_alone(mirror: Mirror) -> None:
     """A database that this version does not know is refused before anything goes."""
-    live(mirror)
+    for _ in range(3):
+        mirror.sync([request(1)])
     with database.writing(mirror.engine, "test") as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     before = mirror.runs("*")
-    with pytest.raises(SchemaError, match="revision 9999"):
-        prune(mirror.engine, before=LATER, dry_run=dry_run)
+    for dry_run in (True, False):
+        with pytest.raises(SchemaError, match="revision 9999"):
+            prune(mirror.engine, before=LATER, dry_run=dry_run)
     assert mirror.runs("*") == before
 
 
 @pytest.mark.parametrize("etag", [False, True], ids=["by its bytes", "by its ETag"])
-def test_nothing_new_stays_nothing_new(mirror: Mirror, *, etag: bool) -> None:
+def test_nothing_new_stays_nothing_new(sqlite_mirror: Mirror, *, etag: bool) -> None:
     """The list that was applied last is known by the run that is kept."""
-    mirror.sandbox.manner.etag = etag
-    mirror.sync([request(1)])
-    mirror.sync()
-    prune(mirror.engine, before=LATER)
-    assert mirror.sync().outcome == "unchanged"
-    prune(mirror.engine, before=LATER)
-    assert numbers(mirror) == [1, 3]
-    assert mirror.sync([APPROVED]).outcome == "applied"
-    assert mirror.runs("completion") == [(1,), (3,), (4,)]
-
-
-def test_numbers_are_not_given_again(mirror: Mirror) -> None:
-    """A new run never has the number of one that is gone."""
-    mirror.sync([request(1)])
-    mirror.sync()
-    mirror.sync([request(1)], environment="dev", dry_run=True)
-    prune(mirror.engine, before=LATER)
-    assert mirror.sync().run_id == 4
+    sqlite_mirror.sandbox.manner.etag = etag
+    sqlite_mirror.sync([request(1)])
+    sqlite_mirror.sync()
+    prune(sqlite_mirror.engine, before=LATER)
+    assert sqlite_mirror.sync().outcome == "unchanged"
+    prune(sqlite_mirror.engine, before=LATER)
+    assert numbers(sqlite_mirror) == [1, 3]
+    assert sqlite_mirror.sync([APPROVED]).outcome == "applied"
+    assert sqlite_mirror.runs("completion") == [(1,), (3,), (4,)]
 
 
 # While syncs go on.
@@ -180,12 +158,20 @@ def then(answer: bytes, *acts: Callable[[], object]) -> Callable[[Question], byt
     return say
 
 
-@pytest.mark.parametrize("known", [3, 0], ids=["of many", "of the first one"])
-@pytest.mark.parametrize("answer", [LIST, CHANGED], ids=["as before", "changed"])
+@pytest.mark.parametrize(
+    ("kind", "known", "answer"),
+    [
+        pytest.param("sqlite", 3, LIST, id="of many, as before"),
+        pytest.param("sqlite", 3, CHANGED, id="of many, changed"),
+        pytest.param("sqlite", 0, CHANGED, id="of the first one"),
+        pytest.param("postgresql", 3, CHANGED, id="in Postgres"),
+    ],
+)
 def test_a_run_that_waits_for_its_list_goes_on(
-    database_url: str, *, known: int, answer: bytes
+    make_ready_database: Callable[[str], str], *, kind: str, known: int, answer: bytes
 ) -> None:
     """Its own run is kept though it is not the last, and the complete one that it compares with."""
+    database_url = make_ready_database(kind)
     found: list[Pruned] = []
     with Scripted([LIST]).running() as server:
 
@@ -205,14 +191,14 @@ def test_a_run_that_waits_for_its_list_goes_on(
     assert found == [Pruned(removed=1, kept=4, remaining=4) if known else Pruned(0, 2, 2)]
 
 
-def test_a_run_that_was_overtaken_is_still_superseded(database_url: str) -> None:
+def test_a_run_that_was_overtaken_is_still_superseded(ready_database_url: str) -> None:
     """That another run completed since it began shows also when all older runs are gone."""
     found: list[Pruned] = []
     with Scripted([LIST]).running() as server:
 
         def overtake() -> None:
-            assert pull(database_url, server.base_url).outcome == "unchanged"
-            engine = database.engine(database_url)
+            assert pull(ready_database_url, server.base_url).outcome == "unchanged"
+            engine = database.engine(ready_database_url)
             with database.reading(engine) as connection:
                 overtaken = connection.scalar(
                     sa.select(sync_runs.c.started_at).where(sync_runs.c.outcome == "abandoned")
@@ -221,29 +207,29 @@ def test_a_run_that_was_overtaken_is_still_superseded(database_url: str) -> None
             found.append(prune(engine, before=overtaken))
 
         for _ in range(3):
-            pull(database_url, server.base_url)
+            pull(ready_database_url, server.base_url)
         server.answers = [then(CHANGED, overtake), LIST]
-        assert pull(database_url, server.base_url).outcome == "superseded"
+        assert pull(ready_database_url, server.base_url).outcome == "superseded"
     assert found == [Pruned(removed=2, kept=1, remaining=3)]
 
 
-def test_a_run_given_up_for_dead_says_that_it_is_gone(database_url: str) -> None:
+def test_a_run_given_up_for_dead_says_that_it_is_gone(ready_database_url: str) -> None:
     """If its row was pruned before it woke up, it applies nothing, and the rest is as it was."""
     with Scripted([LIST]).running() as server:
 
         def bury() -> None:
             for _ in range(2):
-                assert pull(database_url, server.base_url).outcome == "unchanged"
-            pruned.append(prune(database.engine(database_url), before=LATER))
+                assert pull(ready_database_url, server.base_url).outcome == "unchanged"
+            pruned.append(prune(database.engine(ready_database_url), before=LATER))
 
         pruned: list[Pruned] = []
-        pull(database_url, server.base_url)
+        pull(ready_database_url, server.base_url)
         server.answers = [then(CHANGED, bury), LIST]
-        result = pull(database_url, server.base_url)
+        result = pull(ready_database_url, server.base_url)
         assert pruned == [Pruned(removed=2, kept=2, remaining=2)]
         assert isinstance(result.failure, DatabaseUnavailable)
         assert "no longer on record" in str(result.failure)
-        assert pull(database_url, server.base_url).outcome == "unchanged"
+        assert pull(ready_database_url, server.base_url).outcome == "unchanged"
 
 
 @contextmanager
@@ -264,9 +250,11 @@ def before_commit(engine: Engine, number: int, act: Callable[[], object]) -> Ite
 
 
 @pytest.fixture
-def side_by_side(make_database: Callable[[str], str], sandbox: Sandbox, world: Any) -> Mirror:
+def side_by_side(make_ready_database: Callable[[str], str], sandbox: Sandbox, world: Any) -> Mirror:
     """A mirror in Postgres, where writers go on side by side."""
-    return Mirror(make_database("postgresql"), sandbox, world)
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, world)
+    live(mirror)
+    return mirror
 
 
 STAGES: list[tuple[str, list[Any]]] = [
@@ -277,38 +265,42 @@ STAGES: list[tuple[str, list[Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("environment", "records"), STAGES)
-def test_pruning_beside_a_sync_that_is_about_to_commit(
-    side_by_side: Mirror, environment: str, records: list[Any]
-) -> None:
+def test_pruning_beside_a_sync_that_is_about_to_commit(side_by_side: Mirror) -> None:
     """Neither waits: what the sync has written but not committed refers to nothing that goes."""
-    live(side_by_side)
-    found: list[Pruned] = []
     engine = database.engine(side_by_side.url)
-    with before_commit(side_by_side.engine, 2, lambda: found.append(prune(engine, before=LATER))):
-        result = side_by_side.sync(records, environment=environment)
-    assert result.failure is None
-    assert found[0].removed == 8 + (environment == "dev")  # the last one there is a new one
-    expect_whole(side_by_side, result)
+
+    def act(environment: str, records: list[Any]) -> None:
+        found: list[Pruned] = []
+        needless = prune(engine, before=LATER, dry_run=True).removed
+        assert needless > 0
+        prune_now = partial(prune, engine, before=LATER)
+        with before_commit(side_by_side.engine, 2, lambda: found.append(prune_now())):
+            result = side_by_side.sync(records, environment=environment)
+        assert result.failure is None
+        assert found[0].removed == needless + (environment == "dev")  # its last one is a new one
+        expect_whole(side_by_side, result)
+
+    for stage in STAGES:
+        act(*stage)
 
 
-@pytest.mark.parametrize(("environment", "records"), STAGES)
-def test_a_sync_beside_pruning_that_is_about_to_commit(
-    side_by_side: Mirror, environment: str, records: list[Any]
-) -> None:
+def test_a_sync_beside_pruning_that_is_about_to_commit(side_by_side: Mirror) -> None:
     """Neither waits: a whole sync begins and ends while the rows that go are locked."""
-    live(side_by_side)
-    results: list[Result] = []
-
-    def act() -> None:
-        results.append(side_by_side.sync(records, environment=environment))
-
     engine = database.engine(side_by_side.url)
-    with before_commit(engine, 1, act):
-        assert prune(engine, before=LATER).removed == 8
-    (result,) = results
-    assert result.failure is None
-    expect_whole(side_by_side, result)
+
+    def act(environment: str, records: list[Any]) -> None:
+        results: list[Result] = []
+        needless = prune(engine, before=LATER, dry_run=True).removed
+        assert needless > 0
+        sync_now = partial(side_by_side.sync, records, environment=environment)
+        with before_commit(engine, 1, lambda: results.append(sync_now())):
+            assert prune(engine, before=LATER).removed == needless
+        (result,) = results
+        assert result.failure is None
+        expect_whole(side_by_side, result)
+
+    for stage in STAGES:
+        act(*stage)
 
 
 def expect_whole(mirror: Mirror, result: Result) -> None:
@@ -347,8 +339,10 @@ def fill(connection: Connection, number: int) -> None:
 
 
 def test_all_goes_at_once(mirror: Mirror) -> None:
-    """Many runs are deleted by one statement that searches nothing for each of them."""
-    schema.upgrade(mirror.engine)
+    """Many runs are deleted by one statement that searches nothing for each of them.
+
+    A run notes the complete one before it as always, after all others of years are gone.
+    """
     with database.writing(mirror.engine, "test") as connection:
         fill(connection, MANY)
     sent: list[tuple[str, Any]] = []
@@ -370,12 +364,4 @@ def test_all_goes_at_once(mirror: Mirror) -> None:
         lines = [str(row[-1]) for row in plan]
     assert len(lines) > 5
     assert [line for line in lines if "CORRELATED" in line or "SubPlan" in line] == []
-
-
-def test_the_fence_holds_on_what_is_kept(mirror: Mirror) -> None:
-    """A run notes the complete one before it as always, after all others of years are gone."""
-    schema.upgrade(mirror.engine)
-    with database.writing(mirror.engine, "test") as connection:
-        fill(connection, 100)
-    prune(mirror.engine, before=LATER)
-    assert mirror.ask(runs.last_completion, "default").number == 100
+    assert mirror.ask(runs.last_completion, "default").number == MANY

@@ -28,10 +28,10 @@ from mirror.sync import Outcome, Result
 if TYPE_CHECKING:
     from mirror.sandbox import Sandbox
 
-LONG = 60.0
-"""Seconds that nothing here takes, unless something is wrong."""
-AT_ONCE = 10.0
-"""Seconds that are still at once, on a machine that has much to do."""
+LONG = 600.0
+"""Seconds that nothing here takes, unless something is wrong; what is waited for takes as long."""
+AT_ONCE = LONG / 2
+"""Seconds after which a wait was not ended, however much the machine has to do."""
 
 
 class Heard(list[str]):

@@ -49,24 +49,24 @@ def test_nothing_new_touches_nothing(mirror: Mirror) -> None:
     assert mirror.state() == before
 
 
-def test_etag_saves_the_download(mirror: Mirror) -> None:
+def test_etag_saves_the_download(sqlite_mirror: Mirror) -> None:
     """A list that the API says is still the same is not even read."""
-    mirror.sandbox.manner.etag = True
-    mirror.sync([request(1)])
-    result = mirror.sync()
+    sqlite_mirror.sandbox.manner.etag = True
+    sqlite_mirror.sync([request(1)])
+    result = sqlite_mirror.sync()
     assert (result.outcome, result.bytes, result.pages) == (Outcome.UNCHANGED, 0, 0)
-    assert mirror.sync().outcome is Outcome.UNCHANGED
-    assert mirror.sync([request(1), request(2)]).counts.inserted == 1
+    assert sqlite_mirror.sync().outcome is Outcome.UNCHANGED
+    assert sqlite_mirror.sync([request(1), request(2)]).counts.inserted == 1
 
 
 def test_same_bytes_read_by_another_version_are_merged_again(
-    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+    sqlite_mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A newer mirror may understand more of the same list."""
-    mirror.sync([request(1)])
+    sqlite_mirror.sync([request(1)])
     monkeypatch.setattr("mirror.runs.__version__", "99.0")
-    assert mirror.sync().outcome is Outcome.APPLIED
-    assert mirror.sync().outcome is Outcome.UNCHANGED
+    assert sqlite_mirror.sync().outcome is Outcome.APPLIED
+    assert sqlite_mirror.sync().outcome is Outcome.UNCHANGED
 
 
 def test_an_approval_makes_a_second_version(mirror: Mirror) -> None:
@@ -185,38 +185,37 @@ def test_missing_and_returned(mirror: Mirror) -> None:
     assert {event.event for event in events} == {"requested", "vanished", "returned", "approved"}
 
 
-@pytest.mark.parametrize(
-    ("known", "left", "refused"),
-    [(2, 0, True), (20, 15, False), (20, 14, True), (100, 90, False), (100, 89, True)],
-)
-def test_guard(mirror: Mirror, known: int, left: int, refused: bool) -> None:
+def test_guard(mirror: Mirror) -> None:
     """Too many requests gone at once are not believed, unless the person says so."""
-    mirror.sync([request(number) for number in range(known)])
-    before = mirror.state()
-    rest = [request(number) for number in range(left)]
-    result = mirror.sync(rest)
-    assert result.outcome is (Outcome.REFUSED if refused else Outcome.APPLIED)
-    assert isinstance(result.failure, GuardRefused) is refused
-    if refused:
-        assert mirror.state() == before
-        assert mirror.runs("outcome", "error")[-1] == ("refused", str(result.failure))
-        accepted = mirror.sync(rest, accept_missing=True)
-        assert (accepted.outcome, accepted.counts.missing) == (Outcome.APPLIED, known - left)
-        assert mirror.sync(rest).outcome is Outcome.UNCHANGED
+    cases = [(2, 0, True), (20, 15, False), (20, 14, True), (100, 90, False), (100, 89, True)]
+    for known, left, refused in cases:
+        environment = f"{left} of {known}"
+        listed = [request(number, id=f"{environment}, {number}") for number in range(known)]
+        mirror.sync(listed, environment=environment)
+        before = mirror.state()
+        result = mirror.sync(listed[:left], environment=environment)
+        assert result.outcome is (Outcome.REFUSED if refused else Outcome.APPLIED)
+        assert isinstance(result.failure, GuardRefused) is refused
+        if refused:
+            assert mirror.state() == before
+            assert mirror.runs("outcome", "error")[-1] == ("refused", str(result.failure))
+            accepted = mirror.sync(listed[:left], environment=environment, accept_missing=True)
+            assert (accepted.outcome, accepted.counts.missing) == (Outcome.APPLIED, known - left)
+            assert mirror.sync(environment=environment).outcome is Outcome.UNCHANGED
 
 
-def test_an_empty_list_is_fine_where_nothing_is_known(mirror: Mirror) -> None:
+def test_an_empty_list_is_fine_where_nothing_is_known(sqlite_mirror: Mirror) -> None:
     """A new customer has no release requests, and nothing to lose."""
-    assert mirror.sync([]).outcome is Outcome.APPLIED
-    assert mirror.sync([request(1)]).counts.inserted == 1
+    assert sqlite_mirror.sync([]).outcome is Outcome.APPLIED
+    assert sqlite_mirror.sync([request(1)]).counts.inserted == 1
 
 
-def test_few_requests_may_all_be_replaced(mirror: Mirror) -> None:
+def test_few_requests_may_all_be_replaced(sqlite_mirror: Mirror) -> None:
     """A list that is not empty may lack five requests, also if there were no others."""
-    mirror.sync([request(number) for number in range(5)])
-    result = mirror.sync([request(number) for number in range(5, 10)])
+    sqlite_mirror.sync([request(number) for number in range(5)])
+    result = sqlite_mirror.sync([request(number) for number in range(5, 10)])
     assert (result.outcome, result.counts.missing) == (Outcome.APPLIED, 5)
-    refused = mirror.sync([])
+    refused = sqlite_mirror.sync([])
     assert refused.outcome is Outcome.REFUSED
 
 
@@ -240,14 +239,14 @@ def test_mixed_up_tokens_are_refused(mirror: Mirror) -> None:
 
 
 @pytest.mark.parametrize("paging", ["meta", "pagination"])
-def test_paged_lists_are_read_whole(mirror: Mirror, paging: Any) -> None:
+def test_paged_lists_are_read_whole(sqlite_mirror: Mirror, paging: Any) -> None:
     """1,037 requests in pages of 100 take 11 questions, under either key."""
-    mirror.sandbox.manner.paging = paging
-    result = mirror.sync([request(number) for number in range(1037)])
+    sqlite_mirror.sandbox.manner.paging = paging
+    result = sqlite_mirror.sync([request(number) for number in range(1037)])
     assert (result.counts.inserted, result.pages) == (1037, 11)
-    assert len(mirror.sandbox.asked) == 11
-    assert mirror.rows("SELECT count(*) FROM release_requests") == [(1037,)]
-    assert mirror.sync().outcome is Outcome.UNCHANGED
+    assert len(sqlite_mirror.sandbox.asked) == 11
+    assert sqlite_mirror.rows("SELECT count(*) FROM release_requests") == [(1037,)]
+    assert sqlite_mirror.sync().outcome is Outcome.UNCHANGED
 
 
 def test_dry_run(mirror: Mirror) -> None:
@@ -265,25 +264,25 @@ def test_dry_run(mirror: Mirror) -> None:
     assert mirror.sync(dry_run=True).counts.unchanged == 3
 
 
-def test_no_upgrade_refuses_an_empty_database(mirror: Mirror) -> None:
+def test_no_upgrade_refuses_an_empty_database(new_mirror: Mirror) -> None:
     """Without permission to upgrade, the person is told what to run."""
-    result = mirror.sync([request(1)], upgrade=False)
+    result = new_mirror.sync([request(1)], upgrade=False)
     assert (result.outcome, result.run_id) == (Outcome.FAILED, None)
     assert isinstance(result.failure, SchemaError)
     assert "mirror db upgrade" in str(result.failure)
 
 
-def test_a_failed_run_is_on_record_and_changes_nothing(mirror: Mirror) -> None:
+def test_a_failed_run_is_on_record_and_changes_nothing(sqlite_mirror: Mirror) -> None:
     """A refused token leaves the rows alone, and the run says why it failed."""
-    mirror.sync([request(1)])
-    before = mirror.state()
-    api = mirror.api
-    mirror.sandbox.manner.token = "regenerated"
-    result = sync(mirror.engine, api, "default")
+    sqlite_mirror.sync([request(1)])
+    before = sqlite_mirror.state()
+    api = sqlite_mirror.api
+    sqlite_mirror.sandbox.manner.token = "regenerated"
+    result = sync(sqlite_mirror.engine, api, "default")
     assert result.outcome is Outcome.FAILED
     assert isinstance(result.failure, TokenRefused)
-    assert mirror.state() == before
-    assert mirror.runs("outcome", "error")[-1] == ("failed", str(result.failure))
+    assert sqlite_mirror.state() == before
+    assert sqlite_mirror.runs("outcome", "error")[-1] == ("failed", str(result.failure))
     assert TOKEN not in str(result.failure)
 
 
@@ -332,25 +331,25 @@ def test_abandoned_runs_are_found(mirror: Mirror) -> None:
     assert mirror.runs("outcome") == [("abandoned",), ("applied",)]
 
 
-def test_records_upstream_errors(mirror: Mirror, tmp_path: Path) -> None:
+def test_records_upstream_errors(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     """Success false with status 200 is a failure, and nothing is believed."""
-    mirror.sync([request(1)])
-    before = mirror.state()
+    sqlite_mirror.sync([request(1)])
+    before = sqlite_mirror.state()
     file = tmp_path / "list.json"
     file.write_text('{"success": false, "data": []}')
-    mirror.sandbox.manner.file = file
-    result = mirror.sync()
+    sqlite_mirror.sandbox.manner.file = file
+    result = sqlite_mirror.sync()
     assert result.outcome is Outcome.FAILED
     assert isinstance(result.failure, ApiError)
-    assert mirror.state() == before
-    assert mirror.runs("outcome", "error")[-1] == ("failed", str(result.failure))
+    assert sqlite_mirror.state() == before
+    assert sqlite_mirror.runs("outcome", "error")[-1] == ("failed", str(result.failure))
 
 
 def test_postgres_knows_its_tables_after_the_first_sync(
-    make_database: Callable[[str], str], sandbox: Sandbox, world: World
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: World
 ) -> None:
     """Without statistics the second sync would compare every row with every other one."""
-    mirror = Mirror(make_database("postgresql"), sandbox, world)
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, world)
     mirror.sync([request(number) for number in range(300)])
     sizes = "SELECT reltuples FROM pg_class WHERE relname = 'release_requests'"
     assert mirror.rows(sizes) == [(300,)]
@@ -360,10 +359,10 @@ def test_postgres_knows_its_tables_after_the_first_sync(
 
 
 def test_whole_tables_are_not_joined_row_by_row(
-    make_database: Callable[[str], str], sandbox: Sandbox, world: World
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: World
 ) -> None:
     """Postgres may take a full table for empty; the comparison must not depend on that."""
-    mirror = Mirror(make_database("postgresql"), sandbox, world)
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, world)
     with database.writing(mirror.engine, "test") as connection:
         settings = []
         with bulk.comparing_whole_tables(connection):

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import DATABASES, TOKEN, Mirror, World
-from expected import ChangingList, Ledger, Pull, Run, difference, held, runs, torn
-from processes import PATIENCE, Nursery, nurseries
+from expected import ChangingList, Ledger, Run, difference, held, runs, torn
+from processes import KILLED, PATIENCE, Nursery, nurseries
 from sqlalchemy.engine import Connection
 
 from mirror import database
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 REQUESTS = 30_000
 GARBLED = 0.001
-KILLED = -9
 
 MOMENTS = ("work", "commit", "work", "command", "work", "commit")
 """About when the signal comes, again and again; see `Killer.kill`."""
@@ -248,9 +247,7 @@ class Scene:
             if run.outcome == "running":  # who completes marks the dead in the same transaction
                 assert not complete or run.id > complete[-1].id
             if run.outcome == "applied" and run.id > self._done:
-                assert run.observed_at is not None
-                counts = self._ledger.apply(self._list.entries, Pull(run.id, run.observed_at))
-                assert run.counts == counts
+                self._ledger.follow(run, self._list.entries)
                 self._applied, self._done = self._list.entries, run.id
 
 
