@@ -478,7 +478,6 @@ def test_phone_numbers(mirror: Mirror) -> None:
     ]
 
 
-DAYS = 25
 _FRESH = 30
 """Requests at the start: enough for the guard to let a few vanish at once."""
 
@@ -638,11 +637,29 @@ def assert_figures_of_the_days(mirrors: list[Mirror], memory: Memory) -> None:
     assert model[-1]["open_at_end"] == sum(not state.resolved for state in waiting)
 
 
-def test_chance(make_database: Callable[[str], str], sandbox: Sandbox, world: World) -> None:
+@pytest.fixture
+def seed() -> int:
+    """What decides what upstream does."""
+    return 8
+
+
+@pytest.fixture
+def many_days() -> int:
+    """How long it goes on."""
+    return 12
+
+
+def test_chance(
+    make_ready_database: Callable[[str], str],
+    sandbox: Sandbox,
+    world: World,
+    seed: int,
+    many_days: int,
+) -> None:
     """Whatever upstream does, both databases say the same, and what plain memory says too."""
-    mirrors = [Mirror(make_database(kind), sandbox, world) for kind in DATABASES]
-    fate, memory = Fate(seed=8), Memory()
-    for day in range(DAYS):
+    mirrors = [Mirror(make_ready_database(kind), sandbox, world) for kind in DATABASES]
+    fate, memory = Fate(seed), Memory()
+    for day in range(many_days):
         quiet = day % 6 == 5
         if not quiet:
             fate.live()
@@ -668,7 +685,7 @@ def test_chance(make_database: Callable[[str], str], sandbox: Sandbox, world: Wo
         if quiet:
             assert_figures_of_the_days(mirrors, memory)
     for mirror in mirrors:
-        for when in (NOON + timedelta(days=day, hours=1) for day in range(DAYS)):
+        for when in (NOON + timedelta(days=day, hours=1) for day in range(many_days)):
             for then in (when - timedelta(milliseconds=1), when):
                 assert recalled(mirror, then) == memory.as_of(then)
     kinds = {row["kind"] for row in memory.changes()}
