@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import FrozenInstanceError, fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, World, new_database, request
+from conftest import DATABASES, TOKEN, Mirror, World, new_database, once_of_each_kind, request
 from sqlalchemy.engine import Connection
 
 import mirror as package
@@ -68,29 +69,41 @@ GARBLED = request(8, requested_at="yesterday")
 RESOLVED = DEV[0] | {"status": "approved", "resolved_at": "2024-01-11T13:30:00Z"}
 
 
-@pytest.fixture(scope="module", params=DATABASES)
-def filled(
+@pytest.fixture(scope="module")
+def fillings(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Mirror]:
-    """A mirror of two environments, after five syncs of which the last one failed; read only."""
-    world = World()
+) -> Iterator[Callable[[str], Mirror]]:
+    """Gives the mirror of a kind of database, made when it is first asked for."""
     failure = tmp_path_factory.mktemp("api") / "failure.json"
     failure.write_text('{"success": false, "message": "Down for maintenance"}')
-    with (
-        new_database(request.param, request, "Asia/Kolkata") as url,
-        Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
-    ):
-        mirror = Mirror(url, sandbox, world)
-        outcomes = [
-            mirror.sync([*DEV, "junk"], environment="dev").outcome,
-            mirror.sync([*PROD, GARBLED], environment="prod").outcome,
-            mirror.sync([RESOLVED, *DEV[1:3], DEV[4]], environment="dev").outcome,
-            mirror.sync(environment="dev").outcome,
-        ]
-        sandbox.manner.file = failure
-        outcomes.append(mirror.sync(environment="dev").outcome)
-        assert outcomes == [*["applied"] * 3, "unchanged", "failed"]
-        yield mirror
+
+    @contextmanager
+    def make(kind: str) -> Iterator[Mirror]:
+        world = World()
+        with (
+            new_database(kind, request, "Asia/Kolkata", ready=True) as url,
+            Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
+        ):
+            mirror = Mirror(url, sandbox, world)
+            outcomes = [
+                mirror.sync([*DEV, "junk"], environment="dev").outcome,
+                mirror.sync([*PROD, GARBLED], environment="prod").outcome,
+                mirror.sync([RESOLVED, *DEV[1:3], DEV[4]], environment="dev").outcome,
+                mirror.sync(environment="dev").outcome,
+            ]
+            sandbox.manner.file = failure
+            outcomes.append(mirror.sync(environment="dev").outcome)
+            assert outcomes == [*["applied"] * 3, "unchanged", "failed"]
+            yield mirror
+
+    with once_of_each_kind(make) as get:
+        yield get
+
+
+@pytest.fixture(params=DATABASES)
+def filled(request: pytest.FixtureRequest, fillings: Callable[[str], Mirror]) -> Mirror:
+    """A mirror of two environments, after five syncs of which the last one failed; read only."""
+    return fillings(request.param)
 
 
 @pytest.fixture
@@ -714,10 +727,17 @@ def test_connect_obeys_the_environment(
         pytest.fail("it was opened")
 
 
-def test_every_day_there_was(mirror: Mirror) -> None:
-    """Days go on without gaps and without days that no calendar has, from the year 1 on."""
-    mirror.sync([request(1, requested_at="0001-01-01T09:00:00Z", status="pending")])
+@pytest.fixture
+def first_day() -> date:
+    """Where the days begin: 1900 has no leap day, and 2000 has one."""
+    return date(1896, 1, 1)
+
+
+def test_every_day_there_was(mirror: Mirror, first_day: date) -> None:
+    """Days go on without gaps and without days that no calendar has."""
+    mirror.sync([request(1, requested_at=f"{first_day}T09:00:00Z")])
+    last = first_day.replace(year=first_day.year + 400 if first_day == date.min else 2001)
     with database.reading(mirror.engine) as connection:
-        found = [one.day for one in package.days(connection, until=date(401, 1, 1))]
-    assert found == [date.min + timedelta(days=place) for place in range(len(found))]
-    assert found[-1] == date(400, 12, 31)
+        found = [one.day for one in package.days(connection, until=last)]
+    assert found == [first_day + timedelta(days=place) for place in range(len(found))]
+    assert found[-1] == last - timedelta(days=1)
