@@ -142,7 +142,7 @@ FAILURES = [
     ("unchanged failed superseded refused dry_run running", 1, 2, 4),
     ("failed superseded", None, 1, 1),
 ]
-"""The runs of an environment, the last complete one, how many failed since, and the last of these."""
+"""Runs, which of them completed last, how many failed since, and which of these was last."""
 
 
 def test_what_counts_as_a_failure(connection: Connection) -> None:
