@@ -27,6 +27,7 @@ from conftest import (
     request,
     run_mirror,
 )
+from expected import written
 from servers import Answer, Question, Scripted, envelope, http
 
 from mirror import queries
@@ -106,7 +107,7 @@ class Trial:
         self._records.append(request(1000 + self._day))
         self.mirror.world.records = self._records
         self.mirror.sandbox.forget()
-        self.known = self.mirror.state()
+        self.known = self.mirror.ask(written)
 
     def sync(self, *options: str, base_url: str | None = None) -> Ran:
         """Run `mirror sync`."""
@@ -143,7 +144,7 @@ class Trial:
         if applied := outcome == "applied":
             assert error is None
         else:
-            assert self.mirror.state() == self.known
+            assert self.mirror.ask(written) == self.known
             assert error in ran.said
         assert "Traceback" not in ran.said
         assert TOKEN not in ran.said
@@ -154,7 +155,7 @@ class Trial:
         """The next sync, with an API that behaves, makes the mirror equal to the list."""
         ran = self.sync("--accept-missing")
         assert (ran.code, ran.result["error"]) == (0, None)
-        assert self.mirror.state() != self.known
+        assert self.mirror.ask(written) != self.known
         listed = {record["id"]: record["status"] for record in self.mirror.world.records}
         found = self.mirror.ask(queries.release_requests)
         assert {one.id: one.status for one in found} == listed
@@ -331,7 +332,7 @@ WRONG = {
     "bottomless": body(b'{"success": true, "data": [' + b"[" * 100_000, 1, "nested too deeply"),
     "bare quote": body(GOOD.replace(b'"pending"', b'"pen"ding"', 1), 1, "not valid JSON"),
     "100 Continue alone": wrong(b"HTTP/1.1 100 Continue\r\n\r\n", 75, "connection"),
-    "interim for ever": wrong(tarpit, 75, "--deadline", "--deadline", "1"),
+    "interim for ever": wrong(tarpit, 75, "--deadline", "--deadline", "0.5"),
     "no http": wrong(b"SSH-2.0-OpenSSH_9.2\r\n", 75, "connection"),
     "204": wrong(http(204), 1, "204"),
     "206": wrong(http(206, GOOD), 1, "206"),

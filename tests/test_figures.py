@@ -16,15 +16,7 @@ from typing import Any
 import postgres
 import pytest
 import sqlalchemy as sa
-from conftest import (
-    DATABASES,
-    TOKEN,
-    Mirror,
-    World,
-    new_database,
-    once_of_each_kind,
-    request,
-)
+from conftest import DATABASES, TOKEN, Mirror, World, new_database, once_of_each_kind, request
 from model import Fields
 
 from mirror import database, queries, views

@@ -33,21 +33,14 @@ from conftest import (
     run_mirror,
     run_on_a_terminal,
 )
+from expected import written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from servers import Answer, Question, Scripted, http
 
 from mirror import output, queries, schema
-from mirror.payload import (
-    PayloadError,
-    Record,
-    Reject,
-    Survey,
-    decode,
-    describe_error,
-    read_page,
-)
+from mirror.payload import PayloadError, Record, Reject, Survey, decode, describe_error, read_page
 from mirror.rows import ReleaseRequest
 from mirror.sandbox import Manner, Sandbox
 
@@ -353,7 +346,8 @@ class Site:
 
     def kept(self) -> dict[str, list[str]]:
         """All rows, versions and bad records."""
-        return self.mirror.state()
+        found: dict[str, list[str]] = self.mirror.ask(written)
+        return found
 
     def sync(self, answer: Answer, *options: str) -> Ran:
         """Run `mirror sync --json` from a server that gives one answer, again and again."""

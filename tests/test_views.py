@@ -106,30 +106,14 @@ class Story:
 
 STORIES = {
     "nothing happens": Story([{}]),
-    "approved": Story(
-        [{}, APPROVED],
-        [(2, "resolved")],
-        [ASKED, said("approved", MORNING)],
-    ),
-    "rejected": Story(
-        [{}, REJECTED],
-        [(2, "resolved")],
-        [ASKED, said("rejected", NEXT_DAY)],
-    ),
+    "approved": Story([{}, APPROVED], [(2, "resolved")], [ASKED, said("approved", MORNING)]),
+    "rejected": Story([{}, REJECTED], [(2, "resolved")], [ASKED, said("rejected", NEXT_DAY)]),
     "cancelled, no time given": Story(
-        [{}, {}, {"status": "cancelled"}],
-        [(3, "resolved")],
-        [ASKED, seen("cancelled", 3)],
+        [{}, {}, {"status": "cancelled"}], [(3, "resolved")], [ASKED, seen("cancelled", 3)]
     ),
-    "first seen approved": Story(
-        [APPROVED],
-        [],
-        [ASKED, said("approved", MORNING)],
-    ),
+    "first seen approved": Story([APPROVED], [], [ASKED, said("approved", MORNING)]),
     "first seen approved, no time given": Story(
-        [{"status": "approved"}],
-        [],
-        [ASKED, seen("approved", 1)],
+        [{"status": "approved"}], [], [ASKED, seen("approved", 1)]
     ),
     "resolved_at comes later": Story(
         [{}, {"status": "approved"}, APPROVED],
@@ -179,12 +163,7 @@ STORIES = {
     "reopened, then approved again, the old time kept": Story(
         [{}, APPROVED, {}, APPROVED],
         [(2, "resolved"), (3, "reopened"), (4, "resolved")],
-        [
-            ASKED,
-            said("approved", MORNING),
-            seen("reopened", 3, "pending"),
-            seen("approved", 4),
-        ],
+        [ASKED, said("approved", MORNING), seen("reopened", 3, "pending"), seen("approved", 4)],
     ),
     "reopened, then cancelled again, no time given": Story(
         [{}, {"status": "cancelled"}, {}, {"status": "cancelled"}],
@@ -206,11 +185,7 @@ STORIES = {
         [(2, "resolved"), (3, "corrected")],
         [ASKED, said("escalated", MORNING), seen("on_hold", 3)],
     ),
-    "vanished": Story(
-        [{}, GONE],
-        [(2, "vanished")],
-        [ASKED, seen("vanished", 2, "pending")],
-    ),
+    "vanished": Story([{}, GONE], [(2, "vanished")], [ASKED, seen("vanished", 2, "pending")]),
     "vanished after it was approved": Story(
         [APPROVED, GONE],
         [(2, "vanished")],
@@ -265,9 +240,7 @@ STORIES = {
     ),
     "garbled for a while": Story([{}, GARBLED, GARBLED, {}]),
     "garbled while it was approved": Story(
-        [{}, GARBLED, APPROVED],
-        [(3, "resolved")],
-        [ASKED, said("approved", MORNING)],
+        [{}, GARBLED, APPROVED], [(3, "resolved")], [ASKED, said("approved", MORNING)]
     ),
     "only an unknown field changes": Story([{}, {"carrier": "Example"}, {"carrier": "Other"}]),
     "another reason": Story([{}, {"reason": "The campaign has ended"}], [(2, "corrected")]),
