@@ -11,28 +11,18 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from conftest import (
-    ROOT,
-    TOKEN,
-    Mirror,
-    World,
-    new_database,
-    once_of_each_kind,
-    request,
-    run_mirror,
-)
+from conftest import ROOT, TOKEN, Mirror, request, run_mirror
 from expected import written
+from mirrors import of_each_kind
 from servers import Answer, Question, Scripted, envelope, http
 
 from mirror import queries
 from mirror.faults import FAULTS
-from mirror.sandbox import Manner, Sandbox
 
 KNOWN = 130
 """Requests at the start: two pages, and enough for the guard."""
@@ -167,17 +157,7 @@ class Trial:
 @pytest.fixture(scope="module")
 def trials(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Trial]]:
     """Gives the mirror of a kind of database, made when it is first asked for."""
-
-    @contextmanager
-    def make(kind: str) -> Iterator[Trial]:
-        world = World()
-        with (
-            new_database(kind, request, ready=True) as url,
-            Sandbox(world, Manner(token=TOKEN)).running() as api,
-        ):
-            yield Trial(Mirror(url, api, world))
-
-    with once_of_each_kind(make) as get:
+    with of_each_kind(request, Trial) as get:
         yield get
 
 

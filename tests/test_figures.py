@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -16,11 +15,12 @@ from typing import Any
 import postgres
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, World, new_database, once_of_each_kind, request
+from conftest import DATABASES, Mirror, World, request
+from mirrors import of_each_kind
 from model import Fields
 
 from mirror import database, queries, views
-from mirror.sandbox import Manner, Sandbox
+from mirror.sandbox import Sandbox
 
 REQUESTED = date(2024, 1, 10)
 """Each story's request is submitted on that day, in the afternoon; the syncs begin on the next."""
@@ -175,22 +175,18 @@ class Told:
         return {name: list(days) for name, days in groupby(self.days, lambda row: row.environment)}
 
 
-@contextmanager
-def told_to(url: str) -> Iterator[Told]:
+def tell(mirror: Mirror) -> Told:
     """Tell the stories."""
-    world = World()
-    with Sandbox(world, Manner(token=TOKEN)).running() as sandbox:
-        mirror = Mirror(url, sandbox, world)
-        for number in range(SYNCS):
-            for place, (name, story) in enumerate(STORIES.items()):
-                if number < len(story.told):
-                    mirror.now = FIRST_SYNC + timedelta(days=number, hours=-1)
-                    listed = story.told[number]
-                    records = [] if listed is None else [entry(place, listed)]
-                    result = mirror.sync(records, environment=name, accept_missing=True)
-                    assert result.failure is None
-        by_id, by_day = views.turnaround.c.id, views.daily.c.day
-        yield Told(mirror, rows(mirror, views.turnaround, by_id), rows(mirror, views.daily, by_day))
+    for number in range(SYNCS):
+        for place, (name, story) in enumerate(STORIES.items()):
+            if number < len(story.told):
+                mirror.now = FIRST_SYNC + timedelta(days=number, hours=-1)
+                listed = story.told[number]
+                records = [] if listed is None else [entry(place, listed)]
+                result = mirror.sync(records, environment=name, accept_missing=True)
+                assert result.failure is None
+    by_id, by_day = views.turnaround.c.id, views.daily.c.day
+    return Told(mirror, rows(mirror, views.turnaround, by_id), rows(mirror, views.daily, by_day))
 
 
 def rows(mirror: Mirror, view: sa.Table, *order: sa.Column[Any]) -> list[sa.Row[Any]]:
@@ -203,13 +199,7 @@ def rows(mirror: Mirror, view: sa.Table, *order: sa.Column[Any]) -> list[sa.Row[
 @pytest.fixture(scope="module")
 def tellings(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Told]]:
     """The mirrors that were told the stories, once of each kind; tests only read them."""
-
-    @contextmanager
-    def make(kind: str) -> Iterator[Told]:
-        with new_database(kind, request, ready=True) as url, told_to(url) as told:
-            yield told
-
-    with once_of_each_kind(make) as get:
+    with of_each_kind(request, tell) as get:
         yield get
 
 

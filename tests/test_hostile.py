@@ -21,28 +21,17 @@ from typing import Any
 
 import msgspec
 import pytest
-from conftest import (
-    DATABASES,
-    TOKEN,
-    Mirror,
-    Ran,
-    World,
-    new_database,
-    once_of_each_kind,
-    request,
-    run_mirror,
-    run_on_a_terminal,
-)
+from conftest import DATABASES, TOKEN, Mirror, Ran, request, run_mirror, run_on_a_terminal
 from expected import written
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mirrors import of_each_kind
 from rich.cells import cell_len
 from servers import Answer, Question, Scripted, http
 
 from mirror import output, queries, schema
 from mirror.payload import PayloadError, Record, Reject, Survey, decode, describe_error, read_page
 from mirror.rows import ReleaseRequest
-from mirror.sandbox import Manner, Sandbox
 
 LONGEST = 255
 """Characters that an identifier may have, whatever the database."""
@@ -377,17 +366,8 @@ def sites(
     token_file = tmp_path_factory.mktemp("hostile") / "token"
     token_file.write_text(TOKEN)
 
-    @contextmanager
-    def make(kind: str) -> Iterator[Site]:
-        world = World()
-        with (
-            new_database(kind, request, ready=True) as url,
-            Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
-        ):
-            yield Site(Mirror(url, sandbox, world), token_file)
-
-    with once_of_each_kind(make) as site:
-        yield site
+    with of_each_kind(request, lambda mirror: Site(mirror, token_file)) as get:
+        yield get
 
 
 @pytest.fixture(params=DATABASES)

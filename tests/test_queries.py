@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import FrozenInstanceError, fields, is_dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
@@ -16,13 +15,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, World, new_database, once_of_each_kind, request
+from conftest import DATABASES, Mirror, request
+from mirrors import of_each_kind
 from sqlalchemy.engine import Connection
 
 import mirror as package
 from mirror import database, schema
 from mirror.errors import DatabaseError, SchemaError, UsageError
-from mirror.sandbox import Manner, Sandbox
 from mirror.sync import Outcome
 
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
@@ -77,26 +76,19 @@ def fillings(
     failure = tmp_path_factory.mktemp("api") / "failure.json"
     failure.write_text('{"success": false, "message": "Down for maintenance"}')
 
-    @contextmanager
-    def make(kind: str) -> Iterator[Mirror]:
-        world = World()
-        with (
-            new_database(kind, request, "Asia/Kolkata", ready=True) as url,
-            Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
-        ):
-            mirror = Mirror(url, sandbox, world)
-            outcomes = [
-                mirror.sync([*DEV, "junk"], environment="dev").outcome,
-                mirror.sync([*PROD, GARBLED], environment="prod").outcome,
-                mirror.sync([RESOLVED, *DEV[1:3], DEV[4]], environment="dev").outcome,
-                mirror.sync(environment="dev").outcome,
-            ]
-            sandbox.manner.file = failure
-            outcomes.append(mirror.sync(environment="dev").outcome)
-            assert outcomes == [*["applied"] * 3, "unchanged", "failed"]
-            yield mirror
+    def fill(mirror: Mirror) -> Mirror:
+        outcomes = [
+            mirror.sync([*DEV, "junk"], environment="dev").outcome,
+            mirror.sync([*PROD, GARBLED], environment="prod").outcome,
+            mirror.sync([RESOLVED, *DEV[1:3], DEV[4]], environment="dev").outcome,
+            mirror.sync(environment="dev").outcome,
+        ]
+        mirror.sandbox.manner.file = failure
+        outcomes.append(mirror.sync(environment="dev").outcome)
+        assert outcomes == [*["applied"] * 3, "unchanged", "failed"]
+        return mirror
 
-    with once_of_each_kind(make) as get:
+    with of_each_kind(request, fill, "Asia/Kolkata") as get:
         yield get
 
 

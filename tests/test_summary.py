@@ -10,13 +10,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, World, new_database, once_of_each_kind, request
+from conftest import DATABASES, Mirror, request
+from mirrors import of_each_kind
 from model import Fields
 from sqlalchemy.engine import Connection
 
@@ -24,7 +24,6 @@ from mirror import database, queries, summary, views
 from mirror.cookbook import RECIPES
 from mirror.period import Period, steps
 from mirror.rows import Change, HistoryEvent, Part, PhoneNumber, ReleaseRequest
-from mirror.sandbox import Manner, Sandbox
 from mirror.summary import Counts, Hours, Reason
 
 VERDICTS = ("approved", "rejected", "cancelled")
@@ -218,31 +217,21 @@ MOMENTS = [
 """Times at which syncs ran, and at which things happened; and just before."""
 
 
-@contextmanager
-def told_to(url: str, lives: Lives) -> Iterator[Mirror]:
-    """A mirror that has seen some lives."""
-    world = World()
-    with Sandbox(world, Manner(token=TOKEN)).running() as sandbox:
-        mirror = Mirror(url, sandbox, world)
-        for environment, lists in lives.items():
-            for when, records in lists:
-                mirror.now = when - timedelta(hours=1)
-                result = mirror.sync(records, environment=environment, accept_missing=True)
-                assert result.failure is None
-                assert result.started_at == when
-        yield mirror
+def tell(mirror: Mirror, lives: Lives = LIVES) -> Mirror:
+    """Let a mirror see lives."""
+    for environment, lists in lives.items():
+        for when, records in lists:
+            mirror.now = when - timedelta(hours=1)
+            result = mirror.sync(records, environment=environment, accept_missing=True)
+            assert result.failure is None
+            assert result.started_at == when
+    return mirror
 
 
 @pytest.fixture(scope="module")
 def mirrors(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Mirror]]:
     """The mirrors that have seen the lives, once of each kind; tests only read them."""
-
-    @contextmanager
-    def make(kind: str) -> Iterator[Mirror]:
-        with new_database(kind, request, ready=True) as url, told_to(url, LIVES) as mirror:
-            yield mirror
-
-    with once_of_each_kind(make) as get:
+    with of_each_kind(request, tell) as get:
         yield get
 
 

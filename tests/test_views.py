@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
@@ -18,12 +17,13 @@ from typing import Any
 import figures
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, World, new_database, once_of_each_kind, request
+from conftest import DATABASES, Mirror, World, request
+from mirrors import of_each_kind
 from model import KNOWN, Fields, Memory, State
 
 from mirror import database, queries, views
 from mirror.rows import PhoneNumber, ReleaseRequest
-from mirror.sandbox import Manner, Sandbox
+from mirror.sandbox import Sandbox
 from mirror.sync import Outcome
 
 Event = tuple[str, str, str, str]
@@ -297,17 +297,7 @@ class Told:
 @pytest.fixture(scope="module")
 def tellings(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Told]]:
     """The mirrors that the stories were told to, once of each kind."""
-
-    @contextmanager
-    def make(kind: str) -> Iterator[Told]:
-        world = World()
-        with (
-            new_database(kind, request, ready=True) as url,
-            Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
-        ):
-            yield Told(Mirror(url, sandbox, world))
-
-    with once_of_each_kind(make) as get:
+    with of_each_kind(request, Told) as get:
         yield get
 
 

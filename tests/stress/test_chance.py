@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from conftest import DATABASES, new_database
+from conftest import DATABASES
+from mirrors import of_each_kind
 from sqlalchemy.engine import Connection
 from test_summary import (  # noqa: F401 (they are collected here too, with our fixtures)
     Life,
+    tell,
     test_asked_again,
     test_counts,
     test_hours,
@@ -20,7 +22,6 @@ from test_summary import (  # noqa: F401 (they are collected here too, with our 
     test_open_requests_of_the_past,
     test_rejection_reasons,
     test_released,
-    told_to,
 )
 from test_views import test_chance  # noqa: F401 (likewise)
 
@@ -37,9 +38,8 @@ def told(request: pytest.FixtureRequest) -> Iterator[Connection]:
     kind, seed = request.param
     lives = {life.name: life.lists() for life in (Life(seed), Life(seed + 100))}
     with (
-        new_database(kind, request, ready=True) as url,
-        told_to(url, lives) as mirror,
-        database.reading(mirror.engine) as connection,
+        of_each_kind(request, lambda mirror: tell(mirror, lives)) as mirrors,
+        database.reading(mirrors(kind).engine) as connection,
     ):
         yield connection
 
