@@ -592,16 +592,12 @@ def test_each_row_is_one_line_in_a_pipe(site: Site, command: str) -> None:
     assert not harm("".join(map("".join, cells)))
 
 
-def test_json_with_line_breaks_in_it_is_still_json(site: Site) -> None:
-    """An API that indents its JSON may do so in a field that the mirror does not know."""
-    text = site.read("requests", "--format", "json", environment="odd")
-    assert from_json(text) == with_extra_read(known_rows(site, "requests", "odd"))
-
-
-def test_a_carriage_return_ends_no_row_of_csv(site: Site) -> None:
-    """A cell with a carriage return and no line feed is a cell all the same."""
-    text = site.read("requests", "--format", "csv", environment="odd")
-    assert from_csv(text) == [as_cells(row) for row in known_rows(site, "requests", "odd")]
+def test_line_breaks_within_a_record_are_kept_in_a_pipe(site: Site) -> None:
+    """An API may indent a field that the mirror does not know; a lone return ends no row of CSV."""
+    known = known_rows(site, "requests", "odd")
+    text = {form: site.read("requests", "--format", form, environment="odd") for form in FORMS}
+    assert from_json(text["json"]) == with_extra_read(known)
+    assert from_csv(text["csv"]) == [as_cells(row) for row in known]
 
 
 def test_a_megabyte_is_a_text_like_any_other(mirror: Mirror) -> None:
@@ -852,6 +848,10 @@ FAILURES: dict[str, Failure] = {
     "429 wait": fails(429, 75, "429", {}, f"Retry-After: {wire(LONE)}"),
     "429 wait for ever": fails(429, 75, "429", {}, "Retry-After: " + "9" * 5000),
     "302 away": fails(302, 1, "points to", b"", f"Location: https://example.invalid/{wire(LONE)}"),
+    **{
+        f"302 to {to[:20]!r}": fails(302, 1, "answered 302", b"", f"Location: {to}")
+        for to in ("javascript:alert(1)", "http://xn--a/", "http://[::1", "\x1b[31m", "x" * 66_000)
+    },
     "compressed": fails(200, 1, "compressed as", b"", f"Content-Encoding: \x1b[31m{wire(LONE)}"),
     "reason phrase": Failure(
         http(422, b'{"message":"No"}').replace(b"Scripted", b"\x1b[31m\x9b\xe2\x80\xae"), 1, "No"
@@ -914,16 +914,6 @@ def test_more_pages_than_can_be_counted(sites: Callable[[str], Site], paging: st
     meta = paging % ("9" * 400)
     ran = sites("sqlite").sync(http(200, page([], b',"meta":{%s}' % meta.encode())))
     assert ran.code in {1, 75}
-
-
-@pytest.mark.parametrize(
-    "location", ["javascript:alert(1)", "http://xn--a/", "http://[::1", "\x1b[31m", "x" * 66_000]
-)
-def test_a_redirect_to_nowhere_is_a_redirect(sites: Callable[[str], Site], location: str) -> None:
-    """Wherever a redirect points to, it is told as what it is, with the exit code of redirects."""
-    ran = sites("sqlite").sync(http(302, b"", f"Location: {location}"))
-    assert ran.code == 1
-    assert "answered 302" in json.loads(ran.out)["error"]
 
 
 @pytest.mark.parametrize("other", [b"5", b'"\xff"', b"1e400"])
