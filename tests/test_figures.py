@@ -6,26 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from itertools import groupby
+from typing import Any
 
 import postgres
 import pytest
 import sqlalchemy as sa
-from conftest import (
-    DATABASES,
-    TOKEN,
-    Mirror,
-    World,
-    new_database,
-    once_of_each_kind,
-    request,
-)
+from conftest import DATABASES, Mirror, World, request
+from mirrors import of_each_kind
 from model import Fields
 
 from mirror import database, queries, views
-from mirror.sandbox import Manner, Sandbox
+from mirror.sandbox import Sandbox
 
 REQUESTED = date(2024, 1, 10)
 """Each story's request is submitted on that day, in the afternoon; the syncs begin on the next."""
@@ -166,40 +161,52 @@ STORIES = {
 SYNCS = max(len(story.told) for story in STORIES.values())
 
 
-@contextmanager
-def told_to(url: str) -> Iterator[Mirror]:
-    """A mirror that was told each story in an environment of its own."""
-    world = World()
-    with Sandbox(world, Manner(token=TOKEN)).running() as sandbox:
-        mirror = Mirror(url, sandbox, world)
-        for number in range(SYNCS):
-            for place, (name, story) in enumerate(STORIES.items()):
-                if number < len(story.told):
-                    mirror.now = FIRST_SYNC + timedelta(days=number, hours=-1)
-                    listed = story.told[number]
-                    records = [] if listed is None else [entry(place, listed)]
-                    result = mirror.sync(records, environment=name, accept_missing=True)
-                    assert result.failure is None
-        yield mirror
+@dataclass(frozen=True)
+class Told:
+    """A mirror that was told each story in an environment of its own, and what its views say."""
+
+    mirror: Mirror
+    turnaround: list[sa.Row[Any]]
+    days: list[sa.Row[Any]]
+
+    @cached_property
+    def days_of(self) -> dict[str, list[sa.Row[Any]]]:
+        """The days of each story."""
+        return {name: list(days) for name, days in groupby(self.days, lambda row: row.environment)}
+
+
+def tell(mirror: Mirror) -> Told:
+    """Tell the stories."""
+    for number in range(SYNCS):
+        for place, (name, story) in enumerate(STORIES.items()):
+            if number < len(story.told):
+                mirror.now = FIRST_SYNC + timedelta(days=number, hours=-1)
+                listed = story.told[number]
+                records = [] if listed is None else [entry(place, listed)]
+                result = mirror.sync(records, environment=name, accept_missing=True)
+                assert result.failure is None
+    by_id, by_day = views.turnaround.c.id, views.daily.c.day
+    return Told(mirror, rows(mirror, views.turnaround, by_id), rows(mirror, views.daily, by_day))
+
+
+def rows(mirror: Mirror, view: sa.Table, *order: sa.Column[Any]) -> list[sa.Row[Any]]:
+    """All rows of a view, by environment."""
+    query = sa.select(view).order_by(view.c.environment, *order)
+    with database.reading(mirror.engine) as connection:
+        return list(connection.execute(query))
 
 
 @pytest.fixture(scope="module")
-def mirrors(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Mirror]]:
+def tellings(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Told]]:
     """The mirrors that were told the stories, once of each kind; tests only read them."""
-
-    @contextmanager
-    def make(kind: str) -> Iterator[Mirror]:
-        with new_database(kind, request) as url, told_to(url) as mirror:
-            yield mirror
-
-    with once_of_each_kind(make) as get:
+    with of_each_kind(request, tell) as get:
         yield get
 
 
 @pytest.fixture(params=DATABASES)
-def told(request: pytest.FixtureRequest, mirrors: Callable[[str], Mirror]) -> Mirror:
+def told(request: pytest.FixtureRequest, tellings: Callable[[str], Told]) -> Told:
     """A mirror that was told the stories."""
-    return mirrors(request.param)
+    return tellings(request.param)
 
 
 def entry(place: int, fields: Fields) -> Fields:
@@ -207,73 +214,51 @@ def entry(place: int, fields: Fields) -> Fields:
     return request(place, requested_at=on(10, 14).replace(":00:00Z", ":30:00Z"), **fields)
 
 
-def rows(mirror: Mirror, view: sa.Table, environment: str) -> list[sa.Row[tuple[object, ...]]]:
-    """The rows of a story in a view."""
-    query = sa.select(view).where(view.c.environment == environment)
-    with database.reading(mirror.engine) as connection:
-        return list(connection.execute(query.order_by(*view.primary_key or view.columns)))
-
-
 @pytest.mark.parametrize("name", STORIES)
-def test_turnaround(told: Mirror, name: str) -> None:
-    """A request that is resolved has a row that says how long it took, and who says so."""
-    found = [
-        (row.status, row.hours_to_resolve, row.time_source)
-        for row in rows(told, views.turnaround, name)
+def test_stories(told: Told, name: str) -> None:
+    """What is resolved took a time that somebody says; days count verdicts, and what is open.
+
+    A request is open from the day on which it was submitted until the best known time. A verdict is
+    counted on the day of its event in the history, a request on its own. There is a row for each
+    day from the first request to today, also where nothing happened.
+    """
+    story, today = STORIES[name], datetime.now(UTC).date()
+    reviews = [row for row in told.turnaround if row.environment == name]
+    found = [(row.status, row.hours_to_resolve, row.time_source) for row in reviews]
+    assert found == [story.turnaround] * (story.turnaround is not None)
+    for row in reviews:
+        assert (row.resolved_at - row.requested_at) / timedelta(hours=1) == row.hours_to_resolve
+    days = told.days_of[name]
+    assert [row.day for row in days] == [
+        REQUESTED + timedelta(days=number) for number in range(len(days))
     ]
-    expected = STORIES[name].turnaround
-    assert found == ([] if expected is None else [expected])
-    for row in rows(told, views.turnaround, name):
-        hours = (row.resolved_at - row.requested_at) / timedelta(hours=1)
-        assert hours == row.hours_to_resolve
-
-
-@pytest.mark.parametrize("name", STORIES)
-def test_open_at_end(told: Mirror, name: str) -> None:
-    """A request is open from the day on which it was submitted until the best known time."""
-    open_at_end = "".join(str(row.open_at_end) for row in rows(told, views.daily, name))
-    told_days = STORIES[name].open_at_end
-    assert open_at_end[: len(told_days)] == told_days
-    assert set(open_at_end[len(told_days) :]) == {told_days[-1]}, "nothing happens after the story"
-
-
-@pytest.mark.parametrize("name", STORIES)
-def test_counted_days(told: Mirror, name: str) -> None:
-    """A verdict is counted on the day of its event in the history, a request on its own."""
-    days = rows(told, views.daily, name)
+    assert today - timedelta(days=1) <= days[-1].day <= today
+    open_at_end = "".join(str(row.open_at_end) for row in days)
+    assert open_at_end == story.open_at_end.ljust(len(days), story.open_at_end[-1])
     verdicts = ("approved", "rejected", "cancelled")
-    counted = [
-        f"{verdict} {row.day.day}" for row in days for verdict in verdicts if getattr(row, verdict)
-    ]
-    assert counted == list(STORIES[name].counted)
+    counted = [f"{one} {row.day.day}" for row in days for one in verdicts if getattr(row, one)]
+    assert counted == list(story.counted)
     assert [(row.day, row.requested) for row in days if row.requested] == [(REQUESTED, 1)]
 
 
-@pytest.mark.parametrize("name", STORIES)
-def test_days_have_no_gaps(told: Mirror, name: str) -> None:
-    """There is a row for each day from the first request to today, also where nothing happened."""
-    before = datetime.now(UTC).date()
-    days = [row.day for row in rows(told, views.daily, name)]
-    assert before <= days[-1] <= datetime.now(UTC).date()
-    assert days == [REQUESTED + timedelta(days=number) for number in range(len(days))]
-
-
-def test_the_helpers_say_what_the_views_say(told: Mirror) -> None:
+def test_the_helpers_say_what_the_views_say(told: Told) -> None:
     """The helpers for Python give the rows of the views, also of a part of the time alone."""
+    ask = told.mirror.ask
     start, end = datetime(2024, 1, 11, 9, tzinfo=UTC), datetime(2024, 1, 13, 9, tzinfo=UTC)
-    for name in STORIES:
-        found = told.ask(queries.turnaround, environment=name)
-        assert [astuple(one) for one in found] == rows(told, views.turnaround, name)
-        days = told.ask(queries.days, environment=name)
-        assert [astuple(one) for one in days] == rows(told, views.daily, name)
-    some = told.ask(queries.turnaround, since=start, until=end)
-    every = told.ask(queries.turnaround)
+    every = ask(queries.turnaround)
+    assert sorted(map(astuple, every)) == sorted(map(tuple, told.turnaround))
+    assert every == sorted(every, key=lambda one: (one.resolved_at, one.id))
+    some = ask(queries.turnaround, since=start, until=end)
     assert some == [one for one in every if start <= one.resolved_at < end]
     assert some[0].resolved_at == start
-    assert every == sorted(every, key=lambda one: (one.resolved_at, one.id))
-    two = told.ask(queries.days, since=date(2024, 1, 11), until=date(2024, 1, 13))
-    assert {one.day for one in two} == {date(2024, 1, 11), date(2024, 1, 12)}
-    assert {one.environment for one in two} == STORIES.keys()
+    name = "reopened, and approved again"
+    (one,) = ask(queries.turnaround, environment=name)
+    assert [one] == [other for other in every if other.environment == name]
+    first, last = date(2024, 1, 11), date(2024, 1, 13)
+    days = ask(queries.days, environment=name, until=last)
+    assert [astuple(one) for one in days] == [row for row in told.days_of[name] if row.day < last]
+    two = ask(queries.days, since=first, until=last)
+    assert sorted(map(astuple, two)) == [row for row in told.days if first <= row.day < last]
 
 
 def test_resolved_days_before_it_was_submitted(mirror: Mirror) -> None:

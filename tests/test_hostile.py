@@ -13,7 +13,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,36 +21,17 @@ from typing import Any
 
 import msgspec
 import pytest
-import sqlalchemy as sa
-from conftest import (
-    DATABASES,
-    TOKEN,
-    Mirror,
-    Ran,
-    World,
-    new_database,
-    once_of_each_kind,
-    request,
-    run_on_a_terminal,
-)
+from conftest import DATABASES, TOKEN, Mirror, Ran, request, run_mirror, run_on_a_terminal
+from expected import written
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mirrors import of_each_kind
 from rich.cells import cell_len
 from servers import Answer, Question, Scripted, http
-from sqlalchemy.engine import Connection
 
-from mirror import cli, output, queries, schema
-from mirror.payload import (
-    PayloadError,
-    Record,
-    Reject,
-    Survey,
-    decode,
-    describe_error,
-    read_page,
-)
+from mirror import output, queries, schema
+from mirror.payload import PayloadError, Record, Reject, Survey, decode, describe_error, read_page
 from mirror.rows import ReleaseRequest
-from mirror.sandbox import Manner, Sandbox
 
 LONGEST = 255
 """Characters that an identifier may have, whatever the database."""
@@ -336,14 +317,6 @@ def as_said(row: ReleaseRequest) -> dict[str, Any]:
 # The mirror under test
 
 
-def run(*arguments: str) -> Ran:
-    """Run a command in this process, into a pipe."""
-    out, err = io.StringIO(newline=""), io.StringIO(newline="")
-    with redirect_stdout(out), redirect_stderr(err):
-        code = cli.run([*arguments])
-    return Ran(code, out.getvalue(), err.getvalue())
-
-
 class Site:
     """A mirror that has read both hostile lists, and the command line to look at it with.
 
@@ -360,22 +333,15 @@ class Site:
         self.second = self.sync(http(200, listing(2)), "--accept-missing")
         self.sync(http(200, page([ODD])), "--environment", "odd")
 
-    def kept(self) -> list[list[Any]]:
+    def kept(self) -> dict[str, list[str]]:
         """All rows, versions and bad records."""
-        tables = ("release_requests", "release_request_past_versions", "quarantined_records")
-
-        def read(connection: Connection) -> list[list[Any]]:
-            row = "*" if connection.dialect.name == "sqlite" else "CAST({0} AS text)"
-            asked = (f"SELECT {row.format(table)} FROM {table}" for table in tables)
-            return [sorted(connection.execute(sa.text(one)), key=repr) for one in asked]
-
-        found: list[list[Any]] = self.mirror.ask(read)
+        found: dict[str, list[str]] = self.mirror.ask(written)
         return found
 
     def sync(self, answer: Answer, *options: str) -> Ran:
         """Run `mirror sync --json` from a server that gives one answer, again and again."""
         with Scripted([answer]).running() as server:
-            return run(*self.syncing(server.base_url, "--json", *options))
+            return run_mirror(*self.syncing(server.base_url, "--json", *options))
 
     def syncing(self, base_url: str, *options: str) -> list[str]:
         """The arguments of a sync."""
@@ -387,7 +353,7 @@ class Site:
 
     def read(self, *arguments: str, environment: str = "default") -> str:
         """The output of a command that reads, into a pipe."""
-        ran = run(*self.reading(*arguments, environment=environment))
+        ran = run_mirror(*self.reading(*arguments, environment=environment))
         assert (ran.code, ran.err) == (0, "")
         return ran.out
 
@@ -400,17 +366,8 @@ def sites(
     token_file = tmp_path_factory.mktemp("hostile") / "token"
     token_file.write_text(TOKEN)
 
-    @contextmanager
-    def make(kind: str) -> Iterator[Site]:
-        world = World()
-        with (
-            new_database(kind, request) as url,
-            Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
-        ):
-            yield Site(Mirror(url, sandbox, world), token_file)
-
-    with once_of_each_kind(make) as site:
-        yield site
+    with of_each_kind(request, lambda mirror: Site(mirror, token_file)) as get:
+        yield get
 
 
 @pytest.fixture(params=DATABASES)
@@ -635,16 +592,12 @@ def test_each_row_is_one_line_in_a_pipe(site: Site, command: str) -> None:
     assert not harm("".join(map("".join, cells)))
 
 
-def test_json_with_line_breaks_in_it_is_still_json(site: Site) -> None:
-    """An API that indents its JSON may do so in a field that the mirror does not know."""
-    text = site.read("requests", "--format", "json", environment="odd")
-    assert from_json(text) == with_extra_read(known_rows(site, "requests", "odd"))
-
-
-def test_a_carriage_return_ends_no_row_of_csv(site: Site) -> None:
-    """A cell with a carriage return and no line feed is a cell all the same."""
-    text = site.read("requests", "--format", "csv", environment="odd")
-    assert from_csv(text) == [as_cells(row) for row in known_rows(site, "requests", "odd")]
+def test_line_breaks_within_a_record_are_kept_in_a_pipe(site: Site) -> None:
+    """An API may indent a field that the mirror does not know; a lone return ends no row of CSV."""
+    known = known_rows(site, "requests", "odd")
+    text = {form: site.read("requests", "--format", form, environment="odd") for form in FORMS}
+    assert from_json(text["json"]) == with_extra_read(known)
+    assert from_csv(text["csv"]) == [as_cells(row) for row in known]
 
 
 def test_a_megabyte_is_a_text_like_any_other(mirror: Mirror) -> None:
@@ -657,11 +610,14 @@ def test_a_megabyte_is_a_text_like_any_other(mirror: Mirror) -> None:
     (row,) = mirror.ask(queries.release_requests)
     assert as_said(row) == said(good)
     assert mirror.rows("SELECT raw FROM quarantined_records") == [(bad.decode(),)]
-    ran = {form: run("requests", "--database", mirror.url, "--format", form) for form in FORMS}
-    assert from_json(ran["json"].out) == with_extra_read([asdict(row)])
-    assert from_csv(ran["csv"].out) == [as_cells(asdict(row))]
-    assert ran["table"].out.count("\n") == 2
-    assert not harm(ran["table"].out.replace("\t", ""))
+    if mirror.engine.dialect.name == "postgresql":
+        return  # how it is written has nothing to do with the database
+    command = ("requests", "--database", mirror.url, "--format")
+    shown = {form: run_mirror(*command, form).out for form in FORMS}
+    assert from_json(shown["json"]) == with_extra_read([asdict(row)])
+    assert from_csv(shown["csv"]) == [as_cells(asdict(row))]
+    assert shown["table"].count("\n") == 2
+    assert not harm(shown["table"].replace("\t", ""))
 
 
 # On a terminal
@@ -728,22 +684,20 @@ def on_a_terminal(commands: Sequence[tuple[int, list[str]]]) -> list[Shown]:
     return [Shown(int(code), text) for text, code in zip(parts[::2], parts[1::2], strict=False)]
 
 
-def test_no_command_that_reads_harms_a_terminal(site: Site) -> None:
+def test_no_command_that_reads_harms_a_terminal(sites: Callable[[str], Site]) -> None:
     """A terminal, wide or narrow, receives no control, bidi or invisible character of the data."""
-    tried = [
-        (command, form, columns)
-        for command in READS
-        for form, columns in (("table", 40), ("table", 80), ("json", 80), ("csv", 80))
-    ]
+    forms = (("table", 40), ("table", 80), ("json", 80), ("csv", 80))
+    tried = [("sqlite", command, *form) for command in READS for form in forms]
+    tried += [("postgresql", command, "table", 80) for command in READS]
     shown = on_a_terminal(
         [
-            (columns, site.reading(*READS[command][0], "--format", form))
-            for command, form, columns in tried
+            (columns, sites(kind).reading(*READS[command][0], "--format", form))
+            for kind, command, form, columns in tried
         ]
     )
-    for (command, form, columns), one in zip(tried, shown, strict=True):
+    for (kind, command, form, columns), one in zip(tried, shown, strict=True):
         assert one.code == 0
-        known = known_rows(site, command)
+        known = known_rows(sites(kind), command)
         if form == "table":
             assert not harm(OWN_CODES.sub("", one.text)), (command, columns)
             assert max(map(cell_len, one.lines)) <= columns
@@ -755,22 +709,12 @@ def test_no_command_that_reads_harms_a_terminal(site: Site) -> None:
             assert from_json(one.text) == with_extra_read(known)
 
 
-def test_markup_does_not_act(sites: Callable[[str], Site]) -> None:
-    """Rich's markup, links and names of emoji in the data are shown letter by letter."""
+def test_no_sync_harms_a_terminal(sites: Callable[[str], Site]) -> None:
+    """Neither what a sync would change nor what the API says of an error acts on a terminal.
+
+    Rich's markup, links and names of emoji in the data are shown letter by letter.
+    """
     site, text = sites("sqlite"), TEXTS["markup"]
-    wide = (
-        site.reading("requests", "--status", f"2{text}"),
-        site.reading("requests", "--missing", "--status", text),
-        site.reading("history", NUMBER),
-        site.reading("changes"),
-    )
-    for one in on_a_terminal([(1000, arguments) for arguments in wide]):
-        assert text in one.text
-        assert "\x1b" not in OWN_CODES.sub("", one.text)
-
-
-def test_no_sync_harms_a_terminal(site: Site) -> None:
-    """Neither what a sync would change nor what the API says of an error acts on a terminal."""
     final = ("422 nasty flat", "200 nasty nested", "401 nasty", "302 away", "compressed")
     with ExitStack() as stack:
 
@@ -782,22 +726,31 @@ def test_no_sync_harms_a_terminal(site: Site) -> None:
             (80, site.syncing(same)),
             (40, site.syncing(other, "--dry-run")),
             (80, site.syncing(other, "--dry-run")),
+            (80, sites("postgresql").syncing(other, "--dry-run")),
             (80, site.syncing(other, "--dry-run", "--json")),
+            *((80, site.syncing(serving(FAILURES[name].answer))) for name in final),
+            (1000, site.reading("requests", "--status", f"2{text}")),
+            (1000, site.reading("requests", "--missing", "--status", text)),
+            (1000, site.reading("history", NUMBER)),
+            (1000, site.reading("changes")),
         ]
-        for name in final:
-            at = serving(FAILURES[name].answer)
-            commands.append((80, site.syncing(at)))
         before = site.kept()
         shown = on_a_terminal(commands)
-    assert [one.code for one in shown[:4]] == [0] * 4
-    for dry_run in shown[1:3]:
+    for dry_run in shown[1:4]:
         assert f"{2 * len(TEXTS)} updated" in dry_run.text
         assert len(dry_run.lines) > 3 * len(TEXTS)
     for (_, arguments), one in zip(commands, shown, strict=True):
         assert not harm(OWN_CODES.sub("", one.text)), arguments
         assert "Traceback" not in one.text
-    assert [one.code for one in shown[4:]] == [FAILURES[name].code for name in final]
-    assert site.kept()[:2] == before[:2]
+    assert all(text in one.text for one in shown[-4:])
+    codes = [FAILURES[name].code for name in final]
+    assert [one.code for one in shown] == [0] * 5 + codes + [0] * 4
+    assert without_quarantine(site.kept()) == without_quarantine(before)
+
+
+def without_quarantine(kept: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Rows and versions; a bad record's row also says which sync saw it last."""
+    return {table: rows for table, rows in kept.items() if table != "quarantined_records"}
 
 
 @pytest.mark.parametrize(
@@ -895,6 +848,10 @@ FAILURES: dict[str, Failure] = {
     "429 wait": fails(429, 75, "429", {}, f"Retry-After: {wire(LONE)}"),
     "429 wait for ever": fails(429, 75, "429", {}, "Retry-After: " + "9" * 5000),
     "302 away": fails(302, 1, "points to", b"", f"Location: https://example.invalid/{wire(LONE)}"),
+    **{
+        f"302 to {to[:20]!r}": fails(302, 1, "answered 302", b"", f"Location: {to}")
+        for to in ("javascript:alert(1)", "http://xn--a/", "http://[::1", "\x1b[31m", "x" * 66_000)
+    },
     "compressed": fails(200, 1, "compressed as", b"", f"Content-Encoding: \x1b[31m{wire(LONE)}"),
     "reason phrase": Failure(
         http(422, b'{"message":"No"}').replace(b"Scripted", b"\x1b[31m\x9b\xe2\x80\xae"), 1, "No"
@@ -931,7 +888,7 @@ FAILURES: dict[str, Failure] = {
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("sqlite", name) for name in FAILURES]
-    + [("postgresql", name) for name in FAILURES if "nasty" in name],
+    + [("postgresql", name) for name in ("422 nasty nested", "401 nasty", "200 long")],
 )
 def test_hostile_failures(sites: Callable[[str], Site], kind: str, name: str) -> None:
     """A failed sync changes nothing, says why in one harmless line, and has just that on record."""
@@ -957,16 +914,6 @@ def test_more_pages_than_can_be_counted(sites: Callable[[str], Site], paging: st
     meta = paging % ("9" * 400)
     ran = sites("sqlite").sync(http(200, page([], b',"meta":{%s}' % meta.encode())))
     assert ran.code in {1, 75}
-
-
-@pytest.mark.parametrize(
-    "location", ["javascript:alert(1)", "http://xn--a/", "http://[::1", "\x1b[31m", "x" * 66_000]
-)
-def test_a_redirect_to_nowhere_is_a_redirect(sites: Callable[[str], Site], location: str) -> None:
-    """Wherever a redirect points to, it is told as what it is, with the exit code of redirects."""
-    ran = sites("sqlite").sync(http(302, b"", f"Location: {location}"))
-    assert ran.code == 1
-    assert "answered 302" in json.loads(ran.out)["error"]
 
 
 @pytest.mark.parametrize("other", [b"5", b'"\xff"', b"1e400"])
@@ -1022,7 +969,7 @@ def test_hostile_headers_do_not_matter(sites: Callable[[str], Site], name: str) 
     answer = http(200, listing(2), HEADS[name])
     ran = site.sync(answer.replace(b"200 Scripted", b"200 \x1b[31m\x9b\xe2\x80\xae", 1))
     assert (ran.code, json.loads(ran.out)["outcome"]) == (0, "applied")
-    assert site.kept()[:2] == before[:2]
+    assert without_quarantine(site.kept()) == without_quarantine(before)
 
 
 @pytest.mark.parametrize(
@@ -1037,13 +984,15 @@ def test_hostile_headers_do_not_matter(sites: Callable[[str], Site], name: str) 
 )
 def test_a_hostile_etag_is_given_back_as_it_came(site: Site, etag: str) -> None:
     """An ETag is nobody's business but the API's: byte for byte it goes back, and is obeyed."""
+    records = page([entry(id="etag", reason=etag)])
 
     def answer(question: Question) -> bytes:
         known = question.headers.get("if-none-match") == etag
-        return http(304) if known else http(200, listing(2), f"ETag: {etag}")
+        return http(304) if known else http(200, records, f"ETag: {etag}")
 
     with Scripted([answer]).running() as server:
-        ran = [run(*site.syncing(server.base_url, "--json")) for _ in range(2)]
+        commands = [site.syncing(server.base_url, "--json", "--environment", "etag")] * 2
+        ran = [run_mirror(*one) for one in commands]
     assert [json.loads(one.out)["outcome"] for one in ran] == ["applied", "unchanged"]
     assert site.mirror.runs("etag")[-2:] == [(etag,), (etag,)]
 

@@ -17,12 +17,13 @@ from typing import Any
 import figures
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES, TOKEN, Mirror, World, new_database, request
+from conftest import DATABASES, Mirror, World, request
+from mirrors import of_each_kind
 from model import KNOWN, Fields, Memory, State
 
 from mirror import database, queries, views
 from mirror.rows import PhoneNumber, ReleaseRequest
-from mirror.sandbox import Manner, Sandbox
+from mirror.sandbox import Sandbox
 from mirror.sync import Outcome
 
 Event = tuple[str, str, str, str]
@@ -105,30 +106,14 @@ class Story:
 
 STORIES = {
     "nothing happens": Story([{}]),
-    "approved": Story(
-        [{}, APPROVED],
-        [(2, "resolved")],
-        [ASKED, said("approved", MORNING)],
-    ),
-    "rejected": Story(
-        [{}, REJECTED],
-        [(2, "resolved")],
-        [ASKED, said("rejected", NEXT_DAY)],
-    ),
+    "approved": Story([{}, APPROVED], [(2, "resolved")], [ASKED, said("approved", MORNING)]),
+    "rejected": Story([{}, REJECTED], [(2, "resolved")], [ASKED, said("rejected", NEXT_DAY)]),
     "cancelled, no time given": Story(
-        [{}, {}, {"status": "cancelled"}],
-        [(3, "resolved")],
-        [ASKED, seen("cancelled", 3)],
+        [{}, {}, {"status": "cancelled"}], [(3, "resolved")], [ASKED, seen("cancelled", 3)]
     ),
-    "first seen approved": Story(
-        [APPROVED],
-        [],
-        [ASKED, said("approved", MORNING)],
-    ),
+    "first seen approved": Story([APPROVED], [], [ASKED, said("approved", MORNING)]),
     "first seen approved, no time given": Story(
-        [{"status": "approved"}],
-        [],
-        [ASKED, seen("approved", 1)],
+        [{"status": "approved"}], [], [ASKED, seen("approved", 1)]
     ),
     "resolved_at comes later": Story(
         [{}, {"status": "approved"}, APPROVED],
@@ -178,12 +163,7 @@ STORIES = {
     "reopened, then approved again, the old time kept": Story(
         [{}, APPROVED, {}, APPROVED],
         [(2, "resolved"), (3, "reopened"), (4, "resolved")],
-        [
-            ASKED,
-            said("approved", MORNING),
-            seen("reopened", 3, "pending"),
-            seen("approved", 4),
-        ],
+        [ASKED, said("approved", MORNING), seen("reopened", 3, "pending"), seen("approved", 4)],
     ),
     "reopened, then cancelled again, no time given": Story(
         [{}, {"status": "cancelled"}, {}, {"status": "cancelled"}],
@@ -205,11 +185,7 @@ STORIES = {
         [(2, "resolved"), (3, "corrected")],
         [ASKED, said("escalated", MORNING), seen("on_hold", 3)],
     ),
-    "vanished": Story(
-        [{}, GONE],
-        [(2, "vanished")],
-        [ASKED, seen("vanished", 2, "pending")],
-    ),
+    "vanished": Story([{}, GONE], [(2, "vanished")], [ASKED, seen("vanished", 2, "pending")]),
     "vanished after it was approved": Story(
         [APPROVED, GONE],
         [(2, "vanished")],
@@ -264,9 +240,7 @@ STORIES = {
     ),
     "garbled for a while": Story([{}, GARBLED, GARBLED, {}]),
     "garbled while it was approved": Story(
-        [{}, GARBLED, APPROVED],
-        [(3, "resolved")],
-        [ASKED, said("approved", MORNING)],
+        [{}, GARBLED, APPROVED], [(3, "resolved")], [ASKED, said("approved", MORNING)]
     ),
     "only an unknown field changes": Story([{}, {"carrier": "Example"}, {"carrier": "Other"}]),
     "another reason": Story([{}, {"reason": "The campaign has ended"}], [(2, "corrected")]),
@@ -304,22 +278,33 @@ def answered(one: ReleaseRequest) -> Fields:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-@pytest.fixture(scope="module", params=DATABASES)
-def told(request: pytest.FixtureRequest) -> Iterator[Mirror]:
-    """A mirror that all stories were told to; tests only read it."""
-    world = World()
-    with (
-        new_database(request.param, request) as url,
-        Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
-    ):
-        mirror = Mirror(url, sandbox, world)
+class Told:
+    """A mirror that all stories were told to, and what its views say; tests only read it."""
+
+    def __init__(self, mirror: Mirror) -> None:
         for number in range(1, SYNCS + 1):
             said = ((name, story.at(number)) for name, story in STORIES.items())
             records = [entry(name, fields) for name, fields in said if fields is not None]
             result = mirror.sync(records, accept_missing=True)
             assert result.failure is None
             assert result.started_at == synced(number)
-        yield mirror
+        self.ask = mirror.ask
+        self.changes = rows_of(mirror, views.changes)
+        versions = rows_of(mirror, views.versions)
+        self.versions = sorted(versions, key=lambda row: row["valid_from"])
+
+
+@pytest.fixture(scope="module")
+def tellings(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Told]]:
+    """The mirrors that the stories were told to, once of each kind."""
+    with of_each_kind(request, Told) as get:
+        yield get
+
+
+@pytest.fixture(params=DATABASES)
+def told(request: pytest.FixtureRequest, tellings: Callable[[str], Told]) -> Told:
+    """A mirror that was told the stories."""
+    return tellings(request.param)
 
 
 def rows_of(mirror: Mirror, view: sa.Table) -> list[dict[str, Any]]:
@@ -334,93 +319,78 @@ def in_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: repr(sorted(row.items())))
 
 
-def versions_of(mirror: Mirror, name: str) -> list[dict[str, Any]]:
-    """The versions of a story's request, the first one first."""
-    rows = [row for row in rows_of(mirror, views.versions) if row["id"] == IDS[name]]
-    return sorted(rows, key=lambda row: row["valid_from"])
-
-
 @pytest.mark.parametrize("name", STORIES)
-def test_versions_count_up_and_meet(told: Mirror, name: str) -> None:
-    """Versions are numbered 1, 2, …; each begins where the one before ends; the last is open."""
-    versions = versions_of(told, name)
-    assert [row["version"] for row in versions] == list(range(1, len(versions) + 1))
-    for earlier, later in pairwise(versions):
-        assert earlier["valid_from"] < earlier["valid_to"] == later["valid_from"]
-    assert versions[-1]["valid_to"] is None
-    assert {row["first_seen_at"] for row in versions} == {synced(1)}
+def test_stories(told: Told, name: str) -> None:
+    """What is told of a request makes versions, changes, and a history under its last number.
 
-
-@pytest.mark.parametrize("name", STORIES)
-def test_a_version_is_a_state(told: Mirror, name: str) -> None:
-    """There is a new version exactly when a known field changes, or when it vanishes or returns."""
-    states = STORIES[name].states()
+    There is a new version exactly when a known field changes, or when it vanishes or returns. They
+    are numbered, each begins where the one before ends, and the last one is open. Each change is
+    told once, of its kind; one that returned with other fields has two rows. Each event is told
+    once, at the best known time, in the order in which things happened.
+    """
+    story, states = STORIES[name], STORIES[name].states()
     entered = [1] + [
         number for number, (old, new) in enumerate(pairwise(states), start=2) if old != new
     ]
-    versions = versions_of(told, name)
-    assert [row["valid_from"] for row in versions] == [synced(number) for number in entered]
-    assert [row["sync_run_id"] for row in versions] == entered
-    for row, number in zip(versions, entered, strict=True):
-        fields, listed = states[number - 1]
-        assert row["status"] == fields.get("status", "pending")
-        assert (row["missing_since"] is None) is listed
-        assert listed or row["missing_since"] == synced(number)
-
-
-@pytest.mark.parametrize("later", [timedelta(0), timedelta(minutes=30), timedelta(milliseconds=-1)])
-@pytest.mark.parametrize("number", range(1, SYNCS + 1))
-def test_as_of(told: Mirror, number: int, later: timedelta) -> None:
-    """As of any time from a sync to the next one, the mirror tells what it knew after the first."""
-    when = synced(number) + later + (timedelta(hours=1) if later < timedelta(0) else timedelta(0))
-    listed: list[Fields] = []
-    missing: list[Fields] = []
-    for name, story in STORIES.items():
-        fields, is_listed = story.states()[number - 1]
-        (listed if is_listed else missing).append(entry(name, fields))
-    found = told.ask(queries.release_requests, as_of=when)
-    assert in_order([answered(one) for one in found]) == in_order(listed)
-    gone = told.ask(queries.release_requests, as_of=when, missing=True)
-    assert in_order([answered(one) for one in gone]) == in_order(missing)
-
-
-@pytest.mark.parametrize("name", STORIES)
-def test_changes(told: Mirror, name: str) -> None:
-    """Each change is told once, of its kind; one that returned with other fields has two rows."""
-    story = STORIES[name]
-    states = [(fields, fields.get("resolved_at")) for fields, _ in story.states()]
-    expected = []
-    for number, kind in story.changes:
-        (old, old_resolved_at), (new, new_resolved_at) = states[number - 2 : number]
-        expected.append(
-            {
-                "request_id": IDS[name],
-                "environment": "default",
-                "phone_number": entry(name, new)["phone_number"],
-                "changed_at": synced(number),
-                "kind": kind,
-                "old_status": old.get("status", "pending"),
-                "new_status": new.get("status", "pending"),
-                "old_resolved_at": old_resolved_at and datetime.fromisoformat(old_resolved_at),
-                "new_resolved_at": new_resolved_at and datetime.fromisoformat(new_resolved_at),
-                "sync_run_id": number,
-            }
+    begins = list(map(synced, entered))
+    expected = [
+        {
+            "version": place,
+            "valid_from": begin,
+            "valid_to": end,
+            "sync_run_id": number,
+            "first_seen_at": synced(1),
+            "status": states[number - 1][0].get("status", "pending"),
+            "missing_since": None if states[number - 1][1] else begin,
+        }
+        for place, (number, begin, end) in enumerate(
+            zip(entered, begins, [*begins[1:], None], strict=True), start=1
         )
-    rows = [row for row in rows_of(told, views.changes) if row["request_id"] == IDS[name]]
-    assert rows == in_order(expected)
-
-
-@pytest.mark.parametrize("name", STORIES)
-def test_history(told: Mirror, name: str) -> None:
-    """Each event is told once, at the best known time, in the order in which things happened."""
-    story = STORIES[name]
-    fields, _ = story.states()[-1]
-    number = entry(name, fields)["phone_number"]
+    ]
+    versions = [row for row in told.versions if row["id"] == IDS[name]]
+    assert [{key: row[key] for key in expected[0]} for row in versions] == expected
+    changes = [row for row in told.changes if row["request_id"] == IDS[name]]
+    assert changes == in_order([changed(name, number, kind) for number, kind in story.changes])
+    number = entry(name, states[-1][0])["phone_number"]
     events = told.ask(queries.phone_number_history, number)
     assert [
         (event.event, event.status, iso(event.occurred_at), event.time_source) for event in events
     ] == story.events
     assert {(event.environment, event.request_id) for event in events} == {("default", IDS[name])}
+
+
+def changed(name: str, number: int, kind: str) -> dict[str, Any]:
+    """What must be told of a change that the sync with a number saw."""
+    old, new = (fields for fields, _ in STORIES[name].states()[number - 2 : number])
+    row: dict[str, Any] = {
+        "request_id": IDS[name],
+        "environment": "default",
+        "phone_number": entry(name, new)["phone_number"],
+        "changed_at": synced(number),
+        "kind": kind,
+        "sync_run_id": number,
+    }
+    for which, fields in (("old", old), ("new", new)):
+        at = fields.get("resolved_at")
+        row[f"{which}_status"] = fields.get("status", "pending")
+        row[f"{which}_resolved_at"] = at and datetime.fromisoformat(at)
+    return row
+
+
+@pytest.mark.parametrize("number", range(1, SYNCS + 1))
+def test_as_of(told: Told, number: int) -> None:
+    """As of any time from a sync to the next one, the mirror tells what it knew after the first."""
+    states = {name: story.states()[number - 1] for name, story in STORIES.items()}
+    for when in (
+        synced(number),
+        synced(number) + timedelta(minutes=30),
+        synced(number + 1) - timedelta(milliseconds=1),
+    ):
+        for missing in (False, True):
+            found = told.ask(queries.release_requests, as_of=when, missing=missing)
+            assert in_order([answered(one) for one in found]) == in_order(
+                [entry(name, fields) for name, (fields, here) in states.items() if here != missing]
+            )
 
 
 @pytest.mark.parametrize(
@@ -431,14 +401,14 @@ def test_history(told: Mirror, name: str) -> None:
     ],
 )
 def test_history_tells_the_rejection_reason(
-    told: Mirror, name: str, reasons: list[str | None]
+    told: Told, name: str, reasons: list[str | None]
 ) -> None:
     """Why a request was denied stands with the event that denied it, as upstream last said it."""
     events = told.ask(queries.phone_number_history, entry(name, {})["phone_number"])
     assert [event.rejection_reason for event in events] == reasons
 
 
-def test_a_corrected_number_takes_its_history_along(told: Mirror) -> None:
+def test_a_corrected_number_takes_its_history_along(told: Told) -> None:
     """The history of a request stands under the number that upstream gives now, and only there."""
     old = entry("another phone_number", {})["phone_number"]
     assert told.ask(queries.phone_number_history, old) == []
@@ -478,7 +448,6 @@ def test_phone_numbers(mirror: Mirror) -> None:
     ]
 
 
-DAYS = 25
 _FRESH = 30
 """Requests at the start: enough for the guard to let a few vanish at once."""
 
@@ -638,11 +607,29 @@ def assert_figures_of_the_days(mirrors: list[Mirror], memory: Memory) -> None:
     assert model[-1]["open_at_end"] == sum(not state.resolved for state in waiting)
 
 
-def test_chance(make_database: Callable[[str], str], sandbox: Sandbox, world: World) -> None:
+@pytest.fixture
+def seed() -> int:
+    """What decides what upstream does."""
+    return 8
+
+
+@pytest.fixture
+def many_days() -> int:
+    """How long it goes on."""
+    return 12
+
+
+def test_chance(
+    make_ready_database: Callable[[str], str],
+    sandbox: Sandbox,
+    world: World,
+    seed: int,
+    many_days: int,
+) -> None:
     """Whatever upstream does, both databases say the same, and what plain memory says too."""
-    mirrors = [Mirror(make_database(kind), sandbox, world) for kind in DATABASES]
-    fate, memory = Fate(seed=8), Memory()
-    for day in range(DAYS):
+    mirrors = [Mirror(make_ready_database(kind), sandbox, world) for kind in DATABASES]
+    fate, memory = Fate(seed), Memory()
+    for day in range(many_days):
         quiet = day % 6 == 5
         if not quiet:
             fate.live()
@@ -668,7 +655,7 @@ def test_chance(make_database: Callable[[str], str], sandbox: Sandbox, world: Wo
         if quiet:
             assert_figures_of_the_days(mirrors, memory)
     for mirror in mirrors:
-        for when in (NOON + timedelta(days=day, hours=1) for day in range(DAYS)):
+        for when in (NOON + timedelta(days=day, hours=1) for day in range(many_days)):
             for then in (when - timedelta(milliseconds=1), when):
                 assert recalled(mirror, then) == memory.as_of(then)
     kinds = {row["kind"] for row in memory.changes()}

@@ -1,0 +1,14 @@
+"""The days from the year 1 on: 400 years have all the leap days that there are."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from test_queries import test_every_day_there_was  # noqa: F401 (it is collected here too)
+
+
+@pytest.fixture
+def first_day() -> date:
+    """Where the days begin."""
+    return date.min
