@@ -310,20 +310,25 @@ class Mirror:
             return helper(connection, *arguments, **options)
 
     def state(self) -> dict[str, list[str]]:
-        """Everything that syncs write, except the runs, byte for byte as the database keeps it."""
-        return {table: self.stored(table) for table in _WRITTEN}
+        """Everything that syncs write, except the runs, as it stands."""
+        with database.reading(self.engine) as connection:
+            return {table: stored(connection, table) for table in _WRITTEN}
 
     def stored(self, table: str) -> list[str]:
         """The rows of a table, each as one text that has all its bytes."""
-        row = f"CAST({table} AS text)"
-        if self.engine.dialect.name == "sqlite":
-            names = (name for _, name, *_ in self.rows(f"PRAGMA table_info({table})"))
-            row = " || ',' || ".join(f"quote({name})" for name in names)
-        return sorted(text for (text,) in self.rows(f"SELECT {row} FROM {table}"))
+        with database.reading(self.engine) as connection:
+            return stored(connection, table)
 
     def runs(self, *columns: str) -> list[tuple[Any, ...]]:
         """The runs on record, the first one first."""
         return self.rows(f"SELECT {', '.join(columns)} FROM sync_runs ORDER BY id")
+
+
+def stored(connection: Connection, table: str) -> list[str]:
+    """The rows of a table, each as one text that has all its bytes."""
+    row = "*" if connection.dialect.name == "sqlite" else f"CAST({table} AS text)"
+    rows = connection.exec_driver_sql(f"SELECT {row} FROM {table}")
+    return sorted(str(tuple(one)) for one in rows)
 
 
 @pytest.fixture

@@ -258,16 +258,6 @@ def held(connection: Connection) -> Tables:
     }
 
 
-def written(connection: Connection) -> dict[str, list[str]]:
-    """Everything that syncs write except the runs, as it stands: one SELECT a table."""
-    row = "*" if connection.dialect.name == "sqlite" else "CAST({0} AS text)"
-    found = {}
-    for table in ("release_requests", "release_request_past_versions", "quarantined_records"):
-        rows = connection.exec_driver_sql(f"SELECT {row.format(table)} FROM {table}")
-        found[table] = sorted(str(tuple(one)) for one in rows)
-    return found
-
-
 class Run(NamedTuple):
     """A run on record, with the columns of its row."""
 

@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 import pytest
 from conftest import ROOT, TOKEN, Mirror, request, run_mirror
-from expected import written
 from mirrors import of_each_kind
 from servers import Answer, Question, Scripted, envelope, http
 
@@ -97,7 +96,7 @@ class Trial:
         self._records.append(request(1000 + self._day))
         self.mirror.world.records = self._records
         self.mirror.sandbox.forget()
-        self.known = self.mirror.ask(written)
+        self.known = self.mirror.state()
 
     def sync(self, *options: str, base_url: str | None = None) -> Ran:
         """Run `mirror sync`."""
@@ -134,7 +133,7 @@ class Trial:
         if applied := outcome == "applied":
             assert error is None
         else:
-            assert self.mirror.ask(written) == self.known
+            assert self.mirror.state() == self.known
             assert error in ran.said
         assert "Traceback" not in ran.said
         assert TOKEN not in ran.said
@@ -145,7 +144,7 @@ class Trial:
         """The next sync, with an API that behaves, makes the mirror equal to the list."""
         ran = self.sync("--accept-missing")
         assert (ran.code, ran.result["error"]) == (0, None)
-        assert self.mirror.ask(written) != self.known
+        assert self.mirror.state() != self.known
         listed = {record["id"]: record["status"] for record in self.mirror.world.records}
         found = self.mirror.ask(queries.release_requests)
         assert {one.id: one.status for one in found} == listed

@@ -22,7 +22,6 @@ from typing import Any
 import msgspec
 import pytest
 from conftest import DATABASES, TOKEN, Mirror, Ran, request, run_mirror, run_on_a_terminal
-from expected import written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mirrors import of_each_kind
@@ -335,7 +334,7 @@ class Site:
 
     def kept(self) -> dict[str, list[str]]:
         """All rows, versions and bad records."""
-        found: dict[str, list[str]] = self.mirror.ask(written)
+        found: dict[str, list[str]] = self.mirror.state()
         return found
 
     def sync(self, answer: Answer, *options: str) -> Ran:
