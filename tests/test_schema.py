@@ -291,6 +291,8 @@ def test_tables_and_views_are_as_described(url: str) -> None:
 def changed_models(comment: str | None = None, column: str | None = None) -> sa.MetaData:
     """The tables as they would be after somebody changed models.py alone."""
     metadata = sa.MetaData(naming_convention=models.NAMING_CONVENTION)
+    for kind in DATABASES:
+        models.complete_indexes(kind)
     for table in models.metadata.tables.values():
         table.to_metadata(metadata)
     requests = metadata.tables["release_requests"]

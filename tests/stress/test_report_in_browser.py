@@ -70,35 +70,28 @@ def now(made: Callable[[str], dict[str, Path]]) -> Path:
 def test_nothing_is_cut_off_and_the_browser_does_not_complain(
     browser: Browser, made: Callable[[str], dict[str, Path]], kind: str
 ) -> None:
-    """On every screen all can be seen, nothing else is asked for, and no error is noted."""
+    """On every screen all can be seen, nothing else is asked for, and no error is noted.
+
+    Of the two drawings of a chart, who looks and who listens gets one, which fits the screen; the
+    tables behind them can be opened.
+    """
     for name, file in made(kind).items():
         with shown(browser, file) as seen:
             for width, scheme in product(WIDTHS, ("light", "dark")):
                 seen.look(width, scheme=scheme)
                 assert (name, width, scheme, seen.cut_off) == (name, width, scheme, [])
+                fitting = "narrow" if width == WIDTHS[0] else "wide"
+                assert seen.tab.locator(".chart >> visible=true").count() == 4
+                assert seen.tab.locator(f".chart.{fitting} >> visible=true").count() == 4
+                heard = re.findall(r'- \'?img "', seen.tab.locator("body").aria_snapshot())
+                assert len(heard) == 4
+            for one in seen.tab.locator("summary").all():
+                one.click()
+            for width in WIDTHS:
+                seen.look(width)
+                assert seen.tab.locator("details table >> visible=true").count() == 4
+                assert (name, width, seen.cut_off) == (name, width, [])
             assert (name, seen.noted) == (name, [])
-
-
-def test_tables_behind_charts_can_be_opened_everywhere(browser: Browser, now: Path) -> None:
-    """Opened, the tables behind the charts are not cut off either."""
-    with shown(browser, now) as seen:
-        for one in seen.tab.locator("summary").all():
-            one.click()
-        for width in WIDTHS:
-            seen.look(width)
-            assert seen.tab.locator("details table >> visible=true").count() == 4
-            assert (width, seen.cut_off) == (width, [])
-
-
-def test_each_chart_is_there_once(browser: Browser, now: Path) -> None:
-    """Of the two drawings of a chart, who looks and who listens gets one, which fits the screen."""
-    with shown(browser, now) as seen:
-        for width, kind in ((360, "narrow"), (768, "wide"), (1280, "wide")):
-            seen.look(width)
-            assert seen.tab.locator(".chart >> visible=true").count() == 4
-            assert seen.tab.locator(f".chart.{kind} >> visible=true").count() == 4
-            heard = re.findall(r'- \'?img "', seen.tab.locator("body").aria_snapshot())
-            assert len(heard) == 4
 
 
 def test_charts_are_as_light_or_dark_as_the_page(browser: Browser, now: Path) -> None:
