@@ -1,4 +1,4 @@
-"""Reads a database the way BI tools on Java do, and prints as JSON what it got.
+"""Reads databases the way BI tools on Java do, and prints as JSON what it got.
 
 A program of its own: a JVM can neither be started twice in a process nor move to another time zone.
 
@@ -6,11 +6,11 @@ It takes a JSON object from its standard input:
 
     zone: the time zone that the JVM believes in.
     classpath: jar files of the drivers.
-    url: JDBC URL of the database.
+    urls: JDBC URLs of the databases, by a name for each.
     relations: names of tables and views.
     queries: by a name for each, its SQL and the names of its columns that are times.
 
-and prints another one:
+and prints another one, which has by name of a database:
 
     declared: by relation and column, name and number of the type, by DatabaseMetaData.getColumns.
     results: by query, its types and rows. Types are, by column, those that ResultSetMetaData gives
@@ -77,12 +77,15 @@ def main() -> None:
     jpype.startJVM(
         f"-Duser.timezone={order['zone']}", classpath=order["classpath"], convertStrings=True
     )
-    connection = jpype.JClass("java.sql.DriverManager").getConnection(order["url"])
-    said = {
-        "declared": {name: declared(connection, name) for name in order["relations"]},
-        "results": {name: answer(connection, **query) for name, query in order["queries"].items()},
-    }
-    connection.close()
+    said = {}
+    for place, url in order["urls"].items():
+        connection = jpype.JClass("java.sql.DriverManager").getConnection(url)
+        queries = order["queries"].items()
+        said[place] = {
+            "declared": {name: declared(connection, name) for name in order["relations"]},
+            "results": {name: answer(connection, **query) for name, query in queries},
+        }
+        connection.close()
     json.dump(said, sys.stdout)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
@@ -11,11 +12,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from conftest import TOKEN, Mirror, World, request, run_mirror
 
-from mirror import cli, database
+from mirror import database
 from mirror.models import sync_runs
+from mirror.report import drawing
 from mirror.sandbox import Manner, Sandbox
 
 VOID = {"br", "col", "hr", "img", "input", "link", "meta"}
@@ -180,16 +183,18 @@ class Page(HTMLParser):
 
 
 def page(url: str, *options: str, into: Path) -> Page:
-    """Make a page by the command, as a process of its own."""
+    """Make a page by the command."""
     ran = run_mirror("report", "--output", str(into), "--database", url, *options)
     assert ran.code == 0, ran.err
     return Page(into.read_text("utf-8"))
 
 
-def page_at_once(url: str, *options: str, into: Path) -> Page:
-    """Make a page by the command, in this process, which has imported already what that takes."""
-    assert cli.run(["report", "--output", str(into), "--database", url, *options]) == 0
-    return Page(into.read_text("utf-8"))
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Have charts without drawings, which take most of the time of a page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "_svg", lambda *_: "<svg></svg>")
+        yield
 
 
 def ask(url: str, query: str) -> list[tuple[Any, ...]]:

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -18,20 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from conftest import (
     DATABASES,
     Mirror,
-    World,
     new_database,
     once_of_each_kind,
     request,
     run_mirror,
 )
 from key_figures import NOTHING, Asked, cards, find, moment
-from reports import Page, change, failed_run, fill, live, page_at_once, usual_period
+from reports import Page, change, failed_run, fill, live, page, undrawn, usual_period
 
-from mirror import database, schema
-from mirror.sandbox import Sandbox
+from mirror import database
+from mirror.models import release_requests
 
 NO_TEXT = re.compile(r"\b(NaN|None|undefined|Infinity)\b")
 """What programs write where there is nothing."""
@@ -58,11 +58,13 @@ def told(request: pytest.FixtureRequest) -> Iterator[ToldOf]:
         into = request.getfixturevalue("tmp_path_factory").mktemp("report") / "report.html"
         today = datetime.now(UTC).date()
         then = today - timedelta(days=120), today - timedelta(days=60)
-        with new_database(kind, request) as url:
+        with new_database(kind, request, ready=True) as url:
             live(url)
-            now = page_at_once(url, into=into)
-            past = page_at_once(url, "--since", str(then[0]), "--until", str(then[1]), into=into)
-            east = page_at_once(url, "--environment", "east", into=into)
+            with nullcontext() if kind == "sqlite" else undrawn():
+                now = page(url, into=into)
+            with undrawn():
+                past = page(url, "--since", str(then[0]), "--until", str(then[1]), into=into)
+                east = page(url, "--environment", "east", into=into)
             during = usual_period(now.made_at)
             yield {
                 "now": Told(now, Asked(url, *during, now.made_at)),
@@ -72,6 +74,13 @@ def told(request: pytest.FixtureRequest) -> Iterator[ToldOf]:
 
     with once_of_each_kind(make) as get:
         yield get
+
+
+@pytest.fixture
+def _undrawn() -> Iterator[None]:
+    """Charts are without drawings, which nobody looks at."""
+    with undrawn():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -240,11 +249,10 @@ def test_for_those_who_listen(now: Told) -> None:
             assert {head.attributes["scope"] for head in one.one(part).all("th")} == {scope}
 
 
-def test_what_was_reopened_since_is_told_apart(
-    make_database: Callable[[str], str], sandbox: Sandbox, world: World, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("_undrawn")
+def test_what_was_reopened_since_is_told_apart(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     """A list of what was open then, which goes by what is known now, owns up to its difference."""
-    mirror = Mirror(make_database("sqlite"), sandbox, world)
+    mirror = sqlite_mirror
     now = datetime.now(UTC).replace(microsecond=0)
     days = {ago: (now - timedelta(days=ago)).isoformat() for ago in (30, 25)}
     first = request(1, requested_at=days[30])
@@ -255,12 +263,10 @@ def test_what_was_reopened_since_is_told_apart(
         mirror.now = now - timedelta(days=ago)
         mirror.sync([entry])
     when = [str((now - timedelta(days=ago)).date()) for ago in (40, 10)]
-    past = page_at_once(
-        mirror.url, "--since", when[0], "--until", when[1], into=tmp_path / "past.html"
-    )
+    past = page(mirror.url, "--since", when[0], "--until", when[1], into=tmp_path / "past.html")
     assert past.cards[0][:2] == ("Open at the end", "0")
     assert "counts in the figure above, which says 0." in past.root.text
-    current = page_at_once(mirror.url, into=tmp_path / "now.html")
+    current = page(mirror.url, into=tmp_path / "now.html")
     assert "the figure above" not in current.root.text
 
 
@@ -308,17 +314,18 @@ def recent(days: float = 1, **fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", DATABASES)
-def test_nothing_in_it(make_database: Callable[[str], str], tmp_path: Path, kind: str) -> None:
+def test_nothing_in_it(
+    make_ready_database: Callable[[str], str], tmp_path: Path, kind: str
+) -> None:
     """Of a mirror without requests there is a page that says so."""
-    url = make_database(kind)
-    schema.upgrade(database.engine(url, create=True))
+    url = make_ready_database(kind)
     for statements, warning in (
         ([], "Nothing was ever synced into this mirror: run mirror sync."),
         ([failed_run("one")], "The mirror never was complete: no sync has succeeded yet."),
         ([failed_run("two")], "The mirror of 2 environments never was complete"),
     ):
         change(url, *statements)
-        made = page_at_once(url, into=tmp_path / "page.html")
+        made = page(url, into=tmp_path / "page.html")
         assert warning in made.root.one("header").text
         assert made.drawn == []
         assert [one[1:] for one in made.cards[4:6]] == [(NOTHING, "no comparison", NOTHING)] * 2
@@ -334,19 +341,26 @@ def test_nothing_in_it(make_database: Callable[[str], str], tmp_path: Path, kind
 
 
 @pytest.mark.parametrize("kind", DATABASES)
-def test_one_request(make_database: Callable[[str], str], tmp_path: Path, kind: str) -> None:
+def test_one_request(
+    make_ready_database: Callable[[str], str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    kind: str,
+) -> None:
     """Of a single request there is a page: while it is pending, when it is resolved, and before."""
-    url, into = make_database(kind), tmp_path / "page.html"
+    if kind != "sqlite":
+        request.getfixturevalue("_undrawn")
+    url, into = make_ready_database(kind), tmp_path / "page.html"
     waiting = recent(30)
     fill(url, [waiting])
-    made = page_at_once(url, into=into)
+    made = page(url, into=into)
     assert made.drawn == ["open", "outcomes"]
     assert made.cards[0] == ("Open now", "1", "+1", "0")
     assert made.cards[1] == ("Oldest open", "30 days", "no comparison", NOTHING)
     assert len(made.section("open").rows()) == 1
     assert not NO_TEXT.search(made.html)
     fill(url, [waiting | {"status": "rejected", "resolved_at": recent(29)["requested_at"]}])
-    made = page_at_once(url, into=into)
+    made = page(url, into=into)
     assert made.drawn == ["open", "outcomes", "hours", "reasons"]
     assert made.cards[3:6] == [
         ("Resolved", "1", "+1", "0"),
@@ -356,37 +370,70 @@ def test_one_request(make_database: Callable[[str], str], tmp_path: Path, kind: 
     assert made.chart("reasons").rows() == [["none given", "1"]]
     assert not NO_TEXT.search(made.html)
     for since, until, drawn in (("14d", "7d", ["open", "outcomes"]), ("90d", "60d", [])):
-        made = page_at_once(url, "--since", since, "--until", until, into=into)
+        made = page(url, "--since", since, "--until", until, into=into)
         assert made.drawn == drawn
         assert (made.cards[2][1], made.cards[3][1]) == ("0", "0")
         assert "No request was open." in made.section("open").text
         assert not NO_TEXT.search(made.html)
 
 
-def test_an_age_that_has_not_changed(make_database: Callable[[str], str], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_undrawn")
+def test_an_age_that_has_not_changed(
+    make_ready_database: Callable[[str], str], tmp_path: Path
+) -> None:
     """If the oldest open request of now is as old as that of before was then, nothing changed."""
-    url = make_database("sqlite")
+    url = make_ready_database("sqlite")
     before = recent(25, status="approved", resolved_at=recent(15)["requested_at"])
     fill(url, [before | {"id": "before"}, recent(5)])
-    made = page_at_once(url, "--since", "20d", "--until", "0d", into=tmp_path / "page.html")
+    made = page(url, "--since", "20d", "--until", "0d", into=tmp_path / "page.html")
     _, now, change, then = made.cards[1]
     assert (now, change) == (then, "no change")
     assert now != NOTHING
 
 
-@pytest.mark.parametrize("since", ["2015-01-01", "1000-01-01", "0001-01-01"])
-def test_many_years(make_database: Callable[[str], str], tmp_path: Path, since: str) -> None:
+def test_many_years(make_ready_database: Callable[[str], str], tmp_path: Path) -> None:
     """However long a period is, its charts have about 60 steps at most, and tell of all of it."""
-    url = make_database("sqlite")
+    url = make_ready_database("sqlite")
     ages = (365 * 9, 365 * 4, 1700, 400, 1)
     fill(url, [recent(days, id=f"request-{days}") for days in ages])
-    made = page_at_once(url, "--since", since, into=tmp_path / "page.html")
-    assert made.cards[2][1] == str(len(ages))
-    assert 0 < len(made.chart("outcomes").rows()) <= 61
-    assert sum(made.chart("outcomes").column(1)) == len(ages)
-    for name in ("open", "outcomes"):
-        for drawing in made.chart(name).all("svg"):
-            marks = [one for one in drawing.all("path") if "var(--" in str(one.attributes)]
-            assert marks
-            assert all(str(one.attributes["d"]).count("L") <= 61 for one in marks)
-    assert not NO_TEXT.search(made.html)
+    for since in ("2015-01-01", "1000-01-01", "0001-01-01"):
+        made = page(url, "--since", since, into=tmp_path / "page.html")
+        assert made.cards[2][1] == str(len(ages))
+        assert 0 < len(made.chart("outcomes").rows()) <= 61
+        assert sum(made.chart("outcomes").column(1)) == len(ages)
+        for name in ("open", "outcomes"):
+            for drawing in made.chart(name).all("svg"):
+                marks = [one for one in drawing.all("path") if "var(--" in str(one.attributes)]
+                assert marks
+                assert all(str(one.attributes["d"]).count("L") <= 61 for one in marks)
+        assert not NO_TEXT.search(made.html)
+
+
+def test_a_page_stays_small(make_ready_database: Callable[[str], str], tmp_path: Path) -> None:
+    """However much there is, and however long its texts are, a page is less than a megabyte."""
+    url = make_ready_database("sqlite")
+    now = datetime.now(UTC)
+    text = "\U000e0041" * 400 + "x" * 9600  # each of the first ones is written as ten letters
+    rows = [
+        {
+            "id": f"{place}{text[:200]}",
+            "environment": f"{place % 40} {text[:80]}",
+            "phone_number": f"{place // 20}{text[:200]}",
+            "reason": text,
+            "status": f"{text[:200]}{place}" if place % 3 else "rejected",
+            "rejection_reason": f"{place % 100}{text}",
+            "requested_at": now - timedelta(hours=place),
+            "resolved_at": None if place % 3 else now - timedelta(hours=place // 2),
+            "first_seen_at": now - timedelta(hours=place),
+            "valid_from": now - timedelta(hours=place),
+            "sync_run_id": 1,
+        }
+        for place in range(600)
+    ]
+    runs = [failed_run(name, text) for name in sorted({str(one["environment"]) for one in rows})]
+    change(url, *runs)
+    with database.writing(database.engine(url), "test") as connection:
+        connection.execute(sa.insert(release_requests), rows)
+    made = page(url, into=tmp_path / "page.html")
+    assert 200_000 < len(made.html.encode()) < 1_000_000
+    assert "10 more environments: mirror status has all." in made.root.text

@@ -1,35 +1,21 @@
-"""The page of `mirror report` in a browser, which sees what people see of it."""
+"""The page of `mirror report` in a browser, which sees what people see of it.
+
+Here it looks at one page once; in stress/test_report_in_browser.py at all of them, everywhere.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from itertools import product
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pytest
-from browser import PRINTED, Shown, chromium, contrast, shown
-from conftest import DATABASES, new_database, once_of_each_kind, request
-from reports import change, failed_run, fill, live, page, page_at_once
+from browser import Shown, chromium, shown
+from conftest import request
+from reports import change, failed_run, fill, page
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
-
-WIDTHS = (360, 768, 1000, 1280)
-READABLE, TOLD_APART = 4.5, 3.0
-"""The least contrast that WCAG 2.1 (AA) asks of texts, and of marks in charts."""
-
-A4 = (595, 842)
-"""Points."""
-
-MARKS = {
-    "fill": ("requested", "approved", "rejected", "cancelled"),
-    "stroke": ("open", "median", "90th-percentile"),
-}
-"""The colours of charts, by what they colour."""
+READABLE = 4.5
+"""The least contrast that WCAG 2.1 (AA) asks of texts."""
 
 LONG = "1234567890" * 10_000
 """100,000 characters, and nowhere to break them."""
@@ -69,124 +55,6 @@ FOREIGN = """[...document.querySelectorAll("*")].filter(one =>
 """Elements that no page has by itself."""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium."""
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def made(request: pytest.FixtureRequest) -> Iterator[Callable[[str], dict[str, Path]]]:
-    """Pages of the mirror of `live`, by the kind of its database; files by what they show."""
-
-    @contextmanager
-    def make(kind: str) -> Iterator[dict[str, Path]]:
-        folder = request.getfixturevalue("tmp_path_factory").mktemp("pages")
-        files = {name: folder / f"{name}.html" for name in ("now", "past")}
-        today = datetime.now(UTC).date()
-        since, until = (str(today - timedelta(days=days)) for days in (120, 60))
-        with new_database(kind, request) as url:
-            live(url)
-            page(url, into=files["now"])
-            page_at_once(url, "--since", since, "--until", until, into=files["past"])
-            yield files
-
-    with once_of_each_kind(make) as get:
-        yield get
-
-
-@pytest.fixture(scope="module")
-def now(made: Callable[[str], dict[str, Path]]) -> Path:
-    """A page that has all that a page may have."""
-    return made("sqlite")["now"]
-
-
-@pytest.mark.parametrize("kind", DATABASES)
-def test_nothing_is_cut_off_and_the_browser_does_not_complain(
-    browser: Browser, made: Callable[[str], dict[str, Path]], kind: str
-) -> None:
-    """On every screen all can be seen, nothing else is asked for, and no error is noted."""
-    for name, file in made(kind).items():
-        with shown(browser, file) as seen:
-            for width, scheme in product(WIDTHS, ("light", "dark")):
-                seen.look(width, scheme=scheme)
-                assert (name, width, scheme, seen.cut_off) == (name, width, scheme, [])
-            assert (name, seen.noted) == (name, [])
-
-
-def test_tables_behind_charts_can_be_opened_everywhere(browser: Browser, now: Path) -> None:
-    """Opened, the tables behind the charts are not cut off either."""
-    with shown(browser, now) as seen:
-        for one in seen.tab.locator("summary").all():
-            one.click()
-        for width in WIDTHS:
-            seen.look(width)
-            assert seen.tab.locator("details table >> visible=true").count() == 4
-            assert (width, seen.cut_off) == (width, [])
-
-
-def test_each_chart_is_there_once(browser: Browser, now: Path) -> None:
-    """Of the two drawings of a chart, who looks and who listens gets one, which fits the screen."""
-    with shown(browser, now) as seen:
-        for width, kind in ((360, "narrow"), (768, "wide"), (1280, "wide")):
-            seen.look(width)
-            assert seen.tab.locator(".chart >> visible=true").count() == 4
-            assert seen.tab.locator(f".chart.{kind} >> visible=true").count() == 4
-            heard = re.findall(r'- \'?img "', seen.tab.locator("body").aria_snapshot())
-            assert len(heard) == 4
-
-
-def test_charts_are_as_light_or_dark_as_the_page(browser: Browser, now: Path) -> None:
-    """Paper, text and every mark of the charts have other colours in the dark, and stand out."""
-    colours = {}
-    with shown(browser, now) as seen:
-        for scheme in ("light", "dark"):
-            seen.look(1280, scheme=scheme)
-            paper = seen.colour("body", "backgroundColor")
-            marks = [
-                seen.colour(f'svg [{what}="var(--{mark})"]', what)
-                for what, names in MARKS.items()
-                for mark in names
-            ]
-            colours[scheme] = {paper, seen.colour("body", "color"), *marks}
-            assert all(contrast(f"{paper} {mark}") >= TOLD_APART for mark in marks), marks
-    assert not colours["light"] & colours["dark"]
-
-
-@pytest.mark.parametrize("medium", ["light", "dark", "print"])
-def test_texts_can_be_read(browser: Browser, now: Path, medium: str) -> None:
-    """Every text, those in charts included, stands out from what is behind it."""
-    with shown(browser, now) as seen:
-        if medium == "print":
-            seen.look(PRINTED, scheme="dark", medium="print")
-        else:
-            seen.look(1280, scheme=medium)
-        contrasts = seen.contrasts
-        paper = seen.colour("body", "backgroundColor")
-        for selector in ("body", "p.warning", "td .muted", "svg text"):
-            text = seen.colour(selector, "fill" if "svg" in selector else "color")
-            assert f"{text},{paper}" in contrasts, selector
-        assert {pair: one for pair, one in contrasts.items() if one < READABLE} == {}
-
-
-def test_print(browser: Browser, now: Path) -> None:
-    """Printed, a page is some sheets of A4, white also where the screen is dark."""
-    with shown(browser, now) as seen:
-        seen.look(1280, scheme="dark", medium="null")
-        sheets = seen.tab.pdf(prefer_css_page_size=True)
-        sizes = re.findall(rb"/MediaBox \[0 0 ([0-9.]+) ([0-9.]+)\]", sheets)
-        assert {(round(float(width)), round(float(height))) for width, height in sizes} == {A4}
-        assert 1 < len(sizes) < 12
-        seen.look(PRINTED, scheme="dark", medium="print")
-        assert seen.colour("body", "backgroundColor") == "rgb(255, 255, 255)"
-        assert seen.colour("body", "color") == "rgb(27, 31, 36)"
-        assert seen.tab.locator("details >> visible=true").count() == 0
-        assert seen.tab.locator(".chart.narrow >> visible=true").count() == 4
-        assert seen.tab.locator(".chart.wide >> visible=true").count() == 0
-        assert (seen.noted, seen.cut_off) == ([], [])
-
-
 def hostile_lists(name: str, texts: list[str]) -> list[list[dict[str, Any]]]:
     """Two lists that have each text wherever there is room for one.
 
@@ -208,41 +76,45 @@ def hostile_lists(name: str, texts: list[str]) -> list[list[dict[str, Any]]]:
     return [[*waiting, *rejected], [*known, *rejected]]
 
 
-@pytest.mark.parametrize("kind", DATABASES)
-def test_hostile_texts(
-    browser: Browser, make_database: Callable[[str], str], tmp_path: Path, kind: str
-) -> None:
+def fill_hostile(url: str, name: str) -> None:
+    """Let an environment have its texts wherever there is room for one."""
+    texts = PARTS[name]
+    fill(url, *hostile_lists(name, texts), environment=name)
+    change(url, failed_run(name, " ".join([*texts, LONG]).translate(UNSTORABLE)))
+
+
+def expect_texts(seen: Shown, name: str) -> None:
+    """Expect that all texts of an environment can be read in its page, and do nothing there."""
+    assert seen.tab.evaluate(FOREIGN) == []
+    for place in ("header", "#chart-reasons table", *SECTIONS):
+        said = seen.read(place)
+        assert [one for one in PARTS[name] if TEXTS[one] not in said] == [], place
+    for place in SECTIONS:
+        assert f"{LONG[:40]}… (215 more characters)" in seen.read(place)
+    for place in ("#chart-reasons table", SECTIONS[0], SECTIONS[2]):
+        assert f"{LONG[:300]}… (99,700 more characters)" in seen.read(place)
+
+
+def test_hostile_texts(make_ready_database: Callable[[str], str], tmp_path: Path) -> None:
     """Texts of upstream can all be read, what cannot be seen is written out, and they do nothing.
 
-    They run nothing, ask for nothing, make no element and burst no layout.
+    They run nothing, ask for nothing, make no element and burst no layout, wide or narrow. Each
+    chart is there once, and the table behind it can be opened.
     """
-    url = make_database(kind)
-    for name, texts in PARTS.items():
-        fill(url, *hostile_lists(name, texts), environment=name)
-        error = " ".join([*texts, LONG]).translate(UNSTORABLE)
-        change(url, failed_run(name, error))
-        file = tmp_path / f"{name}.html"
-        page(url, "--environment", name, into=file)
-        with shown(browser, file) as seen:
-            check_harmless(seen)
-            seen.tab.locator("#chart-reasons summary").click()
-            for place in ("header", "#chart-reasons table", *SECTIONS):
-                said = seen.read(place)
-                assert [one for one in texts if TEXTS[one] not in said] == [], place
-            for place in SECTIONS:
-                assert f"{LONG[:40]}… (215 more characters)" in seen.read(place)
-            for place in ("#chart-reasons table", SECTIONS[0], SECTIONS[2]):
-                assert f"{LONG[:300]}… (99,700 more characters)" in seen.read(place)
-    page_at_once(url, into=tmp_path / "all.html")
-    with shown(browser, tmp_path / "all.html") as seen:
-        check_harmless(seen)
-
-
-def check_harmless(seen: Shown) -> None:
-    """Check that a page is in order, on every screen and on paper."""
-    assert seen.tab.evaluate(FOREIGN) == []
-    for width, medium in (*product(WIDTHS, ["screen"]), (PRINTED, "print")):
-        seen.look(width, medium=medium)
-        assert (width, medium, seen.cut_off) == (width, medium, [])
-    seen.look(1280)
-    assert seen.noted == []
+    url, file = make_ready_database("sqlite"), tmp_path / "page.html"
+    fill_hostile(url, "one")
+    page(url, "--environment", "one", into=file)
+    with chromium() as browser, shown(browser, file) as seen:
+        for width in (360, 1280):
+            seen.look(width)
+            assert (width, seen.cut_off) == (width, [])
+            assert seen.tab.locator(".chart >> visible=true").count() == 4
+        assert {pair: one for pair, one in seen.contrasts.items() if one < READABLE} == {}
+        for one in seen.tab.locator("summary").all():
+            one.click()
+        assert seen.tab.locator("details table >> visible=true").count() == 4
+        for width in (360, 1280):
+            seen.look(width)
+            assert (width, seen.cut_off) == (width, [])
+        expect_texts(seen, "one")
+        assert seen.noted == []

@@ -86,13 +86,16 @@ def rows_of(connection: Connection) -> Rows:
 
 
 def restored_inventory(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return what a schema is made of once it has been restored from a dump.
+    """Return what a schema would be made of once it has been restored from a dump.
 
     Postgres then has names for those columns within views that had none.
     """
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(_RESTORE_VIEWS)
-    return inventory(connection)
+    with connection.begin_nested() as restoring:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(_RESTORE_VIEWS)
+        found = inventory(connection)
+        restoring.rollback()
+    return found
 
 
 def _rows(connection: Connection, table: str) -> list[Row]:
