@@ -266,6 +266,8 @@ _CONTENTS = sa.text(
         UNION ALL SELECT concat_ws(' ', conname, conrelid) FROM pg_constraint WHERE oid >= 16384
         UNION ALL SELECT concat_ws(' ', nspname, nspowner, nspacl) FROM pg_namespace
                   WHERE nspname NOT LIKE 'pg_temp%' AND nspname NOT LIKE 'pg_toast%'
+        UNION ALL SELECT concat_ws(' ', ev_class, md5(ev_action::text)) FROM pg_rewrite
+                  WHERE oid >= 16384
         UNION ALL SELECT concat_ws(' ', oid, proname) FROM pg_proc WHERE oid >= 16384
         UNION ALL SELECT concat_ws(' ', objoid, objsubid, description) FROM pg_description
                   WHERE objoid >= 16384
