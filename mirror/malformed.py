@@ -59,6 +59,7 @@ def is_cut(body: bytes | bytearray) -> bool:
     if not missing:
         return False
     word = text[len(text.rstrip(_WORD)) :]
+    ends: tuple[bytes, ...]
     if in_string:
         ends = (b'""', b'"":0')
     elif word:

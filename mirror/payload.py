@@ -309,7 +309,7 @@ def _read_paging(stated: dict[str, Raw]) -> Paging:
             _number.decode(value)
         except DECODING_ERRORS as error:
             raise PayloadError(
-                f"the paging of the list cannot be read: `{name}` is not a whole number"
+                f"the paging of the list cannot be read: `{name}` is not a usable whole number"
             ) from error
     return _paging.decode(msgspec.json.encode(stated))
 
