@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
@@ -115,7 +116,8 @@ def _run(arguments: list[str]) -> int:
         code = cli.main(arguments, prog_name="mirror", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):  # if nobody reads stderr, there is nobody to tell
+            error.show()
         return error.exit_code
     except click.Abort:
         say("interrupted", logging.ERROR)
