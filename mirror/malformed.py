@@ -23,9 +23,9 @@ TOO_DEEP = "nested too deeply to be read"
 
 _ESCAPE = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 _ASCII = bytes(range(128)) + b"?" * 128
-_STRING_OR_BRACKET = re.compile(rb'"[^"]*"|[{}\[\]]')
-_CLOSING = {ord("{"): ord("}"), ord("["): ord("]")}
-_QUOTE = ord('"')
+_UP_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]*"[^"]*"){0,64}[^"{}\[\]]*([{}\[\]]?)')
+"""It takes many strings at once, as there are ten to a bracket; not all, which takes memory."""
+_CLOSING = {b"{": b"}", b"[": b"]"}
 _WORD = b"+-.0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _BEGUN = re.compile(
     rb"t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?"
@@ -52,9 +52,9 @@ def is_cut(body: bytes | bytearray) -> bool:
         RecursionError: it is nested too deeply.
     """
     text = _plain(body)
-    in_string = text.count(_QUOTE) % 2 == 1
+    in_string = text.count(b'"') % 2 == 1
     if in_string:
-        text = text[: text.rindex(_QUOTE)]
+        text = text[: text.rindex(b'"')]
     missing, _ = _brackets(text)
     if not missing:
         return False
@@ -197,11 +197,11 @@ def _brackets(text: bytes) -> tuple[bytes, int]:
     A value that is neither an object nor an array has no brackets, and ends nowhere before the end.
     """
     missing = bytearray()
-    for found in _STRING_OR_BRACKET.finditer(text):
-        sign = text[found.start()]
+    for found in _UP_TO_BRACKET.finditer(text):
+        sign = found[1]
         if sign in _CLOSING:
-            missing.append(_CLOSING[sign])
-        elif sign != _QUOTE:
+            missing += _CLOSING[sign]
+        elif sign:
             if missing:
                 missing.pop()
             if not missing:
