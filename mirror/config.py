@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ _TOP_KEYS = ("database", "defaults", "environments")
 _COMMON_KEYS = ("base_url", "rate", "timeout", "deadline", "max_bytes")
 _ENVIRONMENT_KEYS = (*_COMMON_KEYS, "token_file", "token_env")
 _LARGEST = 1 << 20  # bytes
+_MOST_LINES = 1000
+"""Of a file that is read again to find where it is wrong, which takes longer with each line."""
 _RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?![/:])(?![A-Za-z]:)(.+)")
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 
@@ -111,6 +114,20 @@ def unset_variable(path: str) -> str | None:
     return found and found[1].strip("{}")
 
 
+def _place_of_error(text: str) -> str:
+    """Say where a text stops being TOML: after the longest run of its lines that is TOML."""
+    import tomllib
+
+    lines = text.split("\n")
+    if len(lines) > _MOST_LINES:
+        return ""
+    for end in range(len(lines) - 1, -1, -1):
+        with suppress(ValueError, RecursionError):
+            tomllib.loads("\n".join(lines[:end]))
+            return f": see line {end + 1}"
+    return ""
+
+
 class _Reader:
     """Reads one file; its errors say which."""
 
@@ -142,11 +159,14 @@ class _Reader:
         if len(content) > _LARGEST:
             raise self._wrong(f"is larger than {_LARGEST:,} bytes; is it the right file?")
         try:
-            return tomllib.loads(content.decode("utf-8-sig"))
+            text = content.decode("utf-8-sig")
+            return tomllib.loads(text)
         except UnicodeDecodeError as error:
             raise self._wrong("is not UTF-8; save it as that") from error
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise self._wrong(f"is not TOML: {error}") from error
+        except RecursionError as error:
+            raise self._wrong("is nested too deeply to be read") from error
+        except ValueError as error:  # also of a number with thousands of digits
+            raise self._wrong(f"is not TOML{_place_of_error(text)}") from error
 
     def _environment(self, name: str, said: object) -> Table:
         heading = f"environments.{name}"
@@ -187,7 +207,11 @@ class _Reader:
             raise self._wrong(f"has something else than a text or number as {key} in [{heading}]")
         if value == "":
             raise self._wrong(f"has an empty {key} in [{heading}]; fill it in, or remove it")
-        return self._file(str(value)) if key == "token_file" else str(value)
+        try:
+            text = str(value)
+        except ValueError as error:  # Python writes no number of so many digits
+            raise self._wrong(f"has too large a number as {key} in [{heading}]") from error
+        return self._file(text) if key == "token_file" else text
 
     def _file(self, text: str) -> str:
         """Return a path with its variables filled in, as seen from the folder of the file."""

@@ -6,9 +6,11 @@ import errno
 import os
 import re
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -151,7 +153,7 @@ def engine(text: str, *, create: bool = False) -> Engine:
         result = sa.create_engine(
             url, poolclass=NullPool, connect_args=known, use_native_hstore=False
         )
-    except ModuleNotFoundError as error:
+    except ImportError as error:  # the driver, or the library that it needs
         raise UsageError(
             "Postgres needs the driver psycopg; install it with: "
             "pip install 'talkover-mirror[postgres]'"
@@ -225,11 +227,12 @@ def _sqlite_engine(url: URL, *, create: bool) -> Engine:
     if not url.database or url.database == ":memory:" or url.query:
         raise UsageError("the SQLite URL must be of the form sqlite:///PATH")
     path = Path(url.database).absolute()
-    if path.is_dir():
+    found = _look_at(path)
+    if found is not None and stat.S_ISDIR(found.st_mode):
         raise UsageError(f"{path} is a folder; name a file in it with sqlite:///PATH")
-    if create and not path.exists():
+    if create and found is None:
         _make_file(path)
-    elif not path.exists():
+    elif found is None:
         raise DatabaseError(
             f"there is no mirror at {path} yet; run `mirror sync` first, or name another database "
             "with --database or MIRROR_DATABASE_URL"
@@ -244,6 +247,20 @@ def _sqlite_engine(url: URL, *, create: bool) -> Engine:
         event.listen(result, "connect", _use_wal)
     event.listen(result, "begin", _begin_sqlite)
     return result
+
+
+def _look_at(path: Path) -> os.stat_result | None:
+    """Return what there is at a path, or None if there is nothing."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is none"
+        raise DatabaseError(
+            f"the database file {str(path)!r} cannot be looked at ({why}); check the path and its "
+            "rights, or choose another one with --database"
+        ) from error
 
 
 def _make_file(path: Path) -> None:
@@ -310,39 +327,48 @@ def _translated(engine: Engine) -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        raise _translate(error.orig, engine.url) from error
+        raise _translate(error.orig, engine) from error
     except sa.exc.SQLAlchemyError as error:
-        raise DatabaseError(f"the database cannot be used: {error}") from error
+        raise DatabaseError(
+            f"the database {_shown(engine.url)} was asked something that SQLAlchemy does not take "
+            f"({type(error).__name__}); please report this as a defect of mirror"
+        ) from error
     except engine.dialect.loaded_dbapi.Error as error:  # SQLAlchemy does not see a COPY
-        raise _translate(error, engine.url) from error
+        raise _translate(error, engine) from error
 
 
-def _translate(error: BaseException | None, url: URL) -> DatabaseError:
-    """Put an error of the driver into our words."""
+def _translate(error: BaseException | None, engine: Engine) -> DatabaseError:
+    """Put an error of the driver into our words; what it says itself is quoted in them."""
     said = " ".join(str(error).split())
-    for secret in _secrets(url):
+    for secret in _secrets(engine.url):
         said = said.replace(secret, "***")
-    if _may_pass(error):
+    where = _shown(engine.url)
+    if _may_pass(error, engine.dialect.loaded_dbapi):
         return DatabaseUnavailable(
-            f"the database {_shown(url)} cannot be used for now ({said}); check that it is there, "
-            "and try again"
+            f"the database {where} cannot be used for now ({said}); check that it is there, and "
+            "try again"
         )
     return DatabaseError(
-        f"the database {_shown(url)} refused ({said}); check its URL, and what its user may do"
+        f"the database {where} refused ({said}); check its URL, and what its user may do"
     )
 
 
-def _may_pass(error: BaseException | None) -> bool:
-    """Tell whether the same attempt may succeed later, by the codes of the databases."""
+def _may_pass(error: BaseException | None, driver: Any) -> bool:
+    """Tell whether the same attempt may succeed later, by the codes of the databases.
+
+    Args:
+        error: of the driver.
+        driver: its module, with the classes of PEP 249.
+    """
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)
         return code is not None and code & 0xFF in _PASSING_SQLITE_CODES
     state = getattr(error, "sqlstate", None)
     if state is not None:
         return state[:2] in _PASSING_SQLSTATE_CLASSES
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if not kinds & {"OperationalError", "InterfaceError"}:
+    if not isinstance(error, (driver.OperationalError, driver.InterfaceError)):
         return False
-    # libpq gives no code while connecting, but repeats a server's last words.
+    # The one place that decides by words: libpq gives no code while connecting, but repeats a
+    # server's last words, which come in the server's language.
     refused = _REFUSAL.search(str(error)) and not _PASSING_REFUSAL.search(str(error))
     return not refused

@@ -53,18 +53,18 @@ def fresh_file(path: Path) -> str:
     Raises:
         UsageError: there is something of that name that is not the database of a demo.
     """
-    if path.exists() and not _is_ours(path):
-        raise UsageError(
-            f"{path} holds something else than a demo; go to another folder, or name an empty "
-            "database with --database"
-        )
     try:
+        if path.exists() and not _is_ours(path):
+            raise UsageError(
+                f"{path} holds something else than a demo; go to another folder, or name an empty "
+                "database with --database"
+            )
         for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
             name.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(
-            f"{error.filename} cannot be replaced ({error.strerror}); go to another folder, or "
-            "name an empty database with --database"
+            f"{error.filename or path} cannot be replaced ({error.strerror}); go to another "
+            "folder, or name an empty database with --database"
         ) from error
     return sqlite_url(path)
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from mirror import checks, config, database, health, probe, schema, settings
 from mirror.checks import Check, State, private
-from mirror.errors import DatabaseError, MirrorError, SchemaError, UsageError
+from mirror.errors import DatabaseError, DiskUnavailable, MirrorError, SchemaError, UsageError
 from mirror.given import API_SETTINGS, DEFAULT, Found, Given
 from mirror.models import metadata
 
@@ -144,7 +144,7 @@ class Doctor:
         """Tell that there is no database, which is no failure before the first sync."""
         url = database.parse_url(self._where.text) if not isinstance(error, UsageError) else None
         path = Path(url.database) if url is not None and url.database else None
-        if url is None or url.get_backend_name() != "sqlite" or path is None or path.exists():
+        if url is None or url.get_backend_name() != "sqlite" or path is None or _is_there(path):
             return self._failed("database", error)
         found = f"{shown} ({self._where.source}) is not there yet"
         return Check(State.WARNING, "database", None, found, "run `mirror sync`, which makes it")
@@ -196,4 +196,18 @@ class Doctor:
             size = path.stat().st_size
             yield private(path, "database file", f"{size / _MIB:,.1f} MiB")
             yield checks.room("room for the database", path.parent, size)
-        yield checks.room("room for temporary files", Path(tempfile.gettempdir()))
+        try:
+            folder = Path(tempfile.gettempdir())
+        except OSError:
+            error = DiskUnavailable("there is no folder for temporary files; name one in TMPDIR")
+            yield self._failed("room for temporary files", error)
+        else:
+            yield checks.room("room for temporary files", folder)
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether there is something at a path, or nobody could say that there is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return True

@@ -144,9 +144,9 @@ def replace(path: Path, text: str) -> None:
         DiskUnavailable: there is no room for it.
         UsageError: it cannot be written there.
     """
-    path = path.resolve()
-    beside = path.with_name(f".{path.name[:100]}.{os.getpid()}")
     try:
+        path = path.resolve()
+        beside = path.with_name(f".{path.name[:100]}.{os.getpid()}")
         if path.exists() and not path.is_file():
             path.write_text(text, encoding="utf-8")
             return

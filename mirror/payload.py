@@ -19,10 +19,9 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from mirror import malformed
 from mirror.errors import ApiError
-
-LONGEST_IDENTIFIER = 255
-"""Characters; longer ones do not fit an index entry of Postgres (2,704 bytes)."""
+from mirror.malformed import DECODING_ERRORS, LONGEST_IDENTIFIER
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUL = re.compile(rb"\\u0000")  # finds it in half the time that `in` takes
@@ -155,10 +154,10 @@ _identities = msgspec.json.Decoder(list[_Identity])
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _text = msgspec.json.Decoder(str)
 _paging = msgspec.json.Decoder(Paging, strict=False)
+_number = msgspec.json.Decoder(int, strict=False)
 _PAGING_FIELDS = Paging.__struct_fields__
 _NO_MORE = {b"null", b"false", b'""'}
 _MORE = ("next_page_url", "next_cursor", "next")
-_DECODING_ERRORS = (msgspec.MsgspecError, RecursionError, OverflowError, UnicodeDecodeError)
 _KNOWN_FIELDS = frozenset(Record.__struct_encode_fields__) - {"extra"}
 
 
@@ -177,8 +176,8 @@ def read_page(body: bytes | bytearray, hide: Hide = _nothing_hidden) -> Page:
         body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
         envelope = _read_envelope(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise _unusable(body, error, hide) from error
+    except DECODING_ERRORS as error:
+        raise _unusable(body, hide) from error
     if not envelope.success:
         raise PayloadError(f"the API says that it failed: {describe_error(body, hide)}")
     return Page(items=envelope.data, paging=_find_paging(envelope))
@@ -207,26 +206,26 @@ def _replaced(found: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if found[1] else found[0]
 
 
-def _unusable(body: bytes | bytearray, error: Exception, hide: Hide) -> PayloadError:
+def _unusable(body: bytes | bytearray, hide: Hide) -> PayloadError:
     """Say what came instead of the documented envelope."""
-    if isinstance(error, RecursionError):
-        return PayloadError("the answer is nested too deeply to be read")
-    text = body.strip()
-    # A number that was cut is malformed for msgspec, at the very end of what it was given.
-    said = str(error)
-    at_the_end = said.endswith(f"(byte {len(body)})") and "trailing" not in said
-    if text and (said == "Input data was truncated" or at_the_end):
-        return TruncatedPayload("the answer ends in the middle of its JSON")
-    if isinstance(error, msgspec.ValidationError):
-        with suppress(*_DECODING_ERRORS):
+    if not body.strip():
+        return PayloadError("the answer is empty")
+    try:
+        if malformed.is_cut(body):
+            return TruncatedPayload("the answer ends in the middle of its JSON")
+        if (wrong := malformed.why_not_json(body)) is not None:
+            kind = _kind(body)
+            what = f"not valid JSON: {wrong}" if kind == "JSON" else f"{kind}, not JSON"
+            return PayloadError(f"the answer is {what}")
+        with suppress(*DECODING_ERRORS):
             if stated := _stated_error(body, hide):
                 return PayloadError(f"the API says that it failed: {stated}")
-        return PayloadError(f"the answer is not a list of release requests: {error}")
-    if not text:
-        return PayloadError("the answer is empty")
-    kind = _kind(body)
-    what = "not valid JSON" if kind == "JSON" else f"{kind}, not JSON"
-    return PayloadError(f"the answer is {what}: {error}")
+        # What is wrong with none of its fields as they stand last is wrong with one before.
+        repaired = _HALF_PAIR.sub(_replaced, body)
+        wrong = malformed.why_no_list(repaired) or "a field is given twice"
+        return PayloadError(f"the answer is not a list of release requests: {wrong}")
+    except RecursionError:
+        return PayloadError(f"the answer is {malformed.TOO_DEEP}")
 
 
 def describe_error(body: bytes | bytearray, hide: Hide = _nothing_hidden) -> str:
@@ -238,7 +237,7 @@ def describe_error(body: bytes | bytearray, hide: Hide = _nothing_hidden) -> str
     """
     try:
         stated = _stated_error(body, hide)
-    except _DECODING_ERRORS:
+    except DECODING_ERRORS:
         stated = None
     return stated or f"({_kind(body)} without code or message)"
 
@@ -296,21 +295,30 @@ def _find_paging(envelope: _Envelope) -> Paging | None:
             name: place[name] for name in _PAGING_FIELDS if place.get(name, _NOTHING) != _NOTHING
         }
         if stated:
-            try:
-                return _paging.decode(msgspec.json.encode(stated))
-            except msgspec.ValidationError as error:
-                raise PayloadError(f"the paging of the list cannot be read: {error}") from error
+            return _read_paging(stated)
     hints = (place.get(name, _NOTHING) for place in (*places, links) for name in _MORE)
     if any(bytes(hint) not in _NO_MORE for hint in hints):
         raise PayloadError("the list goes on elsewhere, in pages of a kind that is not known")
     return None
 
 
+def _read_paging(stated: dict[str, Raw]) -> Paging:
+    """Read the numbers of a paging."""
+    for name, value in stated.items():
+        try:
+            _number.decode(value)
+        except DECODING_ERRORS as error:
+            raise PayloadError(
+                f"the paging of the list cannot be read: `{name}` is not a usable whole number"
+            ) from error
+    return _paging.decode(msgspec.json.encode(stated))
+
+
 def _object(raw: Raw) -> dict[str, Raw]:
     """Return the fields of what may be an object."""
     try:
         return _fields.decode(raw)
-    except _DECODING_ERRORS:
+    except DECODING_ERRORS:
         return {}
 
 
@@ -354,7 +362,7 @@ def _repeated(ids: Iterable[str | None], seen: set[str]) -> Iterator[str]:
 
 def _request_ids(raws: Sequence[Raw]) -> list[str | None]:
     """Return the id of each entry, as `_request_id` does."""
-    with suppress(*_DECODING_ERRORS):
+    with suppress(*DECODING_ERRORS):
         ids = [one.id for one in _identities.decode(_together(raws))]
         if "\0" not in "".join(ids):
             return list(ids)
@@ -413,7 +421,7 @@ def _decode_batch(raws: Sequence[Raw]) -> Sequence[Record | Reject]:
             zones = {one.requested_at.tzinfo for one in records}
             zones.update([one.resolved_at.tzinfo for one in records if one.resolved_at])
             return records if zones == {UTC} else [_in_utc(record) for record in records]
-        except _DECODING_ERRORS:
+        except DECODING_ERRORS:
             pass
     return [_decode_one(raw) for raw in raws]
 
@@ -438,12 +446,12 @@ def _decode_one(raw: Raw) -> Record | Reject:
         entry = _storable(entry)
     try:
         return _in_utc(_record.decode(entry))
-    except _DECODING_ERRORS:
+    except DECODING_ERRORS:
         pass  # most likely a field that is not known; if it is worse, the next line finds it too
     try:
         return _in_utc(_decode_with_unknown_fields(entry))
-    except _DECODING_ERRORS as error:
-        return _reject(raw, _reason(error))
+    except DECODING_ERRORS:
+        return _reject(raw, malformed.why_no_request(entry))
 
 
 def _decode_with_unknown_fields(entry: bytes) -> Record:
@@ -468,20 +476,10 @@ def _known_part(raw: Raw) -> bytes:
     """Return the known fields of an entry in a fixed order, or all of it if it has none."""
     try:
         fields = _fields.decode(raw)
-    except _DECODING_ERRORS:
+    except DECODING_ERRORS:
         return bytes(raw)
     known = {key: fields[key] for key in sorted(fields.keys() & _KNOWN_FIELDS)}
     return msgspec.json.encode(known) if known else bytes(raw)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "nested too deeply to be read"
-    if isinstance(error, OverflowError):
-        return "a time lies outside the years 1 to 9999 in UTC"
-    if isinstance(error, UnicodeDecodeError):
-        return "not valid UTF-8"
-    return str(error)
 
 
 def _in_utc(record: Record) -> Record:
@@ -500,10 +498,10 @@ def _request_id(raw: Raw) -> str | None:
     """Return the id of an entry, if it has a usable one; of several the last one counts."""
     try:
         request_id = _identity.decode(raw).id
-    except _DECODING_ERRORS:
+    except DECODING_ERRORS:
         try:  # one that cannot be read may stand before it, which `_decode_one` does not mind
             request_id = _text.decode(_fields.decode(raw).get("id", _NOTHING))
-        except _DECODING_ERRORS:
+        except DECODING_ERRORS:
             return None
     if not 0 < len(request_id) <= LONGEST_IDENTIFIER:
         return None

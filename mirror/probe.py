@@ -12,12 +12,12 @@ from functools import partial
 
 import httpx
 
-from mirror import payload
+from mirror import network
 from mirror.api import LIST_PATH
-from mirror.errors import ApiError, ApiUnavailable, TokenRefused, UsageError
+from mirror.errors import ApiError, ApiUnavailable, TokenRefused
 from mirror.settings import ApiSettings
 from mirror.sockets import Sockets
-from mirror.transport import http_client
+from mirror.transport import http_client, no_such_host
 
 HEALTH_PATH = "/health"
 """Needs no token, and is exempt from the rate limit, says the vendor's documentation."""
@@ -107,12 +107,21 @@ def _look(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> Seen
 @contextmanager
 def _within(seconds: float) -> Iterator[Sockets]:
     """Hang up after some time: the time-out is for silence, and a head may come in drips."""
-    sockets = Sockets()
-    watch = threading.Timer(min(seconds, threading.TIMEOUT_MAX), sockets.hang_up)
+    sockets, late = Sockets(), threading.Event()
+
+    def end() -> None:
+        late.set()
+        sockets.hang_up()
+
+    watch = threading.Timer(min(seconds, threading.TIMEOUT_MAX), end)
     watch.daemon = True
     watch.start()
     try:
         yield sockets
+    except httpx.TransportError as error:
+        if late.is_set():
+            raise httpx.ReadTimeout("it was hung up on") from error
+        raise
     finally:
         watch.cancel()
 
@@ -122,13 +131,12 @@ def _translated(settings: ApiSettings) -> Iterator[None]:
     try:
         yield
     except (httpx.HTTPError, httpx.StreamError) as error:
-        said = payload.one_line(settings.token.redact(str(error))) or type(error).__name__
         raise ApiUnavailable(
-            f"the API at {settings.base_url} cannot be reached ({said}); check --base-url, the "
-            "network and its proxies"
+            f"the API at {settings.base_url} cannot be reached ({network.broken(error)}); check "
+            "--base-url, the network and its proxies"
         ) from error
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise UsageError(f"there can be no such host ({error}); check --base-url") from error
+        raise no_such_host(settings) from error
 
 
 def _skew(date: str, here: datetime) -> timedelta | None:

@@ -118,12 +118,14 @@ class Sandbox:
     def running(self) -> Iterator[Sandbox]:
         """Serve in the background, for as long as the context lasts."""
         thread = threading.Thread(target=self.serve, daemon=True)
-        thread.start()
         try:
-            yield self
+            thread.start()
+            try:
+                yield self
+            finally:
+                self._server.shutdown()
+                thread.join()
         finally:
-            self._server.shutdown()
-            thread.join()
             self.close()
 
     def advance(self, days: float) -> None:

@@ -137,10 +137,17 @@ def _create(connection: Connection, head: str) -> None:
 
 def _run_alembic(connection: Connection) -> None:
     from alembic import command
+    from alembic.util import CommandError
 
     config = alembic_config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise SchemaError(
+            "the schema cannot be upgraded, as its revisions and what the database says of its own "
+            "do not fit; install mirror anew, or restore the table alembic_version from a backup"
+        ) from error
 
 
 def alembic_config() -> Config:

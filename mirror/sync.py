@@ -197,9 +197,9 @@ class _Job:
         except MirrorError as error:
             return self._record(Outcome.FAILED, failure=error)
         except BaseException as error:
-            self._record(
-                Outcome.FAILED, failure=MirrorError(f"interrupted by {type(error).__name__}")
-            )
+            wanted = isinstance(error, KeyboardInterrupt)
+            what = "interrupted" if wanted else "ended by a defect of mirror; please report it"
+            self._record(Outcome.FAILED, failure=MirrorError(what))
             raise
 
     def _do(self, base_url: str, *, dry_run: bool, accept_missing: bool) -> Result:

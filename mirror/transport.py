@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
+import ssl
 import sys
 import threading
 import time
@@ -55,6 +56,8 @@ def _without_a_command_line() -> Iterator[None]:
 
 with _without_a_command_line():
     import httpx
+
+    from mirror import network
 
 ATTEMPTS = 5
 
@@ -356,7 +359,7 @@ class Transport:
     ) -> tuple[Body, str | None] | None:
         """Ask a question once; return body and ETag."""
         patience = min(self._settings.timeout, self.budget.left(), _LONGEST_PATIENCE)
-        etag, began = question.etag, self._clock.now()
+        etag, began, answering = question.etag, self._clock.now(), False
         try:
             with self._http.stream(
                 "GET",
@@ -368,6 +371,7 @@ class Transport:
                     "trace": partial(self._sockets.follow, partial(self._unwanted, reading))
                 },
             ) as response:
+                answering = True
                 self.budget.heard(turn, read_quota(response.headers, time.time()))
                 with self._told(reading, question, response, began):
                     return self._answer(reading, response, question)
@@ -380,10 +384,10 @@ class Transport:
             self._check(reading)
             raise _Transient(
                 f"the connection to {self._settings.base_url} failed "
-                f"({self._shown(str(error)) or type(error).__name__})"
+                f"({network.broken(error, answering=answering)})"
             ) from error
         except (httpx.InvalidURL, UnicodeError) as error:
-            raise UsageError(f"there can be no such host ({error}); check --base-url") from error
+            raise no_such_host(self._settings) from error
 
     @contextmanager
     def _told(
@@ -570,15 +574,22 @@ def http_client(settings: ApiSettings) -> httpx.Client:
             # Reading certificates takes 50 ms; where no TLS is spoken there is nothing to verify.
             verify=url.scheme == "https",
         )
+    except OSError as error:
+        wrong = "there is none" if isinstance(error, ssl.SSLError) else error.strerror
+        raise UsageError(
+            f"the certificates cannot be read ({wrong}); check SSL_CERT_FILE and SSL_CERT_DIR"
+        ) from error
     except (ValueError, ImportError, httpx.InvalidURL) as error:
         raise UsageError(
-            f"the proxy of HTTPS_PROXY or ALL_PROXY cannot be used ({error}); name one of the form "
-            "http://host:port, or none"
+            "the proxy of HTTPS_PROXY or ALL_PROXY, or what NO_PROXY says, cannot be used; name a "
+            "proxy of the form http://host:port, or none"
         ) from error
-    except OSError as error:
-        raise UsageError(
-            f"the certificates cannot be read ({error}); check SSL_CERT_FILE and SSL_CERT_DIR"
-        ) from error
+
+
+def no_such_host(settings: ApiSettings) -> UsageError:
+    """Say that the host of the base URL is none that a name server could know."""
+    host = urlsplit(settings.base_url).hostname
+    return UsageError(f"there can be no host {host!r}; check --base-url")
 
 
 def _encoding(response: httpx.Response) -> str:

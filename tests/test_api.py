@@ -419,7 +419,7 @@ def test_other_answers_are_final(serve: Serve, status: int, advice: str) -> None
     ("body", "said"),
     [
         (b'{"success":false,"data":[],"message":"No plan","code":"PLAN"}', "PLAN: No plan"),
-        (b'{"success":true,"data":null}', "`$.data`"),
+        (b'{"success":true,"data":null}', "`data` is not an array"),
         (b"<!doctype html><h1>Login</h1>", "HTML page"),
         (envelope([], meta={"last_page": "many"}), "paging"),
         (b"", "empty"),

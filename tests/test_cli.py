@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -406,6 +408,92 @@ def test_output_that_nobody_takes(sqlite_mirror: Mirror) -> None:
         )
         assert done.returncode == code, (command, redirection)
         assert re.fullmatch(said, done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(errno.ENOENT, "Not there", "/a/file"), "refused /a/file (Not there)"),
+        (OSError(errno.EMFILE, "Too many"), "refused something that mirror needs (Too many)"),
+        (OSError("no code"), "refused something that mirror needs (without a reason)"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "(Broken pipe)"),
+    ],
+    ids=repr,
+)
+def test_an_error_of_the_system_is_not_one_of_the_output(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, said: str
+) -> None:
+    """What is said names what the system refused; a pipe that breaks elsewhere is not hidden."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mirror.dictionary.entries", fail)
+    ran = run_mirror("db", "describe")
+    assert (ran.code, ran.out) == (1, "")
+    assert said in ran.err
+    assert "output" not in ran.err
+    assert ran.err.count("\n") == 1
+
+
+class _Output(io.StringIO):
+    """A stream that takes all but what is written, or all but the end."""
+
+    def __init__(self, error: OSError, *, at_the_end: bool) -> None:
+        super().__init__()
+        self._error, self._at_the_end = error, at_the_end
+
+    def write(self, text: str) -> int:
+        if not self._at_the_end:
+            raise self._error
+        return len(text)
+
+    def flush(self) -> None:
+        if self._at_the_end:
+            raise self._error
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+@pytest.mark.parametrize("command", ["db url", "db describe", "db describe --format csv", "--help"])
+def test_an_error_of_the_output_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    command: str,
+    at_the_end: bool,
+) -> None:
+    """Output that cannot be written is told, and output that nobody wants is not."""
+    for error, code in (
+        (OSError(errno.ENOSPC, "No space left on device"), 1),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0),
+    ):
+        monkeypatch.setattr(sys, "stdout", _Output(error, at_the_end=at_the_end))
+        assert cli.run(command.split()) == code
+        told = "mirror: the output could not be written (No space left on device)\n"
+        assert capfd.readouterr().err == (told if code else "")
+
+
+def test_a_path_that_cannot_be(tmp_path: Path) -> None:
+    """A path that the system does not take is told as that, by all that take one."""
+    long = tmp_path / ("x" * 300)
+    for arguments, code, said in (
+        (("requests", "--database", f"sqlite:///{long}/m.db"), 1, "cannot be looked at (File name"),
+        (("db", "upgrade", "--database", f"sqlite:///{long}"), 1, "cannot be looked at (File name"),
+        (("requests", "--database", "sqlite:////a%00b"), 1, "cannot be looked at (it is none)"),
+        (("doctor", "--database", f"sqlite:///{long}"), 2, "cannot be looked at (File name"),
+        (("requests", "--config", str(long)), 2, "cannot be read (File name too long)"),
+    ):
+        ran = run_mirror(*arguments)
+        assert ran.code == code, ran
+        assert said in ran.out + ran.err
+        assert "Traceback" not in ran.err
+
+
+def test_a_sandbox_that_is_refused_gives_its_port_back() -> None:
+    """What is wrong with a sandbox leaves no socket open."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert run_mirror("sandbox", "--port", str(port), "--fault", "hiccups").code == 2
+    socket.create_server(("127.0.0.1", port)).close()
 
 
 def test_json_is_utf_8_in_a_pipe_whatever_the_locale(sqlite_mirror: Mirror) -> None:

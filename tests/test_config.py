@@ -288,9 +288,14 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "a truth": ("[defaults]\nrate = true", "something else than a text or number as rate"),
     "empty": ("[defaults]\nbase_url = ''", "an empty base_url in [defaults]"),
     "no URL": ("database = 1", "does not have a URL as database"),
-    "no TOML": ("database = sqlite:///x", "is not TOML"),
+    "no TOML": ("[defaults]\nrate = 1\n\ntimeout = x\n\n[environments]", "is not TOML: see line 4"),
+    "no end": ("[defaults]\nrate = 1\ntimeout = '''1\n\n\n", "is not TOML: see line 3"),
+    "long and no TOML": ("\n" * 1001 + "x", "is not TOML"),
+    "too many digits": ("[defaults]\nrate = " + "9" * 5000, "is not TOML: see line 2"),
+    "too large a number": ("[defaults]\nrate = 0x" + "f" * 5000, "too large a number as rate"),
+    "too deep": ("x = " + "[" * 9999, "is nested too deeply"),
     "not UTF-8": (b"# \xff", "is not UTF-8"),
-    "twice": ("[defaults]\n[defaults]\n", "is not TOML"),
+    "twice": ("[defaults]\n[defaults]\n", "is not TOML: see line 2"),
     "too large": ("#" * (1 << 20) + "\n\n", "is larger than 1,048,576 bytes"),
 }
 

@@ -296,7 +296,9 @@ WRONG = {
     "utf-16": body(GOOD.decode().encode("utf-16"), 1, "not JSON"),
     "an array": body(b"[]", 1, "not a list of release requests"),
     "null": body(b"null", 1, "not a list of release requests"),
-    "success as text": body(b'{"success": "true", "data": []}', 1, "bool"),
+    "success as text": body(
+        b'{"success": "true", "data": []}', 1, "`success` is not true or false"
+    ),
     "no success": body(b'{"data": []}', 1, "success"),
     "data null": body(b'{"success": true, "data": null}', 1, "array"),
     "data an object": body(b'{"success": true, "data": {}}', 1, "array"),

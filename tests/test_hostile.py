@@ -103,17 +103,17 @@ MOMENTS = (
 )
 
 NO_MOMENTS = {
-    "2016-12-31T23:59:60Z": "Invalid",
-    "2024-01-10T24:00:00Z": "Invalid",
-    "0000-01-01T00:00:00Z": "Invalid",
-    "10000-01-01T00:00:00Z": "Invalid",
-    "-001-01-01T00:00:00Z": "Invalid",
-    "2024-01-10T14:30:00Z'; DROP TABLE sync_runs; --": "Invalid",
-    "\x1b[31m2024-01-10T14:30:00Z": "Invalid",
-    "\u0662\u0660\u0662\u0664-01-10T14:30:00Z": "Invalid",
-    "infinity": "Invalid",
-    "now": "Invalid",
-    "2024-01-10T14:30:00": "timezone",
+    "2016-12-31T23:59:60Z": "is not a time",
+    "2024-01-10T24:00:00Z": "is not a time",
+    "0000-01-01T00:00:00Z": "is not a time",
+    "10000-01-01T00:00:00Z": "is not a time",
+    "-001-01-01T00:00:00Z": "is not a time",
+    "2024-01-10T14:30:00Z'; DROP TABLE sync_runs; --": "is not a time",
+    "\x1b[31m2024-01-10T14:30:00Z": "is not a time",
+    "\u0662\u0660\u0662\u0664-01-10T14:30:00Z": "is not a time",
+    "infinity": "is not a time",
+    "now": "is not a time",
+    "2024-01-10T14:30:00": "no time zone",
     "0001-01-01T00:00:00+00:01": "outside the years",
     "9999-12-31T23:59:59.999-00:01": "outside the years",
 }
@@ -205,26 +205,26 @@ def bad_entries() -> list[Bad]:
     """Entries that cannot be understood, each for another reason."""
     long = "\U0001f600" * (LONGEST + 1)
     found = [
-        Bad(entry(id=long), "`$.id`"),
-        Bad(entry(id=""), "`$.id`"),
-        Bad(entry(id=[TEXTS["sql"]]), "`$.id`"),
-        Bad(entry_with("id", "1" * 5000), "`$.id`"),
-        Bad(entry_with("id", '"x","id":5'), "`$.id`"),
+        Bad(entry(id=long), "`id`"),
+        Bad(entry(id=""), "`id`"),
+        Bad(entry(id=[TEXTS["sql"]]), "`id`"),
+        Bad(entry_with("id", "1" * 5000), "`id`"),
+        Bad(entry_with("id", '"x","id":5'), "`id`"),
         Bad(json.dumps(TEXTS["colour"]).encode(), "object"),
-        Bad(json.dumps({TEXTS["sql"]: TEXTS["colour"]}).encode(), "required field `id`"),
+        Bad(json.dumps({TEXTS["sql"]: TEXTS["colour"]}).encode(), "`id` is missing"),
         Bad(b"[" * 500 + b"]" * 500, "object"),
-        Bad(b"-1e400", "out of range"),
+        Bad(b"-1e400", "object"),
         Bad(b"null", "object"),
-        Bad(b"{}", "missing required field"),
+        Bad(b"{}", "`id` is missing"),
     ]
     found += [
-        Bad(entry(id=f"long {field}", **{field: long}), f"`$.{field}`", f"long {field}")
+        Bad(entry(id=f"long {field}", **{field: long}), f"`{field}`", f"long {field}")
         for field in ("phone_number", "status", "phone_number_id")
     ]
     for field in ("phone_number", "status", "reason", "requested_at", "resolved_at"):
         for value in ("1e400", "-0", "1E-400", "9" * 5000, '{"\\u001b[31m":[]}'):
             name = f"{field} {value[:9]}"
-            found.append(Bad(entry_with(field, value, id=name), f"`$.{field}`", name))
+            found.append(Bad(entry_with(field, value, id=name), f"`{field}`", name))
     for time, why in NO_MOMENTS.items():
         for field in ("requested_at", "resolved_at"):
             name = f"{field} {time}"
@@ -233,13 +233,13 @@ def bad_entries() -> list[Bad]:
         for field in ("reason", "note"):
             name = f"not UTF-8 {place} {field}"
             raw = entry_with(field, broken, id=name)
-            why = "str" if field == "reason" and place == 3 else "not valid UTF-8"
+            why = "not valid UTF-8"
             found.append(Bad(raw, why, name, raw.decode("utf-8", "backslashreplace")))
     raw = entry_with("id", b'"\xff"')
     found.append(Bad(raw, "not valid UTF-8", None, raw.decode("utf-8", "backslashreplace")))
     half = entry_with("status", r'{"\ud800":"\u0000"}', id="half a pair")
     kept = half.decode().replace(r"\ud800", r"\ufffd")
-    found.append(Bad(half, "`$.status`", "half a pair", kept))
+    found.append(Bad(half, "`status`", "half a pair", kept))
     for status in ("one", "two"):
         name = "\x1b[31mcontradicts\u202e itself"
         found.append(Bad(entry(id=name, status=status), "2 contradicting entries", name))
@@ -855,12 +855,12 @@ FAILURES: dict[str, Failure] = {
     "reason phrase": Failure(
         http(422, b'{"message":"No"}').replace(b"Scripted", b"\x1b[31m\x9b\xe2\x80\xae"), 1, "No"
     ),
-    "header": Failure(http(200, listing(2), "X: \0"), 75, "illegal header line"),
-    "header name": Failure(http(200, listing(2), "\x1b[31m: x"), 75, "illegal header line"),
-    "status line": Failure(b"HTTP/1.1 \x1b[31m OK\r\n\r\n", 75, "illegal status line"),
+    "header": Failure(http(200, listing(2), "X: \0"), 75, "not HTTP"),
+    "header name": Failure(http(200, listing(2), "\x1b[31m: x"), 75, "not HTTP"),
+    "status line": Failure(b"HTTP/1.1 \x1b[31m OK\r\n\r\n", 75, "not HTTP"),
     "an entry too deep": fails(200, 1, "nested too deeply", page([entry(), DEEP])),
     "a list too deep": fails(200, 1, "nested too deeply", b'{"data":%s}' % deep(100_000)),
-    "a body too deep": fails(200, 1, "`object`, got `array`", deep(100_000)),
+    "a body too deep": fails(200, 1, "nested too deeply", deep(100_000)),
     "bottomless": fails(200, 1, "nested too deeply", b'{"a":' * 100_000),
     **{
         f"{value} in {field}": fails(
@@ -870,7 +870,7 @@ FAILURES: dict[str, Failure] = {
         for field in ("status", "score")
     },
     "data a text": fails(200, 1, "array", b'{"success":true,"data":"\\u001b[31m\xe2\x80\xae"}'),
-    "success a text": fails(200, 1, "bool", b'{"success":"\\u001b[31m","data":[]}'),
+    "success a text": fails(200, 1, "`success` is not", b'{"success":"\\u001b[31m","data":[]}'),
     "paging": fails(
         200, 1, "paging", page([], b',"meta":{"last_page":%s}' % json.dumps(NASTY).encode())
     ),
@@ -878,7 +878,7 @@ FAILURES: dict[str, Failure] = {
         200, 1, "1111 when asked", page([], b',"meta":{"current_page":%s}' % (b"1" * 400))
     ),
     "paging of 5,000 digits": fails(
-        200, 1, "out of range", page([], b',"meta":{"last_page":%s}' % (b"9" * 5000))
+        200, 1, "`last_page` is not a usable", page([], b',"meta":{"last_page":%s}' % (b"9" * 5000))
     ),
     "many pages": fails(200, 75, "--deadline", page([], b',"meta":{"last_page":%s}' % (b"9" * 20))),
 }  # fmt: skip

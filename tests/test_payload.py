@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from conftest import ROOT, request
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import Raw
 
+from mirror.malformed import is_cut
 from mirror.payload import (
     LONGEST_IDENTIFIER,
     Paging,
@@ -27,6 +31,11 @@ from mirror.payload import (
 DOCUMENTED = (ROOT / "tests" / "data" / "documented-list.json").read_bytes().strip()
 REQUIRED_TEXTS = ("id", "phone_number", "status")
 TIMES = ("requested_at", "resolved_at")
+FIELDS = (*REQUIRED_TEXTS, *TIMES, "phone_number_id", "reason", "rejection_reason")
+REASONS = (
+    rf"`({'|'.join(FIELDS)})` (is (missing|null|empty|not a text|not a time|longer than 255 "
+    r"characters)|has no time zone|lies outside the years 1 to 9999 in UTC)"
+)
 BOM = b"\xef\xbb\xbf"
 HALF, TAIL, FACE = rb"\ud83d", rb"\ude00", rb"\ud83d\ude00"
 
@@ -153,27 +162,35 @@ UNUSABLE = {
     "html-after-bom": (BOM + b"<!doctype html>", "an HTML page, not JSON"),
     "text": (b"upstream connect error", "not JSON"),
     "utf-16": (DOCUMENTED.decode().encode("utf-16"), "not JSON"),
-    "success-missing": (b'{"data":[]}', "`success`"),
-    "success-null": (b'{"success":null,"data":[]}', "`$.success`"),
-    "success-number": (b'{"success":1,"data":[]}', "`$.success`"),
-    "success-text": (b'{"success":"true","data":[]}', "`$.success`"),
-    "success-list": (b'{"success":[true],"data":[]}', "`$.success`"),
-    "data-missing": (b'{"success":true}', "`data`"),
-    "data-null": (b'{"success":true,"data":null}', "`$.data`"),
-    "data-object": (b'{"success":true,"data":{"0":{}}}', "`$.data`"),
-    "data-text": (b'{"success":true,"data":"[]"}', "`$.data`"),
-    "bare-list": (b"[]", "not a list of release requests"),
-    "null": (b"null", "not a list of release requests"),
-    "trailing": (page() + b"{}", "trailing"),
-    "trailing-text": (page(entry()) + b"\n<br />\n<b>Warning</b>: in index.php", "trailing"),
-    "trailing-bracket": (page(entry()) + b"]", "trailing"),
-    "never-json": (b"{hello world", "malformed"),
-    "nan": (page(entry_with("score", b"NaN")), "malformed"),
-    "infinity": (page(entry_with("score", b"-Infinity")), "malformed"),
-    "single-quotes": (b"{'success':true,'data':[]}", "malformed"),
-    "control-character": (page(entry_with("reason", b'"a\x01b"')), "malformed"),
-    "raw-nul": (page(entry_with("reason", b'"a\x00b"')), "malformed"),
-    "bad-escape": (page(entry_with("score", rb'"\q"')), "malformed"),
+    "success-missing": (b'{"data":[]}', "`success` is missing"),
+    "success-null": (b'{"success":null,"data":[]}', "`success` is not true or false"),
+    "success-number": (b'{"success":1,"data":[]}', "`success` is not true or false"),
+    "success-text": (b'{"success":"true","data":[]}', "`success` is not true or false"),
+    "success-list": (b'{"success":[true],"data":[]}', "`success` is not true or false"),
+    "data-missing": (b'{"success":true}', "`data` is missing"),
+    "data-null": (b'{"success":true,"data":null}', "`data` is not an array"),
+    "data-object": (b'{"success":true,"data":{"0":{}}}', "`data` is not an array"),
+    "data-text": (b'{"success":true,"data":"[]"}', "`data` is not an array"),
+    "bare-list": (b"[]", "not a list of release requests: it is not an object"),
+    "null": (b"null", "not a list of release requests: it is not an object"),
+    "trailing": (page() + b"{}", "something follows after its end"),
+    "trailing-text": (
+        page(entry()) + b"\n<br />\n<b>Warning</b>: in index.php",
+        "something follows",
+    ),
+    "trailing-bracket": (page(entry()) + b"]", "something follows after its end"),
+    "never-json": (b"{hello world", "its syntax is wrong"),
+    "nan": (page(entry_with("score", b"NaN")), "its syntax is wrong"),
+    "infinity": (page(entry_with("score", b"-Infinity")), "its syntax is wrong"),
+    "single-quotes": (b"{'success':true,'data':[]}", "its syntax is wrong"),
+    "control-character": (page(entry_with("reason", b'"a\x01b"')), "its syntax is wrong"),
+    "raw-nul": (page(entry_with("reason", b'"a\x00b"')), "its syntax is wrong"),
+    "bad-escape": (page(entry_with("score", rb'"\q"')), "its syntax is wrong"),
+    "cut-after-an-error": (page(entry_with("score", b"NaN"))[:-1], "its syntax is wrong"),
+    "never-closed": (b'{"success" true', "its syntax is wrong"),
+    "not-utf-8": (b'{"success":true,"data":5,"\xff":"\xff"}', "not"),
+    "given-twice": (b'{"success":1,"success":true,"data":[]}', "a field is given twice"),
+    "half-pair": (b'{"success":1,"data":["%s"]}' % HALF, "`success` is not true or false"),
     "too-deep": (
         b'{"success":true,"data":' + b"[" * 9999 + b"]" * 9999 + b"}",
         "nested too deeply",
@@ -210,8 +227,7 @@ def test_a_message_of_success_is_not_taken_for_an_error(answer: bytes) -> None:
     """`message` comes with good answers too; what is wrong is the shape, so the shape is named."""
     with pytest.raises(PayloadError) as raised:
         read_page(answer)
-    assert "says that it failed" not in str(raised.value)
-    assert "`$." in str(raised.value)
+    assert "not a list of release requests" in str(raised.value)
 
 
 CUT = {
@@ -228,13 +244,61 @@ CUT = {
 def test_an_answer_cut_anywhere_is_truncated(body: bytes) -> None:
     """Wherever the connection was cut, asking again may help; no part is taken for the whole."""
     read_page(body)
-    not_seen = []
     for end in range(1, len(body)):
-        with pytest.raises(PayloadError) as raised:
+        with pytest.raises(TruncatedPayload):
             read_page(body[:end])
-        if not isinstance(raised.value, TruncatedPayload):
-            not_seen.append((body[max(0, end - 20) : end], str(raised.value)))
-    assert not_seen == []
+
+
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
+_VALUES = st.recursive(
+    _SCALARS,
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(st.text(), _VALUES, min_size=1) | st.lists(_VALUES, min_size=1),
+    st.booleans(),
+    st.sampled_from([None, 1]),
+    st.integers(1),
+)
+@settings(max_examples=30, deadline=None, database=None, derandomize=True)
+def test_every_beginning_of_a_document_is_cut_and_the_whole_is_not(
+    value: object, escaped: bool, indent: int | None, place: int
+) -> None:
+    """What more JSON could complete is cut; what is closed is not, whatever is wrong in it."""
+    text = json.dumps(value, ensure_ascii=escaped, indent=indent).encode("utf-8", "surrogatepass")
+    place %= len(text)
+    for end in range(1, len(text)):
+        assert is_cut(text[:end]), text[:end]
+    for wrong in (b"\x01", b"\xff", b"&", b'"', b"]", b"\\", b"0"):
+        corrupted = text[:place] + wrong + text[place:]
+        assert not (closed(corrupted) and is_cut(corrupted)), corrupted
+    assert not is_cut(text)
+    assert not is_cut(text + b" \n")
+    assert not is_cut(text + text)
+
+
+def closed(text: bytes) -> bool:
+    """Whether the brackets of a text are all closed, seen byte by byte."""
+    depth, quoted, escaped = 0, False, False
+    for byte in text:
+        if quoted:
+            quoted, escaped = escaped or byte != ord('"'), byte == ord("\\") and not escaped
+        elif byte == ord('"'):
+            quoted = True
+        else:
+            depth += (byte in b"[{") - (byte in b"]}")
+            if depth <= 0:
+                return True
+    return False
 
 
 @pytest.mark.parametrize(
@@ -323,7 +387,7 @@ def test_irrelevant_meta_is_not_paging(other: bytes) -> None:
 def test_unreadable_paging_is_refused(key: str, field: str, value: bytes) -> None:
     """Paging that cannot be understood is no reason to believe that a list is whole."""
     paging = b'{"%s":%s}' % (field.encode(), value)
-    with pytest.raises(PayloadError, match=rf"paging .* cannot be read.*\$\.{field}"):
+    with pytest.raises(PayloadError, match=f"`{field}` is not a usable whole number"):
         read_page(page(**{key: paging}))
 
 
@@ -409,30 +473,21 @@ def test_what_is_not_required_may_be_null_or_missing(field: str) -> None:
     assert understood(entry_without(field)) == null
 
 
-@pytest.mark.parametrize("value", [None, 5, True, [], {}], ids=repr)
-@pytest.mark.parametrize("field", [*REQUIRED_TEXTS, "requested_at"])
-def test_a_required_field_must_have_its_type(field: str, value: object) -> None:
-    """A required field that is null or of another type makes a reject that names the field."""
-    assert f"`$.{field}`" in refused(entry(**{field: value})).error
-
-
-@pytest.mark.parametrize("value", [5, True, [], {}], ids=repr)
-@pytest.mark.parametrize("field", ["phone_number_id", "reason", "resolved_at", "rejection_reason"])
-def test_an_optional_field_must_have_its_type(field: str, value: object) -> None:
-    """A field that is there with another type makes a reject, not a guess."""
-    assert f"`$.{field}`" in refused(entry(**{field: value})).error
+@pytest.mark.parametrize("value", [5, 5.5, True, [], {}], ids=repr)
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_must_have_its_type(field: str, value: object) -> None:
+    """A field of another type makes a reject that names the field, not a guess."""
+    kind = "time" if field in TIMES else "text"
+    assert refused(entry(**{field: value})).error == f"`{field}` is not a {kind}"
 
 
 @pytest.mark.parametrize("field", [*REQUIRED_TEXTS, "requested_at"])
 def test_a_required_field_must_be_there(field: str) -> None:
-    """A missing required field makes a reject that names the field."""
-    assert f"missing required field `{field}`" in refused(entry_without(field)).error
-
-
-@pytest.mark.parametrize("field", REQUIRED_TEXTS)
-def test_a_required_text_must_not_be_empty(field: str) -> None:
-    """An empty identifier identifies nothing."""
-    assert f"`$.{field}`" in refused(entry(**{field: ""})).error
+    """A required field that is missing, null or empty makes a reject that names the field."""
+    assert refused(entry_without(field)).error == f"`{field}` is missing"
+    assert refused(entry(**{field: None})).error == f"`{field}` is null"
+    empty = "is not a time" if field in TIMES else "is empty"
+    assert refused(entry(**{field: ""})).error == f"`{field}` {empty}"
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "😀"])
@@ -441,7 +496,24 @@ def test_identifiers_have_a_longest_length(field: str, letter: str) -> None:
     """255 characters fit, of whatever script, and one more is a reject."""
     assert LONGEST_IDENTIFIER == 255
     assert getattr(understood(entry(**{field: letter * 255})), field) == letter * 255
-    assert f"`$.{field}`" in refused(entry(**{field: letter * 256})).error
+    reject = refused(entry(**{field: letter * 256}))
+    assert reject.error == f"`{field}` is longer than 255 characters"
+
+
+def test_the_first_fault_is_told() -> None:
+    """Of several faults one is named, whatever the order in which the fields come."""
+    faults = {"status": 5, "id": "", "resolved_at": "soon", "x": 1}
+    assert refused(entry(**faults)).error == "`id` is empty"
+    assert refused(json.dumps(dict(reversed(faults.items()))).encode()).error == "`id` is empty"
+
+
+@settings(max_examples=100, deadline=None, database=None, derandomize=True)
+@given(st.dictionaries(st.sampled_from(FIELDS), _VALUES | st.datetimes().map(str)))
+def test_every_reject_has_a_reason_of_ours(fields: dict[str, Any]) -> None:
+    """An entry is a record, or the sentence that says why not names one of its fields."""
+    (one,) = decode([Raw(entry(**fields))], frozenset())
+    if isinstance(one, Reject):
+        assert re.fullmatch(REASONS, one.error), one.error
 
 
 def test_reasons_may_be_of_any_length() -> None:
@@ -474,7 +546,7 @@ def test_an_entry_that_is_no_request_is_put_aside(raw: bytes) -> None:
     assert isinstance(after, Record)
     assert isinstance(reject, Reject)
     assert (reject.request_id, reject.raw) == (None, raw.decode())
-    assert reject.error
+    assert reject.error == ("`id` is missing" if raw == b"{}" else "not an object")
 
 
 # Times
@@ -504,28 +576,27 @@ def test_times_are_expressed_in_utc(field: str, text: str, expected: datetime) -
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("2024-01-10T14:30:00", "timezone"),
-        ("2024-01-10T14:30:00.123456", "timezone"),
-        ("2024-01-10", "Invalid"),
-        ("", "Invalid"),
-        ("yesterday", "Invalid"),
-        ("1704897000", "Invalid"),
-        ("10/01/2024 14:30", "Invalid"),
-        ("2024-02-30T00:00:00Z", "Invalid"),
-        ("2024-01-10T25:00:00Z", "Invalid"),
-        ("0000-01-01T00:00:00Z", "Invalid"),
-        ("0000-00-00T00:00:00Z", "Invalid"),
-        ("2024-01-10T14:30:00+24:00", "Invalid"),
-        ("0001-01-01T00:00:00+01:00", "outside the years"),
-        ("9999-12-31T23:59:59-00:01", "outside the years"),
+        ("2024-01-10T14:30:00", "has no time zone"),
+        ("2024-01-10T14:30:00.123456", "has no time zone"),
+        ("2024-01-10", "is not a time"),
+        ("", "is not a time"),
+        ("yesterday", "is not a time"),
+        ("1704897000", "is not a time"),
+        ("10/01/2024 14:30", "is not a time"),
+        ("2024-02-30T00:00:00Z", "is not a time"),
+        ("2024-01-10T25:00:00Z", "is not a time"),
+        ("0000-01-01T00:00:00Z", "is not a time"),
+        ("0000-00-00T00:00:00Z", "is not a time"),
+        ("2024-01-10T14:30:00+24:00", "is not a time"),
+        ("0001-01-01T00:00:00+01:00", "lies outside the years 1 to 9999 in UTC"),
+        ("9999-12-31T23:59:59-00:01", "lies outside the years 1 to 9999 in UTC"),
     ],
 )
 @pytest.mark.parametrize("field", TIMES)
 def test_times_that_are_none_are_refused(field: str, text: str, said: str) -> None:
     """A time without zone, without sense, or outside the calendar in UTC is never guessed at."""
     reject = refused(entry(**{field: text}))
-    assert said in reject.error
-    assert reject.request_id == "request-1"
+    assert (reject.error, reject.request_id) == (f"`{field}` {said}", "request-1")
 
 
 # Unknown fields
@@ -569,7 +640,7 @@ def test_a_field_called_extra_is_an_unknown_field(value: bytes) -> None:
 def test_unknown_fields_do_not_excuse_a_bad_known_one() -> None:
     """The reject is about the known field, not about the unknown one."""
     reject = refused(entry(status=5, carrier={"name": "Example"}))
-    assert "`$.status`" in reject.error
+    assert reject.error == "`status` is not a text"
 
 
 # Characters that no database can store
@@ -680,7 +751,7 @@ def test_a_good_and_a_bad_entry_contradict_each_other() -> None:
     assert isinstance(good, Reject)
     assert isinstance(bad, Reject)
     assert "2 contradicting entries" in good.error
-    assert "`$.status`" in bad.error
+    assert bad.error == "`status` is not a text"
     assert good.fingerprint != bad.fingerprint
 
 

@@ -107,9 +107,9 @@ def test_edge_cases(mirror: Mirror) -> None:
     assert shuffled.counts.quarantined == 3
     kept = mirror.rows("SELECT error, raw, resolved_at FROM quarantined_records ORDER BY error")
     assert [(error, json.loads(raw), resolved_at) for error, raw, resolved_at in kept] == [
-        ("Expected `object`, got `str`", records[8], None),
-        ("Expected `str` of length >= 1 - at `$.id`", records[6], None),
-        ("Invalid RFC3339 encoded datetime - at `$.requested_at`", records[7], None),
+        ("`id` is empty", records[6], None),
+        ("`requested_at` is not a time", records[7], None),
+        ("not an object", records[8], None),
     ]
     by_id = {one.id[-1]: one for one in mirror.ask(queries.release_requests)}
     assert by_id["5"].status == "on_hold"

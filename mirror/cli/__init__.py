@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 import click
 
@@ -23,6 +24,7 @@ from mirror.cli.health import doctor, quarantine, status
 from mirror.cli.options import say
 from mirror.cli.reading import changes, history, requests
 from mirror.cli.report import report
+from mirror.cli.stdout import OutputFailed, Stdout
 from mirror.cli.sync import sync
 from mirror.cli.trying import demo, sandbox
 
@@ -38,7 +40,26 @@ __all__ = [
 ]
 
 
+class _Commands(click.Group):
+    """Commands whose errors of the operating system are told as what they are.
+
+    click would take a broken pipe of any kind for one of the output, and end in silence.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            what = error.filename or "something that mirror needs"
+            raise errors.MirrorError(
+                f"the system refused {what} ({error.strerror or 'without a reason'}); if that goes "
+                "on, report it as a defect of mirror"
+            ) from error
+
+
 @click.group(
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog="Example, which needs no token: mirror demo",
 )
@@ -89,11 +110,14 @@ def run(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     """Run a command. The one boundary between exceptions and people."""
     code: object = 0
+    stream = sys.stdout
+    sys.stdout = guarded = cast(TextIO, Stdout(stream))
     try:
         code = cli.main(arguments, prog_name="mirror", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):  # if nobody reads stderr, there is nobody to tell
+            error.show()
         return error.exit_code
     except click.Abort:
         say("interrupted", logging.ERROR)
@@ -101,12 +125,15 @@ def _run(arguments: list[str]) -> int:
     except errors.MirrorError as error:
         say(str(error), logging.ERROR)
         return exit_code(error)
-    except (BrokenPipeError, SystemExit):
-        # Whoever read our output has enough (click turns that into SystemExit). What is still in
-        # the buffer must not fail once more when the interpreter flushes it.
+    except OutputFailed as error:
+        # What is still in the buffer must not fail once more when the interpreter flushes it.
         sys.stdout = sys.stderr
-    except OSError as error:
+        if not error.unread:
+            say(f"the output could not be written ({error.reason})", logging.ERROR)
+            return 1
+    except SystemExit:
         sys.stdout = sys.stderr
-        say(f"the output could not be written ({error.strerror})", logging.ERROR)
-        return 1
+    finally:
+        if sys.stdout is guarded:
+            sys.stdout = stream
     return code if isinstance(code, int) else 0

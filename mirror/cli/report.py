@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -70,7 +71,7 @@ def report(
 
     if opened and path == "-":
         raise errors.UsageError("--open needs a file; leave out --open, or --output -")
-    if not Path(path).absolute().parent.is_dir():
+    if not os.path.isdir(Path(path).absolute().parent):  # noqa: PTH112 (pathlib's raises)
         raise errors.UsageError(f"there is no folder for {path}; make it, or change --output")
     drawing.check()
     moment_made = now()

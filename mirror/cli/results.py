@@ -14,6 +14,7 @@ import click
 from mirror import logs
 from mirror.cli.exits import EXIT_NEWLY_QUARANTINED, exit_code
 from mirror.cli.options import say
+from mirror.cli.stdout import OutputFailed
 
 if TYPE_CHECKING:
     from mirror.sync import Result
@@ -25,10 +26,10 @@ def written() -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
-    except OSError as error:
+    except OutputFailed as error:
         sys.stdout = sys.stderr
-        if not isinstance(error, BrokenPipeError):
-            say(f"the result could not be written ({error.strerror})", logging.ERROR)
+        if not error.unread:
+            say(f"the result could not be written ({error.reason})", logging.ERROR)
 
 
 def tell(result: Result, *, as_json: bool) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,21 +135,23 @@ def sandbox(
     upstream = Upstream(count, seed, datetime.now(UTC), new_per_day)
     try:
         server = Sandbox(upstream, Manner(token, paged, etag, file, latency, limit), port)
-        server.misbehave(fault, times)
-    except ValueError as error:
-        raise errors.UsageError(f"{error}; `mirror sandbox --faults` lists them") from error
     except OSError as error:
         raise errors.UsageError(
             f"port {port} cannot be used ({error.strerror}); choose another one with --port"
         ) from error
-    what = f"the list of {file}" if file else f"{len(upstream.requests)} requests"
-    click.echo(
-        f"export TALKOVER_BASE_URL={server.base_url} TALKOVER_TOKEN={shlex.quote(token)}\n"
-        f"# {what}; paste the line above into another terminal, then: mirror sync"
-    )
-    sys.stdout.flush()
-    with server.running():
-        _let_time_pass(server.advance, day_length)
+    with closing(server):
+        try:
+            server.misbehave(fault, times)
+        except ValueError as error:
+            raise errors.UsageError(f"{error}; `mirror sandbox --faults` lists them") from error
+        what = f"the list of {file}" if file else f"{len(upstream.requests)} requests"
+        click.echo(
+            f"export TALKOVER_BASE_URL={server.base_url} TALKOVER_TOKEN={shlex.quote(token)}\n"
+            f"# {what}; paste the line above into another terminal, then: mirror sync"
+        )
+        sys.stdout.flush()
+        with server.running():
+            _let_time_pass(server.advance, day_length)
 
 
 def _let_time_pass(advance: Callable[[float], None], day_length: float | None) -> None:
