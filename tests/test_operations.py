@@ -460,16 +460,21 @@ def test_the_message_of_a_newer_schema(sqlite_mirror: Mirror) -> None:
 
 
 def test_ci_runs_what_decides() -> None:
-    """The workflow may only read, and calls .ci/run on each push, on two versions of Python."""
+    """The workflow may only read, and calls .ci/run on each push and each week, on each Python."""
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
-    assert workflow[True].keys() == {"push", "pull_request"}  # YAML 1.1 reads `on` as true
+    assert workflow[True].keys() == {"push", "pull_request", "schedule"}  # YAML 1.1: `on` is true
+    (weekly,) = workflow[True]["schedule"]
+    assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", weekly["cron"])
     assert workflow["permissions"] == {"contents": "read"}
     (job,) = workflow["jobs"].values()
-    assert "3.11" in job["strategy"]["matrix"]["python"]
-    assert any(re.fullmatch(r"3\.1[2-9]", one) for one in job["strategy"]["matrix"]["python"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    assert job["strategy"]["matrix"]["python"] == named
+    assert project["requires-python"] == f">={named[0]}"
     assert job["steps"][-1] == {"run": ".ci/run"}
     installed = " ".join(step.get("run", "") for step in job["steps"])
     script = (ROOT / ".ci" / "run").read_text()
+    assert f"$(interpreters {' '.join(named)})" in script
     (packages,) = re.findall(r"^packages=\((.*)\)$", script, re.MULTILINE)
     assert set(packages.split()) <= set(installed.split())
 
