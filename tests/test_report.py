@@ -63,11 +63,10 @@ def told(request: pytest.FixtureRequest) -> Iterator[ToldOf]:
             now = page_at_once(url, into=into)
             past = page_at_once(url, "--since", str(then[0]), "--until", str(then[1]), into=into)
             east = page_at_once(url, "--environment", "east", into=into)
-            during = usual_period(now.made_at)
             yield {
-                "now": Told(now, Asked(url, *during, now.made_at)),
+                "now": Told(now, Asked(url, *usual_period(now.made_at), now.made_at)),
                 "past": Told(past, Asked(url, *then)),
-                "east": Told(east, Asked(url, *during, east.made_at, "east")),
+                "east": Told(east, Asked(url, *usual_period(east.made_at), east.made_at, "east")),
             }
 
     with once_of_each_kind(make) as get:

@@ -1,0 +1,116 @@
+"""Run the tests as if it were another day, in another time zone: `python tests/any_day.py`.
+
+The clock is moved by libfaketime, for the tests and all that they start, Postgres among it, and
+goes on from there. In the short form the tests marked `calendar` run on each day of `SHORT`; with
+--long all tests do on each of `DAYS`, but for `LEFT_OUT`. Other arguments are those of pytest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+_HERE = Path(__file__).parent
+_LIBRARY = "faketime/libfaketimeMT.so.1"
+_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
+
+_WEEK = [
+    (str(datetime(2026, 11, 23, 2, 10) + timedelta(days=day, hours=3 * day)), "UTC")  # noqa: DTZ001
+    for day in range(7)
+]
+DAYS = [
+    *_WEEK,  # Monday at night to Sunday in the evening
+    ("2026-12-31 12:00:00", "UTC"),
+    ("2027-01-01 00:05:00", "UTC"),
+    ("2028-02-29 12:00:00", "UTC"),
+    ("2018-11-03 23:59:45", "America/Sao_Paulo"),  # there is no midnight
+    ("2026-10-25 02:59:45", "Europe/Berlin"),  # and a second time three o'clock an hour later
+    ("2027-03-28 01:59:45", "Europe/Berlin"),  # there is no hour from two o'clock on
+    ("2026-11-30 02:00:00", "Asia/Kolkata"),  # it is still Sunday (UTC)
+    ("2026-12-31 22:00:00", "America/St_Johns"),  # it is already the new year (UTC)
+    ("2027-01-01 06:00:00", "Pacific/Kiritimati"),  # it is still the old year (UTC)
+]
+SHORT = [DAYS[0], *DAYS[6:]]
+"""Time and zone; the first of two that are the same."""
+
+LEFT_OUT: dict[str, str] = {}
+"""Tests that cannot be made under a moved clock, by what they say they need, and why."""
+
+
+def main() -> int:
+    """Run the tests on each day; return 0 if all passed on all of them."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--long", action="store_true", help="all tests on all days")
+    parser.add_argument("--day", action="append", help="only the days that begin so")
+    ours, others = parser.parse_known_args()
+    library = next(
+        (str(one) for folder in _FOLDERS for one in Path(folder).glob(f"**/{_LIBRARY}")), None
+    )
+    if library is None:
+        print("any_day: no clock can be moved without libfaketime: apt-get install faketime")
+        return 1
+    chosen = [
+        day
+        for day in (DAYS if ours.long or ours.day else SHORT)
+        if not ours.day or day[0].startswith(tuple(ours.day))
+    ]
+    if not chosen:
+        print("any_day: there is no such day")
+        return 2
+    side_by_side = 1 if ours.long else 2
+    arguments = ["-n", "2", "--dist", "worksteal"] if ours.long else ["-m", "calendar"]
+    with ThreadPoolExecutor(side_by_side) as pool:
+        codes = list(pool.map(lambda day: _run(*day, library, [*arguments, *others]), chosen))
+    return int(any(codes))
+
+
+def _run(local: str, zone: str, library: str, arguments: list[str]) -> int:
+    """Run pytest on a day, print how that went, and return its exit code."""
+    began = time.monotonic()
+    moved_by = (
+        datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(zone)).timestamp() - time.time()
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *arguments],
+        cwd=_HERE.parent,
+        env=os.environ
+        | {
+            "LD_PRELOAD": library,
+            "FAKETIME": f"{moved_by:+.0f}s",  # so it is the same for whoever starts later
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",  # else compiled modules would be out of date, each day again
+            "PYTHONPATH": os.pathsep.join(_paths()),
+            "TZ": zone,
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    last = done.stdout.rstrip().rpartition("\n")[2].strip("= ")
+    took = time.monotonic() - began
+    weekday = datetime.fromisoformat(local).strftime("%a")
+    if done.returncode:
+        print(done.stdout)
+    verdict = "FAILED" if done.returncode else "passed"
+    print(f"{weekday} {local} {zone}: {verdict}: {last}; {took:.0f} s", flush=True)
+    return done.returncode
+
+
+def _paths() -> Iterator[str]:
+    yield str(_HERE / "clock")
+    if before := os.environ.get("PYTHONPATH"):
+        yield before
+
+
+if __name__ == "__main__":
+    sys.exit(main())
