@@ -290,6 +290,7 @@ def test_resolved_days_before_it_was_submitted(mirror: Mirror) -> None:
     ]
 
 
+@pytest.mark.calendar
 def test_figures_of_nothing(mirror: Mirror) -> None:
     """An empty mirror has no days, and a request from the future has none yet."""
     mirror.sync([])
@@ -302,6 +303,7 @@ def test_figures_of_nothing(mirror: Mirror) -> None:
     assert {open_at_end for _, open_at_end in days} == {1}, "it is there, and open"
 
 
+@pytest.mark.calendar
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/Los_Angeles"])
 def test_days_are_those_of_utc(
     postgres_server: str, sandbox: Sandbox, world: World, zone: str

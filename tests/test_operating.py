@@ -57,6 +57,7 @@ def test_status(mirror: Mirror) -> None:
     assert only["environment"] == "prod"
 
 
+@pytest.mark.calendar
 def test_status_as_health_check(mirror: Mirror) -> None:
     """With --max-age it exits with 5 if a complete pull is too long ago, and says whose."""
     mirror.sync([request(1)], environment="prod")
@@ -73,6 +74,7 @@ def test_status_as_health_check(mirror: Mirror) -> None:
     assert "staging is stale: it had no complete pull yet" in ran.err
 
 
+@pytest.mark.calendar
 def test_a_failure_does_not_make_it_fresh(mirror: Mirror) -> None:
     """Only complete pulls count: one that failed a moment ago is no sign of life."""
     mirror.sync([request(1)])
@@ -153,6 +155,7 @@ def test_quarantine(mirror: Mirror) -> None:
     assert run_mirror("quarantine", *here, "--environment", "other").out.count("\n") == 1
 
 
+@pytest.mark.calendar
 def test_prune(mirror: Mirror) -> None:
     """Old runs that nothing needs go, everything else stays, and a dry run says it before."""
     for status_of_it in ("pending", "approved", "approved", "approved"):

@@ -141,7 +141,6 @@ CHANGES_OF_CLOCKS = {
 """When clocks go back, and when they go forward (UTC)."""
 
 
-@pytest.mark.calendar
 @pytest.mark.parametrize("zone", CHANGES_OF_CLOCKS)
 def test_timers_go_on_when_clocks_are_set(zone: str) -> None:
     """No timer pauses when a clock goes back, nor when it goes forward; by local time, it would."""
@@ -287,7 +286,6 @@ def test_cron_mails_what_somebody_has_to_see(tmp_path: Path, code: int, mailed: 
     assert ran.out + ran.err == "stale\n"
 
 
-@pytest.mark.calendar
 def test_the_weekly_report_is_of_the_week_that_has_just_ended(tmp_path: Path) -> None:
     """In every time zone, on each Monday of two years, it is of the seven days (UTC) before it."""
     minute, hour, *others, command = FILES["report.crontab"].split(maxsplit=5)

@@ -79,6 +79,7 @@ def now(told: ToldOf) -> Told:
     return told("sqlite")["now"]
 
 
+@pytest.mark.calendar
 @pytest.mark.parametrize("kind", DATABASES)
 def test_key_figures(told: ToldOf, kind: str) -> None:
     """The key figures and those before them are what plain SQL on tables and views says."""
@@ -93,6 +94,7 @@ def test_key_figures(told: ToldOf, kind: str) -> None:
         assert min(now.open, now.released, now.missing, now.quarantined, now.cancelled) > 0
 
 
+@pytest.mark.calendar
 @pytest.mark.parametrize("kind", DATABASES)
 def test_tables_behind_charts_add_up(told: ToldOf, kind: str) -> None:
     """What the tables behind the charts hold adds up to the key figures, the rest included."""
@@ -106,6 +108,7 @@ def test_tables_behind_charts_add_up(told: ToldOf, kind: str) -> None:
         assert (name, sum(chart("reasons").column(1))) == (name, figures.rejected)
 
 
+@pytest.mark.calendar
 @pytest.mark.parametrize("kind", DATABASES)
 def test_what_is_open(told: ToldOf, kind: str) -> None:
     """The oldest open requests are listed, and it is said how many there are."""
@@ -119,6 +122,7 @@ def test_what_is_open(told: ToldOf, kind: str) -> None:
         assert f"The 30 oldest of {len(waiting)} requests." in section.text
 
 
+@pytest.mark.calendar
 @pytest.mark.parametrize("kind", DATABASES)
 def test_last_changes(told: ToldOf, kind: str) -> None:
     """The changes listed are the last of `mirror changes`, and it is said how many there are."""
@@ -186,6 +190,7 @@ GROUP BY rejection_reason ORDER BY 2 DESC, rejection_reason"""
     assert f"of which there were {len(found)}" in str(heard)
 
 
+@pytest.mark.calendar
 def test_freshness_and_failures(told: ToldOf) -> None:
     """A page says how old the mirror is, and warns of what failed or is not known."""
     headers = {name: one.page.root.one("header") for name, one in told("sqlite").items()}
@@ -239,6 +244,7 @@ def test_for_those_who_listen(now: Told) -> None:
             assert {head.attributes["scope"] for head in one.one(part).all("th")} == {scope}
 
 
+@pytest.mark.calendar
 def test_what_was_reopened_since_is_told_apart(
     make_database: Callable[[str], str], sandbox: Sandbox, world: World, tmp_path: Path
 ) -> None:

@@ -198,6 +198,7 @@ def test_quiet_is_not_silent_when_something_is_wrong(three: Fleet) -> None:
     assert three.run("sync", "--quiet", "--environment", "staging") == Ran(0, "", "")
 
 
+@pytest.mark.calendar
 def test_logs_for_a_collector(three: Fleet) -> None:
     """With --log-format json each line is an object, errors included, and says whose it is."""
     three.sandboxes["prod"].manner = Manner(token="talq_another")

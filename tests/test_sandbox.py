@@ -613,6 +613,7 @@ def test_the_state_is_that_of_the_list(sandbox: Sandbox, api: httpx.Client) -> N
     }
 
 
+@pytest.mark.calendar
 @pytest.mark.parametrize(
     ("body", "now"),
     [
