@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def look_at_list(settings: ApiSettings, now: Callable[[], datetime]) -> Seen:
 def _look(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> Seen:
     patience = min(settings.timeout, settings.deadline)
     with _translated(settings), http_client(settings) as client, _within(patience) as sockets:
-        began = now()
+        asked_at, began = now(), time.monotonic()
         with client.stream(
             "GET",
             settings.base_url + path,
@@ -90,15 +91,16 @@ def _look(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> Seen
             timeout=patience,
             extensions={"trace": partial(sockets.follow, lambda: False)},
         ) as response:
-            took = now() - began
+            seconds = time.monotonic() - began
+            middle = asked_at + timedelta(seconds=seconds / 2)
             kind = response.headers.get("Content-Type", "")
             limit = response.headers.get("X-RateLimit-Limit") or response.headers.get(
                 "RateLimit-Limit"
             )
             return Seen(
                 status=response.status_code,
-                seconds=took.total_seconds(),
-                skew=_skew(response.headers.get("Date", ""), began + took / 2),
+                seconds=seconds,
+                skew=_skew(response.headers.get("Date", ""), middle),
                 limit=limit if limit and limit.isdecimal() else None,
                 is_json="json" in kind.lower(),
             )

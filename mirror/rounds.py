@@ -29,7 +29,7 @@ JITTER = 0.1
 """The part of an interval by which a round may begin earlier or later."""
 
 _NAP = 0.25
-"""Seconds, within which a pause ends when it is to stop."""
+"""Seconds, within which a pause ends when it is to stop, or when the machine wakes."""
 
 logger = logging.getLogger(__name__)
 
@@ -138,8 +138,32 @@ def stopped_by_sigterm() -> Iterator[Stopping]:
         signal.signal(signal.SIGTERM, before)
 
 
-def pause(seconds: float, stopping: Stopping) -> None:
-    """Wait, until it is to stop; not with an event, whose lock a signal handler must not take."""
-    ends = time.monotonic() + seconds
-    while not stopping.is_set() and (left := ends - time.monotonic()) > 0:
-        time.sleep(min(left, _NAP))
+def since_boot() -> float:
+    """Return seconds that go on while the machine sleeps, and that no setting of a clock moves.
+
+    `time.monotonic` stands still meanwhile on Linux, which has another clock for this. It is used
+    where there is no other: on Windows it goes on, on macOS it does not.
+    """
+    clock: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+def pause(
+    seconds: float,
+    stopping: Stopping,
+    now: Callable[[], float] = since_boot,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Wait, until it is to stop; not with an event, whose lock a signal handler must not take.
+
+    A machine that sleeps meanwhile does not wait for longer: what came due is done on waking.
+
+    Args:
+        seconds: how long.
+        stopping: ends it.
+        now: a clock, in seconds.
+        sleep: lets some of its seconds pass, or more.
+    """
+    ends = now() + seconds
+    while not stopping.is_set() and (left := ends - now()) > 0:
+        sleep(min(left, _NAP))

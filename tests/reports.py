@@ -301,7 +301,7 @@ def _iso(time: datetime) -> str:
 
 
 def usual_period(made_at: datetime) -> tuple[date, date]:
-    """The first day of the usual period, and the day after its last one."""
-    end = made_at.date() + timedelta(days=1)
-    start = end - timedelta(weeks=12)
-    return start - timedelta(days=start.weekday()), end
+    """The Monday twelve weeks before this week, and tomorrow: the day after the last one."""
+    today = made_at.date()
+    year, week, _ = today.isocalendar()
+    return date.fromisocalendar(year, week, 1) - timedelta(weeks=12), today + timedelta(days=1)

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
 from conftest import ROOT, run_mirror
 
 
@@ -58,6 +59,7 @@ def test_demo_never_removes_a_mirror_of_somebodys(tmp_path: Path) -> None:
     assert run_mirror("demo", cwd=tmp_path).code == 2
 
 
+@pytest.mark.calendar
 def test_demo_on_both_databases(database_url: str) -> None:
     """The demo runs on Postgres as well."""
     ran = run_mirror("demo", "--database", database_url)

@@ -142,6 +142,7 @@ def answering(health: bytes, listed: bytes) -> Iterator[dict[str, str]]:
         yield {"TALKOVER_BASE_URL": server.base_url, "TALKOVER_TOKEN": TOKEN}
 
 
+@pytest.mark.calendar
 @pytest.mark.parametrize(
     ("hours", "said"), [(1, "behind the API's"), (-1, "ahead of the API's")], ids=str
 )

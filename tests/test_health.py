@@ -205,6 +205,7 @@ def test_a_mirror_without_a_run(connection: Connection) -> None:
     assert bare(found) == NEVER
 
 
+@pytest.mark.calendar
 def test_age_is_below_zero_if_the_clock_went_back(connection: Connection) -> None:
     """A pull that began in the future is not made younger than it says."""
     record(connection, "default", "applied")

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -122,6 +123,7 @@ def test_the_version() -> None:
     assert (sample.labels, sample.value) == ({"version": "1.2.3", "schema_revision": "0004"}, 1)
 
 
+@pytest.mark.calendar
 def test_times_are_those_of_utc() -> None:
     """A time in another zone is the same moment."""
     there = BEGAN.astimezone(timezone(timedelta(hours=5.5)))

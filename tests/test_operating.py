@@ -58,6 +58,7 @@ def test_status(mirror: Mirror) -> None:
     assert only["environment"] == "prod"
 
 
+@pytest.mark.calendar
 def test_status_as_health_check(sqlite_mirror: Mirror) -> None:
     """With --max-age it exits with 5 if a complete pull is too long ago, and says whose.
 
@@ -154,6 +155,7 @@ def test_quarantine(sqlite_mirror: Mirror) -> None:
     assert run_mirror("quarantine", *here, "--environment", "other").out.count("\n") == 1
 
 
+@pytest.mark.calendar
 def test_prune(mirror: Mirror) -> None:
     """Old runs that nothing needs go, everything else stays, and a dry run says it before."""
     for status_of_it in ("pending", "approved", "approved", "approved"):

@@ -17,8 +17,11 @@ import stat
 import subprocess
 import sys
 import tomllib
+import zoneinfo
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ import yaml
 from conftest import ROOT, Mirror, Ran, request, run_mirror, run_python
 
 from mirror import cli, database, models
+from mirror.period import Period, period
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 ROOMS = (ROOT / "docs" / "contributing.md").read_text()
@@ -37,6 +41,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?\n)```\n", PAGE, re.DOTALL))
 UNITS = {name for name in FILES if name.endswith((".service", ".timer", ".conf"))}
 MANIFESTS = ("cronjob.yaml", "deployment.yaml")
+CRONTABS = ("crontab", "report.crontab")
 CONFIGURATION = tomllib.loads(FILES["config.toml"])
 PROGRAM = "/opt/mirror/bin/mirror"
 GIB = 1 << 30
@@ -68,21 +73,21 @@ def executable(path: Path, script: str) -> Path:
 def test_every_file_is_tested() -> None:
     """No marker on the page is without its block, and no file is one that no test looks at."""
     assert len(re.findall(r"<!-- file:", PAGE)) == len(FILES)
-    tested = {"config.toml", "credentials.toml", "crontab", "collect.sh", "alerts.yaml"}
-    assert FILES.keys() == {*UNITS, *MANIFESTS, *tested, "Containerfile"}
+    tested = {"config.toml", "credentials.toml", "collect.sh", "alerts.yaml"}
+    assert FILES.keys() == {*UNITS, *MANIFESTS, *tested, *CRONTABS, "Containerfile"}
 
 
 # systemd
 
 
-def analyze(*words: str) -> Ran:
+def analyze(*words: str, **environment: str) -> Ran:
     """Run systemd-analyze; if it is not there, skip the test, or fail if it must be."""
     if shutil.which("systemd-analyze") is None:
         reason = "systemd is not tested: install systemd-analyze (the package systemd)"
         if os.environ.get("MIRROR_TEST_SYSTEMD"):
             pytest.fail(reason)
         pytest.skip(reason)
-    return run("systemd-analyze", *words)
+    return run("systemd-analyze", *words, **environment)
 
 
 @pytest.fixture
@@ -117,10 +122,48 @@ def test_units_that_are_wrong_are_noticed(units: Path) -> None:
 def test_timers() -> None:
     """The timers elapse when their descriptions say: each quarter of an hour, and each hour."""
     for name, times in (("mirror-sync.timer", "*:00/15:00"), ("mirror-stale.timer", "*:00:00")):
-        (calendar,) = re.findall(r"^OnCalendar=(.*)$", FILES[name], re.MULTILINE)
-        read = analyze("calendar", calendar)
+        read = analyze("calendar", calendar(name))
         assert read.code == 0
-        assert re.search(rf"Normalized form: .*{re.escape(times)}$", read.out, re.MULTILINE)
+        assert re.search(rf"Normalized form: .*{re.escape(times)} UTC$", read.out, re.MULTILINE)
+
+
+def calendar(name: str) -> str:
+    """When a timer elapses."""
+    (found,) = re.findall(r"^OnCalendar=(.*)$", FILES[name], re.MULTILINE)
+    return str(found)
+
+
+CHANGES_OF_CLOCKS = {
+    "Europe/Berlin": ["2026-10-25 01:00", "2027-03-28 01:00"],
+    "America/Sao_Paulo": ["2018-02-18 02:00", "2018-11-04 03:00"],
+    "Australia/Lord_Howe": ["2027-04-03 15:00", "2026-10-03 15:30"],
+}
+"""When clocks go back, and when they go forward (UTC)."""
+
+
+@pytest.mark.parametrize("zone", CHANGES_OF_CLOCKS)
+def test_timers_go_on_when_clocks_are_set(zone: str) -> None:
+    """No timer pauses when a clock goes back, nor when it goes forward; by local time, it would."""
+
+    def gaps(when: str, change: str) -> set[timedelta]:
+        """How long after another it elapses, from three hours before a change on."""
+        before = datetime.fromisoformat(change) - timedelta(hours=3)
+        read = analyze(
+            "calendar",
+            f"--base-time={before} UTC",
+            "--iterations=30",
+            when,
+            TZ=zone,
+        )
+        times = re.findall(r"\(in UTC\): \w+ (.*) UTC$", read.out, re.MULTILINE)
+        assert len(times) == 30, read
+        return {later - sooner for sooner, later in pairwise(map(datetime.fromisoformat, times))}
+
+    for change in CHANGES_OF_CLOCKS[zone]:
+        assert gaps(calendar("mirror-sync.timer"), change) == {timedelta(minutes=15)}
+        assert gaps(calendar("mirror-stale.timer"), change) == {timedelta(hours=1)}
+    local = calendar("mirror-sync.timer").removesuffix(" UTC")
+    assert len(gaps(local, CHANGES_OF_CLOCKS[zone][0])) == 2
 
 
 def test_services_are_locked_in(units: Path) -> None:
@@ -243,6 +286,30 @@ def test_cron_mails_what_somebody_has_to_see(tmp_path: Path, code: int, mailed: 
     assert ran.out + ran.err == "stale\n"
 
 
+def test_the_weekly_report_is_of_the_week_that_has_just_ended(tmp_path: Path) -> None:
+    """In every time zone, on each Monday of two years, it is of the seven days (UTC) before it."""
+    minute, hour, *others, command = FILES["report.crontab"].split(maxsplit=5)
+    assert others == ["*", "*", "1"]
+    program = executable(tmp_path / "mirror", 'echo "$@"')
+    line = command.replace(r"\%", "%").replace(PROGRAM, str(program)).partition(" --quiet")[0]
+    ago: dict[int, list[timedelta]] = {}
+    for weekday in range(1, 8):
+        executable(tmp_path / "date", f'[ "$*" = "-u +%u" ] && echo {weekday}')
+        ran = run("/bin/sh", "-c", line, PATH=f"{tmp_path}:{os.environ['PATH']}")
+        found = re.fullmatch(r"report --since (\d+)d --until (\d+)d\n", ran.out)
+        assert found, ran
+        ago[weekday] = [timedelta(days=int(days)) for days in found.groups()]
+    zones = zoneinfo.available_timezones()
+    assert "Pacific/Kiritimati" in zones
+    for zone in zones:
+        first = datetime(2026, 11, 30, int(hour), int(minute), tzinfo=zoneinfo.ZoneInfo(zone))
+        for local in (first + timedelta(weeks=week) for week in range(104)):
+            now = local.astimezone(UTC)
+            since, until = (now - days for days in ago[now.isoweekday()])
+            week = Period(local.date() - timedelta(days=7), local.date())
+            assert period(since, until, now) == week, (zone, local)
+
+
 def test_the_collector_never_leaves_half_a_file(tmp_path: Path) -> None:
     """The metrics are put in place whole and readable; a failure leaves the file as it was."""
     folder = tmp_path / "metrics"
@@ -342,7 +409,7 @@ def blocks(page: str, *languages: str) -> list[str]:
 def invocations(page: str) -> Iterator[list[str]]:
     """The arguments of each `mirror` that a page runs: in shells, units, crontabs and manifests."""
     for block in blocks(page, "sh", "ini", "cron"):
-        for line in block.splitlines():
+        for line in re.sub(r"\$\{(?:since|until)\}", "7", block).splitlines():
             for found in re.findall(r"(?:^ *|^ExecStart=\S*|[ (]\S*/bin/)mirror (.*)", line):
                 yield shlex.split(re.split(r" (?:>|\||&&|2>)|\)", found)[0], comments=True)
     for block in blocks(page, "yaml"):

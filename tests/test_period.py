@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mirror.cli.options import moment, now
 from mirror.errors import UsageError
 from mirror.period import Period, period, steps
 
@@ -137,6 +138,21 @@ def test_an_empty_period_is_refused(since: str | None, until: str | None, named:
     told = str(it.value)
     assert "\n" not in told
     assert ". " not in told
+
+
+@pytest.mark.calendar
+def test_times_of_the_command_line() -> None:
+    """Days are those of UTC, whatever the zone of the machine; so is a time that names no zone."""
+    today = now().date()
+    last_week = period(moment("7d"), moment("0d"), now())
+    if now().date() != today:  # it has just become another one
+        test_times_of_the_command_line()
+        return
+    assert today == datetime.now(UTC).date()
+    assert last_week == Period(today - 7 * DAY, today)
+    assert moment("2024-02-29") == at("2024-02-29")
+    assert moment("2024-02-29T02:30:00") == at("2024-02-29T02:30:00")
+    assert moment("2024-02-29T02:30:00+05:30") == at("2024-02-28T21:00:00")
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,7 @@ def test_results_are_frozen(reading: Connection) -> None:
                 setattr(one, field.name, None)
 
 
+@pytest.mark.calendar
 def test_times_are_aware_and_utc(reading: Connection) -> None:
     """Whatever a field calls a time is an aware datetime in UTC, wherever the database lives."""
     found = 0
@@ -474,6 +475,7 @@ def test_nothing_is_known_before_the_first_sync(connection: Connection) -> None:
     assert package.last_run(connection) is None
 
 
+@pytest.mark.calendar
 @pytest.mark.parametrize(
     ("zone", "when"),
     [
@@ -495,6 +497,7 @@ def test_the_ends_of_the_calendar(mirror: Mirror, zone: str, when: datetime) -> 
     assert times["request-2"] == when
 
 
+@pytest.mark.calendar
 @pytest.mark.parametrize("name", ["since", "until", "as_of"])
 def test_a_naive_time_means_utc(
     reading: Connection, monkeypatch: pytest.MonkeyPatch, name: str

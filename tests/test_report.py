@@ -65,11 +65,10 @@ def told(request: pytest.FixtureRequest) -> Iterator[ToldOf]:
             with undrawn():
                 past = page(url, "--since", str(then[0]), "--until", str(then[1]), into=into)
                 east = page(url, "--environment", "east", into=into)
-            during = usual_period(now.made_at)
             yield {
-                "now": Told(now, Asked(url, *during, now.made_at)),
+                "now": Told(now, Asked(url, *usual_period(now.made_at), now.made_at)),
                 "past": Told(past, Asked(url, *then)),
-                "east": Told(east, Asked(url, *during, east.made_at, "east")),
+                "east": Told(east, Asked(url, *usual_period(east.made_at), east.made_at, "east")),
             }
 
     with once_of_each_kind(make) as get:
@@ -89,6 +88,7 @@ def now(told: ToldOf) -> Told:
     return told("sqlite")["now"]
 
 
+@pytest.mark.calendar
 @pytest.mark.parametrize("kind", DATABASES)
 def test_key_figures(told: ToldOf, kind: str) -> None:
     """The key figures and those before them are what plain SQL on tables and views says."""
@@ -103,6 +103,7 @@ def test_key_figures(told: ToldOf, kind: str) -> None:
         assert min(now.open, now.released, now.missing, now.quarantined, now.cancelled) > 0
 
 
+@pytest.mark.calendar
 @pytest.mark.parametrize("kind", DATABASES)
 def test_tables_behind_charts_add_up(told: ToldOf, kind: str) -> None:
     """What the tables behind the charts hold adds up to the key figures, the rest included."""
@@ -116,6 +117,7 @@ def test_tables_behind_charts_add_up(told: ToldOf, kind: str) -> None:
         assert (name, sum(chart("reasons").column(1))) == (name, figures.rejected)
 
 
+@pytest.mark.calendar
 @pytest.mark.parametrize("kind", DATABASES)
 def test_what_is_open(told: ToldOf, kind: str) -> None:
     """The oldest open requests are listed, and it is said how many there are."""
@@ -129,6 +131,7 @@ def test_what_is_open(told: ToldOf, kind: str) -> None:
         assert f"The 30 oldest of {len(waiting)} requests." in section.text
 
 
+@pytest.mark.calendar
 @pytest.mark.parametrize("kind", DATABASES)
 def test_last_changes(told: ToldOf, kind: str) -> None:
     """The changes listed are the last of `mirror changes`, and it is said how many there are."""
@@ -196,6 +199,7 @@ GROUP BY rejection_reason ORDER BY 2 DESC, rejection_reason"""
     assert f"of which there were {len(found)}" in str(heard)
 
 
+@pytest.mark.calendar
 def test_freshness_and_failures(told: ToldOf) -> None:
     """A page says how old the mirror is, and warns of what failed or is not known."""
     headers = {name: one.page.root.one("header") for name, one in told("sqlite").items()}
@@ -249,6 +253,7 @@ def test_for_those_who_listen(now: Told) -> None:
             assert {head.attributes["scope"] for head in one.one(part).all("th")} == {scope}
 
 
+@pytest.mark.calendar
 @pytest.mark.usefixtures("_undrawn")
 def test_what_was_reopened_since_is_told_apart(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     """A list of what was open then, which goes by what is known now, owns up to its difference."""

@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -78,6 +79,7 @@ def test_quiet_is_not_silent_when_something_is_wrong(three: Fleet) -> None:
     assert three.run("sync", "--quiet", "--environment", "staging") == Ran(0, "", "")
 
 
+@pytest.mark.calendar
 def test_logs_for_a_collector(three: Fleet) -> None:
     """With --log-format json each line is an object, errors included, and says whose it is."""
     three.sandboxes["prod"].manner = Manner(token="talq_another")
@@ -301,3 +303,22 @@ def test_the_pace(chance: float) -> None:
     assert pace.next(0) == pytest.approx(810 + 180 * chance)
     assert pace.next(100) == pytest.approx(710 + 180 * chance)
     assert pace.next(10_000) == 0
+
+
+@pytest.mark.parametrize(("slept", "naps"), [(0, 3600), (300, 2400), (86_400, 10)])
+def test_a_pause_of_a_machine_that_sleeps(slept: float, naps: int) -> None:
+    """A pause takes as long as it says; if its end is slept through, it is over on waking."""
+    clock, asleep = [1000.0], [0.0] * 9 + [slept]
+
+    def sleep(seconds: float) -> None:
+        clock.append(clock[-1] + seconds + (asleep.pop(0) if asleep else 0))
+
+    rounds.pause(900, Stopping(), lambda: clock[-1], sleep)
+    assert (len(clock) - 1, clock[-1]) == (naps, max(1900, 1002.5 + slept))
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="a clock that Linux alone has")
+def test_the_clock_of_pauses_goes_on_while_the_machine_sleeps() -> None:
+    """It is the clock of Linux that does so, and that nobody can set."""
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= rounds.since_boot() <= time.clock_gettime(time.CLOCK_BOOTTIME)

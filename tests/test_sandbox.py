@@ -493,6 +493,7 @@ def test_the_state_is_that_of_the_list(sandbox: Sandbox, api: httpx.Client) -> N
     }
 
 
+@pytest.mark.calendar
 def test_time_is_advanced(sandbox: Sandbox, api: httpx.Client) -> None:
     """Time passes by the days that are given, one if none are, and the new state is answered.
 

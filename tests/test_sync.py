@@ -286,6 +286,7 @@ def test_a_failed_run_is_on_record_and_changes_nothing(sqlite_mirror: Mirror) ->
     assert TOKEN not in str(result.failure)
 
 
+@pytest.mark.calendar
 def test_the_clock_may_go_back(mirror: Mirror) -> None:
     """Intervals never turn inside out, and syncs go on, whatever this machine's clock does."""
     mirror.sync([request(1)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import sys
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
@@ -174,7 +173,7 @@ def _repeat(do: Callable[[Stopping], int], every: timedelta, stopping: Stopping)
     try:
         rounds.pause(pace.first(), stopping)
         while not stopping.is_set():
-            began = time.monotonic()
+            began = rounds.since_boot()
             try:
                 do(stopping)
             except errors.UsageError as error:
@@ -185,7 +184,7 @@ def _repeat(do: Callable[[Stopping], int], every: timedelta, stopping: Stopping)
                 say(str(error), logging.ERROR)
             first = False
             gc.collect()  # it is put off for commands, which end soon
-            rounds.pause(pace.next(time.monotonic() - began), stopping)
+            rounds.pause(pace.next(rounds.since_boot() - began), stopping)
     except KeyboardInterrupt:
         pass
     return 0

@@ -1,0 +1,146 @@
+"""Run the tests as if it were another day, in another time zone: `python tests/any_day.py`.
+
+The clock is moved by libfaketime, for the tests and all that they start, Postgres among it, and
+goes on from there. In the short form the tests marked `calendar` run on each day of `SHORT`; with
+--long all tests do on each of `DAYS`, but for `LEFT_OUT`. Other arguments are those of pytest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+_HERE = Path(__file__).parent
+_MARK = "calendar"
+_SERVER = "MIRROR_TEST_POSTGRES_URL"
+"""Not used: its clock cannot be moved from here."""
+
+_PLACES = [f"{folder}/faketime/libfaketimeMT.so.1" for folder in ("lib/*", "lib*", "local/lib")]
+
+_WEEK = [
+    (str(datetime(2026, 11, 23, 2, 10) + timedelta(days=day, hours=3 * day)), "UTC")  # noqa: DTZ001
+    for day in range(7)
+]
+DAYS = [
+    *_WEEK,  # Monday at night to Sunday in the evening
+    ("2026-12-31 12:00:00", "UTC"),
+    ("2027-01-01 00:05:00", "UTC"),
+    ("2028-02-29 12:00:00", "UTC"),
+    ("2018-11-03 23:59:45", "America/Sao_Paulo"),  # there is no midnight
+    ("2026-09-05 23:59:45", "America/Santiago"),  # likewise
+    ("2026-10-25 02:59:45", "Europe/Berlin"),  # and a second time three o'clock an hour later
+    ("2027-03-28 01:59:45", "Europe/Berlin"),  # there is no hour from two o'clock on
+    ("2026-11-30 02:00:00", "Asia/Kolkata"),  # it is still Sunday (UTC)
+    ("2026-12-31 22:00:00", "America/St_Johns"),  # it is already the new year (UTC)
+    ("2027-01-01 06:00:00", "Pacific/Kiritimati"),  # it is still the old year (UTC)
+]
+"""Time of the day and zone at which a run begins; of two times that are the same, the first one."""
+
+SHORT = [
+    day
+    for day in DAYS
+    if day[0].startswith(
+        ("2018", "2026-10", "2026-11-29", "2026-11-30", "2026-12", "2027-01", "2028")
+    )
+]
+
+LEFT_OUT = {
+    "test_report_page.py": "Chromium does not start under libfaketime",
+    "test_drivers.py": "a process with a JVM in it does not end under libfaketime",
+}
+"""Modules that cannot be run under a moved clock, and why."""
+
+_FIRST_YEAR = "2024"
+"""What most tests have in their lists is of that year, which must not be yet to come."""
+
+_ALL = ["-n", "auto", "--dist", "worksteal", *(f"--ignore={_HERE / module}" for module in LEFT_OUT)]
+
+
+def main() -> int:
+    """Run the tests on each day; return 0 if all passed on all of them."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--long", action="store_true", help="all tests on all days")
+    parser.add_argument("--day", action="append", help="only the days that begin so")
+    ours, others = parser.parse_known_args()
+    library = next((str(one) for where in _PLACES for one in Path("/usr").glob(where)), None)
+    if library is None:
+        print("any_day: no clock can be moved without libfaketime; apt-get install faketime")
+        return 1
+    chosen = [
+        day
+        for day in (DAYS if ours.long or ours.day else SHORT)
+        if not ours.day or day[0].startswith(tuple(ours.day))
+    ]
+    if not chosen:
+        print("any_day: there is no such day")
+        return 2
+    side_by_side = 1 if ours.long else 2
+    if ours.long:
+        for module, reason in LEFT_OUT.items():
+            print(f"left out: {module}: {reason}")
+        print(f"left out before {_FIRST_YEAR}: all but the tests marked {_MARK}", flush=True)
+
+    def run(day: tuple[str, str]) -> int:
+        in_full = ours.long and day[0] >= _FIRST_YEAR
+        return _run(*day, library, [*(_ALL if in_full else ["-m", _MARK, *_marked()]), *others])
+
+    with ThreadPoolExecutor(side_by_side) as pool:
+        return int(any(list(pool.map(run, chosen))))
+
+
+def _run(local: str, zone: str, library: str, arguments: list[str]) -> int:
+    """Run pytest on a day, print how that went, and return its exit code."""
+    began = time.monotonic()
+    moved_by = (
+        datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(zone)).timestamp() - time.time()
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *arguments],
+        cwd=_HERE.parent,
+        env={name: value for name, value in os.environ.items() if name != _SERVER}
+        | {
+            "LD_PRELOAD": library,
+            "FAKETIME": f"{moved_by:+.0f}s",  # so it is the same for whoever starts later
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",  # else compiled modules would be out of date, each day again
+            "PYTHONPATH": os.pathsep.join(_paths()),
+            "TZ": zone,
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    last = done.stdout.rstrip().rpartition("\n")[2].strip("= ")
+    took = time.monotonic() - began
+    weekday = datetime.fromisoformat(local).strftime("%a")
+    if done.returncode:
+        print(done.stdout)
+    verdict = "FAILED" if done.returncode else "passed"
+    print(f"{weekday} {local} {zone}: {verdict}: {last}; {took:.0f} s", flush=True)
+    return done.returncode
+
+
+def _marked() -> list[str]:
+    """The modules that have tests for the short form; to collect all others takes longer."""
+    modules = sorted(_HERE.glob("test_*.py"))
+    return [str(one) for one in modules if f"mark.{_MARK}" in one.read_text("utf-8")]
+
+
+def _paths() -> Iterator[str]:
+    yield str(_HERE / "clock")
+    if before := os.environ.get("PYTHONPATH"):
+        yield before
+
+
+if __name__ == "__main__":
+    sys.exit(main())
