@@ -67,8 +67,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Much of the time tests wait for processes, so there are twice as many workers as cores."""
-    return 2 * (os.cpu_count() or 1)
+    """Part of the time tests wait, for processes and for Postgres: one more worker than cores."""
+    return 1 + (os.cpu_count() or 1)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
