@@ -2,7 +2,7 @@
 
 The clock is moved by libfaketime, for the tests and all that they start, Postgres among it, and
 goes on from there. In the short form the tests marked `calendar` run on each day of `SHORT`; with
---long all tests do on each of `DAYS`, but for `LEFT_OUT`. Other arguments are those of pytest.
+--long all tests do on each of `DAYS`. Other arguments are those of pytest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -52,16 +51,10 @@ SHORT = [
     )
 ]
 
-LEFT_OUT = {
-    "test_report_page.py": "Chromium does not start under libfaketime",
-    "test_drivers.py": "a process with a JVM in it does not end under libfaketime",
-}
-"""Modules that cannot be run under a moved clock, and why."""
-
 _FIRST_YEAR = "2024"
 """What most tests have in their lists is of that year, which must not be yet to come."""
 
-_ALL = ["-n", "auto", "--dist", "worksteal", *(f"--ignore={_HERE / module}" for module in LEFT_OUT)]
+_ALL = ["-n", "auto", "--dist", "worksteal"]
 
 
 def main() -> int:
@@ -84,8 +77,6 @@ def main() -> int:
         return 2
     side_by_side = 1 if ours.long else 2
     if ours.long:
-        for module, reason in LEFT_OUT.items():
-            print(f"left out: {module}: {reason}")
         print(f"left out before {_FIRST_YEAR}: all but the tests marked {_MARK}", flush=True)
 
     def run(day: tuple[str, str]) -> int:
@@ -109,9 +100,6 @@ def _run(local: str, zone: str, library: str, arguments: list[str]) -> int:
         | {
             "LD_PRELOAD": library,
             "FAKETIME": f"{moved_by:+.0f}s",  # so it is the same for whoever starts later
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1",  # else compiled modules would be out of date, each day again
-            "PYTHONPATH": os.pathsep.join(_paths()),
             "TZ": zone,
         },
         stdin=subprocess.DEVNULL,
@@ -134,12 +122,6 @@ def _marked() -> list[str]:
     """The modules that have tests for the short form; to collect all others takes longer."""
     modules = sorted(_HERE.glob("test_*.py"))
     return [str(one) for one in modules if f"mark.{_MARK}" in one.read_text("utf-8")]
-
-
-def _paths() -> Iterator[str]:
-    yield str(_HERE / "clock")
-    if before := os.environ.get("PYTHONPATH"):
-        yield before
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import moved_clock
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -217,6 +218,7 @@ def assert_equal_times(
 
 def drivers_missing(standard: str, names: Sequence[str]) -> None:
     """Skip the tests of a standard whose drivers are not all installed, or fail if they must be."""
+    moved_clock.skip_what_fails(standard)
     if names:
         reason = f"{standard} is not tested: install {', '.join(names)}"
         if os.environ.get("MIRROR_TEST_DRIVERS"):
