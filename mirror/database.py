@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -98,6 +99,8 @@ def parse_url(text: str) -> URL:
     if backend == "sqlite":
         return url.set(drivername="sqlite")
     if backend in {"postgresql", "postgres"}:
+        if "\0" in unquote(text):  # libpq would take what stands before it for the whole
+            raise UsageError("the database URL cannot be used: there is a NUL (%00) in it")
         return url.set(drivername="postgresql+psycopg")
     raise UsageError(f"{backend!r} databases are not supported; use sqlite:/// or postgresql://")
 

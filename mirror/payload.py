@@ -154,7 +154,7 @@ _identities = msgspec.json.Decoder(list[_Identity])
 _fields = msgspec.json.Decoder(dict[str, Raw])
 _text = msgspec.json.Decoder(str)
 _paging = msgspec.json.Decoder(Paging, strict=False)
-_number = msgspec.json.Decoder(int, strict=False)
+_number = msgspec.json.Decoder(Annotated[int, Meta(ge=0)], strict=False)
 _PAGING_FIELDS = Paging.__struct_fields__
 _NO_MORE = {b"null", b"false", b'""'}
 _MORE = ("next_page_url", "next_cursor", "next")

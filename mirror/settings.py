@@ -195,10 +195,10 @@ def _read(found: Found) -> str:
     try:
         with Path(found.text).open("rb") as file:
             return file.read(_LONGEST_TOKEN + 1).decode("latin-1").strip()
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no file can have such a name"
         raise UsageError(
-            f"the token file of {found.source} cannot be read ({error.strerror}); check the path "
-            "and its mode"
+            f"the token file of {found.source} cannot be read ({why}); check the path and its mode"
         ) from error
 
 

@@ -54,13 +54,19 @@ SHORT = [
 _FIRST_YEAR = "2024"
 """What most tests have in their lists is of that year, which must not be yet to come."""
 
+_UNTESTED = " is not tested: "
+"""What a line of the output says if something was left out."""
+
 _ALL = ["-n", "auto", "--dist", "worksteal"]
 
 
 def main() -> int:
     """Run the tests on each day; return 0 if all passed on all of them."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--long", action="store_true", help="all tests on all days")
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], epilog="Other arguments are those of pytest."
+    )
+    everything = f"all tests on all days, and before {_FIRST_YEAR} those marked {_MARK}"
+    parser.add_argument("--long", action="store_true", help=everything)
     parser.add_argument("--day", action="append", help="only the days that begin so")
     ours, others = parser.parse_known_args()
     library = next((str(one) for where in _PLACES for one in Path("/usr").glob(where)), None)
@@ -113,6 +119,8 @@ def _run(local: str, zone: str, library: str, arguments: list[str]) -> int:
     weekday = datetime.fromisoformat(local).strftime("%a")
     if done.returncode:
         print(done.stdout)
+    else:
+        print("".join(f"{one}\n" for one in done.stdout.splitlines() if _UNTESTED in one), end="")
     verdict = "FAILED" if done.returncode else "passed"
     print(f"{weekday} {local} {zone}: {verdict}: {last}; {took:.0f} s", flush=True)
     return done.returncode

@@ -488,6 +488,26 @@ def test_a_path_that_cannot_be(tmp_path: Path) -> None:
         assert "Traceback" not in ran.err
 
 
+def test_a_nul_in_a_url_is_refused() -> None:
+    """No driver is given a URL of which it would take a part for the whole."""
+    for url in ("postgresql://me:a%00b@127.0.0.1:9/x", "postgresql://127.0.0.1:9/x%00y"):
+        ran = run_mirror("status", "--database", url)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err == "mirror: the database URL cannot be used: there is a NUL (%00) in it\n"
+
+
+def test_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no current folder, a relative path is told as that."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    for option in (("--database", "sqlite:///relative.db"), ("--config", "relative.toml")):
+        ran = run_mirror("status", *option)
+        told = "mirror: the folder that this was started in is gone; go to another one\n"
+        assert (ran.code, ran.err) == (2, told)
+
+
 def test_a_sandbox_that_is_refused_gives_its_port_back() -> None:
     """What is wrong with a sandbox leaves no socket open."""
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -317,6 +317,7 @@ def test_what_is_refused(text: str | bytes, said: str, write: Write) -> None:
         ("rate = 0", "--rate takes a positive whole number, not '0' (rate in [environments.prod]"),
         ("rate = 1.5", "--rate takes a positive whole number, not '1.5'"),
         ("base_url = 'http://voice.example.com/api/v1'", "unencrypted"),
+        ('token_file = "a\\u0000b"', "cannot be read (no file can have such a name)"),
         ("token_file = 'nowhere'", "the token file of token_file in [environments.prod]"),
         ("token_file = '$NOT_SET/token'", "the variable NOT_SET is not set"),
         ("token_env = 'NOT_SET'", "the variable NOT_SET is not set"),

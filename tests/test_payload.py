@@ -382,7 +382,9 @@ def test_irrelevant_meta_is_not_paging(other: bytes) -> None:
 
 
 @pytest.mark.parametrize("key", ["meta", "pagination"])
-@pytest.mark.parametrize("value", [b'"three"', b'""', b"1.5", b"true", b"[]", b"{}", b"1e999"])
+@pytest.mark.parametrize(
+    "value", [b'"three"', b'""', b"1.5", b"-1", b"true", b"[]", b"{}", b"1e999"]
+)
 @pytest.mark.parametrize("field", ["current_page", "last_page", "per_page", "total"])
 def test_unreadable_paging_is_refused(key: str, field: str, value: bytes) -> None:
     """Paging that cannot be understood is no reason to believe that a list is whole."""

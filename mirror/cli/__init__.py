@@ -51,11 +51,24 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except OSError as error:
+            if _folder_is_gone():
+                raise errors.UsageError(
+                    "the folder that this was started in is gone; go to another one"
+                ) from error
             what = error.filename or "something that mirror needs"
             raise errors.MirrorError(
                 f"the system refused {what} ({error.strerror or 'without a reason'}); if that goes "
                 "on, report it as a defect of mirror"
             ) from error
+
+
+def _folder_is_gone() -> bool:
+    """Tell whether there is no current folder, which a relative path would begin at."""
+    try:
+        os.getcwd()  # noqa: PTH109 (pathlib asks the same)
+    except FileNotFoundError:
+        return True
+    return False
 
 
 @click.group(
