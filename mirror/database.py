@@ -99,7 +99,7 @@ def parse_url(text: str) -> URL:
     if backend == "sqlite":
         return url.set(drivername="sqlite")
     if backend in {"postgresql", "postgres"}:
-        if "\0" in unquote(text):  # libpq would take what stands before it for the whole
+        if "\0" in unquote(text):  # nothing in such a URL can have one
             raise UsageError("the database URL cannot be used: there is a NUL (%00) in it")
         return url.set(drivername="postgresql+psycopg")
     raise UsageError(f"{backend!r} databases are not supported; use sqlite:/// or postgresql://")

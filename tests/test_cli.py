@@ -489,11 +489,10 @@ def test_a_path_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_a_nul_in_a_url_is_refused() -> None:
-    """No driver is given a URL of which it would take a part for the whole."""
-    for url in ("postgresql://me:a%00b@127.0.0.1:9/x", "postgresql://127.0.0.1:9/x%00y"):
-        ran = run_mirror("status", "--database", url)
-        assert (ran.code, ran.out) == (2, "")
-        assert ran.err == "mirror: the database URL cannot be used: there is a NUL (%00) in it\n"
+    """Nothing in a URL of Postgres can have a NUL in it, so such a URL is a mistake."""
+    ran = run_mirror("status", "--database", "postgresql://127.0.0.1:9/x%00y")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "mirror: the database URL cannot be used: there is a NUL (%00) in it\n"
 
 
 def test_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
