@@ -14,6 +14,8 @@ _SETTINGS = {
     "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     # Else compiled modules would be out of date, each time again.
     "NO_FAKE_STAT": "1",
+    # Else a wait of Python for its own lock now and then fails, and Python with it.
+    "FAKETIME_FORCE_MONOTONIC_FIX": "0",
 }
 _MODULES = str(Path(__file__).parent / "clock")
 _PRELOADED = "LD_PRELOAD"
@@ -43,7 +45,7 @@ def is_usable() -> bool:
 
 def start_anew() -> NoReturn:
     """Start this process anew, with a clock that is moved in a usable way."""
-    # The library for programs without threads makes Python abort now and then.
+    # The library for programs without threads lets them wait for ever now and then.
     os.environ[_PRELOADED] = os.environ[_PRELOADED].replace("libfaketime.so", "libfaketimeMT.so")
     before = os.environ.get("PYTHONPATH")
     os.environ |= _SETTINGS | {"PYTHONPATH": os.pathsep.join(filter(None, [_MODULES, before]))}
