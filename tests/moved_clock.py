@@ -45,7 +45,7 @@ def is_usable() -> bool:
 
 def start_anew() -> NoReturn:
     """Start this process anew, with a clock that is moved in a usable way."""
-    # The library for programs without threads lets them wait for ever now and then.
+    # Python has threads, and for those there is a library of its own.
     os.environ[_PRELOADED] = os.environ[_PRELOADED].replace("libfaketime.so", "libfaketimeMT.so")
     before = os.environ.get("PYTHONPATH")
     os.environ |= _SETTINGS | {"PYTHONPATH": os.pathsep.join(filter(None, [_MODULES, before]))}
