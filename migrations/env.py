@@ -7,7 +7,10 @@ from logging.config import fileConfig
 from alembic import context
 from sqlalchemy.engine import Connection
 
-from mirror import database, models, schema, settings
+from mirror.config import settings
+from mirror.db import migrate as schema
+from mirror.db import models
+from mirror.db.engine import create_engine, parse_url, write_transaction
 
 
 def database_url() -> str:
@@ -30,7 +33,7 @@ def migrate(connection: Connection) -> None:
 def migrate_offline() -> None:
     """Print the SQL of the migrations."""
     context.configure(
-        dialect_name=database.parse_url(database_url()).get_backend_name(),
+        dialect_name=parse_url(database_url()).get_backend_name(),
         target_metadata=models.metadata,
         literal_binds=True,
         transactional_ddl=True,
@@ -48,7 +51,7 @@ else:
     if context.is_offline_mode():
         migrate_offline()
     else:
-        with database.writing(
-            database.engine(database_url(), create=True), schema.LOCK
+        with write_transaction(
+            create_engine(database_url(), create=True), schema.LOCK
         ) as connection:
             migrate(connection)

@@ -9,13 +9,10 @@ The query helpers need neither network nor token:
             print(event.occurred_at, event.event)
 """
 
-__version__ = "0.1.0"
-
 TYPE_CHECKING = False  # type checkers know this name; importing it takes as long as Python's start
 if TYPE_CHECKING:
     from mirror.errors import MirrorError
-    from mirror.health import EnvironmentStatus, status
-    from mirror.queries import (
+    from mirror.queries.helpers import (
         changes,
         connect,
         count_by_status,
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
         release_requests,
         turnaround,
     )
-    from mirror.rows import (
+    from mirror.queries.results import (
         Change,
         Day,
         HistoryEvent,
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
         SyncRun,
         Turnaround,
     )
+    from mirror.queries.status import EnvironmentStatus, status
 
 __all__ = [
     "Change",
@@ -64,17 +62,17 @@ __all__ = [
     "turnaround",
 ]
 _ELSEWHERE = {
-    "Change": "mirror.rows",
-    "Day": "mirror.rows",
-    "EnvironmentStatus": "mirror.health",
-    "HistoryEvent": "mirror.rows",
+    "Change": "mirror.queries.results",
+    "Day": "mirror.queries.results",
+    "EnvironmentStatus": "mirror.queries.status",
+    "HistoryEvent": "mirror.queries.results",
     "MirrorError": "mirror.errors",
-    "PhoneNumber": "mirror.rows",
-    "QuarantinedRecord": "mirror.rows",
-    "ReleaseRequest": "mirror.rows",
-    "SyncRun": "mirror.rows",
-    "Turnaround": "mirror.rows",
-    "status": "mirror.health",
+    "PhoneNumber": "mirror.queries.results",
+    "QuarantinedRecord": "mirror.queries.results",
+    "ReleaseRequest": "mirror.queries.results",
+    "SyncRun": "mirror.queries.results",
+    "Turnaround": "mirror.queries.results",
+    "status": "mirror.queries.status",
 }
 
 
@@ -84,6 +82,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(_ELSEWHERE.get(name, "mirror.queries")), name)
+    value = getattr(import_module(_ELSEWHERE.get(name, "mirror.queries.helpers")), name)
     globals()[name] = value
     return value

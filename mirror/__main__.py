@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 
-from mirror import __version__
+from mirror.version import __version__
 
 _NARROW = 80
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror import probe, settings
-from mirror.settings import ApiSettings
+from mirror.api import health as probe
+from mirror.config import settings
+from mirror.config.settings import ApiSettings
 
 if TYPE_CHECKING:
-    from mirror.health import EnvironmentStatus
+    from mirror.queries.status import EnvironmentStatus
 
 _SKEW = timedelta(seconds=5)
 _LITTLE_ROOM = 100 * 1024 * 1024  # bytes
@@ -81,7 +82,7 @@ def room(check: str, folder: Path, needed: int = 0) -> Check:
     return Check(State.OK, check, None, found)
 
 
-def health(environment: str, api: ApiSettings, seen: probe.Seen) -> Check:
+def health(environment: str, api: ApiSettings, seen: probe.ProbeResult) -> Check:
     """Say whether the API is there."""
     found = f"{api.base_url}{probe.HEALTH_PATH} answered {seen.status} in {seen.seconds:.2f} s"
     if seen.status == 200:
@@ -89,7 +90,7 @@ def health(environment: str, api: ApiSettings, seen: probe.Seen) -> Check:
     return Check(State.WARNING, "API", environment, found, "check --base-url if more is wrong")
 
 
-def clock(environment: str, seen: probe.Seen) -> Check:
+def clock(environment: str, seen: probe.ProbeResult) -> Check:
     """Say whether this machine's clock and the API's agree."""
     if seen.skew is None:
         return Check(State.WARNING, "clock", environment, "the API does not say what time it is")

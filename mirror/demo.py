@@ -13,15 +13,17 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mirror import database, queries, schema
+from mirror.config.settings import ApiSettings, Secret
+from mirror.config.sources import sqlite_url
+from mirror.db import migrate
+from mirror.db.engine import create_engine, read_transaction
+from mirror.db.models import sync_runs
 from mirror.errors import MirrorError, UsageError
-from mirror.given import sqlite_url
-from mirror.models import sync_runs
-from mirror.rows import Change, HistoryEvent
-from mirror.sandbox import Manner, Sandbox
-from mirror.settings import ApiSettings, Secret
-from mirror.sync import Result, sync, utc_now
-from mirror.upstream import Upstream
+from mirror.queries import helpers
+from mirror.queries.results import Change, HistoryEvent
+from mirror.sandbox.server import Sandbox, SandboxConfig
+from mirror.sandbox.simulation import Simulation
+from mirror.sync.run import Result, sync, utc_now
 
 ENVIRONMENT = "demo"
 DAYS = (0.0, 1.0, 1.0, 2.0, 3.0)
@@ -74,8 +76,8 @@ def _is_ours(path: Path) -> bool:
     try:
         if path.is_file() and not path.stat().st_size:  # a demo that was broken off at once
             return True
-        with database.reading(database.engine(sqlite_url(path))) as connection:
-            if schema.current(connection) is None:
+        with read_transaction(create_engine(sqlite_url(path))) as connection:
+            if migrate.current(connection) is None:
                 return False
             found = connection.execute(sa.select(sync_runs.c.environment).distinct())
             return {environment for (environment,) in found} <= {ENVIRONMENT}
@@ -99,15 +101,15 @@ def run(
         UsageError: there is something in the database already.
         MirrorError: a sync did not succeed.
     """
-    schema.upgrade(engine)
-    with database.reading(engine) as connection:
-        if queries.last_run(connection) is not None:
+    migrate.upgrade(engine)
+    with read_transaction(engine) as connection:
+        if helpers.last_run(connection) is not None:
             raise UsageError(
                 "the database of the demo is not empty; choose a new one with --database"
             )
     start = now().replace(microsecond=0) - timedelta(days=sum(DAYS))
-    upstream = Upstream(_REQUESTS, _SEED, start, new_per_day=_NEW_PER_DAY)
-    with Sandbox(upstream, Manner(paging="meta")).running() as sandbox:
+    upstream = Simulation(_REQUESTS, _SEED, start, new_per_day=_NEW_PER_DAY)
+    with Sandbox(upstream, SandboxConfig(paging="meta")).running() as sandbox:
         api = ApiSettings(sandbox.base_url, Secret(sandbox.manner.token))
         passed = 0.0
         for number, days in enumerate(DAYS, start=1):
@@ -120,16 +122,16 @@ def run(
             told(passed, result)
             if result.failure is not None:
                 raise result.failure
-    with database.reading(engine) as connection:
+    with read_transaction(engine) as connection:
         approval = _approved_in_a_later_sync(connection)
         return Story(
-            queries.count_by_status(connection),
+            helpers.count_by_status(connection),
             approval,
-            queries.phone_number_history(connection, approval.phone_number),
+            helpers.phone_number_history(connection, approval.phone_number),
         )
 
 
-def _let_two_go_wrong(upstream: Upstream) -> None:
+def _let_two_go_wrong(upstream: Simulation) -> None:
     """Let the list lack the oldest request, and give the next one in a way that none can read."""
     first, second = sorted(upstream.requests.values(), key=lambda one: one.requested_at)[:2]
     upstream.mislaid.add(first.id)
@@ -138,10 +140,10 @@ def _let_two_go_wrong(upstream: Upstream) -> None:
 
 def _approved_in_a_later_sync(connection: Connection) -> Change:
     """Find the approval of a number with a story: the one with most requests."""
-    requests = {one.phone_number: one.requests for one in queries.phone_numbers(connection)}
+    requests = {one.phone_number: one.requests for one in helpers.phone_numbers(connection)}
     approvals = [
         change
-        for change in queries.changes(connection)
+        for change in helpers.changes(connection)
         if change.kind == "resolved" and change.new_status == "approved"
     ]
     if not approvals:

@@ -13,11 +13,23 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mirror import checks, config, database, health, probe, schema, settings
+from mirror import checks
+from mirror.api import health as probe
 from mirror.checks import Check, State, private
+from mirror.config import file, settings
+from mirror.config.sources import API_SETTINGS, DEFAULT, ResolvedSetting, SettingSources
+from mirror.db import migrate
+from mirror.db.engine import (
+    create_engine,
+    has_secrets,
+    parse_url,
+    read_transaction,
+    shown_url,
+    write_transaction,
+)
+from mirror.db.models import metadata
 from mirror.errors import DatabaseError, DiskUnavailable, MirrorError, SchemaError, UsageError
-from mirror.given import API_SETTINGS, DEFAULT, Found, Given
-from mirror.models import metadata
+from mirror.queries import status
 
 _MIB = 1024 * 1024
 
@@ -37,8 +49,8 @@ class Doctor:
 
     def __init__(
         self,
-        given: Given,
-        where: Found,
+        given: SettingSources,
+        where: ResolvedSetting,
         environments: Sequence[str],
         now: Callable[[], datetime],
     ) -> None:
@@ -66,9 +78,9 @@ class Doctor:
     def _configuration_file(self) -> Check:
         path = self._given.file.path
         if path is None:
-            found = f"none; looked for at {config.default_path()}"
+            found = f"none; looked for at {file.default_path()}"
             return Check(State.OK, "configuration", None, found)
-        if self._where.in_file and database.has_secrets(self._where.text):
+        if self._where.in_file and has_secrets(self._where.text):
             return private(path, "configuration", f"{path}, with a password in it")
         return Check(State.OK, "configuration", None, str(path))
 
@@ -82,7 +94,7 @@ class Doctor:
         if defaults:
             yield Check(State.OK, "settings", environment, f"by default: {defaults}")
 
-    def _setting(self, one: Found, environment: str) -> Check:
+    def _setting(self, one: ResolvedSetting, environment: str) -> Check:
         """Tell a setting, unless it is a base URL that may hold the token."""
         try:
             text = settings.usable_base_url(one.text) if one.name == "base_url" else one.text
@@ -111,14 +123,14 @@ class Doctor:
                 yield self._failed("settings" if token_found else "token", error, environment)
             return
         try:
-            seen = probe.look_at_health(api, self._now)
+            seen = probe.check_health(api, self._now)
         except MirrorError as error:
             yield self._failed("API", error, environment)
             return
         yield checks.health(environment, api, seen)
         yield checks.clock(environment, seen)
         try:
-            seen = probe.look_at_list(api, self._now)
+            seen = probe.check_token(api, self._now)
         except MirrorError as error:
             yield self._failed("API token", error, environment)
             return
@@ -130,9 +142,9 @@ class Doctor:
     def _database(self) -> Iterator[Check]:
         shown = self._where.text
         try:
-            shown = database.shown_url(self._where.text)
-            engine = database.engine(self._where.text)
-            with database.reading(engine) as connection:
+            shown = shown_url(self._where.text)
+            engine = create_engine(self._where.text)
+            with read_transaction(engine) as connection:
                 yield from self._reached(connection, f"{shown} ({self._where.source})")
         except MirrorError as error:
             yield self._no_database(error, shown)
@@ -142,7 +154,7 @@ class Doctor:
 
     def _no_database(self, error: MirrorError, shown: str) -> Check:
         """Tell that there is no database, which is no failure before the first sync."""
-        url = database.parse_url(self._where.text) if not isinstance(error, UsageError) else None
+        url = parse_url(self._where.text) if not isinstance(error, UsageError) else None
         path = Path(url.database) if url is not None and url.database else None
         if url is None or url.get_backend_name() != "sqlite" or path is None or _is_there(path):
             return self._failed("database", error)
@@ -152,9 +164,9 @@ class Doctor:
     def _reached(self, connection: Connection, where: str) -> Iterator[Check]:
         yield Check(State.OK, "database", None, where)
         yield from checks.SERVER[connection.dialect.name](connection)
-        revision = schema.current(connection)
+        revision = migrate.current(connection)
         try:
-            schema.require(connection)
+            migrate.require_current(connection)
         except SchemaError as error:
             if revision is not None:
                 yield self._failed("schema", error)
@@ -167,7 +179,7 @@ class Doctor:
 
     def _history(self, connection: Connection) -> Iterator[Check]:
         """Tell how the last runs went, and what is in quarantine."""
-        for one in health.status(
+        for one in status.status(
             connection, now=self._now(), environments=list(self._environments)
         ):
             yield checks.last_runs(one)
@@ -176,8 +188,8 @@ class Doctor:
     def _writable(self, engine: Engine) -> Check:
         """Find out whether a sync could write, without writing."""
         try:
-            with database.writing(engine, schema.LOCK) as connection:
-                for table in metadata.sorted_tables if schema.current(connection) else ():
+            with write_transaction(engine, migrate.LOCK) as connection:
+                for table in metadata.sorted_tables if migrate.current(connection) else ():
                     # The right is looked at before the rows.
                     nothing = sa.select(table).where(sa.false())
                     connection.execute(sa.insert(table).from_select(list(table.c), nothing))

@@ -28,11 +28,13 @@ import sqlalchemy as sa
 import stamina
 from sqlalchemy.engine import Connection, Engine
 
-from mirror import cli, database, schema
-from mirror.sandbox import Manner, Sandbox
-from mirror.settings import ApiSettings, Secret
-from mirror.sync import Result, sync
-from mirror.upstream import Upstream
+from mirror import cli
+from mirror.config.settings import ApiSettings, Secret
+from mirror.db import migrate
+from mirror.db.engine import create_engine, read_transaction, write_transaction
+from mirror.sandbox.server import Sandbox, SandboxConfig
+from mirror.sandbox.simulation import Simulation
+from mirror.sync.run import Result, sync
 
 ROOT = Path(__file__).parent.parent
 TOKEN = "talq_a-secret-of-the-tests"
@@ -193,7 +195,7 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def upgrade(url: str) -> None:
     """Give an empty database the schema."""
-    schema.upgrade(database.engine(url, create=True))
+    migrate.upgrade(create_engine(url, create=True))
 
 
 @contextmanager
@@ -259,7 +261,7 @@ def ready_database_url(
     return make_ready_database(request.param)
 
 
-class World(Upstream):
+class World(Simulation):
     """An upstream that says what a test wants it to say.
 
     Attributes:
@@ -287,7 +289,7 @@ class Mirror:
     @cached_property
     def engine(self) -> Engine:
         """The mirror's database, made if need be."""
-        return database.engine(self.url, create=True)
+        return create_engine(self.url, create=True)
 
     @property
     def api(self) -> ApiSettings:
@@ -305,22 +307,22 @@ class Mirror:
 
     def rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
         """Run a query as it stands."""
-        with database.reading(self.engine) as connection:
+        with read_transaction(self.engine) as connection:
             return [tuple(row) for row in connection.execute(sa.text(query), values)]
 
     def ask(self, helper: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call a query helper."""
-        with database.reading(self.engine) as connection:
+        with read_transaction(self.engine) as connection:
             return helper(connection, *arguments, **options)
 
     def state(self) -> dict[str, list[str]]:
         """Everything that syncs write, except the runs, as it stands."""
-        with database.reading(self.engine) as connection:
+        with read_transaction(self.engine) as connection:
             return {table: stored(connection, table) for table in _WRITTEN}
 
     def stored(self, table: str) -> list[str]:
         """The rows of a table, each as one text that has all its bytes."""
-        with database.reading(self.engine) as connection:
+        with read_transaction(self.engine) as connection:
             return stored(connection, table)
 
     def runs(self, *columns: str) -> list[tuple[Any, ...]]:
@@ -344,7 +346,7 @@ def world() -> World:
 @pytest.fixture
 def sandbox(world: World) -> Iterator[Sandbox]:
     """An API on loopback that gives the list of `world`."""
-    with Sandbox(world, Manner(token=TOKEN)).running() as running:
+    with Sandbox(world, SandboxConfig(token=TOKEN)).running() as running:
         yield running
 
 
@@ -371,7 +373,7 @@ def sqlite_mirror(
 @pytest.fixture
 def connection(mirror: Mirror) -> Iterator[Connection]:
     """A connection to a mirror that has the schema and nothing else."""
-    with database.writing(mirror.engine, "test") as connection:
+    with write_transaction(mirror.engine, "test") as connection:
         yield connection
 
 

@@ -30,10 +30,11 @@ from conftest import TOKEN, Mirror, World, new_database
 from conftest import request as release_request
 from lines import Line
 
-from mirror import database, models, views
-from mirror.models import UTCDateTime
-from mirror.sandbox import Manner, Sandbox
-from mirror.sync import Outcome
+from mirror.db import models, views
+from mirror.db.engine import parse_url
+from mirror.db.models import UTCDateTime
+from mirror.sandbox.server import Sandbox, SandboxConfig
+from mirror.sync.run import Outcome
 
 RELATIONS: dict[str, sa.Table] = {**models.metadata.tables, **views.metadata.tables}
 
@@ -190,7 +191,7 @@ def filled_mirror(kind: str, request: pytest.FixtureRequest) -> Iterator[Filled]
     said: dict[str, Row] = {}
     with (
         new_database(kind, request, ELSEWHERE, ready=True) as url,
-        Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
+        Sandbox(world, SandboxConfig(token=TOKEN)).running() as sandbox,
     ):
         mirror = Mirror(url, sandbox, world)
         for begins, entries in zip(CLOCK, lists(), strict=True):
@@ -264,13 +265,13 @@ def jdbc_url(filled: Filled) -> Iterator[str]:
     if filled.kind == "sqlite":
         yield f"jdbc:sqlite:{filled.url.removeprefix('sqlite:///')}?open_mode=1"
         return
-    url = database.parse_url(filled.url)
+    url = parse_url(filled.url)
     folder, port = server_of(url)
     if not folder.startswith("/"):
         yield _postgres_jdbc_url(url, folder, port)
         return
     with Line(Path(folder) / f".s.PGSQL.{port}").running() as line:
-        tcp = database.parse_url(line.url(filled.url))
+        tcp = parse_url(line.url(filled.url))
         yield _postgres_jdbc_url(url, str(tcp.host), tcp.port or port)
 
 

@@ -16,8 +16,8 @@ import msgspec
 from conftest import request
 from sqlalchemy.engine import Connection
 
-from mirror import database
-from mirror.runs import Counts
+from mirror.db.engine import create_engine, read_transaction
+from mirror.db.runs import Counts
 
 GARBLED = "yesterday"
 """As `requested_at` of an entry: it cannot be understood."""
@@ -283,13 +283,13 @@ def runs(connection: Connection) -> list[Run]:
 
 def on_record(url: str) -> list[Run]:
     """The runs on record in a mirror, the first one first."""
-    with database.reading(database.engine(url)) as connection:
+    with read_transaction(create_engine(url)) as connection:
         return runs(connection)
 
 
 def content(url: str) -> Tables:
     """What is in a mirror; all of its versions meet."""
-    with database.reading(database.engine(url)) as connection:
+    with read_transaction(create_engine(url)) as connection:
         assert torn(connection) == []
         return held(connection)
 

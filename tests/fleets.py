@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from conftest import TOKEN, Ran, World, request, run_mirror
 from prometheus_client.parser import text_string_to_metric_families
 
-from mirror import database
-from mirror.sandbox import Manner, Sandbox
+from mirror.db.engine import create_engine, read_transaction
+from mirror.sandbox.server import Sandbox, SandboxConfig
 
 
 class Fleet:
@@ -44,7 +44,7 @@ class Fleet:
         """Add an environment with requests of these numbers."""
         world = World()
         world.records = [request(number) for number in numbers]
-        sandbox = Sandbox(world, Manner(token=f"{TOKEN}-of-{label}"))
+        sandbox = Sandbox(world, SandboxConfig(token=f"{TOKEN}-of-{label}"))
         self._stack.enter_context(sandbox.running())
         self.worlds[label], self.sandboxes[label] = world, sandbox
         (self._folder / f"{label}.token").write_text(sandbox.manner.token)
@@ -72,7 +72,7 @@ class Fleet:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Run a query as it stands."""
-        with database.reading(database.engine(self.url)) as connection:
+        with read_transaction(create_engine(self.url)) as connection:
             return [tuple(row) for row in connection.execute(sa.text(query))]
 
     @contextmanager
@@ -112,7 +112,7 @@ def fail_three_of_thirty(fleet: Fleet) -> None:
     for label, world in fleet.worlds.items():
         world.records[0]["status"] = "approved"
         fleet.sandboxes[label].forget()
-    fleet.sandboxes["e03"].manner = Manner(token="talq_another")
+    fleet.sandboxes["e03"].manner = SandboxConfig(token="talq_another")
     fleet.sandboxes["e11"].misbehave("maintenance")
     fleet.worlds["e20"].records = []
 

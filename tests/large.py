@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from mirror import database, runs, schema
-from mirror.merge import Pull, merge
-from mirror.models import sync_runs
-from mirror.payload import Record
+from mirror.api.records import Record
+from mirror.db import migrate, runs
+from mirror.db.engine import create_engine, write_transaction
+from mirror.db.models import sync_runs
+from mirror.sync.merge import SyncContext, merge
 
 LAST_PULL = datetime(2024, 7, 1, 12, tzinfo=UTC)
 """When the last of the pulls began that filled it."""
@@ -31,10 +32,10 @@ def fill(url: str, count: int) -> None:
     The first sees nine tenths of them, half of those still pending; the second sees these resolved,
     and the last the others for the first time, half of them pending, and one in 100 corrected.
     """
-    engine = database.engine(url, create=True)
-    schema.upgrade(engine)
+    engine = create_engine(url, create=True)
+    migrate.upgrade(engine)
     for pull, before in enumerate(_BEFORE):
-        with database.writing(engine, "large") as connection:
+        with write_transaction(engine, "large") as connection:
             run = runs.begin(connection, "prod", "https://example.com/api/v1", LAST_PULL - before)
             _mirror(connection, pull, run, count)
 
@@ -43,7 +44,7 @@ def _mirror(connection: sa.Connection, pull: int, run: runs.Run, count: int) -> 
     listed = count * 9 // 10 if pull < 2 else count
     counts = merge(
         connection,
-        Pull(run.environment, run.id, run.started_at),
+        SyncContext(run.environment, run.id, run.started_at),
         _records(pull, listed, count),
         listed,
     )

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
-from mirror import database
+from mirror.db.engine import parse_url
 
 LONG = 60
 """Seconds after which tests end what they inflict, so that no mirror that waits hangs them."""
@@ -39,7 +39,7 @@ class Line:
     @classmethod
     def to(cls, url: str) -> Line:
         """Make a line to the server of a database."""
-        parsed = database.parse_url(url)
+        parsed = parse_url(url)
         host, port = str(parsed.query.get("host") or parsed.host or ""), parsed.port or 5432
         return cls(Path(host) / f".s.PGSQL.{port}" if host.startswith("/") else (host, port))
 
@@ -70,7 +70,7 @@ class Line:
 
     def url(self, url: str) -> str:
         """The URL of a database on the server, over this line."""
-        made = database.parse_url(url).difference_update_query(["host"])
+        made = parse_url(url).difference_update_query(["host"])
         port = self._exchange.server_address[1]
         made = made.set(drivername="postgresql", host="127.0.0.1", port=port)
         return made.render_as_string(hide_password=False)

@@ -50,10 +50,11 @@ from whims import (
     body,
 )
 
-from mirror import database, models, views
-from mirror.runs import Counts
-from mirror.settings import ApiSettings, Secret
-from mirror.sync import Outcome, Result, sync
+from mirror.config.settings import ApiSettings, Secret
+from mirror.db import models, views
+from mirror.db.engine import read_transaction
+from mirror.db.runs import Counts
+from mirror.sync.run import Outcome, Result, sync
 
 Row = dict[str, Any]
 
@@ -102,7 +103,7 @@ class Town:
 
     def all_of(self, environment: str) -> list[list[Row]]:
         """All that syncs wrote of an environment."""
-        with database.reading(self.engine) as connection:
+        with read_transaction(self.engine) as connection:
             return [
                 _in_order(_rows(connection, table, environment))
                 for table in (views.versions, models.quarantined_records, models.sync_runs)
@@ -517,7 +518,7 @@ class Life(RuleBasedStateMachine):
 
     def _read(self) -> None:
         """Read what the mirror knows, in one transaction."""
-        with database.reading(self.town.engine) as connection:
+        with read_transaction(self.town.engine) as connection:
             versions, self.current, self.kept, self.runs = (
                 _rows(connection, table, self.environment)
                 for table in (
@@ -561,7 +562,7 @@ class Life(RuleBasedStateMachine):
 
     def _read_back(self) -> None:
         """As of every day, the versions say what was known then, and what upstream said then."""
-        with self._checking(), database.reading(self.town.engine) as connection:
+        with self._checking(), read_transaction(self.town.engine) as connection:
             self._compare_views(connection)
             for day, next_day in pairwise([*self.days, self.days[-1]]):
                 found = self._as_of(connection, day.when)
@@ -633,7 +634,7 @@ def _like(rows: Any, model: list[Row]) -> list[Row]:
 def town(mirror: Mirror) -> Iterator[Town]:
     """Make a database with a neighbour, an upstream in small pages, and one that fails."""
     with pytest.MonkeyPatch.context() as patch, Scripted([b""]).running() as elsewhere:
-        patch.setattr("mirror.api.PER_PAGE", PAGE)
+        patch.setattr("mirror.api.client.PER_PAGE", PAGE)
         mirror.sync([request(id=NEIGHBOUR), "junk"], environment=NEIGHBOUR)
         made = Town(mirror, elsewhere, mirror.engine)
         made.ended[NEIGHBOUR] = made.all_of(NEIGHBOUR)

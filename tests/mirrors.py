@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 from conftest import TOKEN, Mirror, World, new_database, once_of_each_kind
 
-from mirror.sandbox import Manner, Sandbox
+from mirror.sandbox.server import Sandbox, SandboxConfig
 
 _T = TypeVar("_T")
 
@@ -31,7 +31,7 @@ def of_each_kind(
         world = World()
         with (
             new_database(kind, request, timezone, ready=True) as url,
-            Sandbox(world, Manner(token=TOKEN)).running() as sandbox,
+            Sandbox(world, SandboxConfig(token=TOKEN)).running() as sandbox,
         ):
             yield use(Mirror(url, sandbox, world))
 

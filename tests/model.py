@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise, zip_longest
 from typing import Any, Literal
 
-from mirror.sync import Outcome
+from mirror.sync.run import Outcome
 
 Fields = dict[str, Any]
 """A request as upstream gives it, or a part of it."""

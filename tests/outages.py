@@ -18,11 +18,13 @@ from lines import LONG
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from mirror import cli, database, schema
-from mirror.sandbox import Manner, Sandbox
+from mirror import cli
+from mirror.db import migrate
+from mirror.db.engine import _LOCK_CLASS, parse_url
+from mirror.sandbox.server import Sandbox, SandboxConfig
 
 PASSWORD = "the-password-of-the-tests"
-HEAD = schema.revisions()[-1]
+HEAD = migrate.revisions()[-1]
 
 OLD = [request(1), request(2), request(3), "junk"]
 NEW = [request(1, status="approved"), request(3), request(4)]
@@ -85,7 +87,7 @@ class Site(Mirror):
     @property
     def name(self) -> str:
         """The name of the database; in SQLite that of the file."""
-        return str(database.parse_url(self.url).database)
+        return str(parse_url(self.url).database)
 
     @property
     def file(self) -> Path:
@@ -203,13 +205,13 @@ def until(true: Callable[[], object]) -> None:
 def sites() -> Iterator[Callable[[str], Site]]:
     """Keep an upstream; give who makes mirrors of it, by the URL of their database."""
     world = Busy()
-    with Sandbox(world, Manner(token=TOKEN)).running() as sandbox:
+    with Sandbox(world, SandboxConfig(token=TOKEN)).running() as sandbox:
         yield lambda url: Site(url, sandbox, world)
 
 
 def with_password(url: str) -> str:
     """Put a password into the URL of a server, which must not be seen again."""
-    made = database.parse_url(url)
+    made = parse_url(url)
     if made.get_backend_name() == "sqlite":
         return url
     made = made.set(password=made.password or PASSWORD, drivername="postgresql")
@@ -249,7 +251,7 @@ def held(site: Site, *statements: str) -> Iterator[None]:
 
 WRITERS_LOCK = {
     "sqlite": "BEGIN IMMEDIATE",
-    "postgresql": f"SELECT pg_advisory_xact_lock({database._LOCK_CLASS}, hashtext('sync default'))",
+    "postgresql": f"SELECT pg_advisory_xact_lock({_LOCK_CLASS}, hashtext('sync default'))",
 }
 """What another sync of the same environment holds."""
 

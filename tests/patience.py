@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from mirror.budget import Budget, Clock
+from mirror.api.rate_limit import Clock, RateLimiter
 
 
 class Patience(Clock):
@@ -30,7 +30,7 @@ class Patience(Clock):
         self.time += seconds
 
 
-def turns(budget: Budget) -> list[float]:
+def turns(budget: RateLimiter) -> list[float]:
     """Return when a budget gives its turns; the list grows."""
     given: list[float] = []
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import guardian
 import sqlalchemy as sa
 
-from mirror import database
+from mirror.db.engine import parse_url
 
 _UNPRIVILEGED = ("postgres", "nobody")
 _OWNER = "mirror"
@@ -310,16 +310,14 @@ def _name() -> str:
 
 
 def _url(server: str, name: str) -> str:
-    url = database.parse_url(server).set(database=name, drivername="postgresql")
+    url = parse_url(server).set(database=name, drivername="postgresql")
     return url.render_as_string(hide_password=False)
 
 
 @contextmanager
 def _opened(url: str) -> Iterator[sa.Connection]:
     """Open a database for statements that are no part of a transaction."""
-    engine = sa.create_engine(
-        database.parse_url(url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
-    )
+    engine = sa.create_engine(parse_url(url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as connection:
         yield connection
 

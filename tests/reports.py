@@ -16,10 +16,10 @@ import pytest
 import sqlalchemy as sa
 from conftest import TOKEN, Mirror, World, request, run_mirror
 
-from mirror import database
-from mirror.models import sync_runs
-from mirror.report import drawing
-from mirror.sandbox import Manner, Sandbox
+from mirror.db.engine import create_engine, read_transaction, write_transaction
+from mirror.db.models import sync_runs
+from mirror.report import svg
+from mirror.sandbox.server import Sandbox, SandboxConfig
 
 VOID = {"br", "col", "hr", "img", "input", "link", "meta"}
 FATES = (
@@ -193,19 +193,19 @@ def page(url: str, *options: str, into: Path) -> Page:
 def undrawn() -> Iterator[None]:
     """Have charts without drawings, which take most of the time of a page."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawing, "_svg", lambda *_: "<svg></svg>")
+        patch.setattr(svg, "_svg", lambda *_: "<svg></svg>")
         yield
 
 
 def ask(url: str, query: str) -> list[tuple[Any, ...]]:
     """Run a query as it stands."""
-    with database.reading(database.engine(url)) as connection:
+    with read_transaction(create_engine(url)) as connection:
         return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
 def change(url: str, *statements: sa.Executable) -> None:
     """Run statements."""
-    with database.writing(database.engine(url), "test") as connection:
+    with write_transaction(create_engine(url), "test") as connection:
         for one in statements:
             connection.execute(one)
 
@@ -225,7 +225,7 @@ def failed_run(environment: str, error: str = "the API is out of reach") -> sa.E
 def fill(url: str, *lists: Sequence[dict[str, Any]], environment: str = "default") -> None:
     """Sync lists, an hour after each other, the last one just now."""
     world = World()
-    with Sandbox(world, Manner(token=TOKEN)).running() as sandbox:
+    with Sandbox(world, SandboxConfig(token=TOKEN)).running() as sandbox:
         mirror = Mirror(url, sandbox, world)
         mirror.now = datetime.now(UTC) - timedelta(hours=len(lists))
         for one in lists:
@@ -240,7 +240,7 @@ def live(url: str) -> None:
     East and west have requests with every fate; the last sync of west failed, and each of north.
     """
     world = World()
-    with Sandbox(world, Manner(token=TOKEN)).running() as sandbox:
+    with Sandbox(world, SandboxConfig(token=TOKEN)).running() as sandbox:
         mirror = Mirror(url, sandbox, world)
         now = datetime.now(UTC).replace(microsecond=0)
         for days in _SYNCS:

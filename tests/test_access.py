@@ -17,9 +17,10 @@ from conftest import TOKEN, Mirror, World, request, run_mirror, upgrade
 from postgres import empty_database
 from sqlalchemy.pool import NullPool
 
-from mirror import access, database, models, schema, views
+from mirror.db import grants, migrate, models, views
+from mirror.db.engine import create_engine, parse_url, write_transaction
 from mirror.errors import DatabaseError, SchemaError, UsageError
-from mirror.sandbox import Sandbox
+from mirror.sandbox.server import Sandbox
 
 KEYS = {name: next(iter(table.columns)).name for name, table in models.metadata.tables.items()} | {
     "alembic_version": "version_num"
@@ -37,7 +38,7 @@ def quoted(name: str) -> str:
 @cache
 def engine(url: str) -> sa.Engine:
     """A way to a database that keeps no connection."""
-    return sa.create_engine(database.parse_url(url), poolclass=NullPool)
+    return sa.create_engine(parse_url(url), poolclass=NullPool)
 
 
 def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
@@ -103,21 +104,19 @@ class Place:
 
     def url(self, role: str, search_path: str | None = None) -> str:
         """The URL of the database, as a role."""
-        url = database.parse_url(self.admin).set(
-            username=role, password=PASSWORD, drivername="postgresql"
-        )
+        url = parse_url(self.admin).set(username=role, password=PASSWORD, drivername="postgresql")
         if search_path is not None:
             url = url.update_query_dict({"options": f"-csearch_path={search_path}"})
         return url.render_as_string(hide_password=False)
 
     def do(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements as the superuser; {owner} and {db} stand for their names."""
-        name = database.parse_url(self.admin).database
+        name = parse_url(self.admin).database
         return execute(self.admin, *(one.format(owner=self.owner, db=name) for one in statements))
 
-    def grant(self, role: str, by: str | None = None) -> access.Granted:
+    def grant(self, role: str, by: str | None = None) -> grants.Granted:
         """Let a role read, as the owner unless somebody else is named."""
-        return access.grant_read(database.engine(self.url(by or self.owner)), role)
+        return grants.grant_read(create_engine(self.url(by or self.owner)), role)
 
     def rights(self) -> list[tuple[Any, ...]]:
         """All rights that anybody has."""
@@ -174,7 +173,7 @@ def original(superuser: str) -> Iterator[Place]:
 @pytest.fixture
 def place(superuser: str, original: Place) -> Iterator[Place]:
     """A database with a mirror, in the schema public, which belongs to somebody else."""
-    template = str(database.parse_url(original.admin).database)
+    template = str(parse_url(original.admin).database)
     with (
         place_on(superuser, original.owner) as place,
         empty_database(superuser, template=template) as place.admin,
@@ -197,7 +196,7 @@ def test_a_reader_reads_everything(place: Place, sandbox: Sandbox, world: World)
     mirror.sync([request(1, status="approved"), request(2), "junk"])
     assert refusal(place.url(reader), "SELECT 1 FROM release_requests") == NOT_ALLOWED
     granted = place.grant(reader)
-    assert granted == access.Granted(reader, "public", len(OURS), ())
+    assert granted == grants.Granted(reader, "public", len(OURS), ())
     for name in OURS:
         query = f"SELECT CAST(one AS text) FROM {name} AS one ORDER BY 1"
         rows = execute(owner, query)
@@ -205,9 +204,9 @@ def test_a_reader_reads_everything(place: Place, sandbox: Sandbox, world: World)
         assert execute(place.url(reader), query) == rows
     execute(owner, "CREATE TABLE later (a int)", "CREATE VIEW seen AS SELECT a FROM later")
     assert execute(place.url(reader), "SELECT * FROM later", "SELECT * FROM seen") == []
-    config = schema.alembic_config()
-    for revision in (schema.revisions()[0], "base"):
-        with database.writing(database.engine(owner), schema.LOCK) as connection:
+    config = migrate.alembic_config()
+    for revision in (migrate.revisions()[0], "base"):
+        with write_transaction(create_engine(owner), migrate.LOCK) as connection:
             config.attributes["connection"] = connection
             command.downgrade(config, revision)
         upgrade(owner)
@@ -246,7 +245,7 @@ def test_the_commands_work_for_a_reader(place: Place, sandbox: Sandbox, world: W
         assert "approved" in read.out
     before = mirror.runs("id")
     attempts = [run_mirror("sync", **given), run_mirror("db", "grant-read", reader, **given)]
-    execute(mirror.url, f"UPDATE alembic_version SET version_num = '{schema.revisions()[-2]}'")
+    execute(mirror.url, f"UPDATE alembic_version SET version_num = '{migrate.revisions()[-2]}'")
     attempts.append(run_mirror("db", "upgrade", **given))
     for attempt in attempts:
         assert (attempt.code, attempt.out) == (1, "")
@@ -381,7 +380,7 @@ def test_odd_names_of_owner_and_tables(bare: Place) -> None:
         url = bare.url(owner, '"$user"')
         upgrade(url)
         execute(url, 'CREATE VIEW "a""b; %s :c" AS SELECT 1 AS a')
-        granted = access.grant_read(database.engine(url), reader)
+        granted = grants.grant_read(create_engine(url), reader)
         assert (granted.schema, granted.relations) == (quoted(owner), len(OURS) + 1)
         execute(bare.url(reader), f'SELECT * FROM {quoted(owner)}."a""b; %s :c"')
 
@@ -461,7 +460,7 @@ def test_who_may_grant(place: Place) -> None:
         )
     assert place.rights() == before
     assert place.grant(stranger, by=member).warnings == ()
-    access.grant_read(database.engine(place.admin), place.role())
+    grants.grant_read(create_engine(place.admin), place.role())
     execute(place.url(place.owner), "CREATE TABLE later (a int)")
     assert refusal(place.url(stranger), "SELECT * FROM later") is None
 
@@ -513,7 +512,7 @@ def test_a_mirror_is_needed(bare: Place) -> None:
     bare.do("GRANT CREATE ON SCHEMA public TO {owner}")
     owner = bare.url(bare.owner)
     upgrade(owner)
-    execute(owner, f"UPDATE alembic_version SET version_num = '{schema.revisions()[0]}'")
+    execute(owner, f"UPDATE alembic_version SET version_num = '{migrate.revisions()[0]}'")
     with pytest.raises(SchemaError, match="mirror db upgrade"):
         bare.grant(bare.role())
     assert bare.rights_of_everybody() == [("schema", "USAGE")]

@@ -23,13 +23,13 @@ from conftest import TOKEN, World, request
 from patience import Patience, turns
 from servers import Answer, Question, Scripted, by_page, envelope, http, paged
 
-from mirror import __version__
-from mirror.api import READINGS, Client, Known, Listing, NothingNew
-from mirror.budget import Clock
+from mirror.api.client import MAX_CONSISTENCY_ATTEMPTS, CachedList, Client, FetchedList, NotModified
+from mirror.api.http import ATTEMPTS
+from mirror.api.rate_limit import Clock
+from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused
-from mirror.sandbox import Sandbox
-from mirror.settings import ApiSettings, Secret
-from mirror.transport import ATTEMPTS
+from mirror.sandbox.server import Sandbox
+from mirror.version import __version__
 
 Serve = Callable[..., Scripted]
 
@@ -61,31 +61,31 @@ def settings(base_url: str, token: str = TOKEN, **fields: Any) -> ApiSettings:
     return ApiSettings(base_url, Secret(token), **fields)
 
 
-def known_as(etag: str | None = None, sha256: str = "", entries: int = 1) -> Known:
+def known_as(etag: str | None = None, sha256: str = "", entries: int = 1) -> CachedList:
     """A list that is known already."""
-    return Known(etag, sha256, entries)
+    return CachedList(etag, sha256, entries)
 
 
 def read(
     server: Scripted | Sandbox,
-    known: Known | None = None,
+    known: CachedList | None = None,
     clock: Clock | None = None,
     **fields: Any,
-) -> Listing | NothingNew:
+) -> FetchedList | NotModified:
     """Read the list of a server once, its entries too."""
     with Client(settings(server.base_url, **fields), clock) as client:
         return in_hand(client.read_list(known))
 
 
-def in_hand(found: Listing | NothingNew) -> Listing | NothingNew:
+def in_hand(found: FetchedList | NotModified) -> FetchedList | NotModified:
     """Take the entries of a list out of its temporary file."""
-    return replace(found, items=list(found.items)) if isinstance(found, Listing) else found
+    return replace(found, items=list(found.items)) if isinstance(found, FetchedList) else found
 
 
-def listing(server: Scripted | Sandbox, **fields: Any) -> Listing:
+def listing(server: Scripted | Sandbox, **fields: Any) -> FetchedList:
     """Read the list of a server, which must come."""
     found = read(server, **fields)
-    assert isinstance(found, Listing)
+    assert isinstance(found, FetchedList)
     return found
 
 
@@ -96,7 +96,7 @@ def failure(server: Scripted, **fields: Any) -> MirrorError:
     return raised.value
 
 
-def ids(listing: Listing) -> list[str]:
+def ids(listing: FetchedList) -> list[str]:
     """The ids of a list, in its order."""
     return [json.loads(bytes(raw))["id"] for raw in listing.items]
 
@@ -126,7 +126,7 @@ def test_a_list_that_comes_whole_is_read_with_one_question(sandbox: Sandbox, wor
     world.records = [request(number) for number in range(250)]
     with Client(settings(sandbox.base_url)) as client:
         got = in_hand(client.read_list())
-    assert isinstance(got, Listing)
+    assert isinstance(got, FetchedList)
     assert ids(got) == [f"request-{number}" for number in range(250)]
     assert (got.repeated, got.etag) == (frozenset(), None)
     assert (client.pages, client.received) == (1, len(envelope(world.records)))
@@ -146,7 +146,7 @@ def test_compressed_answers_are_read(serve: Serve) -> None:
     server = serve(http(200, gzip.compress(body), "Content-Encoding: gzip"))
     with Client(settings(server.base_url)) as client:
         got = client.read_list()
-    assert isinstance(got, Listing)
+    assert isinstance(got, FetchedList)
     assert client.received == len(body)
     assert got.sha256 == hashlib.sha256(body).hexdigest()
 
@@ -181,7 +181,7 @@ def test_a_list_in_pages_is_read_to_the_end(
     world.records = [request(number) for number in range(records)]
     with Client(settings(sandbox.base_url)) as client:
         got = in_hand(client.read_list())
-    assert isinstance(got, Listing)
+    assert isinstance(got, FetchedList)
     assert ids(got) == [f"request-{number}" for number in range(records)]
     assert client.pages == pages
     assert sandbox.asked[0] == FIRST
@@ -285,7 +285,7 @@ MOVED = {
 @pytest.mark.parametrize("moved", MOVED.values(), ids=MOVED)
 def test_a_list_that_moved_is_read_again(serve: Serve, moved: list[bytes]) -> None:
     """A later reading that holds still gives the list; after three there may be another sync."""
-    assert READINGS == 3
+    assert MAX_CONSISTENCY_ATTEMPTS == 3
     still = listing(serve(*STILL))
     for before in (1, 2):
         server = serve(*moved * before, *STILL)
@@ -323,7 +323,7 @@ def test_what_was_read_in_vain_is_counted_but_not_held_against_the_size(serve: S
     cap = sum(len(body) for body in bodies[2:])
     server = serve(*moved, *STILL)
     with Client(settings(server.base_url, max_bytes=cap)) as client:
-        assert isinstance(client.read_list(), Listing)
+        assert isinstance(client.read_list(), FetchedList)
     assert (client.pages, client.received) == (4, sum(len(body) for body in bodies))
 
 
@@ -337,7 +337,7 @@ def test_a_list_that_is_known_is_not_sent_again(sandbox: Sandbox, world: World) 
     known = listing(sandbox).etag
     assert known
     with Client(settings(sandbox.base_url)) as client:
-        assert client.read_list(known_as(known)) == NothingNew(known)
+        assert client.read_list(known_as(known)) == NotModified(known)
     assert (client.pages, client.received) == (0, 0)
     world.records = [request(1, status="approved")]
     sandbox.forget()
@@ -351,7 +351,7 @@ def test_an_etag_goes_back_as_it_came(serve: Serve, etag: str) -> None:
     server = serve(http(200, envelope([]), f"ETag: {etag}"), http(304))
     known = listing(server).etag
     assert known is not None
-    assert read(server, known_as(known)) == NothingNew(known)
+    assert read(server, known_as(known)) == NotModified(known)
     assert server.asked[1].headers["if-none-match"].encode("latin-1") in {
         etag.encode("latin-1"),
         etag.encode(),
@@ -678,7 +678,7 @@ def test_requests_keep_to_the_rate(serve: Serve, clock: Patience) -> None:
     server = serve(by_page(paged([[request(number)] for number in range(7)])))
     with Client(settings(server.base_url, rate=3), clock) as client:
         sent = turns(client._transport.budget)
-        assert isinstance(client.read_list(), Listing)
+        assert isinstance(client.read_list(), FetchedList)
     assert [at - sent[0] for at in sent] == [0, 0, 0, 60, 60, 60, 120]
     assert clock.waits == [60, 60]
 
@@ -691,7 +691,7 @@ def test_attempts_keep_to_the_rate(serve: Serve, clock: Patience) -> None:
         Client(settings(server.base_url, rate=2), clock) as client,
     ):
         sent = turns(client._transport.budget)
-        assert isinstance(client.read_list(), Listing)
+        assert isinstance(client.read_list(), FetchedList)
     assert [at - sent[0] for at in sent] == [0, 10, 60, 70, 120]
     assert clock.waits == [40, 40]
 
@@ -718,7 +718,7 @@ def test_more_pages_than_there_is_time_for_are_not_begun(
     with Client(settings(server.base_url, rate=2, deadline=61), clock) as client:
         if meets:
             found = client.read_list()
-            assert isinstance(found, Listing)
+            assert isinstance(found, FetchedList)
             assert found.count == 4
         else:
             with pytest.raises(ApiUnavailable, match="raise --rate or --deadline"):
@@ -935,7 +935,7 @@ def test_a_list_as_long_as_a_page_is_asked_for_once_more(world: World, sandbox: 
     world.records = [request(number) for number in range(100)]
     with Client(settings(sandbox.base_url)) as client:
         found = client.read_list()
-    assert isinstance(found, Listing)
+    assert isinstance(found, FetchedList)
     assert found.count == 100
     assert len(sandbox.asked) == 2
 
@@ -954,7 +954,7 @@ def test_pages_that_are_not_announced_are_not_taken_for_the_list(serve: Serve) -
 def test_the_command_line_of_httpx_is_not_imported() -> None:
     """It would take as long as all the rest of httpx; who wants it later still gets it."""
     script = (
-        "import sys, mirror.transport\n"
+        "import sys, mirror.api.http\n"
         "print({'httpx._main', 'pygments', 'rich', 'click'} & set(sys.modules))\n"
         "import httpx._main\n"
         "print(httpx._main.main.name)"

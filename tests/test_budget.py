@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 from patience import Patience, turns
 
-from mirror.budget import Abandoned, Budget, Clock, Quota, read_quota
+from mirror.api.rate_limit import (
+    Cancelled,
+    Clock,
+    RateLimiter,
+    RateLimitHeaders,
+    parse_rate_limit_headers,
+)
+from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import ApiUnavailable
-from mirror.settings import ApiSettings, Secret
 
 NOW = 1_700_000_000.0
 HOSTILE = [
@@ -20,9 +26,11 @@ HOSTILE = [
 ]
 
 
-def budget(clock: Clock, **fields: Any) -> Budget:
+def budget(clock: Clock, **fields: Any) -> RateLimiter:
     """A budget whose pull has begun."""
-    made = Budget(ApiSettings("https://host.example/api/v1", Secret("talq_x"), **fields), clock)
+    made = RateLimiter(
+        ApiSettings("https://host.example/api/v1", Secret("talq_x"), **fields), clock
+    )
     made.begin()
     return made
 
@@ -87,7 +95,7 @@ def test_who_is_not_wanted_any_more_does_not_wait() -> None:
     ended = threading.Event()
 
     def ask() -> None:
-        with pytest.raises(Abandoned):
+        with pytest.raises(Cancelled):
             one.take(over)
         ended.set()
 
@@ -103,7 +111,7 @@ def test_the_limit_is_only_lowered(clock: Patience) -> None:
     """What the API allows beyond the rate that was set is not used."""
     for said, limit in ((3, 3), (5, 5), (6, 5), (10**14, 5), (None, 5)):
         one = budget(clock, rate=5)
-        one.heard(1, Quota(limit=said))
+        one.heard(1, RateLimitHeaders(limit=said))
         assert one.limit == limit
 
 
@@ -112,7 +120,7 @@ def test_nobody_asks_when_no_more_remain_than_are_in_flight(clock: Patience) -> 
     one = budget(clock)
     sent = turns(one)
     numbers = [one.take(WANTED) for _ in range(4)]
-    one.heard(numbers[0], Quota(remaining=5, reset=20))
+    one.heard(numbers[0], RateLimitHeaders(remaining=5, reset=20))
     one.done()
     assert [one.take(WANTED), one.take(WANTED)] == [5, 6]  # 3 are in flight, so 2 are free
     one.take(WANTED)
@@ -126,7 +134,7 @@ def test_without_a_reset_the_window_is_waited_for(clock: Patience) -> None:
     one = budget(clock)
     one.take(WANTED)
     clock.time += 45
-    one.heard(one.take(WANTED), Quota(remaining=0))
+    one.heard(one.take(WANTED), RateLimitHeaders(remaining=0))
     one.take(WANTED)
     assert clock.waits == [15]
 
@@ -135,8 +143,8 @@ def test_what_was_asked_last_tells_what_remains(clock: Patience) -> None:
     """Answers overtake each other; an older count is no news."""
     one = budget(clock)
     first, second = one.take(WANTED), one.take(WANTED)
-    one.heard(second, Quota(remaining=50, reset=30))
-    one.heard(first, Quota(remaining=0, reset=30))
+    one.heard(second, RateLimitHeaders(remaining=50, reset=30))
+    one.heard(first, RateLimitHeaders(remaining=0, reset=30))
     one.take(WANTED)
     assert clock.waits == []
 
@@ -145,16 +153,16 @@ def test_what_was_asked_last_tells_what_remains(clock: Patience) -> None:
 def test_a_reset_after_the_deadline(clock: Patience, reset: float) -> None:
     """If nothing remains, the run gives up and says so; if something does, it goes on with that."""
     one = budget(clock)
-    one.heard(one.take(WANTED), Quota(remaining=1, reset=reset))
+    one.heard(one.take(WANTED), RateLimitHeaders(remaining=1, reset=reset))
     one.done()
-    one.heard(one.take(WANTED), Quota(remaining=0, reset=reset))
+    one.heard(one.take(WANTED), RateLimitHeaders(remaining=0, reset=reset))
     one.done()
     with pytest.raises(ApiUnavailable, match=r"allows no more requests .*; try again later"):
         one.take(WANTED)
     assert clock.waits == []
     other = budget(clock)
     numbers = [other.take(WANTED) for _ in range(3)]
-    other.heard(numbers[0], Quota(remaining=1, reset=reset))
+    other.heard(numbers[0], RateLimitHeaders(remaining=1, reset=reset))
     other.take(WANTED)
     assert clock.waits == [60]
 
@@ -204,7 +212,7 @@ def test_a_pause_past_the_deadline_says_what_the_api_said(clock: Patience) -> No
 def test_a_lowered_rate_that_is_too_slow_is_not_blamed_on_the_setting(clock: Patience) -> None:
     """Where the API allows no more, raising --rate would not help."""
     one = budget(clock, rate=100, deadline=61)
-    one.heard(one.take(WANTED), Quota(limit=2))
+    one.heard(one.take(WANTED), RateLimitHeaders(limit=2))
     one.expect(3)
     with pytest.raises(ApiUnavailable, match=r"at 2 requests a minute .*; raise --deadline"):
         one.expect(4)
@@ -225,11 +233,11 @@ RESETS = [
 
 def test_headers_of_both_kinds_are_read() -> None:
     """Laravel says when, the IETF's draft says in how many seconds; most answers say nothing."""
-    assert read_quota({}, NOW) == Quota()
+    assert parse_rate_limit_headers({}, NOW) == RateLimitHeaders()
     for prefix in ("X-RateLimit-", "RateLimit-"):
         for reset, seconds in RESETS:
             said = {f"{prefix}Limit": " 100 ", f"{prefix}Remaining": "0", f"{prefix}Reset": reset}
-            assert read_quota(said, NOW) == Quota(100, 0, seconds)
+            assert parse_rate_limit_headers(said, NOW) == RateLimitHeaders(100, 0, seconds)
 
 
 @pytest.mark.parametrize("value", HOSTILE)
@@ -238,7 +246,7 @@ def test_headers_that_say_nothing_usable_are_as_if_they_were_not_there(
 ) -> None:
     """Whatever a header holds, nothing breaks and nobody waits past the deadline."""
     for name in ("Limit", "Remaining", "Reset"):
-        quota = read_quota({f"X-RateLimit-{name}": value}, NOW)
+        quota = parse_rate_limit_headers({f"X-RateLimit-{name}": value}, NOW)
         assert quota.limit is None or name == "Limit"
         assert quota.limit is None or quota.limit > 0
         assert quota.remaining is None or quota.remaining >= 0
@@ -251,7 +259,7 @@ def test_headers_that_say_nothing_usable_are_as_if_they_were_not_there(
     for remaining in ("0", "1"):
         one = budget(clock)
         said = {"RateLimit-Remaining": remaining, "RateLimit-Reset": value}
-        one.heard(one.take(WANTED), read_quota(said, NOW))
+        one.heard(one.take(WANTED), parse_rate_limit_headers(said, NOW))
         try:
             one.take(WANTED)
         except ApiUnavailable as error:

@@ -32,10 +32,11 @@ from conftest import (
 )
 from terminals import drawn, plain
 
-from mirror import cli, output
+from mirror import cli
 from mirror.__main__ import _said_at_once
-from mirror.faults import FAULTS
-from mirror.sandbox import Manner, Sandbox
+from mirror.sandbox.faults import FAULTS
+from mirror.sandbox.server import Sandbox, SandboxConfig
+from mirror.text import escape_unsafe
 
 SUMMARY_FIELDS = [
     "run_id", "environment", "outcome", "fetched", "inserted", "updated", "unchanged", "missing",
@@ -231,7 +232,7 @@ def here(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """The option that names a mirror with all that a terminal may have to draw."""
     with (
         new_database("sqlite", request, ready=True) as url,
-        Sandbox(World(), Manner(token=TOKEN)).running() as sandbox,
+        Sandbox(World(), SandboxConfig(token=TOKEN)).running() as sandbox,
     ):
         world = sandbox.upstream
         assert isinstance(world, World)
@@ -334,7 +335,7 @@ def test_visible() -> None:
     """Only what cannot be seen is escaped."""
     for text in ("plain ñ 漢 🙂", "\x00\x1b\u202e", "\U000e0041"):
         seen = text if text.startswith("plain") else text.encode("unicode_escape").decode()
-        assert output.visible(text) == seen
+        assert escape_unsafe(text) == seen
 
 
 # Help
@@ -428,7 +429,7 @@ def test_an_error_of_the_system_is_not_one_of_the_output(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("mirror.dictionary.entries", fail)
+    monkeypatch.setattr("mirror.db.dictionary.entries", fail)
     ran = run_mirror("db", "describe")
     assert (ran.code, ran.out) == (1, "")
     assert said in ran.err

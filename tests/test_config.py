@@ -9,11 +9,12 @@ import platformdirs
 import pytest
 from conftest import TOKEN, run_mirror
 
-from mirror import config, given, settings
+from mirror.config import file as config
+from mirror.config import settings, sources
+from mirror.config.environments import environments, resolve
+from mirror.config.settings import ApiSettings
+from mirror.config.sources import SettingSources
 from mirror.errors import UsageError
-from mirror.given import Given
-from mirror.settings import ApiSettings
-from mirror.targets import environments, targets
 
 FILE = """
 database = "postgresql://mirror@db.example.com/bi"
@@ -48,9 +49,9 @@ def write(tmp_path: Path) -> Write:
     return write_it
 
 
-def read(path: Path, environ: dict[str, str] | None = None, **options: str) -> Given:
+def read(path: Path, environ: dict[str, str] | None = None, **options: str) -> SettingSources:
     """What is given by a file, variables and options."""
-    return Given(options, environ or {}, config.load(str(path)))
+    return SettingSources(options, environ or {}, config.load(str(path)))
 
 
 def usable(api: ApiSettings | UsageError) -> ApiSettings:
@@ -66,9 +67,9 @@ def test_everything_a_file_may_say(write: Write, tmp_path: Path) -> None:
     """Database, defaults and environments are read; what an environment says wins over defaults."""
     path = write()
     everything = read(path, {"EU_TOKEN": "talq_of-the-eu"})
-    found = given.find_database(None, {}, everything.file)
+    found = sources.find_database(None, {}, everything.file)
     assert found.text == "postgresql://mirror@db.example.com/bi"
-    prod, staging = targets(everything)
+    prod, staging = resolve(everything)
     assert (prod.environment, staging.environment) == ("prod", "EU staging")
     api = usable(prod.api)
     assert api.base_url == "https://voice.example.com/api/v1"
@@ -115,7 +116,7 @@ def test_an_empty_file_says_nothing(write: Write) -> None:
     for text in (b"", b"\xef\xbb\xbf# nothing\n", b"[environments]\n"):
         file = config.load(str(write(text)))
         assert (file.database, dict(file.environments)) == (None, {})
-        assert environments(Given({}, {}, file)) == ["default"]
+        assert environments(SettingSources({}, {}, file)) == ["default"]
 
 
 # Where it is
@@ -163,17 +164,17 @@ def test_what_wins(name: str, write: Write) -> None:
         f'[defaults]\n{name} = "{defaults}"\n'
         f'[environments.a]\n{name} = "{table}"\n[environments.b]\n'
     )
-    environ = {given.API_SETTINGS[name].variable: variable}
+    environ = {sources.API_SETTINGS[name].variable: variable}
 
     def found(environment: str, environ: dict[str, str], **options: str) -> tuple[str, str]:
         one = read(path, environ, **options).find(name, environment)
         return one.text, one.source
 
-    assert found("a", environ, **{name: option}) == (option, given.option_of(name))
-    assert found("a", environ) == (variable, given.API_SETTINGS[name].variable)
+    assert found("a", environ, **{name: option}) == (option, sources.option_of(name))
+    assert found("a", environ) == (variable, sources.API_SETTINGS[name].variable)
     assert found("a", {}) == (table, f"{name} in [environments.a] of {path}")
     assert found("b", {}) == (defaults, f"{name} in [defaults] of {path}")
-    assert Given({}, {}).find(name).source == given.DEFAULT
+    assert SettingSources({}, {}).find(name).source == sources.DEFAULT
 
 
 def test_what_wins_for_the_database_and_the_token(write: Write, tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_which_environments_are_synced(write: Write) -> None:
     assert environments(read(path, {"MIRROR_ENVIRONMENT": "EU staging"})) == ["EU staging"]
     named = ["EU staging", "prod", "EU staging"]
     assert environments(read(path, {"MIRROR_ENVIRONMENT": "prod"}), named) == ["EU staging", "prod"]
-    assert environments(Given({}, {}), ["any", "label"]) == ["any", "label"]
+    assert environments(SettingSources({}, {}), ["any", "label"]) == ["any", "label"]
 
 
 def test_an_environment_that_the_file_does_not_have(write: Write) -> None:
@@ -223,7 +224,7 @@ def test_an_environment_that_the_file_does_not_have(write: Write) -> None:
 
 def test_what_is_wrong_with_one_leaves_the_others(write: Write) -> None:
     """An environment without its token has its reason, the others can be synced."""
-    prod, staging = targets(read(write()))
+    prod, staging = resolve(read(write()))
     assert usable(prod.api).token.reveal() == TOKEN
     assert isinstance(staging.api, UsageError)
     assert "EU_TOKEN is not set" in str(staging.api)
@@ -236,9 +237,9 @@ def test_one_token_does_not_replace_those_of_several(name: str, write: Write) ->
     environ = {} if name == "--token-file" else {name: TOKEN}
     options = {"token_file": TOKEN} if name == "--token-file" else {}
     with pytest.raises(UsageError, match=f"{name} would give one token to") as raised:
-        targets(read(write(), environ, **options))
+        resolve(read(write(), environ, **options))
     assert TOKEN not in str(raised.value)
-    assert len(targets(read(write(), environ, **options), ["prod"])) == 1
+    assert len(resolve(read(write(), environ, **options), ["prod"])) == 1
 
 
 def test_one_token_for_all_that_have_none(write: Write) -> None:
@@ -247,20 +248,20 @@ def test_one_token_for_all_that_have_none(write: Write) -> None:
         "[environments.a]\nbase_url = 'https://a.example/api/v1'\n"
         "[environments.b]\nbase_url = 'https://b.example/api/v1'\ntoken_env = 'TALKOVER_TOKEN'\n"
     )
-    both = targets(read(path, {"TALKOVER_TOKEN": TOKEN}))
+    both = resolve(read(path, {"TALKOVER_TOKEN": TOKEN}))
     assert [usable(one.api).token.reveal() for one in both] == [TOKEN, TOKEN]
-    assert all(isinstance(one.api, UsageError) for one in targets(read(path)))
+    assert all(isinstance(one.api, UsageError) for one in resolve(read(path)))
 
 
 def test_the_tokens_of_several_hosts_do_not_go_to_one(write: Write) -> None:
     """A base URL for all is refused where the file gives the environments hosts of their own."""
     environ = {"TALKOVER_BASE_URL": "https://one.example/api/v1", "EU_TOKEN": "talq_eu"}
     with pytest.raises(UsageError, match="TALKOVER_BASE_URL would give one host to"):
-        targets(read(write(), environ))
-    (only,) = targets(read(write(), environ), ["prod"])
+        resolve(read(write(), environ))
+    (only,) = resolve(read(write(), environ), ["prod"])
     assert usable(only.api).base_url == "https://one.example/api/v1"
     path = write("[environments.a]\ntoken_env = 'A'\n[environments.b]\ntoken_env = 'B'\n")
-    both = targets(read(path, environ | {"A": "talq_a", "B": "talq_b"}))
+    both = resolve(read(path, environ | {"A": "talq_a", "B": "talq_b"}))
     assert {usable(one.api).base_url for one in both} == {"https://one.example/api/v1"}
 
 
@@ -326,7 +327,7 @@ def test_what_is_refused(text: str | bytes, said: str, write: Write) -> None:
 def test_values_that_cannot_be_used(text: str, said: str, write: Write) -> None:
     """A value of the file is checked as that of an option, and the error says where it stands."""
     token = "" if "token" in text else "token_file = 'prod.token'\n"
-    (target,) = targets(read(write(f"[environments.prod]\n{token}{text}\n")))
+    (target,) = resolve(read(write(f"[environments.prod]\n{token}{text}\n")))
     assert isinstance(target.api, UsageError)
     assert said in str(target.api)
 

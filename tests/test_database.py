@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from conftest import Mirror
 
-from mirror import database
+from mirror.db.engine import _is_transient, read_transaction, shown_url
 from mirror.errors import DatabaseError, DatabaseUnavailable
 
 
@@ -48,17 +48,17 @@ def coded(code: int) -> sqlite3.Error:
 )
 def test_what_may_pass(error: BaseException | None, passes: bool) -> None:
     """The code decides, else the class of PEP 249; a name or a word alone never does."""
-    assert database._may_pass(error, psycopg) is passes
+    assert _is_transient(error, psycopg) is passes
 
 
 def test_each_error_is_ours(mirror: Mirror) -> None:
     """Whoever raised an error, it is told in our sentence, with the server's words in brackets."""
-    where = database.shown_url(mirror.url)
-    with pytest.raises(DatabaseError) as raised, database.reading(mirror.engine) as connection:
+    where = shown_url(mirror.url)
+    with pytest.raises(DatabaseError) as raised, read_transaction(mirror.engine) as connection:
         connection.execute(sa.text("SELECT nonsense"))
     assert type(raised.value) is DatabaseError
     assert str(raised.value).startswith(f"the database {where} refused (")
-    with pytest.raises(DatabaseError) as raised, database.reading(mirror.engine) as connection:
+    with pytest.raises(DatabaseError) as raised, read_transaction(mirror.engine) as connection:
         sa.inspect(object())
     assert not isinstance(raised.value, DatabaseUnavailable)
     assert str(raised.value) == (

@@ -20,8 +20,8 @@ from whims import (
     Style,
 )
 
-from mirror.runs import Counts
-from mirror.sync import Outcome
+from mirror.db.runs import Counts
+from mirror.sync.run import Outcome
 
 
 def test_a_full_life(mirror: Mirror, record_property: Callable[[str, object], None]) -> None:

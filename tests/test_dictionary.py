@@ -20,11 +20,13 @@ from conftest import Mirror, request, run_mirror
 from sqlalchemy.engine import Connection
 from terminals import drawn, plain
 
-from mirror import database, demo, dictionary
-from mirror.cookbook import RECIPES
-from mirror.dictionary import Entry
-from mirror.models import UTCDateTime
-from mirror.views import VIEWS
+from mirror import demo
+from mirror.db import dictionary
+from mirror.db.cookbook import RECIPES
+from mirror.db.dictionary import Entry
+from mirror.db.engine import create_engine, read_transaction
+from mirror.db.models import UTCDateTime
+from mirror.db.views import VIEWS
 
 ENTRIES = dictionary.entries()
 COLUMNS = [one for one in ENTRIES if one.column is not None]
@@ -95,7 +97,7 @@ def test_nothing_is_null_that_is_said_not_to_be(mirror: Mirror) -> None:
     mirror.sync(records)
     mirror.sync([*records[1:4], request(5)], accept_missing=True)
     mirror.sync([*records[:2], request(3), request(4, status="rejected")], accept_missing=True)
-    with database.reading(mirror.engine) as connection:
+    with read_transaction(mirror.engine) as connection:
         for view in VIEWS:
             rows = connection.execute(sa.select(view.table)).mappings().all()
             assert rows, view.name
@@ -183,7 +185,7 @@ def test_datasette_shows_the_dictionary_and_the_cookbook(tmp_path: Path) -> None
     """Datasette takes the metadata: each page has its descriptions, each query gives its rows."""
     path = tmp_path / "my-mirror.db"
     url = f"sqlite:///{path}"
-    demo.run(database.engine(url, create=True), lambda *_: None)
+    demo.run(create_engine(url, create=True), lambda *_: None)
     ran = run_mirror("db", "describe", "--format", "datasette", MIRROR_DATABASE_URL=url)
     metadata = tmp_path / "metadata.json"
     metadata.write_text(ran.out)

@@ -17,8 +17,9 @@ from conftest import TOKEN, Mirror, Ran, World, request, run_mirror
 from servers import Question, Scripted, envelope, http
 from terminals import drawn
 
-from mirror import database, schema
-from mirror.sandbox import Sandbox
+from mirror.db import migrate
+from mirror.db.engine import write_transaction
+from mirror.sandbox.server import Sandbox
 
 JSON = "Content-Type: application/json"
 
@@ -69,7 +70,7 @@ def test_all_is_well(mirror: Mirror, token_file: Path) -> None:
     assert checks["API"]["found"].startswith(f"{mirror.sandbox.base_url}/health answered 200")
     assert checks["API token"]["found"] == "accepted"
     assert "(MIRROR_DATABASE_URL)" in checks["database"]["found"]
-    assert checks["schema"]["found"].startswith(f"revision {schema.revisions()[-1]}")
+    assert checks["schema"]["found"].startswith(f"revision {migrate.revisions()[-1]}")
     assert checks["runs"]["found"].startswith("last complete pull at")
     assert all(one["advice"] is None for one in checks.values())
     kind = mirror.engine.dialect.name
@@ -196,7 +197,7 @@ def test_a_schema_of_another_version(mirror: Mirror, token_file: Path) -> None:
         ("0001", "run `mirror db upgrade`"),
         ("9999", "pip install --upgrade talkover-mirror"),
     ):
-        with database.writing(mirror.engine, "test") as connection:
+        with write_transaction(mirror.engine, "test") as connection:
             connection.execute(
                 sa.text("UPDATE alembic_version SET version_num = :n"), {"n": revision}
             )

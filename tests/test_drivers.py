@@ -43,9 +43,10 @@ from drivers import (
     to_milliseconds,
 )
 
-from mirror import database
-from mirror.models import UTCDateTime
-from mirror.sync import Outcome
+from mirror.db import engine as engine_module
+from mirror.db.engine import parse_url, write_transaction
+from mirror.db.models import UTCDateTime
+from mirror.sync.run import Outcome
 
 JDBC_TIMESTAMP, JDBC_DATE, JDBC_TEXT, JDBC_BIT = 93, 91, 12, -7
 JDBC_WHOLE = {4, -5}  # INTEGER, BIGINT
@@ -184,7 +185,7 @@ def odbc() -> Iterator[Open]:
 
 def odbc_string(url: str, **options: Any) -> str:
     """Write a connection string."""
-    made = database.parse_url(url)
+    made = parse_url(url)
     kind = made.get_backend_name()
     fields: dict[str, Any] = {"Driver": ODBC_DRIVERS[kind][0], "Database": made.database}
     if kind == "postgresql":
@@ -284,7 +285,7 @@ def test_an_open_reader_is_in_nobodys_way(
 
     The next query sees the new one. A sync that had to wait for a lock would fail here.
     """
-    monkeypatch.setattr(database, "LOCK_WAIT", 1)
+    monkeypatch.setattr(engine_module, "LOCK_WAIT", 1)
     mirror.sync([release_request(number) for number in range(MANY)])
     statuses = "SELECT status FROM release_requests ORDER BY id"
     with odbc(mirror.url, **BY_THE_ROW[kind_of(mirror)]) as connection:
@@ -308,7 +309,7 @@ def test_a_writer_is_in_no_readers_way(mirror: Mirror, odbc: Open) -> None:
     """While a writer's transaction is open, a tool that waits for no lock reads the old state."""
     mirror.sync([release_request(number) for number in range(MANY)])
     with (
-        database.writing(mirror.engine, "test") as writer,
+        write_transaction(mirror.engine, "test") as writer,
         odbc(mirror.url, **IMPATIENT[kind_of(mirror)]) as connection,
     ):
         writer.execute(sa.text("UPDATE release_requests SET status = 'approved'"))

@@ -20,8 +20,8 @@ from conftest import ROOT, TOKEN, Mirror, request, run_mirror
 from mirrors import of_each_kind
 from servers import Answer, Question, Scripted, envelope, http
 
-from mirror import queries
-from mirror.faults import FAULTS
+from mirror.queries import helpers
+from mirror.sandbox.faults import FAULTS
 
 KNOWN = 130
 """Requests at the start: two pages, and enough for the guard."""
@@ -146,7 +146,7 @@ class Trial:
         assert (ran.code, ran.result["error"]) == (0, None)
         assert self.mirror.state() != self.known
         listed = {record["id"]: record["status"] for record in self.mirror.world.records}
-        found = self.mirror.ask(queries.release_requests)
+        found = self.mirror.ask(helpers.release_requests)
         assert {one.id: one.status for one in found} == listed
         open_records = "SELECT count(*) FROM quarantined_records WHERE resolved_at IS NULL"
         assert self.mirror.rows(open_records) == [(0,)]

@@ -19,8 +19,10 @@ from conftest import DATABASES, Mirror, World, request
 from mirrors import of_each_kind
 from model import Fields
 
-from mirror import database, queries, views
-from mirror.sandbox import Sandbox
+from mirror.db import views
+from mirror.db.engine import read_transaction
+from mirror.queries import helpers
+from mirror.sandbox.server import Sandbox
 
 REQUESTED = date(2024, 1, 10)
 """Each story's request is submitted on that day, in the afternoon; the syncs begin on the next."""
@@ -192,7 +194,7 @@ def tell(mirror: Mirror) -> Told:
 def rows(mirror: Mirror, view: sa.Table, *order: sa.Column[Any]) -> list[sa.Row[Any]]:
     """All rows of a view, by environment."""
     query = sa.select(view).order_by(view.c.environment, *order)
-    with database.reading(mirror.engine) as connection:
+    with read_transaction(mirror.engine) as connection:
         return list(connection.execute(query))
 
 
@@ -245,19 +247,19 @@ def test_the_helpers_say_what_the_views_say(told: Told) -> None:
     """The helpers for Python give the rows of the views, also of a part of the time alone."""
     ask = told.mirror.ask
     start, end = datetime(2024, 1, 11, 9, tzinfo=UTC), datetime(2024, 1, 13, 9, tzinfo=UTC)
-    every = ask(queries.turnaround)
+    every = ask(helpers.turnaround)
     assert sorted(map(astuple, every)) == sorted(map(tuple, told.turnaround))
     assert every == sorted(every, key=lambda one: (one.resolved_at, one.id))
-    some = ask(queries.turnaround, since=start, until=end)
+    some = ask(helpers.turnaround, since=start, until=end)
     assert some == [one for one in every if start <= one.resolved_at < end]
     assert some[0].resolved_at == start
     name = "reopened, and approved again"
-    (one,) = ask(queries.turnaround, environment=name)
+    (one,) = ask(helpers.turnaround, environment=name)
     assert [one] == [other for other in every if other.environment == name]
     first, last = date(2024, 1, 11), date(2024, 1, 13)
-    days = ask(queries.days, environment=name, until=last)
+    days = ask(helpers.days, environment=name, until=last)
     assert [astuple(one) for one in days] == [row for row in told.days_of[name] if row.day < last]
-    two = ask(queries.days, since=first, until=last)
+    two = ask(helpers.days, since=first, until=last)
     assert sorted(map(astuple, two)) == [row for row in told.days if first <= row.day < last]
 
 

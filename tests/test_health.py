@@ -14,8 +14,9 @@ from conftest import Mirror, request
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
-from mirror import database, runs, schema
-from mirror.health import EnvironmentStatus, is_stale, status
+from mirror.db import migrate, runs
+from mirror.db.engine import shown_url
+from mirror.queries.status import EnvironmentStatus, is_stale, status
 
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
 """When the clock of a mirror under test starts; its first sync is an hour later."""
@@ -54,8 +55,8 @@ def ask(mirror: Mirror, *environments: str) -> list[EnvironmentStatus]:
         status, now=mirror.now + HOUR, environments=environments or None
     )
     for one in found:
-        assert one.schema_revision == schema.revisions()[-1]
-        assert one.database == database.shown_url(mirror.url)
+        assert one.schema_revision == migrate.revisions()[-1]
+        assert one.database == shown_url(mirror.url)
     return [bare(one) for one in found]
 
 

@@ -28,9 +28,13 @@ from mirrors import of_each_kind
 from rich.cells import cell_len
 from servers import Answer, Question, Scripted, http
 
-from mirror import output, queries, schema
-from mirror.payload import PayloadError, Record, Reject, Survey, decode, describe_error, read_page
-from mirror.rows import ReleaseRequest
+from mirror.api.envelope import PayloadError, error_summary, parse_page
+from mirror.api.records import IdIndex, InvalidRecord, Record, decode
+from mirror.cli import output
+from mirror.db import migrate
+from mirror.queries import helpers
+from mirror.queries.results import ReleaseRequest
+from mirror.text import escape_unsafe
 
 LONGEST = 255
 """Characters that an identifier may have, whatever the database."""
@@ -395,10 +399,10 @@ def test_hostile_lists_are_applied(site: Site) -> None:
 
 def test_what_is_stored_is_what_upstream_said(site: Site) -> None:
     """Every field of every good record is there as it came, and nothing else is."""
-    stored = site.mirror.ask(queries.release_requests, environment="default")
+    stored = site.mirror.ask(helpers.release_requests, environment="default")
     expected = {one["id"]: one for one in map(said, harmless_entries(2))}
     assert {one.id: as_said(one) for one in stored} == expected
-    missing = site.mirror.ask(queries.release_requests, environment="default", missing=True)
+    missing = site.mirror.ask(helpers.release_requests, environment="default", missing=True)
     assert [as_said(one) for one in sorted(missing, key=lambda one: one.id)] == sorted(
         (one for one in map(said, harmless_entries(1)) if one["id"] not in expected),
         key=lambda one: one["id"],
@@ -457,7 +461,7 @@ def test_nothing_was_injected(site: Site) -> None:
         "release_request_changes", "release_request_past_versions", "release_request_turnaround",
         "release_request_versions", "release_requests", "release_requests_daily", "sync_runs",
     }  # fmt: skip
-    assert mirror.ask(schema.current) == schema.revisions()[-1]
+    assert mirror.ask(migrate.current) == migrate.revisions()[-1]
     if mirror.engine.dialect.name == "sqlite":
         assert mirror.rows("PRAGMA integrity_check") == [("ok",)]
 
@@ -468,7 +472,7 @@ def test_a_hostile_text_can_be_asked_for(sites: Callable[[str], Site], name: str
     text = storable(TEXTS[name])
     site = sites("sqlite" if name < "lines" else "postgresql")
     marked = {mark: (mark + text)[:LONGEST] for mark in "abc2"}
-    found = site.mirror.ask(queries.release_requests, status=marked["2"])
+    found = site.mirror.ask(helpers.release_requests, status=marked["2"])
     assert {one.id for one in found} == {marked["a"], marked["b"]}
     query = "SELECT id FROM release_requests WHERE phone_number = :number ORDER BY id"
     rows = site.mirror.rows(query, number=text[:LONGEST])
@@ -480,12 +484,12 @@ def test_changes_and_history_tell_the_statuses_as_they_came(site: Site) -> None:
     before, after = (
         {one["id"]: one["status"] for one in map(said, harmless_entries(turn))} for turn in (1, 2)
     )
-    changes = site.mirror.ask(queries.changes, environment="default")
+    changes = site.mirror.ask(helpers.changes, environment="default")
     seen = {(one.request_id, one.old_status, one.new_status) for one in changes}
     changed = {(one, was, after[one]) for one, was in before.items() if after.get(one, was) != was}
     vanished = {(one, was, was) for one, was in before.items() if one not in after}
     assert seen == changed | vanished
-    events = site.mirror.ask(queries.phone_number_history, NUMBER)
+    events = site.mirror.ask(helpers.phone_number_history, NUMBER)
     assert {one.event for one in events} == {"requested"} | {
         status
         for request_id, old, new in changed
@@ -499,16 +503,16 @@ def test_changes_and_history_tell_the_statuses_as_they_came(site: Site) -> None:
 Helper = Callable[..., Sequence[Any]]
 
 READS: dict[str, tuple[tuple[str, ...], Helper]] = {
-    "requests": (("requests",), queries.release_requests),
+    "requests": (("requests",), helpers.release_requests),
     "missing": (
         ("requests", "--missing"),
-        lambda connection, **only: queries.release_requests(connection, missing=True, **only),
+        lambda connection, **only: helpers.release_requests(connection, missing=True, **only),
     ),
     "history": (
         ("history", NUMBER),
-        lambda connection, **only: queries.phone_number_history(connection, NUMBER, **only),
+        lambda connection, **only: helpers.phone_number_history(connection, NUMBER, **only),
     ),
-    "changes": (("changes",), queries.changes),
+    "changes": (("changes",), helpers.changes),
 }
 """The commands that show data, and the helper that knows what they must show."""
 
@@ -606,7 +610,7 @@ def test_a_megabyte_is_a_text_like_any_other(mirror: Mirror) -> None:
     bad = entry(id="bad", status=None, reason=long)
     result = mirror.sync([good, bad])
     assert (result.counts.inserted, result.counts.quarantined) == (1, 1)
-    (row,) = mirror.ask(queries.release_requests)
+    (row,) = mirror.ask(helpers.release_requests)
     assert as_said(row) == said(good)
     assert mirror.rows("SELECT raw FROM quarantined_records") == [(bad.decode(),)]
     if mirror.engine.dialect.name == "postgresql":
@@ -766,7 +770,7 @@ def without_quarantine(kept: dict[str, list[str]]) -> dict[str, list[str]]:
 def test_what_cannot_be_seen_is_written_as_an_escape(characters: list[int]) -> None:
     """A character that acts on a terminal or hides on it is shown as its escape, also in JSON."""
     text = "".join(map(chr, characters))
-    assert output.visible(text).isascii()
+    assert escape_unsafe(text).isascii()
     if not 0xD800 <= characters[0] < 0xE000:
         assert output.json_line({"a": text}).isascii()
         assert json.loads(output.json_line({"a": text})) == {"a": text}
@@ -944,7 +948,7 @@ def test_an_error_nested_at_the_edge_is_described() -> None:
         middle = (low + high) // 2
         low, high = (middle, high) if reads(middle) else (low, middle)
     for levels in range(low - 20, low + 5):
-        assert describe_error(b'{"success":false,"message":%s}' % nested(levels))
+        assert error_summary(b'{"success":false,"message":%s}' % nested(levels))
 
 
 # What comes along with a good list
@@ -1073,8 +1077,8 @@ def check_list(body: bytes) -> None:
     Raises:
         PayloadError: it is no list.
     """
-    items = read_page(body).items
-    told = Survey()
+    items = parse_page(body).items
+    told = IdIndex()
     told.add(items)
     found = list(decode(items, told.repeated))
     ids = [one.id if isinstance(one, Record) else one.request_id for one in found]
@@ -1118,7 +1122,7 @@ def check_time(time: datetime | None, text: str | None) -> None:
     assert abs(time - datetime.fromisoformat(text.upper())) <= timedelta(microseconds=1)
 
 
-def check_reject(reject: Reject) -> None:
+def check_reject(reject: InvalidRecord) -> None:
     """A reject can be stored, and says why."""
     assert reject.error
     assert re.fullmatch("[0-9a-f]{64}", reject.fingerprint)

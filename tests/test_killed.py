@@ -14,9 +14,10 @@ from conftest import DATABASES, TOKEN, Mirror, World
 from expected import ChangingList, Ledger, content, difference, on_record
 from processes import COMMIT, COMMITTED, KILLED, Nursery, nurseries
 
-from mirror import database, schema
-from mirror.sandbox import Sandbox
-from mirror.sync import sync
+from mirror.db import migrate
+from mirror.db.engine import create_engine, read_transaction
+from mirror.sandbox.server import Sandbox
+from mirror.sync.run import sync
 
 IN_A_MERGE = (
     "INSERT INTO release_request_past_versions",
@@ -75,8 +76,8 @@ class Scene:
         )
         done = self._nursery.result()
         assert done.returncode == KILLED, done
-        with database.reading(database.engine(mirror.url)) as connection:
-            if schema.current(connection) is None:
+        with read_transaction(create_engine(mirror.url)) as connection:
+            if migrate.current(connection) is None:
                 return  # the whole schema and the run's beginning are one transaction
         killed = on_record(mirror.url)[-1]
         if moment == COMMITTED:

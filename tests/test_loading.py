@@ -12,10 +12,11 @@ from conftest import Mirror, World, request
 from sqlalchemy.engine import make_url
 from test_schema import inventory, opened
 
-from mirror import bulk, database
+from mirror.db import bulk
+from mirror.db.engine import read_transaction
 from mirror.errors import DatabaseError
-from mirror.sandbox import Sandbox
-from mirror.sync import Outcome
+from mirror.sandbox.server import Sandbox
+from mirror.sync.run import Outcome
 
 LIST = [request(number) for number in range(300)]
 INDEXES = """SELECT relname, oid FROM pg_class WHERE relkind = 'i'
@@ -90,7 +91,7 @@ def refuse_some_rows(mirror: Mirror) -> None:
 def test_a_reader_is_not_waited_for(on_postgres: Mirror) -> None:
     """A first load goes on with the indexes in place while somebody reads the empty table."""
     before = on_postgres.rows(INDEXES)
-    with database.reading(on_postgres.engine) as reader:
+    with read_transaction(on_postgres.engine) as reader:
         assert reader.exec_driver_sql("SELECT count(*) FROM release_requests").scalar() == 0
         result = on_postgres.sync(LIST)
     assert (result.outcome, result.counts.inserted) == (Outcome.APPLIED, 300)

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from mirror.health import EnvironmentStatus
-from mirror.metrics import prometheus
-from mirror.sync import Outcome
+from mirror.cli.prometheus import prometheus
+from mirror.queries.status import EnvironmentStatus
+from mirror.sync.run import Outcome
 
 BEGAN = datetime(2024, 1, 11, 12, 0, 0, 250_000, tzinfo=UTC)
 UNIX_TIME = 1704974400.25

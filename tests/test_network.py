@@ -20,11 +20,11 @@ import pytest
 from conftest import TOKEN
 from servers import Scripted, http
 
-from mirror import network, probe
-from mirror.api import Client
+from mirror.api import health, network
+from mirror.api.client import Client
 from mirror.cli.options import now
+from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import ApiUnavailable, MirrorError, UsageError
-from mirror.settings import ApiSettings, Secret
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 GZIP = "Content-Encoding: gzip"
@@ -66,7 +66,7 @@ def broken(base_url: str) -> str:
 def seen(base_url: str) -> str:
     """What `mirror doctor` says of the same connection."""
     with pytest.raises(ApiUnavailable) as raised:
-        probe.look_at_health(settings(base_url), now)
+        health.check_health(settings(base_url), now)
     begin, end = f"the API at {base_url} cannot be reached (", "); check --base-url"
     assert str(raised.value).startswith(begin)
     return str(raised.value)[len(begin) :].partition(end)[0]
@@ -200,7 +200,7 @@ def test_nobody_answers_the_doctor() -> None:
     gone = threading.Event()
     with serving(lambda _connection: gone.wait()) as port:
         with pytest.raises(ApiUnavailable, match=r"\(nobody answered in time\)"):
-            probe.look_at_health(settings(f"http://127.0.0.1:{port}/api/v1", timeout=0.1), now)
+            health.check_health(settings(f"http://127.0.0.1:{port}/api/v1", timeout=0.1), now)
         gone.set()
 
 

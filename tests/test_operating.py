@@ -16,16 +16,18 @@ from conftest import Mirror, Ran, request, run_mirror
 from prometheus_client.parser import text_string_to_metric_families
 from terminals import drawn, plain
 
-from mirror import cli, database, schema
+from mirror import cli
+from mirror.db import migrate
+from mirror.db.engine import shown_url, write_transaction
 
 ALARM = "\x1b[31m\u202e"
 
 
 def ran_long_ago(mirror: Mirror, days: int) -> None:
     """Let all runs that are on record have begun some days ago."""
-    with database.writing(mirror.engine, "test") as connection:
+    with write_transaction(mirror.engine, "test") as connection:
         began = datetime.now(UTC) - timedelta(days=days)
-        value = sa.bindparam("began", began, schema.metadata.tables["sync_runs"].c.started_at.type)
+        value = sa.bindparam("began", began, migrate.metadata.tables["sync_runs"].c.started_at.type)
         connection.execute(sa.text("UPDATE sync_runs SET started_at = :began").bindparams(value))
 
 
@@ -50,8 +52,8 @@ def test_status(mirror: Mirror) -> None:
     assert (prod["environment"], prod["outcome"], prod["error"]) == ("prod", "applied", None)
     assert (prod["pending"], prod["approved"], prod["quarantined"]) == (1, 1, 1)
     for one in (dev, prod):
-        assert one["schema_revision"] == schema.revisions()[-1]
-        assert one["database"] == database.shown_url(mirror.url)
+        assert one["schema_revision"] == migrate.revisions()[-1]
+        assert one["database"] == shown_url(mirror.url)
     (only,) = status(mirror, "--environment", "dev")[1]
     assert only["environment"] == "dev"
     (only,) = status(mirror, MIRROR_ENVIRONMENT="prod")[1]

@@ -32,8 +32,10 @@ import sqlalchemy as sa
 import yaml
 from conftest import ROOT, Mirror, Ran, request, run_mirror, run_python
 
-from mirror import cli, database, models
-from mirror.period import Period, period
+from mirror import cli
+from mirror.db import models
+from mirror.db.engine import write_transaction
+from mirror.report.period import Period, period
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 ROOMS = (ROOT / "docs" / "contributing.md").read_text()
@@ -501,7 +503,7 @@ def test_erasing(mirror: Mirror) -> None:
     mirror.sync([changed | {"reason": "Another"}, garbled | {"requested_at": "soon"}, *others])
     mirror.sync(others)
     (script,) = re.findall(r"<!-- erase -->\n```sql\n(.*?)```", PAGE, re.DOTALL)
-    with database.writing(mirror.engine, "test") as connection:
+    with write_transaction(mirror.engine, "test") as connection:
         for statement in script.splitlines():
             assert connection.execute(sa.text(statement)).rowcount, statement
     mirror.sync([*others, request(9)])
@@ -516,7 +518,7 @@ def test_erasing(mirror: Mirror) -> None:
 
 def test_the_message_of_a_newer_schema(sqlite_mirror: Mirror) -> None:
     """The page quotes what a program says that is older than the schema."""
-    with database.writing(sqlite_mirror.engine, "test") as connection:
+    with write_transaction(sqlite_mirror.engine, "test") as connection:
         connection.execute(sa.update(models.alembic_version).values(version_num="0099"))
     failure = sqlite_mirror.sync([request(1)]).failure
     (quoted,) = re.findall(r'"(the\s+database is at schema revision .*?)"', PAGE, re.DOTALL)

@@ -39,7 +39,9 @@ from outages import (
     with_password,
 )
 
-from mirror import database, schema, watch
+from mirror.db import engine as engine_module
+from mirror.db import migrate, watchdog
+from mirror.db.engine import parse_url, read_transaction
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def line(server_site: Site) -> Iterator[Line]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Mirror waits for locks only briefly."""
     with monkeypatch.context() as patched:
-        patched.setattr(database, "LOCK_WAIT", 0.2)
+        patched.setattr(engine_module, "LOCK_WAIT", 0.2)
         yield
 
 
@@ -145,7 +147,7 @@ def test_a_commit_that_never_arrives(
     before = server_site.begin()
     line.cut(the_commit(2), stays_dead=stays_dead, silent=silent)
     with monkeypatch.context() as patched:
-        patched.setattr(watch, "PATIENCE", 1)
+        patched.setattr(watchdog, "RESPONSE_TIMEOUT", 1)
         ran = server_site.run(NEW)
     assert line.dead
     if silent:
@@ -199,7 +201,7 @@ def test_postgres_becomes_read_only(server_site: Site) -> None:
 
 def test_a_wrong_url(server_site: Site) -> None:
     """A database that is not there is for somebody to mend, also if its name sounds otherwise."""
-    url = database.parse_url(server_site.url)
+    url = parse_url(server_site.url)
     for name in ("nowhere", "recovery"):  # what a server says while it starts
         server_site.door = url.set(database=name).render_as_string(hide_password=False)
         ran = server_site.run(NEW)
@@ -284,8 +286,8 @@ def test_sqlite_is_full_before_the_first_sync(file_site: Site) -> None:
     for pages in (1, 9):
         with limited("main", pages):
             assert file_site.run(OLD).code == 75
-        with database.reading(file_site.engine) as connection:
-            assert schema.current(connection) is None
+        with read_transaction(file_site.engine) as connection:
+            assert migrate.current(connection) is None
     file_site.begin()
     assert outcomes(file_site) == ["applied"]
 
@@ -326,7 +328,7 @@ def test_the_file_is_removed_during_a_sync(file_site: Site) -> None:
     with at(LISTED, file_site, file_site.file.unlink):
         ran = file_site.run(NEW)
     assert (ran.code, told(ran)["outcome"]) == (1, "failed")
-    with database.reading(file_site.engine) as connection:
-        assert schema.current(connection) is None
+    with read_transaction(file_site.engine) as connection:
+        assert migrate.current(connection) is None
     file_site.begin()
     expect_recovery(file_site)

@@ -22,9 +22,9 @@ from expected import ChangingList, content, on_record
 from processes import PATIENCE
 from servers import Question, Scripted, envelope, http
 
-from mirror import database
-from mirror.settings import ApiSettings, Secret
-from mirror.sync import Result, sync
+from mirror.config.settings import ApiSettings, Secret
+from mirror.db.engine import create_engine, parse_url
+from mirror.sync.run import Result, sync
 
 FIRST = http(200, envelope([request(1), request(2)]))
 LATE = http(200, envelope([request(1, status="approved"), request(2), request(3)]))
@@ -36,7 +36,7 @@ Ask = Callable[[str], list[tuple[Any, ...]]]
 
 def pull(url: str, base_url: str, environment: str = "default") -> Result:
     """Sync, by the real clock."""
-    engine = database.engine(url, create=True)
+    engine = create_engine(url, create=True)
     return sync(engine, ApiSettings(base_url, Secret(TOKEN), timeout=PATIENCE), environment)
 
 
@@ -125,7 +125,7 @@ def test_syncs_that_begin_at_once(database_url: str) -> None:
 @contextmanager
 def report(url: str) -> Iterator[Ask]:
     """Read as other programs do, all in one transaction: give it a query, get the rows."""
-    parsed = database.parse_url(url)
+    parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         with closing(sqlite3.connect(str(parsed.database), isolation_level=None)) as connection:
             connection.execute("BEGIN")

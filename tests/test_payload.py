@@ -14,19 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from mirror.malformed import is_cut
-from mirror.payload import (
-    LONGEST_IDENTIFIER,
-    Paging,
-    PayloadError,
-    Record,
-    Reject,
-    Survey,
-    TruncatedPayload,
-    decode,
-    describe_error,
-    read_page,
-)
+from mirror.api.envelope import Paging, PayloadError, TruncatedPayload, error_summary, parse_page
+from mirror.api.malformed import is_cut
+from mirror.api.records import LONGEST_IDENTIFIER, IdIndex, InvalidRecord, Record, decode
 
 DOCUMENTED = (ROOT / "tests" / "data" / "documented-list.json").read_bytes().strip()
 REQUIRED_TEXTS = ("id", "phone_number", "status")
@@ -62,16 +52,16 @@ def entry_without(field: str) -> bytes:
     return json.dumps({k: v for k, v in request().items() if k != field}).encode()
 
 
-def surveyed(items: Iterable[Raw]) -> Survey:
+def surveyed(items: Iterable[Raw]) -> IdIndex:
     """What the ids of a list say about it."""
-    survey = Survey()
+    survey = IdIndex()
     survey.add(list(items))
     return survey
 
 
-def decoded(*entries: bytes) -> list[Record | Reject]:
+def decoded(*entries: bytes) -> list[Record | InvalidRecord]:
     """What becomes of the entries of a list."""
-    items = read_page(page(*entries)).items
+    items = parse_page(page(*entries)).items
     return list(decode(items, surveyed(items).repeated))
 
 
@@ -82,10 +72,10 @@ def understood(raw: bytes) -> Record:
     return one
 
 
-def refused(raw: bytes) -> Reject:
+def refused(raw: bytes) -> InvalidRecord:
     """The reject that an entry becomes."""
     (one,) = decoded(raw)
-    assert isinstance(one, Reject), one
+    assert isinstance(one, InvalidRecord), one
     return one
 
 
@@ -94,19 +84,19 @@ def refused(raw: bytes) -> Reject:
 
 def test_documented_list_is_read() -> None:
     """The documented example holds two entries and no paging."""
-    read = read_page(DOCUMENTED)
+    read = parse_page(DOCUMENTED)
     assert (len(read.items), read.paging) == (2, None)
 
 
 def test_space_and_unknown_fields_around_the_list_do_not_matter() -> None:
     """What is not documented in an envelope is ignored."""
-    read = read_page(b" \n" + page(entry(), message=b'"Done"', links=b'{"next":null}') + b"\r\n")
+    read = parse_page(b" \n" + page(entry(), message=b'"Done"', links=b'{"next":null}') + b"\r\n")
     assert (len(read.items), read.paging) == (1, None)
 
 
 def test_a_byte_order_mark_is_ignored() -> None:
     """A PHP file that was saved with a BOM puts it before every answer; the list is the same."""
-    assert read_page(BOM + DOCUMENTED) == read_page(DOCUMENTED)
+    assert parse_page(BOM + DOCUMENTED) == parse_page(DOCUMENTED)
 
 
 ERRORS = {
@@ -147,11 +137,11 @@ def test_success_false_is_a_failure(
     """An answer that says it failed is not believed, and its code and message are shown."""
     answer = json.dumps({"success": False} | body | data).encode()
     with pytest.raises(PayloadError) as raised:
-        read_page(answer)
+        parse_page(answer)
     assert "says that it failed" in str(raised.value)
     assert said in str(raised.value)
     assert not isinstance(raised.value, TruncatedPayload)
-    assert describe_error(answer) == said
+    assert error_summary(answer) == said
 
 
 UNUSABLE = {
@@ -203,7 +193,7 @@ UNUSABLE = {
 def test_unusable_answers_are_named(body: bytes, said: str) -> None:
     """What is not the documented envelope is refused for good, and the error says what came."""
     with pytest.raises(PayloadError) as raised:
-        read_page(body)
+        parse_page(body)
     assert said in str(raised.value)
     assert not isinstance(raised.value, TruncatedPayload)
 
@@ -211,7 +201,7 @@ def test_unusable_answers_are_named(body: bytes, said: str) -> None:
 def test_malformed_json_is_not_called_something_else() -> None:
     """An answer that begins as JSON and goes wrong later is not said to be "JSON, not JSON"."""
     with pytest.raises(PayloadError) as raised:
-        read_page(page() + b"{}")
+        parse_page(page() + b"{}")
     assert "JSON, not JSON" not in str(raised.value)
 
 
@@ -226,7 +216,7 @@ def test_malformed_json_is_not_called_something_else() -> None:
 def test_a_message_of_success_is_not_taken_for_an_error(answer: bytes) -> None:
     """`message` comes with good answers too; what is wrong is the shape, so the shape is named."""
     with pytest.raises(PayloadError) as raised:
-        read_page(answer)
+        parse_page(answer)
     assert "not a list of release requests" in str(raised.value)
 
 
@@ -243,10 +233,10 @@ CUT = {
 @pytest.mark.parametrize("body", CUT.values(), ids=CUT)
 def test_an_answer_cut_anywhere_is_truncated(body: bytes) -> None:
     """Wherever the connection was cut, asking again may help; no part is taken for the whole."""
-    read_page(body)
+    parse_page(body)
     for end in range(1, len(body)):
         with pytest.raises(TruncatedPayload):
-            read_page(body[:end])
+            parse_page(body[:end])
 
 
 _SCALARS = (
@@ -307,18 +297,18 @@ def closed(text: bytes) -> bool:
 )
 def test_an_error_needs_no_success_to_be_described(body: dict[str, object], said: str) -> None:
     """Laravel's own errors have no `success`; their code and message are shown all the same."""
-    assert describe_error(json.dumps(body).encode()) == said
+    assert error_summary(json.dumps(body).encode()) == said
 
 
 def test_an_error_is_described_in_one_line() -> None:
     """A message with line breaks cannot forge a second line of a log."""
     answer = json.dumps({"success": False, "message": "one\ntwo\r\nthree\u2028four"}).encode()
-    assert len(describe_error(answer).splitlines()) == 1
+    assert len(error_summary(answer).splitlines()) == 1
 
 
 def test_a_long_error_is_cut() -> None:
     """The description of an error has at most 500 characters."""
-    said = describe_error(json.dumps({"message": "x" * 9000}).encode())
+    said = error_summary(json.dumps({"message": "x" * 9000}).encode())
     assert said == "x" * 500
 
 
@@ -335,14 +325,14 @@ def test_a_long_error_is_cut() -> None:
 )
 def test_an_error_without_message_is_described_by_its_kind(body: bytes, said: str) -> None:
     """Whatever came instead of a documented error, there is something to show."""
-    assert describe_error(body).startswith(said)
+    assert error_summary(body).startswith(said)
 
 
 @pytest.mark.parametrize("broken", [HALF, b"\xff"], ids=["half a surrogate pair", "not UTF-8"])
 def test_the_message_of_an_error_survives_a_broken_character(broken: bytes) -> None:
     """One bad character does not hide what the API said about its failure."""
     answer = b'{"success":false,"code":"DOWN","message":"Closed %s today"}' % broken
-    assert describe_error(answer).startswith("DOWN: Closed ")
+    assert error_summary(answer).startswith("DOWN: Closed ")
 
 
 # Paging
@@ -367,7 +357,7 @@ def test_the_message_of_an_error_survives_a_broken_character(broken: bytes) -> N
 )
 def test_paging_is_found_under_either_key(key: str, paging: bytes, expected: Paging) -> None:
     """Paging is read under `meta` and `pagination`, its numbers also where they came as texts."""
-    assert read_page(page(**{key: paging})).paging == expected
+    assert parse_page(page(**{key: paging})).paging == expected
 
 
 IRRELEVANT = (b"{}", b"[]", b"null", b'"v1"', b"5", b'{"request_id":"abc","took":0.5}')
@@ -376,8 +366,8 @@ IRRELEVANT = (b"{}", b"[]", b"null", b'"v1"', b"5", b'{"request_id":"abc","took"
 @pytest.mark.parametrize("other", IRRELEVANT)
 def test_irrelevant_meta_is_not_paging(other: bytes) -> None:
     """A `meta` without paging means a list that came whole, and hides no `pagination`."""
-    assert read_page(page(entry(), meta=other)).paging is None
-    paged = read_page(page(entry(), meta=other, pagination=b'{"last_page":2}'))
+    assert parse_page(page(entry(), meta=other)).paging is None
+    paged = parse_page(page(entry(), meta=other, pagination=b'{"last_page":2}'))
     assert paged.paging == Paging(last_page=2)
 
 
@@ -390,7 +380,7 @@ def test_unreadable_paging_is_refused(key: str, field: str, value: bytes) -> Non
     """Paging that cannot be understood is no reason to believe that a list is whole."""
     paging = b'{"%s":%s}' % (field.encode(), value)
     with pytest.raises(PayloadError, match=f"`{field}` is not a usable whole number"):
-        read_page(page(**{key: paging}))
+        parse_page(page(**{key: paging}))
 
 
 @pytest.mark.parametrize(
@@ -409,7 +399,7 @@ def test_unreadable_paging_is_refused(key: str, field: str, value: bytes) -> Non
 )
 def test_paging_is_found_where_frameworks_put_it(members: bytes, expected: Paging | None) -> None:
     """Paging that stands elsewhere than documented is read, so that page 1 is never the list."""
-    assert read_page(b'{"success":true,"data":[],%s}' % members).paging == expected
+    assert parse_page(b'{"success":true,"data":[],%s}' % members).paging == expected
 
 
 @pytest.mark.parametrize(
@@ -424,7 +414,7 @@ def test_paging_is_found_where_frameworks_put_it(members: bytes, expected: Pagin
 def test_a_list_that_goes_on_in_an_unknown_way_is_refused(members: bytes) -> None:
     """A first page that points to more is not taken for the whole list."""
     with pytest.raises(PayloadError, match="goes on"):
-        read_page(b'{"success":true,"data":[],%s}' % members)
+        parse_page(b'{"success":true,"data":[],%s}' % members)
 
 
 @pytest.mark.parametrize(
@@ -514,7 +504,7 @@ def test_the_first_fault_is_told() -> None:
 def test_every_reject_has_a_reason_of_ours(fields: dict[str, Any]) -> None:
     """An entry is a record, or the sentence that says why not names one of its fields."""
     (one,) = decode([Raw(entry(**fields))], frozenset())
-    if isinstance(one, Reject):
+    if isinstance(one, InvalidRecord):
         assert re.fullmatch(REASONS, one.error), one.error
 
 
@@ -546,7 +536,7 @@ def test_an_entry_that_is_no_request_is_put_aside(raw: bytes) -> None:
     before, reject, after = decoded(entry(id="a"), raw, entry(id="b"))
     assert isinstance(before, Record)
     assert isinstance(after, Record)
-    assert isinstance(reject, Reject)
+    assert isinstance(reject, InvalidRecord)
     assert (reject.request_id, reject.raw) == (None, raw.decode())
     assert reject.error == ("`id` is missing" if raw == b"{}" else "not an object")
 
@@ -701,7 +691,7 @@ def test_invalid_utf8_is_a_reject(field: str, bad: bytes) -> None:
     raw = entry_with(field, b'"%s"' % bad)
     reject, neighbour = decoded(raw, entry(id="b"))
     assert isinstance(neighbour, Record)
-    assert isinstance(reject, Reject)
+    assert isinstance(reject, InvalidRecord)
     assert reject.error == "not valid UTF-8"
     assert reject.raw == raw.decode("utf-8", "backslashreplace")
     assert reject.request_id == (None if field == "id" else "request-1")
@@ -713,7 +703,7 @@ def test_an_entry_nested_too_deeply_is_a_reject(depth: int) -> None:
     deep = Raw(entry_with("x", b"[" * depth + b"]" * depth))
     reject, neighbour = decode([deep, Raw(entry(id="b"))], frozenset())
     assert isinstance(neighbour, Record)
-    assert isinstance(reject, Reject)
+    assert isinstance(reject, InvalidRecord)
     assert reject.error == "nested too deeply to be read"
 
 
@@ -742,7 +732,7 @@ def test_contradicting_entries_are_all_put_aside() -> None:
     other, *rejects = decoded(raws[0], entry(id="b"), *raws[1:])
     assert isinstance(other, Record)
     for raw, reject in zip(raws, rejects, strict=True):
-        assert isinstance(reject, Reject)
+        assert isinstance(reject, InvalidRecord)
         assert (reject.request_id, reject.raw) == ("request-1", raw.decode())
         assert "3 contradicting entries" in reject.error
 
@@ -750,8 +740,8 @@ def test_contradicting_entries_are_all_put_aside() -> None:
 def test_a_good_and_a_bad_entry_contradict_each_other() -> None:
     """A record beside one that cannot be read is not believed, and each says its own reason."""
     good, bad = decoded(entry(), entry(status=5))
-    assert isinstance(good, Reject)
-    assert isinstance(bad, Reject)
+    assert isinstance(good, InvalidRecord)
+    assert isinstance(bad, InvalidRecord)
     assert "2 contradicting entries" in good.error
     assert bad.error == "`status` is not a text"
     assert good.fingerprint != bad.fingerprint
@@ -765,7 +755,7 @@ def test_equal_bad_entries_count_once() -> None:
 def test_contradictions_in_unknown_fields_keep_both_entries() -> None:
     """Entries that differ in an unknown field alone are two, with a fingerprint each."""
     rejects = decoded(entry(score=1), entry(score=2))
-    prints = {one.fingerprint for one in rejects if isinstance(one, Reject)}
+    prints = {one.fingerprint for one in rejects if isinstance(one, InvalidRecord)}
     assert len(prints) == 2
 
 
@@ -805,7 +795,7 @@ def test_the_fingerprint_does_not_depend_on_the_rest_of_the_list() -> None:
     bad = entry(status=5, reason="\0")
     beside, other = decoded(bad, entry_with("reason", b'"%s"' % HALF).replace(b"st-1", b"st-2"))
     assert isinstance(other, Record)
-    assert isinstance(beside, Reject)
+    assert isinstance(beside, InvalidRecord)
     assert beside.fingerprint == refused(bad).fingerprint
 
 
@@ -843,7 +833,7 @@ def test_the_fingerprint_does_not_depend_on_the_rest_of_the_list() -> None:
 )
 def test_survey_counts_ids(raws: list[bytes], distinct: int, repeated: set[str]) -> None:
     """Each id counts once, and each entry without a usable id for itself, however they come."""
-    at_once, in_steps = surveyed(map(Raw, raws)), Survey()
+    at_once, in_steps = surveyed(map(Raw, raws)), IdIndex()
     for raw in raws:
         in_steps.add([Raw(raw)])
     for survey in (at_once, in_steps):
@@ -869,7 +859,7 @@ def test_an_odd_entry_does_not_change_what_becomes_of_its_neighbours() -> None:
         raws.insert(place * 333, raw)
     alone = [one for raw in raws for one in decode([Raw(raw)], frozenset())]
     assert list(decode(map(Raw, raws), frozenset())) == alone
-    assert sum(isinstance(one, Reject) for one in alone) == 4
+    assert sum(isinstance(one, InvalidRecord) for one in alone) == 4
 
 
 def test_entries_with_one_id_are_reconciled_across_batches() -> None:

@@ -14,9 +14,9 @@ import large
 from conftest import Mirror, World, request
 from sqlalchemy.engine import Connection
 
-from mirror import database
-from mirror.models import is_partial, past_versions, release_requests, to_text
-from mirror.sandbox import Sandbox
+from mirror.db.engine import create_engine, read_transaction
+from mirror.db.models import is_partial, past_versions, release_requests, to_text
+from mirror.sandbox.server import Sandbox
 
 FEW = 10_000
 """Requests: enough for planners to prefer indexes."""
@@ -142,7 +142,7 @@ def expect_indexes(
     However little memory Postgres has, it looks through no set anew for each request.
     """
     large.fill(url, requests)
-    with database.reading(database.engine(url)) as connection:
+    with read_transaction(create_engine(url)) as connection:
         kind = connection.dialect.name
         for question, query in questions(large.number_of(requests // 2)).items():
             assert connection.exec_driver_sql(query).first() is not None, question

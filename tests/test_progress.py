@@ -24,18 +24,21 @@ from msgspec import Raw
 from patience import Patience
 from servers import Answer, Question, Scripted, by_page, envelope, http, paged
 
-from mirror import database, payload, runs
-from mirror.api import Client, Listing
+from mirror.api import records as payload
+from mirror.api.client import Client, FetchedList
+from mirror.cli.progress_bar import Board, board
+from mirror.config.settings import ApiSettings, Secret
+from mirror.db import runs
+from mirror.db.engine import create_engine
 from mirror.errors import ApiError
-from mirror.merge import Pull, merge
-from mirror.progress import Board, Phase, Progress, board
-from mirror.settings import ApiSettings, Secret
-from mirror.sync import Outcome, Result, environment_of_log, sync, utc_now
+from mirror.progress import Phase, Progress
+from mirror.sync.merge import SyncContext, merge
+from mirror.sync.run import Outcome, Result, environment_of_log, sync, utc_now
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from mirror.sandbox import Sandbox
+    from mirror.sandbox.server import Sandbox
 
 LONG = 60.0
 """Seconds that nothing here takes, unless something is wrong."""
@@ -193,7 +196,7 @@ def syncing(url: str, server: Scripted, progress: Progress) -> Iterator[list[Res
 
     def run() -> None:
         api = ApiSettings(server.base_url, Secret(TOKEN))
-        results.append(sync(database.engine(url, create=True), api, "one", progress=progress))
+        results.append(sync(create_engine(url, create=True), api, "one", progress=progress))
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -273,7 +276,7 @@ def test_the_load_is_counted_on_a_terminal(
         watcher.start()
         merge(
             connection,
-            Pull("one", run.id, run.observed_at),
+            SyncContext("one", run.id, run.observed_at),
             payload.decode(listed(), frozenset()),
             len(entries),
             progress=running.begin("customers"),
@@ -403,7 +406,7 @@ def pulled(server: Scripted) -> tuple[Client, Progress]:
     """Read the list of a server, which must come; return who read it, and what was counted."""
     progress = Progress()
     with Client(ApiSettings(server.base_url, Secret(TOKEN)), progress=progress) as client:
-        assert isinstance(client.read_list(), Listing)
+        assert isinstance(client.read_list(), FetchedList)
     return client, progress
 
 
@@ -488,7 +491,7 @@ def test_each_answer_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         ANSWERED % (2, f"200, {size(STILL[1])} bytes"),
         ANSWERED % (1, rf"200, {size(packed)} bytes \(gzip\)"),
     ]
-    found = [one.getMessage() for one in caplog.records if one.name == "mirror.transport"]
+    found = [one.getMessage() for one in caplog.records if one.name == "mirror.api.http"]
     assert len(found) == len(wanted)
     for message, pattern in zip(found, wanted, strict=True):
         assert re.fullmatch(pattern, message), message
@@ -513,7 +516,7 @@ def test_a_sync_logs_what_it_did(sqlite_mirror: Mirror, caplog: pytest.LogCaptur
     for _ in range(2):
         mirror.sync([ONE])
     assert {one.levelno for one in caplog.records} == {logging.DEBUG}
-    found = [one.getMessage() for one in caplog.records if one.name == "mirror.sync"]
+    found = [one.getMessage() for one in caplog.records if one.name == "mirror.sync.run"]
     read = rf"1 pages, {len(envelope([ONE]))} bytes in \d\.\d s"
     begun = rf"has begun, with {re.escape(mirror.sandbox.base_url)}"
     committed = r"committed in \d\.\d{3} s"
@@ -544,7 +547,7 @@ def test_lines_of_the_log_belong_to_an_environment(
         with Scripted([by_page(answers)]).running() as server:
             api = ApiSettings(server.base_url, Secret(TOKEN))
             both.wait(LONG)
-            sync(database.engine(url, create=True), api, environment)
+            sync(create_engine(url, create=True), api, environment)
         logging.getLogger("mirror").debug("afterwards")
 
     handler = Noting()

@@ -16,15 +16,16 @@ from servers import Question, Scripted, envelope, http
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from mirror import database, runs
+from mirror.config.settings import ApiSettings, Secret
+from mirror.db import runs
+from mirror.db.engine import create_engine, read_transaction, write_transaction
+from mirror.db.models import sync_runs
+from mirror.db.prune import Pruned, prune
+from mirror.db.views import VIEWS
 from mirror.errors import DatabaseUnavailable, SchemaError
-from mirror.health import status
-from mirror.models import sync_runs
-from mirror.prune import Pruned, prune
-from mirror.sandbox import Sandbox
-from mirror.settings import ApiSettings, Secret
-from mirror.sync import Result, sync
-from mirror.views import VIEWS
+from mirror.queries.status import status
+from mirror.sandbox.server import Sandbox
+from mirror.sync.run import Result, sync
 
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
 """When the clock of a mirror under test starts; its first sync is an hour later."""
@@ -64,7 +65,7 @@ def live(mirror: Mirror) -> list[int]:
 
 def what_is_known(mirror: Mirror) -> list[Any]:
     """What is in the tables and views, but for the runs."""
-    with database.reading(mirror.engine) as connection:
+    with read_transaction(mirror.engine) as connection:
         views = [connection.execute(sa.select(view.table)).all() for view in VIEWS]
     return [mirror.state(), *(sorted(map(repr, rows)) for rows in views)]
 
@@ -111,7 +112,7 @@ def test_another_schema_is_left_alone(mirror: Mirror) -> None:
     """A database that this version does not know is refused before anything goes."""
     for _ in range(3):
         mirror.sync([request(1)])
-    with database.writing(mirror.engine, "test") as connection:
+    with write_transaction(mirror.engine, "test") as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     before = mirror.runs("*")
     for dry_run in (True, False):
@@ -142,9 +143,7 @@ CHANGED = http(200, envelope([APPROVED, request(2), "junk"]))
 
 def pull(url: str, base_url: str, environment: str = "default") -> Result:
     """Sync, by the real clock."""
-    return sync(
-        database.engine(url, create=True), ApiSettings(base_url, Secret(TOKEN)), environment
-    )
+    return sync(create_engine(url, create=True), ApiSettings(base_url, Secret(TOKEN)), environment)
 
 
 def then(answer: bytes, *acts: Callable[[], object]) -> Callable[[Question], bytes]:
@@ -179,7 +178,7 @@ def test_a_run_that_waits_for_its_list_goes_on(
             assert pull(database_url, server.base_url).outcome == "failed"
 
         def act() -> None:
-            found.append(prune(database.engine(database_url), before=LATER))
+            found.append(prune(create_engine(database_url), before=LATER))
 
         for _ in range(known):
             pull(database_url, server.base_url)
@@ -198,8 +197,8 @@ def test_a_run_that_was_overtaken_is_still_superseded(ready_database_url: str) -
 
         def overtake() -> None:
             assert pull(ready_database_url, server.base_url).outcome == "unchanged"
-            engine = database.engine(ready_database_url)
-            with database.reading(engine) as connection:
+            engine = create_engine(ready_database_url)
+            with read_transaction(engine) as connection:
                 overtaken = connection.scalar(
                     sa.select(sync_runs.c.started_at).where(sync_runs.c.outcome == "abandoned")
                 )
@@ -220,7 +219,7 @@ def test_a_run_given_up_for_dead_says_that_it_is_gone(ready_database_url: str) -
         def bury() -> None:
             for _ in range(2):
                 assert pull(ready_database_url, server.base_url).outcome == "unchanged"
-            pruned.append(prune(database.engine(ready_database_url), before=LATER))
+            pruned.append(prune(create_engine(ready_database_url), before=LATER))
 
         pruned: list[Pruned] = []
         pull(ready_database_url, server.base_url)
@@ -267,7 +266,7 @@ STAGES: list[tuple[str, list[Any]]] = [
 
 def test_pruning_beside_a_sync_that_is_about_to_commit(side_by_side: Mirror) -> None:
     """Neither waits: what the sync has written but not committed refers to nothing that goes."""
-    engine = database.engine(side_by_side.url)
+    engine = create_engine(side_by_side.url)
 
     def act(environment: str, records: list[Any]) -> None:
         found: list[Pruned] = []
@@ -286,7 +285,7 @@ def test_pruning_beside_a_sync_that_is_about_to_commit(side_by_side: Mirror) -> 
 
 def test_a_sync_beside_pruning_that_is_about_to_commit(side_by_side: Mirror) -> None:
     """Neither waits: a whole sync begins and ends while the rows that go are locked."""
-    engine = database.engine(side_by_side.url)
+    engine = create_engine(side_by_side.url)
 
     def act(environment: str, records: list[Any]) -> None:
         results: list[Result] = []
@@ -343,7 +342,7 @@ def test_all_goes_at_once(mirror: Mirror) -> None:
 
     A run notes the complete one before it as always, after all others of years are gone.
     """
-    with database.writing(mirror.engine, "test") as connection:
+    with write_transaction(mirror.engine, "test") as connection:
         fill(connection, MANY)
     sent: list[tuple[str, Any]] = []
 
@@ -359,7 +358,7 @@ def test_all_goes_at_once(mirror: Mirror) -> None:
     ((statement, parameters),) = deletions
     sqlite = mirror.engine.dialect.name == "sqlite"
     explain = "EXPLAIN QUERY PLAN" if sqlite else "EXPLAIN"
-    with database.reading(mirror.engine) as connection:
+    with read_transaction(mirror.engine) as connection:
         plan = connection.exec_driver_sql(f"{explain} {statement}", parameters)
         lines = [str(row[-1]) for row in plan]
     assert len(lines) > 5

@@ -20,9 +20,10 @@ from mirrors import of_each_kind
 from sqlalchemy.engine import Connection
 
 import mirror as package
-from mirror import database, schema
+from mirror.db import migrate
+from mirror.db.engine import create_engine, parse_url, read_transaction, write_transaction
 from mirror.errors import DatabaseError, SchemaError, UsageError
-from mirror.sync import Outcome
+from mirror.sync.run import Outcome
 
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
 """When the clock of a mirror under test starts; its first sync is an hour later."""
@@ -572,8 +573,8 @@ def to_revision(url: str, revision: str, *, downgrade: str | None = None) -> Non
     """Bring a database to a revision, and perhaps back to another one."""
     from alembic import command
 
-    config = schema.alembic_config()
-    with database.writing(database.engine(url, create=True), schema.LOCK) as connection:
+    config = migrate.alembic_config()
+    with write_transaction(create_engine(url, create=True), migrate.LOCK) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
         if downgrade:
@@ -583,13 +584,13 @@ def to_revision(url: str, revision: str, *, downgrade: str | None = None) -> Non
 def from_the_future(url: str) -> None:
     """Make a mirror that a newer version of this package has upgraded."""
     to_revision(url, "head")
-    with database.writing(database.engine(url), "test") as connection:
+    with write_transaction(create_engine(url), "test") as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 
 
 def empty(url: str) -> None:
     """Make a database that nothing is in."""
-    path = database.parse_url(url).database
+    path = parse_url(url).database
     if url.startswith("sqlite") and path:
         Path(path).touch()
 
@@ -626,7 +627,7 @@ def test_a_missing_file_is_not_made(tmp_path: Path) -> None:
 
 def test_a_missing_postgres_database(make_database: Callable[[str], str]) -> None:
     """A Postgres database that is not there is named, without a traceback of the driver's."""
-    url = database.parse_url(make_database("postgresql")).set(database="nowhere")
+    url = parse_url(make_database("postgresql")).set(database="nowhere")
     with (
         pytest.raises(DatabaseError, match='"nowhere" does not exist'),
         package.connect(url.render_as_string(hide_password=False)),
@@ -718,7 +719,7 @@ def test_every_day_there_was(mirror: Mirror, first_day: date) -> None:
     """Days go on without gaps and without days that no calendar has."""
     mirror.sync([request(1, requested_at=f"{first_day}T09:00:00Z")])
     last = first_day.replace(year=first_day.year + 400 if first_day == date.min else 2001)
-    with database.reading(mirror.engine) as connection:
+    with read_transaction(mirror.engine) as connection:
         found = [one.day for one in package.days(connection, until=last)]
     assert found == [first_day + timedelta(days=place) for place in range(len(found))]
     assert found[-1] == last - timedelta(days=1)

@@ -13,12 +13,16 @@ import click
 import pytest
 from conftest import DATABASES, ROOT, new_database, run_mirror
 
-from mirror import cli, config, database, demo, dictionary, settings
-from mirror.cookbook import RECIPES
-from mirror.given import Given
-from mirror.models import metadata, to_text
-from mirror.targets import targets
-from mirror.views import VIEWS
+from mirror import cli, demo
+from mirror.config import file as config
+from mirror.config import settings
+from mirror.config.environments import resolve
+from mirror.config.sources import SettingSources
+from mirror.db import dictionary
+from mirror.db.cookbook import RECIPES
+from mirror.db.engine import create_engine, read_transaction
+from mirror.db.models import metadata, to_text
+from mirror.db.views import VIEWS
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -62,13 +66,13 @@ def cell(value: object) -> str:
 def demo_database(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
     """Answers queries on the demo's data, once in each kind of database."""
     with new_database(request.param, request) as url:
-        engine = database.engine(url, create=True)
+        engine = create_engine(url, create=True)
         demo.run(engine, lambda *_: None, lambda: DEMO_TIME)
 
         def answer(query: str) -> str:
             for name, value in FILLED_IN.items():
                 query = re.sub(rf":{name}\b", f"'{value}'", query)
-            with database.reading(engine) as connection:
+            with read_transaction(engine) as connection:
                 result = connection.exec_driver_sql(query.replace("%", "%%"))
                 return as_text(list(result.keys()), [tuple(row) for row in result])
 
@@ -202,7 +206,7 @@ def test_the_configuration_file_is_read(tmp_path: Path) -> None:
     file.write_text(example)
     said = config.load(str(file))
     assert said.database == "postgresql://mirror@db.example.com/bi"
-    first, second = targets(Given({}, {"CUSTOMER_7_TOKEN": "talq_7"}, said))
+    first, second = resolve(SettingSources({}, {"CUSTOMER_7_TOKEN": "talq_7"}, said))
     assert (first.environment, second.environment) == ("prod", "customer-7")
     assert isinstance(second.api, settings.ApiSettings)
     assert second.api.base_url == "https://voice.example.com/api/v1"

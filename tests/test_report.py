@@ -30,8 +30,8 @@ from conftest import (
 from key_figures import NOTHING, Asked, cards, find, moment
 from reports import Page, change, failed_run, fill, live, page, undrawn, usual_period
 
-from mirror import database
-from mirror.models import release_requests
+from mirror.db.engine import create_engine, write_transaction
+from mirror.db.models import release_requests
 
 NO_TEXT = re.compile(r"\b(NaN|None|undefined|Infinity)\b")
 """What programs write where there is nothing."""
@@ -437,7 +437,7 @@ def test_a_page_stays_small(make_ready_database: Callable[[str], str], tmp_path:
     ]
     runs = [failed_run(name, text) for name in sorted({str(one["environment"]) for one in rows})]
     change(url, *runs)
-    with database.writing(database.engine(url), "test") as connection:
+    with write_transaction(create_engine(url), "test") as connection:
         connection.execute(sa.insert(release_requests), rows)
     made = page(url, into=tmp_path / "page.html")
     assert 200_000 < len(made.html.encode()) < 1_000_000

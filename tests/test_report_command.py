@@ -15,10 +15,10 @@ import pytest
 from conftest import DATABASES, Ran, new_database, request, run_mirror, run_process, run_python
 from reports import Page, change, failed_run, fill, page, undrawn, usual_period
 
-from mirror import health, queries
 from mirror.errors import DatabaseUnavailable
-from mirror.period import Period
-from mirror.report import contents, gathering
+from mirror.queries import helpers, status
+from mirror.report import collect, model
+from mirror.report.period import Period
 
 LIMIT = 50_000
 """Bytes that a file may have where there is little room; a page has more."""
@@ -204,17 +204,17 @@ def test_days_counted_beside_are_of_the_same_mirror(
     """Days that a second connection counts are taken only if no run completed since."""
     url = make_ready_database(kind)
     fill(url, [asked(1)])
-    with queries.connect(url) as connection:
-        seen = health.last_complete(connection)
-        days = queries.days(connection, since=period().since, until=period().until)
+    with helpers.connect(url) as connection:
+        seen = status.last_complete(connection)
+        days = helpers.days(connection, since=period().since, until=period().until)
     assert days
-    assert gathering._days_if_nothing_came(seen, url, period(), None) == days
-    assert gathering._days_if_nothing_came(seen, url, period(), "nowhere") == []
+    assert collect._days_if_nothing_came(seen, url, period(), None) == days
+    assert collect._days_if_nothing_came(seen, url, period(), "nowhere") == []
     change(url, failed_run("default"))
-    assert gathering._days_if_nothing_came(seen, url, period(), None) == days
+    assert collect._days_if_nothing_came(seen, url, period(), None) == days
     fill(url, [asked(1), asked(2)])
-    assert gathering._days_if_nothing_came(seen, url, period(), None) is None
-    assert gathering._days_if_nothing_came(seen, "sqlite:///nothing.db", period(), None) is None
+    assert collect._days_if_nothing_came(seen, url, period(), None) is None
+    assert collect._days_if_nothing_came(seen, "sqlite:///nothing.db", period(), None) is None
 
 
 @pytest.mark.parametrize("kind", DATABASES)
@@ -226,15 +226,15 @@ def test_the_report_is_the_same_without_the_second_connection(
     fill(url, [asked(1), asked(2, status="approved")], [asked(1, status="rejected")])
     now = datetime.now(UTC)
 
-    def gather() -> contents.Report:
-        return gathering.gather(url, period(), now=now)
+    def gather() -> model.Report:
+        return collect.collect(url, period(), now=now)
 
     report = gather()
     assert report.figures.counts.requested == 2
     with monkeypatch.context() as patch:
-        patch.setattr(gathering, "_days_if_nothing_came", lambda *_: None)
+        patch.setattr(collect, "_days_if_nothing_came", lambda *_: None)
         assert gather() == report
-    connect, opened = queries.connect, []
+    connect, opened = helpers.connect, []
 
     def connect_once(given: str) -> Any:
         opened.append(given)
@@ -243,6 +243,6 @@ def test_the_report_is_the_same_without_the_second_connection(
         return connect(given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(queries, "connect", connect_once)
+        patch.setattr(helpers, "connect", connect_once)
         assert gather() == report
     assert opened == [url, url]

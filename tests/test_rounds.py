@@ -18,14 +18,15 @@ import pytest
 from conftest import ROOT, TOKEN, Ran, World, run_mirror
 from fleets import Fleet, fail_three_of_thirty, interrupt_pulls
 
-from mirror import cli, rounds
-from mirror.cli.exits import MOST_SERIOUS_FIRST, most_serious
+from mirror import cli
+from mirror.cancellation import CancellationToken
+from mirror.cli.exit_codes import MOST_SERIOUS_FIRST, most_serious
+from mirror.config.environments import EnvironmentConfig
+from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import GuardRefused, MirrorError
-from mirror.sandbox import Manner
-from mirror.settings import ApiSettings, Secret
-from mirror.stopping import Stopping
-from mirror.sync import Outcome, Result
-from mirror.targets import Target
+from mirror.sandbox.server import SandboxConfig
+from mirror.sync import scheduler
+from mirror.sync.run import Outcome, Result
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_what_a_run_says_is_its_own(three: Fleet) -> None:
 def test_quiet_is_not_silent_when_something_is_wrong(three: Fleet) -> None:
     """With --quiet the environments that need somebody are told, and no others."""
     three.worlds["staging"].records.append("rubbish")
-    three.sandboxes["prod"].manner = Manner(token="talq_another")
+    three.sandboxes["prod"].manner = SandboxConfig(token="talq_another")
     ran = three.run("sync", "--quiet")
     assert (ran.code, ran.out) == (77, "")
     staging, prod = ran.err.splitlines()
@@ -82,7 +83,7 @@ def test_quiet_is_not_silent_when_something_is_wrong(three: Fleet) -> None:
 @pytest.mark.calendar
 def test_logs_for_a_collector(three: Fleet) -> None:
     """With --log-format json each line is an object, errors included, and says whose it is."""
-    three.sandboxes["prod"].manner = Manner(token="talq_another")
+    three.sandboxes["prod"].manner = SandboxConfig(token="talq_another")
     ran = three.run("sync", "--log-format", "json")
     told = {one["environment"]: one for one in map(json.loads, ran.err.splitlines())}
     assert (ran.code, ran.out, told.keys()) == (77, "", three.worlds.keys())
@@ -233,16 +234,17 @@ def test_a_defect_in_one_leaves_the_others(caplog: pytest.LogCaptureFixture) -> 
     api = ApiSettings("https://voice.example.com/api/v1", Secret(TOKEN))
     caplog.set_level("DEBUG", "mirror")
 
-    def work(target: Target, _stopping: Stopping) -> Result:
+    def work(target: EnvironmentConfig, _stopping: CancellationToken) -> Result:
         if target.environment == "b":
             raise RuntimeError(f"it holds {TOKEN}")
         now = datetime.now(UTC)
         return Result.of_failure(target.environment, GuardRefused("no"), now, now)
 
     for jobs in (1, 2):
-        targets = [Target(label, api) for label in "abc"]
+        targets = [EnvironmentConfig(label, api) for label in "abc"]
         results = {
-            one.environment: one for one in rounds.one_round(targets, work, jobs, Stopping())
+            one.environment: one
+            for one in scheduler.sync_all(targets, work, jobs, CancellationToken())
         }
         assert results.keys() == {"a", "b", "c"}
         failure = results["b"].failure
@@ -298,7 +300,7 @@ def test_a_signal_in_the_middle_of_pulls(fleet: Fleet) -> None:
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
 def test_the_pace(chance: float) -> None:
     """A round begins nine to eleven tenths of the interval after the one before, never overdue."""
-    pace = rounds.Pace(timedelta(minutes=15), lambda: chance)
+    pace = scheduler.Interval(timedelta(minutes=15), lambda: chance)
     assert pace.first() == pytest.approx(90 * chance)
     assert pace.next(0) == pytest.approx(810 + 180 * chance)
     assert pace.next(100) == pytest.approx(710 + 180 * chance)
@@ -313,7 +315,7 @@ def test_a_pause_of_a_machine_that_sleeps(slept: float, naps: int) -> None:
     def sleep(seconds: float) -> None:
         clock.append(clock[-1] + seconds + (asleep.pop(0) if asleep else 0))
 
-    rounds.pause(900, Stopping(), lambda: clock[-1], sleep)
+    scheduler.sleep_until(900, CancellationToken(), lambda: clock[-1], sleep)
     assert (len(clock) - 1, clock[-1]) == (naps, max(1900, 1002.5 + slept))
 
 
@@ -321,4 +323,4 @@ def test_a_pause_of_a_machine_that_sleeps(slept: float, naps: int) -> None:
 def test_the_clock_of_pauses_goes_on_while_the_machine_sleeps() -> None:
     """It is the clock of Linux that does so, and that nobody can set."""
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
-    assert before <= rounds.since_boot() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= scheduler.since_boot() <= time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -15,12 +15,13 @@ import httpx
 import pytest
 from patience import Patience
 
-from mirror import payload
-from mirror.api import Client, Listing
-from mirror.faults import FAULTS
-from mirror.sandbox import DEFAULT_TOKEN, Manner, Sandbox
-from mirror.settings import ApiSettings, Secret
-from mirror.upstream import Upstream
+from mirror.api import records as payload
+from mirror.api.client import Client, FetchedList
+from mirror.api.envelope import error_summary, parse_page
+from mirror.config.settings import ApiSettings, Secret
+from mirror.sandbox.faults import FAULTS
+from mirror.sandbox.server import DEFAULT_TOKEN, Sandbox, SandboxConfig
+from mirror.sandbox.simulation import Simulation
 
 LIST = "/phone-numbers/release-requests"
 START = datetime(2024, 1, 11, 12, 0, 0, tzinfo=UTC)
@@ -39,9 +40,9 @@ ENDPOINTS = [
 ]
 
 
-def world(seed: int = 7, count: int = 300, new_per_day: int = 0) -> Upstream:
+def world(seed: int = 7, count: int = 300, new_per_day: int = 0) -> Simulation:
     """A world as it begins."""
-    return Upstream(count, seed, START, new_per_day)
+    return Simulation(count, seed, START, new_per_day)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def _server() -> Iterator[Sandbox]:
 def sandbox(_server: Sandbox) -> Sandbox:
     """A sandbox as it is right after its start."""
     _server.upstream = world()
-    _server.manner = Manner()
+    _server.manner = SandboxConfig()
     _server.misbehave(None)
     _server.asked.clear()
     _server._window_ends = 0.0
@@ -91,7 +92,7 @@ def said_no(answer: httpx.Response, status: int, code: str) -> None:
     body = answer.json()
     assert (body["success"], body["code"]) == (False, code)
     assert body["message"]
-    assert payload.describe_error(answer.content) == f"{code}: {body['message']}"
+    assert error_summary(answer.content) == f"{code}: {body['message']}"
 
 
 def said_invalid(answer: httpx.Response, field: str) -> None:
@@ -104,7 +105,7 @@ def said_invalid(answer: httpx.Response, field: str) -> None:
     assert all(isinstance(text, str) for text in body["errors"][field])
 
 
-def phone_number_id(upstream: Upstream, *, in_use: bool = False, pending: bool = False) -> str:
+def phone_number_id(upstream: Simulation, *, in_use: bool = False, pending: bool = False) -> str:
     """A number that is assigned to an agent or not, and has a pending request or not."""
     waiting = {
         one.phone_number_id
@@ -119,13 +120,13 @@ def phone_number_id(upstream: Upstream, *, in_use: bool = False, pending: bool =
     return next(fitting)
 
 
-def request_id(upstream: Upstream, status: str) -> str:
+def request_id(upstream: Simulation, status: str) -> str:
     """A request with a status."""
     fitting = (one for one in upstream.requests.values() if one.status(upstream.now) == status)
     return next(fitting).id
 
 
-def shown(upstream: Upstream) -> list[dict[str, str]]:
+def shown(upstream: Simulation) -> list[dict[str, str]]:
     """The list as the API shows it now."""
     return [one.as_answered(upstream.now) for one in upstream.requests.values()]
 
@@ -202,16 +203,16 @@ def test_the_client_keeps_to_the_limit_it_is_told(
             """Seconds that the client has waited."""
             return clock.time - 1_000_000
 
-    for module in ("mirror.sandbox", "mirror.transport"):
+    for module in ("mirror.sandbox.server", "mirror.api.http"):
         monkeypatch.setattr(f"{module}.time", Now())
     # A clock that jumps would not wait for what others have sent already.
-    monkeypatch.setattr("mirror.api.at_once", lambda _: 1)
+    monkeypatch.setattr("mirror.api.client.concurrency_for_rate", lambda _: 1)
     sandbox.manner.limit, sandbox.manner.paging = 4, "meta"
     sandbox.upstream = world(count=850)
     settings = ApiSettings(sandbox.base_url, Secret(DEFAULT_TOKEN), rate=1000)
     with Client(settings, clock) as client:
         found = client.read_list()
-    assert isinstance(found, Listing)
+    assert isinstance(found, FetchedList)
     assert (found.count, client.pages, len(sandbox.asked)) == (850, 9, 9)
     assert sum(clock.waits) == 120
 
@@ -355,7 +356,7 @@ def test_a_file_is_given_as_it_stands(sandbox: Sandbox, api: httpx.Client, tmp_p
     One that cannot be read is answered by a 5xx, as a broken upstream would.
     """
     file = tmp_path / "list.json"
-    sandbox.manner = Manner(file=file, etag=True)
+    sandbox.manner = SandboxConfig(file=file, etag=True)
     for content in (b'{"success": true, "data": []}\n', b"<html>", b"", b"\xff\0", b"x" * 100_000):
         file.write_bytes(content)
         first = api.get(LIST)
@@ -374,7 +375,7 @@ def test_a_large_file_is_read_once(sandbox: Sandbox, api: httpx.Client, tmp_path
     file.write_bytes(b"first")
     long_ago = time.time() - 3600
     os.utime(file, (long_ago, long_ago))
-    sandbox.manner = Manner(file=file, etag=True)
+    sandbox.manner = SandboxConfig(file=file, etag=True)
     first, again = api.get(LIST), api.get(LIST)
     assert (again.content, again.headers["ETag"]) == (b"first", first.headers["ETag"])
     assert sandbox._file.content(file) is sandbox._file.content(file)
@@ -634,8 +635,8 @@ def test_every_record_is_understood(seed: int) -> None:
     try:
         for _ in range(4):
             body = b'{"success":true,"data":[%s]}' % b",".join(sandbox._entries())
-            items = payload.read_page(body).items
-            surveyed = payload.Survey()
+            items = parse_page(body).items
+            surveyed = payload.IdIndex()
             surveyed.add(items)
             records = list(payload.decode(items, surveyed.repeated))
             assert (surveyed.distinct, surveyed.repeated) == (len(items), frozenset())

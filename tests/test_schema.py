@@ -38,10 +38,11 @@ from conftest import (
 )
 from sqlalchemy.engine import Connection
 
-from mirror import database, models, schema, views
+from mirror.db import migrate, models, views
+from mirror.db.engine import create_engine, parse_url, write_transaction
 from mirror.errors import DatabaseError
 
-HEAD = schema.revisions()[-1]
+HEAD = migrate.revisions()[-1]
 REVISIONS = sorted((ROOT / "migrations" / "versions").glob("*.py"))
 TABLES = set(models.metadata.tables)
 VIEWS = {view.name for view in views.VIEWS}
@@ -81,13 +82,13 @@ A_REQUEST = {
 @contextmanager
 def opened(url: str) -> Iterator[Connection]:
     """Open a database for writing, as an upgrade does."""
-    with database.writing(database.engine(url, create=True), schema.LOCK) as connection:
+    with write_transaction(create_engine(url, create=True), migrate.LOCK) as connection:
         yield connection
 
 
 def alembic(url: str, do: Callable[..., Any], *arguments: str) -> None:
     """Run a command of Alembic's own on a database, in one transaction."""
-    config = schema.alembic_config()
+    config = migrate.alembic_config()
     with opened(url) as connection:
         config.attributes["connection"] = connection
         do(config, *arguments)
@@ -103,7 +104,7 @@ def names_in(url: str) -> set[str]:
 def current(url: str) -> str | None:
     """The revision of a database."""
     with opened(url) as connection:
-        return schema.current(connection)
+        return migrate.current(connection)
 
 
 def fill(mirror: Mirror) -> dict[str, list[tuple[Any, ...]]]:
@@ -142,7 +143,7 @@ def url(request: pytest.FixtureRequest, urls: Callable[[str], str]) -> str:
 @pytest.fixture
 def new_inventory(database_url: str, urls: Callable[[str], str]) -> list[tuple[Any, ...]]:
     """What such a database of the same kind as `database_url` is made of."""
-    with opened(urls(database.parse_url(database_url).get_backend_name())) as connection:
+    with opened(urls(parse_url(database_url).get_backend_name())) as connection:
         found = inventory(connection)
     assert len(found) > 20
     return found
@@ -159,9 +160,9 @@ def test_the_revisions_lead_to_what_is_made_at_once(
 
 def test_upgrade_from_nothing(database_url: str) -> None:
     """An empty database gets all tables and views; the next upgrade finds nothing to do."""
-    assert schema.upgrade(database.engine(database_url, create=True)) == (None, HEAD)
+    assert migrate.upgrade(create_engine(database_url, create=True)) == (None, HEAD)
     assert names_in(database_url) == {*TABLES, *VIEWS, "alembic_version"}
-    assert schema.upgrade(database.engine(database_url)) == (HEAD, HEAD)
+    assert migrate.upgrade(create_engine(database_url)) == (HEAD, HEAD)
 
 
 def test_each_revision_goes_down_and_up_without_losing_rows(mirror: Mirror) -> None:
@@ -170,14 +171,14 @@ def test_each_revision_goes_down_and_up_without_losing_rows(mirror: Mirror) -> N
     The first one leaves nothing when it is taken back, and all can be applied to that again.
     """
     rows = fill(mirror)
-    for revision in reversed(schema.revisions()[:-1]):
+    for revision in reversed(migrate.revisions()[:-1]):
         alembic(mirror.url, command.downgrade, revision)
         assert current(mirror.url) == revision
-        assert schema.upgrade(mirror.engine) == (revision, HEAD)
+        assert migrate.upgrade(mirror.engine) == (revision, HEAD)
         assert {name: mirror.rows(f"SELECT * FROM {name}") for name in TABLES} == rows
     alembic(mirror.url, command.downgrade, "base")
     assert names_in(mirror.url) == {"alembic_version"}
-    assert schema.upgrade(mirror.engine) == (None, HEAD)
+    assert migrate.upgrade(mirror.engine) == (None, HEAD)
     assert names_in(mirror.url) == {*TABLES, *VIEWS, "alembic_version"}
     fill(mirror)
 
@@ -191,7 +192,7 @@ def test_an_upgrade_keeps_what_others_built_on_the_views(mirror: Mirror) -> None
             connection.exec_driver_sql(f"CREATE VIEW mine_{number} AS SELECT * FROM {view}")
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("GRANT SELECT ON phone_numbers TO PUBLIC")
-    assert schema.upgrade(mirror.engine) == ("0002", HEAD)
+    assert migrate.upgrade(mirror.engine) == ("0002", HEAD)
     assert len(mirror.rows("SELECT * FROM mine_0")) == 2
     assert len(mirror.rows("SELECT * FROM mine_1")) == 3
     if mirror.engine.dialect.name == "postgresql":
@@ -202,7 +203,7 @@ def test_an_upgrade_keeps_what_others_built_on_the_views(mirror: Mirror) -> None
 def execute_script(url: str, script: str) -> None:
     """Run a script as the database's own command line would."""
     if url.startswith("sqlite"):
-        connection = sqlite3.connect(str(database.parse_url(url).database))
+        connection = sqlite3.connect(str(parse_url(url).database))
         connection.executescript(script)
         connection.close()
     else:
@@ -319,7 +320,7 @@ def test_a_change_of_models_py_or_views_py_alone_is_noticed(
         with monkeypatch.context() as patch, opened(database_url) as connection:
             patch.setattr(of, name, changed)
             with connection.begin_nested() as making:
-                schema._create(connection, HEAD)
+                migrate._create(connection, HEAD)
                 found = inventory(connection)
                 making.rollback()
         same = what == "nothing" or ("comment" in what and database_url.startswith("sqlite"))
@@ -396,12 +397,12 @@ def downgrade() -> None:
 def failing(folder: Path, failure: str) -> Iterator[None]:
     """Have a last revision that fails, in a folder of migrations whose name needs to be escaped."""
     scripts = folder / "100% of them"
-    shutil.copytree(schema.scripts(), scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(migrate.scripts_folder(), scripts, ignore=shutil.ignore_patterns("__pycache__"))
     (scripts / "versions" / "9999_failing.py").write_text(
         FAILING.format(head=HEAD, failure=failure)
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "scripts", lambda: scripts)
+        patch.setattr(migrate, "scripts_folder", lambda: scripts)
         yield
 
 
@@ -412,15 +413,15 @@ def test_a_failing_migration_leaves_nothing_behind(new_mirror: Mirror, tmp_path:
         with pytest.raises(DatabaseError):
             alembic(mirror.url, command.upgrade, "head")
         assert names_in(mirror.url) == set()
-    assert schema.upgrade(mirror.engine) == (None, HEAD)
+    assert migrate.upgrade(mirror.engine) == (None, HEAD)
     before, names = fill(mirror), names_in(mirror.url)
     with failing(tmp_path / "in Python", 'raise RuntimeError("out of luck")'):
         with pytest.raises(RuntimeError):
-            schema.upgrade(mirror.engine)
+            migrate.upgrade(mirror.engine)
         assert names_in(mirror.url) == names
     assert current(mirror.url) == HEAD
     assert {name: mirror.rows(f"SELECT * FROM {name}") for name in TABLES} == before
-    assert schema.upgrade(mirror.engine) == (HEAD, HEAD)
+    assert migrate.upgrade(mirror.engine) == (HEAD, HEAD)
     fill(mirror)
 
 
@@ -460,7 +461,7 @@ def test_an_upgrade_waits_for_whoever_makes_the_file(tmp_path: Path) -> None:
         ThreadPoolExecutor() as pool,
     ):
         other.execute("BEGIN IMMEDIATE")
-        upgrade = pool.submit(schema.upgrade, database.engine(f"sqlite:///{path}", create=True))
+        upgrade = pool.submit(migrate.upgrade, create_engine(f"sqlite:///{path}", create=True))
         with pytest.raises(TimeoutError):
             upgrade.result(timeout=0.5)
         other.execute("ROLLBACK")
@@ -481,7 +482,7 @@ def test_a_new_file_belongs_to_its_owner(tmp_path: Path) -> None:
 
     before = os.umask(0)
     try:
-        schema.upgrade(database.engine(url, create=True))
+        migrate.upgrade(create_engine(url, create=True))
         first = modes_while_writing()
         with opened(url) as connection:
             connection.execute(models.release_requests.delete())
@@ -531,8 +532,8 @@ def test_a_revision_goes_both_ways() -> None:
 
 def test_revisions_form_a_chain() -> None:
     """Each revision follows the one numbered before it; mirror counts those that Alembic sees."""
-    found = list(ScriptDirectory.from_config(schema.alembic_config()).walk_revisions())[::-1]
+    found = list(ScriptDirectory.from_config(migrate.alembic_config()).walk_revisions())[::-1]
     numbers = [one.revision for one in found]
-    assert numbers == schema.revisions() == [f"{place:04d}" for place in range(1, len(found) + 1)]
+    assert numbers == migrate.revisions() == [f"{place:04d}" for place in range(1, len(found) + 1)]
     assert [one.down_revision for one in found] == [None, *numbers[:-1]]
     assert len(found) == len(REVISIONS)

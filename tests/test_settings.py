@@ -10,10 +10,10 @@ import platformdirs
 import pytest
 from conftest import TOKEN
 
-from mirror import settings
+from mirror.config import settings
+from mirror.config.settings import ApiSettings, Secret
+from mirror.config.sources import SettingSources
 from mirror.errors import UsageError
-from mirror.given import Given
-from mirror.settings import ApiSettings, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,9 @@ WITH_TOKEN = {"TALKOVER_TOKEN": TOKEN}
 
 def api_settings(environ: dict[str, str] | None = None, **options: str | None) -> ApiSettings:
     """The settings that come of variables, those of the process if none are given, and options."""
-    return settings.api_settings(Given(options) if environ is None else Given(options, environ))
+    return settings.api_settings(
+        SettingSources(options) if environ is None else SettingSources(options, environ)
+    )
 
 
 def api(environ: dict[str, str] | None = None, /, **options: str) -> ApiSettings:
@@ -89,10 +91,10 @@ def test_the_database_comes_from_the_option_or_the_variable_or_the_users_folder(
 def test_the_environment_label_comes_from_the_option_or_the_variable() -> None:
     """The label is the option's, else the variable's, else "default"."""
     given = {"MIRROR_ENVIRONMENT": "staging"}
-    assert settings.environment("prod", given) == "prod"
-    assert settings.environment(None, given) == "staging"
-    assert settings.environment(None, {}) == "default"
-    assert settings.environment("", {"MIRROR_ENVIRONMENT": ""}) == "default"
+    assert settings.environment_name("prod", given) == "prod"
+    assert settings.environment_name(None, given) == "staging"
+    assert settings.environment_name(None, {}) == "default"
+    assert settings.environment_name("", {"MIRROR_ENVIRONMENT": ""}) == "default"
 
 
 def test_variables_are_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +104,7 @@ def test_variables_are_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("MIRROR_ENVIRONMENT", "staging")
     monkeypatch.setenv("MIRROR_DATABASE_URL", "sqlite:///variable.db")
     assert (api_settings().token.reveal(), api_settings().rate) == (TOKEN, 7)
-    assert settings.environment() == "staging"
+    assert settings.environment_name() == "staging"
     assert settings.database_url() == "sqlite:///variable.db"
 
 
@@ -329,7 +331,7 @@ def test_numbers_must_be_positive_and_finite(name: str) -> None:
 def test_labels_that_are_taken() -> None:
     """A label is any short text that can be printed."""
     for label in ("prod", "EU prod 2", "produção", "北京", "a" * 100, "x-1_2.3/4"):
-        assert settings.environment(label, {}) == label
+        assert settings.environment_name(label, {}) == label
 
 
 @pytest.mark.parametrize(
@@ -339,7 +341,7 @@ def test_labels_that_are_taken() -> None:
 def test_labels_that_are_refused(label: str) -> None:
     """A label that is long or cannot be seen is refused, and shown in a form that can be."""
     with pytest.raises(UsageError, match="environment") as raised:
-        settings.environment(label, {})
+        settings.environment_name(label, {})
     assert str(raised.value).isprintable()
     with pytest.raises(UsageError, match="100 printable characters"):
-        settings.environment(None, {"MIRROR_ENVIRONMENT": label})
+        settings.environment_name(None, {"MIRROR_ENVIRONMENT": label})

@@ -21,11 +21,11 @@ from conftest import TOKEN, request
 from patience import Patience, turns
 from servers import Answer, Question, Scripted, by_page, envelope, http, paged
 
-from mirror import payload
-from mirror.ahead import in_order
-from mirror.api import Client, Known, Listing, NothingNew, at_once
+from mirror.api.client import CachedList, Client, FetchedList, NotModified, concurrency_for_rate
+from mirror.api.envelope import parse_page
+from mirror.api.prefetch import map_ordered
+from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import ApiError, ApiUnavailable, DiskUnavailable, MirrorError, TokenRefused
-from mirror.settings import ApiSettings, Secret
 
 Serve = Callable[..., Scripted]
 LONG = 60.0
@@ -35,7 +35,7 @@ PAGES = [[request(10 * page + one) for one in range(3)] for page in range(1, 9)]
 ANSWERS = paged(PAGES)
 BODIES = [one.partition(b"\r\n\r\n")[2] for one in ANSWERS]
 SHA256 = hashlib.sha256(b"".join(BODIES)).hexdigest()
-ENTRIES = [payload.read_page(body).items for body in BODIES]
+ENTRIES = [parse_page(body).items for body in BODIES]
 HANGING = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"
 
 
@@ -73,7 +73,7 @@ def assert_whole(server: Scripted, **fields: Any) -> None:
     """Read the list of a server, which must be that of PAGES, byte for byte, entry for entry."""
     with Client(settings(server, **fields)) as client:
         found = client.read_list()
-        assert isinstance(found, Listing)
+        assert isinstance(found, FetchedList)
         assert list(found.items) == [entry for page in ENTRIES for entry in page]
     assert (found.count, found.sha256, found.etag) == (24, SHA256, None)
 
@@ -115,7 +115,7 @@ def gone() -> Iterator[threading.Event]:
 
 def test_so_many_pages_at_once() -> None:
     """Enough to use the rate, and never so many that a server would mind."""
-    assert [at_once(limit) for limit in (1, 60, 100, 959, 10**14)] == [2, 2, 4, 32, 32]
+    assert [concurrency_for_rate(limit) for limit in (1, 60, 100, 959, 10**14)] == [2, 2, 4, 32, 32]
 
 
 def backwards() -> list[Answer]:
@@ -159,7 +159,7 @@ def test_no_more_pages_are_asked_for_than_may_wait() -> None:
         assert number > 1 or as_far_as_may_be.wait(LONG)
         return number
 
-    for number in in_order(ask, range(1, 100), 3, as_far_as_may_be.set):
+    for number in map_ordered(ask, range(1, 100), 3, as_far_as_may_be.set):
         used[0] = number
     assert used == [99]
     assert max(ahead) == 6
@@ -179,7 +179,7 @@ def test_at_most_so_many_are_in_flight() -> None:
             now[0] -= 1
         return number
 
-    assert list(in_order(ask, range(40), 4, full.abort)) == list(range(40))
+    assert list(map_ordered(ask, range(40), 4, full.abort)) == list(range(40))
     assert most[0] == 4
 
 
@@ -353,7 +353,7 @@ def test_the_entries_can_be_read_more_than_once(serve: Serve) -> None:
     """The entries of pages are read from a file, in their order, as often as wanted."""
     with Client(settings(serve(list(ANSWERS)))) as client:
         found = client.read_list()
-        assert isinstance(found, Listing)
+        assert isinstance(found, FetchedList)
         once, again = iter(found.items), iter(found.items)
         side_by_side = list(zip(once, again, strict=True))
     wanted = [entry for page in ENTRIES for entry in page]
@@ -363,7 +363,7 @@ def test_the_entries_can_be_read_more_than_once(serve: Serve) -> None:
 def test_pages_on_a_disk_are_those_that_came(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether and when a disk is used changes nothing, after a reading in vain neither."""
     for in_memory in (1, 1000, 1 << 20):
-        monkeypatch.setattr("mirror.spool._IN_MEMORY", in_memory)
+        monkeypatch.setattr("mirror.api.page_store._IN_MEMORY", in_memory)
         moved = iter([paged(PAGES, total=5)[3]])
         pages: list[Answer] = list(ANSWERS)
         pages[3] = lambda _, moved=moved: next(moved, ANSWERS[3])  # type: ignore[misc]
@@ -390,7 +390,7 @@ class Full:
 
 def test_a_full_disk_is_told(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages that find no room fail the pull, with what to do."""
-    monkeypatch.setattr("mirror.spool.SpooledTemporaryFile", Full)
+    monkeypatch.setattr("mirror.api.page_store.SpooledTemporaryFile", Full)
     error = failure(serve(list(ANSWERS)))
     assert isinstance(error, DiskUnavailable)
     assert "No space left on device" in str(error)
@@ -403,7 +403,7 @@ def test_a_folder_that_cannot_be_written_is_told(
     """The folder is only needed for long lists; where it is, and is missing, the error says so."""
     monkeypatch.setattr("tempfile.tempdir", "/nonexistent/folder")
     assert_whole(serve(list(ANSWERS)))  # a short list stays in memory
-    monkeypatch.setattr("mirror.spool._IN_MEMORY", 100)
+    monkeypatch.setattr("mirror.api.page_store._IN_MEMORY", 100)
     error = failure(serve(list(ANSWERS)))
     assert isinstance(error, DiskUnavailable)
     assert "No such file or directory" in str(error)
@@ -413,7 +413,7 @@ def test_a_disk_that_gives_back_something_else_is_noticed(serve: Serve) -> None:
     """What is applied is what was proven, or nothing."""
     with Client(settings(serve(list(ANSWERS)))) as client:
         found = client.read_list()
-        assert isinstance(found, Listing)
+        assert isinstance(found, FetchedList)
         assert client._spool is not None
         client._spool._file.seek(len(BODIES[0]) + 40)
         client._spool._file.write(b"\0")
@@ -426,12 +426,12 @@ def test_a_disk_that_gives_back_something_else_is_noticed(serve: Serve) -> None:
 
 def test_the_same_pages_are_nothing_new(serve: Serve) -> None:
     """A list in pages is the known one if all its bytes are, in the order of the pages."""
-    known = Known(None, SHA256, 24)
+    known = CachedList(None, SHA256, 24)
     with Client(settings(serve(backwards()))) as client:
-        assert client.read_list(known) == NothingNew(None)
+        assert client.read_list(known) == NotModified(None)
     assert (client.pages, client.received) == (8, sum(map(len, BODIES)))
     with Client(settings(serve(paged([*PAGES[1:], PAGES[0]])))) as client:
-        assert isinstance(client.read_list(known), Listing)
+        assert isinstance(client.read_list(known), FetchedList)
 
 
 @pytest.mark.parametrize("moved", [{"total": 25}, {"last_page": 9}])
@@ -441,7 +441,7 @@ def test_known_bytes_do_not_excuse_pages_that_do_not_fit(
     """Each page has to say that it belongs to the list, whatever is known."""
     answers = [*ANSWERS[:7], paged(PAGES, **moved)[7]]
     bodies = [one.partition(b"\r\n\r\n")[2] for one in answers]
-    known = Known(None, hashlib.sha256(b"".join(bodies)).hexdigest(), 24)
+    known = CachedList(None, hashlib.sha256(b"".join(bodies)).hexdigest(), 24)
     with Client(settings(serve(answers))) as client, pytest.raises(ApiUnavailable, match="kept"):
         client.read_list(known)
 
@@ -449,20 +449,20 @@ def test_known_bytes_do_not_excuse_pages_that_do_not_fit(
 def test_a_known_list_is_not_decoded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bytes of a list that came whole say all there is to know; its ETag is the new one."""
     body = envelope([request(1), request(2)])
-    known = Known('"old"', hashlib.sha256(body).hexdigest(), 2)
-    monkeypatch.setattr("mirror.payload.read_page", None)
+    known = CachedList('"old"', hashlib.sha256(body).hexdigest(), 2)
+    monkeypatch.setattr("mirror.api.client.parse_page", None)
     with Client(settings(serve([http(200, body, 'ETag: "new"')]))) as client:
-        assert client.read_list(known) == NothingNew('"new"')
+        assert client.read_list(known) == NotModified('"new"')
     assert (client.pages, client.received) == (1, len(body))
 
 
 def test_a_known_list_as_long_as_a_page_is_proven_again(serve: Serve) -> None:
     """The same 100 entries may be page 1 of more by now."""
     body = envelope([request(number) for number in range(100)])
-    known = Known(None, hashlib.sha256(body).hexdigest(), 100)
+    known = CachedList(None, hashlib.sha256(body).hexdigest(), 100)
     server = serve([http(200, body, 'ETag: "new"')])
     with Client(settings(server)) as client:
-        assert client.read_list(known) == NothingNew('"new"')
+        assert client.read_list(known) == NotModified('"new"')
     assert [question.page for question in server.asked] == [1, 2]
     more = serve([http(200, body), http(200, envelope([request(100)]))])
     with Client(settings(more)) as client, pytest.raises(ApiUnavailable, match="page 2 holds"):
@@ -482,7 +482,7 @@ def test_the_hash_is_that_of_all_bytes(serve: Serve) -> None:
         body = envelope([request(1, reason="x" * size)])
         with Client(settings(serve([http(200, body)]))) as client:
             found = client.read_list()
-        assert isinstance(found, Listing)
+        assert isinstance(found, FetchedList)
         assert found.sha256 == hashlib.sha256(body).hexdigest()
 
 
@@ -494,7 +494,7 @@ def test_many_threads_keep_to_the_rate(serve: Serve) -> None:
     clock = Patience()
     with Client(settings(serve(list(ANSWERS)), rate=4), clock) as client:
         sent = turns(client._transport.budget)
-        assert isinstance(client.read_list(), Listing)
+        assert isinstance(client.read_list(), FetchedList)
     assert [at - sent[0] for at in sent] == [0] * 4 + [60] * 4
 
 
@@ -504,7 +504,7 @@ def test_what_the_api_says_lowers_the_rate(serve: Serve) -> None:
     answers = [one.replace(b"\r\n", b"\r\nX-RateLimit-Limit: 3\r\n", 1) for one in ANSWERS]
     with Client(settings(serve(answers)), clock) as client:
         sent = turns(client._transport.budget)
-        assert isinstance(client.read_list(), Listing)
+        assert isinstance(client.read_list(), FetchedList)
     assert [at - sent[0] for at in sent] == [0] * 3 + [60] * 3 + [120] * 2
 
 

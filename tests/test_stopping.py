@@ -17,16 +17,16 @@ from conftest import TOKEN, Mirror, World, request
 from servers import Answer, Question, Scripted, paged
 
 from mirror import cli
-from mirror.api import Client, Known, Listing, NothingNew
-from mirror.budget import Clock
+from mirror.api.client import CachedList, Client, FetchedList, NotModified
+from mirror.api.rate_limit import Clock
+from mirror.cancellation import CancellationToken
+from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import Stopped
 from mirror.progress import Progress
-from mirror.settings import ApiSettings, Secret
-from mirror.stopping import Stopping
-from mirror.sync import Outcome, Result
+from mirror.sync.run import Outcome, Result
 
 if TYPE_CHECKING:
-    from mirror.sandbox import Sandbox
+    from mirror.sandbox.server import Sandbox
 
 LONG = 600.0
 """Seconds that nothing here takes, unless something is wrong; what is waited for takes as long."""
@@ -123,7 +123,7 @@ def stopped(client: Client, when: Callable[[], object]) -> None:
 
 def test_what_is_registered_is_called_once() -> None:
     """However many threads stop, and however often, each is called once while it is registered."""
-    stopping, calls = Stopping(), []
+    stopping, calls = CancellationToken(), []
     barrier = threading.Barrier(8)
 
     def stop() -> None:
@@ -148,7 +148,7 @@ def test_what_is_registered_is_called_once() -> None:
 
 def test_who_comes_too_late_is_called_at_once() -> None:
     """What is registered after the fact is called before anything else is done, and once."""
-    stopping, calls = Stopping(), []
+    stopping, calls = CancellationToken(), []
     stopping.set()
     with stopping.calling(lambda: calls.append("late")):
         assert calls == ["late"]
@@ -159,7 +159,7 @@ def test_who_comes_too_late_is_called_at_once() -> None:
 def test_nobody_is_missed_who_registers_while_others_stop() -> None:
     """Whether the wish or the registration came first, the call comes."""
     for _ in range(200):
-        stopping, called = Stopping(), threading.Event()
+        stopping, called = CancellationToken(), threading.Event()
         with meanwhile(stopping.set), stopping.calling(called.set):
             assert called.wait(LONG)
 
@@ -265,12 +265,12 @@ def test_no_other_reading_begins(caplog: pytest.LogCaptureFixture) -> None:
                     client.stop()
 
         handler = Stop()
-        logging.getLogger("mirror.api").addHandler(handler)
+        logging.getLogger("mirror.api.client").addHandler(handler)
         try:
             with pytest.raises(Stopped):
                 client.read_list()
         finally:
-            logging.getLogger("mirror.api").removeHandler(handler)
+            logging.getLogger("mirror.api.client").removeHandler(handler)
     assert len(server.asked) == 2
 
 
@@ -301,7 +301,7 @@ def test_a_stop_after_the_pull_changes_nothing(sandbox: Sandbox, world: World) -
         found = client.read_list()
         client.stop()
         client.stop()
-        assert isinstance(found, Listing)
+        assert isinstance(found, FetchedList)
         assert len(list(found.items)) == 250
     client.stop()
 
@@ -330,7 +330,7 @@ def test_a_stopped_sync_is_on_record_and_changes_nothing(mirror: Mirror, paging:
     changed = [request(number, status="approved") for number in range(300)]
     mirror.sandbox.asked = heard = Heard()
     mirror.sandbox.manner.latency = LONG
-    stopping = Stopping()
+    stopping = CancellationToken()
 
     def stop() -> None:
         heard.wait_for(1)
@@ -346,7 +346,7 @@ def test_a_stopped_sync_is_on_record_and_changes_nothing(mirror: Mirror, paging:
 
 def test_a_sync_that_is_stopped_before_it_begins(mirror: Mirror) -> None:
     """It asks nothing, and is on record."""
-    stopping = Stopping()
+    stopping = CancellationToken()
     stopping.set()
     assert_stopped(mirror, mirror.sync([request(1)], stopping=stopping))
     assert mirror.sandbox.asked == []
@@ -358,16 +358,16 @@ def test_no_merge_begins_after_a_stop(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch, dry_run: bool
 ) -> None:
     """A list that was read whole when the stop came is not applied."""
-    stopping = Stopping()
+    stopping = CancellationToken()
 
     class Late(Client):
-        def read_list(self, known: Known | None = None) -> Listing | NothingNew:
+        def read_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
             """Read the list, as it is read; and then it is stopped."""
             found = super().read_list(known)
             stopping.set()
             return found
 
-    monkeypatch.setattr("mirror.sync.Client", Late)
+    monkeypatch.setattr("mirror.sync.run.Client", Late)
     assert_stopped(mirror, mirror.sync([request(1)], stopping=stopping, dry_run=dry_run))
     assert mirror.rows("SELECT * FROM release_requests") == []
     monkeypatch.undo()
@@ -376,7 +376,7 @@ def test_no_merge_begins_after_a_stop(
 
 def test_a_merge_that_has_begun_is_finished(mirror: Mirror) -> None:
     """A stop in the midst of a merge comes too late: the run is applied, and says so."""
-    stopping = Stopping()
+    stopping = CancellationToken()
 
     class Stopper(Progress):
         def begin_loading(self, entries: int) -> None:
@@ -394,7 +394,7 @@ def test_one_stop_ends_all_syncs_that_run(mirror: Mirror, heard: Heard) -> None:
     """Syncs of several environments, each in its thread, end together."""
     mirror.sync([request(1)])
     mirror.sandbox.manner.latency = LONG
-    stopping = Stopping()
+    stopping = CancellationToken()
     results: list[Result] = []
 
     def run(environment: str) -> None:

@@ -20,11 +20,14 @@ from mirrors import of_each_kind
 from model import Fields
 from sqlalchemy.engine import Connection
 
-from mirror import database, queries, summary, views
-from mirror.cookbook import RECIPES
-from mirror.period import Period, steps
-from mirror.rows import Change, HistoryEvent, Part, PhoneNumber, ReleaseRequest
-from mirror.summary import Counts, Hours, Reason
+from mirror.db import views
+from mirror.db.cookbook import RECIPES
+from mirror.db.engine import read_transaction
+from mirror.queries import helpers
+from mirror.queries.results import Change, HistoryEvent, Limited, PhoneNumber, ReleaseRequest
+from mirror.report import statistics
+from mirror.report.period import Period, steps
+from mirror.report.statistics import Counts, Hours, Reason
 
 VERDICTS = ("approved", "rejected", "cancelled")
 MILLISECOND = timedelta(milliseconds=1)
@@ -238,7 +241,7 @@ def mirrors(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Mirror]]
 @pytest.fixture(params=DATABASES)
 def told(request: pytest.FixtureRequest, mirrors: Callable[[str], Mirror]) -> Iterator[Connection]:
     """A connection to a mirror that has seen the lives."""
-    with database.reading(mirrors(request.param).engine) as connection:
+    with read_transaction(mirrors(request.param).engine) as connection:
         yield connection
 
 
@@ -266,7 +269,7 @@ def known(told: Connection, environment: str | None) -> list[ReleaseRequest]:
     found: list[ReleaseRequest] = [
         one
         for missing in (False, True)
-        for one in queries.release_requests(told, environment=environment, missing=missing)
+        for one in helpers.release_requests(told, environment=environment, missing=missing)
     ]
     return sorted(found, key=lambda one: (one.requested_at, one.id))
 
@@ -276,16 +279,16 @@ def is_resolved(one: ReleaseRequest) -> bool:
     return one.status in VERDICTS or (one.status != "pending" and one.resolved_at is not None)
 
 
-def parts(every: list[Any]) -> list[tuple[int, Part[Any]]]:
+def parts(every: list[Any]) -> list[tuple[int, Limited[Any]]]:
     """What there must be of all rows, for each limit."""
-    return [(limit, Part(every[:limit], len(every))) for limit in LIMITS]
+    return [(limit, Limited(every[:limit], len(every))) for limit in LIMITS]
 
 
 def test_chance_brings_everything(told: Connection) -> None:
     """What the comparisons are about does occur in the lives."""
     requests = known(told, None)
-    turnaround = queries.turnaround(told)
-    changes = queries.changes(told)
+    turnaround = helpers.turnaround(told)
+    changes = helpers.changes(told)
     assert {one.status for one in requests} == {*STATUSES, "escalated"}
     assert {one.time_source for one in turnaround if one.status == "cancelled"} == {
         "reported",
@@ -302,7 +305,7 @@ def test_chance_brings_everything(told: Connection) -> None:
     twofold = Counter((one.changed_at, one.request_id) for one in changes)
     assert max(twofold.values()) == 2
     assert max(Counter((one.changed_at, one.environment) for one in changes).values()) > 3
-    numbers = queries.phone_numbers(told)
+    numbers = helpers.phone_numbers(told)
     assert {one.phone_number for one in numbers} >= {*NUMBERS, TWICE}
     assert max(Counter(one.phone_number for one in numbers).values()) > 3
     midnights = {one.resolved_at.time().isoformat("milliseconds") for one in turnaround}
@@ -313,9 +316,9 @@ def test_chance_brings_everything(told: Connection) -> None:
 
 def test_counts(told: Connection, environment: str | None) -> None:
     """The days of a period add up to what SQL makes of them."""
-    every = queries.days(told, environment=environment)
+    every = helpers.days(told, environment=environment)
     for period in PERIODS:
-        found = summary.counts(every, period)
+        found = statistics.counts(every, period)
         names = ("requested", *VERDICTS)
         sums = ", ".join(f"coalesce(sum({name}), 0)" for name in names)
         query = f"""SELECT {sums} FROM release_requests_daily
@@ -341,21 +344,21 @@ def test_hours(told: Connection, environment: str | None) -> None:
     """Of a period and of each of its steps, they are those of the reviews that ended in it."""
     reported = [
         one
-        for one in queries.turnaround(told, environment=environment)
+        for one in helpers.turnaround(told, environment=environment)
         if one.time_source == "reported"
     ]
     for period in PERIODS:
-        by_day = summary.hours_by_day(told, period, environment=environment)
+        by_day = statistics.hours_by_day(told, period, environment=environment)
         assert all(day in period for day in by_day)
         weeks = steps(period).periods
         for part in (period, *weeks):
             values = [
                 one.hours_to_resolve for one in reported if part.start <= one.resolved_at < part.end
             ]
-            found = summary.hours(by_day, part)
+            found = statistics.hours(by_day, part)
             assert found == Hours(len(values), least(values, 50), least(values, 90))
-        in_weeks = sum(summary.hours(by_day, week).requests for week in weeks)
-        assert in_weeks == summary.hours(by_day, period).requests
+        in_weeks = sum(statistics.hours(by_day, week).requests for week in weeks)
+        assert in_weeks == statistics.hours(by_day, period).requests
 
 
 def test_hours_are_those_of_the_cookbook(told: Connection, environment: str | None) -> None:
@@ -366,9 +369,9 @@ def test_hours_are_those_of_the_cookbook(told: Connection, environment: str | No
     query = recipe.sql.replace("release_request_turnaround", chosen)
     assert query != recipe.sql
     for period in PERIODS:
-        by_day = summary.hours_by_day(told, period, environment=environment)
+        by_day = statistics.hours_by_day(told, period, environment=environment)
         for part in (period, *steps(period).periods):
-            found = summary.hours(by_day, part)
+            found = statistics.hours(by_day, part)
             if told_in_sql := rows(told, query, part, environment):
                 ((_, requests, *percentiles),) = told_in_sql
                 assert found.requests == requests
@@ -386,28 +389,28 @@ def test_nearest_rank(count: int, median: float, percentile_90: float) -> None:
     """Half of 1, 2, 3, … hours is reached at a value that occurs, and so are nine in ten."""
     values = [float(number) for number in range(count, 0, -1)]
     by_day = {date(2024, 1, 12): values[::2], date(2024, 1, 13): values[1::2]}
-    assert summary.hours(by_day, days(12, 14)) == Hours(count, median, percentile_90)
+    assert statistics.hours(by_day, days(12, 14)) == Hours(count, median, percentile_90)
 
 
 def test_hours_of_some_days() -> None:
     """Only the days of the period count, and without reviews there are no percentiles."""
     by_day = {date(2024, 1, day): [float(day)] * 3 for day in range(11, 16)}
-    assert summary.hours(by_day, days(12, 14)) == Hours(6, 12, 13)
-    assert summary.hours(by_day, days(15, 31)) == Hours(3, 15, 15)
-    assert summary.hours(by_day, days(16, 31)) == Hours(0, None, None)
-    assert summary.hours({}, days(12, 14)) == Hours(0, None, None)
+    assert statistics.hours(by_day, days(12, 14)) == Hours(6, 12, 13)
+    assert statistics.hours(by_day, days(15, 31)) == Hours(3, 15, 15)
+    assert statistics.hours(by_day, days(16, 31)) == Hours(0, None, None)
+    assert statistics.hours({}, days(12, 14)) == Hours(0, None, None)
 
 
 def test_released(told: Connection, environment: str | None) -> None:
     """Each number with a request that stands approved counts once in its environment."""
     for period in PERIODS:
-        reviews = queries.turnaround(
+        reviews = helpers.turnaround(
             told, since=period.start, until=period.end, environment=environment
         )
         numbers = {
             (one.environment, one.phone_number) for one in reviews if one.status == "approved"
         }
-        found = summary.released(told, period, environment=environment)
+        found = statistics.released(told, period, environment=environment)
         assert found == len(numbers)
 
 
@@ -415,15 +418,15 @@ def test_rejection_reasons(told: Connection, environment: str | None) -> None:
     """Reasons are counted as SQL does, and add up to the rejected ones; ties have an order."""
     query = """SELECT rejection_reason, count(*) FROM phone_number_history
         WHERE event = 'rejected' AND occurred_at {when} AND {ours} GROUP BY rejection_reason"""
-    every_day = queries.days(told, environment=environment)
+    every_day = helpers.days(told, environment=environment)
     for period in PERIODS:
         reasons = [Reason(*row) for row in rows(told, query, period, environment)]
         reasons.sort(key=lambda one: (-one.requests, one.reason is not None, one.reason or ""))
         for limit, expected in parts(reasons):
-            found = summary.rejection_reasons(told, period, environment=environment, limit=limit)
+            found = statistics.rejection_reasons(told, period, environment=environment, limit=limit)
             assert found == expected
             assert found.left_out == max(0, len(reasons) - limit)
-        rejections = summary.counts(every_day, period).rejected
+        rejections = statistics.counts(every_day, period).rejected
         assert sum(one.requests for one in found.rows) == rejections
 
 
@@ -435,8 +438,8 @@ def test_open_requests(told: Connection, environment: str | None) -> None:
         if one.missing_since is None and not is_resolved(one)
     ]
     for limit, expected in parts(every):
-        assert summary.open_requests(told, environment=environment, limit=limit) == expected
-    last_days = {one.environment: one for one in queries.days(told, environment=environment)}
+        assert statistics.open_requests(told, environment=environment, limit=limit) == expected
+    last_days = {one.environment: one for one in helpers.days(told, environment=environment)}
     assert sum(one.open_at_end for one in last_days.values()) == len(every)
 
 
@@ -444,7 +447,7 @@ def test_open_requests_of_the_past(told: Connection, environment: str | None) ->
     """What was open at a time was submitted before, and resolved or missing later, if at all."""
     every = known(told, environment)
     resolved = {
-        one.id: one.resolved_at for one in queries.turnaround(told, environment=environment)
+        one.id: one.resolved_at for one in helpers.turnaround(told, environment=environment)
     }
     for at in (datetime.min.replace(tzinfo=UTC), *MOMENTS):
         then = [
@@ -455,33 +458,33 @@ def test_open_requests_of_the_past(told: Connection, environment: str | None) ->
             and (one.missing_since is None or one.missing_since >= at)
         ]
         for limit, expected in parts(then)[-2:]:
-            found = summary.open_requests(told, at=at, environment=environment, limit=limit)
+            found = statistics.open_requests(told, at=at, environment=environment, limit=limit)
             assert found == expected
 
 
 def test_missing_and_quarantined(told: Connection, environment: str | None) -> None:
     """How many were missing or not understood at a time is as many as the rows of then."""
-    quarantine = queries.quarantine(told, environment=environment, resolved=True)
+    quarantine = helpers.quarantine(told, environment=environment, resolved=True)
     for at in MOMENTS:
-        missing = queries.release_requests(told, as_of=at, environment=environment, missing=True)
-        assert summary.count_missing(told, at, environment=environment) == len(missing)
+        missing = helpers.release_requests(told, as_of=at, environment=environment, missing=True)
+        assert statistics.count_missing(told, at, environment=environment) == len(missing)
         unread = [
             one
             for one in quarantine
             if one.first_seen_at <= at and (one.resolved_at is None or at < one.resolved_at)
         ]
-        assert summary.count_quarantined(told, at, environment=environment) == len(unread)
+        assert statistics.count_quarantined(told, at, environment=environment) == len(unread)
 
 
 def test_last_changes(told: Connection, environment: str | None) -> None:
     """The last changes of a period come first, with as many as there are, or at least one more."""
-    every = queries.changes(told, environment=environment)
+    every = helpers.changes(told, environment=environment)
     for period in PERIODS:
         seen = [one for one in every if period.start <= one.changed_at < period.end]
         seen.sort(key=lambda one: one.changed_at, reverse=True)
         versions = len({(one.changed_at, one.request_id) for one in seen})
         for limit in LIMITS:
-            found = summary.last_changes(told, period, environment=environment, limit=limit)
+            found = statistics.recent_changes(told, period, environment=environment, limit=limit)
             assert found.rows == seen[:limit]
             assert (found.left_out > 0) is (len(seen) > limit)
             assert found.total == max(versions, min(len(seen), limit + 1))
@@ -489,7 +492,7 @@ def test_last_changes(told: Connection, environment: str | None) -> None:
 
 def test_asked_again(told: Connection, environment: str | None) -> None:
     """Numbers with several requests are ranked; those that were asked for around the period."""
-    every = queries.phone_numbers(told, environment=environment)
+    every = helpers.phone_numbers(told, environment=environment)
     for period in PERIODS:
         again = [
             one
@@ -501,7 +504,7 @@ def test_asked_again(told: Connection, environment: str | None) -> None:
         again.sort(key=lambda one: one.last_requested_at, reverse=True)
         again.sort(key=lambda one: -one.requests)
         for limit, expected in parts(again):
-            found = summary.asked_again(told, period, environment=environment, limit=limit)
+            found = statistics.repeat_numbers(told, period, environment=environment, limit=limit)
             assert found == expected
 
 
@@ -512,35 +515,35 @@ def test_last_events(told: Connection, environment: str | None) -> None:
     order = {"requested": 0, "returned": 1}
     events.sort(key=lambda one: (one.observed_at, order.get(one.event, 2)))
     events.sort(key=lambda one: (one.occurred_at, one.request_id))
-    for number in queries.phone_numbers(told, environment=environment):
+    for number in helpers.phone_numbers(told, environment=environment):
         line = [
             one
             for one in events
             if (one.environment, one.phone_number) == (number.environment, number.phone_number)
         ]
         for limit in LIMITS:
-            found = summary.last_events(told, number, limit=limit)
-            assert found == Part(line[-limit:], len(line))
+            found = statistics.last_events(told, number, limit=limit)
+            assert found == Limited(line[-limit:], len(line))
         if number.phone_number.startswith("+"):
             ours = {"environment": number.environment}
-            assert queries.phone_number_history(told, number.phone_number, **ours) == line
+            assert helpers.phone_number_history(told, number.phone_number, **ours) == line
 
 
-def ids(found: Part[ReleaseRequest]) -> list[int]:
+def ids(found: Limited[ReleaseRequest]) -> list[int]:
     """The numbers of requests that were told by hand."""
     return [int(one.id.removeprefix("request-")) for one in found.rows]
 
 
 def test_counts_by_hand(told: Connection) -> None:
     """An approval counts also if it was taken back; a cancellation is resolved, but no decision."""
-    every = queries.days(told, environment="by hand")
-    month = summary.counts(every, JANUARY)
+    every = helpers.days(told, environment="by hand")
+    month = statistics.counts(every, JANUARY)
     assert month == Counts(requested=14, approved=7, rejected=3, cancelled=1)
     assert month.resolved == 11
     assert month.approval_rate == 70
-    assert summary.counts(every, days(10, 11)) == Counts(14, 0, 0, 0)
-    assert summary.counts(every, days(12, 13)) == Counts(0, 5, 1, 0)
-    assert summary.counts(iter(every), days(13, 15)) == Counts(0, 1, 2, 1)
+    assert statistics.counts(every, days(10, 11)) == Counts(14, 0, 0, 0)
+    assert statistics.counts(every, days(12, 13)) == Counts(0, 5, 1, 0)
+    assert statistics.counts(iter(every), days(13, 15)) == Counts(0, 1, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -554,15 +557,15 @@ def test_approval_rate(approvals: int, rejections: int, rate: float | None) -> N
 
 def test_hours_by_hand(told: Connection) -> None:
     """Reviews are found on the day on which upstream says that they ended, and only those."""
-    by_day = summary.hours_by_day(told, JANUARY, environment="by hand")
+    by_day = statistics.hours_by_day(told, JANUARY, environment="by hand")
     assert by_day == {
         date(2024, 1, 12): [42.5] * 4,
         date(2024, 1, 13): [66.5] * 3,
         date(2024, 1, 14): [90.5],
     }
-    assert summary.hours(by_day, JANUARY) == Hours(8, 42.5, 90.5)
-    assert summary.hours(by_day, days(12, 14)) == Hours(7, 42.5, 66.5)
-    some = summary.hours_by_day(told, days(13, 14), environment="by hand")
+    assert statistics.hours(by_day, JANUARY) == Hours(8, 42.5, 90.5)
+    assert statistics.hours(by_day, days(12, 14)) == Hours(7, 42.5, 66.5)
+    some = statistics.hours_by_day(told, days(13, 14), environment="by hand")
     assert some == {date(2024, 1, 13): [66.5] * 3}
 
 
@@ -572,16 +575,16 @@ def test_hours_by_hand(told: Connection) -> None:
 )
 def test_released_by_hand(told: Connection, period: Period, expected: int) -> None:
     """A number approved twice was released once; one that is rejected now, or open, was not."""
-    assert summary.released(told, period, environment="by hand") == expected
+    assert statistics.released(told, period, environment="by hand") == expected
 
 
 def test_rejection_reasons_by_hand(told: Connection) -> None:
     """The most frequent reason comes first; then none at all, then in the order of characters."""
     denied = [Reason(*one) for one in [("open", 3), (None, 2), ("B", 2), ("a", 2), ("é", 1)]]
     for limit, expected in parts(denied):
-        found = summary.rejection_reasons(told, JANUARY, environment="denied", limit=limit)
+        found = statistics.rejection_reasons(told, JANUARY, environment="denied", limit=limit)
         assert found == expected
-    found = summary.rejection_reasons(told, JANUARY, environment="by hand", limit=5)
+    found = statistics.rejection_reasons(told, JANUARY, environment="by hand", limit=5)
     assert found.rows == [Reason(OPEN_INVOICES, 2), Reason(None, 1)]
 
 
@@ -597,7 +600,7 @@ def test_reasons_are_not_in_the_order_of_a_language(mirrors: Callable[[str], Mir
                        rejection_reason COLLATE "{collation}" AS rejection_reason
                 FROM public.phone_number_history"""
             )
-            found = summary.rejection_reasons(connection, JANUARY, environment="denied", limit=9)
+            found = statistics.rejection_reasons(connection, JANUARY, environment="denied", limit=9)
             assert [one.reason for one in found.rows] == ["open", None, "B", "a", "é"]
             connection.exec_driver_sql("DROP VIEW phone_number_history")
 
@@ -620,7 +623,7 @@ def test_open_by_hand(told: Connection, at: datetime | None, expected: list[int]
     The time that is best known counts, and of a request that was corrected, the last one.
     """
     for limit, _ in parts(expected):
-        found = summary.open_requests(told, at=at, environment="by hand", limit=limit)
+        found = statistics.open_requests(told, at=at, environment="by hand", limit=limit)
         assert ids(found) == expected[:limit]
         assert found.total == len(expected)
 
@@ -639,11 +642,11 @@ def test_missing_and_quarantined_by_hand(
     told: Connection, at: datetime, missing: int, quarantined: int
 ) -> None:
     """What vanished or could not be read counts from the sync that saw it until the next change."""
-    assert summary.count_missing(told, at, environment="by hand") == missing
-    assert summary.count_quarantined(told, at, environment="by hand") == quarantined
+    assert statistics.count_missing(told, at, environment="by hand") == missing
+    assert statistics.count_quarantined(told, at, environment="by hand") == quarantined
 
 
-def kinds(found: Part[Change]) -> list[tuple[int, str, int]]:
+def kinds(found: Limited[Change]) -> list[tuple[int, str, int]]:
     """The day on which each change was seen, its kind, and the number of the request."""
     return [
         (one.changed_at.day, one.kind, int(one.request_id.removeprefix("request-")))
@@ -693,7 +696,7 @@ def test_last_changes_by_hand(
     total: int,
 ) -> None:
     """A pull may change more than there is room for, and a request that returned has two rows."""
-    found = summary.last_changes(told, period, environment="by hand", limit=limit)
+    found = statistics.recent_changes(told, period, environment="by hand", limit=limit)
     assert kinds(found) == expected
     assert found.total == total
 
@@ -709,16 +712,16 @@ def test_last_changes_by_hand(
 )
 def test_asked_again_by_hand(told: Connection, period: Period, expected: list[int]) -> None:
     """A number is told if its first request came before the end, and its last after the start."""
-    found = summary.asked_again(told, period, environment="asked", limit=10)
+    found = statistics.repeat_numbers(told, period, environment="asked", limit=10)
     assert [int(one.phone_number[-1]) for one in found.rows] == expected
     assert all(one.requests == len(ASKED[one.phone_number]) for one in found.rows)
 
 
 def test_last_events_by_hand(told: Connection) -> None:
     """The last events of a number are told in the order in which they happened."""
-    (number,) = summary.asked_again(told, JANUARY, environment="by hand", limit=5).rows
+    (number,) = statistics.repeat_numbers(told, JANUARY, environment="by hand", limit=5).rows
     assert (number.phone_number, number.requests) == (TWICE, 2)
-    found = summary.last_events(told, number, limit=3)
+    found = statistics.last_events(told, number, limit=3)
     assert [(one.event, one.request_id) for one in found.rows] == [
         ("requested", "request-13"),
         ("approved", "request-12"),
@@ -729,17 +732,17 @@ def test_last_events_by_hand(told: Connection) -> None:
 
 def test_nothing_is_known_before_the_first_sync(connection: Connection) -> None:
     """A mirror that has only its schema has nothing to count and to rank."""
-    nothing: Part[Any] = Part([], 0)
-    assert summary.counts(queries.days(connection), JANUARY) == Counts(0, 0, 0, 0)
-    assert summary.hours_by_day(connection, JANUARY) == {}
-    assert summary.released(connection, JANUARY) == 0
-    assert summary.rejection_reasons(connection, JANUARY, limit=5) == nothing
-    assert summary.open_requests(connection, limit=5) == nothing
-    assert summary.open_requests(connection, at=JANUARY.end, limit=5) == nothing
-    assert summary.count_missing(connection, JANUARY.end) == 0
-    assert summary.count_quarantined(connection, JANUARY.end) == 0
-    assert summary.last_changes(connection, JANUARY, limit=5) == nothing
-    assert summary.asked_again(connection, JANUARY, limit=5) == nothing
+    nothing: Limited[Any] = Limited([], 0)
+    assert statistics.counts(helpers.days(connection), JANUARY) == Counts(0, 0, 0, 0)
+    assert statistics.hours_by_day(connection, JANUARY) == {}
+    assert statistics.released(connection, JANUARY) == 0
+    assert statistics.rejection_reasons(connection, JANUARY, limit=5) == nothing
+    assert statistics.open_requests(connection, limit=5) == nothing
+    assert statistics.open_requests(connection, at=JANUARY.end, limit=5) == nothing
+    assert statistics.count_missing(connection, JANUARY.end) == 0
+    assert statistics.count_quarantined(connection, JANUARY.end) == 0
+    assert statistics.recent_changes(connection, JANUARY, limit=5) == nothing
+    assert statistics.repeat_numbers(connection, JANUARY, limit=5) == nothing
     when = JANUARY.start
     number = PhoneNumber("x", "x", None, 1, "x", "pending", when, when, None, released=False)
-    assert summary.last_events(connection, number, limit=5) == nothing
+    assert statistics.last_events(connection, number, limit=5) == nothing

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import ROOT, TOKEN, Mirror, World, request
 
-from mirror import bulk, database, queries
-from mirror.api import Client, Known, Listing, NothingNew
+from mirror.api.client import CachedList, Client, FetchedList, NotModified
+from mirror.db import bulk
+from mirror.db.engine import write_transaction
 from mirror.errors import ApiError, GuardRefused, SchemaError, TokenRefused
-from mirror.sync import Outcome, sync
+from mirror.queries import helpers
+from mirror.sync.run import Outcome, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from mirror.sandbox import Sandbox
+    from mirror.sandbox.server import Sandbox
 
 DATA = ROOT / "tests" / "data"
 
@@ -33,7 +35,7 @@ def test_documented_list(mirror: Mirror) -> None:
     result = mirror.sync(records_of("documented-list.json"))
     assert result.outcome is Outcome.APPLIED
     assert (result.counts.fetched, result.counts.inserted) == (2, 2)
-    first, second = mirror.ask(queries.release_requests)
+    first, second = mirror.ask(helpers.release_requests)
     assert (first.id, first.status, first.resolved_at) == ("request-uuid-1", "pending", None)
     assert second.resolved_at == datetime(2024, 1, 8, 16, 20, tzinfo=UTC)
     assert second.requested_at == datetime(2024, 1, 5, 10, 0, tzinfo=UTC)
@@ -64,7 +66,7 @@ def test_same_bytes_read_by_another_version_are_merged_again(
 ) -> None:
     """A newer mirror may understand more of the same list."""
     sqlite_mirror.sync([request(1)])
-    monkeypatch.setattr("mirror.runs.__version__", "99.0")
+    monkeypatch.setattr("mirror.db.runs.__version__", "99.0")
     assert sqlite_mirror.sync().outcome is Outcome.APPLIED
     assert sqlite_mirror.sync().outcome is Outcome.UNCHANGED
 
@@ -83,14 +85,14 @@ def test_an_approval_makes_a_second_version(mirror: Mirror) -> None:
     assert [row[:2] for row in versions] == [(1, "pending"), (2, "approved")]
     assert versions[0][3] == versions[1][2]
     assert versions[1][3] is None
-    (change,) = mirror.ask(queries.changes)
+    (change,) = mirror.ask(helpers.changes)
     assert (change.kind, change.old_status, change.new_status, change.sync_run_id) == (
         "resolved",
         "pending",
         "approved",
         result.run_id,
     )
-    events = mirror.ask(queries.phone_number_history, "+1 (555) 123-4567")
+    events = mirror.ask(helpers.phone_number_history, "+1 (555) 123-4567")
     assert [event.event for event in events] == ["requested", "approved"]
 
 
@@ -111,7 +113,7 @@ def test_edge_cases(mirror: Mirror) -> None:
         ("`requested_at` is not a time", records[7], None),
         ("not an object", records[8], None),
     ]
-    by_id = {one.id[-1]: one for one in mirror.ask(queries.release_requests)}
+    by_id = {one.id[-1]: one for one in mirror.ask(helpers.release_requests)}
     assert by_id["5"].status == "on_hold"
     assert json.loads(by_id["5"].extra) == {
         "reviewer": {"id": 7, "name": "Ops"},
@@ -120,7 +122,7 @@ def test_edge_cases(mirror: Mirror) -> None:
     assert by_id["3"].requested_at == datetime(2024, 3, 5, 9, tzinfo=UTC)
     assert by_id["3"].resolved_at == datetime(2024, 3, 6, 12, 34, 56, 789000, tzinfo=UTC)
     assert by_id["6"].reason == records[5]["reason"]
-    events = mirror.ask(queries.phone_number_history, "+55 11 98765-4321")
+    events = mirror.ask(helpers.phone_number_history, "+55 11 98765-4321")
     assert len({event.request_id for event in events}) == 4
     assert {event.phone_number_id for event in events} == {"p-1", "p-9"}
 
@@ -137,7 +139,7 @@ def test_a_new_upstream_field_forges_nothing(mirror: Mirror) -> None:
     assert (result.counts.quarantined, result.counts.newly_quarantined) == (3, 0)
     assert mirror.rows("SELECT count(*) FROM release_request_past_versions") == [(0,)]
     assert mirror.rows("SELECT count(*) FROM quarantined_records") == [(3,)]
-    extras = [json.loads(one.extra) for one in mirror.ask(queries.release_requests)]
+    extras = [json.loads(one.extra) for one in mirror.ask(helpers.release_requests)]
     assert all(extra["carrier"] == {"name": "Example"} for extra in extras)
 
 
@@ -173,15 +175,15 @@ def test_missing_and_returned(mirror: Mirror) -> None:
     mirror.sync([request(1), request(2)])
     gone = mirror.sync([request(2)])
     assert gone.counts.missing == 1
-    assert [one.id for one in mirror.ask(queries.release_requests)] == ["request-2"]
-    (missing,) = mirror.ask(queries.release_requests, missing=True)
+    assert [one.id for one in mirror.ask(helpers.release_requests)] == ["request-2"]
+    (missing,) = mirror.ask(helpers.release_requests, missing=True)
     assert missing.missing_since == mirror.now
     assert mirror.sync([request(2), request(3)]).counts.missing == 0
     back = mirror.sync([request(1, status="approved"), request(2), request(3)])
     assert (back.counts.returned, back.counts.updated, back.counts.unchanged) == (1, 0, 2)
-    kinds = [change.kind for change in mirror.ask(queries.changes)]
+    kinds = [change.kind for change in mirror.ask(helpers.changes)]
     assert sorted(kinds) == ["resolved", "returned", "vanished"]
-    events = mirror.ask(queries.phone_number_history, request(1)["phone_number"])
+    events = mirror.ask(helpers.phone_number_history, request(1)["phone_number"])
     assert {event.event for event in events} == {"requested", "vanished", "returned", "approved"}
 
 
@@ -224,9 +226,9 @@ def test_environments_live_side_by_side(mirror: Mirror) -> None:
     mirror.sync([request(1)], environment="dev")
     mirror.sync([request(2)], environment="prod")
     assert mirror.sync([request(1), request(3)], environment="dev").counts.missing == 0
-    prod = mirror.ask(queries.release_requests, environment="prod")
+    prod = mirror.ask(helpers.release_requests, environment="prod")
     assert [one.id for one in prod] == ["request-2"]
-    assert len(mirror.ask(queries.release_requests)) == 3
+    assert len(mirror.ask(helpers.release_requests)) == 3
 
 
 def test_mixed_up_tokens_are_refused(mirror: Mirror) -> None:
@@ -306,18 +308,18 @@ def test_an_older_pull_never_replaces_a_newer_one(
     mirror.sync([request(1)])
 
     class Slow(Client):
-        def read_list(self, known: Known | None = None) -> Listing | NothingNew:
+        def read_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
             """Read the list, and let another run see a newer one and complete in between."""
             found = super().read_list(known)
             monkeypatch.undo()
             assert mirror.sync([request(1, status="approved")]).counts.updated == 1
             return found
 
-    monkeypatch.setattr("mirror.sync.Client", Slow)
+    monkeypatch.setattr("mirror.sync.run.Client", Slow)
     slow = mirror.sync([request(1), request(2)])
     assert slow.outcome is Outcome.SUPERSEDED
     assert slow.failure is None
-    assert [one.status for one in mirror.ask(queries.release_requests)] == ["approved"]
+    assert [one.status for one in mirror.ask(helpers.release_requests)] == ["approved"]
     assert mirror.runs("outcome") == [("applied",), ("superseded",), ("applied",)]
 
 
@@ -364,7 +366,7 @@ def test_whole_tables_are_not_joined_row_by_row(
 ) -> None:
     """Postgres may take a full table for empty; the comparison must not depend on that."""
     mirror = Mirror(make_ready_database("postgresql"), sandbox, world)
-    with database.writing(mirror.engine, "test") as connection:
+    with write_transaction(mirror.engine, "test") as connection:
         settings = []
         with bulk.comparing_whole_tables(connection):
             settings.append(connection.exec_driver_sql("SHOW enable_nestloop").scalar())

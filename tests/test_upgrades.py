@@ -19,9 +19,10 @@ from frozen.freeze import FOLDER, Rows, path_of, restored_inventory, rows_of, th
 from frozen.life import STAGING, THIRD, after, entry
 from test_schema import inventory, opened
 
-from mirror import database, schema
+from mirror.db import migrate
+from mirror.db.engine import parse_url, read_transaction
 
-REVISIONS = schema.revisions()
+REVISIONS = migrate.revisions()
 HEAD = REVISIONS[-1]
 NOON = "2024-01-12T12:00:00Z"
 RESOLVED = {"status": "approved", "resolved_at": NOON}
@@ -93,7 +94,7 @@ def inventory_of(url: str) -> Any:
 
 def read(mirror: Mirror, like: Rows | None = None) -> Rows:
     """All rows of a mirror; `like` says which columns are meant."""
-    with database.reading(mirror.engine) as connection:
+    with read_transaction(mirror.engine) as connection:
         found = rows_of(connection)
     for table, rows in (like or {}).items():
         found[table] = [{name: row[name] for name in rows[0]} for row in found[table]]
@@ -239,7 +240,7 @@ def test_a_database_of_another_age_is_left_alone(prepared: Mirror, age: str) -> 
 
 def everything(mirror: Mirror) -> tuple[object, ...]:
     """All that a database holds, and all bytes of its file if it is one."""
-    path = database.parse_url(mirror.url).database or ""
+    path = parse_url(mirror.url).database or ""
     files = sorted(Path(path).parent.iterdir()) if mirror.url.startswith("sqlite") else []
     content = [(file, file.read_bytes()) for file in files]
     with opened(mirror.url) as connection:

@@ -21,10 +21,12 @@ from conftest import DATABASES, Mirror, World, request
 from mirrors import of_each_kind
 from model import KNOWN, Fields, Memory, State
 
-from mirror import database, queries, views
-from mirror.rows import PhoneNumber, ReleaseRequest
-from mirror.sandbox import Sandbox
-from mirror.sync import Outcome
+from mirror.db import views
+from mirror.db.engine import read_transaction
+from mirror.queries import helpers
+from mirror.queries.results import PhoneNumber, ReleaseRequest
+from mirror.sandbox.server import Sandbox
+from mirror.sync.run import Outcome
 
 Event = tuple[str, str, str, str]
 """Event, status after it, when it happened, and who says so."""
@@ -309,7 +311,7 @@ def told(request: pytest.FixtureRequest, tellings: Callable[[str], Told]) -> Tol
 
 def rows_of(mirror: Mirror, view: sa.Table) -> list[dict[str, Any]]:
     """All rows of a view, as the types of its columns give them to Python, in a fixed order."""
-    with database.reading(mirror.engine) as connection:
+    with read_transaction(mirror.engine) as connection:
         rows = [dict(row) for row in connection.execute(sa.select(view)).mappings()]
     return in_order(rows)
 
@@ -352,7 +354,7 @@ def test_stories(told: Told, name: str) -> None:
     changes = [row for row in told.changes if row["request_id"] == IDS[name]]
     assert changes == in_order([changed(name, number, kind) for number, kind in story.changes])
     number = entry(name, states[-1][0])["phone_number"]
-    events = told.ask(queries.phone_number_history, number)
+    events = told.ask(helpers.phone_number_history, number)
     assert [
         (event.event, event.status, iso(event.occurred_at), event.time_source) for event in events
     ] == story.events
@@ -387,7 +389,7 @@ def test_as_of(told: Told, number: int) -> None:
         synced(number + 1) - timedelta(milliseconds=1),
     ):
         for missing in (False, True):
-            found = told.ask(queries.release_requests, as_of=when, missing=missing)
+            found = told.ask(helpers.release_requests, as_of=when, missing=missing)
             assert in_order([answered(one) for one in found]) == in_order(
                 [entry(name, fields) for name, (fields, here) in states.items() if here != missing]
             )
@@ -404,15 +406,15 @@ def test_history_tells_the_rejection_reason(
     told: Told, name: str, reasons: list[str | None]
 ) -> None:
     """Why a request was denied stands with the event that denied it, as upstream last said it."""
-    events = told.ask(queries.phone_number_history, entry(name, {})["phone_number"])
+    events = told.ask(helpers.phone_number_history, entry(name, {})["phone_number"])
     assert [event.rejection_reason for event in events] == reasons
 
 
 def test_a_corrected_number_takes_its_history_along(told: Told) -> None:
     """The history of a request stands under the number that upstream gives now, and only there."""
     old = entry("another phone_number", {})["phone_number"]
-    assert told.ask(queries.phone_number_history, old) == []
-    assert len(told.ask(queries.phone_number_history, "+15559990000")) == 1
+    assert told.ask(helpers.phone_number_history, old) == []
+    assert len(told.ask(helpers.phone_number_history, "+15559990000")) == 1
 
 
 def test_phone_numbers(mirror: Mirror) -> None:
@@ -436,7 +438,7 @@ def test_phone_numbers(mirror: Mirror) -> None:
     mirror.sync(records, environment="dev")
     mirror.sync(records[:-1], environment="dev")
     mirror.sync([make(8, again, apr)], environment="prod")
-    assert mirror.ask(queries.phone_numbers) == [
+    assert mirror.ask(helpers.phone_numbers) == [
         PhoneNumber(*row)
         for row in [
             ("dev", again, "phone-1", 2, "request-1", "approved", feb, mar, apr, True),
@@ -579,7 +581,7 @@ def recalled(mirror: Mirror, when: datetime) -> dict[str, State]:
     found = [
         one
         for missing in (False, True)
-        for one in mirror.ask(queries.release_requests, as_of=when, missing=missing)
+        for one in mirror.ask(helpers.release_requests, as_of=when, missing=missing)
     ]
     assert all(one.missing_since in {None, one.valid_from} for one in found)
     return {

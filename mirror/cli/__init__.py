@@ -11,22 +11,24 @@ from typing import Any, NoReturn, TextIO, cast
 
 import click
 
-from mirror import __version__, errors, logs
+from mirror import errors
+from mirror.cli import log
 from mirror.cli.db import db
-from mirror.cli.exits import (
+from mirror.cli.exit_codes import (
     EXIT_CODES,
     EXIT_NEWLY_QUARANTINED,
     EXIT_STALE,
     MOST_SERIOUS_FIRST,
     exit_code,
 )
-from mirror.cli.health import doctor, quarantine, status
-from mirror.cli.options import say
-from mirror.cli.reading import changes, history, requests
+from mirror.cli.options import echo_status
+from mirror.cli.queries import changes, history, requests
 from mirror.cli.report import report
+from mirror.cli.sandbox import demo, sandbox
+from mirror.cli.status import doctor, quarantine, status
 from mirror.cli.stdout import OutputFailed, Stdout
 from mirror.cli.sync import sync
-from mirror.cli.trying import demo, sandbox
+from mirror.version import __version__
 
 __all__ = [
     "EXIT_CODES",
@@ -116,7 +118,7 @@ def main() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run a command; return its exit code."""
-    with logs.in_charge():
+    with log.configured():
         return _run(arguments)
 
 
@@ -133,16 +135,16 @@ def _run(arguments: list[str]) -> int:
             error.show()
         return error.exit_code
     except click.Abort:
-        say("interrupted", logging.ERROR)
+        echo_status("interrupted", logging.ERROR)
         return 1
     except errors.MirrorError as error:
-        say(str(error), logging.ERROR)
+        echo_status(str(error), logging.ERROR)
         return exit_code(error)
     except OutputFailed as error:
         # What is still in the buffer must not fail once more when the interpreter flushes it.
         sys.stdout = sys.stderr
         if not error.unread:
-            say(f"the output could not be written ({error.reason})", logging.ERROR)
+            echo_status(f"the output could not be written ({error.reason})", logging.ERROR)
             return 1
     except SystemExit:
         sys.stdout = sys.stderr

@@ -9,7 +9,14 @@ from pathlib import Path
 import click
 
 from mirror import errors
-from mirror.cli.options import database_option, database_url, duration, now, open_engine, say
+from mirror.cli.options import (
+    database_option,
+    database_url,
+    echo_status,
+    engine_of,
+    now,
+    parse_duration,
+)
 
 
 @click.group(epilog="Example: mirror db upgrade")
@@ -21,10 +28,10 @@ def db() -> None:
 @database_option
 def upgrade(database: str | None, config_file: str | None) -> None:
     """Bring the schema to the revision that this version works with, making it if needed."""
-    from mirror import schema
+    from mirror.db import migrate
 
-    before, after = schema.upgrade(open_engine(database, config_file, create=True))
-    say(
+    before, after = migrate.upgrade(engine_of(database, config_file, create=True))
+    echo_status(
         f"the schema is at revision {after} already"
         if before == after
         else f"upgraded the schema from {before or 'nothing'} to revision {after}"
@@ -35,20 +42,20 @@ def upgrade(database: str | None, config_file: str | None) -> None:
 @database_option
 def current(database: str | None, config_file: str | None) -> None:
     """Print the schema revision of the database."""
-    from mirror import database as db
-    from mirror import schema
+    from mirror.db import migrate
+    from mirror.db.engine import read_transaction
 
-    with db.reading(open_engine(database, config_file)) as connection:
-        click.echo(schema.current(connection) or "none")
+    with read_transaction(engine_of(database, config_file)) as connection:
+        click.echo(migrate.current(connection) or "none")
 
 
 @db.command(epilog="Example: mirror db url")
 @database_option
 def url(database: str | None, config_file: str | None) -> None:
     """Print the URL of the database that would be used, without its password."""
-    from mirror import database as db
+    from mirror.db.engine import shown_url
 
-    click.echo(db.shown_url(database_url(database, config_file)))
+    click.echo(shown_url(database_url(database, config_file)))
 
 
 @db.command(
@@ -65,15 +72,15 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
 
     A right to write that ROLE has already stays; it is told with the statement that takes it away.
     """
-    from mirror import access
+    from mirror.db import grants
 
-    granted = access.grant_read(open_engine(database, config_file), role)
-    say(
+    granted = grants.grant_read(engine_of(database, config_file), role)
+    echo_status(
         f"{granted.role} may read the {granted.relations} tables and views in the schema "
         f"{granted.schema}, now and after upgrades"
     )
     for warning in granted.warnings:
-        say(warning)
+        echo_status(warning)
 
 
 @db.command(epilog="Example: mirror db describe phone_number_history")
@@ -94,14 +101,15 @@ def describe(
 
     NAME is a table or view; without it, all are described. The database itself is not looked at.
     """
-    from mirror import database as db
-    from mirror import dictionary, output
+    from mirror.cli import output
+    from mirror.db import dictionary
+    from mirror.db.engine import parse_url
 
     found = dictionary.entries(relation)
     if form == "markdown":
         click.echo(dictionary.markdown(found), nl=False)
     elif form == "datasette":
-        where = db.parse_url(database_url(database, config_file))
+        where = parse_url(database_url(database, config_file))
         if where.get_backend_name() != "sqlite":
             raise errors.UsageError("Datasette reads SQLite files; name one with --database")
         click.echo(output.json_text(dictionary.datasette(found, Path(where.database or "").stem)))
@@ -122,7 +130,7 @@ def describe(
 @db.command(epilog="Example: mirror db prune --runs-older-than 90d --dry-run")
 @click.option(
     "--runs-older-than",
-    type=duration,
+    type=parse_duration,
     required=True,
     metavar="TIME",
     help="Remove the runs that began longer ago, such as 90d.",
@@ -138,12 +146,12 @@ def prune(
     request, a version or a record in quarantine refers to stay, and so do the last run and the
     last complete one of each environment. What is known of requests is never removed.
     """
-    from mirror import prune as pruning
+    from mirror.db import prune as pruning
 
     before = now() - runs_older_than
-    engine = open_engine(database, config_file)
+    engine = engine_of(database, config_file)
     done = pruning.prune(engine, before=before, dry_run=dry_run)
-    say(
+    echo_status(
         f"{'would remove' if dry_run else 'removed'} {done.removed:,} runs that began before "
         f"{before:%Y-%m-%d %H:%M} UTC; {done.kept:,} as old as that are needed, and "
         f"{done.remaining:,} are on record"

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mirror import config, logs, settings
+from mirror.cli import log
+from mirror.config import file, settings
+from mirror.db.engine import create_engine
 from mirror.errors import MirrorError
 
 if TYPE_CHECKING:
@@ -23,9 +25,9 @@ _LONGEST = timedelta(days=365 * 1000)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def say(sentence: str, level: int = logging.INFO) -> None:
+def echo_status(sentence: str, level: int = logging.INFO) -> None:
     """Tell something to the person, on stderr."""
-    logs.tell(sentence, level)
+    log.notify(sentence, level)
 
 
 def now() -> datetime:
@@ -33,7 +35,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def moment(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """Read a point in time: an ISO 8601 date or time, in UTC unless it says so, or "7d" ago."""
     try:
         if (ago := _length(text)) is not None:
@@ -47,7 +49,7 @@ def moment(text: str) -> datetime:
         ) from error
 
 
-def duration(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
     """Read a length of time, such as "90s", "15m", "2h", "7d" or "4w"."""
     length = _length(text)
     if not length or length > _LONGEST:
@@ -79,7 +81,7 @@ def _complete_environment(
 ) -> list[str]:
     """Offer the environments of the configuration file."""
     try:
-        known = config.load(context.params.get("config_file")).environments
+        known = file.load(context.params.get("config_file")).environments
     except MirrorError:
         return []
     return [name for name in known if name.startswith(begun)]
@@ -164,27 +166,25 @@ reading_options = options(environment_option, format_option, database_option)
 
 def database_url(database: str | None, config_file: str | None) -> str:
     """Return the URL of the database that options, variables and the file name."""
-    return settings.database_url(database, file=config.load(config_file))
+    return settings.database_url(database, file=file.load(config_file))
 
 
-def open_engine(database: str | None, config_file: str | None, *, create: bool = False) -> Engine:
+def engine_of(database: str | None, config_file: str | None, *, create: bool = False) -> Engine:
     """Open the database."""
-    from mirror import database as db
-
-    return db.engine(database_url(database, config_file), create=create)
+    return create_engine(database_url(database, config_file), create=create)
 
 
 @contextmanager
 def open_mirror(database: str | None, config_file: str | None) -> Iterator[Connection]:
     """Open the mirror for reading."""
-    from mirror import queries
+    from mirror.queries import helpers
 
-    with queries.connect(database_url(database, config_file)) as connection:
+    with helpers.connect(database_url(database, config_file)) as connection:
         yield connection
 
 
-def only(environment: str | None) -> str | None:
+def environment_filter(environment: str | None) -> str | None:
     """Return the environment to look at, or None for all."""
     if environment or os.environ.get("MIRROR_ENVIRONMENT"):
-        return settings.environment(environment)
+        return settings.environment_name(environment)
     return None

@@ -14,11 +14,11 @@ from mirror import errors
 from mirror.cli.options import (
     database_option,
     database_url,
+    echo_status,
+    environment_filter,
     environment_option,
-    moment,
     now,
-    only,
-    say,
+    parse_time,
 )
 
 
@@ -34,13 +34,13 @@ from mirror.cli.options import (
 )
 @click.option(
     "--since",
-    type=moment,
+    type=parse_time,
     metavar="TIME",
     help="From the day of this time on.  [default: the Monday twelve weeks before]",
 )
 @click.option(
     "--until",
-    type=moment,
+    type=parse_time,
     metavar="TIME",
     help="Up to the day of this time, which is left out.  [default: up to now]",
 )
@@ -65,29 +65,29 @@ def report(
 
     Times are written 2024-01-31, 2024-01-31T14:30:00Z, or as a time ago: 24h, 7d.
     """
-    from mirror import output
-    from mirror.period import period
-    from mirror.report import charts, drawing, gathering, page
+    from mirror.cli import output
+    from mirror.report import charts, collect, html, svg
+    from mirror.report.period import period
 
     if opened and path == "-":
         raise errors.UsageError("--open needs a file; leave out --open, or --output -")
     if not os.path.isdir(Path(path).absolute().parent):  # noqa: PTH112 (pathlib's raises)
         raise errors.UsageError(f"there is no folder for {path}; make it, or change --output")
-    drawing.check()
+    svg.check()
     moment_made = now()
-    told = gathering.gather(
+    told = collect.collect(
         database_url(database, config_file),
         period(since, until, moment_made),
-        environment=only(environment),
+        environment=environment_filter(environment),
         now=moment_made,
     )
-    text = page.render(told, charts.charts(told))
+    text = html.render(told, charts.charts(told))
     if path == "-":
         sys.stdout.write(text)
         return
     output.replace(Path(path), text)
     if not quiet:
-        say(f"wrote {path} ({len(text.encode()) / 1024:,.0f} KiB)")
+        echo_status(f"wrote {path} ({len(text.encode()) / 1024:,.0f} KiB)")
     if opened:
         _open(Path(path))
 
@@ -97,4 +97,4 @@ def _open(file: Path) -> None:
     import webbrowser
 
     if not webbrowser.open(file.absolute().as_uri()):
-        say(f"no browser could be opened; open {file} in one", logging.WARNING)
+        echo_status(f"no browser could be opened; open {file} in one", logging.WARNING)

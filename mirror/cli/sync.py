@@ -13,24 +13,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mirror import config, errors, given, logs, settings
-from mirror.cli.exits import exit_code, most_serious
+from mirror import errors
+from mirror.cli import log
+from mirror.cli.exit_codes import exit_code, most_serious
 from mirror.cli.options import (
     api_options,
     database_option,
-    duration,
+    echo_status,
     environments_option,
     options,
-    say,
+    parse_duration,
 )
-from mirror.cli.results import tell, written
+from mirror.cli.sync_output import output_errors_reported, write_result
+from mirror.config import file as config
+from mirror.config import settings, sources
+from mirror.db.engine import create_engine
 
 if TYPE_CHECKING:
-    from mirror.progress import Board
-    from mirror.rows import Change
-    from mirror.stopping import Stopping
-    from mirror.sync import Result
-    from mirror.targets import Target
+    from mirror.cancellation import CancellationToken
+    from mirror.cli.progress_bar import Board
+    from mirror.config.environments import EnvironmentConfig
+    from mirror.queries.results import Change
+    from mirror.sync.run import Result
 
 _round_options = options(
     click.option(
@@ -43,7 +47,7 @@ _round_options = options(
     ),
     click.option(
         "--every",
-        type=duration,
+        type=parse_duration,
         metavar="TIME",
         help="Do it again and again, such as every 15m, until SIGTERM.",
     ),
@@ -53,8 +57,8 @@ _log_options = options(
     click.option("-v", "--verbose", is_flag=True, help="Tell of each request and its time."),
     click.option(
         "--log-format",
-        type=click.Choice(logs.FORMATS),
-        default=logs.FORMATS[0],
+        type=click.Choice(log.FORMATS),
+        default=log.FORMATS[0],
         show_default=True,
         help="How lines on stderr are written.",
     ),
@@ -67,7 +71,7 @@ class _Round:
 
     Attributes:
         jobs: environments to sync at once.
-        upgrade, dry_run, accept_missing: as for `mirror.sync.sync`.
+        upgrade, dry_run, accept_missing: as for `mirror.sync.run.sync`.
         as_json: print each result as JSON.
         drawn: show progress on the terminal.
         codes: the exit codes so far.
@@ -133,21 +137,23 @@ def sync(
         raise errors.UsageError(
             "--accept-missing with --every would switch the guard off for good; run it once alone"
         )
-    detail = logs.Detail.QUIET if quiet else logs.Detail.VERBOSE if verbose else logs.Detail.NORMAL
+    detail = (
+        log.Verbosity.QUIET if quiet else log.Verbosity.VERBOSE if verbose else log.Verbosity.NORMAL
+    )
 
-    def do(stopping: Stopping) -> int:
+    def do(stopping: CancellationToken) -> int:
         """Do a round, with the settings as they are now."""
-        from mirror.targets import targets
+        from mirror.config.environments import resolve
 
         file = config.load(config_file)
-        found = targets(given.Given(settings_of_the_api, file=file), named)
+        found = resolve(sources.SettingSources(settings_of_the_api, file=file), named)
         if len(found) == 1 and isinstance(found[0].api, errors.UsageError):
             raise found[0].api
         if accept_missing and len(found) > 1:
             raise errors.UsageError(
                 "--accept-missing is for one environment at a time; name it with --environment"
             )
-        logs.set_up(log_format, detail, with_environment=len(found) > 1)
+        log.set_up(log_format, detail, with_environment=len(found) > 1)
         work = _Round(
             jobs=jobs,
             upgrade=not no_upgrade,
@@ -158,48 +164,52 @@ def sync(
         )
         return _do(work, settings.database_url(database, file=file), found, stopping)
 
-    logs.set_up(log_format, detail)
-    from mirror import rounds
+    log.set_up(log_format, detail)
+    from mirror.sync import scheduler
 
-    with rounds.stopped_by_sigterm() as stopping:
+    with scheduler.stopped_by_sigterm() as stopping:
         return _repeat(do, every, stopping) if every else do(stopping)
 
 
-def _repeat(do: Callable[[Stopping], int], every: timedelta, stopping: Stopping) -> int:
+def _repeat(
+    do: Callable[[CancellationToken], int], every: timedelta, stopping: CancellationToken
+) -> int:
     """Do a round again and again, until somebody ends it."""
-    from mirror import rounds
+    from mirror.sync import scheduler
 
-    pace, first = rounds.Pace(every), True
+    pace, first = scheduler.Interval(every), True
     try:
-        rounds.pause(pace.first(), stopping)
+        scheduler.sleep_until(pace.first(), stopping)
         while not stopping.is_set():
-            began = rounds.since_boot()
+            began = scheduler.since_boot()
             try:
                 do(stopping)
             except errors.UsageError as error:
                 if first:  # nobody has seen yet that it works
                     raise
-                say(str(error), logging.ERROR)
+                echo_status(str(error), logging.ERROR)
             except errors.MirrorError as error:
-                say(str(error), logging.ERROR)
+                echo_status(str(error), logging.ERROR)
             first = False
             gc.collect()  # it is put off for commands, which end soon
-            rounds.pause(pace.next(rounds.since_boot() - began), stopping)
+            scheduler.sleep_until(pace.next(scheduler.since_boot() - began), stopping)
     except KeyboardInterrupt:
         pass
     return 0
 
 
-def _do(work: _Round, url: str, targets: list[Target], stopping: Stopping) -> int:
+def _do(
+    work: _Round, url: str, targets: list[EnvironmentConfig], stopping: CancellationToken
+) -> int:
     """Do a round; return its exit code."""
-    from mirror import database, rounds
-    from mirror.sync import Result, utc_now
-    from mirror.sync import sync as run_sync
+    from mirror.sync import scheduler
+    from mirror.sync.run import Result, utc_now
+    from mirror.sync.run import sync as run_sync
 
-    engine = database.engine(url, create=work.upgrade)
+    engine = create_engine(url, create=work.upgrade)
     with _board(work) as board:
 
-        def one(target: Target, stopping: Stopping) -> Result:
+        def one(target: EnvironmentConfig, stopping: CancellationToken) -> Result:
             if isinstance(target.api, errors.UsageError):
                 now = utc_now()
                 return Result.of_failure(target.environment, target.api, now, now)
@@ -214,17 +224,19 @@ def _do(work: _Round, url: str, targets: list[Target], stopping: Stopping) -> in
                 accept_missing=work.accept_missing,
             )
 
-        with closing(rounds.one_round(targets, one, work.jobs, stopping)) as results:
+        with closing(scheduler.sync_all(targets, one, work.jobs, stopping)) as results:
             for result in results:
-                work.codes.append(tell(result, as_json=work.as_json))
+                work.codes.append(write_result(result, as_json=work.as_json))
                 work.changes += result.changes
     if work.changes and not work.as_json:
-        from mirror.cli.reading import write_changes
+        from mirror.cli.queries import write_changes
 
-        with written():
+        with output_errors_reported():
             write_changes(work.changes, "table")
     if left_out := len(targets) - len(work.codes):
-        say(f"stopped by SIGTERM; {left_out} of {len(targets)} were not begun", logging.ERROR)
+        echo_status(
+            f"stopped by SIGTERM; {left_out} of {len(targets)} were not begun", logging.ERROR
+        )
         work.codes.append(exit_code(errors.Stopped()))
     return most_serious(work.codes)
 
@@ -238,6 +250,6 @@ def _board(work: _Round) -> AbstractContextManager[Board | None]:
     """Show progress, on a terminal."""
     if not work.drawn:
         return nullcontext()
-    from mirror.progress import board
+    from mirror.cli.progress_bar import board
 
     return board(sys.stderr)

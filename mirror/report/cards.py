@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from mirror.report import words
-from mirror.report.contents import Figures, Report
+from mirror.report import formatting
+from mirror.report.model import Figures, Report
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -62,8 +62,12 @@ def cards(report: Report) -> Sequence[Card]:
 
 def _counted(label: str, now: int, before: int) -> Card:
     change = now - before
-    text = words.signed(words.count(abs(change)), negative=change < 0) if change else "no change"
-    return Card(label, words.count(now), text, words.count(before))
+    text = (
+        formatting.signed(formatting.count(abs(change)), negative=change < 0)
+        if change
+        else "no change"
+    )
+    return Card(label, formatting.count(now), text, formatting.count(before))
 
 
 def _measured(
@@ -85,11 +89,11 @@ def _difference(now: float | None, before: float | None, unit: str) -> str:
     change = round(now - before, 1)
     if not change:
         return "no change"
-    return f"{words.signed(words.decimal(abs(change)), negative=change < 0)} {unit}"
+    return f"{formatting.signed(formatting.decimal(abs(change)), negative=change < 0)} {unit}"
 
 
 def _with_unit(value: float | None, unit: str) -> str:
-    return words.decimal(value) if value is None else f"{words.decimal(value)} {unit}"
+    return formatting.decimal(value) if value is None else f"{formatting.decimal(value)} {unit}"
 
 
 def _age(now: Figures, before: Figures) -> Card:
@@ -107,12 +111,12 @@ def _difference_of_ages(now: timedelta | None, before: timedelta | None) -> str:
     change = now - before
     if abs(change) <= _LEAST:
         return "no change"
-    return words.signed(age(abs(change)), negative=change < timedelta())
+    return formatting.signed(age(abs(change)), negative=change < timedelta())
 
 
 def age(value: timedelta | None) -> str:
     """Write how old something is, in days, or in hours if these are few."""
     if value is None:
-        return words.NOTHING
+        return formatting.NOTHING
     hours = round(max(value, timedelta()) / _HOUR)  # a clock may be behind that of upstream
     return f"{hours} h" if hours < _FEW_HOURS else f"{value / _DAY:,.0f} days"

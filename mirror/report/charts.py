@@ -7,11 +7,19 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mirror.output import visible
-from mirror.report import words
-from mirror.report.contents import Report, Step
-from mirror.report.drawing import Chart, Rows, Size, colours, inline, twice, whole_numbers
-from mirror.summary import Reason
+from mirror.report import formatting
+from mirror.report.model import Report, Step
+from mirror.report.statistics import Reason
+from mirror.report.svg import (
+    Chart,
+    Rows,
+    Size,
+    colours,
+    inline,
+    render_wide_and_narrow,
+    whole_numbers,
+)
+from mirror.text import escape_unsafe
 
 _OUTCOMES = ("approved", "rejected", "cancelled")
 _AROUND_BARS = 60
@@ -71,13 +79,14 @@ def _open(report: Report) -> Chart:
             y=alt.Y("open:Q", title="Open requests", axis=whole_numbers(most.open)),
         )
 
-    return twice(
+    return render_wide_and_narrow(
         "open",
         "Open requests over time",
-        f"Requests that were open at the end of each {each}: {words.count(points[0].open)} on "
-        f"{words.day(points[0].day)}, at most {words.count(most.open)} on {words.day(most.day)}, "
-        f"and {words.count(points[-1].open)} on {words.day(points[-1].day)}.",
-        _by_step(report, ("Open at its end",), lambda one: [words.count(one.open)]),
+        f"Requests that were open at the end of each {each}: {formatting.count(points[0].open)} on "
+        f"{formatting.day(points[0].day)}, at most {formatting.count(most.open)} on "
+        f"{formatting.day(most.day)}, and {formatting.count(points[-1].open)} on "
+        f"{formatting.day(points[-1].day)}.",
+        _by_step(report, ("Open at its end",), lambda one: [formatting.count(one.open)]),
         draw,
     )
 
@@ -113,16 +122,18 @@ def _outcomes(report: Report) -> Chart:
         )
 
     total = report.figures.counts
-    return twice(
+    return render_wide_and_narrow(
         "outcomes",
         f"Requests and resolutions per {report.unit}",
-        f"Requests and resolutions in each {report.unit}. In all, {words.count(total.requested)} "
-        f"were requested, {words.count(total.approved)} approved, {words.count(total.rejected)} "
-        f"rejected and {words.count(total.cancelled)} cancelled.",
+        f"Requests and resolutions in each {report.unit}. In all, "
+        f"{formatting.count(total.requested)} were requested, "
+        f"{formatting.count(total.approved)} approved, "
+        f"{formatting.count(total.rejected)} rejected and "
+        f"{formatting.count(total.cancelled)} cancelled.",
         _by_step(
             report,
             [what.capitalize() for _, what in bars],
-            lambda one: [words.count(_of(one, what)) for _, what in bars],
+            lambda one: [formatting.count(_of(one, what)) for _, what in bars],
         ),
         draw,
     )
@@ -159,19 +170,19 @@ def _hours(report: Report) -> Chart:
         )
 
     total = report.figures.hours
-    return twice(
+    return render_wide_and_narrow(
         "hours",
         "Hours to resolve",
         f"Hours from request to resolution, of the requests resolved in each {report.unit}. Over "
-        f"the period the median is {words.decimal(total.median)}, and nine in ten took at most "
-        f"{words.decimal(total.percentile_90)}.",
+        f"the period the median is {formatting.decimal(total.median)}, and nine in ten took at "
+        f"most {formatting.decimal(total.percentile_90)}.",
         _by_step(
             report,
             ("Resolved, with a time", "Median", "90th percentile"),
             lambda one: [
-                words.count(one.hours.requests),
-                words.decimal(one.hours.median),
-                words.decimal(one.hours.percentile_90),
+                formatting.count(one.hours.requests),
+                formatting.decimal(one.hours.median),
+                formatting.decimal(one.hours.percentile_90),
             ],
         ),
         draw,
@@ -205,15 +216,16 @@ def _reasons(report: Report) -> Chart:
             ),
         )
 
-    rows = [(_reason(one), words.count(one.requests)) for one in shown]
+    rows = [(_reason(one), formatting.count(one.requests)) for one in shown]
     if others := report.reasons.left_out:
         rest = report.figures.counts.rejected - sum(one.requests for one in shown)
-        rows.append((words.plural(others, "other reason"), words.count(rest)))
-    return twice(
+        rows.append((formatting.plural(others, "other reason"), formatting.count(rest)))
+    return render_wide_and_narrow(
         "reasons",
         "Why requests were rejected",
-        f"Rejected requests by reason, of which there were {words.count(report.reasons.total)}; "
-        f"the most frequent one was given {words.plural(shown[0].requests, 'time')}.",
+        "Rejected requests by reason, of which there were "
+        f"{formatting.count(report.reasons.total)}; "
+        f"the most frequent one was given {formatting.plural(shown[0].requests, 'time')}.",
         Rows(("Reason", "Rejected"), rows),
         draw,
         _AROUND_BARS + _BAR * len(shown),
@@ -221,12 +233,12 @@ def _reasons(report: Report) -> Chart:
 
 
 def _reason(one: Reason) -> str:
-    return "none given" if one.reason is None else words.shortened(one.reason, _LONGEST_REASON)
+    return "none given" if one.reason is None else formatting.shortened(one.reason, _LONGEST_REASON)
 
 
 def _in_lines(one: Reason, size: Size) -> str:
     """Write a reason beside its bar."""
-    text = visible(_reason(one))
+    text = escape_unsafe(_reason(one))
     wide = any(unicodedata.east_asian_width(letter) in "FW" for letter in text)
     letters = size.width * 2 // 5 // (2 * _LETTER if wide else _LETTER)
     lines = textwrap.wrap(text, letters, max_lines=3, placeholder=" …")
@@ -235,7 +247,7 @@ def _in_lines(one: Reason, size: Size) -> str:
 
 def _by_step(report: Report, titles: Sequence[str], of: Callable[[Step], Sequence[str]]) -> Rows:
     """Make a table of what there is in each step."""
-    rows = [(words.step(one.period, report.unit), *of(one)) for one in report.steps]
+    rows = [(formatting.step(one.period, report.unit), *of(one)) for one in report.steps]
     return Rows((f"{report.unit.capitalize()} from", *titles), rows)
 
 
@@ -266,8 +278,8 @@ def _ticks(report: Report, size: Size) -> list[Any]:
 
 def _label(one: Step, report: Report) -> str:
     if report.unit == "week" and _in_a_year(report):
-        return words.short_day(one.period.since)
-    return words.step(one.period, report.unit)
+        return formatting.short_day(one.period.since)
+    return formatting.step(one.period, report.unit)
 
 
 def _in_a_year(report: Report) -> bool:

@@ -27,7 +27,7 @@ import tables
 import world
 from world import Database, Failure, Kind
 
-from mirror import database
+from mirror.db.engine import create_engine, write_transaction
 
 _PROGRAM = "python tests/benchmarks/operations.py"
 _RUN = """
@@ -202,7 +202,7 @@ def _shown(took: list[float]) -> str:
 
 def _fill(where: Database, kind: Kind, count: int) -> None:
     """Put many runs on record."""
-    with database.writing(database.engine(where.url), "benchmark") as connection:
+    with write_transaction(create_engine(where.url), "benchmark") as connection:
         connection.execute(sa.text("DELETE FROM sync_runs WHERE id > 1"))
         numbers = _NUMBERS[kind].format(count=count)
         connection.execute(sa.text(_RUN.format(numbers=numbers)))

@@ -16,7 +16,7 @@ import psycopg
 from stages import STAGES, System, Timings
 from world import Kind, Measured
 
-from mirror import __version__
+from mirror.version import __version__
 
 KINDS: dict[Kind, str] = {"sqlite": "SQLite", "postgres": "Postgres"}
 

@@ -33,9 +33,10 @@ from frozen import life
 from sqlalchemy.engine import Connection
 from test_schema import alembic, execute_script, inventory, opened
 
-from mirror import database, schema
-from mirror.models import metadata
-from mirror.sandbox import Manner, Sandbox
+from mirror.db import migrate
+from mirror.db.engine import parse_url
+from mirror.db.models import metadata
+from mirror.sandbox.server import Sandbox, SandboxConfig
 
 FOLDER = Path(__file__).parent
 
@@ -74,7 +75,7 @@ def path_of(revision: str, kind: str) -> Path:
 
 def thaw(url: str, revision: str) -> None:
     """Load a dump into an empty database, and let a file have the mode that a mirror gives it."""
-    kind = database.parse_url(url).get_backend_name()
+    kind = parse_url(url).get_backend_name()
     mode = "PRAGMA journal_mode = WAL;" if kind == "sqlite" else ""
     execute_script(url, path_of(revision, kind).read_text() + mode)
 
@@ -115,7 +116,7 @@ def _columns(connection: Connection, table: str) -> list[str]:
 
 def main() -> None:
     """Do what the command line says."""
-    revision = sys.argv[1] if sys.argv[1:] else schema.revisions()[-1]
+    revision = sys.argv[1] if sys.argv[1:] else migrate.revisions()[-1]
     paths = [path_of(revision, kind) for kind in DATABASES]
     if there := [path for path in paths if path.exists()]:
         sys.exit(f"{there[0]} is there already; remove it only if it was never released")
@@ -129,7 +130,7 @@ def main() -> None:
 def _lived(url: str) -> Rows:
     """Return the rows that come of the life, without what is different each time."""
     world = World()
-    with Sandbox(world, Manner(TOKEN, etag=True)).running() as sandbox:
+    with Sandbox(world, SandboxConfig(TOKEN, etag=True)).running() as sandbox:
         life.live(Mirror(url, sandbox, world))
     with opened(url) as connection:
         connection.exec_driver_sql(_TIMELESS, (life.BASE_URL, life.BASE_URL))
@@ -171,7 +172,7 @@ def _insert(connection: Connection, table: str, rows: list[Row]) -> None:
 
 
 def _dump_sqlite(url: str) -> str:
-    with closing(sqlite3.connect(str(database.parse_url(url).database))) as connection:
+    with closing(sqlite3.connect(str(parse_url(url).database))) as connection:
         return "".join(f"{statement}\n" for statement in connection.iterdump())
 
 

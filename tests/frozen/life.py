@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 from conftest import Mirror
 
-from mirror import database, runs
+from mirror.db import runs
+from mirror.db.engine import write_transaction
 
 Entry = dict[str, Any]
 
@@ -95,7 +96,7 @@ def live(mirror: Mirror) -> None:
     _begin(mirror, "default")  # it dies, and the next complete sync will find it
     slow = _begin(mirror, "default")
     mirror.sync(SECOND)
-    with database.writing(mirror.engine, runs.lock(slow.environment)) as connection:
+    with write_transaction(mirror.engine, runs.lock(slow.environment)) as connection:
         runs.end(
             connection, slow, outcome="superseded", finished_at=mirror.now, pages=1, bytes=2479,
             seconds=0.25,
@@ -111,5 +112,5 @@ def live(mirror: Mirror) -> None:
 
 def _begin(mirror: Mirror, environment: str) -> runs.Run:
     """Put a run on record that does not go on."""
-    with database.writing(mirror.engine, runs.lock(environment)) as connection:
+    with write_transaction(mirror.engine, runs.lock(environment)) as connection:
         return runs.begin(connection, environment, BASE_URL, mirror.now)

@@ -25,7 +25,7 @@ from test_summary import (  # noqa: F401 (they are collected here too, with our 
 )
 from test_views import test_chance  # noqa: F401 (likewise)
 
-from mirror import database
+from mirror.db.engine import read_transaction
 
 SEEDS = range(2, 7)
 
@@ -39,7 +39,7 @@ def told(request: pytest.FixtureRequest) -> Iterator[Connection]:
     lives = {life.name: life.lists() for life in (Life(seed), Life(seed + 100))}
     with (
         of_each_kind(request, lambda mirror: tell(mirror, lives)) as mirrors,
-        database.reading(mirrors(kind).engine) as connection,
+        read_transaction(mirrors(kind).engine) as connection,
     ):
         yield connection
 

@@ -17,12 +17,12 @@ from expected import ChangingList, Ledger, content, difference, on_record
 from processes import KILLED, PATIENCE, Nursery, nurseries
 from servers import Question, Scripted, envelope, http
 
-from mirror import database
-from mirror.settings import ApiSettings, Secret
-from mirror.sync import Result, sync
+from mirror.config.settings import ApiSettings, Secret
+from mirror.db.engine import create_engine
+from mirror.sync.run import Result, sync
 
 if TYPE_CHECKING:
-    from mirror.sandbox import Sandbox
+    from mirror.sandbox.server import Sandbox
 
 AT_ONCE = 6
 
@@ -74,7 +74,7 @@ def end(nursery: Nursery) -> dict[str, Any]:
 
 def pull(url: str, base_url: str) -> Result:
     """Sync in the process of the tests."""
-    return sync(database.engine(url, create=True), ApiSettings(base_url, Secret(TOKEN)), "default")
+    return sync(create_engine(url, create=True), ApiSettings(base_url, Secret(TOKEN)), "default")
 
 
 @pytest.mark.long

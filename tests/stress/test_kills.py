@@ -22,12 +22,12 @@ from expected import ChangingList, Ledger, Run, difference, held, runs, torn
 from processes import KILLED, PATIENCE, Nursery, nurseries
 from sqlalchemy.engine import Connection
 
-from mirror import database
-from mirror.runs import lock
-from mirror.sync import sync
+from mirror.db.engine import create_engine, parse_url, read_transaction, write_transaction
+from mirror.db.runs import lock
+from mirror.sync.run import sync
 
 if TYPE_CHECKING:
-    from mirror.sandbox import Sandbox
+    from mirror.sandbox.server import Sandbox
 
 REQUESTS = 30_000
 GARBLED = 0.001
@@ -177,7 +177,7 @@ class Scene:
 
     def _settle(self) -> None:
         """Wait until Postgres knows of the death: a commit may be on its way when we look first."""
-        with database.writing(self.mirror.engine, lock("default")) as connection:
+        with write_transaction(self.mirror.engine, lock("default")) as connection:
             if _relations(connection):
                 found = runs(connection)
                 self._follow(found)
@@ -189,7 +189,7 @@ class Scene:
         result = sync(self.mirror.engine, self.mirror.api, "default")
         assert result.outcome == ("unchanged" if is_known else "applied"), result
         self.check()
-        with database.reading(self.mirror.engine) as connection:
+        with read_transaction(self.mirror.engine) as connection:
             assert torn(connection) == []
             for run in runs(connection):
                 assert run.outcome in {"applied", "unchanged", "abandoned"}
@@ -202,7 +202,7 @@ class Scene:
         """
         if _is_postgres(self.mirror):
             return self.check(self.mirror.url)
-        original = Path(str(database.parse_url(self.mirror.url).database))
+        original = Path(str(parse_url(self.mirror.url).database))
         folder = original.parent / "copy"
         folder.mkdir(exist_ok=True)
         for file in folder.iterdir():
@@ -213,7 +213,7 @@ class Scene:
         url = f"sqlite:///{folder / original.name}"
         if not (folder / original.name).exists():
             return None
-        with database.reading(database.engine(url)) as connection:
+        with read_transaction(create_engine(url)) as connection:
             assert connection.exec_driver_sql("PRAGMA integrity_check").all() == [("ok",)]
             assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
         return self.check(url)
@@ -224,7 +224,7 @@ class Scene:
         Returns:
             The run that was not on record last time, if there is one.
         """
-        with database.reading(database.engine(url or self.mirror.url)) as connection:
+        with read_transaction(create_engine(url or self.mirror.url)) as connection:
             self.relations = _relations(connection)
             if not self.relations:
                 return None

@@ -53,7 +53,10 @@ from outages import (
     with_password,
 )
 
-from mirror import cli, database, schema, watch
+from mirror import cli
+from mirror.db import engine as engine_module
+from mirror.db import migrate, watchdog
+from mirror.db.engine import _LIBPQ, create_engine, parse_url, read_transaction
 
 
 def in_own_process(site: Site, *before: str, **environment: str) -> Ran:
@@ -111,9 +114,9 @@ def server() -> Iterator[postgres.Server]:
 def template(server: postgres.Server) -> str:
     """The name of a database that has the schema, to copy."""
     name = "mirror_template"
-    url = database.parse_url(server.url).set(database=name)
+    url = parse_url(server.url).set(database=name)
     ask(server.url, f"CREATE DATABASE {name}")
-    schema.upgrade(database.engine(url.render_as_string(hide_password=False)))
+    migrate.upgrade(create_engine(url.render_as_string(hide_password=False)))
     return name
 
 
@@ -254,8 +257,8 @@ def test_the_line_breaks_in_the_upgrade(
         ran = site.run(OLD)
         assert line.dead
         assert (ran.code, told(ran)["run_id"]) == (75, None)
-        with database.reading(site.engine) as connection:
-            assert schema.current(connection) == (HEAD if delivers else None)
+        with read_transaction(site.engine) as connection:
+            assert migrate.current(connection) == (HEAD if delivers else None)
         site.begin()
         lost = ["abandoned"] * delivers  # the run that nobody knew to be on record
         assert outcomes(site) == [*lost, "applied"]
@@ -338,7 +341,7 @@ def cold() -> Iterator[Cold]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Mirror waits for locks only briefly; `undo` makes it patient again."""
     with monkeypatch.context() as patched:
-        patched.setattr(database, "LOCK_WAIT", 0.2)
+        patched.setattr(engine_module, "LOCK_WAIT", 0.2)
         yield patched
 
 
@@ -347,7 +350,7 @@ def test_a_frozen_server(
 ) -> None:
     """A server that does not answer the call is given up."""
     before = server_site.begin()
-    monkeypatch.setitem(database._LIBPQ, "connect_timeout", 2)
+    monkeypatch.setitem(_LIBPQ, "connect_timeout", 2)
     pid = server.pid
     assert pid is not None
     cold.freeze(pid)
@@ -367,7 +370,7 @@ def test_a_frozen_backend(
 ) -> None:
     """A server that stops in the middle is given up; what it does later is what is on record."""
     before = server_site.begin()
-    impatient.setattr(watch, "PATIENCE", 1)
+    impatient.setattr(watchdog, "RESPONSE_TIMEOUT", 1)
     with at(moment, server_site, lambda: cold.freeze(backends(server, server_site)[0])):
         ran = server_site.run(NEW)
     impatient.undo()
@@ -397,7 +400,7 @@ def test_a_line_that_falls_silent(
     before = line_site.begin()
     line.cut(lambda message: words.encode() in message, silent=True)
     with monkeypatch.context() as patched:
-        patched.setattr(watch, "PATIENCE", 1)
+        patched.setattr(watchdog, "RESPONSE_TIMEOUT", 1)
         ran = line_site.run(NEW)
     until(lambda: line.given_up is not None)
     assert line.given_up
@@ -413,7 +416,7 @@ def test_a_line_that_falls_silent_at_the_commit(
     before = line_site.begin()
     line.cut(the_commit(2), delivers=delivers, silent=True)
     with monkeypatch.context() as patched:
-        patched.setattr(watch, "PATIENCE", 1)
+        patched.setattr(watchdog, "RESPONSE_TIMEOUT", 1)
         ran = line_site.run(NEW)
     until(lambda: line.given_up is not None)
     assert line.given_up
@@ -458,9 +461,11 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
 
     def install() -> None:
         folder = tmp_path / "migrations"
-        shutil.copytree(schema.scripts(), folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            migrate.scripts_folder(), folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
         (folder / "versions" / "9999_colour.py").write_text(NEXT_REVISION)
-        monkeypatch.setattr(schema, "scripts", lambda: folder)
+        monkeypatch.setattr(migrate, "scripts_folder", lambda: folder)
 
     return install
 
@@ -551,7 +556,7 @@ def employ(site: Site) -> str:
         f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
         f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}",
     )
-    url = database.parse_url(site.url).set(username=role, drivername="postgresql")
+    url = parse_url(site.url).set(username=role, drivername="postgresql")
     site.door = url.render_as_string(hide_password=False)
     return role
 
@@ -610,7 +615,7 @@ def test_a_wrong_url(
     name: str,
 ) -> None:
     """A wrong user, password or database is for somebody to mend, whatever its name is."""
-    url = database.parse_url(server.url).set(
+    url = parse_url(server.url).set(
         drivername="postgresql", username=role, password=password, database=name
     )
     ran = make_site(url.render_as_string(hide_password=False)).run(NEW)
@@ -666,8 +671,8 @@ def test_sqlite_is_full_before_the_first_sync(file_site: Site, in_full: bool) ->
     for pages in count(1, 1 if in_full else 9):
         with limited("main", pages):
             codes.append(file_site.run(OLD).code)
-        with database.reading(file_site.engine) as connection:
-            assert schema.current(connection) in {None, HEAD}
+        with read_transaction(file_site.engine) as connection:
+            assert migrate.current(connection) in {None, HEAD}
         if codes[-1] != 75:
             break
     assert len(codes) >= 4
@@ -818,7 +823,7 @@ def test_postgres_on_a_full_disk(
     ask(server.url, f"CREATE TABLESPACE {name} LOCATION '{disk}'")
     try:
         ask(server.url, f"CREATE DATABASE {name} TEMPLATE {template} TABLESPACE {name}")
-        url = database.parse_url(server.url).set(database=name).render_as_string()
+        url = parse_url(server.url).set(database=name).render_as_string()
         site = make_site(with_password(url))
         before = site.begin()
         filler = fill(disk, 256)

@@ -1,0 +1,1 @@
+"""Fetch one complete list from the upstream API and decode it."""

@@ -1,0 +1,1 @@
+"""The schema of the mirror and access to it."""

@@ -1,0 +1,262 @@
+"""The runs on record: how one begins, which one completed last, and how one ends.
+
+Overlapping runs are told apart by compare and swap. A run notes when it begins which run of its
+environment was the last to complete; when it is about to complete itself, that must still be so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from mirror.db.models import sync_runs
+from mirror.errors import DatabaseUnavailable
+from mirror.version import __version__
+
+_runs = sync_runs.c
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class Outcome(StrEnum):
+    """How a run ended, or that it has not."""
+
+    APPLIED = "applied"
+    UNCHANGED = "unchanged"
+    SUPERSEDED = "superseded"
+    REFUSED = "refused"
+    FAILED = "failed"
+    DRY_RUN = "dry_run"
+    RUNNING = "running"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a merge did, or found done already.
+
+    Every entry of the list is inserted, updated, returned, unchanged, quarantined or a duplicate.
+
+    Attributes:
+        fetched: entries of the list.
+        inserted: requests seen for the first time.
+        updated: requests that got a new version because a known field changed.
+        unchanged: requests whose known fields were the same.
+        missing: requests found missing for the first time.
+        returned: missing requests that were in the list again.
+        quarantined: entries that could not be understood.
+        newly_quarantined: those of them that were not in quarantine before.
+        duplicates: entries equal to another one with the same id.
+    """
+
+    fetched: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    missing: int = 0
+    returned: int = 0
+    quarantined: int = 0
+    newly_quarantined: int = 0
+    duplicates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The complete pull of an environment that came last.
+
+    Attributes:
+        run_id: its run.
+        number: it was the so-manyth complete pull of the environment.
+        outcome: `applied` or `unchanged`.
+        observed_at: the UTC time that stands for it.
+        counts: what it did, and what its list was like.
+        base_url, etag, content_sha256, mirror_version: what it read, and what read it.
+    """
+
+    run_id: int
+    number: int
+    outcome: str
+    observed_at: datetime
+    counts: Counts
+    base_url: str
+    etag: str | None
+    content_sha256: str
+    mirror_version: str
+
+    def reads_alike(self, base_url: str) -> bool:
+        """Tell whether the same answer would be understood the same way again."""
+        return self.base_url == base_url and self.mirror_version == __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that has begun.
+
+    Attributes:
+        id: its number on record.
+        environment: whose list it reads.
+        started_at: UTC, by this machine's clock.
+        previous: the complete pull that was the last one when the run began.
+    """
+
+    id: int
+    environment: str
+    started_at: datetime
+    previous: Completion | None
+
+    @property
+    def observed_at(self) -> datetime:
+        """The UTC time that stands for the pull: always later than that of the previous one."""
+        started_at = self.started_at.replace(microsecond=self.started_at.microsecond // 1000 * 1000)
+        if self.previous is None:
+            return started_at
+        return max(started_at, self.previous.observed_at + _MILLISECOND)
+
+
+def lock(environment: str) -> str:
+    """Return the name of the writer's lock of an environment."""
+    return f"sync {environment}"
+
+
+def begin(connection: Connection, environment: str, base_url: str, started_at: datetime) -> Run:
+    """Put a new run on record, as running."""
+    previous = last_completion(connection, environment)
+    run_id = connection.scalar(
+        sa.insert(sync_runs)
+        .values(
+            environment=environment,
+            outcome="running",
+            started_at=started_at,
+            base_url=base_url,
+            mirror_version=__version__,
+        )
+        .returning(_runs.id)
+    )
+    assert run_id is not None
+    return Run(run_id, environment, started_at, previous)
+
+
+def last_completion(connection: Connection, environment: str) -> Completion | None:
+    """Return the complete pull of an environment that came last."""
+    return _completion(
+        connection,
+        sa.select(sync_runs)
+        .where(_runs.environment == environment, _runs.completion.is_not(None))
+        .order_by(_runs.completion.desc())
+        .limit(1),
+    )
+
+
+def completion(connection: Connection, run: Run) -> Completion | None:
+    """Return what a run did if it is on record as complete."""
+    return _completion(
+        connection,
+        sa.select(sync_runs).where(_runs.id == run.id, _runs.completion.is_not(None)),
+    )
+
+
+def _completion(connection: Connection, query: sa.Select[Any]) -> Completion | None:
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    return Completion(
+        run_id=row.id,
+        number=row.completion,
+        outcome=row.outcome,
+        observed_at=row.observed_at,
+        counts=Counts(**{name: getattr(row, name) for name in Counts.__dataclass_fields__}),
+        base_url=row.base_url,
+        etag=row.etag,
+        content_sha256=row.content_sha256,
+        mirror_version=row.mirror_version,
+    )
+
+
+def is_superseded(connection: Connection, run: Run) -> bool:
+    """Tell whether another run has completed since this one began.
+
+    The connection must hold the environment's lock, so that the answer stays true.
+    """
+    last = last_completion(connection, run.environment)
+    return (last and last.run_id) != (run.previous and run.previous.run_id)
+
+
+def complete(
+    connection: Connection,
+    run: Run,
+    *,
+    outcome: str,
+    finished_at: datetime,
+    counts: Counts,
+    **values: Any,
+) -> None:
+    """Record that a run completed, in the transaction of what it did, and clear up after the dead.
+
+    A run that still says `running` though it began earlier is marked as abandoned; if it lives
+    after all, it corrects its row when it ends.
+    """
+    end(
+        connection,
+        run,
+        outcome=outcome,
+        finished_at=finished_at,
+        counts=counts,
+        observed_at=run.observed_at,
+        completion=1 if run.previous is None else run.previous.number + 1,
+        **values,
+    )
+    connection.execute(
+        sa.update(sync_runs)
+        .where(
+            _runs.environment == run.environment,
+            _runs.outcome == "running",
+            _runs.id < run.id,
+        )
+        .values(
+            outcome="abandoned",
+            finished_at=finished_at,
+            error=f"the run ended without a word; run {run.id} found it",
+        )
+    )
+
+
+def end(
+    connection: Connection,
+    run: Run,
+    *,
+    outcome: str,
+    finished_at: datetime,
+    counts: Counts | None = None,
+    error: str | None = None,
+    **values: Any,
+) -> None:
+    """Record how a run ended.
+
+    Raises:
+        DatabaseUnavailable: the run is not on record any more. The caller rolls back.
+    """
+    found = connection.execute(
+        sa.update(sync_runs)
+        .where(
+            _runs.id == run.id,
+            _runs.environment == run.environment,
+            _runs.started_at == run.started_at,
+            _runs.outcome.in_(("running", "abandoned")),
+        )
+        .values(
+            outcome=outcome,
+            finished_at=finished_at,
+            error=error,
+            **(asdict(counts) if counts else {}),
+            **values,
+        )
+    )
+    if not found.rowcount:
+        raise DatabaseUnavailable(
+            f"run {run.id} is no longer on record; was the database put back to an older state "
+            "meanwhile? Nothing was applied; run again"
+        )

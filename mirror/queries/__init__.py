@@ -1,0 +1,1 @@
+"""Read the mirror: query helpers and the status of its environments."""

@@ -1,0 +1,307 @@
+"""Query helpers: what the mirror knows, as the frozen dataclasses of `mirror.queries.results`.
+
+They take an SQLAlchemy connection to the mirror, and need neither network nor token. They read the
+same views that SQL and BI tools see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from mirror.config import settings
+from mirror.db import migrate
+from mirror.db.engine import create_engine, read_transaction
+from mirror.db.models import quarantined_records, sync_runs
+from mirror.db.models import release_requests as current
+from mirror.db.views import changes as changes_view
+from mirror.db.views import daily as daily_view
+from mirror.db.views import history as history_view
+from mirror.db.views import numbers as numbers_view
+from mirror.db.views import turnaround as turnaround_view
+from mirror.db.views import versions as versions_view
+from mirror.errors import UsageError
+from mirror.queries.results import (
+    Change,
+    Day,
+    HistoryEvent,
+    PhoneNumber,
+    QuarantinedRecord,
+    ReleaseRequest,
+    SyncRun,
+    Turnaround,
+)
+from mirror.queries.select import between, fetch, in_environment, select_as
+
+_SHORTEST_NUMBER = len("+1234567")
+
+EVENTS_IN_ORDER = (
+    history_view.c.occurred_at,
+    history_view.c.request_id,
+    history_view.c.observed_at,
+    sa.case(
+        (history_view.c.event == "requested", 0), (history_view.c.event == "returned", 1), else_=2
+    ),
+)
+"""The order in which a time line tells what happened."""
+
+
+@contextmanager
+def connect(database_url: str | None = None) -> Iterator[Connection]:
+    """Open the mirror for reading, in a transaction that sees one state of it.
+
+    Args:
+        database_url: as for `--database`; None for what the environment variables say.
+
+    Raises:
+        DatabaseError: there is no mirror, or its schema is not the one this version works with.
+    """
+    with read_transaction(create_engine(settings.database_url(database_url))) as connection:
+        migrate.require_current(connection)
+        yield connection
+
+
+def normalize_number(number: str, region: str | None = None) -> str:
+    """Return a phone number in E.164 form, such as `+15551234567`.
+
+    Args:
+        number: in any usual way of writing it, with or without `+`.
+        region: ISO 3166 code of the country, such as "BR", for numbers without a country code.
+
+    Raises:
+        UsageError: it cannot be a phone number, or the region does not exist.
+    """
+    import phonenumbers
+
+    if region is not None and region.upper() not in phonenumbers.SUPPORTED_REGIONS:
+        raise UsageError(f"{region!r} is not a region; use a two-letter country code such as BR")
+    text = number.strip()
+    if text.startswith("00"):
+        text = "+" + text[2:]
+    elif region is None and "+" not in text:
+        text = "+" + text
+    try:
+        parsed = phonenumbers.parse(text, region and region.upper())
+        found = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    except phonenumbers.NumberParseException:
+        found = ""
+    # Upstream may hold numbers that no numbering plan knows; they can be asked for as well.
+    if len(found) < _SHORTEST_NUMBER:
+        raise UsageError(
+            f"{number!r} is not a phone number; write it with its country code, such as "
+            "+15551234567, or give the country of a national number with --region"
+        )
+    return found
+
+
+def phone_number_history(
+    connection: Connection,
+    number: str,
+    *,
+    region: str | None = None,
+    environment: str | None = None,
+) -> list[HistoryEvent]:
+    """Return the time line of a phone number over all its requests, oldest event first.
+
+    Args:
+        connection: to the mirror's database.
+        number: in any usual way of writing it.
+        region: country of a number without country code (ISO 3166).
+        environment: only what is in this environment; None for all.
+
+    Raises:
+        UsageError: it cannot be a phone number.
+    """
+    view = history_view.c
+    query = (
+        select_as(HistoryEvent, history_view)
+        .where(view.phone_number.in_(_ways_to_write(number, region)))
+        .order_by(*EVENTS_IN_ORDER)
+    )
+    return fetch(connection, HistoryEvent, query, in_environment(view, environment))
+
+
+def release_requests(
+    connection: Connection,
+    *,
+    number: str | None = None,
+    region: str | None = None,
+    environment: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    as_of: datetime | None = None,
+    missing: bool = False,
+) -> list[ReleaseRequest]:
+    """Return release requests that are in the list, the one submitted last first.
+
+    Args:
+        connection: to the mirror's database.
+        number: only those of this phone number, in any usual way of writing it.
+        region: country of a number without country code (ISO 3166).
+        environment: only those of this environment; None for all.
+        status: only those with this status.
+        since: only those submitted at this time or later.
+        until: only those submitted before this time.
+        as_of: as the mirror knew them at this time, instead of now.
+        missing: those that are no longer in the list, instead of those that are.
+
+    Raises:
+        UsageError: the number cannot be a phone number.
+    """
+    source = current if as_of is None else versions_view
+    columns = source.c
+    conditions = [
+        columns.missing_since.is_not(None) if missing else columns.missing_since.is_(None),
+        *in_environment(columns, environment),
+    ]
+    if as_of is not None:
+        conditions += [
+            columns.valid_from <= as_of,
+            sa.or_(columns.valid_to.is_(None), columns.valid_to > as_of),
+        ]
+    if number is not None:
+        conditions.append(columns.phone_number.in_(_ways_to_write(number, region)))
+    if status is not None:
+        conditions.append(columns.status == status)
+    conditions += between(columns.requested_at, since, until)
+    query = select_as(ReleaseRequest, source).order_by(columns.requested_at.desc(), columns.id)
+    return fetch(connection, ReleaseRequest, query, conditions)
+
+
+def changes(
+    connection: Connection,
+    *,
+    since: datetime | None = None,
+    environment: str | None = None,
+    run_id: int | None = None,
+) -> list[Change]:
+    """Return what the syncs saw change, oldest first.
+
+    Args:
+        connection: to the mirror's database.
+        since: only changes seen at this time or later.
+        environment: only those of this environment; None for all.
+        run_id: only those that this run saw.
+    """
+    view = changes_view.c
+    conditions = [*in_environment(view, environment), *between(view.changed_at, since)]
+    if run_id is not None:
+        conditions.append(view.sync_run_id == run_id)
+    query = select_as(Change, changes_view).order_by(view.changed_at, view.request_id, view.kind)
+    return fetch(connection, Change, query, conditions)
+
+
+def phone_numbers(connection: Connection, *, environment: str | None = None) -> list[PhoneNumber]:
+    """Return the phone numbers for which there were release requests, in order.
+
+    Args:
+        connection: to the mirror's database.
+        environment: only those of this environment; None for all.
+    """
+    view = numbers_view.c
+    query = select_as(PhoneNumber, numbers_view).order_by(view.phone_number, view.environment)
+    return fetch(connection, PhoneNumber, query, in_environment(view, environment))
+
+
+def turnaround(
+    connection: Connection,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    environment: str | None = None,
+) -> list[Turnaround]:
+    """Return how long the reviews took, the one that ended first first.
+
+    Args:
+        connection: to the mirror's database.
+        since: only requests resolved at this time or later.
+        until: only requests resolved before this time.
+        environment: only those of this environment; None for all.
+    """
+    view = turnaround_view.c
+    conditions = [*in_environment(view, environment), *between(view.resolved_at, since, until)]
+    query = select_as(Turnaround, turnaround_view).order_by(view.resolved_at, view.id)
+    return fetch(connection, Turnaround, query, conditions)
+
+
+def days(
+    connection: Connection,
+    *,
+    since: date | None = None,
+    until: date | None = None,
+    environment: str | None = None,
+) -> list[Day]:
+    """Return what happened on each day, without gaps, the first day of each environment first.
+
+    Args:
+        connection: to the mirror's database.
+        since: only this day (UTC) and later ones.
+        until: only days before this one.
+        environment: only those of this environment; None for all.
+    """
+    view = daily_view.c
+    conditions = [*in_environment(view, environment), *between(view.day, since, until)]
+    query = select_as(Day, daily_view).order_by(view.environment, view.day)
+    return fetch(connection, Day, query, conditions)
+
+
+def quarantine(
+    connection: Connection, *, environment: str | None = None, resolved: bool = False
+) -> list[QuarantinedRecord]:
+    """Return the entries that could not be understood, the one first seen last first.
+
+    Args:
+        connection: to the mirror's database.
+        environment: only those of this environment; None for all.
+        resolved: also those that the list no longer holds, besides those that it does.
+    """
+    columns = quarantined_records.c
+    conditions = in_environment(columns, environment)
+    if not resolved:
+        conditions.append(columns.resolved_at.is_(None))
+    query = select_as(QuarantinedRecord, quarantined_records).order_by(
+        columns.first_seen_at.desc(), columns.id
+    )
+    return fetch(connection, QuarantinedRecord, query, conditions)
+
+
+def last_run(
+    connection: Connection, *, environment: str | None = None, complete: bool = False
+) -> SyncRun | None:
+    """Return the run that began last, or None if there is none.
+
+    Args:
+        connection: to the mirror's database.
+        environment: only runs of this environment; None for all.
+        complete: only runs that read the whole list and applied it, or found nothing new in it.
+    """
+    conditions = in_environment(sync_runs.c, environment)
+    if complete:
+        conditions.append(sync_runs.c.completion.is_not(None))
+    query = select_as(SyncRun, sync_runs).order_by(sync_runs.c.id.desc()).limit(1)
+    found = fetch(connection, SyncRun, query, conditions)
+    return found[0] if found else None
+
+
+def count_by_status(
+    connection: Connection, *, environment: str | None = None
+) -> list[tuple[str, int]]:
+    """Return how many requests of the list have each status, the most frequent first."""
+    count = sa.func.count()
+    query = (
+        sa.select(current.c.status, count)
+        .where(current.c.missing_since.is_(None), *in_environment(current.c, environment))
+        .group_by(current.c.status)
+        .order_by(count.desc(), current.c.status)
+    )
+    return [(status, number) for status, number in connection.execute(query)]
+
+
+def _ways_to_write(number: str, region: str | None) -> tuple[str, str]:
+    """The documented form of a number, and the one asked for: upstream might keep another."""
+    return normalize_number(number, region), number.strip()

@@ -1,0 +1,1 @@
+"""A mock of the upstream API; it imports nothing of the rest."""

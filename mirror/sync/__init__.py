@@ -1,0 +1,1 @@
+"""Fetch the list, compare it with the mirror and apply the difference."""
