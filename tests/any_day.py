@@ -128,7 +128,7 @@ def _run(local: str, zone: str, library: str, arguments: list[str]) -> int:
 
 def _marked() -> list[str]:
     """The modules that have tests for the short form; to collect all others takes longer."""
-    modules = sorted(_HERE.glob("test_*.py"))
+    modules = sorted(_HERE.rglob("test_*.py"))
     return [str(one) for one in modules if f"mark.{_MARK}" in one.read_text("utf-8")]
 
 

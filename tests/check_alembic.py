@@ -9,7 +9,7 @@ import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
-import postgres
+from tests.support import postgres
 
 ROOT = Path(__file__).parent.parent
 

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import os
-import pty
-import shutil
 import signal
-import subprocess
-import sys
-import threading
-import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import guardian
-import moved_clock
-import msgspec
-import postgres
 import pytest
-import sqlalchemy as sa
 import stamina
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
-from mirror import cli
-from mirror.config.settings import ApiSettings, Secret
-from mirror.db import migrate
-from mirror.db.engine import create_engine, read_transaction, write_transaction
+from mirror.db.engine import write_transaction
 from mirror.sandbox.server import Sandbox, SandboxConfig
-from mirror.sandbox.simulation import Simulation
-from mirror.sync.run import Result, sync
+from tests.support import guardian, moved_clock, postgres
+from tests.support.databases import DATABASES, new_database, upgrade
+from tests.support.mirrors import Mirror
+from tests.support.upstream import TOKEN, FakeUpstream
 
-ROOT = Path(__file__).parent.parent
-TOKEN = "talq_a-secret-of-the-tests"
-DATABASES = ("sqlite", "postgresql")
-_T = TypeVar("_T")
 _GUARDIAN = pytest.StashKey["subprocess.Popen[bytes]"]()
-_WRITTEN = ("release_requests", "release_request_past_versions", "quarantined_records")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -193,46 +173,6 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def upgrade(url: str) -> None:
-    """Give an empty database the schema."""
-    migrate.upgrade(create_engine(url, create=True))
-
-
-@contextmanager
-def new_database(
-    kind: str, request: pytest.FixtureRequest, timezone: str = "UTC", *, ready: bool = False
-) -> Iterator[str]:
-    """Give a database, "sqlite" or "postgresql", for a fixture of any scope.
-
-    Args:
-        kind: of the database.
-        request: of the fixture.
-        timezone: the zone that Postgres thinks in.
-        ready: it has the schema; otherwise there is nothing in it.
-    """
-    if kind == "sqlite":
-        folder = request.getfixturevalue("tmp_path_factory").mktemp("db")
-        path = Path(folder) / "mirror.db"
-        if ready:
-            shutil.copy(request.getfixturevalue("_sqlite_template"), path)
-        yield f"sqlite:///{path}"
-        return
-    with request.getfixturevalue("_pools")(ready).one(timezone) as url:
-        yield url
-
-
-@contextmanager
-def once_of_each_kind(
-    make: Callable[[str], AbstractContextManager[_T]],
-) -> Iterator[Callable[[str], _T]]:
-    """Give what is costly by the kind of database: made when it is first asked for, and kept.
-
-    A fixture with parameters would be made anew each time that tests come in another order.
-    """
-    with ExitStack() as stack:
-        yield cache(lambda kind: stack.enter_context(make(kind)))
-
-
 @pytest.fixture
 def make_database(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
     """Makes empty databases: give it "sqlite" or "postgresql", get a URL."""
@@ -261,110 +201,34 @@ def ready_database_url(
     return make_ready_database(request.param)
 
 
-class World(Simulation):
-    """An upstream that says what a test wants it to say.
-
-    Attributes:
-        records: the entries of its list.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(0, 0, datetime(2024, 1, 11, 12, 0, tzinfo=UTC))
-        self.records: list[Any] = []
-
-    def answered(self) -> list[Any]:
-        """The entries of the list; bytes are sent as they are."""
-        return [msgspec.Raw(one) if isinstance(one, bytes) else one for one in self.records]
-
-
-class Mirror:
-    """A mirror under test: its database, the API it syncs from, and a clock that a test moves."""
-
-    def __init__(self, url: str, sandbox: Sandbox, world: World) -> None:
-        self.url = url
-        self.sandbox = sandbox
-        self.world = world
-        self.now = world.now
-
-    @cached_property
-    def engine(self) -> Engine:
-        """The mirror's database, made if need be."""
-        return create_engine(self.url, create=True)
-
-    @property
-    def api(self) -> ApiSettings:
-        """How to talk to the upstream."""
-        return ApiSettings(self.sandbox.base_url, Secret(self.sandbox.manner.token))
-
-    def sync(self, records: list[Any] | None = None, **options: Any) -> Result:
-        """Let upstream say `records`, and sync an hour later."""
-        if records is not None:
-            self.world.records = records
-            self.sandbox.forget()
-        self.now += timedelta(hours=1)
-        environment = options.pop("environment", "default")
-        return sync(self.engine, self.api, environment, now=lambda: self.now, **options)
-
-    def rows(self, query: str, **values: Any) -> list[tuple[Any, ...]]:
-        """Run a query as it stands."""
-        with read_transaction(self.engine) as connection:
-            return [tuple(row) for row in connection.execute(sa.text(query), values)]
-
-    def ask(self, helper: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call a query helper."""
-        with read_transaction(self.engine) as connection:
-            return helper(connection, *arguments, **options)
-
-    def state(self) -> dict[str, list[str]]:
-        """Everything that syncs write, except the runs, as it stands."""
-        with read_transaction(self.engine) as connection:
-            return {table: stored(connection, table) for table in _WRITTEN}
-
-    def stored(self, table: str) -> list[str]:
-        """The rows of a table, each as one text that has all its bytes."""
-        with read_transaction(self.engine) as connection:
-            return stored(connection, table)
-
-    def runs(self, *columns: str) -> list[tuple[Any, ...]]:
-        """The runs on record, the first one first."""
-        return self.rows(f"SELECT {', '.join(columns)} FROM sync_runs ORDER BY id")
-
-
-def stored(connection: Connection, table: str) -> list[str]:
-    """The rows of a table, each as one text that has all its bytes."""
-    row = "*" if connection.dialect.name == "sqlite" else f"CAST({table} AS text)"
-    rows = connection.exec_driver_sql(f"SELECT {row} FROM {table}")
-    return sorted(str(tuple(one)) for one in rows)
-
-
 @pytest.fixture
-def world() -> World:
+def world() -> FakeUpstream:
     """What upstream says."""
-    return World()
+    return FakeUpstream()
 
 
 @pytest.fixture
-def sandbox(world: World) -> Iterator[Sandbox]:
+def sandbox(world: FakeUpstream) -> Iterator[Sandbox]:
     """An API on loopback that gives the list of `world`."""
     with Sandbox(world, SandboxConfig(token=TOKEN)).running() as running:
         yield running
 
 
 @pytest.fixture
-def mirror(ready_database_url: str, sandbox: Sandbox, world: World) -> Mirror:
+def mirror(ready_database_url: str, sandbox: Sandbox, world: FakeUpstream) -> Mirror:
     """A mirror that has the schema and was never synced, once of each kind."""
     return Mirror(ready_database_url, sandbox, world)
 
 
 @pytest.fixture
-def new_mirror(database_url: str, sandbox: Sandbox, world: World) -> Mirror:
+def new_mirror(database_url: str, sandbox: Sandbox, world: FakeUpstream) -> Mirror:
     """A mirror whose first sync makes the schema, once of each kind."""
     return Mirror(database_url, sandbox, world)
 
 
 @pytest.fixture
 def sqlite_mirror(
-    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: World
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: FakeUpstream
 ) -> Mirror:
     """A mirror in SQLite, for what has nothing to do with the database."""
     return Mirror(make_ready_database("sqlite"), sandbox, world)
@@ -375,127 +239,3 @@ def connection(mirror: Mirror) -> Iterator[Connection]:
     """A connection to a mirror that has the schema and nothing else."""
     with write_transaction(mirror.engine, "test") as connection:
         yield connection
-
-
-def request(number: int = 1, **fields: Any) -> dict[str, Any]:
-    """A release request as the API gives it; a field that is None is left out."""
-    record = {
-        "id": f"request-{number}",
-        "phone_number_id": f"phone-{number}",
-        "phone_number": f"+1555000{number:04d}",
-        "reason": "Number is no longer in use",
-        "status": "pending",
-        "requested_at": "2024-01-10T14:30:00Z",
-    } | fields
-    return {name: value for name, value in record.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command came to."""
-
-    code: int
-    out: str
-    err: str
-
-
-def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
-    """Run `mirror` within this process, as if its output went into pipes.
-
-    What is about processes, such as start-up, signals and closed files, takes `run_process`.
-    """
-    assert threading.current_thread() is threading.main_thread(), "another command would be hit"
-    with _pipe() as out, _pipe() as err, pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        if cwd is not None:
-            patch.chdir(cwd)
-        patch.setattr(sys, "stdin", io.StringIO())
-        patch.setattr(sys, "stdout", out)
-        patch.setattr(sys, "stderr", err)
-        try:
-            code = cli.run(list(arguments))
-        except Exception:  # noqa: BLE001 (what a process would print; tests look for it)
-            traceback.print_exc()
-            code = 1
-        return Ran(code, *(_written(stream) for stream in (out, err)))
-
-
-@contextmanager
-def _pipe() -> Iterator[io.TextIOWrapper]:
-    """A stream as `mirror.cli.main` makes it where there is no terminal."""
-    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
-    try:
-        yield stream
-    finally:
-        stream.close()
-
-
-def _written(stream: io.TextIOWrapper) -> str:
-    stream.flush()
-    return cast(io.BytesIO, stream.buffer).getvalue().decode()
-
-
-def run_module(module: str, *arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
-    """Run a command line as a process of its own."""
-    return run_python("-m", module, *arguments, cwd=cwd, **environment)
-
-
-def run_python(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
-    """Run the interpreter as a process of its own."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env=os.environ | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
-
-
-def run_process(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
-    """Run `mirror` as a process of its own."""
-    return run_module("mirror", *arguments, cwd=cwd, **environment)
-
-
-def run_on_a_terminal(*command: str, merge: bool = False, **environment: str) -> tuple[Ran, str]:
-    """Run a Python command line on a terminal.
-
-    Args:
-        command: arguments of the interpreter.
-        merge: its errors go to the terminal too.
-        environment: besides what there is.
-
-    Returns:
-        What it came to, and all that the terminal received.
-    """
-    ours, theirs = pty.openpty()
-    pieces: list[bytes] = []
-
-    def read() -> None:
-        try:
-            while piece := os.read(ours, 65536):
-                pieces.append(piece)
-        except OSError:
-            pass  # the other end was closed
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        done = subprocess.run(
-            [sys.executable, *command],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs if merge else subprocess.PIPE,
-            env=os.environ | {"TERM": "xterm-256color"} | environment,
-            check=False,
-            timeout=120,
-        )
-    finally:
-        os.close(theirs)
-        reader.join()
-        os.close(ours)
-    return Ran(done.returncode, "", (done.stderr or b"").decode()), b"".join(pieces).decode()

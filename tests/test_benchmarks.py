@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import ROOT, Ran, run_python
+from tests.support import ROOT
+from tests.support.commands import Ran, run_python
 
 BENCHMARKS = ROOT / "tests" / "benchmarks"
 FORGETFUL_FLOOR = """

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
-from conftest import Mirror, request, run_python
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
@@ -17,6 +16,9 @@ from mirror.db import bulk
 from mirror.db.engine import write_transaction
 from mirror.sync import merge
 from mirror.sync.run import Outcome, Result
+from tests.support.commands import run_python
+from tests.support.mirrors import Mirror
+from tests.support.upstream import request
 
 MANY = 1_000
 WATCHED = ("release_requests", "release_request_past_versions", "quarantined_records", "sync_runs")

@@ -11,7 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run_mirror
+
+from tests.support import ROOT
+from tests.support.commands import run_mirror
 
 
 def test_demo_ends_with_a_request_that_a_later_sync_saw_approved(tmp_path: Path) -> None:

@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from conftest import TOKEN, Mirror, Ran, World, request, run_mirror
-from servers import Question, Scripted, envelope, http
-from terminals import drawn
 
 from mirror.db import migrate
 from mirror.db.engine import write_transaction
 from mirror.sandbox.server import Sandbox
+from tests.support.commands import Ran, run_mirror
+from tests.support.http_servers import Question, Scripted, envelope, http
+from tests.support.mirrors import Mirror
+from tests.support.terminals import drawn
+from tests.support.upstream import TOKEN, FakeUpstream, request
 
 JSON = "Content-Type: application/json"
 
@@ -208,7 +210,10 @@ def test_a_schema_of_another_version(mirror: Mirror, token_file: Path) -> None:
 
 
 def test_a_database_that_may_only_be_read(
-    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: World, token_file: Path
+    make_ready_database: Callable[[str], str],
+    sandbox: Sandbox,
+    world: FakeUpstream,
+    token_file: Path,
 ) -> None:
     """A session that may not write is found out without writing."""
     mirror = Mirror(make_ready_database("postgresql"), sandbox, world)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT
+
+from tests.support import ROOT
 
 RUN = """
 import subprocess, sys, guardian

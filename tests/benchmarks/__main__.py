@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-sys.path.append(str(Path(__file__).parent.parent))  # where postgres.py is
+sys.path.append(str(Path(__file__).parents[2]))  # the checkout
 
 import extras
 import lists

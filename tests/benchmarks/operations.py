@@ -18,9 +18,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 
-sys.path.append(str(Path(__file__).parent.parent))  # where postgres.py and large.py are
+sys.path.append(str(Path(__file__).parents[2]))  # the checkout
 
-import large
 import sqlalchemy as sa
 import stages
 import tables
@@ -28,6 +27,7 @@ import world
 from world import Database, Failure, Kind
 
 from mirror.db.engine import create_engine, write_transaction
+from tests.support import big_database as large
 
 _PROGRAM = "python tests/benchmarks/operations.py"
 _RUN = """

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, LiteralString
 
-import postgres
 import psycopg
+
+from tests.support import postgres
 
 HERE = Path(__file__).parent
 MIRROR = str(Path(sysconfig.get_path("scripts")) / "mirror")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import date
 
 import pytest
-from test_queries import test_every_day_there_was  # noqa: F401 (it is collected here too)
+
+from tests.queries.test_helpers import test_every_day_there_was  # noqa: F401 (it is collected here too)
 
 
 @pytest.fixture

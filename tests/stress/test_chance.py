@@ -5,27 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from conftest import DATABASES
-from mirrors import of_each_kind
 from sqlalchemy.engine import Connection
-from test_summary import (  # noqa: F401 (they are collected here too, with our fixtures)
-    Life,
-    tell,
-    test_asked_again,
-    test_counts,
-    test_hours,
-    test_hours_are_those_of_the_cookbook,
-    test_last_changes,
-    test_last_events,
-    test_missing_and_quarantined,
-    test_open_requests,
-    test_open_requests_of_the_past,
-    test_rejection_reasons,
-    test_released,
-)
-from test_views import test_chance  # noqa: F401 (likewise)
 
 from mirror.db.engine import read_transaction
+from tests.db.test_views import test_chance  # noqa: F401 (likewise)
+from tests.report.test_statistics import (
+    Life,
+    tell,
+)
+from tests.support.databases import DATABASES
+from tests.support.mirrors import of_each_kind
 
 SEEDS = range(2, 7)
 

@@ -12,14 +12,15 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import DATABASES, TOKEN, World, request
-from expected import ChangingList, Ledger, content, difference, on_record
-from processes import KILLED, PATIENCE, Nursery, nurseries
-from servers import Question, Scripted, envelope, http
 
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db.engine import create_engine
 from mirror.sync.run import Result, sync
+from tests.support.databases import DATABASES
+from tests.support.expected_tables import ChangingList, Ledger, content, difference, on_record
+from tests.support.http_servers import Question, Scripted, envelope, http
+from tests.support.upstream import TOKEN, FakeUpstream, request
+from tests.support.worker_pool import KILLED, PATIENCE, WorkerPool, worker_pools
 
 if TYPE_CHECKING:
     from mirror.sandbox.server import Sandbox
@@ -28,14 +29,14 @@ AT_ONCE = 6
 
 
 @pytest.fixture(scope="module")
-def warm() -> Iterator[list[Nursery]]:
+def warm() -> Iterator[list[WorkerPool]]:
     """Nurseries that have imported all that a sync needs."""
-    with nurseries(AT_ONCE) as found:
+    with worker_pools(AT_ONCE) as found:
         yield found
 
 
 @pytest.fixture
-def six(warm: list[Nursery]) -> Iterator[list[Nursery]]:
+def six(warm: list[WorkerPool]) -> Iterator[list[WorkerPool]]:
     """Where processes that run at once come from."""
     yield warm
     for nursery in warm:
@@ -43,7 +44,7 @@ def six(warm: list[Nursery]) -> Iterator[list[Nursery]]:
 
 
 @pytest.fixture
-def another(six: list[Nursery]) -> Nursery:
+def another(six: list[WorkerPool]) -> WorkerPool:
     """Where a process beside that of the tests comes from."""
     return six[0]
 
@@ -56,7 +57,7 @@ def chance() -> random.Random:
     return random.Random(seed)  # noqa: S311
 
 
-def begin(nursery: Nursery, url: str, base_url: str, *options: str) -> None:
+def begin(nursery: WorkerPool, url: str, base_url: str, *options: str) -> None:
     """Let a process sync."""
     nursery.start(
         *("sync", "--json", "--database", url, "--base-url", base_url, *options),
@@ -64,7 +65,7 @@ def begin(nursery: Nursery, url: str, base_url: str, *options: str) -> None:
     )
 
 
-def end(nursery: Nursery) -> dict[str, Any]:
+def end(nursery: WorkerPool) -> dict[str, Any]:
     """Wait for a process, which must succeed; return what it says that it did."""
     done = nursery.result()
     assert done.returncode == 0, done.stderr
@@ -84,8 +85,8 @@ def test_six_syncs_at_once_apply_a_list_once(
     kind: str,
     make_database: Callable[[str], str],
     sandbox: Sandbox,
-    world: World,
-    six: list[Nursery],
+    world: FakeUpstream,
+    six: list[WorkerPool],
     chance: random.Random,
     in_full: bool,
     record_property: Callable[[str, object], None],
@@ -126,8 +127,8 @@ def test_kills_among_six_hurt_none_of_the_others(
     kind: str,
     make_database: Callable[[str], str],
     sandbox: Sandbox,
-    world: World,
-    six: list[Nursery],
+    world: FakeUpstream,
+    six: list[WorkerPool],
     chance: random.Random,
     in_full: bool,
     record_property: Callable[[str, object], None],
@@ -170,7 +171,7 @@ def test_six_environments_at_once_share_a_database(
     *,
     kind: str,
     make_database: Callable[[str], str],
-    six: list[Nursery],
+    six: list[WorkerPool],
     chance: random.Random,
     in_full: bool,
     record_property: Callable[[str, object], None],
@@ -237,7 +238,7 @@ NEWER = http(200, envelope([request(1, status="rejected"), request(4)]))
     ],
 )
 def test_a_run_given_up_for_dead_may_wake_up(
-    database_url: str, another: Nursery, answer: bytes, code: int, outcome: str
+    database_url: str, another: WorkerPool, answer: bytes, code: int, outcome: str
 ) -> None:
     """A run that a newer one found dead corrects what is on record if it lives after all."""
     late = HeldBack(answer)

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from fleets import Fleet, fail_three_of_thirty, interrupt_pulls
+
+from tests.support.fleets import Fleet, fail_three_of_thirty, interrupt_pulls
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest import DATABASES
-from drivers import (
+
+from tests.support.databases import DATABASES
+from tests.support.drivers import (
     ELSEWHERE,
     TIME_COLUMNS,
     Filled,

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import DATABASES, TOKEN, Mirror, World
-from expected import ChangingList, Ledger, Run, difference, held, runs, torn
-from processes import KILLED, PATIENCE, Nursery, nurseries
 from sqlalchemy.engine import Connection
 
 from mirror.db.engine import create_engine, parse_url, read_transaction, write_transaction
 from mirror.db.runs import lock
 from mirror.sync.run import sync
+from tests.support.databases import DATABASES
+from tests.support.expected_tables import ChangingList, Ledger, Run, difference, held, runs, torn
+from tests.support.mirrors import Mirror
+from tests.support.upstream import TOKEN, FakeUpstream
+from tests.support.worker_pool import KILLED, PATIENCE, WorkerPool, worker_pools
 
 if TYPE_CHECKING:
     from mirror.sandbox.server import Sandbox
@@ -36,7 +38,7 @@ MOMENTS = ("work", "commit", "work", "command", "work", "commit")
 """About when the signal comes, again and again; see `Killer.kill`."""
 
 
-class Watched(World):
+class Watched(FakeUpstream):
     """An upstream that says when its list is asked for.
 
     Attributes:
@@ -63,14 +65,14 @@ def world() -> Watched:
 
 
 @pytest.fixture(scope="module")
-def warm() -> Iterator[Nursery]:
+def warm() -> Iterator[WorkerPool]:
     """A nursery that has imported all that a sync needs."""
-    with nurseries(1) as (one,):
+    with worker_pools(1) as (one,):
         yield one
 
 
 @pytest.fixture
-def nursery(warm: Nursery) -> Iterator[Nursery]:
+def nursery(warm: WorkerPool) -> Iterator[WorkerPool]:
     """Where the victims come from."""
     yield warm
     warm.clear()
@@ -79,7 +81,7 @@ def nursery(warm: Nursery) -> Iterator[Nursery]:
 class Killer:
     """Kills syncs at random moments."""
 
-    def __init__(self, nursery: Nursery, world: Watched, chance: random.Random) -> None:
+    def __init__(self, nursery: WorkerPool, world: Watched, chance: random.Random) -> None:
         self._nursery = nursery
         self._world = world
         self._chance = chance
@@ -312,7 +314,7 @@ def hunt(
     make_database: Callable[[str], str],
     sandbox: Sandbox,
     world: Watched,
-    nursery: Nursery,
+    nursery: WorkerPool,
 ) -> Hunt:
     """Kills to come, once in each kind of database; `--randomly-seed` gives the same ones."""
     seed = random.randrange(1_000_000)  # noqa: S311 (a test's fate, no cryptography)

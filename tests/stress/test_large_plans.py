@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from test_plans import expect_indexes
+from tests.db.test_plans import expect_indexes
 
 
 def test_no_question_reads_a_large_table(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conftest import Mirror
 from hypothesis import Phase, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.stateful import run_state_machine_as_test
-from lives import Life, figures, town
+
+from tests.support.lives import Life, figures, town
+from tests.support.mirrors import Mirror
 
 
 @pytest.fixture(autouse=True)

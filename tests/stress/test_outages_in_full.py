@@ -19,12 +19,17 @@ from itertools import count
 from pathlib import Path
 from typing import cast
 
-import postgres
 import psycopg
 import pytest
-from conftest import DATABASES, ROOT, TOKEN, Ran, request
-from lines import LONG, Line
-from outages import (
+
+from mirror import cli
+from mirror.db import engine as engine_module
+from mirror.db import migrate, watchdog
+from mirror.db.engine import _LIBPQ, create_engine, parse_url, read_transaction
+from tests.support import ROOT, postgres
+from tests.support.commands import Ran
+from tests.support.databases import DATABASES
+from tests.support.outages import (
     COMMIT,
     HEAD,
     LISTED,
@@ -35,7 +40,7 @@ from outages import (
     PASSWORD,
     START,
     WITHIN,
-    Site,
+    OutageMirror,
     ask,
     at,
     discreet,
@@ -52,14 +57,11 @@ from outages import (
     until,
     with_password,
 )
-
-from mirror import cli
-from mirror.db import engine as engine_module
-from mirror.db import migrate, watchdog
-from mirror.db.engine import _LIBPQ, create_engine, parse_url, read_transaction
+from tests.support.tcp_proxy import LONG, TcpProxy
+from tests.support.upstream import TOKEN, request
 
 
-def in_own_process(site: Site, *before: str, **environment: str) -> Ran:
+def in_own_process(site: OutageMirror, *before: str, **environment: str) -> Ran:
     """Sync in a process of its own; `before` are words in front of the command."""
     site.sandbox.forget()
     done = subprocess.run(
@@ -76,14 +78,14 @@ def in_own_process(site: Site, *before: str, **environment: str) -> Ran:
 
 
 @pytest.fixture
-def make_site() -> Iterator[Callable[[str], Site]]:
+def make_site() -> Iterator[Callable[[str], OutageMirror]]:
     """Makes mirrors of an upstream: give it the URL of a database."""
     with sites() as make:
         yield make
 
 
 @pytest.fixture
-def file_site(tmp_path: Path, make_site: Callable[[str], Site]) -> Site:
+def file_site(tmp_path: Path, make_site: Callable[[str], OutageMirror]) -> OutageMirror:
     """A mirror in SQLite, in a folder of its own."""
     (tmp_path / "data").mkdir()
     return make_site(f"sqlite:///{tmp_path}/data/mirror.db")
@@ -122,8 +124,8 @@ def template(server: postgres.Server) -> str:
 
 @pytest.fixture
 def server_site(
-    server: postgres.Server, template: str, make_site: Callable[[str], Site]
-) -> Iterator[Site]:
+    server: postgres.Server, template: str, make_site: Callable[[str], OutageMirror]
+) -> Iterator[OutageMirror]:
     """A mirror on the server that tests may stop; in the end it runs again."""
     with postgres.empty_database(server.url, template=template) as url:
         yield make_site(with_password(url))
@@ -132,19 +134,19 @@ def server_site(
 
 
 @pytest.fixture
-def site_in(request: pytest.FixtureRequest) -> Callable[[str], Site]:
+def site_in(request: pytest.FixtureRequest) -> Callable[[str], OutageMirror]:
     """Makes mirrors: give it "sqlite" or "postgresql"."""
     names = {"sqlite": "file_site", "postgresql": "server_site"}
-    return lambda kind: cast("Site", request.getfixturevalue(names[kind]))
+    return lambda kind: cast("OutageMirror", request.getfixturevalue(names[kind]))
 
 
 @pytest.fixture(params=DATABASES)
-def site(request: pytest.FixtureRequest, site_in: Callable[[str], Site]) -> Site:
+def site(request: pytest.FixtureRequest, site_in: Callable[[str], OutageMirror]) -> OutageMirror:
     """A mirror, once in each kind of database."""
     return site_in(request.param)
 
 
-def backends(server: postgres.Server, site: Site) -> list[int]:
+def backends(server: postgres.Server, site: OutageMirror) -> list[int]:
     """The processes that serve a mirror, the newest first."""
     query = f"SELECT pid FROM pg_stat_activity WHERE datname = '{site.name}'"
     return [pid for (pid,) in ask(server.url, f"{query} ORDER BY backend_start DESC")]
@@ -157,7 +159,9 @@ def backends(server: postgres.Server, site: Site) -> list[int]:
     ("moment", "mode"),
     [(LISTED, "immediate"), *((moment, "immediate") for moment in WITHIN), (COMMIT, "fast")],
 )
-def test_postgres_stops(server: postgres.Server, server_site: Site, moment: str, mode: str) -> None:
+def test_postgres_stops(
+    server: postgres.Server, server_site: OutageMirror, moment: str, mode: str
+) -> None:
     """A server that stops for good leaves a run without an end, which the next one finds."""
     before = server_site.begin()
     with at(moment, server_site, lambda: server.stop(mode)):
@@ -168,7 +172,7 @@ def test_postgres_stops(server: postgres.Server, server_site: Site, moment: str,
 
 
 @pytest.mark.parametrize("moment", [LISTED, *WITHIN])
-def test_postgres_restarts(server: postgres.Server, server_site: Site, moment: str) -> None:
+def test_postgres_restarts(server: postgres.Server, server_site: OutageMirror, moment: str) -> None:
     """A restart within the merge fails the run, and is on record; before it, it does no harm."""
     before = server_site.begin()
 
@@ -186,7 +190,7 @@ def test_postgres_restarts(server: postgres.Server, server_site: Site, moment: s
 
 
 @pytest.mark.parametrize("moment", WITHIN)
-def test_postgres_crashes(server: postgres.Server, server_site: Site, moment: str) -> None:
+def test_postgres_crashes(server: postgres.Server, server_site: OutageMirror, moment: str) -> None:
     """If a process of Postgres is killed all of it recovers: the run fails, on record or not."""
     before = server_site.begin()
     helper = checkpointer(server)
@@ -212,20 +216,20 @@ def checkpointer(server: postgres.Server) -> int | None:
 
 
 @pytest.fixture
-def line(server: postgres.Server) -> Iterator[Line]:
+def line(server: postgres.Server) -> Iterator[TcpProxy]:
     """A line to the server that tests may stop."""
-    with Line(server.socket).running() as running:
+    with TcpProxy(server.socket).running() as running:
         yield running
 
 
 @pytest.fixture
-def line_site(server_site: Site, line: Line) -> Site:
+def line_site(server_site: OutageMirror, line: TcpProxy) -> OutageMirror:
     """A mirror that commands reach over a line."""
     server_site.door = line.url(server_site.url)
     return server_site
 
 
-def test_the_answer_about_new_quarantine_is_lost(line_site: Site, line: Line) -> None:
+def test_the_answer_about_new_quarantine_is_lost(line_site: OutageMirror, line: TcpProxy) -> None:
     """The exit code is the one that the answer would have brought."""
     line_site.begin()
     line.cut(the_commit(2), delivers=True)
@@ -234,7 +238,7 @@ def test_the_answer_about_new_quarantine_is_lost(line_site: Site, line: Line) ->
     assert outcomes(line_site) == ["applied", "applied"]
 
 
-def test_the_answer_about_nothing_new_is_lost(line_site: Site, line: Line) -> None:
+def test_the_answer_about_nothing_new_is_lost(line_site: OutageMirror, line: TcpProxy) -> None:
     """A run that found nothing new says so, though the line broke."""
     before = line_site.begin()
     line.cut(the_commit(2), delivers=True)
@@ -247,7 +251,10 @@ def test_the_answer_about_nothing_new_is_lost(line_site: Site, line: Line) -> No
 
 @pytest.mark.parametrize("delivers", [False, True], ids=["lost", "unanswered"])
 def test_the_line_breaks_in_the_upgrade(
-    server: postgres.Server, line: Line, make_site: Callable[[str], Site], delivers: bool
+    server: postgres.Server,
+    line: TcpProxy,
+    make_site: Callable[[str], OutageMirror],
+    delivers: bool,
 ) -> None:
     """Schema and run are there as a whole or not at all; the next sync goes on from that."""
     with postgres.empty_database(server.url) as url:
@@ -274,7 +281,7 @@ def test_the_line_breaks_in_the_upgrade(
     ids=["lost", "unanswered", "lost for good", "unanswered for good"],
 )
 def test_the_line_breaks_anywhere(
-    line_site: Site, line: Line, in_full: bool, delivers: bool, stays_dead: bool
+    line_site: OutageMirror, line: TcpProxy, in_full: bool, delivers: bool, stays_dead: bool
 ) -> None:
     """Whatever message is the last one, the run is on record as applied if its rows are there."""
     line_site.begin()
@@ -346,7 +353,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
 
 def test_a_frozen_server(
-    server: postgres.Server, server_site: Site, cold: Cold, monkeypatch: pytest.MonkeyPatch
+    server: postgres.Server, server_site: OutageMirror, cold: Cold, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that does not answer the call is given up."""
     before = server_site.begin()
@@ -363,7 +370,7 @@ def test_a_frozen_server(
 @pytest.mark.parametrize("moment", WITHIN)
 def test_a_frozen_backend(
     server: postgres.Server,
-    server_site: Site,
+    server_site: OutageMirror,
     cold: Cold,
     impatient: pytest.MonkeyPatch,
     moment: str,
@@ -394,7 +401,11 @@ def test_a_frozen_backend(
     ],
 )
 def test_a_line_that_falls_silent(
-    line_site: Site, line: Line, monkeypatch: pytest.MonkeyPatch, words: str, recorded: list[str]
+    line_site: OutageMirror,
+    line: TcpProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    recorded: list[str],
 ) -> None:
     """A line that brings no answers any more, but does not break, is given up."""
     before = line_site.begin()
@@ -410,7 +421,7 @@ def test_a_line_that_falls_silent(
 
 @pytest.mark.parametrize("delivers", [False, True], ids=["lost", "unanswered"])
 def test_a_line_that_falls_silent_at_the_commit(
-    line_site: Site, line: Line, monkeypatch: pytest.MonkeyPatch, delivers: bool
+    line_site: OutageMirror, line: TcpProxy, monkeypatch: pytest.MonkeyPatch, delivers: bool
 ) -> None:
     """Whether the merge was committed or not, that is what is told and on record."""
     before = line_site.begin()
@@ -430,7 +441,7 @@ def test_a_line_that_falls_silent_at_the_commit(
 # Locks that somebody else holds.
 
 
-def test_a_reader_stops_no_sync(site: Site, impatient: object) -> None:
+def test_a_reader_stops_no_sync(site: OutageMirror, impatient: object) -> None:
     """A BI tool that reads for hours does not stop a sync."""
     site.begin()
     with held(site, "BEGIN", "SELECT * FROM release_request_versions"):
@@ -480,7 +491,7 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
     ],
 )
 def test_an_upgrade_while_others_are_at_work(
-    site_in: Callable[[str], Site],
+    site_in: Callable[[str], OutageMirror],
     next_version: Callable[[], None],
     impatient: object,
     *,
@@ -547,7 +558,7 @@ FAULTS = {
 """What somebody may do to a database or role, how that is taken back, and the exit code."""
 
 
-def employ(site: Site) -> str:
+def employ(site: OutageMirror) -> str:
     """Let the command come to a mirror as a role that may do what it needs; return its name."""
     role = f"worker_{uuid.uuid4().hex[:12]}"
     ask(
@@ -566,7 +577,7 @@ def employ(site: Site) -> str:
     [*((fault, START) for fault in FAULTS), ("read-only", LISTED), ("may not write", LISTED)],
 )
 def test_postgres_refuses(
-    server: postgres.Server, server_site: Site, fault: str, moment: str
+    server: postgres.Server, server_site: OutageMirror, fault: str, moment: str
 ) -> None:
     """What passes by itself is told from what somebody must mend."""
     before = server_site.begin()
@@ -585,7 +596,7 @@ def test_postgres_refuses(
     expect_recovery(server_site, *["abandoned"] * begun)
 
 
-def test_postgres_allows_no_temporary_tables(server_site: Site) -> None:
+def test_postgres_allows_no_temporary_tables(server_site: OutageMirror) -> None:
     """A role that may not make temporary tables changes nothing, and the run says so."""
     before = server_site.begin()
     employ(server_site)
@@ -609,7 +620,7 @@ def test_postgres_allows_no_temporary_tables(server_site: Site) -> None:
 )
 def test_a_wrong_url(
     server: postgres.Server,
-    make_site: Callable[[str], Site],
+    make_site: Callable[[str], OutageMirror],
     role: str,
     password: str | None,
     name: str,
@@ -623,7 +634,7 @@ def test_a_wrong_url(
 
 
 def test_a_list_whose_staging_is_cancelled(
-    server: postgres.Server, line_site: Site, line: Line
+    server: postgres.Server, line_site: OutageMirror, line: TcpProxy
 ) -> None:
     """Somebody who cancels what mirror does, or a time-out that does, stops the run for now."""
     before = line_site.begin()
@@ -647,7 +658,7 @@ def test_a_list_whose_staging_is_cancelled(
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", ["main", "temp"])
-def test_sqlite_is_full_at_any_page(file_site: Site, in_full: bool, part: str) -> None:
+def test_sqlite_is_full_at_any_page(file_site: OutageMirror, in_full: bool, part: str) -> None:
     """Wherever there is no more room, the change is undone and the run on record as failed."""
     before = file_site.begin()
     ((first,),) = file_site.rows("PRAGMA page_count") if part == "main" else [(1,)]
@@ -665,7 +676,7 @@ def test_sqlite_is_full_at_any_page(file_site: Site, in_full: bool, part: str) -
 
 
 @pytest.mark.long
-def test_sqlite_is_full_before_the_first_sync(file_site: Site, in_full: bool) -> None:
+def test_sqlite_is_full_before_the_first_sync(file_site: OutageMirror, in_full: bool) -> None:
     """If there is no room for the whole schema there is none of it, until there is."""
     codes = []
     for pages in count(1, 1 if in_full else 9):
@@ -719,12 +730,14 @@ def fill(disk: Path, left: int = 0) -> Path:
 
 
 @pytest.fixture
-def disk_site(mount: Callable[[str], Path], make_site: Callable[[str], Site]) -> Site:
+def disk_site(
+    mount: Callable[[str], Path], make_site: Callable[[str], OutageMirror]
+) -> OutageMirror:
     """A mirror in SQLite, on a small disk of its own."""
     return make_site(f"sqlite:///{mount('size=16m,nr_inodes=6')}/mirror.db")
 
 
-def test_a_disk_that_is_full_from_the_start(disk_site: Site) -> None:
+def test_a_disk_that_is_full_from_the_start(disk_site: OutageMirror) -> None:
     """If not even the schema fits nothing is called done, and the next sync does it all."""
     for left in (0, 1, 8, 12, 16, 32):
         filler = fill(disk_site.file.parent, left)
@@ -735,7 +748,7 @@ def test_a_disk_that_is_full_from_the_start(disk_site: Site) -> None:
     expect_recovery(disk_site)
 
 
-def test_a_disk_that_can_hold_no_more_files(disk_site: Site) -> None:
+def test_a_disk_that_can_hold_no_more_files(disk_site: OutageMirror) -> None:
     """A disk may also run out of files; once there is room for them the sync is done."""
     others = [disk_site.file.with_name(str(number)) for number in range(5)]
     for other in others:
@@ -750,7 +763,7 @@ def test_a_disk_that_can_hold_no_more_files(disk_site: Site) -> None:
     expect_recovery(disk_site)
 
 
-def test_a_disk_that_is_full_to_the_last_byte(disk_site: Site) -> None:
+def test_a_disk_that_is_full_to_the_last_byte(disk_site: OutageMirror) -> None:
     """A sync that finds nothing new is a failure where it cannot be put on record."""
     before = disk_site.begin()
     filler = fill(disk_site.file.parent)
@@ -760,7 +773,7 @@ def test_a_disk_that_is_full_to_the_last_byte(disk_site: Site) -> None:
     expect_recovery(disk_site)
 
 
-def test_a_disk_that_fills_up_during_a_sync(disk_site: Site) -> None:
+def test_a_disk_that_fills_up_during_a_sync(disk_site: OutageMirror) -> None:
     """A run whose end finds no room is found by the next one."""
     before = disk_site.begin()
     disk = disk_site.file.parent
@@ -771,7 +784,7 @@ def test_a_disk_that_fills_up_during_a_sync(disk_site: Site) -> None:
     expect_recovery(disk_site, "abandoned")
 
 
-def test_a_change_too_big_for_the_disk(disk_site: Site) -> None:
+def test_a_change_too_big_for_the_disk(disk_site: OutageMirror) -> None:
     """A change of some thousand requests that does not fit is undone; all before can be read."""
     before = disk_site.begin()
     filler = fill(disk_site.file.parent, 256)
@@ -783,14 +796,16 @@ def test_a_change_too_big_for_the_disk(disk_site: Site) -> None:
     expect_all_of_many(disk_site)
 
 
-def expect_all_of_many(site: Site) -> None:
+def expect_all_of_many(site: OutageMirror) -> None:
     """The next sync applies MANY."""
     assert site.run(MANY).code == 0
     assert outcomes(site) == ["applied", "failed", "applied"]
     assert site.rows("SELECT count(*) FROM release_requests") == [(len(MANY),)]
 
 
-def test_a_full_folder_for_temporary_files(mount: Callable[[str], Path], file_site: Site) -> None:
+def test_a_full_folder_for_temporary_files(
+    mount: Callable[[str], Path], file_site: OutageMirror
+) -> None:
     """A list that finds no room to be compared is not applied."""
     before = file_site.begin()
     disk = mount("size=1m")
@@ -801,7 +816,7 @@ def test_a_full_folder_for_temporary_files(mount: Callable[[str], Path], file_si
     expect_all_of_many(file_site)
 
 
-def test_a_disk_that_becomes_read_only(disk_site: Site) -> None:
+def test_a_disk_that_becomes_read_only(disk_site: OutageMirror) -> None:
     """A disk that the system no longer writes to is for somebody to mend."""
     before = disk_site.begin()
     remount(disk_site.file.parent, "ro")
@@ -815,7 +830,7 @@ def test_postgres_on_a_full_disk(
     mount: Callable[[str], Path],
     server: postgres.Server,
     template: str,
-    make_site: Callable[[str], Site],
+    make_site: Callable[[str], OutageMirror],
 ) -> None:
     """A change that finds no room in Postgres fails for now, and is on record as failed."""
     disk = mount(f"size=64m,mode=0700,uid={server.data.stat().st_uid}")
@@ -839,7 +854,7 @@ def test_postgres_on_a_full_disk(
 
 
 @pytest.mark.parametrize(("what", "mode"), [("mirror.db", 0o400), (".", 0o500)])
-def test_a_file_that_may_not_be_written(file_site: Site, what: str, mode: int) -> None:
+def test_a_file_that_may_not_be_written(file_site: OutageMirror, what: str, mode: int) -> None:
     """A file, or a folder, that mirror may only read is for somebody to mend, who need do no more.
 
     Between the two syncs nobody opens the file who might have more rights than they.

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from browser import PRINTED, Shown, chromium, contrast, shown
-from conftest import DATABASES, new_database, once_of_each_kind
-from reports import live, page
-from test_report_page import FOREIGN, PARTS, READABLE, expect_texts, fill_hostile
+
+from tests.report.test_html import FOREIGN, PARTS, READABLE, expect_texts, fill_hostile
+from tests.support.browser import PRINTED, Shown, chromium, contrast, shown
+from tests.support.databases import DATABASES, new_database, once_of_each_kind
+from tests.support.reports import live, page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

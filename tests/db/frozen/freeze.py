@@ -1,0 +1,191 @@
+"""Freezes a database at a revision of the schema, for tests/db/test_upgrades.py.
+
+    python tests/db/frozen/freeze.py
+    python tests/db/frozen/freeze.py 0002
+
+makes NNNN.sqlite.sql and NNNN.postgresql.sql beside this script, of the last revision or of the
+one that is named: the schema as that revision leaves it, and the rows that came of life.py. Once
+a revision is released its dumps are never changed: they stand for the databases that people have.
+
+SQLite is dumped by `iterdump`, Postgres by the `pg_dump` beside the server of the tests. What psql
+alone understands, versions, and settings of the session are left out, so that a driver can load the
+dump into any Postgres since 13; and so is a fifth of it that is indentation.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[3]))  # the checkout
+
+import sqlalchemy as sa
+from alembic import command
+from sqlalchemy.engine import Connection
+
+from mirror.db import migrate
+from mirror.db.engine import parse_url
+from mirror.db.models import metadata
+from mirror.sandbox.server import Sandbox, SandboxConfig
+from tests.support import history_fixture as life
+from tests.support import postgres
+from tests.support.databases import DATABASES
+from tests.support.mirrors import Mirror
+from tests.support.schema import alembic, execute_script, inventory, opened
+from tests.support.upstream import TOKEN, FakeUpstream
+
+FOLDER = Path(__file__).parent
+
+_HEADER = """\
+-- A mirror at revision {revision} of the schema, made by tests/db/frozen/freeze.py.
+-- Once the revision is released, this file is never changed.
+"""
+_LEFT_OUT = re.compile(
+    r"^(?:--|\\|SET |SELECT pg_catalog\.set_config).*\n|^\n|^ +|\bpublic\.", re.MULTILINE
+)
+_TIMELESS = """
+    UPDATE sync_runs
+    SET base_url = ?, error = replace(error, base_url, ?), seconds = 0 * seconds + 0.25
+"""
+
+_RESTORE_VIEWS = """
+DO $$
+DECLARE one record;
+BEGIN
+    FOR one IN SELECT * FROM pg_views WHERE schemaname = 'public' LOOP
+        EXECUTE format('CREATE OR REPLACE VIEW %%I AS %%s', one.viewname, one.definition);
+    END LOOP;
+END $$
+"""
+
+Row = dict[str, str | None]
+"""The values of a row by their columns, each as the database writes it as text."""
+Rows = dict[str, list[Row]]
+"""The rows of each table."""
+
+
+def path_of(revision: str, kind: str) -> Path:
+    """Return where the dump of a revision is, "sqlite" or "postgresql"."""
+    return FOLDER / f"{revision}.{kind}.sql"
+
+
+def thaw(url: str, revision: str) -> None:
+    """Load a dump into an empty database, and let a file have the mode that a mirror gives it."""
+    kind = parse_url(url).get_backend_name()
+    mode = "PRAGMA journal_mode = WAL;" if kind == "sqlite" else ""
+    execute_script(url, path_of(revision, kind).read_text() + mode)
+
+
+def rows_of(connection: Connection) -> Rows:
+    """Read all rows of those of our tables that there are; rows with a number in its order."""
+    there = sa.inspect(connection).get_table_names()
+    return {name: _rows(connection, name) for name in metadata.tables if name in there}
+
+
+def restored_inventory(connection: Connection) -> list[tuple[Any, ...]]:
+    """Return what a schema would be made of once it has been restored from a dump.
+
+    Postgres then has names for those columns within views that had none.
+    """
+    with connection.begin_nested() as restoring:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(_RESTORE_VIEWS)
+        found = inventory(connection)
+        restoring.rollback()
+    return found
+
+
+def _rows(connection: Connection, table: str) -> list[Row]:
+    names = _columns(connection, table)
+    texts = ", ".join(f"CAST({name} AS text) AS {name}" for name in names)
+    found = connection.exec_driver_sql(f"SELECT {texts} FROM {table}").mappings()
+    return sorted(map(dict, found), key=_order)
+
+
+def _order(row: Row) -> list[tuple[int, str]]:
+    return [(len(text or ""), text or "") for text in row.values()]
+
+
+def _columns(connection: Connection, table: str) -> list[str]:
+    return [column["name"] for column in sa.inspect(connection).get_columns(table)]
+
+
+def main() -> None:
+    """Do what the command line says."""
+    revision = sys.argv[1] if sys.argv[1:] else migrate.revisions()[-1]
+    paths = [path_of(revision, kind) for kind in DATABASES]
+    if there := [path for path in paths if path.exists()]:
+        sys.exit(f"{there[0]} is there already; remove it only if it was never released")
+    with tempfile.TemporaryDirectory() as folder, postgres.server() as server:
+        rows = _lived(f"sqlite:///{folder}/lived.db")
+        dumps = [_freeze(kind, revision, rows, Path(folder), server) for kind in DATABASES]
+    for path, dump in zip(paths, dumps, strict=True):
+        path.write_text(_HEADER.format(revision=revision) + dump)
+
+
+def _lived(url: str) -> Rows:
+    """Return the rows that come of the life, without what is different each time."""
+    world = FakeUpstream()
+    with Sandbox(world, SandboxConfig(TOKEN, etag=True)).running() as sandbox:
+        life.live(Mirror(url, sandbox, world))
+    with opened(url) as connection:
+        connection.exec_driver_sql(_TIMELESS, (life.BASE_URL, life.BASE_URL))
+        return rows_of(connection)
+
+
+def _freeze(kind: str, revision: str, rows: Rows, folder: Path, server: str) -> str:
+    """Make a database at a revision with the rows in it, dump it, and prove the dump."""
+    with ExitStack() as stack:
+        if kind == "sqlite":
+            url, copy = f"sqlite:///{folder}/frozen.db", f"sqlite:///{folder}/copy.db"
+        else:
+            url, copy = (stack.enter_context(postgres.empty_database(server)) for _ in range(2))
+        alembic(url, command.upgrade, revision)
+        with opened(url) as connection:
+            for table in metadata.sorted_tables:
+                _insert(connection, table.name, rows[table.name])
+        dump = _dump_sqlite(url) if kind == "sqlite" else _dump_postgresql(url)
+        execute_script(copy, dump)
+        with opened(url) as one, opened(copy) as other:
+            assert rows_of(one) == rows_of(other)
+            assert restored_inventory(one) == restored_inventory(other)
+    return dump
+
+
+def _insert(connection: Connection, table: str, rows: list[Row]) -> None:
+    """Write rows, as far as a table of a former revision has their columns."""
+    names = [name for name in _columns(connection, table) if name in rows[0]]
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    statement = (
+        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"
+    )
+    for row in rows:
+        connection.exec_driver_sql(statement, tuple(row[name] for name in names))
+    if mark == "%s":
+        connection.exec_driver_sql(
+            f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {len(rows)})"
+        )
+
+
+def _dump_sqlite(url: str) -> str:
+    with closing(sqlite3.connect(str(parse_url(url).database))) as connection:
+        return "".join(f"{statement}\n" for statement in connection.iterdump())
+
+
+def _dump_postgresql(url: str) -> str:
+    program = postgres._binaries()[0] / "pg_dump"
+    options = ("--no-owner", "--no-privileges", "--inserts")
+    done = subprocess.run(
+        [program, *options, "--dbname", url], check=True, capture_output=True, text=True
+    )
+    return _LEFT_OUT.sub("", done.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""The data dictionary: it says of every table, view and column what the databases say, and more."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from mirror import demo
+from mirror.db import dictionary
+from mirror.db.cookbook import RECIPES
+from mirror.db.dictionary import Entry
+from mirror.db.engine import create_engine, read_transaction
+from mirror.db.models import UTCDateTime
+from mirror.db.views import VIEWS
+from tests.support.commands import run_mirror
+from tests.support.mirrors import Mirror
+from tests.support.terminals import drawn, plain
+from tests.support.upstream import request
+
+ENTRIES = dictionary.entries()
+COLUMNS = [one for one in ENTRIES if one.column is not None]
+RELATIONS = [one.relation for one in ENTRIES if one.column is None]
+
+TYPES_IN_POSTGRES = """
+SELECT a.attrelid::regclass::text, a.attname, format_type(a.atttypid, a.atttypmod),
+       col_description(a.attrelid, a.attnum)
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v')
+  AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY 1, a.attnum
+"""
+COMMENTS_IN_POSTGRES = """
+SELECT c.relname, CASE c.relkind WHEN 'r' THEN 'table' ELSE 'view' END, obj_description(c.oid)
+FROM pg_class c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'f', 'p')
+"""
+
+
+def test_the_database_says_the_same(connection: Connection) -> None:
+    """The dictionary has the tables and views of a database, with columns in order, and types.
+
+    Postgres has a comment on every table, view and column: the one of the dictionary.
+    """
+    inspector = sa.inspect(connection)
+    names = {*inspector.get_table_names(), *inspector.get_view_names()}
+    assert names == set(RELATIONS)
+    for name in names:
+        columns = [str(one["name"]) for one in inspector.get_columns(name)]
+        assert columns == [one.column for one in COLUMNS if one.relation == name]
+    if connection.dialect.name == "sqlite":
+        found = [
+            (relation, row.name, row.type)
+            for relation in RELATIONS
+            for row in connection.execute(sa.text(f"PRAGMA table_info({relation})"))
+        ]
+        assert found == [(one.relation, one.column, one.sqlite_type) for one in COLUMNS]
+        return
+    aliases = {"timestamp with time zone": "timestamptz", "character varying(32)": "varchar(32)"}
+    rows = [tuple(row) for row in connection.exec_driver_sql(TYPES_IN_POSTGRES)]
+    assert {
+        (relation, column): (aliases.get(kind, kind), comment)
+        for relation, column, kind, comment in rows
+    } == {(one.relation, one.column): (one.postgresql_type, one.comment) for one in COLUMNS}
+    assert {tuple(row) for row in connection.exec_driver_sql(COMMENTS_IN_POSTGRES)} == {
+        (one.relation, one.kind, one.comment) for one in ENTRIES if one.column is None
+    }
+
+
+def test_a_column_says_when_it_is_null_and_in_which_zone_its_time_is() -> None:
+    """A column that may be null says when, another does not; a time says that it is UTC."""
+    for one in COLUMNS:
+        assert one.comment.endswith((".", ")")), one
+        assert bool(re.search(r"\bNull\b", one.comment)) is one.nullable, one
+        assert "UTC" in one.comment or one.postgresql_type != "timestamptz", one
+
+
+def test_nothing_is_null_that_is_said_not_to_be(mirror: Mirror) -> None:
+    """Whatever happens to requests, a column of a view that is never null has a value."""
+    records = [
+        request(1, phone_number_id=None, reason=None),
+        request(2, status="approved", resolved_at="2024-01-11T09:00:00Z"),
+        request(3, status="cancelled"),
+        request(4, status="on_hold"),
+        "junk",
+    ]
+    mirror.sync(records)
+    mirror.sync([*records[1:4], request(5)], accept_missing=True)
+    mirror.sync([*records[:2], request(3), request(4, status="rejected")], accept_missing=True)
+    with read_transaction(mirror.engine) as connection:
+        for view in VIEWS:
+            rows = connection.execute(sa.select(view.table)).mappings().all()
+            assert rows, view.name
+            for column in view.table.columns:
+                if not column.nullable:
+                    assert all(row[column.name] is not None for row in rows), column
+
+
+def test_times_are_times_in_both_databases() -> None:
+    """A column that is a time in Python is a time in both databases, and none other is."""
+    times = {
+        (view.name, column.name)
+        for view in VIEWS
+        for column in view.table.columns
+        if isinstance(column.type, UTCDateTime)
+    }
+    names = {view.name for view in VIEWS}
+    for kind in ({"timestamptz"}, {"TIMESTAMP"}):
+        assert times == {
+            (one.relation, one.column)
+            for one in COLUMNS
+            if one.relation in names and kind & {one.sqlite_type, one.postgresql_type}
+        }
+
+
+def test_describe() -> None:
+    """Programs get every field of every entry, without a database or any setting.
+
+    A pipe gets a line for each table, view and column, with tabs between the fields.
+    """
+    ran = run_mirror("db", "describe", "--format", "json")
+    assert (ran.code, ran.err) == (0, "")
+    assert [Entry(**row) for row in json.loads(ran.out)] == ENTRIES
+    ran = run_mirror("db", "describe", "phone_numbers", "--format", "csv")
+    lines = list(csv.DictReader(io.StringIO(ran.out)))
+    assert [line["comment"] for line in lines] == [
+        one.comment for one in ENTRIES if one.relation == "phone_numbers"
+    ]
+    header, *rows = (line.split("\t") for line in run_mirror("db", "describe").out.splitlines())
+    assert header[:3] == ["relation", "kind", "column"]
+    assert [row[2] for row in rows] == [one.column or "" for one in ENTRIES]
+
+
+def test_describe_on_a_terminal() -> None:
+    """A terminal of 80 columns gets a table that fits, and shows every name in one piece."""
+    (shown,) = drawn((80, "db", "describe"))
+    lines = plain(shown)
+    assert max(map(len, lines)) <= 80
+    names = {line.split()[0] for line in lines if line.strip()}
+    assert {one.column or one.relation for one in ENTRIES} <= names
+
+
+def test_what_cannot_be_described() -> None:
+    """A name that is none is refused, and the names are told; so is Postgres for Datasette."""
+    ran = run_mirror("db", "describe", "phone_number")
+    assert (ran.code, ran.out) == (2, "")
+    assert all(name in ran.err for name in RELATIONS)
+    url = "postgresql://mirror@db.example.com/bi"
+    ran = run_mirror("db", "describe", "--format", "datasette", "--database", url)
+    assert (ran.code, ran.out) == (2, "")
+    assert "--database" in ran.err
+
+
+@contextmanager
+def datasette(path: Path, metadata: Path) -> Iterator[str]:
+    """Serve a database with Datasette, on a free port; yield its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "datasette", path, "-m", metadata, "-p", "0"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        said = iter(process.stderr.readline, "")
+        yield next(found[0] for line in said if (found := re.search(r"http://127[^ ]+", line)))
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        process.stderr.close()
+
+
+def test_datasette_shows_the_dictionary_and_the_cookbook(tmp_path: Path) -> None:
+    """Datasette takes the metadata: each page has its descriptions, each query gives its rows."""
+    path = tmp_path / "my-mirror.db"
+    url = f"sqlite:///{path}"
+    demo.run(create_engine(url, create=True), lambda *_: None)
+    ran = run_mirror("db", "describe", "--format", "datasette", MIRROR_DATABASE_URL=url)
+    metadata = tmp_path / "metadata.json"
+    metadata.write_text(ran.out)
+    with datasette(path, metadata) as address, httpx.Client(base_url=address) as client:
+        page = client.get("/my-mirror").text
+        for recipe in RECIPES:
+            assert recipe.question in page
+        for relation in RELATIONS:
+            page = html.unescape(client.get(f"/my-mirror/{relation}").text)
+            assert all(one.comment in page for one in ENTRIES if one.relation == relation)
+        for recipe in RECIPES:
+            filled_in = dict.fromkeys(re.findall(r":(\w+)", recipe.sql), "2026")
+            answer: dict[str, Any] = client.get(
+                f"/my-mirror/{recipe.name}.json", params={"_shape": "objects"} | filled_in
+            ).json()
+            assert answer["ok"], answer
+            assert answer["rows"] or filled_in, recipe.name

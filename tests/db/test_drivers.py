@@ -1,0 +1,323 @@
+"""The drivers that BI tools are made of read every time column right, and are in nobody's way.
+
+What they read is compared with what upstream said, or with what the database holds by the plain
+drivers of Python. stress/test_jdbc_elsewhere.py reads in a JVM of another time zone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import date, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from mirror.db import engine as engine_module
+from mirror.db.engine import parse_url, write_transaction
+from mirror.db.models import UTCDateTime
+from mirror.sync.run import Outcome
+from tests.support.databases import DATABASES, once_of_each_kind
+from tests.support.drivers import (
+    BARE,
+    RELATIONS,
+    TIME_COLUMNS,
+    TIMES,
+    Filled,
+    Jdbc,
+    Note,
+    Row,
+    assert_equal_times,
+    columns,
+    drivers_missing,
+    filled_mirror,
+    instant,
+    query,
+    read_by_jdbc,
+    said_by_upstream,
+    server_of,
+    to_milliseconds,
+)
+from tests.support.mirrors import Mirror
+from tests.support.upstream import request as release_request
+
+JDBC_TIMESTAMP, JDBC_DATE, JDBC_TEXT, JDBC_BIT = 93, 91, 12, -7
+JDBC_WHOLE = {4, -5}  # INTEGER, BIGINT
+JDBC_FRACTION = {6, 8}  # FLOAT, DOUBLE
+
+
+@pytest.fixture(scope="module")
+def mirrors(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Filled]]:
+    """Mirrors that hold times of all kinds, by the kind of database."""
+    with once_of_each_kind(partial(filled_mirror, request=request)) as get:
+        yield get
+
+
+@pytest.fixture(params=DATABASES)
+def filled(request: pytest.FixtureRequest, mirrors: Callable[[str], Filled]) -> Filled:
+    """Such a mirror, once in each database."""
+    return mirrors(request.param)
+
+
+def test_the_mirror_holds_every_kind_of_time(filled: Filled) -> None:
+    """Every relation has rows, every time column a time, and no time that upstream said is lost.
+
+    What release_requests holds is what upstream said, cut to the millisecond.
+    """
+    for relation in RELATIONS:
+        assert filled.truth[relation], relation
+    for relation, name in TIME_COLUMNS:
+        assert any(row[name] for row in filled.truth[relation]), (relation, name)
+    spoken = {said_by_upstream(time) for time in TIMES}
+    assert len(spoken) == len(TIMES)
+    for name in ("requested_at", "resolved_at"):
+        assert spoken <= {row[name] for row in filled.truth["release_request_versions"]}
+    with filled._connected() as connection:
+        assert filled._stored(connection, "release_requests") == filled.truth["release_requests"]
+
+
+# JDBC
+
+
+def test_jdbc_in_utc(mirrors: Callable[[str], Filled], record_property: Note) -> None:
+    """A JVM in UTC gets every time to the millisecond, and all else, from both databases."""
+    both = [mirrors(kind) for kind in DATABASES]
+    read = read_by_jdbc(both, "UTC")
+    for filled in both:
+        found = read[filled.kind]
+        assert_equal_times(filled, "JDBC", found.times(instant), record_property)
+        expect_declared_times(filled.kind, found)
+        expect_declared_others(filled.kind, found)
+        expect_numbers_and_days(filled, found)
+
+
+def expect_declared_times(kind: str, read: Jdbc) -> None:
+    """Expect type TIMESTAMP: before the first row, at each row, in results without any.
+
+    A tool that looks at the columns of a table or view is told so too. There sqlite-jdbc gives the
+    number of VARCHAR for whatever it does not know, of which TIMESTAMP is one; the name is right.
+    """
+    name_of = {"sqlite": "TIMESTAMP", "postgresql": "timestamptz"}[kind]
+    listed_as = {"sqlite": {JDBC_TEXT, JDBC_TIMESTAMP}, "postgresql": {JDBC_TIMESTAMP}}[kind]
+    for relation, name in TIME_COLUMNS:
+        declared_name, number = read.declared[relation][name]
+        assert declared_name == name_of, (relation, name)
+        assert number in listed_as, (relation, name)
+    for one, types in read.types.items():
+        for name in columns(one.split()[0], UTCDateTime):
+            assert types[name] == [[name_of, JDBC_TIMESTAMP]], (one, name)
+
+
+def expect_declared_others(database_kind: str, read: Jdbc) -> None:
+    """Expect text to be text, numbers numbers, and a day a date in Postgres and text in SQLite.
+
+    It is text there on purpose: sqlite-jdbc can read no date that has no time of day.
+    """
+    sqlite = database_kind == "sqlite"
+    kinds = {
+        sa.Text: {JDBC_TEXT},
+        sa.Integer: JDBC_WHOLE,
+        sa.Float: JDBC_FRACTION,
+        sa.Boolean: JDBC_WHOLE if sqlite else {JDBC_BIT},
+        sa.Date: {JDBC_TEXT if sqlite else JDBC_DATE},
+    }
+    for one, types in read.types.items():
+        for kind, expected in kinds.items():
+            for name in columns(one.split()[0], kind):
+                assert {number for _, number in types[name]} <= expected, (one, name)
+
+
+def expect_numbers_and_days(filled: Filled, read: Jdbc) -> None:
+    """Expect numbers as numbers, days as YYYY-MM-DD, and both to be right."""
+    for relation, rows in read.rows.items():
+        for row, stored in zip(rows, filled.truth[relation], strict=True):
+            for name in columns(relation, sa.Integer, sa.Float, sa.Boolean):
+                assert row[name] == stored[name], (relation, name)
+            for name in columns(relation, sa.Date):
+                assert row[name] == str(stored[name]), (relation, name)
+                assert re.fullmatch(r"\d{4}-\d\d-\d\d", row[name])
+
+
+# ODBC
+
+
+ODBC_DRIVERS = {
+    "sqlite": ("SQLite3", "libsqliteodbc"),
+    "postgresql": ("PostgreSQL Unicode", "odbc-postgresql"),
+}
+
+Open = Callable[..., Any]
+
+
+def _no_odbc() -> list[str]:
+    """What is missing to connect by ODBC."""
+    try:
+        registered = importlib.import_module("pyodbc").drivers()
+    except ImportError:
+        return ["pyodbc (pip)", "unixodbc", *(package for _, package in ODBC_DRIVERS.values())]
+    return [package for name, package in ODBC_DRIVERS.values() if name not in registered]
+
+
+@pytest.fixture(scope="module")
+def odbc() -> Iterator[Open]:
+    """Connects to a database by ODBC; without the drivers, ODBC is not tested."""
+    drivers_missing("ODBC", _no_odbc())
+    pyodbc: Any = importlib.import_module("pyodbc")
+    pyodbc.pooling = False
+
+    @contextmanager
+    def connect(url: str, **options: Any) -> Iterator[Any]:
+        """Connect, with further options of the driver, and end without a commit."""
+        with closing(pyodbc.connect(odbc_string(url, **options))) as connection:
+            yield connection
+
+    yield connect
+    for log in Path("/tmp").glob(f"psqlodbc_*{os.getpid()}.log"):  # noqa: S108 (the driver's place)
+        log.unlink()  # it notes the end of each connection there, whatever its settings
+
+
+def odbc_string(url: str, **options: Any) -> str:
+    """Write a connection string."""
+    made = parse_url(url)
+    kind = made.get_backend_name()
+    fields: dict[str, Any] = {"Driver": ODBC_DRIVERS[kind][0], "Database": made.database}
+    if kind == "postgresql":
+        fields["Servername"], fields["Port"] = server_of(made)
+        fields["Username"], fields["Password"] = made.username, made.password
+        # psqlodbc drops the offset of a time and keeps the clock of the session's zone.
+        fields["ConnSettings"] = "SET TimeZone TO 'UTC'"
+    fields |= options
+    return ";".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+
+
+def asked(connection: Any, sql: str) -> tuple[dict[str, type], list[Row]]:
+    """Run a query; return the types of its columns, and its rows."""
+    cursor = connection.execute(sql)
+    types = {name: kind for name, kind, *_ in cursor.description}
+    rows = [dict(zip(types, row, strict=True)) for row in cursor.fetchall()]
+    cursor.close()
+    return types, rows
+
+
+def test_odbc_times(filled: Filled, odbc: Open, record_property: Note) -> None:
+    """Every time comes as a time, to the millisecond, if the session of Postgres is in UTC.
+
+    A time column is one even in a result without rows or without a time. Numbers are numbers and
+    right; a day is a date in Postgres and text in SQLite.
+    """
+    with odbc(filled.url) as connection:
+        read = {relation: asked(connection, query(relation)) for relation in RELATIONS}
+        bare = {one: asked(connection, sql)[0] for one, sql in BARE.items()}
+    for one, types in bare.items():
+        for name in columns(one.split()[0], UTCDateTime):
+            assert types[name] is datetime, (one, name)
+    for relation, name in TIME_COLUMNS:
+        for row in read[relation][1]:
+            if row[name] is not None:
+                assert type(row[name]) is datetime, (relation, name)
+                row[name] = to_milliseconds(row[name])
+    rows_of = {relation: rows for relation, (_, rows) in read.items()}
+    assert_equal_times(filled, "ODBC", rows_of, record_property)
+    kinds = {sa.Integer: int, sa.Float: float, sa.Date: str if filled.kind == "sqlite" else date}
+    for relation, true in filled.truth.items():
+        types, rows = read[relation]
+        for kind, expected in kinds.items():
+            for name in columns(relation, kind):
+                assert types[name] is expected, (relation, name)
+                got, stored = ([row[name] for row in found] for found in (rows, true))
+                assert all(map(alike, got, stored)), (relation, name)
+                assert len(got) == len(stored)
+
+
+def alike(read: Any, stored: Any) -> bool:
+    """Compare two values; sqliteodbc reads 15 digits of a fraction."""
+    if isinstance(stored, float):
+        return math.isclose(read, stored, rel_tol=1e-14)
+    return bool(read == stored)
+
+
+# Readers and writers
+
+
+MANY = 300
+BY_THE_ROW: dict[str, dict[str, Any]] = {
+    "sqlite": {"StepAPI": 1},
+    "postgresql": {"UseDeclareFetch": 1, "Fetch": 10},
+}
+"""Options that let a driver fetch rows as they are wanted, so that its query stays open."""
+
+IMPATIENT: dict[str, dict[str, Any]] = {
+    "sqlite": {"Timeout": 1},  # milliseconds
+    "postgresql": {"ConnSettings": "SET lock_timeout TO 1"},
+}
+"""Options that let a driver wait for no lock."""
+
+
+def kind_of(mirror: Mirror) -> str:
+    """The kind of a mirror's database."""
+    return mirror.engine.dialect.name
+
+
+def holds_a_snapshot(mirror: Mirror) -> bool:
+    """Tell whether somebody reads in a transaction that has not ended."""
+    if kind_of(mirror) == "sqlite":
+        with closing(sqlite3.connect(str(mirror.engine.url.database), timeout=0)) as connection:
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return bool(busy)
+    idle = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND state = 'idle in transaction'"
+    )
+    return mirror.rows(idle) == [(1,)]
+
+
+def test_an_open_reader_is_in_nobodys_way(
+    mirror: Mirror, odbc: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tool that stops in the middle of a result holds up no sync, and reads on in the old state.
+
+    The next query sees the new one. A sync that had to wait for a lock would fail here.
+    """
+    monkeypatch.setattr(engine_module, "LOCK_WAIT", 1)
+    mirror.sync([release_request(number) for number in range(MANY)])
+    statuses = "SELECT status FROM release_requests ORDER BY id"
+    with odbc(mirror.url, **BY_THE_ROW[kind_of(mirror)]) as connection:
+        cursor = connection.execute(statuses)
+        read = [cursor.fetchone()[0]]
+        result = mirror.sync(
+            [release_request(number, status="approved") for number in range(MANY + 1)]
+        )
+        assert result.outcome is Outcome.APPLIED
+        assert result.counts.updated == MANY
+        assert holds_a_snapshot(mirror)
+        read += [status for (status,) in cursor.fetchall()]
+        assert read == ["pending"] * MANY
+        cursor.close()
+        connection.rollback()
+        _, rows = asked(connection, statuses)
+        assert [row["status"] for row in rows] == ["approved"] * (MANY + 1)
+
+
+def test_a_writer_is_in_no_readers_way(mirror: Mirror, odbc: Open) -> None:
+    """While a writer's transaction is open, a tool that waits for no lock reads the old state."""
+    mirror.sync([release_request(number) for number in range(MANY)])
+    with (
+        write_transaction(mirror.engine, "test") as writer,
+        odbc(mirror.url, **IMPATIENT[kind_of(mirror)]) as connection,
+    ):
+        writer.execute(sa.text("UPDATE release_requests SET status = 'approved'"))
+        writer.execute(sa.text("DELETE FROM sync_runs"))
+        for relation in RELATIONS:
+            asked(connection, query(relation))
+        _, rows = asked(connection, "SELECT DISTINCT status FROM release_requests")
+        assert [row["status"] for row in rows] == ["pending"]
+        _, rows = asked(connection, "SELECT id FROM sync_runs")
+        assert len(rows) == 1

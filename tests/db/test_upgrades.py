@@ -1,0 +1,250 @@
+"""Upgrades: a database of every released revision is upgraded, and then used.
+
+Such databases are kept as SQL in the folder frozen; freeze.py makes them, and history_fixture.py tells what
+happened to them. They all hold the same rows, but for the words of an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mirror.db import migrate
+from mirror.db.engine import parse_url, read_transaction
+from tests.db.frozen.freeze import FOLDER, Rows, path_of, restored_inventory, rows_of, thaw
+from tests.support.commands import run_mirror
+from tests.support.databases import DATABASES, new_database, once_of_each_kind
+from tests.support.history_fixture import STAGING, THIRD, after, entry
+from tests.support.mirrors import Mirror
+from tests.support.schema import inventory, opened
+from tests.support.upstream import TOKEN
+
+REVISIONS = migrate.revisions()
+HEAD = REVISIONS[-1]
+NOON = "2024-01-12T12:00:00Z"
+RESOLVED = {"status": "approved", "resolved_at": NOON}
+
+FOURTH = [
+    *after(THIRD, (6,), r1=RESOLVED, r3=RESOLVED, r8={"priority": 4}, r12={"status": "pending"}),
+    entry(7, status="rejected", resolved_at=NOON),
+    entry(13),
+]
+"""What upstream says next: 6 vanishes, 7 returns, 12 can be read at last, 13 is new."""
+
+CHANGES = [
+    *[("2024-01-11T15:00:00Z", "resolved", number) for number in (2, 3, 4, 5)],
+    *[("2024-01-11T15:00:00Z", "vanished", number) for number in (6, 7)],
+    ("2024-01-11T16:00:00Z", "reopened", 3),
+    ("2024-01-11T16:00:00Z", "corrected", 4),
+    ("2024-01-11T16:00:00Z", "returned", 6),
+]
+"""When a sync saw a change, its kind, and the number of the request."""
+
+HISTORY = [
+    ("2024-01-10T14:30:03Z", "requested", "reported"),
+    ("2024-01-11T14:00:00.500Z", "rejected", "reported"),
+    ("2024-01-11T16:00:00Z", "reopened", "observed"),
+]
+"""The life of the number of request 3."""
+
+STATES = {
+    "2024-01-11T12:59:59Z": {},
+    "2024-01-11T14:59:59Z": dict.fromkeys([*range(1, 9), 10], "pending") | {9: "approved"},
+    "2024-01-11T15:00:00Z": dict.fromkeys([1, 8, 10], "pending")
+    | dict.fromkeys([2, 4, 9], "approved")
+    | {3: "rejected", 5: "cancelled"},
+    "2024-01-11T19:00:00Z": dict.fromkeys([1, 3, 6, 8, 10], "pending")
+    | dict.fromkeys([2, 4, 9], "approved")
+    | {5: "cancelled"},
+}
+"""The status of each request in the list, as the mirror knew it at a time."""
+
+
+@pytest.fixture
+def prepared(new_mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> Mirror:
+    """A mirror whose settings stand in the environment variables."""
+    monkeypatch.setenv("MIRROR_DATABASE_URL", new_mirror.url)
+    monkeypatch.setenv("TALKOVER_BASE_URL", new_mirror.sandbox.base_url)
+    monkeypatch.setenv("TALKOVER_TOKEN", TOKEN)
+    return new_mirror
+
+
+def ask(*words: str) -> Any:
+    """Run a command that succeeds in silence; return what it tells in JSON."""
+    ran = run_mirror(*words)
+    assert (ran.code, ran.err) == (0, "")
+    return json.loads(ran.out)
+
+
+@pytest.fixture(scope="module")
+def new_inventory(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
+    """What a database is made of that this version has made, of a kind."""
+    with once_of_each_kind(partial(new_database, request=request, ready=True)) as make:
+        yield lambda kind: inventory_of(make(kind))
+
+
+def inventory_of(url: str) -> Any:
+    """What a database is made of."""
+    with opened(url) as connection:
+        return restored_inventory(connection)
+
+
+def read(mirror: Mirror, like: Rows | None = None) -> Rows:
+    """All rows of a mirror; `like` says which columns are meant."""
+    with read_transaction(mirror.engine) as connection:
+        found = rows_of(connection)
+    for table, rows in (like or {}).items():
+        found[table] = [{name: row[name] for name in rows[0]} for row in found[table]]
+    return found
+
+
+def number_of(told: dict[str, Any], name: str = "id") -> int:
+    """The number in the id of a request."""
+    return int(told[name].removeprefix("request-"))
+
+
+def changes(told: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
+    """What `mirror changes` tells, in the form of `CHANGES`."""
+    return [(one["changed_at"], one["kind"], number_of(one, "request_id")) for one in told]
+
+
+def expect_the_past(*later: tuple[str, str, str]) -> None:
+    """Expect that the commands tell what happened before the upgrade, and then `later`."""
+    for time, statuses in STATES.items():
+        told = ask("requests", "--as-of", time, "--format", "json")
+        assert {number_of(one): one["status"] for one in told} == statuses
+    told = ask("changes", "--format", "json")
+    assert changes(told)[: len(CHANGES)] == CHANGES
+    told = ask("history", "+1 555 123 0003", "--format", "json")
+    events = [(one["occurred_at"], one["event"], one["time_source"]) for one in told]
+    assert events == [*HISTORY, *later]
+
+
+def test_every_revision_is_frozen() -> None:
+    """There is a pair of dumps for each revision, and for nothing else."""
+    expected = {path_of(revision, kind) for revision in REVISIONS for kind in DATABASES}
+    missing = sorted(path.name for path in expected if not path.exists())
+    assert not missing, f"run: python tests/db/frozen/freeze.py {missing[0][:4]}"
+    assert set(FOLDER.glob("*.sql")) == expected
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_sync_upgrades_and_goes_on(
+    prepared: Mirror, revision: str, new_inventory: Callable[[str], Any]
+) -> None:
+    """What is there is upgraded, all of it is kept, and a sync sees what has changed since.
+
+    On one database the sync itself upgrades, on the other `mirror db upgrade` does it before: that
+    changes no row. A sync of a list that is the same as before writes no version either.
+    """
+    kind = prepared.engine.dialect.name
+    thaw(prepared.url, revision)
+    before = read(prepared)
+    if (kind == "sqlite") == (int(revision) % 2 == 1):
+        ran = run_mirror("db", "upgrade")
+        told = "the schema is at" if revision == HEAD else f"upgraded the schema from {revision} to"
+        already = " already" if revision == HEAD else ""
+        assert (ran.code, ran.err) == (0, f"mirror: {told} revision {HEAD}{already}\n")
+        assert read(prepared, before) == before
+    prepared.world.records = FOURTH
+    told = ask("sync", "--json")
+    assert [told[name] for name in ("run_id", "inserted", "updated", "missing", "returned")] == [
+        12, 2, 2, 1, 1,
+    ]  # fmt: skip
+    synced = read(prepared, before)
+    expect_rows(before, synced)
+    expect_the_past((NOON, "approved", "reported"))
+    seen = ask("changes", "--format", "json")[len(CHANGES) :]
+    assert {one["sync_run_id"] for one in seen} == {12}
+    assert [(kind, number) for _, kind, number in changes(seen)] == [
+        ("resolved", 1),
+        ("resolved", 3),
+        ("vanished", 6),
+        ("resolved", 7),
+        ("returned", 7),
+    ]
+    listed = ask("requests", "--environment", "default", "--format", "json")
+    assert {number_of(one) for one in listed} == {*range(1, 14)} - {6, 11}
+    assert ask("sync", "--json")["outcome"] == "unchanged"
+    prepared.world.records = STAGING
+    prepared.sandbox.forget()
+    told = ask("sync", "--json", "--environment", "staging")
+    assert (told["outcome"], told["fetched"]) == ("applied", len(STAGING))
+    found = read(prepared, before)
+    assert found["sync_runs"][10]["outcome"] == "abandoned"
+    for table in before.keys() - {"sync_runs"}:
+        assert found[table] == synced[table]
+    assert inventory_of(prepared.url) == new_inventory(kind)
+
+
+def expect_rows(before: Rows, found: Rows) -> None:
+    """Expect what a sync of `FOURTH` makes of the rows, and that it leaves all else alone."""
+    assert found["sync_runs"][:-1] == before["sync_runs"]
+    now = found["sync_runs"][-1]["observed_at"]
+
+    kept = {number_of(row): row for row in before["release_requests"]}
+    superseded = [kept.pop(number) | {"valid_to": now} for number in (1, 3, 6, 7)]
+    kept[8] |= {"extra": str(kept[8]["extra"]).replace('"priority":3', '"priority":4')}
+    current = {number_of(row): row for row in found["release_requests"]}
+    assert {number: current.pop(number) for number in kept} == kept
+    assert current.keys() == {1, 3, 6, 7, 12, 13}
+    assert {row["valid_from"] for row in current.values()} == {now}
+
+    past = "release_request_past_versions"
+    by_version = itemgetter("id", "valid_from")
+    assert sorted(found[past], key=by_version) == sorted(before[past] + superseded, key=by_version)
+
+    still, healed, gone = before["quarantined_records"]
+    reason = "`requested_at` is not a time"  # in the words of the version that saw it last
+    assert found["quarantined_records"] == [
+        still | {"last_run_id": "12", "last_seen_at": now, "error": reason},
+        healed | {"resolved_at": now},
+        gone,
+    ]
+
+
+UPGRADE = "run `pip install --upgrade talkover-mirror`"
+READING = [("requests",), ("changes",), ("history", "+15551230003")]
+REFUSED = {
+    "older": (
+        [("sync", "--no-upgrade"), ("sync", "--no-upgrade", "--dry-run"), *READING],
+        f"revision 0001, and this version of mirror works with {HEAD}; run `mirror db upgrade`",
+    ),
+    "newer": (
+        [("sync",), ("sync", "--no-upgrade"), ("sync", "--dry-run"), ("db", "upgrade"), *READING],
+        f"revision 9999, and this version of mirror knows none after {HEAD}; {UPGRADE}",
+    ),
+}
+"""By the age of a database: the commands that refuse it, and what they say."""
+
+
+@pytest.mark.parametrize("age", REFUSED)
+def test_a_database_of_another_age_is_left_alone(prepared: Mirror, age: str) -> None:
+    """One sentence names the command to run; the API is not asked, the database not touched."""
+    thaw(prepared.url, REVISIONS[0] if age == "older" else HEAD)
+    if age == "newer":
+        with opened(prepared.url) as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    before = everything(prepared)
+    commands, said = REFUSED[age]
+    for words in commands:
+        ran = run_mirror(*words)
+        told = f"mirror: the database is at schema {said}\n"
+        assert (words, ran.code, ran.out, ran.err) == (words, 1, "", told)
+    assert everything(prepared) == before
+    assert prepared.sandbox.asked == []
+
+
+def everything(mirror: Mirror) -> tuple[object, ...]:
+    """All that a database holds, and all bytes of its file if it is one."""
+    path = parse_url(mirror.url).database or ""
+    files = sorted(Path(path).parent.iterdir()) if mirror.url.startswith("sqlite") else []
+    content = [(file, file.read_bytes()) for file in files]
+    with opened(mirror.url) as connection:
+        return content, inventory(connection), rows_of(connection)

@@ -1,0 +1,131 @@
+"""Run `mirror` within this process, as a process, or on a terminal."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from mirror import cli
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run `mirror` within this process, as if its output went into pipes.
+
+    What is about processes, such as start-up, signals and closed files, takes `run_process`.
+    """
+    assert threading.current_thread() is threading.main_thread(), "another command would be hit"
+    with _pipe() as out, _pipe() as err, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        if cwd is not None:
+            patch.chdir(cwd)
+        patch.setattr(sys, "stdin", io.StringIO())
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        try:
+            code = cli.run(list(arguments))
+        except Exception:  # noqa: BLE001 (what a process would print; tests look for it)
+            traceback.print_exc()
+            code = 1
+        return Ran(code, *(_written(stream) for stream in (out, err)))
+
+
+@contextmanager
+def _pipe() -> Iterator[io.TextIOWrapper]:
+    """A stream as `mirror.cli.main` makes it where there is no terminal."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+    try:
+        yield stream
+    finally:
+        stream.close()
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    return cast(io.BytesIO, stream.buffer).getvalue().decode()
+
+
+def run_module(module: str, *arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run a command line as a process of its own."""
+    return run_python("-m", module, *arguments, cwd=cwd, **environment)
+
+
+def run_python(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run the interpreter as a process of its own."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def run_process(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run `mirror` as a process of its own."""
+    return run_module("mirror", *arguments, cwd=cwd, **environment)
+
+
+def run_on_a_terminal(*command: str, merge: bool = False, **environment: str) -> tuple[Ran, str]:
+    """Run a Python command line on a terminal.
+
+    Args:
+        command: arguments of the interpreter.
+        merge: its errors go to the terminal too.
+        environment: besides what there is.
+
+    Returns:
+        What it came to, and all that the terminal received.
+    """
+    ours, theirs = pty.openpty()
+    pieces: list[bytes] = []
+
+    def read() -> None:
+        try:
+            while piece := os.read(ours, 65536):
+                pieces.append(piece)
+        except OSError:
+            pass  # the other end was closed
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        done = subprocess.run(
+            [sys.executable, *command],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs if merge else subprocess.PIPE,
+            env=os.environ | {"TERM": "xterm-256color"} | environment,
+            check=False,
+            timeout=120,
+        )
+    finally:
+        os.close(theirs)
+        reader.join()
+        os.close(ours)
+    return Ran(done.returncode, "", (done.stderr or b"").decode()), b"".join(pieces).decode()

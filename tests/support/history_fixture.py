@@ -1,0 +1,116 @@
+"""What happened to the database that was frozen: the lists that upstream gave, and each sync.
+
+All dumps hold this life, so it is never changed, and it leaves the defaults of other tests alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mirror.db import runs
+from mirror.db.engine import write_transaction
+from tests.support.mirrors import Mirror
+
+Entry = dict[str, Any]
+
+BASE_URL = "https://api.example/api/v1"
+"""Where the lists came from."""
+
+_REASON = 'It\'s "over" — número não é mais necessário;\n100 % \\ {done} 漢字 🙂'
+_CARRIER = msgspec.Raw(b'{"name": "It\'s \\u00e9 \\\\", "since": 1.50, "tags": [null, true, 1e3]}')
+_JUNK = 'no "object", isn\'t it? — não'
+
+
+def entry(number: int, **fields: Any) -> Entry:
+    """A release request as the API gives it."""
+    return {
+        "id": f"request-{number}",
+        "phone_number_id": f"phone-{number}",
+        "phone_number": f"+1555123{number:04d}",
+        "reason": "The campaign has ended",
+        "status": "pending",
+        "requested_at": f"2024-01-10T14:30:{number:02d}Z",
+    } | fields
+
+
+def after(before: list[Entry], gone: tuple[int, ...] = (), **changes: Entry) -> list[Entry]:
+    """A list in which some requests are gone and others, called by r and their number, differ."""
+    lost = {f"request-{number}" for number in gone}
+    changed = {name.replace("r", "request-"): fields for name, fields in changes.items()}
+    return [one | changed.get(one["id"], {}) for one in before if one["id"] not in lost]
+
+
+FIRST = [
+    entry(1, reason=_REASON),
+    entry(2, requested_at="2024-01-09T23:59:59.250999Z"),
+    entry(3),
+    entry(4, reason=None),
+    entry(5, phone_number_id=None),
+    entry(6),
+    entry(7),
+    entry(8, carrier=_CARRIER, priority=2),
+    entry(
+        9,
+        reason=None,
+        status="approved",
+        requested_at="2023-12-31T22:00:00-03:00",
+        resolved_at="2024-01-05T10:00:00.001+02:00",
+    ),
+    entry(10, phone_number="+15551230002", phone_number_id="phone-2-again"),
+    entry(11, requested_at="yesterday"),
+    entry(12, status=7),
+]
+SECOND = after(
+    FIRST,
+    (6, 7),
+    r2={"status": "approved", "resolved_at": "2024-01-11T13:30:00Z"},
+    r3={
+        "status": "rejected",
+        "resolved_at": "2024-01-11T14:00:00.5Z",
+        "rejection_reason": 'A porting request isn\'t "done" — aguarde',
+    },
+    r4={"status": "approved", "resolved_at": "2024-01-11T14:15:00Z"},
+    r5={"status": "cancelled"},
+    r8={"priority": 3},
+)
+THIRD = [
+    *after(
+        SECOND,
+        r3={"status": "pending", "resolved_at": None, "rejection_reason": None},
+        r4={"reason": "Replaced", "resolved_at": "2024-01-11T14:20:00Z"},
+    ),
+    entry(6),
+]
+STAGING = [
+    entry(21),
+    entry(22, status="rejected", resolved_at="2024-01-10T18:00:00Z", rejection_reason="Open bill"),
+]
+
+
+def live(mirror: Mirror) -> None:
+    """Let it all happen to an empty mirror, whose clock goes on by an hour with each sync."""
+    mirror.sync([*FIRST, FIRST[0], _JUNK])
+    mirror.sync()
+    _begin(mirror, "default")  # it dies, and the next complete sync will find it
+    slow = _begin(mirror, "default")
+    mirror.sync(SECOND)
+    with write_transaction(mirror.engine, runs.lock(slow.environment)) as connection:
+        runs.end(
+            connection, slow, outcome="superseded", finished_at=mirror.now, pages=1, bytes=2479,
+            seconds=0.25,
+        )  # fmt: skip
+    mirror.sync(THIRD)
+    mirror.sync([])
+    mirror.sync([*THIRD, entry(13)], dry_run=True)
+    mirror.sandbox.misbehave("forbidden", times=1)
+    mirror.sync()
+    mirror.sync(STAGING, environment="staging")
+    _begin(mirror, "staging")
+
+
+def _begin(mirror: Mirror, environment: str) -> runs.Run:
+    """Put a run on record that does not go on."""
+    with write_transaction(mirror.engine, runs.lock(environment)) as connection:
+        return runs.begin(connection, environment, BASE_URL, mirror.now)

