@@ -58,15 +58,15 @@ def fresh_file(path: Path) -> str:
     try:
         if path.exists() and not _is_ours(path):
             raise UsageError(
-                f"{path} holds something else than a demo; go to another folder, or name an empty "
-                "database with --database"
+                f"{path} holds something else than a demo",
+                hint="go to another folder, or name an empty database with --database",
             )
         for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
             name.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(
-            f"{error.filename or path} cannot be replaced ({error.strerror}); go to another "
-            "folder, or name an empty database with --database"
+            f"{error.filename or path} cannot be replaced ({error.strerror})",
+            hint="go to another folder, or name an empty database with --database",
         ) from error
     return sqlite_url(path)
 
@@ -105,7 +105,7 @@ def run(
     with read_transaction(engine) as connection:
         if helpers.last_run(connection) is not None:
             raise UsageError(
-                "the database of the demo is not empty; choose a new one with --database"
+                "the database of the demo is not empty", hint="choose a new one with --database"
             )
     start = now().replace(microsecond=0) - timedelta(days=sum(DAYS))
     upstream = Simulation(_REQUESTS, _SEED, start, new_per_day=_NEW_PER_DAY)
@@ -147,5 +147,5 @@ def _approved_in_a_later_sync(connection: Connection) -> Change:
         if change.kind == "resolved" and change.new_status == "approved"
     ]
     if not approvals:
-        raise MirrorError("the demo came to nothing; report this as a bug")
+        raise MirrorError("the demo came to nothing", hint="report this as a bug")
     return max(approvals, key=lambda change: requests[change.phone_number])

@@ -70,8 +70,7 @@ class Doctor:
 
     def _failed(self, check: str, error: MirrorError, environment: str | None = None) -> Check:
         self.failures.append(error)
-        said, _, advice = str(error).partition("; ")
-        return Check(State.FAILED, check, environment, said, advice or None)
+        return Check(State.FAILED, check, environment, error.message, error.hint)
 
     # Settings
 
@@ -211,7 +210,9 @@ class Doctor:
         try:
             folder = Path(tempfile.gettempdir())
         except OSError:
-            error = DiskUnavailable("there is no folder for temporary files; name one in TMPDIR")
+            error = DiskUnavailable(
+                "there is no folder for temporary files", hint="name one in TMPDIR"
+            )
             yield self._failed("room for temporary files", error)
         else:
             yield checks.room("room for temporary files", folder)

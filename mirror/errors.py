@@ -12,15 +12,28 @@
     │   └── SchemaError          the database's schema is not the one this version works with
     └── GuardRefused             the pull is suspicious: nothing was applied
 
-A message is one or two sentences for a person: what happened, and what to do next. It never holds
-the token or a password. Which exit code stands for which of them is known to `mirror.cli` alone.
+The message says what happened, the hint what to do next; both are for a person, and neither holds
+the token or a password. Only `mirror.cli` knows which error has which exit code.
 """
 
 from __future__ import annotations
 
 
 class MirrorError(Exception):
-    """Base of all errors that `mirror` raises on purpose."""
+    """Base of all errors that `mirror` raises on purpose.
+
+    Args:
+        message: what happened, in one sentence.
+        hint: what to do next, if there is anything to do.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
 class UsageError(MirrorError):
@@ -43,11 +56,9 @@ class Stopped(MirrorError):
     """Somebody stopped the run before it was done."""
 
     def __init__(
-        self,
-        message: str = "the run was stopped before it was done; nothing was applied. The next run "
-        "starts anew",
+        self, message: str = "the run was stopped before it was done; nothing was applied"
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, hint="the next run starts anew")
 
 
 class DiskUnavailable(MirrorError):

@@ -185,7 +185,8 @@ class Client:
                 logger.debug("reading %d of %d: %s", number, MAX_CONSISTENCY_ATTEMPTS, error)
         raise ApiUnavailable(
             "the list of release requests kept changing while it was read: "
-            f"{MAX_CONSISTENCY_ATTEMPTS} readings, and in the last one {moved}; try again later"
+            f"{MAX_CONSISTENCY_ATTEMPTS} readings, and in the last one {moved}",
+            hint="try again later",
         )
 
     def _read_once(
@@ -201,8 +202,8 @@ class Client:
         items, paging = first.said.items, first.said.paging
         if paging is not None and paging.pages is None:
             raise ApiError(
-                "the list comes in pages but does not say how many, so it cannot be proven whole; "
-                "report this to the API's operator"
+                "the list comes in pages but does not say how many, so it cannot be proven whole",
+                hint="report this to the API's operator",
             )
         if paging is not None and paging.pages != 1:
             return self._read_pages(reading, first, known)
@@ -337,7 +338,8 @@ def _read(number: int, body: Body, hide: Redactor) -> Page:
     if given not in {None, number}:
         raise ApiError(
             f"the API gave page {given} when asked for page {number}, so the list cannot be "
-            "proven whole; report this to the API's operator"
+            "proven whole",
+            hint="report this to the API's operator",
         )
     return page
 

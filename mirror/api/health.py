@@ -69,14 +69,14 @@ def check_token(settings: ApiSettings, now: Callable[[], datetime]) -> ProbeResu
     where = f"the API at {settings.base_url}"
     if seen.status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         raise TokenRefused(
-            f"{where} answered {seen.status}; check the token and its environment, and if it was "
-            "regenerated, use the new one"
+            f"{where} answered {seen.status}",
+            hint="check the token and its environment, and if it was regenerated, use the new one",
         )
     if seen.status == httpx.codes.TOO_MANY_REQUESTS or seen.status >= 500:
-        raise ApiUnavailable(f"{where} answered {seen.status}; try again later")
+        raise ApiUnavailable(f"{where} answered {seen.status}", hint="try again later")
     if seen.status != httpx.codes.OK or not seen.is_json:
         what = "something else than JSON" if seen.status == httpx.codes.OK else seen.status
-        raise ApiError(f"{where} answered {what}; check --base-url, which ends with /api/v1")
+        raise ApiError(f"{where} answered {what}", hint="check --base-url, which ends with /api/v1")
     return seen
 
 
@@ -134,8 +134,8 @@ def _translated(settings: ApiSettings) -> Iterator[None]:
         yield
     except (httpx.HTTPError, httpx.StreamError) as error:
         raise ApiUnavailable(
-            f"the API at {settings.base_url} cannot be reached ({network.broken(error)}); check "
-            "--base-url, the network and its proxies"
+            f"the API at {settings.base_url} cannot be reached ({network.broken(error)})",
+            hint="check --base-url, the network and its proxies",
         ) from error
     except (httpx.InvalidURL, UnicodeError) as error:
         raise no_such_host(settings) from error

@@ -314,7 +314,7 @@ class HttpSession:
                     said = read(body, self._settings.token.redact)
         except (_Transient, TruncatedPayload) as error:
             tried = f" (tried {tries.made} times)" if tries.made > 1 else ""
-            raise ApiUnavailable(f"{error}{tried}; try again later") from error
+            raise ApiUnavailable(f"{error}{tried}", hint="try again later") from error
         except PayloadError as error:
             raise ApiError(
                 f"{self._settings.base_url} did not give the list: {error}. "
@@ -478,8 +478,8 @@ class HttpSession:
             too_large = size > 0 and reading.size > self._settings.max_bytes
         if too_large:
             raise ApiError(
-                f"the list is larger than the {self._settings.max_bytes:,} bytes allowed; "
-                "if it may be, raise --max-bytes"
+                f"the list is larger than the {self._settings.max_bytes:,} bytes allowed",
+                hint="if it may be, raise --max-bytes",
             )
 
     def _count_page(self, reading: FetchState) -> None:
@@ -506,7 +506,8 @@ class HttpSession:
             where = self._shown(response.headers["Location"])
             raise ApiError(
                 f"the API at {self._settings.base_url} answered {response.status_code} and points "
-                f"to {where}; redirects are not followed, correct --base-url"
+                f"to {where}",
+                hint="redirects are not followed, correct --base-url",
             )
 
     def _failure(self, response: httpx.Response) -> MirrorError:
@@ -516,8 +517,8 @@ class HttpSession:
         told = f"the API at {self._settings.base_url} answered {status}: {said}"
         if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             return TokenRefused(
-                f"{told}. Check the token and its environment; if it was regenerated, use the new "
-                "one"
+                f"{told}. Check the token and its environment",
+                hint="if it was regenerated, use the new one",
             )
         if status == httpx.codes.TOO_MANY_REQUESTS or status >= 500:
             wait = _retry_after(response)
@@ -526,7 +527,7 @@ class HttpSession:
             return _Transient(told + asks, wait=wait, refused=refused)
         if status == httpx.codes.NOT_FOUND:
             return ApiError(f"{told}. Check --base-url: it ends with /api/v1")
-        return ApiError(f"{told}. Nothing was changed; report this to the API's operator")
+        return ApiError(f"{told}. Nothing was changed", hint="report this to the API's operator")
 
     def _decompressed(self, response: httpx.Response) -> Iterator[bytes]:
         """Read a body as it comes, decompressed in steps that a few bytes cannot blow up.
@@ -538,7 +539,8 @@ class HttpSession:
         if encoding not in {_COMPRESSION, _UNCOMPRESSED}:
             raise ApiError(
                 f"the answer is compressed as {self._shown(encoding)!r}, but {_COMPRESSION} was "
-                "asked for; report this to the API's operator"
+                "asked for",
+                hint="report this to the API's operator",
             )
         return response.iter_bytes()
 
@@ -580,19 +582,20 @@ def http_client(settings: ApiSettings) -> httpx.Client:
     except OSError as error:
         wrong = "there is none" if isinstance(error, ssl.SSLError) else error.strerror
         raise UsageError(
-            f"the certificates cannot be read ({wrong}); check SSL_CERT_FILE and SSL_CERT_DIR"
+            f"the certificates cannot be read ({wrong})",
+            hint="check SSL_CERT_FILE and SSL_CERT_DIR",
         ) from error
     except (ValueError, ImportError, httpx.InvalidURL) as error:
         raise UsageError(
-            "the proxy of HTTPS_PROXY or ALL_PROXY, or what NO_PROXY says, cannot be used; name a "
-            "proxy of the form http://host:port, or none"
+            "the proxy of HTTPS_PROXY or ALL_PROXY, or what NO_PROXY says, cannot be used",
+            hint="name a proxy of the form http://host:port, or none",
         ) from error
 
 
 def no_such_host(settings: ApiSettings) -> UsageError:
     """Say that the host of the base URL is none that a name server could know."""
     host = urlsplit(settings.base_url).hostname
-    return UsageError(f"there can be no host {host!r}; check --base-url")
+    return UsageError(f"there can be no host {host!r}", hint="check --base-url")
 
 
 def _encoding(response: httpx.Response) -> str:

@@ -86,6 +86,6 @@ def _explained() -> Iterator[None]:
     except OSError as error:
         raise DiskUnavailable(
             f"the pages of the list cannot be kept in the folder for temporary files "
-            f"({error.strerror or error}); make room there, or name another folder in TMPDIR, "
-            "and try again"
+            f"({error.strerror or error})",
+            hint="make room there, or name another folder in TMPDIR, and try again",
         ) from error

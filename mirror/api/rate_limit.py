@@ -115,8 +115,8 @@ class RateLimiter:
         left = self.ends - self._clock.now()
         if left <= 0:
             raise ApiUnavailable(
-                f"the pull took longer than the {self._settings.deadline:g} seconds allowed; "
-                "try again later, or raise --deadline"
+                f"the pull took longer than the {self._settings.deadline:g} seconds allowed",
+                hint="try again later, or raise --deadline",
             )
         return left
 

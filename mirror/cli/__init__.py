@@ -55,12 +55,12 @@ class _Commands(click.Group):
         except OSError as error:
             if _folder_is_gone():
                 raise errors.UsageError(
-                    "the folder that this was started in is gone; go to another one"
+                    "the folder that this was started in is gone", hint="go to another one"
                 ) from error
             what = error.filename or "something that mirror needs"
             raise errors.MirrorError(
-                f"the system refused {what} ({error.strerror or 'without a reason'}); if that goes "
-                "on, report it as a defect of mirror"
+                f"the system refused {what} ({error.strerror or 'without a reason'})",
+                hint="if that goes on, report it as a defect of mirror",
             ) from error
 
 

@@ -111,7 +111,7 @@ def describe(
     elif form == "datasette":
         where = parse_url(database_url(database, config_file))
         if where.get_backend_name() != "sqlite":
-            raise errors.UsageError("Datasette reads SQLite files; name one with --database")
+            raise errors.UsageError("Datasette reads SQLite files", hint="name one with --database")
         click.echo(output.json_text(dictionary.datasette(found, Path(where.database or "").stem)))
     else:
         output.write(

@@ -70,9 +70,11 @@ def report(
     from mirror.report.period import period
 
     if opened and path == "-":
-        raise errors.UsageError("--open needs a file; leave out --open, or --output -")
+        raise errors.UsageError("--open needs a file", hint="leave out --open, or --output -")
     if not os.path.isdir(Path(path).absolute().parent):  # noqa: PTH112 (pathlib's raises)
-        raise errors.UsageError(f"there is no folder for {path}; make it, or change --output")
+        raise errors.UsageError(
+            f"there is no folder for {path}", hint="make it, or change --output"
+        )
     svg.check()
     moment_made = now()
     told = collect.collect(

@@ -137,13 +137,15 @@ def sandbox(
         server = Sandbox(upstream, SandboxConfig(token, paged, etag, file, latency, limit), port)
     except OSError as error:
         raise errors.UsageError(
-            f"port {port} cannot be used ({error.strerror}); choose another one with --port"
+            f"port {port} cannot be used ({error.strerror})", hint="choose another one with --port"
         ) from error
     with closing(server):
         try:
             server.misbehave(fault, times)
         except ValueError as error:
-            raise errors.UsageError(f"{error}; `mirror sandbox --faults` lists them") from error
+            raise errors.UsageError(
+                f"{error}", hint="`mirror sandbox --faults` lists them"
+            ) from error
         what = f"the list of {file}" if file else f"{len(upstream.requests)} requests"
         click.echo(
             f"export TALKOVER_BASE_URL={server.base_url} TALKOVER_TOKEN={shlex.quote(token)}\n"

@@ -132,10 +132,11 @@ def sync(
     Of several environments the most serious counts: 2, 77, 4, 1, 3, 75, 0.
     """
     if quiet and verbose:
-        raise errors.UsageError("--quiet and --verbose contradict each other; leave one out")
+        raise errors.UsageError("--quiet and --verbose contradict each other", hint="leave one out")
     if accept_missing and every:
         raise errors.UsageError(
-            "--accept-missing with --every would switch the guard off for good; run it once alone"
+            "--accept-missing with --every would switch the guard off for good",
+            hint="run it once alone",
         )
     detail = (
         log.Verbosity.QUIET if quiet else log.Verbosity.VERBOSE if verbose else log.Verbosity.NORMAL
@@ -151,7 +152,8 @@ def sync(
             raise found[0].api
         if accept_missing and len(found) > 1:
             raise errors.UsageError(
-                "--accept-missing is for one environment at a time; name it with --environment"
+                "--accept-missing is for one environment at a time",
+                hint="name it with --environment",
             )
         log.set_up(log_format, detail, with_environment=len(found) > 1)
         work = _Round(

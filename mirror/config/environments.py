@@ -59,8 +59,8 @@ def environments(given: SettingSources, named: Sequence[str] = ()) -> list[str]:
     for label in labels:
         if configured and label not in configured:
             raise UsageError(
-                f"there is no environment {label!r} in {given.file.path}; "
-                f"{suggest(label, configured)}"
+                f"there is no environment {label!r} in {given.file.path}",
+                hint=f"{suggest(label, configured)}",
             )
     return list(dict.fromkeys(labels)) or [settings.DEFAULT_ENVIRONMENT]
 
@@ -86,8 +86,8 @@ def _refuse_one_for_all(given: SettingSources, labels: Sequence[str]) -> None:
                 continue
             raise UsageError(
                 f"{found.source} would give one {_WORDS[name]} to {many}, though "
-                f"[environments.{label}] of {given.file.path} names another; leave it out, or "
-                "name one environment with --environment"
+                f"[environments.{label}] of {given.file.path} names another",
+                hint="leave it out, or name one environment with --environment",
             )
 
 

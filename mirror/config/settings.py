@@ -108,8 +108,9 @@ def environment_name(option: str | None = None, environ: Mapping[str, str] = os.
     name = option or environ.get("MIRROR_ENVIRONMENT") or DEFAULT_ENVIRONMENT
     if len(name) > _LONGEST_ENVIRONMENT or not name.isprintable() or name != name.strip():
         raise UsageError(
-            f"{name!r} cannot be the name of an environment; use up to {_LONGEST_ENVIRONMENT} "
-            "printable characters, without spaces around them"
+            f"{name!r} cannot be the name of an environment",
+            hint=f"use up to {_LONGEST_ENVIRONMENT} "
+            "printable characters, without spaces around them",
         )
     return name
 
@@ -156,24 +157,26 @@ def usable_base_url(text: str) -> str:
             into it.
     """
     if not text.isprintable() or " " in text:
-        raise UsageError(f"the base URL holds spaces or invisible characters; {_ITS_FORM}")
+        raise UsageError("the base URL holds spaces or invisible characters", hint=f"{_ITS_FORM}")
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise UsageError("the base URL cannot be read; check --base-url") from error
+        raise UsageError("the base URL cannot be read", hint="check --base-url") from error
     if "@" in parts.netloc:
-        raise UsageError("the base URL must not hold a user name or password; remove them")
+        raise UsageError("the base URL must not hold a user name or password", hint="remove them")
     if parts.scheme not in {"http", "https"} or not host:
-        raise UsageError("the base URL is not of the form https://host/api/v1; check --base-url")
+        raise UsageError(
+            "the base URL is not of the form https://host/api/v1", hint="check --base-url"
+        )
     if {"?", "#", "\\"} & set(text):
-        raise UsageError(f"the base URL holds more than it may; {_ITS_FORM}")
+        raise UsageError("the base URL holds more than it may", hint=f"{_ITS_FORM}")
     if not _HOST_AND_PORT.fullmatch(parts.netloc):
-        raise UsageError("the host in the base URL cannot be read; check --base-url")
+        raise UsageError("the host in the base URL cannot be read", hint="check --base-url")
     if parts.scheme == "http" and not is_loopback(host):
         raise UsageError(
-            f"the base URL would send the token unencrypted to {host}; use https:// "
-            "(http:// is for loopback addresses alone)"
+            f"the base URL would send the token unencrypted to {host}",
+            hint="use https:// (http:// is for loopback addresses alone)",
         )
     return text.rstrip("/")
 
@@ -204,14 +207,15 @@ def _read(found: ResolvedSetting) -> str:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "no file can have such a name"
         raise UsageError(
-            f"the token file of {found.source} cannot be read ({why}); check the path and its mode"
+            f"the token file of {found.source} cannot be read ({why})",
+            hint="check the path and its mode",
         ) from error
 
 
 def _usable_token(token: str, source: str) -> Secret:
     """Refuse what cannot be a bearer token, without showing it."""
     if not token:
-        raise UsageError(f"{source} is empty; put the API token there")
+        raise UsageError(f"{source} is empty", hint="put the API token there")
     if len(token) > _LONGEST_TOKEN or not token.isascii() or not token.isprintable():
         raise UsageError(f"{source} does not hold a token: it is too long, or not plain ASCII")
     if " " in token:

@@ -103,8 +103,9 @@ class SettingSources:
                 return ResolvedSetting(name, text, self._place(name, table), in_file=True)
         hint = f", or with {self._place('token_file', table)}" if table is not None else ""
         raise UsageError(
-            "there is no API token; set TALKOVER_TOKEN, or name a file with --token-file "
-            f"or TALKOVER_TOKEN_FILE{hint}"
+            "there is no API token",
+            hint="set TALKOVER_TOKEN, or name a file with --token-file "
+            f"or TALKOVER_TOKEN_FILE{hint}",
         )
 
     def _place(self, name: str, table: config.Section) -> str:

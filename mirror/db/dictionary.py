@@ -71,7 +71,9 @@ def entries(relation: str | None = None) -> list[Entry]:
     kinds = dict.fromkeys(_TABLES, "table") | {view.table: "view" for view in VIEWS}
     names = [table.name for table in kinds]
     if relation is not None and relation not in names:
-        raise UsageError(f"there is no table or view {relation!r}; there are {', '.join(names)}")
+        raise UsageError(
+            f"there is no table or view {relation!r}", hint=f"there are {', '.join(names)}"
+        )
     return [
         entry
         for table, kind in kinds.items()

@@ -92,8 +92,9 @@ def parse_url(text: str) -> URL:
         url = make_url(text)
     except (sa.exc.ArgumentError, ValueError) as error:
         raise UsageError(
-            "the database URL cannot be read; use sqlite:///PATH or "
-            "postgresql://USER@HOST/DATABASE (special characters in a password %-escaped)"
+            "the database URL cannot be read",
+            hint="use sqlite:///PATH or "
+            "postgresql://USER@HOST/DATABASE (special characters in a password %-escaped)",
         ) from error
     backend = url.get_backend_name()
     if backend == "sqlite":
@@ -102,7 +103,9 @@ def parse_url(text: str) -> URL:
         if "\0" in unquote(text):  # nothing in such a URL can have one
             raise UsageError("the database URL cannot be used: there is a NUL (%00) in it")
         return url.set(drivername="postgresql+psycopg")
-    raise UsageError(f"{backend!r} databases are not supported; use sqlite:/// or postgresql://")
+    raise UsageError(
+        f"{backend!r} databases are not supported", hint="use sqlite:/// or postgresql://"
+    )
 
 
 def shown_url(text: str) -> str:
@@ -158,8 +161,8 @@ def create_engine(text: str, *, create: bool = False) -> Engine:
         )
     except ImportError as error:  # the driver, or the library that it needs
         raise UsageError(
-            "Postgres needs the driver psycopg; install it with: "
-            "pip install 'talkover-mirror[postgres]'"
+            "Postgres needs the driver psycopg",
+            hint="install it with: pip install 'talkover-mirror[postgres]'",
         ) from error
     watchdog.install_watchdog(result)
     return result
@@ -224,21 +227,22 @@ def _configure(connection: Connection, parameters: dict[str, str]) -> None:
 def _sqlite_engine(url: URL, *, create: bool) -> Engine:
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise UsageError(
-            f"this Python has SQLite {sqlite3.sqlite_version}; "
-            f"mirror needs {_OLDEST_SQLITE[0]}.{_OLDEST_SQLITE[1]} or later"
+            f"this Python has SQLite {sqlite3.sqlite_version}",
+            hint=f"mirror needs {_OLDEST_SQLITE[0]}.{_OLDEST_SQLITE[1]} or later",
         )
     if not url.database or url.database == ":memory:" or url.query:
         raise UsageError("the SQLite URL must be of the form sqlite:///PATH")
     path = Path(url.database).absolute()
     found = _look_at(path)
     if found is not None and stat.S_ISDIR(found.st_mode):
-        raise UsageError(f"{path} is a folder; name a file in it with sqlite:///PATH")
+        raise UsageError(f"{path} is a folder", hint="name a file in it with sqlite:///PATH")
     if create and found is None:
         _make_file(path)
     elif found is None:
         raise DatabaseError(
-            f"there is no mirror at {path} yet; run `mirror sync` first, or name another database "
-            "with --database or MIRROR_DATABASE_URL"
+            f"there is no mirror at {path} yet",
+            hint="run `mirror sync` first, or name another database "
+            "with --database or MIRROR_DATABASE_URL",
         )
     if create:
         _give_back_rights(path)
@@ -261,8 +265,8 @@ def _look_at(path: Path) -> os.stat_result | None:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is none"
         raise DatabaseError(
-            f"the database file {str(path)!r} cannot be looked at ({why}); check the path and its "
-            "rights, or choose another one with --database"
+            f"the database file {str(path)!r} cannot be looked at ({why})",
+            hint="check the path and its rights, or choose another one with --database",
         ) from error
 
 
@@ -334,7 +338,8 @@ def _translated(engine: Engine) -> Iterator[None]:
     except sa.exc.SQLAlchemyError as error:
         raise DatabaseError(
             f"the database {_shown(engine.url)} was asked something that SQLAlchemy does not take "
-            f"({type(error).__name__}); please report this as a defect of mirror"
+            f"({type(error).__name__})",
+            hint="please report this as a defect of mirror",
         ) from error
     except engine.dialect.loaded_dbapi.Error as error:  # SQLAlchemy does not see a COPY
         raise _translate(error, engine) from error
@@ -348,11 +353,11 @@ def _translate(error: BaseException | None, engine: Engine) -> DatabaseError:
     where = _shown(engine.url)
     if _is_transient(error, engine.dialect.loaded_dbapi):
         return DatabaseUnavailable(
-            f"the database {where} cannot be used for now ({said}); check that it is there, and "
-            "try again"
+            f"the database {where} cannot be used for now ({said})",
+            hint="check that it is there, and try again",
         )
     return DatabaseError(
-        f"the database {where} refused ({said}); check its URL, and what its user may do"
+        f"the database {where} refused ({said})", hint="check its URL, and what its user may do"
     )
 
 

@@ -197,8 +197,8 @@ def grant_read(engine: Engine, role: str) -> Granted:
     """
     if engine.dialect.name == "sqlite":
         raise UsageError(
-            "SQLite has no roles: whoever may read the file may read the mirror; let programs open "
-            "it with file:PATH?mode=ro, and they cannot write"
+            "SQLite has no roles: whoever may read the file may read the mirror",
+            hint="let programs open it with file:PATH?mode=ro, and they cannot write",
         )
     _check(role)
     with write_transaction(engine, migrate.LOCK) as connection:
@@ -226,7 +226,8 @@ def _check(role: str) -> None:
         )
     if role.startswith("pg_"):
         raise UsageError(
-            f"{role!r} is one of the roles that Postgres has by itself; name one that you made"
+            f"{role!r} is one of the roles that Postgres has by itself",
+            hint="name one that you made",
         )
 
 
@@ -236,14 +237,14 @@ def _home(connection: Connection) -> _Home:
     if found is not None and not found.may_grant:
         # Postgres itself would leave it at a warning if the user may read.
         raise DatabaseError(
-            f"the mirror belongs to {found.owner}, and {found.me} may not share it; run this with "
-            f"a database URL that has {found.owner} as its user"
+            f"the mirror belongs to {found.owner}, and {found.me} may not share it",
+            hint=f"run this with a database URL that has {found.owner} as its user",
         )
     migrate.require_current(connection)
     if found is None:
         raise SchemaError(
-            "the table release_requests is not where alembic_version is; check the search_path in "
-            "the database URL"
+            "the table release_requests is not where alembic_version is",
+            hint="check the search_path in the database URL",
         )
     relations = connection.execute(
         _RELATIONS, {"schema_id": found.schema_id, "owner_id": found.owner_id}
@@ -252,8 +253,9 @@ def _home(connection: Connection) -> _Home:
     if foreign:
         raise DatabaseError(
             f"parts of the mirror do not belong to {found.owner}, as the others do: "
-            f"{', '.join(foreign)}; run first, for each: ALTER TABLE {found.schema}.{foreign[0]} "
-            f"OWNER TO {found.owner}"
+            f"{', '.join(foreign)}",
+            hint=f"run first, for each: ALTER TABLE {found.schema}.{foreign[0]} "
+            f"OWNER TO {found.owner}",
         )
     owned = [one for one in relations if one.owned]
     return _Home(
@@ -278,7 +280,8 @@ def _reader(connection: Connection, role: str, home: _Home) -> _Reader:
         what = "a superuser" if master.super else "the owner of the mirror"
         raise UsageError(
             f"{found.name} {'is' if master.itself else f'is a member of {master.name},'} {what}, "
-            "and may do everything already; name a role that is for reading only"
+            "and may do everything already",
+            hint="name a role that is for reading only",
         )
     return _Reader(found.name, found.id)
 
@@ -314,9 +317,10 @@ def _grant(connection: Connection, home: _Home, reader: _Reader) -> None:
     # Of a schema that is not the user's, Postgres grants nothing, and gives a warning only.
     if not connection.scalar(_OPEN, {"role_id": reader.id, "schema_id": home.schema_id}):
         raise DatabaseError(
-            f"{home.owner} owns the mirror, but may not open the schema {home.schema} to others; "
+            f"{home.owner} owns the mirror, but may not open the schema {home.schema} to others",
+            hint=f""
             f"let the schema's owner run first: GRANT USAGE ON SCHEMA {home.schema} TO "
-            f"{reader.name}"
+            f"{reader.name}",
         )
 
 

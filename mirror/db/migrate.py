@@ -62,16 +62,18 @@ def require_current(connection: Connection) -> None:
         return
     if found is None:
         raise SchemaError(
-            "the database has no mirror in it yet; run `mirror sync`, or `mirror db upgrade`"
+            "the database has no mirror in it yet", hint="run `mirror sync`, or `mirror db upgrade`"
         )
     if found in known:
         raise SchemaError(
             f"the database is at schema revision {found}, and this version of mirror works with "
-            f"{known[-1]}; run `mirror db upgrade`"
+            f"{known[-1]}",
+            hint="run `mirror db upgrade`",
         )
     raise SchemaError(
         f"the database is at schema revision {found}, and this version of mirror knows none after "
-        f"{known[-1]}; run `pip install --upgrade talkover-mirror`"
+        f"{known[-1]}",
+        hint="run `pip install --upgrade talkover-mirror`",
     )
 
 
@@ -146,7 +148,8 @@ def _run_alembic(connection: Connection) -> None:
     except CommandError as error:
         raise SchemaError(
             "the schema cannot be upgraded, as its revisions and what the database says of its own "
-            "do not fit; install mirror anew, or restore the table alembic_version from a backup"
+            "do not fit",
+            hint="install mirror anew, or restore the table alembic_version from a backup",
         ) from error
 
 

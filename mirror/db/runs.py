@@ -257,6 +257,7 @@ def end(
     )
     if not found.rowcount:
         raise DatabaseUnavailable(
-            f"run {run.id} is no longer on record; was the database put back to an older state "
-            "meanwhile? Nothing was applied; run again"
+            f"run {run.id} is no longer on record",
+            hint="was the database put back to an older state "
+            "meanwhile? Nothing was applied; run again",
         )

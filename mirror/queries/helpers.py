@@ -78,7 +78,9 @@ def normalize_number(number: str, region: str | None = None) -> str:
     import phonenumbers
 
     if region is not None and region.upper() not in phonenumbers.SUPPORTED_REGIONS:
-        raise UsageError(f"{region!r} is not a region; use a two-letter country code such as BR")
+        raise UsageError(
+            f"{region!r} is not a region", hint="use a two-letter country code such as BR"
+        )
     text = number.strip()
     if text.startswith("00"):
         text = "+" + text[2:]
@@ -92,8 +94,9 @@ def normalize_number(number: str, region: str | None = None) -> str:
     # Upstream may hold numbers that no numbering plan knows; they can be asked for as well.
     if len(found) < _SHORTEST_NUMBER:
         raise UsageError(
-            f"{number!r} is not a phone number; write it with its country code, such as "
-            "+15551234567, or give the country of a national number with --region"
+            f"{number!r} is not a phone number",
+            hint="write it with its country code, such as "
+            "+15551234567, or give the country of a national number with --region",
         )
     return found
 

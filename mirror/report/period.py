@@ -90,8 +90,9 @@ def period(since: datetime | None, until: datetime | None, now: datetime) -> Per
         start = _monday(end - min(_USUAL_WEEKS * _WEEK + _DAY, end - date.min))
     if start >= end:
         raise UsageError(
-            f"no day lies between {start} and {end}; choose an earlier --since or a later --until "
-            "(the day of --until is left out, and days to come do not count)"
+            f"no day lies between {start} and {end}",
+            hint="choose an earlier --since or a later --until "
+            "(the day of --until is left out, and days to come do not count)",
         )
     return Period(start, end)
 

@@ -75,8 +75,8 @@ def check() -> None:
         import vl_convert  # noqa: F401
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"the report needs {error.name}, which is not installed; install all it needs with: "
-            "pip install 'talkover-mirror[report]'"
+            f"the report needs {error.name}, which is not installed",
+            hint="install all it needs with: pip install 'talkover-mirror[report]'",
         ) from error
 
 

@@ -260,8 +260,8 @@ def _strangers(connection: Connection, pull: SyncContext) -> GuardRefused:
     ).one()
     return GuardRefused(
         f"the list holds request {found.id}, which belongs to the environment "
-        f"{found.environment!r}: the tokens seem to be mixed up. Nothing was applied; check "
-        f"which token belongs to {pull.environment!r}"
+        f"{found.environment!r}: the tokens seem to be mixed up. Nothing was applied",
+        hint=f"check which token belongs to {pull.environment!r}",
     )
 
 
@@ -306,8 +306,9 @@ def _guard(pull: SyncContext, missing: int, known: int, fetched: int) -> None:
     if not fetched or (missing > _FEW_MISSING and missing > known * _SHARE_MISSING):
         raise GuardRefused(
             f"{missing:,} of the {known:,} requests known in {pull.environment!r} are no longer in "
-            "the list. Nothing was applied; if that is right, run again with "
-            f"--environment {shlex.quote(pull.environment)} --accept-missing"
+            "the list. Nothing was applied",
+            hint="if that is right, run again with "
+            f"--environment {shlex.quote(pull.environment)} --accept-missing",
         )
 
 

@@ -84,8 +84,8 @@ def _isolated(target: EnvironmentConfig, work: Work, stopping: CancellationToken
             said, traceback = (target.api.token.redact(text) for text in (said, traceback))
         logger.debug("%s", traceback)
         failure = MirrorError(
-            f"unexpected {type(error).__name__}: {said}. This is a defect of mirror; please report "
-            "it with what `mirror sync -v` says"
+            f"unexpected {type(error).__name__}: {said}. This is a defect of mirror",
+            hint="please report it with what `mirror sync -v` says",
         )
         return Result.of_failure(target.environment, failure, started_at, utc_now())
 

@@ -1,7 +1,7 @@
 """Upgrades: a database of every released revision is upgraded, and then used.
 
-Such databases are kept as SQL in the folder frozen; freeze.py makes them, and history_fixture.py tells what
-happened to them. They all hold the same rows, but for the words of an error.
+Such databases are kept as SQL in the folder frozen; freeze.py makes them, and history_fixture.py
+has what happened to them. They all hold the same rows, but for the words of an error.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ from tests.support.mirrors import Mirror
 from tests.support.upstream import request
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
-ROOMS = (ROOT / "docs" / "contributing.md").read_text()
+LAYOUT = (ROOT / "docs" / "contributing.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?\n)```\n", PAGE, re.DOTALL))
 UNITS = {name for name in FILES if name.endswith((".service", ".timer", ".conf"))}
@@ -577,23 +577,22 @@ def imported_by(path: Path) -> set[str]:
     """The modules of the package that a module imports, wherever in it."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "mirror":
-            found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mirror."):
-            found.add(str(node.module).removeprefix("mirror."))
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("mirror."):
+            package = str(node.module).removeprefix("mirror").removeprefix(".")
+            found |= {package} | {f"{package}.{name.name}".lstrip(".") for name in node.names}
     return found & MODULES.keys()
 
 
 def test_imports_run_down_the_page() -> None:
     """The page has every module once, and none imports from a section above its own."""
-    rooms = ROOMS.split("## The rooms of the code")[1].split("\n## ")[0].split("\n### ")[1:]
+    sections = LAYOUT.split("## Code layout")[1].split("\n## ")[0].split("\n### ")[1:]
     level = {
         name: place
-        for place, section in enumerate(rooms)
+        for place, section in enumerate(sections)
         for name in re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)
     }
     assert level.keys() == MODULES.keys()
     for name, path in MODULES.items():
         assert {one for one in imported_by(path) if level[one] < level[name]} == set(), name
-    sandbox = {name for name, place in level.items() if place == len(rooms) - 1}
+    sandbox = {name for name, place in level.items() if place == len(sections) - 1}
     assert all(imported_by(MODULES[name]) <= sandbox for name in sandbox)

@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_benchmarks import BENCHMARKS, benchmark, expect_found_out
 
 from tests.support import ROOT
 from tests.support.commands import Ran, run_python
+from tests.test_benchmarks import BENCHMARKS, benchmark, expect_found_out
 
 STAGES = ("first load", "nothing new", "1 % changed", "nothing new, ETag")
 SECONDS = r"\d+\.\d{3} \(\d+\.\d{3}\)"

@@ -1,4 +1,4 @@
-"""Many lives that chance rules: what `test_summary.py` and `test_views.py` do with one or two."""
+"""Many lives that chance rules: what test_statistics.py and test_views.py do with one or two."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ from sqlalchemy.engine import Connection
 
 from mirror.db.engine import read_transaction
 from tests.db.test_views import test_chance  # noqa: F401 (likewise)
-from tests.report.test_statistics import (
+from tests.report.test_statistics import (  # noqa: F401 (collected here too, with our fixtures)
     Life,
     tell,
+    test_asked_again,
+    test_counts,
+    test_hours,
+    test_hours_are_those_of_the_cookbook,
+    test_last_changes,
+    test_last_events,
+    test_missing_and_quarantined,
+    test_open_requests,
+    test_open_requests_of_the_past,
+    test_rejection_reasons,
+    test_released,
 )
 from tests.support.databases import DATABASES
 from tests.support.mirrors import of_each_kind

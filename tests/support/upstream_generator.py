@@ -1,6 +1,7 @@
 """An upstream that does as it likes: what its list may hold, and how it may fail to give it.
 
-`UpstreamGenerator` is what it would say on a day; `FAILURES` are the ways in which it says something else.
+`UpstreamGenerator` is what it would say on a day; `FAILURES` are the ways in which it says
+something else.
 """
 
 from __future__ import annotations

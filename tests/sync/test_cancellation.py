@@ -319,7 +319,7 @@ def assert_stopped(mirror: Mirror, result: Result) -> None:
     assert mirror.runs("id", "outcome", "error")[-1] == (
         result.run_id,
         "failed",
-        "the run was stopped before it was done; nothing was applied. The next run starts anew",
+        "the run was stopped before it was done; nothing was applied; the next run starts anew",
     )
 
 
