@@ -56,9 +56,12 @@ class Stopped(MirrorError):
     """Somebody stopped the run before it was done."""
 
     def __init__(
-        self, message: str = "the run was stopped before it was done; nothing was applied"
+        self,
+        message: str = "the run was stopped before it was done; nothing was applied",
+        *,
+        hint: str | None = "the next run starts anew",
     ) -> None:
-        super().__init__(message, hint="the next run starts anew")
+        super().__init__(message, hint=hint)
 
 
 class DiskUnavailable(MirrorError):

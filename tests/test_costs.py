@@ -184,7 +184,7 @@ def test_what_is_said_at_once_imports_nothing(word: str) -> None:
     )
     ran = run_python("-c", code, COLUMNS="80")
     assert ran.code == 0
-    assert ran.err.split() == ["gc", "mirror", "mirror.__main__"]
+    assert ran.err.split() == ["gc", "mirror", "mirror.__main__", "mirror.version"]
 
 
 def test_a_sync_imports_only_what_it_needs(mirror: Mirror) -> None:

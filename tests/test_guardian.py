@@ -13,7 +13,8 @@ import pytest
 from tests.support import ROOT
 
 RUN = """
-import subprocess, sys, guardian
+import subprocess, sys
+from tests.support import guardian
 watching = guardian.start()
 deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 started = subprocess.Popen([sys.executable, "-c", deaf], start_new_session=True)
@@ -28,7 +29,7 @@ def test_nothing_outlives_a_run(ending: str) -> None:
     """Killed or not, a run leaves neither a process, not even one deaf to SIGTERM, nor a folder."""
     with subprocess.Popen(
         [sys.executable, "-c", RUN],
-        cwd=ROOT / "tests",
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

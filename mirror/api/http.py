@@ -258,7 +258,9 @@ class HttpSession:
             yield
         except MirrorError as error:
             # However a hostile server says the token back, it is not in what we say.
-            raise type(error)(self._settings.token.redact(str(error))) from error
+            redact = self._settings.token.redact
+            hint = error.hint and redact(error.hint)
+            raise type(error)(redact(error.message), hint=hint) from error
         finally:
             watch.cancel()
 

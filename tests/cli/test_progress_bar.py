@@ -390,11 +390,14 @@ def test_a_short_sync_draws_nothing_and_imports_nothing(sandbox: Sandbox, url: s
     """What is over within the delay costs no import of Rich, and the terminal receives nothing."""
     script = (
         "import sys\n"
-        "from mirror import database, progress, settings, sync\n"
+        "from mirror.cli import progress_bar\n"
+        "from mirror.config import settings\n"
+        "from mirror.db.engine import create_engine\n"
+        "from mirror.sync.run import sync\n"
         "api = settings.ApiSettings(sys.argv[1], settings.Secret(sys.argv[2]))\n"
-        "with progress.board(sys.stderr, 60) as board:\n"
-        "    engine = database.engine(sys.argv[3], create=True)\n"
-        "    done = sync.sync(engine, api, 'one', progress=board.begin('one'))\n"
+        "with progress_bar.board(sys.stderr, 60) as board:\n"
+        "    engine = create_engine(sys.argv[3], create=True)\n"
+        "    done = sync(engine, api, 'one', progress=board.begin('one'))\n"
         "print(done.outcome, 'rich' in sys.modules)\n"
     )
     ran, received = run_on_a_terminal("-c", script, sandbox.base_url, TOKEN, url, merge=True)

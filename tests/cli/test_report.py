@@ -177,8 +177,8 @@ def test_a_page_that_finds_no_room_leaves_the_old_one(url: str, tmp_path: Path) 
     old.write_text("old")
     limited = (
         f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT}));"
-        "from mirror import cli; from mirror.report import drawing;"
-        f"drawing._svg = lambda *_: ' ' * {LIMIT};"
+        "from mirror import cli; from mirror.report import svg;"
+        f"svg._svg = lambda *_: ' ' * {LIMIT};"
         "sys.exit(cli.run(sys.argv[1:]))"
     )
     ran = run_python(

@@ -363,7 +363,8 @@ def test_a_failing_migration_leaves_nothing_behind(new_mirror: Mirror, tmp_path:
 UPGRADES = f"""
 import os, sys
 import alembic.command, psycopg, sqlalchemy.dialects.sqlite
-from mirror import cli, database, schema
+from mirror import cli
+from mirror.db import migrate
 urls = sys.argv[1:] * {PROCESSES}
 wait, go = os.pipe()
 for url in urls:

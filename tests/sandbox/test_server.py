@@ -157,7 +157,7 @@ def test_a_limit_is_told_and_kept(
 ) -> None:
     """Each answer of the list says what remains; who asks more often is told when to come back."""
     clock = Time()
-    monkeypatch.setattr("mirror.sandbox.time", clock)
+    monkeypatch.setattr("mirror.sandbox.server.time", clock)
     sandbox.manner.limit = 3
     for remaining in (2, 1, 0):
         answer = api.get(LIST)

@@ -651,9 +651,10 @@ def harm(shown: str) -> set[str]:
 
 COMMANDS = """
 import functools, json, os, sys
-from mirror import cli, progress
+from mirror import cli
+from mirror.cli import progress_bar
 # Its codes, which come only if a sync is slow, are tested apart.
-progress.board = functools.partial(progress.board, delay=3600)
+progress_bar.board = functools.partial(progress_bar.board, delay=3600)
 for columns, arguments in json.loads(sys.argv[1]):
     os.environ["COLUMNS"] = str(columns)
     sys.argv = ["mirror", *arguments]
