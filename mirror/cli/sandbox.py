@@ -87,12 +87,7 @@ def _list_faults(context: click.Context, _option: click.Parameter, value: bool) 
     metavar="N",
 )
 @click.option("--fault", metavar="NAME", help="Inject this fault into responses of the list.")
-@click.option(
-    "--times",
-    type=click.IntRange(1),
-    help="Inject the fault N times only.",
-    metavar="N",
-)
+@click.option("--times", type=click.IntRange(1), help="Inject the fault N times only.", metavar="N")
 @click.option(
     "--faults",
     is_flag=True,

@@ -12,7 +12,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ import pytest
 
 from mirror import cli
 from mirror.sandbox.faults import FAULTS
-from mirror.sandbox.server import Sandbox, SandboxConfig
+from mirror.sandbox.server import Sandbox
 from mirror.text import escape_unsafe
 from tests.support import ROOT
 from tests.support.commands import Ran, all_commands, run_mirror, run_process, run_python
-from tests.support.databases import DATABASES, new_database
+from tests.support.databases import DATABASES
 from tests.support.mirrors import Mirror
 from tests.support.terminals import drawn, plain
 from tests.support.upstream import TOKEN, FakeUpstream, request
@@ -35,7 +35,6 @@ SUMMARY_FIELDS = [
     "returned", "quarantined", "duplicates", "pages", "bytes", "seconds", "started_at",
     "finished_at", "error",
 ]  # fmt: skip
-HOSTILE = 'a\tb\nc \x1b[31mred\x1b[0m \x9b2J \u202eevil \u200b[bold]x[/] =1+1 " \\ \x7f'
 UNREACHABLE = {"TALKOVER_BASE_URL": "http://127.0.0.1:9/api/v1", "MIRROR_DEADLINE": "0.1"}
 
 
@@ -208,106 +207,32 @@ def test_db_commands(database_url: str, tmp_path: Path) -> None:
     assert (folder / "mirror" / "mirror.db").exists()
 
 
-def test_hostile_errors(sqlite_mirror: Mirror, tmp_path: Path) -> None:
-    """An error message of the API is printed without its control characters."""
-    file = tmp_path / "list.json"
-    file.write_text(json.dumps({"success": False, "message": f"{HOSTILE} {TOKEN}"}))
-    sqlite_mirror.sandbox.manner.file = file
-    ran = sync(sqlite_mirror)
-    assert ran.code == 1
-    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", ran.err)
-    assert TOKEN not in ran.err
+# On a terminal; tests/sync/test_hostile.py has the hostile texts and the widths
 
 
-# On a terminal
-
-HISTORY, SHARED, LONG, EVIL = (f"+1555000000{number}" for number in range(4))
-
-Screens = dict[tuple[int | str, ...], str]
-
-WIDTHS = {
-    ("requests",): (80, 60),
-    ("history", LONG): (80, 60),
-    ("history", HISTORY): (80, 40),
-    ("history", SHARED): (120,),
-    ("requests", "--number", EVIL, "--format", "table"): (80, 200),
-    ("requests", "--number", EVIL, "--format", "json"): (80,),
-    ("requests", "--number", EVIL, "--format", "csv"): (80,),
-}
-"""Widths of the terminal, by the command that is run on it."""
-
-
-@pytest.fixture(scope="module")
-def database(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """The option for a mirror with everything that a terminal may have to draw."""
-    with (
-        new_database("sqlite", request, ready=True) as url,
-        Sandbox(FakeUpstream(), SandboxConfig(token=TOKEN)).running() as sandbox,
-    ):
-        world = sandbox.upstream
-        assert isinstance(world, FakeUpstream)
-        _fill(Mirror(url, sandbox, world))
-        yield "--database", url
-
-
-def _fill(mirror: Mirror) -> None:
-    rejected = request(
-        1,
-        phone_number=HISTORY,
-        requested_at="2023-12-01T09:00:00Z",
-        status="rejected",
-        resolved_at="2023-12-05T09:00:00Z",
-        rejection_reason="There are open invoices",
-    )
-    again = request(2, phone_number=HISTORY, requested_at="2023-12-20T09:00:00Z")
-    others = [
-        request(3, phone_number=SHARED),
-        request(4, phone_number=LONG, reason="word " * 90, status="rejected")
-        | {"rejection_reason": "no " * 50},
-        request(5, phone_number=EVIL, reason=HOSTILE, note=HOSTILE),
-    ]
-    mirror.sync([rejected, again, *others])
-    mirror.sync([rejected, again | {"status": "cancelled"}, *others])
-    mirror.sync([request(6, phone_number=SHARED)], environment="other")
-
-
-@pytest.fixture(scope="module")
-def screens(database: tuple[str, str]) -> Screens:
-    """What terminals received, by their width and the command."""
-    commands = [(width, *words) for words, widths in WIDTHS.items() for width in widths]
-    received = drawn(*((*command, *database) for command in commands))
-    return dict(zip(commands, received, strict=True))
-
-
-def test_hostile_texts(database: tuple[str, str], screens: Screens) -> None:
-    """No control character of the data reaches a terminal or breaks a line; JSON keeps the data."""
-    command = ("requests", *database, "--number", EVIL)
-    header, line = run_mirror(*command).out.splitlines()
-    assert line.count("\t") == header.count("\t")
-    for shown, text in screens.items():
-        if EVIL in shown:
-            unstyled = "\n".join(plain(text)) if "table" in shown else text
-            unsafe = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u202e]"
-            assert not re.search(unsafe, unstyled), shown
-            assert "\x1b[31m" not in text
-    assert "[bold]" in screens[200, "requests", "--number", EVIL, "--format", "table"]
-    (row,) = rows(*command)
-    assert row["reason"] == row["extra"]["note"] == HOSTILE
-
-
-def test_tables_fit_the_terminal(screens: Screens) -> None:
-    """Drawn tables keep within the terminal's width."""
-    for (columns, *command), text in screens.items():
-        if "csv" not in command and "json" not in command:
-            assert max(map(len, plain(text))) <= int(columns), command
-
-
-def test_the_time_line_of_a_number(screens: Screens) -> None:
+def test_the_time_line_of_a_number(sqlite_mirror: Mirror) -> None:
     """A terminal shows the time between events, a gap between requests, and observed times.
 
     A number with requests in two environments has a column for the environment.
     """
-    wide, narrow = (screens[columns, "history", HISTORY] for columns in (80, 40))
+    history, shared = "+15550000000", "+15550000001"
+    resolved = {
+        "resolved_at": "2023-12-05T09:00:00Z",
+        "rejection_reason": "There are open invoices",
+    }
+    rejected = request(1, phone_number=history, status="rejected", **resolved)
+    rejected["requested_at"] = "2023-12-01T09:00:00Z"
+    again = request(2, phone_number=history, requested_at="2023-12-20T09:00:00Z")
+    other = request(3, phone_number=shared)
+    sqlite_mirror.sync([rejected, again, other])
+    sqlite_mirror.sync([rejected, again | {"status": "cancelled"}, other])
+    sqlite_mirror.sync([request(4, phone_number=shared)], environment="other")
+    wide, narrow, both = drawn(
+        (80, "history", history),
+        (40, "history", history),
+        (120, "history", shared),
+        MIRROR_DATABASE_URL=sqlite_mirror.url,
+    )
     assert "\x1b[31mrejected" in wide
     assert "environment" not in wide
     lines = [line.rstrip() for line in plain(wide)]
@@ -323,16 +248,13 @@ def test_the_time_line_of_a_number(screens: Screens) -> None:
     assert lines[gap + 1].startswith("2023-12-20 09:00  requested")
     assert "after" not in narrow
     assert "rejected" in narrow
-    shared = screens[120, "history", SHARED]
-    assert "environment" in shared
-    assert "other" in shared
+    assert "environment" in both
+    assert "other" in both
 
 
-def test_only_what_cannot_be_seen_is_escaped() -> None:
-    """Letters of any script and emoji stay; controls, bidi and tag characters become escapes."""
+def test_visible_text_is_not_escaped() -> None:
+    """Letters of any script and emoji are shown as they are."""
     assert escape_unsafe("plain ñ 漢 🙂") == "plain ñ 漢 🙂"
-    for text in ("\x00\x1b\u202e", "\U000e0041"):
-        assert escape_unsafe(text) == text.encode("unicode_escape").decode()
 
 
 # Help
