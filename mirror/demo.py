@@ -110,7 +110,7 @@ def run(
     start = now().replace(microsecond=0) - timedelta(days=sum(DAYS))
     upstream = Simulation(_REQUESTS, _SEED, start, new_per_day=_NEW_PER_DAY)
     with Sandbox(upstream, SandboxConfig(paging="meta")).running() as sandbox:
-        api = ApiSettings(sandbox.base_url, Secret(sandbox.manner.token))
+        api = ApiSettings(sandbox.base_url, Secret(sandbox.config.token))
         passed = 0.0
         for number, days in enumerate(DAYS, start=1):
             if number == len(DAYS):
@@ -134,8 +134,8 @@ def run(
 def _let_two_go_wrong(upstream: Simulation) -> None:
     """Let the list lack the oldest request, and give the next one in a way that none can read."""
     first, second = sorted(upstream.requests.values(), key=lambda one: one.requested_at)[:2]
-    upstream.mislaid.add(first.id)
-    upstream.garbled.add(second.id)
+    upstream.hidden_ids.add(first.id)
+    upstream.malformed_ids.add(second.id)
 
 
 def _approved_in_a_later_sync(connection: Connection) -> Change:

@@ -60,7 +60,8 @@ def test_all_is_well(mirror: Mirror, token_file: Path) -> None:
     The doctor leaves no row, no run and no file, and asks the API for two answers.
     """
     mirror.sync([request(1)])
-    before, runs, asked = mirror.state(), mirror.stored("sync_runs"), len(mirror.sandbox.asked)
+    before, runs = mirror.state(), mirror.stored("sync_runs")
+    requests = len(mirror.sandbox.request_log)
     ran, checks = examine("--rate", "90", **given(mirror, token_file), MIRROR_TIMEOUT="20")
     assert (ran.code, ran.err) == (0, "")
     assert {name: one["found"] for name, one in checks.items() if one["state"] != "ok"} == {}
@@ -78,7 +79,7 @@ def test_all_is_well(mirror: Mirror, token_file: Path) -> None:
     kind = mirror.engine.dialect.name
     assert ("journal mode wal" in checks["WAL"]["found"]) if kind == "sqlite" else checks["server"]
     assert (mirror.state(), mirror.stored("sync_runs")) == (before, runs)
-    assert len(mirror.sandbox.asked) == asked + 2
+    assert len(mirror.sandbox.request_log) == requests + 2
 
 
 def test_before_the_first_sync(new_mirror: Mirror, token_file: Path) -> None:
@@ -96,9 +97,9 @@ def test_before_the_first_sync(new_mirror: Mirror, token_file: Path) -> None:
 def test_what_went_wrong_is_told_with_what_to_do(mirror: Mirror, token_file: Path) -> None:
     """Failed runs and quarantine are warnings, and each says which command helps."""
     mirror.sync([request(1), "rubbish"])
-    mirror.sandbox.misbehave("maintenance")
+    mirror.sandbox.set_fault("maintenance")
     mirror.sync()
-    mirror.sandbox.misbehave(None)
+    mirror.sandbox.set_fault(None)
     ran, checks = examine(**given(mirror, token_file))
     assert ran.code == 0
     runs, quarantine = checks["runs"], checks["quarantine"]

@@ -141,7 +141,7 @@ def sandbox(
         ) from error
     with closing(server):
         try:
-            server.misbehave(fault, times)
+            server.set_fault(fault, times)
         except ValueError as error:
             raise errors.UsageError(
                 f"{error}", hint="`mirror sandbox --faults` lists them"

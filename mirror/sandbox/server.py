@@ -73,19 +73,19 @@ class Sandbox:
 
     Args:
         upstream: the world behind it.
-        manner: how it behaves; may be changed while it runs.
+        config: how it behaves; may be changed while it runs.
         port: 0 for any free one.
 
     Attributes:
-        asked: path and query of each question so far.
+        request_log: path and query of each question so far.
     """
 
     def __init__(
-        self, upstream: Simulation, manner: SandboxConfig | None = None, port: int = 0
+        self, upstream: Simulation, config: SandboxConfig | None = None, port: int = 0
     ) -> None:
         self.upstream = upstream
-        self.manner = manner or SandboxConfig()
-        self.asked: list[str] = []
+        self.config = config or SandboxConfig()
+        self.request_log: list[str] = []
         self._lock = threading.Lock()
         self._list: tuple[datetime, int, list[bytes]] | None = None
         self._file = _File()
@@ -136,12 +136,12 @@ class Sandbox:
             self.upstream.advance(days)
             self._changes += 1
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Make the list anew: the upstream was changed from outside."""
         with self._lock:
             self._changes += 1
 
-    def misbehave(self, fault: str | None, times: int | None = None) -> None:
+    def set_fault(self, fault: str | None, times: int | None = None) -> None:
         """Give wrong answers when asked for the list.
 
         Args:
@@ -159,9 +159,9 @@ class Sandbox:
         if fault is not None:
             if fault not in FAULTS:
                 raise ValueError(f"there is no fault {fault!r}")
-            if FAULTS[fault].needs_pages and self.manner.paging is None:
+            if FAULTS[fault].needs_pages and self.config.paging is None:
                 raise ValueError(f"the fault {fault!r} shows only in a list that comes in pages")
-            if self.manner.file is not None and FAULTS[fault].answer is None:
+            if self.config.file is not None and FAULTS[fault].answer is None:
                 raise ValueError(f"the fault {fault!r} does not show in a list given by a file")
             if times is not None and times < 1:
                 raise ValueError("a fault shows at least once")
@@ -170,12 +170,12 @@ class Sandbox:
     def _answer(self, question: _Question) -> Answer:
         """Answer a question; the list takes its time, also for several who ask at once."""
         answer = self._answer_at_once(question)
-        if self.manner.latency and question.path == _LIST:
-            self._closed.wait(self.manner.latency)
+        if self.config.latency and question.path == _LIST:
+            self._closed.wait(self.config.latency)
         return answer
 
     def _answer_at_once(self, question: _Question) -> Answer:
-        self.asked.append(question.target)
+        self.request_log.append(question.target)
         with self._lock:
             try:
                 for method, pattern, handle in _ROUTES:
@@ -189,7 +189,7 @@ class Sandbox:
 
     def _check_token(self, question: _Question) -> None:
         given = question.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self.manner.token}".encode()):
+        if not hmac.compare_digest(given.encode(), f"Bearer {self.config.token}".encode()):
             raise ApiProblem(
                 HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "The token is missing or not valid"
             )
@@ -198,7 +198,7 @@ class Sandbox:
         return Answer(HTTPStatus.OK, b'{"status":"ok"}')
 
     def _show_list(self, question: _Question) -> Answer:
-        headers = self._count() if self.manner.limit else {}
+        headers = self._count() if self.config.limit else {}
         if "Retry-After" in headers:
             said = ApiProblem(HTTPStatus.TOO_MANY_REQUESTS, "RATE_LIMITED", "Too many requests")
             return Answer(said.status, msgspec.json.encode(said.body), headers)
@@ -211,16 +211,16 @@ class Sandbox:
         A minute begins with the first request after the last one, and a request that is refused
         counts for nothing.
         """
-        assert self.manner.limit is not None, "without a limit nothing is counted"
+        assert self.config.limit is not None, "without a limit nothing is counted"
         now = time.monotonic()
         if now >= self._window_ends:
             self._window_ends, self._used = now + 60, 0
         left = math.ceil(self._window_ends - now)
-        refused = self._used >= self.manner.limit
+        refused = self._used >= self.config.limit
         self._used += not refused
         return {
-            "X-RateLimit-Limit": str(self.manner.limit),
-            "X-RateLimit-Remaining": str(max(0, self.manner.limit - self._used)),
+            "X-RateLimit-Limit": str(self.config.limit),
+            "X-RateLimit-Remaining": str(max(0, self.config.limit - self._used)),
             "X-RateLimit-Reset": str(math.ceil(time.time()) + left),
         } | ({"Retry-After": str(left)} if refused else {})
 
@@ -236,7 +236,7 @@ class Sandbox:
         return answer
 
     def _with_etag(self, question: _Question, body: bytes) -> Answer:
-        if not self.manner.etag:
+        if not self.config.etag:
             return Answer(HTTPStatus.OK, body)
         if self._tagged[0] is not body:
             self._tagged = body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
@@ -246,12 +246,12 @@ class Sandbox:
         return Answer(HTTPStatus.OK, body, {"ETag": tag})
 
     def _list_body(self, question: _Question, fault: Fault) -> bytes:
-        if self.manner.file is not None:
-            return self._file.content(self.manner.file)
+        if self.config.file is not None:
+            return self._file.content(self.config.file)
         entries = self._entries()
         if fault.entries is not None:
-            entries = fault.entries(entries, len(self.asked))
-        if self.manner.paging is None:
+            entries = fault.entries(entries, len(self.request_log))
+        if self.config.paging is None:
             return b'{"success":true,"data":[%s]}' % b",".join(entries)
         page = _whole(question, "page", 1, 1_000_000)
         per_page = _whole(question, "per_page", 15, _LONGEST_PAGE)
@@ -266,7 +266,7 @@ class Sandbox:
             shown = fault.page(shown)
         return b'{"success":true,"data":[%s],"%s":%s}' % (
             b",".join(shown.entries),
-            self.manner.paging.encode(),
+            self.config.paging.encode(),
             msgspec.json.encode(shown.paging),
         )
 
@@ -274,7 +274,7 @@ class Sandbox:
         """Return the list's entries as JSON, made anew only when something has happened."""
         made = self._list
         if made is None or made[:2] != (self.upstream.now, self._changes):
-            entries = [msgspec.json.encode(one) for one in self.upstream.answered()]
+            entries = [msgspec.json.encode(one) for one in self.upstream.list_payload()]
             made = self._list = (self.upstream.now, self._changes, entries)
         return made[2]
 

@@ -85,8 +85,8 @@ class Simulation:
         new_per_day: requests made on each day that passes.
 
     Attributes:
-        mislaid: ids of requests that its list lacks, as an API's must not.
-        garbled: ids of requests whose time its list writes as none can read it.
+        hidden_ids: ids of requests that its list lacks, as an API's must not.
+        malformed_ids: ids of requests whose time its list writes as none can read it.
     """
 
     def __init__(self, count: int, seed: int, now: datetime, new_per_day: int = 0) -> None:
@@ -94,8 +94,8 @@ class Simulation:
         self.new_per_day = new_per_day
         self._random = random.Random(seed)  # noqa: S311 (a stand-in's fate, no cryptography)
         self.requests: dict[str, Request] = {}
-        self.mislaid: set[str] = set()
-        self.garbled: set[str] = set()
+        self.hidden_ids: set[str] = set()
+        self.malformed_ids: set[str] = set()
         self._numbers: dict[str, str] = {}
         self._in_use: set[str] = set()
         while len(self.requests) < count:
@@ -160,13 +160,13 @@ class Simulation:
         request.cancelled_at = self.now
         return request
 
-    def answered(self) -> Sequence[object]:
+    def list_payload(self) -> Sequence[object]:
         """Return all requests as the API shows them now, in the order they were made."""
         return [
             request.as_answered(self.now)
-            | ({"requested_at": "yesterday"} if request.id in self.garbled else {})
+            | ({"requested_at": "yesterday"} if request.id in self.malformed_ids else {})
             for request in self.requests.values()
-            if request.id not in self.mislaid
+            if request.id not in self.hidden_ids
         ]
 
     def _make_number(self, count: int) -> None:

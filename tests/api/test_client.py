@@ -133,7 +133,7 @@ def test_a_list_that_comes_whole_is_read_with_one_question(
     assert (got.repeated, got.etag) == (frozenset(), None)
     assert (client.pages, client.received) == (1, len(envelope(world.records)))
     assert got.sha256 == hashlib.sha256(envelope(world.records)).hexdigest()
-    assert sandbox.asked == [FIRST]
+    assert sandbox.request_log == [FIRST]
 
 
 def test_ids_that_occur_more_than_once_are_told(serve: Serve) -> None:
@@ -183,15 +183,15 @@ def test_a_list_in_pages_is_read_to_the_end(
     pages: int,
 ) -> None:
     """Each page is asked for once, the first one first, and the entries keep their order."""
-    sandbox.manner.paging = paging
+    sandbox.config.paging = paging
     world.records = [request(number) for number in range(records)]
     with Client(settings(sandbox.base_url)) as client:
         got = in_hand(client.read_list())
     assert isinstance(got, FetchedList)
     assert ids(got) == [f"request-{number}" for number in range(records)]
     assert client.pages == pages
-    assert sandbox.asked[0] == FIRST
-    assert sorted(sandbox.asked) == [
+    assert sandbox.request_log[0] == FIRST
+    assert sorted(sandbox.request_log) == [
         FIRST.replace("page=1&", f"page={number}&") for number in range(1, pages + 1)
     ]
 
@@ -338,7 +338,7 @@ def test_what_was_read_in_vain_is_counted_but_not_held_against_the_size(serve: S
 
 def test_a_list_that_is_known_is_not_sent_again(sandbox: Sandbox, world: FakeUpstream) -> None:
     """The ETag of a list saves reading it again, until it changes."""
-    sandbox.manner.etag = True
+    sandbox.config.etag = True
     world.records = [request(1)]
     known = listing(sandbox).etag
     assert known
@@ -346,7 +346,7 @@ def test_a_list_that_is_known_is_not_sent_again(sandbox: Sandbox, world: FakeUps
         assert client.read_list(known_as(known)) == NotModified(known)
     assert (client.pages, client.received) == (0, 0)
     world.records = [request(1, status="approved")]
-    sandbox.forget()
+    sandbox.invalidate()
     changed = listing(sandbox, known=known_as(known))
     assert changed.etag not in {None, known}
 
@@ -945,7 +945,7 @@ def test_a_list_as_long_as_a_page_is_asked_for_once_more(
         found = client.read_list()
     assert isinstance(found, FetchedList)
     assert found.count == 100
-    assert len(sandbox.asked) == 2
+    assert len(sandbox.request_log) == 2
 
 
 def test_pages_that_are_not_announced_are_not_taken_for_the_list(serve: Serve) -> None:

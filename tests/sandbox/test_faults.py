@@ -97,7 +97,7 @@ class Trial:
         self._records[self._day % KNOWN] |= resolved | {"reason": f"Day {self._day}"}
         self._records.append(request(1000 + self._day))
         self.mirror.world.records = self._records
-        self.mirror.sandbox.forget()
+        self.mirror.sandbox.invalidate()
         self.known = self.mirror.state()
 
     def sync(self, *options: str, base_url: str | None = None) -> Ran:
@@ -172,8 +172,8 @@ def trial(
     trial = trials(getattr(request, "param", "sqlite"))
     trial.caplog = caplog
     yield trial
-    trial.mirror.sandbox.manner.paging = None
-    trial.mirror.sandbox.misbehave(None)
+    trial.mirror.sandbox.config.paging = None
+    trial.mirror.sandbox.set_fault(None)
 
 
 Note = Callable[[str, object], None]
@@ -204,13 +204,13 @@ def test_faults_of_the_sandbox(trial: Trial, fault: str, record_property: Note) 
     """A fault ends with the documented exit code, and changes nothing unless the list is whole."""
     sandbox, runs = trial.mirror.sandbox, len(trial.mirror.runs("id"))
     if FAULTS[fault].needs_pages:
-        sandbox.manner.paging = "meta"
-    sandbox.misbehave(fault)
+        sandbox.config.paging = "meta"
+    sandbox.set_fault(fault)
     ran = trial.sync(*OPTIONS.get(fault, []))
     assert ran.code == EXIT_CODES[fault], ran.said
     applied = trial.assert_is_named(ran, runs)
     if applied or fault in HANDFUL:
-        sandbox.misbehave(None)
+        sandbox.set_fault(None)
         trial.assert_converges()
     note(record_property, trial, fault, ran)
 
@@ -226,11 +226,11 @@ def test_a_fault_that_passes_is_got_over(
     trial: Trial, fault: str, paging: Literal["pagination"] | None
 ) -> None:
     """Four wrong answers in a row are nothing that anybody needs to hear of."""
-    trial.mirror.sandbox.manner.paging = paging
-    trial.mirror.sandbox.misbehave(fault, 4)
-    asked = len(trial.mirror.sandbox.asked)
+    trial.mirror.sandbox.config.paging = paging
+    trial.mirror.sandbox.set_fault(fault, 4)
+    asked = len(trial.mirror.sandbox.request_log)
     trial.assert_converges()
-    assert len(trial.mirror.sandbox.asked) == asked + (6 if paging else 5)
+    assert len(trial.mirror.sandbox.request_log) == asked + (6 if paging else 5)
 
 
 def note(record_property: Note, trial: Trial, fault: str, ran: Ran) -> None:

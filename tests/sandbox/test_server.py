@@ -55,11 +55,11 @@ def _server() -> Iterator[Sandbox]:
 def sandbox(_server: Sandbox) -> Sandbox:
     """A sandbox as it is right after its start."""
     _server.upstream = world()
-    _server.manner = SandboxConfig()
-    _server.misbehave(None)
-    _server.asked.clear()
+    _server.config = SandboxConfig()
+    _server.set_fault(None)
+    _server.request_log.clear()
     _server._window_ends = 0.0
-    _server.forget()
+    _server.invalidate()
     return _server
 
 
@@ -146,7 +146,7 @@ def test_only_the_list_is_slow(
         nobody_waits.append(data(api.get("/sandbox"))["requests"] == 300)
 
     monkeypatch.setattr(sandbox._closed, "wait", wait)
-    sandbox.manner.latency = 3600.0
+    sandbox.config.latency = 3600.0
     assert len(data(api.get(LIST))) == 300
     assert httpx.get(sandbox.base_url + "/health", trust_env=False).status_code == 200
     assert (asked, nobody_waits) == ([3600.0], [True])
@@ -158,7 +158,7 @@ def test_a_limit_is_told_and_kept(
     """Each answer of the list says what remains; who asks more often is told when to come back."""
     clock = Time()
     monkeypatch.setattr("mirror.sandbox.server.time", clock)
-    sandbox.manner.limit = 3
+    sandbox.config.limit = 3
     for remaining in (2, 1, 0):
         answer = api.get(LIST)
         data(answer)
@@ -207,13 +207,13 @@ def test_the_client_keeps_to_the_limit_it_is_told(
         monkeypatch.setattr(f"{module}.time", Now())
     # A clock that jumps would not wait for what others have sent already.
     monkeypatch.setattr("mirror.api.client.concurrency_for_rate", lambda _: 1)
-    sandbox.manner.limit, sandbox.manner.paging = 4, "meta"
+    sandbox.config.limit, sandbox.config.paging = 4, "meta"
     sandbox.upstream = world(count=850)
     settings = ApiSettings(sandbox.base_url, Secret(DEFAULT_TOKEN), rate=1000)
     with Client(settings, clock) as client:
         found = client.read_list()
     assert isinstance(found, FetchedList)
-    assert (found.count, client.pages, len(sandbox.asked)) == (850, 9, 9)
+    assert (found.count, client.pages, len(sandbox.request_log)) == (850, 9, 9)
     assert sum(clock.waits) == 120
 
 
@@ -253,7 +253,7 @@ def test_everything_but_the_health_needs_the_token(sandbox: Sandbox, api: httpx.
     assert shown(sandbox.upstream) == before
     assert sandbox.upstream.now == START
     for token, old, new in ((DEFAULT_TOKEN, 200, 401), ("talq_new", 401, 200)):
-        sandbox.manner.token = token
+        sandbox.config.token = token
         assert (
             api.get(LIST, headers={"Authorization": f"Bearer {DEFAULT_TOKEN}"}).status_code == old
         )
@@ -281,7 +281,7 @@ def test_the_list_comes_whole(sandbox: Sandbox, api: httpx.Client) -> None:
     queries = ("?page=2&per_page=10", "?page=0", "?per_page=1000")
     for query in queries:
         assert api.get(LIST + query).content == answer.content
-    assert sandbox.asked == [f"/api/v1{LIST}{query}" for query in ("", *queries)]
+    assert sandbox.request_log == [f"/api/v1{LIST}{query}" for query in ("", *queries)]
 
 
 KEYS: tuple[Literal["meta", "pagination"], ...] = ("meta", "pagination")
@@ -295,10 +295,10 @@ def test_the_list_in_pages(
 
     A page beyond the end is empty, and who asks for none gets the first one.
     """
-    sandbox.manner.paging = key
+    sandbox.config.paging = key
     for count, per_page, pages in ((7, 3, 3), (0, 100, 1), (300, 100, 3)):
         sandbox.upstream = world(count=count)
-        sandbox.forget()
+        sandbox.invalidate()
         found = []
         for page in range(1, pages + 2):
             answer = api.get(LIST, params={"page": page, "per_page": per_page})
@@ -322,7 +322,7 @@ def test_the_list_in_pages(
 
 def test_a_page_that_cannot_be_is_invalid(sandbox: Sandbox, api: httpx.Client) -> None:
     """Pages begin at 1 and hold 1 to 100 entries; anything else is an error of validation."""
-    sandbox.manner.paging = "meta"
+    sandbox.config.paging = "meta"
     for value in ("0", "101", "-1", "1.5", "many", "²"):
         said_invalid(api.get(LIST, params={"per_page": value}), "per_page")
     for value in ("0", "-1", "one", "9" * 30, "9" * 5000):
@@ -332,8 +332,8 @@ def test_a_page_that_cannot_be_is_invalid(sandbox: Sandbox, api: httpx.Client) -
 @pytest.mark.parametrize("paging", [None, "meta"])
 def test_etag(sandbox: Sandbox, api: httpx.Client, paging: Literal["meta"] | None) -> None:
     """The same answer has the same ETag and is not sent twice; another one is."""
-    sandbox.manner.etag = True
-    sandbox.manner.paging = paging
+    sandbox.config.etag = True
+    sandbox.config.paging = paging
     first = api.get(LIST)
     tag = first.headers["ETag"]
     again = api.get(LIST, headers={"If-None-Match": tag})
@@ -356,7 +356,7 @@ def test_a_file_is_given_as_it_stands(sandbox: Sandbox, api: httpx.Client, tmp_p
     One that cannot be read is answered by a 5xx, as a broken upstream would.
     """
     file = tmp_path / "list.json"
-    sandbox.manner = SandboxConfig(file=file, etag=True)
+    sandbox.config = SandboxConfig(file=file, etag=True)
     for content in (b'{"success": true, "data": []}\n', b"<html>", b"", b"\xff\0", b"x" * 100_000):
         file.write_bytes(content)
         first = api.get(LIST)
@@ -375,7 +375,7 @@ def test_a_large_file_is_read_once(sandbox: Sandbox, api: httpx.Client, tmp_path
     file.write_bytes(b"first")
     long_ago = time.time() - 3600
     os.utime(file, (long_ago, long_ago))
-    sandbox.manner = SandboxConfig(file=file, etag=True)
+    sandbox.config = SandboxConfig(file=file, etag=True)
     first, again = api.get(LIST), api.get(LIST)
     assert (again.content, again.headers["ETag"]) == (b"first", first.headers["ETag"])
     assert sandbox._file.content(file) is sandbox._file.content(file)
@@ -521,7 +521,7 @@ def test_the_list_shows_what_was_changed_from_outside(sandbox: Sandbox, api: htt
     """Who changes the world itself says so, and the next list is made anew."""
     before = data(api.get(LIST))
     sandbox.upstream.cancel(request_id(sandbox.upstream, "pending"))
-    sandbox.forget()
+    sandbox.invalidate()
     assert data(api.get(LIST)) != before
 
 
@@ -568,10 +568,10 @@ def test_faults_that_cannot_be_are_refused(sandbox: Sandbox, api: httpx.Client) 
 
 def test_a_file_shows_only_faults_of_the_whole_answer(sandbox: Sandbox, tmp_path: Path) -> None:
     """The entries of a file are given as they stand, so that a fault in them is refused."""
-    sandbox.manner.file = tmp_path / "list.json"
+    sandbox.config.file = tmp_path / "list.json"
     with pytest.raises(ValueError, match="given by a file"):
-        sandbox.misbehave("garbled")
-    sandbox.misbehave("cut")
+        sandbox.set_fault("garbled")
+    sandbox.set_fault("cut")
 
 
 def test_every_fault_is_described_in_a_line() -> None:

@@ -97,7 +97,7 @@ def test_six_syncs_at_once_apply_a_list_once(
         url, ledger, upstream = make_database(kind), Ledger(), ChangingList(500, chance)
         for number in range(1, 3):
             world.records = upstream.entries
-            sandbox.forget()
+            sandbox.invalidate()
             for nursery in six:
                 begin(nursery, url, sandbox.base_url)
             said = {one["run_id"]: one["outcome"] for one in map(end, six)}
@@ -139,7 +139,7 @@ def test_kills_among_six_hurt_none_of_the_others(
         url, ledger, upstream = make_database(kind), Ledger(), ChangingList(2000, chance)
         for number in range(1, 3):
             world.records = upstream.entries
-            sandbox.forget()
+            sandbox.invalidate()
             for nursery in six:
                 begin(nursery, url, sandbox.base_url)
             for victim in chance.sample(six, AT_ONCE // 2):

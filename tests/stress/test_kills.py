@@ -51,11 +51,11 @@ class Watched(FakeUpstream):
         self.asked = threading.Event()
         self.asked_at = 0.0
 
-    def answered(self) -> list[Any]:
+    def list_payload(self) -> list[Any]:
         """The entries of the list."""
         self.asked_at = time.monotonic()
         self.asked.set()
-        return super().answered()
+        return super().list_payload()
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ class Killer:
         return done.returncode == KILLED
 
     def _start(self, mirror: Mirror) -> None:
-        mirror.sandbox.forget()  # else the list is not asked for again
+        mirror.sandbox.invalidate()  # else the list is not asked for again
         self._world.asked.clear()
         self._started_at = time.monotonic()
         self._nursery.start(
@@ -164,7 +164,7 @@ class Scene:
 
     def _publish(self) -> None:
         self.mirror.world.records = self._list.entries
-        self.mirror.sandbox.forget()
+        self.mirror.sandbox.invalidate()
 
     def hit(self, killer: Killer, moment: str) -> str:
         """Kill a sync; tell what it was at."""

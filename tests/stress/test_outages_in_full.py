@@ -63,7 +63,7 @@ from tests.support.upstream import TOKEN, request
 
 def in_own_process(site: OutageMirror, *before: str, **environment: str) -> Ran:
     """Sync in a process of its own; `before` are words in front of the command."""
-    site.sandbox.forget()
+    site.sandbox.invalidate()
     done = subprocess.run(
         [*before, sys.executable, "-m", "mirror", *site.arguments()],
         cwd=ROOT,

@@ -48,7 +48,7 @@ class Fleet:
         sandbox = Sandbox(world, SandboxConfig(token=f"{TOKEN}-of-{label}"))
         self._stack.enter_context(sandbox.running())
         self.worlds[label], self.sandboxes[label] = world, sandbox
-        (self._folder / f"{label}.token").write_text(sandbox.manner.token)
+        (self._folder / f"{label}.token").write_text(sandbox.config.token)
         self._write()
 
     def _write(self) -> None:
@@ -112,9 +112,9 @@ def fail_three_of_thirty(fleet: Fleet) -> None:
     assert fleet.run("sync", "--jobs", "4").code == 0
     for label, world in fleet.worlds.items():
         world.records[0]["status"] = "approved"
-        fleet.sandboxes[label].forget()
-    fleet.sandboxes["e03"].manner = SandboxConfig(token="talq_another")
-    fleet.sandboxes["e11"].misbehave("maintenance")
+        fleet.sandboxes[label].invalidate()
+    fleet.sandboxes["e03"].config = SandboxConfig(token="talq_another")
+    fleet.sandboxes["e11"].set_fault("maintenance")
     fleet.worlds["e20"].records = []
 
     ran = fleet.run("sync", "--jobs", "4", "--json")
@@ -157,11 +157,11 @@ def interrupt_pulls(three: Fleet, number: signal.Signals, jobs: int, *, every: b
         every: rounds follow each other, of which this is the first.
     """
     for sandbox in three.sandboxes.values():
-        sandbox.misbehave("stall")
+        sandbox.set_fault("stall")
     repeated = ("--every", "1s") if every else ()
     with three.start("sync", "--jobs", str(jobs), *repeated) as process:
         asked = list(three.sandboxes.values())[:jobs]
-        while not all(sandbox.asked for sandbox in asked):
+        while not all(sandbox.request_log for sandbox in asked):
             with suppress(subprocess.TimeoutExpired):
                 pytest.fail(f"it ended with {process.wait(0.02)}")
         process.send_signal(number)
@@ -173,5 +173,5 @@ def interrupt_pulls(three: Fleet, number: signal.Signals, jobs: int, *, every: b
     for _, error in found:
         assert re.search("SIGTERM|interrupted|stopped", error)
     for sandbox in three.sandboxes.values():
-        sandbox.misbehave(None)
+        sandbox.set_fault(None)
     assert three.run("sync").code == 0

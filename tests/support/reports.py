@@ -252,7 +252,7 @@ def live(url: str) -> None:
                 listed = [one for one in seen if one is not None]
                 result = mirror.sync(listed, environment=environment, accept_missing=True)
                 assert result.failure is None, result.failure
-        sandbox.misbehave("unauthorized")
+        sandbox.set_fault("unauthorized")
         for environment in ("west", "north", "north"):
             assert mirror.sync(environment=environment).failure is not None
 

@@ -66,7 +66,7 @@ class Scene:
 
     def _publish(self) -> None:
         self._mirror.world.records = self._list.entries
-        self._mirror.sandbox.forget()
+        self._mirror.sandbox.invalidate()
 
     def kill(self, moment: str) -> None:
         """Kill a sync: all that it did is undone, or there, if it was done."""

@@ -71,7 +71,7 @@ def test_what_a_run_says_is_its_own(three: Fleet) -> None:
 def test_quiet_is_not_silent_when_something_is_wrong(three: Fleet) -> None:
     """With --quiet the environments that need somebody are told, and no others."""
     three.worlds["staging"].records.append("rubbish")
-    three.sandboxes["prod"].manner = SandboxConfig(token="talq_another")
+    three.sandboxes["prod"].config = SandboxConfig(token="talq_another")
     ran = three.run("sync", "--quiet")
     assert (ran.code, ran.out) == (77, "")
     staging, prod = ran.err.splitlines()
@@ -85,7 +85,7 @@ def test_quiet_is_not_silent_when_something_is_wrong(three: Fleet) -> None:
 @pytest.mark.calendar
 def test_logs_for_a_collector(three: Fleet) -> None:
     """With --log-format json each line is an object, errors included, and says whose it is."""
-    three.sandboxes["prod"].manner = SandboxConfig(token="talq_another")
+    three.sandboxes["prod"].config = SandboxConfig(token="talq_another")
     ran = three.run("sync", "--log-format", "json")
     told = {one["environment"]: one for one in map(json.loads, ran.err.splitlines())}
     assert (ran.code, ran.out, told.keys()) == (77, "", three.worlds.keys())
@@ -127,9 +127,9 @@ def test_side_by_side(three: Fleet) -> None:
     together = threading.Barrier(3, timeout=60)
 
     class Waiting(FakeUpstream):
-        def answered(self) -> list[Any]:
+        def list_payload(self) -> list[Any]:
             together.wait()
-            return super().answered()
+            return super().list_payload()
 
     for label, sandbox in three.sandboxes.items():
         waiting = Waiting()
@@ -157,7 +157,7 @@ def test_a_dry_run_of_several(three: Fleet) -> None:
     assert three.run("sync").code == 0
     for label, world in three.worlds.items():
         world.records[0]["status"] = "approved"
-        three.sandboxes[label].forget()
+        three.sandboxes[label].invalidate()
     ran = three.run("sync", "--dry-run", "--jobs", "2")
     assert ran.code == 0
     head, *rows = ran.out.splitlines()
@@ -190,7 +190,7 @@ def test_what_is_refused_before_anything_is_tried(three: Fleet) -> None:
     three.path.write_text("databse = 'x'")
     ran = three.run("sync", "--every", "1s")
     assert (ran.code, ran.out) == (2, "")
-    assert not any(sandbox.asked for sandbox in three.sandboxes.values())
+    assert not any(sandbox.request_log for sandbox in three.sandboxes.values())
 
 
 def test_accepting_what_is_missing_in_one(three: Fleet) -> None:
@@ -198,7 +198,7 @@ def test_accepting_what_is_missing_in_one(three: Fleet) -> None:
     assert three.run("sync").code == 0
     for world, sandbox in zip(three.worlds.values(), three.sandboxes.values(), strict=True):
         world.records = []
-        sandbox.forget()
+        sandbox.invalidate()
     assert three.run("sync").code == 4
     assert three.run("sync", "--accept-missing", "--environment", "dev").code == 0
     found = three.rows(
