@@ -13,8 +13,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from mirror.config.resolver import sqlite_url
 from mirror.config.settings import ApiSettings, Secret
-from mirror.config.sources import sqlite_url
 from mirror.db import migrate
 from mirror.db.engine import create_engine, read_transaction
 from mirror.db.models import sync_runs

@@ -87,7 +87,7 @@ def test_before_the_first_sync(new_mirror: Mirror, token_file: Path) -> None:
     ran, checks = examine(**given(new_mirror, token_file))
     assert ran.code == 0
     where = checks["schema" if "schema" in checks else "database"]
-    assert (where["state"], where["advice"]) == ("warning", "run `mirror sync`, which makes it")
+    assert (where["state"], where["advice"]) == ("warning", "run `mirror sync`, which creates it")
     if new_mirror.url.startswith("sqlite"):
         assert not Path(new_mirror.url.removeprefix("sqlite:///")).exists()
     else:
@@ -190,7 +190,7 @@ def test_what_the_api_says_of_its_rate(tmp_path: Path) -> None:
     ok = http(200, envelope([]), JSON, "X-RateLimit-Limit: 30")
     with answering(ok, ok) as here:
         _, checks = examine("--database", f"sqlite:///{tmp_path}/m.db", **here)
-    assert checks["API token"]["found"] == "accepted; it allows 30 requests a minute"
+    assert checks["API token"]["found"] == "accepted; the API allows 30 requests per minute"
     assert checks["clock"]["state"] == "warning"
 
 
@@ -223,8 +223,8 @@ def test_a_database_that_may_only_be_read(
     url += ("&" if "?" in url else "?") + "options=-c%20default_transaction_read_only%3Don"
     ran, checks = examine(**given(mirror, token_file) | {"MIRROR_DATABASE_URL": url})
     assert ran.code == 75
-    assert checks["writing"]["state"] == "failed"
-    assert "read-only" in checks["writing"]["found"]
+    assert checks["write access"]["state"] == "failed"
+    assert "read-only" in checks["write access"]["found"]
 
 
 def test_files_that_others_may_read(
@@ -241,7 +241,7 @@ def test_files_that_others_may_read(
     _, checks = examine("--config", str(file))
     for name in ("token", "configuration"):
         assert checks[name]["state"] == "warning"
-        assert "others may use it (-rw-r" in checks[name]["found"]
+        assert "other users may use it (-rw-r" in checks[name]["found"]
     assert checks["token"]["environment"] == "prod"
     Path(sqlite_mirror.url.removeprefix("sqlite:///")).chmod(0o644)
     token_file.chmod(0o600)
