@@ -128,7 +128,7 @@ def request_id(upstream: Simulation, status: str) -> str:
 
 def shown(upstream: Simulation) -> list[dict[str, str]]:
     """The list as the API shows it now."""
-    return [one.as_answered(upstream.now) for one in upstream.requests.values()]
+    return [one.payload(upstream.now) for one in upstream.requests.values()]
 
 
 # Latency and limit
@@ -378,7 +378,7 @@ def test_a_large_file_is_read_once(sandbox: Sandbox, api: httpx.Client, tmp_path
     sandbox.config = SandboxConfig(file=file, etag=True)
     first, again = api.get(LIST), api.get(LIST)
     assert (again.content, again.headers["ETag"]) == (b"first", first.headers["ETag"])
-    assert sandbox._file.content(file) is sandbox._file.content(file)
+    assert sandbox._file.read(file) is sandbox._file.read(file)
     for content in (b"other", b"third"):
         file.write_bytes(content)
         answer = api.get(LIST, headers={"If-None-Match": first.headers["ETag"]})
@@ -578,7 +578,7 @@ def test_every_fault_is_described_in_a_line() -> None:
     """`mirror sandbox --faults` has room for each on 80 columns."""
     for name, fault in FAULTS.items():
         assert len(name) <= 16
-        assert len(fault.does) <= 50
+        assert len(fault.description) <= 50
 
 
 def test_a_sandbox_gives_its_port_back() -> None:
