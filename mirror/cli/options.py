@@ -79,14 +79,14 @@ def options(*given: Callable[[_F], _F]) -> Callable[[_F], _F]:
 
 
 def _complete_environment(
-    context: click.Context, _parameter: click.Parameter, begun: str
+    context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    """Offer the environments of the configuration file."""
+    """Complete the names of the environments of the configuration file."""
     try:
-        known = file.load(context.params.get("config_file")).environments
+        environments = file.load(context.params.get("config_file")).environments
     except MirrorError:
         return []
-    return [name for name in known if name.startswith(begun)]
+    return [name for name in environments if name.startswith(incomplete)]
 
 
 class _SettingOption(click.Option):
@@ -169,7 +169,7 @@ environment_option = _setting_option(
 environments_option = _setting_option(
     "environment",
     "--environment",
-    "named",
+    "names",
     type=_EnvironmentName(),
     shell_complete=_complete_environment,
     metavar="NAME",

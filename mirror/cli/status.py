@@ -91,7 +91,7 @@ def quarantine(
 @database_option
 def status(
     max_age: timedelta | None,
-    named: tuple[str, ...],
+    names: tuple[str, ...],
     form: str,
     database: str | None,
     config_file: str | None,
@@ -108,7 +108,7 @@ def status(
     from mirror.queries import status as health
 
     file = config.load(config_file)
-    labels = [settings.environment_name(name) for name in named] or list(file.environments)
+    labels = [settings.environment_name(name) for name in names] or list(file.environments)
     with open_mirror(database, config_file) as connection:
         found = health.status(connection, now=now(), environments=labels or None)
         revision = migrate.current(connection)
@@ -132,7 +132,7 @@ def status(
 @format_option
 @database_option
 def doctor(
-    named: tuple[str, ...],
+    names: tuple[str, ...],
     form: str,
     config_file: str | None,
     **_settings: str | None,
@@ -149,7 +149,7 @@ def doctor(
     from mirror.doctor import Doctor
 
     sources = SettingSources(given_settings(), config.load(config_file))
-    patient = Doctor(sources, environment_names(sources.file, named), now)
+    patient = Doctor(sources, environment_names(sources.file, names), now)
     if form == "table" and sys.stdout.isatty():
         for check in patient.checks():
             _draw_check(check)

@@ -107,7 +107,7 @@ class _Round:
 def sync(
     database: str | None,
     config_file: str | None,
-    named: tuple[str, ...],
+    names: tuple[str, ...],
     jobs: int,
     every: timedelta | None,
     quiet: bool,
@@ -151,7 +151,7 @@ def sync(
         from mirror.config.environments import resolve
 
         file = config.load(config_file)
-        found = resolve(SettingSources(given, file), named)
+        found = resolve(SettingSources(given, file), names)
         if len(found) == 1 and isinstance(found[0].api, errors.UsageError):
             raise found[0].api
         if accept_missing and len(found) > 1:

@@ -40,5 +40,5 @@ def sources(environ: Mapping[str, str], file: Path | None = None, **options: str
 
 def environments(environ: Mapping[str, str], *arguments: str) -> tuple[str, ...]:
     """The environments that these variables, and no others, or arguments name."""
-    named: tuple[str, ...] = parse(environ, *arguments).params["named"]
-    return named
+    names: tuple[str, ...] = parse(environ, *arguments).params["names"]
+    return names
