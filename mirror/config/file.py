@@ -120,14 +120,13 @@ class _Parser:
     def parse(self) -> Configuration:
         document = self._decode()
         self._check_keys("", document, _TOP_KEYS)
-        defaults = document.get("defaults", {})
         environments = self._require_table("environments", document.get("environments", {}))
         return Configuration(
             path=self._path,
             database=self._database(document["database"]) if "database" in document else None,
-            defaults=self._table("defaults", defaults, _DEFAULTS_KEYS),
+            defaults=self._table("defaults", document.get("defaults", {}), _DEFAULTS_KEYS),
             environments={
-                name: self._environment(f"environments.{name}", table)
+                name: self._table(f"environments.{name}", table, _ENVIRONMENT_KEYS)
                 for name, table in environments.items()
             },
         )
@@ -154,15 +153,11 @@ class _Parser:
         except ValueError as error:  # also of a number with thousands of digits
             raise self._error(f"is not TOML{_error_line(text)}") from error
 
-    def _environment(self, heading: str, value: object) -> Table:
-        table = self._table(heading, value, _ENVIRONMENT_KEYS)
-        if {"token_file", "token_env"} <= table.keys():
-            raise self._error(f"has both token_file and token_env in [{heading}]; keep one")
-        return table
-
     def _table(self, heading: str, value: object, known: tuple[str, ...]) -> Table:
         table = self._require_table(heading, value)
         self._check_keys(heading, table, known)
+        if {"token_file", "token_env"} <= table.keys():
+            raise self._error(f"has both token_file and token_env in [{heading}]; keep one")
         return {
             key: self._setting(key, self._text(heading, key, item), f"in [{heading}] of")
             for key, item in table.items()
