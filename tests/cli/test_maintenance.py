@@ -190,7 +190,7 @@ def test_an_age_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
             ("sync", "--every"),
         ):
             assert cli.run([*command, age, "--database", "sqlite:////nowhere/mirror.db"]) == 2
-            assert "is not a length of time" in " ".join(capsys.readouterr().err.split())
+            assert "is not a duration" in " ".join(capsys.readouterr().err.split())
 
 
 def complete(*words: str, **environment: str) -> list[str]:

@@ -23,7 +23,7 @@ from msgspec import Raw
 
 from mirror.api import records as payload
 from mirror.api.client import Client, FetchedList
-from mirror.cli.progress_bar import Board, board
+from mirror.cli.progress_bar import ProgressBars, progress_bars
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db import runs
 from mirror.db.engine import create_engine
@@ -225,8 +225,8 @@ def test_pages_are_counted_on_a_terminal(
     answers = [*pages[:11], *(held_back(held, page) for page in pages[11:])]
     with (
         Scripted([by_page(answers)]).running() as server,
-        board(terminal.out, 0) as running,
-        syncing(url, server, running.begin("customers")) as results,
+        progress_bars(terminal.out, 0) as running,
+        syncing(url, server, running.add("customers")) as results,
     ):
         line = terminal.wait_for("page 11 of 100")
         assert re.fullmatch("customers [━╸╺]{20} page 11 of 100", line)
@@ -244,9 +244,9 @@ def test_bytes_are_counted_on_a_terminal(
     with (
         Scripted(answers[:1]).running() as silent,
         Scripted(answers[1:]).running() as server,
-        board(terminal.out, 0) as running,
-        syncing(url, silent, running.begin("first")),
-        syncing(url, server, running.begin("second")),
+        progress_bars(terminal.out, 0) as running,
+        syncing(url, silent, running.add("first")),
+        syncing(url, server, running.add("second")),
     ):
         terminal.wait_for("waiting for the API")
         line = terminal.wait_for("1.2 MB of 3.5 MB")
@@ -274,14 +274,14 @@ def test_the_load_is_counted_on_a_terminal(
 
     watcher = threading.Thread(target=watch)
     run = runs.begin(connection, "one", "https://api.example/api/v1", utc_now())
-    with board(terminal.out, 0) as running:
+    with progress_bars(terminal.out, 0) as running:
         watcher.start()
         merge(
             connection,
             SyncContext("one", run.id, run.observed_at),
             payload.decode(listed(), frozenset()),
             len(entries),
-            progress=running.begin("customers"),
+            progress=running.add("customers"),
         )
         watcher.join()
     assert re.fullmatch("customers [━╸╺]{20} 2,000 of 3,000 requests", seen[0])
@@ -295,8 +295,8 @@ def test_there_is_a_line_for_each_sync_that_runs(terminal_of: Make, columns: int
     A label is a text: no colour, no markup, no emoji, and nothing invisible.
     """
     terminal = terminal_of(columns)
-    with board(terminal.out, 0) as running:
-        first, second, third = (running.begin(one) for one in ("one", "two " * 25, "界" * 50))
+    with progress_bars(terminal.out, 0) as running:
+        first, second, third = (running.add(one) for one in ("one", "two " * 25, "界" * 50))
         second.begin_reading()
         second.expect_pages(1_000)
         second.pages = 12
@@ -315,7 +315,7 @@ def test_there_is_a_line_for_each_sync_that_runs(terminal_of: Make, columns: int
         terminal.wait_until(lambda lines: len(lines) == 2)
         second.phase = third.phase = Phase.DONE
         terminal.wait_until(lambda lines: not lines)
-        running.begin("[red]a[/red] :smile:\x1b[2J\u202e{0}")
+        running.add("[red]a[/red] :smile:\x1b[2J\u202e{0}")
         assert terminal.wait_for("waiting").startswith(
             r"[red]a[/red] :smile:\x1b[2J"[: columns // 2]
         )
@@ -335,8 +335,8 @@ def test_what_others_say_appears_above(terminal: Terminal, monkeypatch: pytest.M
         for line in lines:
             sys.stderr.write(f"{line}\n")
 
-    with board(sys.stderr, 0) as running:
-        running.begin("customers")
+    with progress_bars(sys.stderr, 0) as running:
+        running.add("customers")
         terminal.wait_for("customers")
         threads = [threading.Thread(target=say, args=(said[at::4],)) for at in range(4)]
         for thread in threads:
@@ -361,8 +361,8 @@ def test_whatever_ends_it_the_terminal_is_as_it_was(
     main = threading.main_thread().ident
     assert main is not None
 
-    def fail(running: Board) -> None:
-        running.begin("customers")
+    def fail(running: ProgressBars) -> None:
+        running.add("customers")
         terminal.wait_for("customers")
         assert not terminal.cursor_is_visible
         if error is KeyboardInterrupt:
@@ -370,20 +370,20 @@ def test_whatever_ends_it_the_terminal_is_as_it_was(
             threading.Event().wait(LONG)
         raise error
 
-    with pytest.raises(error), board(terminal.out, 0) as running:
+    with pytest.raises(error), progress_bars(terminal.out, 0) as running:
         fail(running)
     terminal.assert_as_it_was()
 
 
 def test_a_terminal_that_goes_away_is_no_failure(terminal: Terminal) -> None:
     """Who closes the window does not end the sync."""
-    with board(terminal.out, 0) as running:
-        running.begin("customers")
+    with progress_bars(terminal.out, 0) as running:
+        running.add("customers")
         terminal.wait_for("customers")
         terminal.hang_up()
         with pytest.raises(OSError, match="Input/output"):
             os.write(terminal.out.fileno(), b"x")
-        assert running.begin("suppliers").phase is Phase.WAITING
+        assert running.add("suppliers").phase is Phase.WAITING
 
 
 def test_a_short_sync_draws_nothing_and_imports_nothing(sandbox: Sandbox, url: str) -> None:
@@ -395,9 +395,9 @@ def test_a_short_sync_draws_nothing_and_imports_nothing(sandbox: Sandbox, url: s
         "from mirror.db.engine import create_engine\n"
         "from mirror.sync.run import sync\n"
         "api = settings.ApiSettings(sys.argv[1], settings.Secret(sys.argv[2]))\n"
-        "with progress_bar.board(sys.stderr, 60) as board:\n"
+        "with progress_bar.progress_bars(sys.stderr, 60) as board:\n"
         "    engine = create_engine(sys.argv[3], create=True)\n"
-        "    done = sync(engine, api, 'one', progress=board.begin('one'))\n"
+        "    done = sync(engine, api, 'one', progress=board.add('one'))\n"
         "print(done.outcome, 'rich' in sys.modules)\n"
     )
     ran, received = run_on_a_terminal("-c", script, sandbox.base_url, TOKEN, url, merge=True)

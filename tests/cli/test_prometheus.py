@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from mirror.cli.prometheus import prometheus
+from mirror.cli.prometheus import render_metrics
 from mirror.queries.status import EnvironmentStatus
 from mirror.sync.run import Outcome
 
@@ -46,7 +46,7 @@ HOSTILE = [
 
 def told(*statuses: EnvironmentStatus) -> str:
     """The metrics as text."""
-    return prometheus(statuses, schema_revision="0004", version="1.2.3")
+    return render_metrics(statuses, schema_revision="0004", version="1.2.3")
 
 
 def read(text: str) -> dict[str, Metric]:

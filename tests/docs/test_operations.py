@@ -31,12 +31,11 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from mirror import cli
 from mirror.db import models
 from mirror.db.engine import write_transaction
 from mirror.report.period import Period, period
 from tests.support import ROOT
-from tests.support.commands import Ran, run_mirror, run_python
+from tests.support.commands import Ran, all_commands, run_mirror, run_python
 from tests.support.mirrors import Mirror
 from tests.support.upstream import request
 
@@ -393,7 +392,7 @@ def test_mirror_reads_the_examples(name: str, tmp_path: Path) -> None:
 def test_settings_are_those_of_the_program() -> None:
     """Each option of the table exists, and what holds if nothing is said is what the help says."""
     table = PAGE.split("| setting |")[1].split("\n\n")[0]
-    options = {option for one in cli.cli.commands["sync"].params for option in one.opts}
+    options = {option for one in all_commands()["sync"].params for option in one.opts}
     assert set(re.findall(r"`(--[\w-]+)`", table)) <= options
     readme = (ROOT / "README.md").read_text().split("### Settings")[1].split("###")[0]
     assert set(re.findall(r"`((?:MIRROR|TALKOVER)_\w+)`", table)) == set(
@@ -432,10 +431,11 @@ def named_in_text(page: str) -> Iterator[list[str]]:
 
 def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
     """The command that some words begin with, and the other words."""
-    command: click.Command = cli.cli
-    while isinstance(command, click.Group) and words:
-        command, words = command.commands[words[0]], words[1:]
-    return command, words
+    known = all_commands()
+    count = max(count for count in (1, 2) if " ".join(words[:count]) in known) if words else 0
+    command, rest = known[" ".join(words[:count])], words[count:]
+    assert not (isinstance(command, click.Group) and rest), words
+    return command, rest
 
 
 def test_commands_exist() -> None:
@@ -454,7 +454,7 @@ def test_commands_exist() -> None:
 
 def test_options_exist() -> None:
     """Each option that the page explains is one of some command."""
-    commands = [*cli.cli.commands.values(), *cli.db.commands.values()]
+    commands = all_commands().values()
     options = {option for one in commands for parameter in one.params for option in parameter.opts}
     assert set(re.findall(r"`(--?[\w-]+)", PAGE)) <= options
 

@@ -1,4 +1,4 @@
-"""Commands of `mirror` on a real terminal, as many as wanted in one process."""
+"""Commands of `mirror` on a real terminal, several in one process."""
 
 from __future__ import annotations
 
@@ -19,22 +19,19 @@ for columns, *sys.argv[1:] in json.loads(sys.argv[1]):
 """
 
 
-def drawn(*orders: tuple[int | str, ...], **environment: str) -> list[str]:
-    """Run commands on a terminal; all must succeed, and say nothing on stderr.
+def drawn(*commands: tuple[int | str, ...], **environment: str) -> list[str]:
+    """Return what the terminal received of each command; all must succeed without stderr.
 
     Args:
-        orders: how wide the terminal is, and the arguments of a command.
-        environment: besides what there is.
-
-    Returns:
-        What each command wrote there.
+        commands: width of the terminal, and arguments of a command.
+        environment: additional variables.
     """
-    ran, received = run_on_a_terminal("-c", _RUN_ALL, json.dumps(orders), **environment)
-    shown = received.split("\x1d")
-    assert (ran.code, ran.err, shown[1::2]) == (0, "", ["0"] * len(orders)), received
-    return shown[:-1:2]
+    ran, received = run_on_a_terminal("-c", _RUN_ALL, json.dumps(commands), **environment)
+    parts = received.split("\x1d")
+    assert (ran.code, ran.err, parts[1::2]) == (0, "", ["0"] * len(commands)), received
+    return parts[:-1:2]
 
 
 def plain(text: str) -> list[str]:
-    """Return the lines of what a terminal received, without its colours."""
+    """Return the lines that a terminal received, without colours."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()

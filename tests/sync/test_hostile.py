@@ -654,7 +654,7 @@ import functools, json, os, sys
 from mirror import cli
 from mirror.cli import progress_bar
 # Its codes, which come only if a sync is slow, are tested apart.
-progress_bar.board = functools.partial(progress_bar.board, delay=3600)
+progress_bar.progress_bars = functools.partial(progress_bar.progress_bars, delay=3600)
 for columns, arguments in json.loads(sys.argv[1]):
     os.environ["COLUMNS"] = str(columns)
     sys.argv = ["mirror", *arguments]
@@ -1207,5 +1207,5 @@ def test_any_text_comes_back_from_a_pipe(in_full: bool) -> None:
 def as_written(row: ReleaseRequest, form: str) -> str:
     """A row written twice, into a pipe."""
     out = io.StringIO(newline="")
-    output.write([row, row], ReleaseRequest, form, out, drawn={})
+    output.write_rows([row, row], ReleaseRequest, form, out)
     return out.getvalue()
