@@ -84,7 +84,7 @@ def test_the_phases_of_a_sync(sqlite_mirror: Mirror) -> None:
         assert (progress.entries, progress.entries_expected) == (len(changed), len(changed))
     mirror.sync(progress=progress)
     assert phases[-2:] == [Phase.READING, Phase.DONE]
-    mirror.sandbox.misbehave("unauthorized")
+    mirror.sandbox.set_fault("unauthorized")
     mirror.sync(progress=progress)
     assert phases[-2:] == [Phase.READING, Phase.DONE]
 

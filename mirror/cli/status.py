@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -20,12 +19,14 @@ from mirror.cli.options import (
     environment_filter,
     environments_option,
     format_option,
+    given_settings,
     now,
     open_mirror,
     reading_options,
 )
 from mirror.config import file as config
-from mirror.config import settings, sources
+from mirror.config import settings
+from mirror.config.resolver import SettingSources
 from mirror.text import escape_unsafe, format_duration
 from mirror.version import __version__
 
@@ -106,9 +107,9 @@ def status(
     from mirror.queries import status as health
 
     file = config.load(config_file)
-    environments = _environment_names(names) or list(file.environments) or None
+    environments = [settings.environment_name(name) for name in names] or list(file.environments)
     with open_mirror(database, config_file) as connection:
-        statuses = health.status(connection, now=now(), environments=environments)
+        statuses = health.status(connection, now=now(), environments=environments or None)
         revision = migrate.current(connection)
     _write_statuses(statuses, output_format, str(revision))
     if max_age is None:
@@ -132,9 +133,8 @@ def status(
 def doctor(
     names: tuple[str, ...],
     output_format: str,
-    database: str | None,
     config_file: str | None,
-    **api_settings: str | None,
+    **_settings: str | None,
 ) -> int:
     """Check everything that a sync needs.
 
@@ -144,30 +144,17 @@ def doctor(
     """
     from mirror.checks import Check
     from mirror.cli import output
-    from mirror.config.environments import environments
+    from mirror.config.environments import environment_names
     from mirror.doctor import Doctor
 
-    file = config.load(config_file)
-    setting_sources = sources.SettingSources(api_settings, file=file)
-    checks = Doctor(
-        setting_sources,
-        sources.find_database(database, file=file),
-        environments(setting_sources, names),
-        now,
-    )
+    sources = SettingSources(given_settings(), config.load(config_file))
+    checks = Doctor(sources, environment_names(sources.file, names), now)
     if output_format == "table" and sys.stdout.isatty():
         for check in checks.checks():
             _write_check(check)
     else:
         output.write_rows(list(checks.checks()), Check, output_format, sys.stdout)
     return most_serious(exit_code(error) for error in checks.failures)
-
-
-def _environment_names(names: Sequence[str]) -> list[str]:
-    """Return the environments of the options, or else of the variable."""
-    if not names and os.environ.get("MIRROR_ENVIRONMENT"):
-        return [settings.environment_name()]
-    return [settings.environment_name(name) for name in names]
 
 
 def _write_statuses(

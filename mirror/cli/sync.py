@@ -21,11 +21,13 @@ from mirror.cli.options import (
     api_options,
     database_option,
     environments_option,
+    given_settings,
     options,
 )
 from mirror.cli.sync_output import report_output_errors, write_result
 from mirror.config import file as config
-from mirror.config import settings, sources
+from mirror.config import settings
+from mirror.config.resolver import SettingSources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from mirror.cancellation import CancellationToken
     from mirror.cli.progress_bar import ProgressBars
     from mirror.config.environments import EnvironmentConfig
+    from mirror.config.sources import ResolvedSetting
     from mirror.queries.results import Change
     from mirror.sync.run import Result
 
@@ -69,7 +72,8 @@ class _Sync:
     """The options of `mirror sync`.
 
     Attributes:
-        database, config_file, api_settings: values of the options for settings, None if not given.
+        database, config_file: values of these options, or of their variables; None if not given.
+        given: settings from options and variables, by name.
         names: environments to sync; if empty, all of the configuration file.
         jobs: environments to sync in parallel.
         upgrade, dry_run, accept_missing: as for `mirror.sync.run.sync`.
@@ -80,7 +84,7 @@ class _Sync:
 
     database: str | None
     config_file: str | None
-    api_settings: dict[str, str | None]
+    given: dict[str, ResolvedSetting]
     names: tuple[str, ...]
     jobs: int
     upgrade: bool
@@ -95,7 +99,7 @@ class _Sync:
         from mirror.config.environments import resolve
 
         file = config.load(self.config_file)
-        environments = resolve(sources.SettingSources(self.api_settings, file=file), self.names)
+        environments = resolve(SettingSources(self.given, file), self.names)
         if len(environments) == 1 and isinstance(environments[0].api, errors.UsageError):
             raise environments[0].api
         if self.accept_missing and len(environments) > 1:
@@ -200,7 +204,7 @@ def sync(
     no_upgrade: bool,
     dry_run: bool,
     accept_missing: bool,
-    **api_settings: str | None,
+    **_api_options: str | None,
 ) -> int:
     """Fetch the list and update the mirror.
 
@@ -228,7 +232,7 @@ def sync(
     work = _Sync(
         database=database,
         config_file=config_file,
-        api_settings=api_settings,
+        given=given_settings(),
         names=names,
         jobs=jobs,
         upgrade=not no_upgrade,

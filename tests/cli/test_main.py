@@ -65,7 +65,7 @@ def rows(*arguments: str) -> list[dict[str, Any]]:
 def test_sync_and_read(new_mirror: Mirror) -> None:
     """The documented life of a request shows in the output of the commands."""
     mirror = new_mirror
-    mirror.world.records = [request(1, phone_number="+15551234567")]
+    mirror.upstream.records = [request(1, phone_number="+15551234567")]
     first = sync(mirror, "--json")
     assert (first.code, first.err, first.out.count("\n")) == (0, "", 1)
     summary = json.loads(first.out)
@@ -74,8 +74,8 @@ def test_sync_and_read(new_mirror: Mirror) -> None:
     again = sync(mirror)
     assert (again.code, again.out) == (0, "")
     assert again.err.startswith("mirror: unchanged: 1 in the list")
-    mirror.world.records[0] |= {"status": "approved", "resolved_at": "2024-01-12T09:00:00Z"}
-    mirror.sandbox.forget()
+    mirror.upstream.records[0] |= {"status": "approved", "resolved_at": "2024-01-12T09:00:00Z"}
+    mirror.sandbox.invalidate()
     preview = sync(mirror, "--dry-run")
     assert "1 updated" in preview.err
     assert preview.out.splitlines()[1].split("\t")[5:7] == ["pending", "approved"]
@@ -97,13 +97,13 @@ def test_sync_and_read(new_mirror: Mirror) -> None:
 def test_exit_codes(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     """Each outcome has its documented exit code, and one line on stderr without a token."""
     mirror = sqlite_mirror
-    mirror.world.records = [request(number) for number in range(10)] + ["junk"]
+    mirror.upstream.records = [request(number) for number in range(10)] + ["junk"]
     assert sync(mirror).code == 3
     assert sync(mirror).code == 0
     refused = sync(mirror, TALKOVER_TOKEN="talq_other")
     assert (refused.code, refused.out) == (77, "")
-    mirror.world.records = []
-    mirror.sandbox.forget()
+    mirror.upstream.records = []
+    mirror.sandbox.invalidate()
     guarded = sync(mirror)
     assert guarded.code == 4
     assert "--accept-missing" in guarded.err
@@ -309,8 +309,8 @@ UNWRITTEN = [
 def test_output_that_cannot_be_written(sqlite_mirror: Mirror) -> None:
     """A sync keeps its exit code whatever becomes of its output; a full disk is reported."""
     sqlite_mirror.sync([request(number, reason="long " * 50) for number in range(2000)])
-    sqlite_mirror.world.records.append("junk")
-    sqlite_mirror.sandbox.forget()
+    sqlite_mirror.upstream.records.append("junk")
+    sqlite_mirror.sandbox.invalidate()
     for command, redirection, settings, code, message in UNWRITTEN:
         line = f"{sys.executable} -m mirror {command} {redirection}; exit ${{PIPESTATUS[0]}}"
         done = subprocess.run(
@@ -431,7 +431,7 @@ def test_json_is_utf_8_in_a_pipe_whatever_the_locale(sqlite_mirror: Mirror) -> N
 
 
 def test_alembic_and_mirror_mean_the_same_database(
-    make_database: Callable[[str], str], sandbox: Sandbox, world: FakeUpstream
+    make_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
 ) -> None:
     """`alembic upgrade head` creates the schema that `mirror sync` then needs no upgrade for."""
     code = (
@@ -441,7 +441,7 @@ def test_alembic_and_mirror_mean_the_same_database(
     urls = [make_database(kind) for kind in DATABASES]
     ran = run_python("-c", code, *urls, cwd=ROOT)
     assert ran.code == 0, ran.err
-    world.records = [request(1)]
+    upstream.records = [request(1)]
     for url in urls:
-        assert sync(Mirror(url, sandbox, world), "--no-upgrade").code == 0
+        assert sync(Mirror(url, sandbox, upstream), "--no-upgrade").code == 0
         assert run_mirror("requests", "--database", url).out.count("\n") == 2

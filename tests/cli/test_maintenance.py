@@ -43,7 +43,7 @@ def test_status(mirror: Mirror) -> None:
     """Each environment has its last run, its counts, the database and the schema revision."""
     mirror.sync([request(1), request(2, status="approved"), "junk"], environment="prod")
     mirror.sync([request(3)], environment="dev")
-    mirror.sandbox.misbehave("not-found")
+    mirror.sandbox.set_fault("not-found")
     mirror.sync(environment="dev")
     ran, (dev, prod) = status(mirror)
     assert (ran.code, ran.err) == (0, "")
@@ -78,14 +78,14 @@ def test_status_as_health_check(sqlite_mirror: Mirror) -> None:
     backdate_runs(mirror, 1)
     assert status(mirror, "--max-age", "2d")[0].code == 0
     mirror.now = datetime.now(UTC)
-    mirror.sandbox.misbehave("not-found")
+    mirror.sandbox.set_fault("not-found")
     mirror.sync(environment="prod")
     age = "its last complete pull began 24 h ago; run `mirror doctor`"
     assert check() == (EXIT_STALE, f"mirror: prod is stale: {age}\n")
     code, message = check("--environment", "staging")
     assert code == EXIT_STALE
     assert "staging is stale: it had no complete pull yet" in message
-    mirror.sandbox.misbehave(None)
+    mirror.sandbox.set_fault(None)
     mirror.now = datetime.now(UTC) - timedelta(hours=1)
     assert mirror.sync(environment="prod").outcome == "unchanged"
     assert check() == (0, "")
@@ -219,7 +219,7 @@ def test_output_fits_the_terminal(sqlite_mirror: Mirror) -> None:
     mirror, long_name = sqlite_mirror, "customer-of-the-north-17"
     hostile = request(2, status=7, id="\x1b[31m\u202e")
     mirror.sync([request(1, id="x" * 40), hostile], environment=long_name)
-    mirror.sandbox.misbehave("echo")
+    mirror.sandbox.set_fault("echo")
     mirror.sync(environment=long_name)
     commands = [
         (columns, *command.split())
