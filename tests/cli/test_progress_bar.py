@@ -468,7 +468,7 @@ def test_a_sync_goes_through_its_phases(sqlite_mirror: Mirror) -> None:
         assert (progress.entries, progress.entries_expected) == (len(changed), len(changed))
     mirror.sync(progress=progress)
     assert phases[-2:] == [Phase.READING, Phase.DONE]
-    mirror.sandbox.misbehave("unauthorized")
+    mirror.sandbox.set_fault("unauthorized")
     mirror.sync(progress=progress)
     assert phases[-2:] == [Phase.READING, Phase.DONE]
 

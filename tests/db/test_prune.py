@@ -55,11 +55,11 @@ def live(mirror: Mirror) -> list[int]:
     mirror.sync(environment="dev")
     mirror.sync()
     mirror.sync(environment="dev")  # 13: the last one that is complete
-    mirror.sandbox.misbehave("not-found")
+    mirror.sandbox.set_fault("not-found")
     mirror.sync(environment="dev")
     mirror.sync()
     mirror.sync(environment="dev")  # 16: the last one
-    mirror.sandbox.misbehave(None)
+    mirror.sandbox.set_fault(None)
     mirror.sync([request(3), APPROVED])  # 17: the last one, and complete
     return [2, 7, 8, 9, 11, 12, 14, 15]
 
@@ -125,7 +125,7 @@ def test_another_schema_is_left_alone(mirror: Mirror) -> None:
 @pytest.mark.parametrize("etag", [False, True], ids=["by its bytes", "by its ETag"])
 def test_nothing_new_stays_nothing_new(sqlite_mirror: Mirror, *, etag: bool) -> None:
     """The list that was applied last is known by the run that is kept."""
-    sqlite_mirror.sandbox.manner.etag = etag
+    sqlite_mirror.sandbox.config.etag = etag
     sqlite_mirror.sync([request(1)])
     sqlite_mirror.sync()
     prune(sqlite_mirror.engine, before=LATER)
@@ -250,9 +250,11 @@ def before_commit(engine: Engine, number: int, act: Callable[[], object]) -> Ite
 
 
 @pytest.fixture
-def side_by_side(make_ready_database: Callable[[str], str], sandbox: Sandbox, world: Any) -> Mirror:
+def side_by_side(
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: Any
+) -> Mirror:
     """A mirror in Postgres, where writers go on side by side."""
-    mirror = Mirror(make_ready_database("postgresql"), sandbox, world)
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, upstream)
     live(mirror)
     return mirror
 

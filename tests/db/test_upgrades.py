@@ -152,7 +152,7 @@ def test_a_sync_upgrades_and_goes_on(
         already = " already" if revision == HEAD else ""
         assert (ran.code, ran.err) == (0, f"mirror: {told} revision {HEAD}{already}\n")
         assert read(prepared, before) == before
-    prepared.world.records = FOURTH
+    prepared.upstream.records = FOURTH
     told = ask("sync", "--json")
     assert [told[name] for name in ("run_id", "inserted", "updated", "missing", "returned")] == [
         12, 2, 2, 1, 1,
@@ -172,8 +172,8 @@ def test_a_sync_upgrades_and_goes_on(
     listed = ask("requests", "--environment", "default", "--format", "json")
     assert {number_of(one) for one in listed} == {*range(1, 14)} - {6, 11}
     assert ask("sync", "--json")["outcome"] == "unchanged"
-    prepared.world.records = STAGING
-    prepared.sandbox.forget()
+    prepared.upstream.records = STAGING
+    prepared.sandbox.invalidate()
     told = ask("sync", "--json", "--environment", "staging")
     assert (told["outcome"], told["fetched"]) == ("applied", len(STAGING))
     found = read(prepared, before)
@@ -238,7 +238,7 @@ def test_a_database_of_another_age_is_left_alone(prepared: Mirror, age: str) -> 
         told = f"mirror: the database is at schema {said}\n"
         assert (words, ran.code, ran.out, ran.err) == (words, 1, "", told)
     assert everything(prepared) == before
-    assert prepared.sandbox.asked == []
+    assert prepared.sandbox.request_log == []
 
 
 def everything(mirror: Mirror) -> tuple[object, ...]:

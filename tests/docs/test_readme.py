@@ -16,7 +16,7 @@ from mirror import cli, demo
 from mirror.config import file as config
 from mirror.config import settings
 from mirror.config.environments import resolve
-from mirror.config.sources import SettingSources
+from mirror.config.resolver import SettingSources
 from mirror.db import dictionary
 from mirror.db.cookbook import RECIPES
 from mirror.db.engine import create_engine, read_transaction
@@ -206,8 +206,9 @@ def test_the_configuration_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(example)
     said = config.load(str(file))
-    assert said.database == "postgresql://mirror@db.example.com/bi"
-    first, second = resolve(SettingSources({}, {"CUSTOMER_7_TOKEN": "talq_7"}, said))
+    assert said.database is not None
+    assert said.database.text == "postgresql://mirror@db.example.com/bi"
+    first, second = resolve(SettingSources({}, said, {"CUSTOMER_7_TOKEN": "talq_7"}))
     assert (first.environment, second.environment) == ("prod", "customer-7")
     assert isinstance(second.api, settings.ApiSettings)
     assert second.api.base_url == "https://voice.example.com/api/v1"

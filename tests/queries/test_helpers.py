@@ -85,7 +85,7 @@ def fillings(
             mirror.sync([RESOLVED, *DEV[1:3], DEV[4]], environment="dev").outcome,
             mirror.sync(environment="dev").outcome,
         ]
-        mirror.sandbox.manner.file = failure
+        mirror.sandbox.config.file = failure
         outcomes.append(mirror.sync(environment="dev").outcome)
         assert outcomes == [*["applied"] * 3, "unchanged", "failed"]
         return mirror

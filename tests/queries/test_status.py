@@ -118,9 +118,9 @@ def test_a_pull_that_finds_nothing_new_is_complete_too(mirror: Mirror) -> None:
 def test_a_failure_is_told_until_a_pull_completes(mirror: Mirror) -> None:
     """What failed since the last complete pull is counted, with the last reason, and then over."""
     mirror.sync([request(1)])
-    mirror.sandbox.misbehave("not-found")
+    mirror.sandbox.set_fault("not-found")
     mirror.sync()
-    mirror.sandbox.misbehave("unauthorized")
+    mirror.sandbox.set_fault("unauthorized")
     mirror.sync()
     (found,) = ask(mirror)
     assert (found.outcome, found.failures, found.pending) == ("failed", 2, 1)
@@ -128,7 +128,7 @@ def test_a_failure_is_told_until_a_pull_completes(mirror: Mirror) -> None:
     assert "token" in found.error
     assert (found.complete_at, found.age) == (NOON + HOUR, 3 * 3600.0)
     assert found.started_at == NOON + 3 * HOUR
-    mirror.sandbox.misbehave(None)
+    mirror.sandbox.set_fault(None)
     mirror.sync()
     (found,) = ask(mirror)
     assert (found.outcome, found.failures, found.error) == ("unchanged", 0, None)

@@ -51,15 +51,15 @@ class Watched(FakeUpstream):
         self.asked = threading.Event()
         self.asked_at = 0.0
 
-    def answered(self) -> list[Any]:
+    def list_payload(self) -> list[Any]:
         """The entries of the list."""
         self.asked_at = time.monotonic()
         self.asked.set()
-        return super().answered()
+        return super().list_payload()
 
 
 @pytest.fixture
-def world() -> Watched:
+def upstream() -> Watched:
     """What upstream says."""
     return Watched()
 
@@ -81,9 +81,9 @@ def nursery(warm: WorkerPool) -> Iterator[WorkerPool]:
 class Killer:
     """Kills syncs at random moments."""
 
-    def __init__(self, nursery: WorkerPool, world: Watched, chance: random.Random) -> None:
+    def __init__(self, nursery: WorkerPool, upstream: Watched, chance: random.Random) -> None:
         self._nursery = nursery
-        self._world = world
+        self._world = upstream
         self._chance = chance
         self._command = self._work = 0.0
 
@@ -114,7 +114,7 @@ class Killer:
         return done.returncode == KILLED
 
     def _start(self, mirror: Mirror) -> None:
-        mirror.sandbox.forget()  # else the list is not asked for again
+        mirror.sandbox.invalidate()  # else the list is not asked for again
         self._world.asked.clear()
         self._started_at = time.monotonic()
         self._nursery.start(
@@ -163,8 +163,8 @@ class Scene:
         self._publish()
 
     def _publish(self) -> None:
-        self.mirror.world.records = self._list.entries
-        self.mirror.sandbox.forget()
+        self.mirror.upstream.records = self._list.entries
+        self.mirror.sandbox.invalidate()
 
     def hit(self, killer: Killer, moment: str) -> str:
         """Kill a sync; tell what it was at."""
@@ -313,7 +313,7 @@ def hunt(
     request: pytest.FixtureRequest,
     make_database: Callable[[str], str],
     sandbox: Sandbox,
-    world: Watched,
+    upstream: Watched,
     nursery: WorkerPool,
 ) -> Hunt:
     """Kills to come, once in each kind of database; `--randomly-seed` gives the same ones."""
@@ -322,8 +322,8 @@ def hunt(
     chance = random.Random(seed)  # noqa: S311
     return Hunt(
         request.param,
-        lambda: Mirror(make_database(request.param), sandbox, world),
-        Killer(nursery, world, chance),
+        lambda: Mirror(make_database(request.param), sandbox, upstream),
+        Killer(nursery, upstream, chance),
         chance,
     )
 

@@ -145,7 +145,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.town = town
         self.environment = f"life-{next(town.numbers)}"
-        self.now = town.mirror.world.now
+        self.now = town.mirror.upstream.now
         self.model = PlainMirror()
         self.days: list[Day] = []
         self.broken = False
@@ -436,9 +436,9 @@ class Life(RuleBasedStateMachine):
     def _sync(self, answer: Answer, **options: Any) -> Result:
         """Let upstream say `answer`, and sync an hour later."""
         mirror, began = self.town.mirror, self._wake()
-        mirror.sandbox.manner.paging, mirror.sandbox.manner.etag = answer.paging, self.etag
-        mirror.world.records = [text.encode() for text in answer.texts]
-        mirror.sandbox.forget()
+        mirror.sandbox.config.paging, mirror.sandbox.config.etag = answer.paging, self.etag
+        mirror.upstream.records = [text.encode() for text in answer.texts]
+        mirror.sandbox.invalidate()
         return self._sync_from(mirror.api, began, **options)
 
     def _sync_from(self, api: ApiSettings, began: datetime, **options: Any) -> Result:

@@ -65,12 +65,12 @@ class Busy(FakeUpstream):
         super().__init__()
         self.meanwhile: Callable[[], object] | None = None
 
-    def answered(self) -> list[Any]:
+    def list_payload(self) -> list[Any]:
         """Let it happen, and give the list."""
         happen, self.meanwhile = self.meanwhile, None
         if happen is not None:
             happen()
-        return super().answered()
+        return super().list_payload()
 
 
 class OutageMirror(Mirror):
@@ -80,10 +80,10 @@ class OutageMirror(Mirror):
         door: the URL of the database that the command is given.
     """
 
-    world: Busy
+    upstream: Busy
 
-    def __init__(self, url: str, sandbox: Sandbox, world: Busy) -> None:
-        super().__init__(url, sandbox, world)
+    def __init__(self, url: str, sandbox: Sandbox, upstream: Busy) -> None:
+        super().__init__(url, sandbox, upstream)
         self.door = url
 
     @property
@@ -104,8 +104,8 @@ class OutageMirror(Mirror):
     def run(self, records: list[Any] | None = None) -> Ran:
         """Let upstream say `records`, or the same as before, and run the command in here."""
         if records is not None:
-            self.world.records = records
-        self.sandbox.forget()
+            self.upstream.records = records
+        self.sandbox.invalidate()
         return run_discreetly(*self.arguments())
 
     def begin(self) -> object:
@@ -185,7 +185,7 @@ def at(moment: str, site: OutageMirror, do: Callable[[], object]) -> Iterator[No
     if moment == START:
         happen()
     elif moment in {LISTED, COMMIT}:
-        site.world.meanwhile = happen if moment == LISTED else arm
+        site.upstream.meanwhile = happen if moment == LISTED else arm
     try:
         yield
     finally:
@@ -208,9 +208,9 @@ def until(true: Callable[[], object]) -> None:
 @contextmanager
 def sites() -> Iterator[Callable[[str], OutageMirror]]:
     """Keep an upstream; give who makes mirrors of it, by the URL of their database."""
-    world = Busy()
-    with Sandbox(world, SandboxConfig(token=TOKEN)).running() as sandbox:
-        yield lambda url: OutageMirror(url, sandbox, world)
+    upstream = Busy()
+    with Sandbox(upstream, SandboxConfig(token=TOKEN)).running() as sandbox:
+        yield lambda url: OutageMirror(url, sandbox, upstream)
 
 
 def with_password(url: str) -> str:

@@ -80,7 +80,7 @@ def _no_thread_is_left() -> Iterator[None]:
 @pytest.fixture
 def heard(sandbox: Sandbox) -> Heard:
     """What the sandbox was asked."""
-    sandbox.asked = heard = Heard()
+    sandbox.request_log = heard = Heard()
     return heard
 
 
@@ -174,7 +174,7 @@ def test_a_stop_before_the_pull_sends_nothing(sandbox: Sandbox) -> None:
         client.stop()
         with pytest.raises(Stopped):
             client.read_list()
-    assert sandbox.asked == []
+    assert sandbox.request_log == []
 
 
 @pytest.mark.parametrize("fault", ["stall", "silent", "drip", "endless"])
@@ -182,7 +182,7 @@ def test_an_answer_that_does_not_end_is_not_waited_for(
     sandbox: Sandbox, heard: Heard, fault: str
 ) -> None:
     """Neither silence nor a body without an end is in the way."""
-    sandbox.misbehave(fault)
+    sandbox.set_fault(fault)
     stopped(Client(settings(sandbox.base_url)), lambda: heard.wait_for(1))
     assert len(heard) == 1
 
@@ -204,37 +204,37 @@ def test_a_stop_is_told_and_not_what_else_was_wrong(status: int) -> None:
 
 
 def test_pages_in_flight_are_not_waited_for(
-    sandbox: Sandbox, heard: Heard, world: FakeUpstream
+    sandbox: Sandbox, heard: Heard, upstream: FakeUpstream
 ) -> None:
     """However many pages are asked for at once, none of them is in the way."""
-    world.records = [request(number) for number in range(1000)]
-    sandbox.manner.paging = "meta"
+    upstream.records = [request(number) for number in range(1000)]
+    sandbox.config.paging = "meta"
 
     def when() -> None:
         heard.wait_for(1)
-        sandbox.manner.latency = LONG
+        sandbox.config.latency = LONG
         heard.wait_for(5)
 
     stopped(Client(settings(sandbox.base_url)), when)
 
 
-def test_a_turn_is_not_waited_for(sandbox: Sandbox, world: FakeUpstream) -> None:
+def test_a_turn_is_not_waited_for(sandbox: Sandbox, upstream: FakeUpstream) -> None:
     """A minute that the rate has to wait is not waited."""
-    world.records = [request(number) for number in range(1000)]
-    sandbox.manner.paging = "meta"
+    upstream.records = [request(number) for number in range(1000)]
+    sandbox.config.paging = "meta"
     clock = Hourglass()
     stopped(Client(settings(sandbox.base_url, rate=3), clock), lambda: clock.waiting.wait(LONG))
-    assert len(sandbox.asked) <= 3
+    assert len(sandbox.request_log) <= 3
 
 
 @pytest.mark.parametrize("fault", ["rate-limit", "maintenance"])
 def test_the_next_attempt_is_not_waited_for(sandbox: Sandbox, fault: str) -> None:
     """Neither what the API asks to wait, nor the pause that is ours, is in the way."""
-    sandbox.misbehave(fault)
+    sandbox.set_fault(fault)
     clock = Hourglass()
     with stamina.set_testing(False):
         stopped(Client(settings(sandbox.base_url), clock), lambda: clock.waiting.wait(LONG))
-    assert len(sandbox.asked) == 1
+    assert len(sandbox.request_log) == 1
 
 
 def test_a_look_up_that_takes_its_time_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +279,7 @@ def test_no_other_reading_begins(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_signal_handler_may_stop_its_own_thread(sandbox: Sandbox, heard: Heard) -> None:
     """A handler runs in the midst of what the reading thread does; nothing locks up."""
-    sandbox.misbehave("stall")
+    sandbox.set_fault("stall")
     main = threading.main_thread().ident
     assert main is not None
 
@@ -296,10 +296,10 @@ def test_a_signal_handler_may_stop_its_own_thread(sandbox: Sandbox, heard: Heard
             signal.signal(signal.SIGUSR1, before)
 
 
-def test_a_stop_after_the_pull_changes_nothing(sandbox: Sandbox, world: FakeUpstream) -> None:
+def test_a_stop_after_the_pull_changes_nothing(sandbox: Sandbox, upstream: FakeUpstream) -> None:
     """What was read stays readable."""
-    world.records = [request(number) for number in range(250)]
-    sandbox.manner.paging = "meta"
+    upstream.records = [request(number) for number in range(250)]
+    sandbox.config.paging = "meta"
     with Client(settings(sandbox.base_url)) as client:
         found = client.read_list()
         client.stop()
@@ -327,12 +327,12 @@ def assert_stopped(mirror: Mirror, result: Result) -> None:
 def test_a_stopped_sync_is_on_record_and_changes_nothing(mirror: Mirror, paging: Any) -> None:
     """What was there stays, and the next run does what this one did not."""
     known = [request(number) for number in range(300)]
-    mirror.sandbox.manner.paging = paging
+    mirror.sandbox.config.paging = paging
     mirror.sync(known)
     before = mirror.state()
     changed = [request(number, status="approved") for number in range(300)]
-    mirror.sandbox.asked = heard = Heard()
-    mirror.sandbox.manner.latency = LONG
+    mirror.sandbox.request_log = heard = Heard()
+    mirror.sandbox.config.latency = LONG
     stopping = CancellationToken()
 
     def stop() -> None:
@@ -343,7 +343,7 @@ def test_a_stopped_sync_is_on_record_and_changes_nothing(mirror: Mirror, paging:
         result = mirror.sync(changed, stopping=stopping)
     assert_stopped(mirror, result)
     assert mirror.state() == before
-    mirror.sandbox.manner.latency = 0
+    mirror.sandbox.config.latency = 0
     assert mirror.sync().counts.updated == 300
 
 
@@ -352,7 +352,7 @@ def test_a_sync_that_is_stopped_before_it_begins(mirror: Mirror) -> None:
     stopping = CancellationToken()
     stopping.set()
     assert_stopped(mirror, mirror.sync([request(1)], stopping=stopping))
-    assert mirror.sandbox.asked == []
+    assert mirror.sandbox.request_log == []
     assert mirror.rows("SELECT * FROM release_requests") == []
 
 
@@ -396,7 +396,7 @@ def test_a_merge_that_has_begun_is_finished(mirror: Mirror) -> None:
 def test_one_stop_ends_all_syncs_that_run(mirror: Mirror, heard: Heard) -> None:
     """Syncs of several environments, each in its thread, end together."""
     mirror.sync([request(1)])
-    mirror.sandbox.manner.latency = LONG
+    mirror.sandbox.config.latency = LONG
     stopping = CancellationToken()
     results: list[Result] = []
 

@@ -55,7 +55,7 @@ def test_nothing_new_touches_nothing(mirror: Mirror) -> None:
 
 def test_etag_saves_the_download(sqlite_mirror: Mirror) -> None:
     """A list that the API says is still the same is not even read."""
-    sqlite_mirror.sandbox.manner.etag = True
+    sqlite_mirror.sandbox.config.etag = True
     sqlite_mirror.sync([request(1)])
     result = sqlite_mirror.sync()
     assert (result.outcome, result.bytes, result.pages) == (Outcome.UNCHANGED, 0, 0)
@@ -245,10 +245,10 @@ def test_mixed_up_tokens_are_refused(mirror: Mirror) -> None:
 @pytest.mark.parametrize("paging", ["meta", "pagination"])
 def test_paged_lists_are_read_whole(sqlite_mirror: Mirror, paging: Any) -> None:
     """1,037 requests in pages of 100 take 11 questions, under either key."""
-    sqlite_mirror.sandbox.manner.paging = paging
+    sqlite_mirror.sandbox.config.paging = paging
     result = sqlite_mirror.sync([request(number) for number in range(1037)])
     assert (result.counts.inserted, result.pages) == (1037, 11)
-    assert len(sqlite_mirror.sandbox.asked) == 11
+    assert len(sqlite_mirror.sandbox.request_log) == 11
     assert sqlite_mirror.rows("SELECT count(*) FROM release_requests") == [(1037,)]
     assert sqlite_mirror.sync().outcome is Outcome.UNCHANGED
 
@@ -281,7 +281,7 @@ def test_a_failed_run_is_on_record_and_changes_nothing(sqlite_mirror: Mirror) ->
     sqlite_mirror.sync([request(1)])
     before = sqlite_mirror.state()
     api = sqlite_mirror.api
-    sqlite_mirror.sandbox.manner.token = "regenerated"
+    sqlite_mirror.sandbox.config.token = "regenerated"
     result = sync(sqlite_mirror.engine, api, "default")
     assert result.outcome is Outcome.FAILED
     assert isinstance(result.failure, TokenRefused)
@@ -342,7 +342,7 @@ def test_records_upstream_errors(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     before = sqlite_mirror.state()
     file = tmp_path / "list.json"
     file.write_text('{"success": false, "data": []}')
-    sqlite_mirror.sandbox.manner.file = file
+    sqlite_mirror.sandbox.config.file = file
     result = sqlite_mirror.sync()
     assert result.outcome is Outcome.FAILED
     assert isinstance(result.failure, ApiError)
@@ -351,10 +351,10 @@ def test_records_upstream_errors(sqlite_mirror: Mirror, tmp_path: Path) -> None:
 
 
 def test_postgres_knows_its_tables_after_the_first_sync(
-    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: FakeUpstream
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
 ) -> None:
     """Without statistics the second sync would compare every row with every other one."""
-    mirror = Mirror(make_ready_database("postgresql"), sandbox, world)
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, upstream)
     mirror.sync([request(number) for number in range(300)])
     sizes = "SELECT reltuples FROM pg_class WHERE relname = 'release_requests'"
     assert mirror.rows(sizes) == [(300,)]
@@ -364,10 +364,10 @@ def test_postgres_knows_its_tables_after_the_first_sync(
 
 
 def test_whole_tables_are_not_joined_row_by_row(
-    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: FakeUpstream
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
 ) -> None:
     """Postgres may take a full table for empty; the comparison must not depend on that."""
-    mirror = Mirror(make_ready_database("postgresql"), sandbox, world)
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, upstream)
     with write_transaction(mirror.engine, "test") as connection:
         settings = []
         with bulk.comparing_whole_tables(connection):
