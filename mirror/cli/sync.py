@@ -219,7 +219,7 @@ def _do(
                 engine,
                 target.api,
                 target.environment,
-                stopping=stopping,
+                cancellation=stopping,
                 progress=board.begin(target.environment) if board else None,
                 upgrade=work.upgrade,
                 dry_run=work.dry_run,

@@ -124,44 +124,44 @@ def stopped(client: Client, when: Callable[[], object]) -> None:
 
 def test_what_is_registered_is_called_once() -> None:
     """However many threads stop, and however often, each is called once while it is registered."""
-    stopping, calls = CancellationToken(), []
+    cancellation, calls = CancellationToken(), []
     barrier = threading.Barrier(8)
 
     def stop() -> None:
         barrier.wait(LONG)
-        stopping.set()
+        cancellation.set()
 
-    with stopping.calling(lambda: calls.append("over")):
-        assert not stopping.is_set()
+    with cancellation.calling(lambda: calls.append("over")):
+        assert not cancellation.is_set()
     with (
-        stopping.calling(lambda: calls.append("first")),
-        stopping.calling(lambda: calls.append("second")),
+        cancellation.calling(lambda: calls.append("first")),
+        cancellation.calling(lambda: calls.append("second")),
     ):
         threads = [threading.Thread(target=stop) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        stopping.set()
-    assert stopping.is_set()
+        cancellation.set()
+    assert cancellation.is_set()
     assert sorted(calls) == ["first", "second"]
 
 
 def test_who_comes_too_late_is_called_at_once() -> None:
     """What is registered after the fact is called before anything else is done, and once."""
-    stopping, calls = CancellationToken(), []
-    stopping.set()
-    with stopping.calling(lambda: calls.append("late")):
+    cancellation, calls = CancellationToken(), []
+    cancellation.set()
+    with cancellation.calling(lambda: calls.append("late")):
         assert calls == ["late"]
-        stopping.set()
+        cancellation.set()
     assert calls == ["late"]
 
 
 def test_nobody_is_missed_who_registers_while_others_stop() -> None:
     """Whether the wish or the registration came first, the call comes."""
     for _ in range(200):
-        stopping, called = CancellationToken(), threading.Event()
-        with meanwhile(stopping.set), stopping.calling(called.set):
+        cancellation, called = CancellationToken(), threading.Event()
+        with meanwhile(cancellation.set), cancellation.calling(called.set):
             assert called.wait(LONG)
 
 
@@ -333,14 +333,14 @@ def test_a_stopped_sync_is_on_record_and_changes_nothing(mirror: Mirror, paging:
     changed = [request(number, status="approved") for number in range(300)]
     mirror.sandbox.asked = heard = Heard()
     mirror.sandbox.manner.latency = LONG
-    stopping = CancellationToken()
+    cancellation = CancellationToken()
 
     def stop() -> None:
         heard.wait_for(1)
-        stopping.set()
+        cancellation.set()
 
     with meanwhile(stop), at_once():
-        result = mirror.sync(changed, stopping=stopping)
+        result = mirror.sync(changed, cancellation=cancellation)
     assert_stopped(mirror, result)
     assert mirror.state() == before
     mirror.sandbox.manner.latency = 0
@@ -349,9 +349,9 @@ def test_a_stopped_sync_is_on_record_and_changes_nothing(mirror: Mirror, paging:
 
 def test_a_sync_that_is_stopped_before_it_begins(mirror: Mirror) -> None:
     """It asks nothing, and is on record."""
-    stopping = CancellationToken()
-    stopping.set()
-    assert_stopped(mirror, mirror.sync([request(1)], stopping=stopping))
+    cancellation = CancellationToken()
+    cancellation.set()
+    assert_stopped(mirror, mirror.sync([request(1)], cancellation=cancellation))
     assert mirror.sandbox.asked == []
     assert mirror.rows("SELECT * FROM release_requests") == []
 
@@ -361,17 +361,17 @@ def test_no_merge_begins_after_a_stop(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch, dry_run: bool
 ) -> None:
     """A list that was read whole when the stop came is not applied."""
-    stopping = CancellationToken()
+    cancellation = CancellationToken()
 
     class Late(Client):
         def read_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
             """Read the list, as it is read; and then it is stopped."""
             found = super().read_list(known)
-            stopping.set()
+            cancellation.set()
             return found
 
     monkeypatch.setattr("mirror.sync.run.Client", Late)
-    assert_stopped(mirror, mirror.sync([request(1)], stopping=stopping, dry_run=dry_run))
+    assert_stopped(mirror, mirror.sync([request(1)], cancellation=cancellation, dry_run=dry_run))
     assert mirror.rows("SELECT * FROM release_requests") == []
     monkeypatch.undo()
     assert mirror.sync().counts.inserted == 1
@@ -379,16 +379,16 @@ def test_no_merge_begins_after_a_stop(
 
 def test_a_merge_that_has_begun_is_finished(mirror: Mirror) -> None:
     """A stop in the midst of a merge comes too late: the run is applied, and says so."""
-    stopping = CancellationToken()
+    cancellation = CancellationToken()
 
     class Stopper(Progress):
         def begin_loading(self, entries: int) -> None:
             """Stop as soon as the merge has begun."""
             super().begin_loading(entries)
-            stopping.set()
+            cancellation.set()
 
-    result = mirror.sync([request(1)], stopping=stopping, progress=Stopper())
-    assert stopping.is_set()
+    result = mirror.sync([request(1)], cancellation=cancellation, progress=Stopper())
+    assert cancellation.is_set()
     assert (result.outcome, result.counts.inserted) == (Outcome.APPLIED, 1)
     assert mirror.runs("outcome") == [("applied",)]
 
@@ -397,18 +397,18 @@ def test_one_stop_ends_all_syncs_that_run(mirror: Mirror, heard: Heard) -> None:
     """Syncs of several environments, each in its thread, end together."""
     mirror.sync([request(1)])
     mirror.sandbox.manner.latency = LONG
-    stopping = CancellationToken()
+    cancellation = CancellationToken()
     results: list[Result] = []
 
     def run(environment: str) -> None:
-        results.append(mirror.sync(environment=environment, stopping=stopping))
+        results.append(mirror.sync(environment=environment, cancellation=cancellation))
 
     threads = [threading.Thread(target=run, args=(f"tenant {one}",)) for one in range(4)]
     for thread in threads:
         thread.start()
     heard.wait_for(5)
     with at_once():
-        stopping.set()
+        cancellation.set()
         for thread in threads:
             thread.join()
     assert [type(one.failure) for one in results] == [Stopped] * 4

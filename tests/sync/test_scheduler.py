@@ -236,7 +236,7 @@ def test_a_defect_in_one_leaves_the_others(caplog: pytest.LogCaptureFixture) -> 
     api = ApiSettings("https://voice.example.com/api/v1", Secret(TOKEN))
     caplog.set_level("DEBUG", "mirror")
 
-    def work(target: EnvironmentConfig, _stopping: CancellationToken) -> Result:
+    def work(target: EnvironmentConfig, _cancellation: CancellationToken) -> Result:
         if target.environment == "b":
             raise RuntimeError(f"it holds {TOKEN}")
         now = datetime.now(UTC)
