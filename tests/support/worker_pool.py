@@ -1,8 +1,8 @@
-"""Processes of `mirror` that begin within milliseconds, and may be frozen or killed.
+"""Processes that run `mirror` within milliseconds of an order, and may be frozen or killed.
 
-A nursery is a process that has imported all that a sync needs. It forks a child for each command,
-so that a kill finds the command at work and not at its imports, and several begin truly at once.
-This file is both ends of the wire: as a module the tests' end, as a program the nurseries.
+A worker has imported everything that a sync needs. It forks a child for each command, so that a
+kill hits the command and not its imports, and several begin at the same time. This file is both
+ends of the pipes: imported by the tests, and run as the program that becomes the workers.
 """
 
 from __future__ import annotations
@@ -21,142 +21,138 @@ from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-PATIENCE = 120
-"""Seconds that a command may take; then it is ended, whatever it does."""
+TIMEOUT = 120
+"""Seconds after which a command is ended."""
 
 KILLED = -9
-"""The code of a command that was killed."""
+"""The return code of a killed command."""
 
-COMMIT = "all is done but the commit"
-COMMITTED = "the commit is done"
-"""Moments of a sync's second transaction, the first one being that of its beginning."""
+BEFORE_COMMIT, AFTER_COMMIT = "before the commit", "after the commit"
+"""Moments of a sync's second transaction; the first one records that the run has begun."""
 
 
-class WorkerPool:
-    """Runs commands of `mirror`, one at a time, as children of a process that is warm.
+class Worker:
+    """Runs commands of `mirror`, one at a time, as children of a warm process.
 
     Args:
-        orders: the pipe to it.
-        said: the pipe from it; neither has a buffer, where `select` would miss what waits.
-        folder: where the output of the commands goes.
+        orders, reports: pipes to and from it, unbuffered so that `select` sees what is there.
+        folder: for the output of the commands.
 
     Attributes:
-        pid: the command that runs, or 0 if none does. The number stays its own until `result`.
+        pid: the process of the command, or 0; it is not reused before `result` returns.
     """
 
-    def __init__(self, orders: BinaryIO, said: BinaryIO, folder: Path) -> None:
+    def __init__(self, orders: BinaryIO, reports: BinaryIO, folder: Path) -> None:
         self._orders = orders
-        self._said = said
+        self._reports = reports
         self._folder = folder
         self._ended = True
         self.pid = 0
 
     def wait_until_warm(self) -> None:
-        """Wait until all is imported."""
-        assert self._line(PATIENCE) == "warm", "the nursery did not come up"
+        """Wait until everything is imported."""
+        assert self._read_line(TIMEOUT) == "warm"
 
-    def start(self, *arguments: str, die_at: str = "", **environment: str) -> None:
-        """Let `mirror` run with these arguments.
+    def start(self, *arguments: str, kill_at: str = "", **environment: str) -> None:
+        """Run `mirror` with these arguments.
 
         Args:
             arguments: of the command.
-            die_at: when it is killed: words of the SQL that it was about to run, or one of `COMMIT`
-                and `COMMITTED`.
+            kill_at: when it is killed: just before SQL that contains these words, `BEFORE_COMMIT`
+                or `AFTER_COMMIT`.
             environment: variables, besides those of the tests.
         """
-        assert not self.pid, "there is one command at a time"
+        assert not self.pid, "a worker runs one command at a time"
         self._ended = False
         order = {
             "arguments": arguments,
-            "die_at": die_at,
+            "kill_at": kill_at,
             "environment": environment,
             "folder": str(self._folder),
         }
-        self._write(json.dumps(order))
-        self.pid = int(self._line(PATIENCE))
+        self._write_line(json.dumps(order))
+        self.pid = int(self._read_line(TIMEOUT))
 
-    def ended(self, seconds: float) -> bool:
-        """Wait so long at most, and tell whether the command has ended."""
-        if not self._ended and self._is_readable(seconds):
-            self._ended = self._line(0) == "ended"
+    def has_ended(self, timeout: float) -> bool:
+        """Wait for the command to end, `timeout` seconds at most; return whether it has."""
+        if not self._ended and self._is_readable(timeout):
+            self._ended = self._read_line(0) == "ended"
         return self._ended
 
-    def send(self, number: signal.Signals) -> None:
-        """Send the command a signal."""
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the command."""
         assert self.pid
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End the command as `kill -9` does, between two instructions."""
-        self.send(signal.SIGKILL)
+        """Kill the command by SIGKILL."""
+        self.send_signal(signal.SIGKILL)
 
     def result(self) -> subprocess.CompletedProcess[str]:
-        """Wait for the command to end, and return what it came to."""
-        assert self.ended(PATIENCE), "the command does not end"
-        self._write("")
-        code = int(self._line(PATIENCE))
+        """Wait for the command to end; return its code and output."""
+        assert self.has_ended(TIMEOUT), "the command does not end"
+        self._write_line("")
+        code = int(self._read_line(TIMEOUT))
         self.pid = 0
         out, err = ((self._folder / name).read_text("utf-8") for name in ("out", "err"))
         return subprocess.CompletedProcess((), code, out, err)
 
     def clear(self) -> None:
-        """End the command, if one runs."""
+        """Kill the command, if one runs."""
         if self.pid:
             self.kill()
             self.result()
 
-    def _write(self, line: str) -> None:
+    def _write_line(self, line: str) -> None:
         self._orders.write(f"{line}\n".encode())
 
-    def _line(self, seconds: float) -> str:
-        assert self._is_readable(seconds), "the nursery says nothing"
-        return self._said.readline().decode().strip()
+    def _read_line(self, timeout: float) -> str:
+        assert self._is_readable(timeout), "the worker does not respond"
+        return self._reports.readline().decode().strip()
 
-    def _is_readable(self, seconds: float) -> bool:
-        return bool(select.select([self._said], [], [], max(0, seconds))[0])
+    def _is_readable(self, timeout: float) -> bool:
+        return bool(select.select([self._reports], [], [], max(0, timeout))[0])
 
 
 @contextmanager
-def worker_pools(count: int) -> Iterator[list[WorkerPool]]:
-    """Keep some nurseries, warm, for as long as the context lasts."""
+def worker_pool(size: int) -> Iterator[list[Worker]]:
+    """Keep warm workers running for as long as the context lasts."""
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        found: list[WorkerPool] = []
-        theirs: list[int] = []
-        pipes = ExitStack()
-        for number in range(count):
-            (orders_out, orders_in), (said_out, said_in) = os.pipe(), os.pipe()
-            orders = pipes.enter_context(os.fdopen(orders_in, "wb", 0))
-            said = pipes.enter_context(os.fdopen(said_out, "rb", 0))
-            theirs += [orders_out, said_in]
+        pipes, workers, child_ends = ExitStack(), [], []
+        for number in range(size):
+            (orders_read, orders_write), (reports_read, reports_write) = os.pipe(), os.pipe()
+            child_ends += [orders_read, reports_write]
             folder = root / str(number)
             folder.mkdir()
-            found.append(WorkerPool(orders, said, folder))
+            orders = pipes.enter_context(os.fdopen(orders_write, "wb", 0))
+            reports = pipes.enter_context(os.fdopen(reports_read, "rb", 0))
+            workers.append(Worker(orders, reports, folder))
         process = subprocess.Popen(
-            [sys.executable, __file__, *map(str, theirs)],
+            [sys.executable, __file__, *map(str, child_ends)],
             stdin=subprocess.DEVNULL,
-            pass_fds=theirs,
+            pass_fds=child_ends,
         )
-        for descriptor in theirs:
+        for descriptor in child_ends:
             os.close(descriptor)
         stack.callback(_end, process)
-        stack.enter_context(pipes)  # who gets no more orders ends by itself
-        for nursery in found:
-            nursery.wait_until_warm()
-            stack.callback(nursery.clear)
-        yield found
+        stack.enter_context(pipes)  # workers end when their pipes are closed
+        for worker in workers:
+            worker.wait_until_warm()
+            stack.callback(worker.clear)
+        yield workers
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     try:
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
     finally:
         process.kill()
         process.wait()
 
 
-def _be_nurseries(descriptors: list[int]) -> None:
-    """Import what a sync needs, and be a nursery for each pair of pipes."""
+def _fork_workers(descriptors: list[int]) -> None:
+    """Import what a sync needs, and fork a worker for each pair of pipes."""
     import alembic.command  # noqa: F401 (only that it is imported)
     import sqlalchemy.dialects.postgresql.psycopg
     import sqlalchemy.dialects.sqlite  # noqa: F401
@@ -165,11 +161,11 @@ def _be_nurseries(descriptors: list[int]) -> None:
     import mirror.sync.run  # noqa: F401
 
     for at in range(0, len(descriptors), 2):
-        mine = descriptors[at : at + 2]
+        own = descriptors[at : at + 2]
         if not os.fork():
-            for other in set(descriptors) - set(mine):
+            for other in set(descriptors) - set(own):
                 os.close(other)
-            _serve(*mine)
+            _serve(*own)
             os._exit(0)
     for descriptor in descriptors:
         os.close(descriptor)
@@ -177,61 +173,67 @@ def _be_nurseries(descriptors: list[int]) -> None:
         os.wait()
 
 
-def _serve(orders_from: int, said_to: int) -> None:
-    """Be a nursery, until nobody gives orders any more."""
-    with os.fdopen(orders_from, "rb", 0) as orders, os.fdopen(said_to, "wb", 0) as said:
-        said.write(b"warm\n")
+def _serve(orders_from: int, reports_to: int) -> None:
+    """Be a worker, until the pipe of orders is closed."""
+    with os.fdopen(orders_from, "rb", 0) as orders, os.fdopen(reports_to, "wb", 0) as reports:
+        reports.write(b"warm\n")
         for line in orders:
             alive, held_by_child = os.pipe()
             child = os.fork()
             if not child:
-                _obey(json.loads(line))
+                _run_command(json.loads(line))
             os.close(held_by_child)
-            said.write(b"%d\n" % child)
+            reports.write(b"%d\n" % child)
             os.read(alive, 1)  # it returns when the child has ended, in whatever way
             os.close(alive)
-            said.write(b"ended\n")
-            orders.readline()  # nobody is about to kill it any more: its number may go
-            said.write(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            reports.write(b"ended\n")
+            orders.readline()  # the tests send no signal any more: the pid may be reused
+            reports.write(b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
-def _obey(order: dict[str, Any]) -> NoReturn:
-    """Be the child: run a command line, with its output in files, and exit."""
+def _run_command(order: dict[str, Any]) -> NoReturn:
+    """Be the child: run a command with its output in files, and exit."""
     from mirror import cli
 
     code = 70
     try:
-        signal.alarm(PATIENCE)
+        signal.alarm(TIMEOUT)
         os.environ.update(order["environment"])
-        if order["die_at"]:
-            _die_at(order["die_at"])
+        if order["kill_at"]:
+            _kill_at(order["kill_at"])
         _redirect(Path(order["folder"]))
         code = cli.run(order["arguments"])
         sys.stdout.flush()
-    except BaseException:  # noqa: BLE001 (the child must never go on as a second nursery)
+    except BaseException:  # noqa: BLE001 (the child must never go on as a second worker)
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(code)
 
 
-def _die_at(moment: str) -> None:
-    """Let this process be killed at a moment of its sync, as by somebody else."""
+def _kill_at(moment: str) -> None:
+    """Kill this process at a moment of its sync."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
     from sqlalchemy.pool import Pool
 
-    commits, returns = count(1), count(1)
+    def kill() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    def die_if(now: bool) -> None:
-        if now:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def on_sql(_: object, __: object, statement: str, *___: object) -> None:
+        if moment in statement:
+            kill()
 
-    event.listen(
-        Engine, "before_cursor_execute", lambda _, __, statement, *___: die_if(moment in statement)
-    )
-    event.listen(Engine, "commit", lambda _: die_if(moment == COMMIT and next(commits) == 2))
-    event.listen(Pool, "checkin", lambda *_: die_if(moment == COMMITTED and next(returns) == 2))
+    def on_second(name: str, target: type) -> None:
+        calls = count(1)
+        event.listen(target, name, lambda *_: next(calls) == 2 and kill())
+
+    if moment == BEFORE_COMMIT:
+        on_second("commit", Engine)
+    elif moment == AFTER_COMMIT:
+        on_second("checkin", Pool)
+    else:
+        event.listen(Engine, "before_cursor_execute", on_sql)
 
 
 def _redirect(folder: Path) -> None:
@@ -246,4 +248,4 @@ def _redirect(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    _be_nurseries([int(one) for one in sys.argv[1:]])
+    _fork_workers([int(argument) for argument in sys.argv[1:]])
