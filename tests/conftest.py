@@ -20,7 +20,7 @@ from tests.support import guardian, moved_clock, postgres, summary
 from tests.support.databases import DATABASES, new_database, upgrade
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, FakeUpstream
-from tests.support.worker_pool import Worker, worker_pool
+from tests.support.workers import Worker
 
 _GUARDIAN = pytest.StashKey["subprocess.Popen[bytes]"]()
 
@@ -188,21 +188,18 @@ def chance() -> random.Random:
     return random.Random(seed)  # noqa: S311 (no cryptography)
 
 
-@pytest.fixture(scope="module")
-def _warm_workers() -> Iterator[list[Worker]]:
-    with worker_pool(6) as workers:
-        yield workers
-
-
 @pytest.fixture
-def workers(_warm_workers: list[Worker]) -> Iterator[list[Worker]]:
-    """Six processes that can run `mirror`."""
-    yield _warm_workers
-    for worker in _warm_workers:
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Worker]]:
+    """Six workers, which begin without delay."""
+    workers = [Worker(tmp_path_factory.mktemp("worker")) for _ in range(6)]
+    workers[0].start("--version")  # it waits for the imports
+    workers[0].result()
+    yield workers
+    for worker in workers:
         worker.clear()
 
 
 @pytest.fixture
 def worker(workers: list[Worker]) -> Worker:
-    """A process that can run `mirror`."""
+    """A worker, which begins without delay."""
     return workers[0]

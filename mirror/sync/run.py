@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -40,11 +40,11 @@ class Result:
         run_id: number of the run (`sync_runs.id`), or None if it could not be put on record.
         environment: name of the environment.
         outcome: how the sync ended.
+        seconds: duration.
+        started_at, finished_at: UTC, by this machine's clock.
         counts: what it did, or in a dry run would have done; zeros if it did not get that far.
         pages: pages of the list that were fetched.
         bytes: their size, decompressed.
-        seconds: duration.
-        started_at, finished_at: UTC, by this machine's clock.
         failure: why the sync failed or was refused.
         changes: in a dry run, the changes that it would have recorded.
     """
@@ -52,12 +52,12 @@ class Result:
     run_id: int | None
     environment: str
     outcome: Outcome
-    counts: Counts
-    pages: int
-    bytes: int
     seconds: float
     started_at: datetime
     finished_at: datetime
+    counts: Counts = field(default_factory=Counts)
+    pages: int = 0
+    bytes: int = 0
     failure: MirrorError | None = None
     changes: tuple[Change, ...] = ()
 
@@ -70,9 +70,6 @@ class Result:
             run_id=None,
             environment=environment,
             outcome=Outcome.FAILED,
-            counts=Counts(),
-            pages=0,
-            bytes=0,
             seconds=round((finished_at - started_at).total_seconds(), 3),
             started_at=started_at,
             finished_at=finished_at,
@@ -366,11 +363,11 @@ class _Sync:
             run_id=self.run.id,
             environment=self.run.environment,
             outcome=outcome,
-            counts=counts or Counts(),
-            pages=self.client.pages,
-            bytes=self.client.received,
             seconds=_seconds_since(self.began),
             started_at=self.run.started_at,
             finished_at=self.now(),
+            counts=counts or Counts(),
+            pages=self.client.pages,
+            bytes=self.client.received,
             failure=failure,
         )

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -28,26 +28,10 @@ from tests.support.expected_tables import (
 )
 from tests.support.http_servers import Question, Scripted, envelope, http
 from tests.support.upstream import TOKEN, FakeUpstream, request, requests
-from tests.support.worker_pool import KILLED, TIMEOUT, Worker
+from tests.support.workers import KILLED, TIMEOUT, Worker
 
 if TYPE_CHECKING:
     from mirror.sandbox.server import Sandbox
-
-
-def start_sync(worker: Worker, url: str, base_url: str, *options: str) -> None:
-    """Let a process sync."""
-    worker.start(
-        *("sync", "--json", "--database", url, "--base-url", base_url, *options),
-        TALKOVER_TOKEN=TOKEN,
-    )
-
-
-def sync_result(worker: Worker) -> dict[str, Any]:
-    """Wait for a sync, which must succeed; return its JSON."""
-    ended = worker.result()
-    assert ended.returncode == 0, ended.stderr
-    result: dict[str, Any] = json.loads(ended.stdout)
-    return result
 
 
 def sync_here(url: str, base_url: str) -> Result:
@@ -64,6 +48,9 @@ class Crowd:
     sandbox: Sandbox
     upstream: FakeUpstream
     workers: list[Worker]
+    chance: random.Random
+    in_full: bool
+    record: Callable[[str, object], None]
     url: str = ""
     ledger: Ledger = field(default_factory=Ledger)
 
@@ -79,7 +66,7 @@ class Crowd:
         self.upstream.records = listing.entries
         self.sandbox.forget()
         for worker in self.workers:
-            start_sync(worker, self.url, self.sandbox.base_url)
+            worker.start_sync(self.url, self.sandbox.base_url, TOKEN)
 
     def check(self, applied: list[tuple[Run, ChangingList]]) -> None:
         """Compare the database with what these runs applied; change their lists."""
@@ -88,34 +75,40 @@ class Crowd:
             listing.move_on()
         assert difference(content(self.url), self.ledger.tables()) == ""
 
+    def report(self, sentence: str) -> None:
+        """Put a sentence into the summary of the test run."""
+        self.record("figures", f"{self.kind}: {sentence}")
+
 
 @pytest.fixture(params=DATABASES)
 def crowd(
+    *,
     request: pytest.FixtureRequest,
     make_database: Callable[[str], str],
     sandbox: Sandbox,
     upstream: FakeUpstream,
     workers: list[Worker],
-) -> Crowd:
-    """Six processes, on each kind of database."""
-    return Crowd(request.param, make_database, sandbox, upstream, workers)
-
-
-@pytest.mark.long
-def test_six_syncs_at_once_apply_a_list_once(
-    crowd: Crowd,
     chance: random.Random,
     in_full: bool,
     record_property: Callable[[str, object], None],
-) -> None:
+) -> Crowd:
+    """Six processes, on each kind of database."""
+    return Crowd(
+        *(request.param, make_database, sandbox, upstream, workers),
+        *(chance, in_full, record_property),
+    )
+
+
+@pytest.mark.long
+def test_six_syncs_at_once_apply_a_list_once(crowd: Crowd) -> None:
     """Processes that begin at once all succeed, also in a database that does not exist yet."""
     outcomes: Counter[str] = Counter()
-    for _ in range(20 if in_full else 2):
+    for _ in range(20 if crowd.in_full else 2):
         crowd.renew()
-        listing = ChangingList(500, chance)
+        listing = ChangingList(500, crowd.chance)
         for number in (1, 2):
             crowd.start(listing)
-            results = map(sync_result, crowd.workers)
+            results = [worker.sync_result() for worker in crowd.workers]
             by_id = {result["run_id"]: result["outcome"] for result in results}
             recorded = on_record(crowd.url)
             new = recorded[-len(crowd) :]
@@ -127,33 +120,27 @@ def test_six_syncs_at_once_apply_a_list_once(
             crowd.check([(applied, listing)])
             outcomes.update(by_id.values())
     shares = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-    record_property(
-        "figures",
-        f"{crowd.kind}: {outcomes.total()} syncs by {len(crowd)} processes at once all succeeded "
+    crowd.report(
+        f"{outcomes.total()} syncs by {len(crowd)} processes at once all succeeded "
         f"({shares}), each list was applied once",
     )
 
 
 @pytest.mark.long
-def test_kills_among_six_hurt_none_of_the_others(
-    crowd: Crowd,
-    chance: random.Random,
-    in_full: bool,
-    record_property: Callable[[str, object], None],
-) -> None:
+def test_kills_among_six_hurt_none_of_the_others(crowd: Crowd) -> None:
     """No lock outlives the process that held it: the others go on, and a list is applied once."""
     codes: Counter[int] = Counter()
-    for _ in range(20 if in_full else 1):
+    for _ in range(20 if crowd.in_full else 1):
         crowd.renew()
-        listing = ChangingList(2000, chance)
+        listing = ChangingList(2000, crowd.chance)
         for number in (1, 2):
             crowd.start(listing)
-            for victim in chance.sample(crowd.workers, len(crowd) // 2):
-                victim.has_ended(chance.uniform(0, 0.3))
+            for victim in crowd.chance.sample(crowd.workers, len(crowd) // 2):
+                victim.has_ended(crowd.chance.uniform(0, 0.3))
                 victim.kill()
             ended = [worker.result() for worker in crowd.workers]
-            assert {one.returncode for one in ended} <= {0, KILLED}, [one.stderr for one in ended]
-            codes.update(one.returncode for one in ended)
+            assert {one.code for one in ended} <= {0, KILLED}, [one.err for one in ended]
+            codes.update(one.code for one in ended)
             sync_here(crowd.url, crowd.sandbox.base_url)
             recorded = on_record(crowd.url)
             applied = [run for run in recorded if run.outcome == "applied"]
@@ -161,34 +148,32 @@ def test_kills_among_six_hurt_none_of_the_others(
             crowd.check([(applied[-1], listing)])
             outcomes = {run.outcome for run in recorded}
             assert outcomes <= {"applied", "unchanged", "superseded", "abandoned"}
-    record_property(
-        "figures",
-        f"{crowd.kind}: {codes[KILLED]} of {codes.total()} syncs that ran {len(crowd)} at once "
+    crowd.report(
+        f"{codes[KILLED]} of {codes.total()} syncs that ran {len(crowd)} at once "
         "were killed, the others all succeeded",
     )
 
 
 @pytest.mark.long
-def test_six_environments_at_once_share_a_database(
-    crowd: Crowd,
-    chance: random.Random,
-    in_full: bool,
-    record_property: Callable[[str, object], None],
-) -> None:
+def test_six_environments_at_once_share_a_database(crowd: Crowd) -> None:
     """Syncs of different environments never refuse, supersede or touch one another."""
     environments = [f"tenant {number}" for number in range(len(crowd))]
-    repetitions = 20 if in_full else 1
+    repetitions = 20 if crowd.in_full else 1
     with ExitStack() as stack:
         servers = [stack.enter_context(Scripted([b""]).running()) for _ in environments]
         for _ in range(repetitions):
             crowd.renew()
-            listings = [ChangingList(200, chance, first=1000 * at) for at in range(len(crowd))]
+            listings = [
+                ChangingList(200, crowd.chance, first=1000 * at) for at in range(len(crowd))
+            ]
             for _ in (1, 2):
                 each = zip(environments, servers, crowd.workers, listings, strict=True)
                 for environment, server, worker, listing in each:
                     server.answers = [http(200, envelope(listing.entries))]
-                    start_sync(worker, crowd.url, server.base_url, "--environment", environment)
-                results = [sync_result(worker) for worker in crowd.workers]
+                    worker.start_sync(
+                        crowd.url, server.base_url, TOKEN, "--environment", environment
+                    )
+                results = [worker.sync_result() for worker in crowd.workers]
                 recorded = {run.id: run for run in on_record(crowd.url)}
                 crowd.check(
                     [
@@ -196,9 +181,8 @@ def test_six_environments_at_once_share_a_database(
                         for result, listing in zip(results, listings, strict=True)
                     ]
                 )
-    record_property(
-        "figures",
-        f"{crowd.kind}: {2 * repetitions * len(crowd)} syncs of {len(crowd)} environments at once "
+    crowd.report(
+        f"{2 * repetitions * len(crowd)} syncs of {len(crowd)} environments at once "
         "in one database were all applied",
     )
 
@@ -229,7 +213,7 @@ def test_a_run_given_up_for_dead_may_wake_up(
     newer = http(200, envelope([request(1, status="rejected"), request(4)]))
     with Scripted([first, answer_late, newer]).running() as server:
         assert sync_here(database_url, server.base_url).outcome == "applied"
-        start_sync(worker, database_url, server.base_url)
+        worker.start_sync(database_url, server.base_url, TOKEN)
         assert requested.wait(TIMEOUT)
         worker.send_signal(signal.SIGSTOP)
         resume.set()
@@ -241,9 +225,9 @@ def test_a_run_given_up_for_dead_may_wake_up(
         before = content(database_url)
         worker.send_signal(signal.SIGCONT)
         ended = worker.result()
-    assert ended.returncode == code, ended.stderr
+    assert ended.code == code, ended.err
     woken = on_record(database_url)[1]
     assert (woken.id, woken.outcome) == (frozen.id, outcome)
-    assert woken.error == json.loads(ended.stdout)["error"]
+    assert woken.error == json.loads(ended.out)["error"]
     assert (woken.error is None) is (outcome == "superseded")
     assert content(database_url) == before

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,7 @@ from tests.support.databases import DATABASES
 from tests.support.expected_tables import ChangingList
 from tests.support.mirrors import Mirror
 from tests.support.upstream import FakeUpstream
-from tests.support.worker_pool import KILLED, TIMEOUT, Worker
+from tests.support.workers import KILLED, TIMEOUT, Worker
 
 if TYPE_CHECKING:
     from mirror.sandbox.server import Sandbox
@@ -58,46 +59,39 @@ def upstream() -> ObservedUpstream:
     return ObservedUpstream()
 
 
+@dataclass
 class KillTest:
     """A random series of kills on one kind of database.
 
-    Args:
+    Attributes:
         kind: of database.
         make_mirror: makes a mirror with an empty one.
         worker: runs the syncs.
         upstream: of the mirrors.
         chance: decides the lists and the moments.
-
-    Attributes:
         states: of the killed syncs, with their numbers.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        make_mirror: Callable[[], Mirror],
-        worker: Worker,
-        upstream: ObservedUpstream,
-        chance: random.Random,
-    ) -> None:
-        self._kind = kind
-        self._make_mirror = make_mirror
-        self._worker = worker
-        self._upstream = upstream
-        self._chance = chance
-        self._started_at = self._command_seconds = self._work_seconds = 0.0
-        self.states: Counter[str] = Counter()
+    kind: str
+    make_mirror: Callable[[], Mirror]
+    worker: Worker
+    upstream: ObservedUpstream
+    chance: random.Random
+    states: Counter[str] = field(default_factory=Counter)
+    _started_at: float = 0.0
+    _command_seconds: float = 0.0
+    _work_seconds: float = 0.0
 
     def new_mirror(self) -> CrashedMirror:
         """Make another mirror to kill syncs of."""
-        listing = ChangingList(REQUESTS, self._chance, garbled=GARBLED)
-        return CrashedMirror(self._make_mirror(), listing)
+        listing = ChangingList(REQUESTS, self.chance, garbled=GARBLED)
+        return CrashedMirror(self.make_mirror(), listing)
 
     def measure(self, crashed: CrashedMirror) -> None:
         """Let a sync end, to learn its duration."""
         self._start(crashed)
         assert self._has_ended(TIMEOUT)
-        assert self._worker.result().returncode in {0, 3}
+        assert self.worker.result().code in {0, 3}
         crashed.check()
 
     def kill(self, crashed: CrashedMirror, moment: str) -> None:
@@ -110,33 +104,33 @@ class KillTest:
         """
         self._start(crashed)
         if moment == "command":
-            self._has_ended(self._chance.uniform(0, self._command_seconds))
+            self._has_ended(self.chance.uniform(0, self._command_seconds))
         else:
-            assert self._upstream.requested.wait(TIMEOUT)
+            assert self.upstream.requested.wait(TIMEOUT)
             earliest = 0.7 if moment == "commit" else 0.0
-            self._has_ended(self._chance.uniform(earliest, 1.1) * self._work_seconds)
-        self._worker.kill()
-        ended = self._worker.result()
-        assert ended.returncode in {KILLED, 0, 3}, ended.stderr
+            self._has_ended(self.chance.uniform(earliest, 1.1) * self._work_seconds)
+        self.worker.kill()
+        ended = self.worker.result()
+        assert ended.code in {KILLED, 0, 3}, ended.err
         run = crashed.check_after_kill()
         if run is not None and run.outcome != "running":
             self.states["too late"] += 1
         else:
-            assert ended.returncode == KILLED, run
+            assert ended.code == KILLED, run
             self.states["at work" if run else "before it was on record"] += 1
 
     def _start(self, crashed: CrashedMirror) -> None:
-        self._upstream.requested.clear()
+        self.upstream.requested.clear()
         self._started_at = time.monotonic()
-        crashed.start_sync(self._worker)
+        crashed.start_sync(self.worker)
 
     def _has_ended(self, timeout: float) -> bool:
         """Wait for the sync to end, `timeout` seconds at most; if it does, note its duration."""
-        if not self._worker.has_ended(timeout):
+        if not self.worker.has_ended(timeout):
             return False
         now = time.monotonic()
         self._command_seconds = now - self._started_at
-        self._work_seconds = now - self._upstream.requested_at
+        self._work_seconds = now - self.upstream.requested_at
         return True
 
     def summary(self, what: str) -> str:
@@ -144,7 +138,7 @@ class KillTest:
         kills = self.states.total()
         assert 3 * self.states["too late"] <= 2 * kills, self.states
         shares = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
-        return f"{self._kind}: {kills} kills in {what} ({shares}): each time all old or all new"
+        return f"{self.kind}: {kills} kills in {what} ({shares}): each time all old or all new"
 
 
 @pytest.fixture(params=DATABASES)

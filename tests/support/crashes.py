@@ -13,7 +13,7 @@ from mirror.sync.run import sync
 from tests.support.expected_tables import ChangingList, Ledger, Run, difference, held, runs, torn
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN
-from tests.support.worker_pool import Worker
+from tests.support.workers import Worker
 
 
 class CrashedMirror:
@@ -55,12 +55,7 @@ class CrashedMirror:
     def start_sync(self, worker: Worker, kill_at: str = "") -> None:
         """Let a worker sync."""
         self.mirror.sandbox.forget()  # otherwise the list is not fetched again
-        worker.start(
-            *("sync", "--json", "--database", self.mirror.url),
-            *("--base-url", self.mirror.sandbox.base_url),
-            kill_at=kill_at,
-            TALKOVER_TOKEN=TOKEN,
-        )
+        worker.start_sync(self.mirror.url, self.mirror.sandbox.base_url, TOKEN, kill_at=kill_at)
 
     def check_after_kill(self) -> Run | None:
         """Check what a kill has left; return the killed run, if it is on record.

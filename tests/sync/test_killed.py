@@ -16,7 +16,7 @@ from tests.support.databases import DATABASES
 from tests.support.expected_tables import ChangingList
 from tests.support.mirrors import Mirror
 from tests.support.upstream import FakeUpstream
-from tests.support.worker_pool import AFTER_COMMIT, BEFORE_COMMIT, KILLED, Worker
+from tests.support.workers import AFTER_COMMIT, BEFORE_COMMIT, KILLED, Worker
 
 IN_A_MERGE = (
     "INSERT INTO release_request_past_versions",
@@ -42,7 +42,7 @@ def kill(crashed: CrashedMirror, worker: Worker, moment: str) -> None:
     """Kill a sync: everything that it did is undone, or kept if it was committed."""
     crashed.start_sync(worker, kill_at=moment)
     ended = worker.result()
-    assert ended.returncode == KILLED, ended
+    assert ended.code == KILLED, ended
     run = crashed.check_after_kill()
     if crashed.relations:  # otherwise the schema was undone with the record of the run
         assert run is not None

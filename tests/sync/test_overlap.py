@@ -24,7 +24,7 @@ from tests.support.expected_tables import ChangingList, content, on_record
 from tests.support.http_servers import Question, Scripted, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, request, requests
-from tests.support.worker_pool import TIMEOUT
+from tests.support.workers import TIMEOUT
 
 FIRST = http(200, envelope(requests(1, 2)))
 LATE = http(200, envelope([request(1, status="approved"), *requests(2, 3)]))
