@@ -28,7 +28,7 @@ class CancellationToken:
             self._call(key)
 
     @contextmanager
-    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
+    def on_cancel(self, callback: Callable[[], None]) -> Iterator[None]:
         """Have something called when it is set, for as long as the context lasts.
 
         Args:

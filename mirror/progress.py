@@ -64,5 +64,5 @@ class Progress:
         self.entries_expected = entries
 
 
-environment_of_log: ContextVar[str | None] = ContextVar("environment_of_log", default=None)
+log_environment: ContextVar[str | None] = ContextVar("log_environment", default=None)
 """Whose sync is at work, for whoever shows the log; the threads of a pull know it too."""

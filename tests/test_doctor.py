@@ -18,7 +18,7 @@ from mirror.db import migrate
 from mirror.db.engine import write_transaction
 from mirror.sandbox.server import Sandbox
 from tests.support.commands import Ran, run_mirror
-from tests.support.http_servers import Question, Scripted, envelope, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.terminals import drawn
 from tests.support.upstream import TOKEN, FakeUpstream, request
@@ -138,10 +138,10 @@ def test_what_is_wrong_leaves_the_rest(sqlite_mirror: Mirror, token_file: Path) 
 def answering(health: bytes, listed: bytes) -> Iterator[dict[str, str]]:
     """An API that gives one answer when asked how it is, and another one for the list."""
 
-    def say(question: Question) -> bytes:
+    def say(question: HttpRequest) -> bytes:
         return health if "/health" in question.target else listed
 
-    with Scripted([say]).running() as server:
+    with ScriptedServer([say]).running() as server:
         yield {"TALKOVER_BASE_URL": server.base_url, "TALKOVER_TOKEN": TOKEN}
 
 

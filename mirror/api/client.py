@@ -48,12 +48,12 @@ class CachedList:
     Attributes:
         etag: the last one it came with, if any.
         sha256: of the bytes of all answers, in hex.
-        entries: how many it has.
+        count: number of its entries.
     """
 
     etag: str | None
     sha256: str
-    entries: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class FetchedList:
 
     Attributes:
         count: number of its entries.
-        items: the entries, not yet decoded. They can be iterated more than once, while the client
+        entries: the entries, not yet decoded. They can be iterated more than once, while the client
             that read them is open; those of a list in pages are read from a temporary file.
         repeated: the ids that occur more than once; only a list that came unpaged may have any.
         sha256: of the bytes of all answers, in hex.
@@ -81,7 +81,7 @@ class FetchedList:
     """
 
     count: int
-    items: Iterable[Raw]
+    entries: Iterable[Raw]
     repeated: frozenset[str]
     sha256: str
     etag: str | None
@@ -138,7 +138,7 @@ class Client:
         """Bytes of them, decompressed."""
         return self._transport.received
 
-    def read_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
+    def fetch_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
         """Read the whole list.
 
         Args:
@@ -153,7 +153,7 @@ class Client:
             ApiUnavailable: the API is out of reach, or the list never held still.
             ApiError: the API answered something that cannot be used.
             DiskUnavailable: its pages cannot be kept.
-            Stopped: `stop` was called.
+            Stopped: `cancel` was called.
         """
         with self._transport.pull():
             try:
@@ -166,8 +166,8 @@ class Client:
                 raise Stopped
             return found
 
-    def stop(self) -> None:
-        """End `read_list` at once, wherever it is; any thread may call this, at any time.
+    def cancel(self) -> None:
+        """End `fetch_list` at once, wherever it is; any thread may call this, at any time.
 
         If it has not begun it will not. Where a connection is being made, it takes a second.
         """
@@ -199,7 +199,7 @@ class Client:
             return NotModified(known.etag)
         if first.said is None:
             return NotModified(first.etag)
-        items, paging = first.said.items, first.said.paging
+        items, paging = first.said.entries, first.said.paging
         if paging is not None and paging.pages is None:
             raise ApiError(
                 "the list comes in pages but does not say how many, so it cannot be proven whole",
@@ -229,7 +229,7 @@ class Client:
         as a page, whether it ends there has to be proven again.
         """
         # Of a list as long as a page the entries are needed for the proof.
-        same = known.sha256 if known is not None and known.entries != PER_PAGE else None
+        same = known.sha256 if known is not None and known.count != PER_PAGE else None
 
         def read(body: Body, hide: Redactor) -> Page | None:
             return None if _sha256(body).hexdigest() == same else _read(1, body, hide)
@@ -237,7 +237,9 @@ class Client:
         etag = known.etag if known else None
         return self._alone(
             reading,
-            lambda: self._transport.ask(reading, LIST_PATH, _params(1), read, etag, hashed=True),
+            lambda: self._transport.get_json(
+                reading, LIST_PATH, _params(1), read, etag, hashed=True
+            ),
         )
 
     def _read_pages(
@@ -253,8 +255,8 @@ class Client:
         self._progress.expect_pages(paging.pages)
         spool, survey, digest = self._empty_spool(), IdIndex(), _sha256(first.body)
         spool.add(first.body.content)
-        survey.add(first.said.items)
-        sizes = [len(first.said.items)]
+        survey.add(first.said.entries)
+        sizes = [len(first.said.entries)]
         pages = map_ordered(
             partial(self._page, reading),
             range(2, paging.pages + 1),
@@ -267,15 +269,15 @@ class Client:
                 _prove_same_list(page.said, number, paging)
                 digest.update(page.body.content)
                 spool.add(page.body.content)
-                survey.add(page.said.items)
-                sizes.append(len(page.said.items))
+                survey.add(page.said.entries)
+                sizes.append(len(page.said.entries))
         _prove(survey, sizes, paging.total)
         sha256 = digest.hexdigest()
         if known is not None and sha256 == known.sha256:
             return NotModified(None)
         from mirror.api.page_store import StoredEntries
 
-        items = StoredEntries(spool, lambda body: parse_page(body).items)
+        items = StoredEntries(spool, lambda body: parse_page(body).entries)
         return FetchedList(sum(sizes), items, survey.repeated, sha256, None)
 
     def _empty_spool(self) -> PageStore:
@@ -293,7 +295,7 @@ class Client:
         An API that does not page ignores which page it is asked for.
         """
         page = self._alone(reading, lambda: self._page(reading, 2))
-        if page.said.items != items:
+        if page.said.entries != items:
             raise _Moved(f"it has just the {PER_PAGE} entries of a page, and page 2 holds others")
 
     def _alone(self, reading: FetchState, ask: Callable[[], T]) -> T:
@@ -307,7 +309,7 @@ class Client:
 
     def _page(self, reading: FetchState, number: int) -> ApiResponse[Page]:
         """Ask for a page."""
-        page = self._transport.ask(reading, LIST_PATH, _params(number), partial(_read, number))
+        page = self._transport.get_json(reading, LIST_PATH, _params(number), partial(_read, number))
         assert page is not None, "without an ETag there is no 304"
         return page
 

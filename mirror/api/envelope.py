@@ -60,7 +60,7 @@ class Paging(Struct, frozen=True):
 class Page:
     """One answer of the list: its entries, not yet decoded, and its paging if there is any."""
 
-    items: list[Raw]
+    entries: list[Raw]
     paging: Paging | None
 
 
@@ -140,7 +140,7 @@ def parse_page(body: bytes | bytearray, hide: Redactor = _nothing_hidden) -> Pag
         raise _unusable(body, hide) from error
     if not envelope.success:
         raise PayloadError(f"the API says that it failed: {error_summary(body, hide)}")
-    return Page(items=envelope.data, paging=_find_paging(envelope))
+    return Page(entries=envelope.data, paging=_find_paging(envelope))
 
 
 def _read_envelope(body: bytes | bytearray) -> _Envelope:

@@ -265,12 +265,12 @@ class HttpSession:
             watch.cancel()
 
     def end(self, reading: FetchState) -> None:
-        """End each `ask` of a reading at once, wherever it has come to."""
+        """End each `get_json` of a reading at once, wherever it has come to."""
         reading.over.set()
         self.budget.wake()
         self._sockets.hang_up()
 
-    def ask(
+    def get_json(
         self,
         reading: FetchState,
         path: str,

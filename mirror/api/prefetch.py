@@ -45,7 +45,7 @@ def map_ordered(
     line = _Line(ask, numbers, min(at_once, numbers.stop - numbers.start))
     answered = False
     try:
-        with (stopping or CancellationToken()).calling(line.abandon):
+        with (stopping or CancellationToken()).on_cancel(line.abandon):
             line.start()
             for number in numbers:
                 yield line.wait_for(number)

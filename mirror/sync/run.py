@@ -24,7 +24,7 @@ from mirror.db import migrate, runs
 from mirror.db.engine import settle, write_transaction
 from mirror.db.runs import Counts, Outcome
 from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
-from mirror.progress import Phase, Progress, environment_of_log
+from mirror.progress import Phase, Progress, log_environment
 
 if TYPE_CHECKING:
     from mirror.queries.results import Change
@@ -142,11 +142,11 @@ def sync(
 @contextmanager
 def _attended(environment: str, progress: Progress) -> Iterator[None]:
     """Have the log and whoever watches know what goes on."""
-    before = environment_of_log.set(environment)
+    before = log_environment.set(environment)
     try:
         yield
     finally:
-        environment_of_log.reset(before)
+        log_environment.reset(before)
         progress.phase = Phase.DONE
 
 
@@ -217,8 +217,8 @@ class _Job:
     def _read(self, known: CachedList | None) -> FetchedList | NotModified:
         """Read the list, unless or until it is stopped."""
         began = time.monotonic()
-        with self._stopping.calling(self._client.stop):
-            found = self._client.read_list(known)
+        with self._stopping.on_cancel(self._client.cancel):
+            found = self._client.fetch_list(known)
         logger.debug(
             "%s: %d pages, %s bytes in %.1f s",
             "list read" if isinstance(found, FetchedList) else "nothing new",
@@ -268,7 +268,7 @@ class _Job:
                 counts = merge(
                     connection,
                     pull,
-                    records.decode(listing.items, listing.repeated),
+                    records.decode(listing.entries, listing.repeated),
                     listing.count,
                     accept_missing=accept_missing,
                     progress=self._progress,

@@ -28,10 +28,18 @@ from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused
 from mirror.sandbox.server import Sandbox
 from mirror.version import __version__
 from tests.support.fake_clock import FakeClock, turns
-from tests.support.http_servers import Answer, Question, Scripted, by_page, envelope, http, paged
+from tests.support.http_servers import (
+    HttpRequest,
+    HttpResponse,
+    ScriptedServer,
+    by_page,
+    envelope,
+    http,
+    paged,
+)
 from tests.support.upstream import TOKEN, FakeUpstream, request
 
-Serve = Callable[..., Scripted]
+Serve = Callable[..., ScriptedServer]
 
 FIRST = "/api/v1/phone-numbers/release-requests?page=1&per_page=100"
 GOOD = http(200, envelope([request(1), request(2)]))
@@ -43,8 +51,8 @@ def serve() -> Iterator[Serve]:
     """Starts servers that give the answers they are told to."""
     with ExitStack() as stack:
 
-        def start(*answers: Answer) -> Scripted:
-            return stack.enter_context(Scripted(answers).running())
+        def start(*answers: HttpResponse) -> ScriptedServer:
+            return stack.enter_context(ScriptedServer(answers).running())
 
         yield start
 
@@ -61,35 +69,35 @@ def settings(base_url: str, token: str = TOKEN, **fields: Any) -> ApiSettings:
     return ApiSettings(base_url, Secret(token), **fields)
 
 
-def known_as(etag: str | None = None, sha256: str = "", entries: int = 1) -> CachedList:
+def known_as(etag: str | None = None, sha256: str = "", count: int = 1) -> CachedList:
     """A list that is known already."""
-    return CachedList(etag, sha256, entries)
+    return CachedList(etag, sha256, count)
 
 
 def read(
-    server: Scripted | Sandbox,
+    server: ScriptedServer | Sandbox,
     known: CachedList | None = None,
     clock: Clock | None = None,
     **fields: Any,
 ) -> FetchedList | NotModified:
     """Read the list of a server once, its entries too."""
     with Client(settings(server.base_url, **fields), clock) as client:
-        return in_hand(client.read_list(known))
+        return in_hand(client.fetch_list(known))
 
 
 def in_hand(found: FetchedList | NotModified) -> FetchedList | NotModified:
     """Take the entries of a list out of its temporary file."""
-    return replace(found, items=list(found.items)) if isinstance(found, FetchedList) else found
+    return replace(found, entries=list(found.entries)) if isinstance(found, FetchedList) else found
 
 
-def listing(server: Scripted | Sandbox, **fields: Any) -> FetchedList:
+def listing(server: ScriptedServer | Sandbox, **fields: Any) -> FetchedList:
     """Read the list of a server, which must come."""
     found = read(server, **fields)
     assert isinstance(found, FetchedList)
     return found
 
 
-def failure(server: Scripted, **fields: Any) -> MirrorError:
+def failure(server: ScriptedServer, **fields: Any) -> MirrorError:
     """Read the list of a server, which must fail."""
     with pytest.raises(MirrorError) as raised:
         read(server, **fields)
@@ -98,12 +106,12 @@ def failure(server: Scripted, **fields: Any) -> MirrorError:
 
 def ids(listing: FetchedList) -> list[str]:
     """The ids of a list, in its order."""
-    return [json.loads(bytes(raw))["id"] for raw in listing.items]
+    return [json.loads(bytes(raw))["id"] for raw in listing.entries]
 
 
-def asked_pages(server: Scripted) -> list[int]:
+def asked_pages(server: ScriptedServer) -> list[int]:
     """The pages that were asked for, in order."""
-    return [question.page for question in server.asked]
+    return [question.page for question in server.requests]
 
 
 # A list that comes whole
@@ -113,7 +121,7 @@ def test_the_documented_question_is_asked(serve: Serve) -> None:
     """One question for the list, with the token, and with who asks."""
     server = serve(GOOD)
     assert ids(listing(server)) == ["request-1", "request-2"]
-    (question,) = server.asked
+    (question,) = server.requests
     assert question.target == FIRST
     assert question.headers["authorization"] == f"Bearer {TOKEN}"
     assert question.headers["user-agent"] == f"talkover-mirror/{__version__}"
@@ -127,7 +135,7 @@ def test_a_list_that_comes_whole_is_read_with_one_question(
     """An API that does not page ignores the paging that was asked for, and all entries come."""
     world.records = [request(number) for number in range(250)]
     with Client(settings(sandbox.base_url)) as client:
-        got = in_hand(client.read_list())
+        got = in_hand(client.fetch_list())
     assert isinstance(got, FetchedList)
     assert ids(got) == [f"request-{number}" for number in range(250)]
     assert (got.repeated, got.etag) == (frozenset(), None)
@@ -147,7 +155,7 @@ def test_compressed_answers_are_read(serve: Serve) -> None:
     body = envelope([request(1)])
     server = serve(http(200, gzip.compress(body), "Content-Encoding: gzip"))
     with Client(settings(server.base_url)) as client:
-        got = client.read_list()
+        got = client.fetch_list()
     assert isinstance(got, FetchedList)
     assert client.received == len(body)
     assert got.sha256 == hashlib.sha256(body).hexdigest()
@@ -167,7 +175,7 @@ def test_answers_without_a_length_are_read(serve: Serve, answer: bytes) -> None:
     """A body needs no stated length to be whole."""
     server = serve(answer)
     assert ids(listing(server)) == ["request-1"]
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 # A list in pages
@@ -186,7 +194,7 @@ def test_a_list_in_pages_is_read_to_the_end(
     sandbox.manner.paging = paging
     world.records = [request(number) for number in range(records)]
     with Client(settings(sandbox.base_url)) as client:
-        got = in_hand(client.read_list())
+        got = in_hand(client.fetch_list())
     assert isinstance(got, FetchedList)
     assert ids(got) == [f"request-{number}" for number in range(records)]
     assert client.pages == pages
@@ -329,7 +337,7 @@ def test_what_was_read_in_vain_is_counted_but_not_held_against_the_size(serve: S
     cap = sum(len(body) for body in bodies[2:])
     server = serve(*moved, *STILL)
     with Client(settings(server.base_url, max_bytes=cap)) as client:
-        assert isinstance(client.read_list(), FetchedList)
+        assert isinstance(client.fetch_list(), FetchedList)
     assert (client.pages, client.received) == (4, sum(len(body) for body in bodies))
 
 
@@ -343,7 +351,7 @@ def test_a_list_that_is_known_is_not_sent_again(sandbox: Sandbox, world: FakeUps
     known = listing(sandbox).etag
     assert known
     with Client(settings(sandbox.base_url)) as client:
-        assert client.read_list(known_as(known)) == NotModified(known)
+        assert client.fetch_list(known_as(known)) == NotModified(known)
     assert (client.pages, client.received) == (0, 0)
     world.records = [request(1, status="approved")]
     sandbox.forget()
@@ -358,7 +366,7 @@ def test_an_etag_goes_back_as_it_came(serve: Serve, etag: str) -> None:
     known = listing(server).etag
     assert known is not None
     assert read(server, known_as(known)) == NotModified(known)
-    assert server.asked[1].headers["if-none-match"].encode("latin-1") in {
+    assert server.requests[1].headers["if-none-match"].encode("latin-1") in {
         etag.encode("latin-1"),
         etag.encode(),
     }
@@ -369,7 +377,10 @@ def test_the_etag_of_a_page_is_not_that_of_the_list(serve: Serve) -> None:
     answers = [one.replace(b"\r\n\r\n", b'\r\nETag: "page"\r\n\r\n', 1) for one in STILL]
     server = serve(*answers)
     assert listing(server, known=known_as('"old"')).etag is None
-    assert [question.headers.get("if-none-match") for question in server.asked] == ['"old"', None]
+    assert [question.headers.get("if-none-match") for question in server.requests] == [
+        '"old"',
+        None,
+    ]
 
 
 def test_a_304_that_was_not_asked_for_is_refused(serve: Serve) -> None:
@@ -378,7 +389,7 @@ def test_a_304_that_was_not_asked_for_is_refused(serve: Serve) -> None:
     error = failure(server)
     assert type(error) is ApiError
     assert "304" in str(error)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 # Errors that are final
@@ -393,7 +404,7 @@ def test_a_refused_token_is_final(serve: Serve, status: int) -> None:
     assert isinstance(error, TokenRefused)
     assert f"answered {status}: UNAUTHORIZED: Token expired" in str(error)
     assert "Check the token" in str(error)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 FINAL = {
@@ -418,7 +429,7 @@ def test_other_answers_are_final(serve: Serve, status: int, advice: str) -> None
     assert f"answered {status}" in str(error)
     assert advice in str(error)
     assert ("NO: Not like this" in str(error)) is (status != 204)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -439,7 +450,7 @@ def test_a_200_that_is_no_list_is_final(serve: Serve, body: bytes, said: str) ->
     assert type(error) is ApiError
     assert said in str(error)
     assert "Check --base-url" in str(error)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("rest", [b"", b'{"success":fal'], ids=["no-body", "cut-body"])
@@ -455,7 +466,7 @@ def test_a_final_answer_is_final_also_if_its_body_is_cut(serve: Serve, rest: byt
         error = failure(server)
         assert type(error) is kind
         assert f"answered {status}" in str(error)
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
 
 
 # Redirects
@@ -473,7 +484,7 @@ def test_redirects_are_not_followed(serve: Serve, status: int) -> None:
     assert f"{other.base_url}/elsewhere" in str(error)
     assert "Not like this" not in str(error)
     assert "redirects are not followed, correct --base-url" in str(error)
-    assert (len(server.asked), other.asked) == (1, [])
+    assert (len(server.requests), other.requests) == (1, [])
 
 
 # Errors that another attempt may get over
@@ -487,13 +498,13 @@ def test_an_api_that_is_down_is_asked_five_times(serve: Serve, status: int) -> N
     for failures in (1, 4):
         server = serve(*[down] * failures, GOOD)
         assert ids(listing(server)) == ["request-1", "request-2"]
-        assert len(server.asked) == failures + 1
+        assert len(server.requests) == failures + 1
     server = serve(down)
     error = failure(server)
     assert isinstance(error, ApiUnavailable)
     assert f"answered {status}: BUSY: Not now" in str(error)
     assert "(tried 5 times); try again later" in str(error)
-    assert len(server.asked) == 5
+    assert len(server.requests) == 5
 
 
 def test_each_page_has_its_attempts(serve: Serve) -> None:
@@ -533,12 +544,12 @@ def test_an_answer_that_is_cut_short_is_asked_for_again(serve: Serve, cut: bytes
     """A part of a list is never taken for the list: another attempt brings it, or the run fails."""
     server = serve(cut, GOOD)
     assert listing(server) == listing(serve(GOOD))
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
     server = serve(cut)
     error = failure(server)
     assert isinstance(error, ApiUnavailable)
     assert "(tried 5 times); try again later" in str(error)
-    assert len(server.asked) == 5
+    assert len(server.requests) == 5
 
 
 def test_a_port_where_nobody_listens() -> None:
@@ -547,7 +558,7 @@ def test_a_port_where_nobody_listens() -> None:
         free.bind(("127.0.0.1", 0))
         base_url = f"http://127.0.0.1:{free.getsockname()[1]}/api/v1"
         with Client(settings(base_url)) as client, pytest.raises(ApiUnavailable) as raised:
-            client.read_list()
+            client.fetch_list()
     assert f"the connection to {base_url} failed" in str(raised.value)
     assert "(tried 5 times); try again later" in str(raised.value)
 
@@ -556,7 +567,7 @@ def test_a_port_where_nobody_listens() -> None:
 def test_a_host_that_cannot_exist(host: str) -> None:
     """A base URL whose host no name server could know is an error with advice, not a traceback."""
     with pytest.raises(MirrorError, match="--base-url"), Client(settings(f"https://{host}")) as one:
-        one.read_list()
+        one.fetch_list()
 
 
 @pytest.mark.parametrize(
@@ -587,7 +598,7 @@ def test_the_token_does_not_pass_through_a_proxy_unencrypted(
     for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(variable, proxy.base_url.removesuffix("/api/v1"))
     assert listing(server).count == 2
-    assert proxy.asked == []
+    assert proxy.requests == []
 
 
 # Waits
@@ -656,7 +667,7 @@ def test_a_wait_that_ends_after_the_deadline_is_not_begun(
     assert "answered 429" in str(error)
     assert "try again later" in str(error)
     assert "tried" not in str(error)
-    assert (clock.waits, len(server.asked)) == ([], 1)
+    assert (clock.waits, len(server.requests)) == ([], 1)
 
 
 @pytest.mark.parametrize("deadline", [3.2, 5.6])
@@ -669,10 +680,10 @@ def test_no_wait_passes_the_deadline(serve: Serve, clock: FakeClock, deadline: f
     assert clock.time - began <= deadline
 
 
-def late(clock: FakeClock, seconds: float, answer: bytes) -> Answer:
+def late(clock: FakeClock, seconds: float, answer: bytes) -> HttpResponse:
     """An answer that takes some time, for the whole world."""
 
-    def say(_: Question) -> bytes:
+    def say(_: HttpRequest) -> bytes:
         clock.time += seconds
         return answer
 
@@ -684,7 +695,7 @@ def test_requests_keep_to_the_rate(serve: Serve, clock: FakeClock) -> None:
     server = serve(by_page(paged([[request(number)] for number in range(7)])))
     with Client(settings(server.base_url, rate=3), clock) as client:
         sent = turns(client._transport.budget)
-        assert isinstance(client.read_list(), FetchedList)
+        assert isinstance(client.fetch_list(), FetchedList)
     assert [at - sent[0] for at in sent] == [0, 0, 0, 60, 60, 60, 120]
     assert clock.waits == [60, 60]
 
@@ -697,7 +708,7 @@ def test_attempts_keep_to_the_rate(serve: Serve, clock: FakeClock) -> None:
         Client(settings(server.base_url, rate=2), clock) as client,
     ):
         sent = turns(client._transport.budget)
-        assert isinstance(client.read_list(), FetchedList)
+        assert isinstance(client.fetch_list(), FetchedList)
     assert [at - sent[0] for at in sent] == [0, 10, 60, 70, 120]
     assert clock.waits == [40, 40]
 
@@ -708,7 +719,7 @@ def test_a_rate_that_cannot_meet_the_deadline_is_told(serve: Serve, clock: FakeC
     error = failure(server, clock=clock, rate=2, deadline=60)
     assert isinstance(error, ApiUnavailable)
     assert "raise --rate or --deadline" in str(error)
-    assert (len(server.asked), clock.waits) == (1, [])
+    assert (len(server.requests), clock.waits) == (1, [])
 
 
 # Limits
@@ -723,13 +734,13 @@ def test_more_pages_than_there_is_time_for_are_not_begun(
     server = serve(by_page(answers))
     with Client(settings(server.base_url, rate=2, deadline=61), clock) as client:
         if meets:
-            found = client.read_list()
+            found = client.fetch_list()
             assert isinstance(found, FetchedList)
             assert found.count == 4
         else:
             with pytest.raises(ApiUnavailable, match="raise --rate or --deadline"):
-                client.read_list()
-            assert len(server.asked) == 1
+                client.fetch_list()
+            assert len(server.requests) == 1
 
 
 def test_a_deadline_that_is_over_ends_the_pull(serve: Serve, clock: FakeClock) -> None:
@@ -749,7 +760,7 @@ def test_a_deadline_that_is_over_before_the_first_request(serve: Serve) -> None:
     error = failure(server, deadline=1e-9)
     assert isinstance(error, ApiUnavailable)
     assert "raise --deadline" in str(error)
-    assert server.asked == []
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("sent", [b"", HEAD, HEAD + b"Content-Length: 99\r\n\r\n{"])
@@ -757,7 +768,7 @@ def test_a_server_that_falls_silent_is_given_up(serve: Serve, sent: bytes) -> No
     """Without a byte for the time-out an attempt ends, wherever the answer has come to."""
     done = threading.Event()
 
-    def stall(_: Question) -> Iterable[bytes]:
+    def stall(_: HttpRequest) -> Iterable[bytes]:
         yield sent
         done.wait(10)
 
@@ -772,7 +783,7 @@ def test_the_silence_that_is_told_is_the_silence_there_was(serve: Serve) -> None
     """If the deadline ends a silence, the error does not speak of a longer time-out."""
     done = threading.Event()
 
-    def stall(_: Question) -> Iterable[bytes]:
+    def stall(_: HttpRequest) -> Iterable[bytes]:
         done.wait(10)
         yield b""
 
@@ -800,7 +811,7 @@ def test_a_server_that_drips_is_given_up_at_the_deadline(
     """Bytes that keep coming one by one, wherever in an answer, do not stretch the deadline."""
     patience, whole = threading.Event(), threading.Event()
 
-    def drip(_: Question) -> Iterable[bytes]:
+    def drip(_: HttpRequest) -> Iterable[bytes]:
         yield start
         for _byte in range(60):
             patience.wait(0.02)
@@ -841,8 +852,8 @@ def test_a_body_larger_than_allowed_is_not_read_to_its_end(serve: Serve, compres
     server = serve(http(200, bomb, *encoding))
     allowed = settings(server.base_url, max_bytes=100_000)
     with Client(allowed) as client, pytest.raises(ApiError, match="--max-bytes"):
-        client.read_list()
-    assert (client.received, len(server.asked)) == (0, 1)
+        client.fetch_list()
+    assert (client.received, len(server.requests)) == (0, 1)
 
 
 @pytest.mark.parametrize("encoding", ["gzip, gzip", "br", "deflate", "zstd", "unheard-of"])
@@ -853,14 +864,14 @@ def test_other_compressions_than_the_one_asked_for_are_refused(serve: Serve, enc
     error = failure(server)
     assert type(error) is ApiError
     assert repr(encoding) in str(error)
-    assert server.asked[0].headers["accept-encoding"] == "gzip"
+    assert server.requests[0].headers["accept-encoding"] == "gzip"
     assert "answered 418" in str(failure(serve(http(418, b"{", f"Content-Encoding: {encoding}"))))
 
 
 def test_an_endless_error_is_not_read_to_its_end(serve: Serve) -> None:
     """An error needs no more than the start of its body."""
 
-    def endless(_: Question) -> Iterable[bytes]:
+    def endless(_: HttpRequest) -> Iterable[bytes]:
         yield b"HTTP/1.1 404 No\r\n\r\n"
         while True:
             yield b"x" * 65536
@@ -942,7 +953,7 @@ def test_a_list_as_long_as_a_page_is_asked_for_once_more(
     """An API that does not page gives the same list as page 2; then there is nothing behind it."""
     world.records = [request(number) for number in range(100)]
     with Client(settings(sandbox.base_url)) as client:
-        found = client.read_list()
+        found = client.fetch_list()
     assert isinstance(found, FetchedList)
     assert found.count == 100
     assert len(sandbox.asked) == 2
@@ -956,7 +967,7 @@ def test_pages_that_are_not_announced_are_not_taken_for_the_list(serve: Serve) -
     error = failure(server)
     assert isinstance(error, ApiUnavailable)
     assert "page 2 holds others" in str(error)
-    assert len(server.asked) == 6
+    assert len(server.requests) == 6
 
 
 def test_the_command_line_of_httpx_is_not_imported() -> None:

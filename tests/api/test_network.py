@@ -23,7 +23,7 @@ from mirror.api.client import Client
 from mirror.cli.options import now
 from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import ApiUnavailable, MirrorError, UsageError
-from tests.support.http_servers import Scripted, http
+from tests.support.http_servers import ScriptedServer, http
 from tests.support.upstream import TOKEN
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -49,7 +49,7 @@ def settings(base_url: str, **fields: Any) -> ApiSettings:
 def failure(base_url: str) -> MirrorError:
     """What comes of reading a list."""
     with pytest.raises(MirrorError) as raised, Client(settings(base_url)) as client:
-        client.read_list()
+        client.fetch_list()
     return raised.value
 
 
@@ -75,7 +75,7 @@ def seen(base_url: str) -> str:
 @pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
 def test_answers_that_break(answer: bytes, said: str) -> None:
     """Whether an answer had begun is told, and what can be known of what came."""
-    with Scripted([answer]).running() as server:
+    with ScriptedServer([answer]).running() as server:
         assert broken(server.base_url) == said
 
 

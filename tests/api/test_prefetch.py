@@ -24,10 +24,18 @@ from mirror.api.prefetch import map_ordered
 from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import ApiError, ApiUnavailable, DiskUnavailable, MirrorError, TokenRefused
 from tests.support.fake_clock import FakeClock, turns
-from tests.support.http_servers import Answer, Question, Scripted, by_page, envelope, http, paged
+from tests.support.http_servers import (
+    HttpRequest,
+    HttpResponse,
+    ScriptedServer,
+    by_page,
+    envelope,
+    http,
+    paged,
+)
 from tests.support.upstream import TOKEN, request
 
-Serve = Callable[..., Scripted]
+Serve = Callable[..., ScriptedServer]
 LONG = 60.0
 """Seconds that nothing here takes, unless something is wrong."""
 
@@ -35,7 +43,7 @@ PAGES = [[request(10 * page + one) for one in range(3)] for page in range(1, 9)]
 ANSWERS = paged(PAGES)
 BODIES = [one.partition(b"\r\n\r\n")[2] for one in ANSWERS]
 SHA256 = hashlib.sha256(b"".join(BODIES)).hexdigest()
-ENTRIES = [parse_page(body).items for body in BODIES]
+ENTRIES = [parse_page(body).entries for body in BODIES]
 HANGING = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"
 
 
@@ -44,8 +52,8 @@ def serve() -> Iterator[Serve]:
     """Starts servers that answer each page as they are told to."""
     with ExitStack() as stack:
 
-        def start(pages: list[Answer]) -> Scripted:
-            return stack.enter_context(Scripted([by_page(pages)]).running())
+        def start(pages: list[HttpResponse]) -> ScriptedServer:
+            return stack.enter_context(ScriptedServer([by_page(pages)]).running())
 
         yield start
 
@@ -57,31 +65,33 @@ def _no_thread_is_left() -> Iterator[None]:
     assert [one.name for one in threading.enumerate() if one.name == "mirror-page"] == []
 
 
-def settings(server: Scripted, **fields: Any) -> ApiSettings:
+def settings(server: ScriptedServer, **fields: Any) -> ApiSettings:
     """How to talk to a server."""
     return ApiSettings(server.base_url, Secret(TOKEN), **fields)
 
 
-def failure(server: Scripted, **fields: Any) -> MirrorError:
+def failure(server: ScriptedServer, **fields: Any) -> MirrorError:
     """Read the list of a server, which must fail."""
     with Client(settings(server, **fields)) as client, pytest.raises(MirrorError) as raised:
-        client.read_list()
+        client.fetch_list()
     return raised.value
 
 
-def assert_whole(server: Scripted, **fields: Any) -> None:
+def assert_whole(server: ScriptedServer, **fields: Any) -> None:
     """Read the list of a server, which must be that of PAGES, byte for byte, entry for entry."""
     with Client(settings(server, **fields)) as client:
-        found = client.read_list()
+        found = client.fetch_list()
         assert isinstance(found, FetchedList)
-        assert list(found.items) == [entry for page in ENTRIES for entry in page]
+        assert list(found.entries) == [entry for page in ENTRIES for entry in page]
     assert (found.count, found.sha256, found.etag) == (24, SHA256, None)
 
 
-def after(event: threading.Event, answer: bytes, then: threading.Event | None = None) -> Answer:
+def after(
+    event: threading.Event, answer: bytes, then: threading.Event | None = None
+) -> HttpResponse:
     """An answer that comes only after an event, and is told by another one."""
 
-    def say(_: Question) -> Iterable[bytes]:
+    def say(_: HttpRequest) -> Iterable[bytes]:
         assert event.wait(LONG)
         if then is not None:
             then.set()
@@ -90,10 +100,10 @@ def after(event: threading.Event, answer: bytes, then: threading.Event | None = 
     return say
 
 
-def hanging(gone: threading.Event, begun: threading.Event | None = None) -> Answer:
+def hanging(gone: threading.Event, begun: threading.Event | None = None) -> HttpResponse:
     """An answer that begins and then stops, for as long as the test lasts."""
 
-    def say(_: Question) -> Iterable[bytes]:
+    def say(_: HttpRequest) -> Iterable[bytes]:
         yield HANGING
         if begun is not None:
             begun.set()
@@ -118,9 +128,9 @@ def test_so_many_pages_at_once() -> None:
     assert [concurrency_for_rate(limit) for limit in (1, 60, 100, 959, 10**14)] == [2, 2, 4, 32, 32]
 
 
-def backwards() -> list[Answer]:
+def backwards() -> list[HttpResponse]:
     """Pages of which 2 comes after 3, and 3 after 4; of 5 to 8 likewise."""
-    answers: list[Answer] = list(ANSWERS)
+    answers: list[HttpResponse] = list(ANSWERS)
     for last in (4, 8):
         came = threading.Event()
         for number in range(last, last - 3, -1):
@@ -140,7 +150,7 @@ def test_the_failure_is_that_of_the_first_page_that_fails(serve: Serve) -> None:
     """Which page fails first in time does not decide what is said; its place in the list does."""
     failed, begun = threading.Event(), threading.Event()
     begun.set()
-    pages: list[Answer] = list(ANSWERS)
+    pages: list[HttpResponse] = list(ANSWERS)
     pages[2] = after(failed, http(404, b'{"success":false,"code":"THREE"}'))
     pages[3] = after(begun, http(404, b'{"success":false,"code":"FOUR"}'), failed)
     assert "THREE" in str(failure(serve(pages)))
@@ -189,25 +199,25 @@ def test_a_list_that_moved_is_read_again_while_pages_hang(
     """What is in flight for a reading that is over is given up, and the next one is whole."""
     begun, readings = threading.Event(), [0]
 
-    def first(_: Question) -> bytes:
+    def first(_: HttpRequest) -> bytes:
         readings[0] += 1
         return ANSWERS[0]
 
-    def second(_: Question) -> Iterable[bytes]:
+    def second(_: HttpRequest) -> Iterable[bytes]:
         if readings[0] == 1:
             assert begun.wait(LONG)
             yield paged(PAGES, total=5)[1]
         else:
             yield ANSWERS[1]
 
-    def third(question: Question) -> Iterable[bytes]:
+    def third(question: HttpRequest) -> Iterable[bytes]:
         yield from _said(hanging(gone, begun) if readings[0] == 1 else ANSWERS[2], question)
 
     assert_whole(serve([first, second, third, *ANSWERS[3:]]))
     assert readings == [2]
 
 
-def _said(answer: Answer, question: Question) -> Iterable[bytes]:
+def _said(answer: HttpResponse, question: HttpRequest) -> Iterable[bytes]:
     said = answer(question) if callable(answer) else answer
     return [said] if isinstance(said, bytes) else said
 
@@ -230,7 +240,7 @@ def test_a_failure_ends_what_hangs(
 ) -> None:
     """A page that fails is the failure of the pull; nobody waits for the others to time out."""
     begun = threading.Event()
-    pages: list[Answer] = [ANSWERS[0], after(begun, answer), *[hanging(gone, begun)] * 6]
+    pages: list[HttpResponse] = [ANSWERS[0], after(begun, answer), *[hanging(gone, begun)] * 6]
     error = failure(serve(pages), timeout=LONG, deadline=10 * LONG)
     assert type(error) is kind
     assert said in str(error)
@@ -251,7 +261,7 @@ def test_a_list_too_large_over_all_its_pages_ends_what_hangs(
 def test_the_size_is_that_of_the_list_not_of_failed_attempts(serve: Serve) -> None:
     """What came of an answer that was cut does not count towards the size of the list."""
     cuts = iter([ANSWERS[3][:-9]] * 4)
-    pages: list[Answer] = list(ANSWERS)
+    pages: list[HttpResponse] = list(ANSWERS)
     pages[3] = lambda _: next(cuts, ANSWERS[3])
     assert_whole(serve(pages), max_bytes=sum(map(len, BODIES)))
 
@@ -308,7 +318,7 @@ def test_the_deadline_ends_what_is_encrypted(
             Client(ApiSettings(base_url, Secret(TOKEN), deadline=0.5)) as client,
             pytest.raises(ApiUnavailable, match="raise --deadline"),
         ):
-            client.read_list()
+            client.fetch_list()
         assert begun.is_set()
         assert not whole.is_set()
         gone.set()
@@ -321,15 +331,20 @@ def test_an_interrupt_ends_all_that_hangs(serve: Serve, gone: threading.Event) -
     assert main is not None
     begun = threading.Event()
 
-    def interrupting(_: Question) -> Iterable[bytes]:
+    def interrupting(_: HttpRequest) -> Iterable[bytes]:
         assert begun.wait(LONG)
         signal.pthread_kill(main, signal.SIGINT)
         yield HANGING
         gone.wait(LONG)
 
-    pages: list[Answer] = [ANSWERS[0], *[hanging(gone, begun)] * 2, interrupting, hanging(gone)]
+    pages: list[HttpResponse] = [
+        ANSWERS[0],
+        *[hanging(gone, begun)] * 2,
+        interrupting,
+        hanging(gone),
+    ]
     with Client(settings(serve(pages), timeout=LONG)) as client, pytest.raises(KeyboardInterrupt):
-        client.read_list()
+        client.fetch_list()
 
 
 def test_an_answer_that_is_not_waited_for_is_not_an_error_of_the_logs(
@@ -352,9 +367,9 @@ def test_an_answer_that_is_not_waited_for_is_not_an_error_of_the_logs(
 def test_the_entries_can_be_read_more_than_once(serve: Serve) -> None:
     """The entries of pages are read from a file, in their order, as often as wanted."""
     with Client(settings(serve(list(ANSWERS)))) as client:
-        found = client.read_list()
+        found = client.fetch_list()
         assert isinstance(found, FetchedList)
-        once, again = iter(found.items), iter(found.items)
+        once, again = iter(found.entries), iter(found.entries)
         side_by_side = list(zip(once, again, strict=True))
     wanted = [entry for page in ENTRIES for entry in page]
     assert side_by_side == list(zip(wanted, wanted, strict=True))
@@ -365,7 +380,7 @@ def test_pages_on_a_disk_are_those_that_came(serve: Serve, monkeypatch: pytest.M
     for in_memory in (1, 1000, 1 << 20):
         monkeypatch.setattr("mirror.api.page_store._IN_MEMORY", in_memory)
         moved = iter([paged(PAGES, total=5)[3]])
-        pages: list[Answer] = list(ANSWERS)
+        pages: list[HttpResponse] = list(ANSWERS)
         pages[3] = lambda _, moved=moved: next(moved, ANSWERS[3])  # type: ignore[misc]
         assert_whole(serve(pages))
 
@@ -412,13 +427,13 @@ def test_a_folder_that_cannot_be_written_is_told(
 def test_a_disk_that_gives_back_something_else_is_noticed(serve: Serve) -> None:
     """What is applied is what was proven, or nothing."""
     with Client(settings(serve(list(ANSWERS)))) as client:
-        found = client.read_list()
+        found = client.fetch_list()
         assert isinstance(found, FetchedList)
         assert client._spool is not None
         client._spool._file.seek(len(BODIES[0]) + 40)
         client._spool._file.write(b"\0")
         with pytest.raises(DiskUnavailable, match="not what was written"):
-            list(found.items)
+            list(found.entries)
 
 
 # Nothing new
@@ -428,10 +443,10 @@ def test_the_same_pages_are_nothing_new(serve: Serve) -> None:
     """A list in pages is the known one if all its bytes are, in the order of the pages."""
     known = CachedList(None, SHA256, 24)
     with Client(settings(serve(backwards()))) as client:
-        assert client.read_list(known) == NotModified(None)
+        assert client.fetch_list(known) == NotModified(None)
     assert (client.pages, client.received) == (8, sum(map(len, BODIES)))
     with Client(settings(serve(paged([*PAGES[1:], PAGES[0]])))) as client:
-        assert isinstance(client.read_list(known), FetchedList)
+        assert isinstance(client.fetch_list(known), FetchedList)
 
 
 @pytest.mark.parametrize("moved", [{"total": 25}, {"last_page": 9}])
@@ -443,7 +458,7 @@ def test_known_bytes_do_not_excuse_pages_that_do_not_fit(
     bodies = [one.partition(b"\r\n\r\n")[2] for one in answers]
     known = CachedList(None, hashlib.sha256(b"".join(bodies)).hexdigest(), 24)
     with Client(settings(serve(answers))) as client, pytest.raises(ApiUnavailable, match="kept"):
-        client.read_list(known)
+        client.fetch_list(known)
 
 
 def test_a_known_list_is_not_decoded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,7 +467,7 @@ def test_a_known_list_is_not_decoded(serve: Serve, monkeypatch: pytest.MonkeyPat
     known = CachedList('"old"', hashlib.sha256(body).hexdigest(), 2)
     monkeypatch.setattr("mirror.api.client.parse_page", None)
     with Client(settings(serve([http(200, body, 'ETag: "new"')]))) as client:
-        assert client.read_list(known) == NotModified('"new"')
+        assert client.fetch_list(known) == NotModified('"new"')
     assert (client.pages, client.received) == (1, len(body))
 
 
@@ -462,11 +477,11 @@ def test_a_known_list_as_long_as_a_page_is_proven_again(serve: Serve) -> None:
     known = CachedList(None, hashlib.sha256(body).hexdigest(), 100)
     server = serve([http(200, body, 'ETag: "new"')])
     with Client(settings(server)) as client:
-        assert client.read_list(known) == NotModified('"new"')
-    assert [question.page for question in server.asked] == [1, 2]
+        assert client.fetch_list(known) == NotModified('"new"')
+    assert [question.page for question in server.requests] == [1, 2]
     more = serve([http(200, body), http(200, envelope([request(100)]))])
     with Client(settings(more)) as client, pytest.raises(ApiUnavailable, match="page 2 holds"):
-        client.read_list(known)
+        client.fetch_list(known)
 
 
 def test_any_number_of_pages_may_be_announced(serve: Serve) -> None:
@@ -481,7 +496,7 @@ def test_the_hash_is_that_of_all_bytes(serve: Serve) -> None:
     for size in (10, 1 << 20, (1 << 20) + 1, 5_000_000):
         body = envelope([request(1, reason="x" * size)])
         with Client(settings(serve([http(200, body)]))) as client:
-            found = client.read_list()
+            found = client.fetch_list()
         assert isinstance(found, FetchedList)
         assert found.sha256 == hashlib.sha256(body).hexdigest()
 
@@ -494,7 +509,7 @@ def test_many_threads_keep_to_the_rate(serve: Serve) -> None:
     clock = FakeClock()
     with Client(settings(serve(list(ANSWERS)), rate=4), clock) as client:
         sent = turns(client._transport.budget)
-        assert isinstance(client.read_list(), FetchedList)
+        assert isinstance(client.fetch_list(), FetchedList)
     assert [at - sent[0] for at in sent] == [0] * 4 + [60] * 4
 
 
@@ -504,13 +519,13 @@ def test_what_the_api_says_lowers_the_rate(serve: Serve) -> None:
     answers = [one.replace(b"\r\n", b"\r\nX-RateLimit-Limit: 3\r\n", 1) for one in ANSWERS]
     with Client(settings(serve(answers)), clock) as client:
         sent = turns(client._transport.budget)
-        assert isinstance(client.read_list(), FetchedList)
+        assert isinstance(client.fetch_list(), FetchedList)
     assert [at - sent[0] for at in sent] == [0] * 3 + [60] * 3 + [120] * 2
 
 
 def test_a_refusal_that_outlasts_the_deadline_is_given_up(serve: Serve) -> None:
     """Nobody waits for what comes too late; the error is that of the API."""
-    pages: list[Answer] = [ANSWERS[0], http(429, b"", "Retry-After: 86400")]
+    pages: list[HttpResponse] = [ANSWERS[0], http(429, b"", "Retry-After: 86400")]
     error = failure(serve(pages))
     assert isinstance(error, ApiUnavailable)
     assert "it asks to wait 86400 seconds" in str(error)

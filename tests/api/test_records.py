@@ -62,7 +62,7 @@ def surveyed(items: Iterable[Raw]) -> IdIndex:
 
 def decoded(*entries: bytes) -> list[Record | InvalidRecord]:
     """What becomes of the entries of a list."""
-    items = parse_page(page(*entries)).items
+    items = parse_page(page(*entries)).entries
     return list(decode(items, surveyed(items).repeated))
 
 
@@ -86,13 +86,13 @@ def refused(raw: bytes) -> InvalidRecord:
 def test_documented_list_is_read() -> None:
     """The documented example holds two entries and no paging."""
     read = parse_page(DOCUMENTED)
-    assert (len(read.items), read.paging) == (2, None)
+    assert (len(read.entries), read.paging) == (2, None)
 
 
 def test_space_and_unknown_fields_around_the_list_do_not_matter() -> None:
     """What is not documented in an envelope is ignored."""
     read = parse_page(b" \n" + page(entry(), message=b'"Done"', links=b'{"next":null}') + b"\r\n")
-    assert (len(read.items), read.paging) == (1, None)
+    assert (len(read.entries), read.paging) == (1, None)
 
 
 def test_a_byte_order_mark_is_ignored() -> None:

@@ -21,7 +21,7 @@ from mirror.queries import helpers
 from mirror.sandbox.faults import FAULTS
 from tests.support import ROOT
 from tests.support.commands import run_mirror
-from tests.support.http_servers import Answer, Question, Scripted, envelope, http
+from tests.support.http_servers import HttpRequest, HttpResponse, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror, of_each_kind
 from tests.support.upstream import TOKEN, request
 
@@ -250,14 +250,14 @@ def page(number: int, size: int = 1, **paging: object) -> bytes:
     return http(200, envelope(records, meta={"current_page": number, "last_page": 2, **paging}))
 
 
-def repeating_the_token(question: Question) -> bytes:
+def repeating_the_token(question: HttpRequest) -> bytes:
     """An answer that says the token back wherever there is room."""
     said = question.headers["authorization"]
     body = {"success": False, "message": said, "code": said, "errors": {said: [said]}}
     return http(422, json.dumps(body).encode(), f"X-Debug: {said}", f"Location: /{said}")
 
 
-def tarpit(_: Question) -> Iterator[bytes]:
+def tarpit(_: HttpRequest) -> Iterator[bytes]:
     """Interim answers without an end."""
     while True:
         yield b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100
@@ -274,13 +274,13 @@ class Wrong:
         options: of the sync.
     """
 
-    answers: list[Answer]
+    answers: list[HttpResponse]
     code: int
     said: str
     options: tuple[str, ...] = ()
 
 
-def wrong(answer: Answer, code: int, said: str, *options: str) -> Wrong:
+def wrong(answer: HttpResponse, code: int, said: str, *options: str) -> Wrong:
     """A server that always says the same."""
     return Wrong([answer], code, said, options)
 
@@ -384,7 +384,7 @@ WRONG = {
 def test_wrong_answers(trial: Trial, fault: str, record_property: Note) -> None:
     """A wrong answer is named, changes nothing, is on record, and is forgotten the next time."""
     expected, runs = WRONG[fault], len(trial.mirror.runs("id"))
-    with Scripted(expected.answers).running() as server:
+    with ScriptedServer(expected.answers).running() as server:
         ran = trial.sync(*expected.options, base_url=server.base_url)
     assert ran.code == expected.code, ran.said
     assert expected.said in ran.result["error"]

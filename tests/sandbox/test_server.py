@@ -211,7 +211,7 @@ def test_the_client_keeps_to_the_limit_it_is_told(
     sandbox.upstream = world(count=850)
     settings = ApiSettings(sandbox.base_url, Secret(DEFAULT_TOKEN), rate=1000)
     with Client(settings, clock) as client:
-        found = client.read_list()
+        found = client.fetch_list()
     assert isinstance(found, FetchedList)
     assert (found.count, client.pages, len(sandbox.asked)) == (850, 9, 9)
     assert sum(clock.waits) == 120
@@ -635,7 +635,7 @@ def test_every_record_is_understood(seed: int) -> None:
     try:
         for _ in range(4):
             body = b'{"success":true,"data":[%s]}' % b",".join(sandbox._entries())
-            items = parse_page(body).items
+            items = parse_page(body).entries
             surveyed = payload.IdIndex()
             surveyed.add(items)
             records = list(payload.decode(items, surveyed.repeated))

@@ -18,7 +18,7 @@ from mirror.db.engine import create_engine
 from mirror.sync.run import Result, sync
 from tests.support.databases import DATABASES
 from tests.support.expected_tables import ChangingList, Ledger, content, difference, on_record
-from tests.support.http_servers import Question, Scripted, envelope, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.upstream import TOKEN, FakeUpstream, request
 from tests.support.worker_pool import KILLED, PATIENCE, WorkerPool, worker_pools
 
@@ -180,14 +180,14 @@ def test_six_environments_at_once_share_a_database(
     names = [f"tenant {number}" for number in range(AT_ONCE)]
     rounds = 0
     with ExitStack() as stack:
-        servers = [stack.enter_context(Scripted([b""]).running()) for _ in names]
+        servers = [stack.enter_context(ScriptedServer([b""]).running()) for _ in names]
         for _ in range(20 if in_full else 1):
             url, ledger = make_database(kind), Ledger()
             lists = [ChangingList(200, chance, first=1000 * at) for at in range(AT_ONCE)]
             for _ in range(2):
                 rounds += 1
                 for name, server, nursery, upstream in zip(names, servers, six, lists, strict=True):
-                    server.answers = [http(200, envelope(upstream.entries))]
+                    server.responses = [http(200, envelope(upstream.entries))]
                     begin(nursery, url, server.base_url, "--environment", name)
                 ids = {one["environment"]: one["run_id"] for one in map(end, six)}
                 found = {run.id: run for run in on_record(url)}
@@ -214,7 +214,7 @@ class HeldBack:
         self._said = said
         self._gone = threading.Event()
 
-    def __call__(self, _: Question) -> bytes:
+    def __call__(self, _: HttpRequest) -> bytes:
         """Wait, and answer."""
         self.asked.set()
         assert self._gone.wait(PATIENCE)
@@ -242,7 +242,7 @@ def test_a_run_given_up_for_dead_may_wake_up(
 ) -> None:
     """A run that a newer one found dead corrects what is on record if it lives after all."""
     late = HeldBack(answer)
-    with Scripted([FIRST, late, NEWER]).running() as server:
+    with ScriptedServer([FIRST, late, NEWER]).running() as server:
         assert pull(database_url, server.base_url).outcome == "applied"
         begin(another, database_url, server.base_url)
         assert late.asked.wait(PATIENCE)

@@ -14,7 +14,7 @@ import msgspec
 
 
 @dataclass(frozen=True)
-class Question:
+class HttpRequest:
     """What a client asked.
 
     Attributes:
@@ -31,21 +31,21 @@ class Question:
         return int(parse_qs(urlsplit(self.target).query)["page"][0])
 
 
-Answer = bytes | Callable[[Question], bytes | Iterable[bytes]]
+HttpResponse = bytes | Callable[[HttpRequest], bytes | Iterable[bytes]]
 """Bytes to write before the connection is closed, or a function that makes them."""
 
 
-class Scripted:
+class ScriptedServer:
     """A server on loopback that gives one answer a connection, the last one again and again.
 
     Attributes:
-        answers: what is left to say.
-        asked: the questions so far.
+        responses: what is left to say.
+        requests: the questions so far.
     """
 
-    def __init__(self, answers: Sequence[Answer]) -> None:
-        self.answers = list(answers)
-        self.asked: list[Question] = []
+    def __init__(self, answers: Sequence[HttpResponse]) -> None:
+        self.responses = list(answers)
+        self.requests: list[HttpRequest] = []
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.script = self
@@ -55,14 +55,14 @@ class Scripted:
         """The base URL to give to a client."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/api/v1"
 
-    def take(self, question: Question) -> Answer:
+    def next_response(self, question: HttpRequest) -> HttpResponse:
         """Note a question, and return the answer whose turn it is."""
         with self._lock:
-            self.asked.append(question)
-            return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            self.requests.append(question)
+            return self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
 
     @contextmanager
-    def running(self) -> Iterator[Scripted]:
+    def running(self) -> Iterator[ScriptedServer]:
         """Serve in the background, for as long as the context lasts."""
         thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
         thread.start()
@@ -77,21 +77,21 @@ class Scripted:
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128  # many pages are asked for at once
-    script: Scripted
+    script: ScriptedServer
 
 
 class _Handler(socketserver.StreamRequestHandler):
     """Reads one question, writes one answer, and closes."""
 
     def handle(self) -> None:
-        """Answer, for as long as the client listens."""
+        """HttpResponse, for as long as the client listens."""
         head = iter(lambda: self.rfile.readline().decode("latin-1").rstrip("\r\n"), "")
         first = next(head, "")
         if not first:
             return
         headers = {name.lower(): value.strip() for name, _, value in (_split(one) for one in head)}
-        question = Question(first.split(" ")[1], headers)
-        answer = cast(_Server, self.server).script.take(question)
+        question = HttpRequest(first.split(" ")[1], headers)
+        answer = cast(_Server, self.server).script.next_response(question)
         said = answer(question) if callable(answer) else answer
         try:
             for part in [said] if isinstance(said, bytes) else said:
@@ -115,10 +115,10 @@ def envelope(records: Sequence[object], **more: object) -> bytes:
     return msgspec.json.encode({"success": True, "data": list(records), **more})
 
 
-def by_page(pages: Sequence[Answer]) -> Answer:
+def by_page(pages: Sequence[HttpResponse]) -> HttpResponse:
     """Return an answer that is the one of the page that was asked for, the last one if beyond."""
 
-    def say(question: Question) -> bytes | Iterable[bytes]:
+    def say(question: HttpRequest) -> bytes | Iterable[bytes]:
         answer = pages[min(question.page, len(pages)) - 1]
         return answer(question) if callable(answer) else answer
 

@@ -34,7 +34,7 @@ class TcpProxy:
         self.server = server
         self._exchange = _Exchange(("127.0.0.1", 0), _Call)
         self._exchange.line = self
-        self.mend()
+        self.restore()
 
     @classmethod
     def to(cls, url: str) -> TcpProxy:
@@ -51,7 +51,7 @@ class TcpProxy:
         server.connect(str(self.server))
         return server
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Let everything through."""
         self.cut(lambda _: False)
 
@@ -65,8 +65,8 @@ class TcpProxy:
     ) -> None:
         """Cut it once, at the message that `ends` tells."""
         self.ends, self.delivers, self.silent, self.stays_dead = ends, delivers, silent, stays_dead
-        self.dead = False
-        self.given_up: bool | None = None
+        self.is_cut = False
+        self.client_closed: bool | None = None
 
     def url(self, url: str) -> str:
         """The URL of a database on the server, over this line."""
@@ -77,8 +77,8 @@ class TcpProxy:
 
     def is_the_end(self, message: bytes) -> bool:
         """Tell whether a message is the one to cut at."""
-        if not self.dead and self.ends(message):
-            self.dead = True
+        if not self.is_cut and self.ends(message):
+            self.is_cut = True
             return True
         return False
 
@@ -107,7 +107,7 @@ class _Call(socketserver.BaseRequestHandler):
         """Forward."""
         line = cast("_Exchange", self.server).line
         client: socket.socket = self.request
-        if line.dead and line.stays_dead:
+        if line.is_cut and line.stays_dead:
             return
         last = b""
         with suppress(OSError), line.connect() as server:
@@ -115,7 +115,7 @@ class _Call(socketserver.BaseRequestHandler):
             if last and line.delivers:
                 _deliver(last, server)
         if last and line.silent:
-            line.given_up = _hears_hanging_up(client)
+            line.client_closed = _hears_hanging_up(client)
 
 
 def _forward(line: TcpProxy, client: socket.socket, server: socket.socket) -> bytes:

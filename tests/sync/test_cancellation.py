@@ -22,7 +22,7 @@ from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import Stopped
 from mirror.progress import Progress
 from mirror.sync.run import Outcome, Result
-from tests.support.http_servers import Answer, Question, Scripted, paged
+from tests.support.http_servers import HttpRequest, HttpResponse, ScriptedServer, paged
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, FakeUpstream, request
 
@@ -113,10 +113,10 @@ def stopped(client: Client, when: Callable[[], object]) -> None:
 
     def stop() -> None:
         when()
-        client.stop()
+        client.cancel()
 
     with client, meanwhile(stop), at_once(), pytest.raises(Stopped, match="starts anew"):
-        client.read_list()
+        client.fetch_list()
 
 
 # The wish itself
@@ -131,11 +131,11 @@ def test_what_is_registered_is_called_once() -> None:
         barrier.wait(LONG)
         stopping.set()
 
-    with stopping.calling(lambda: calls.append("over")):
+    with stopping.on_cancel(lambda: calls.append("over")):
         assert not stopping.is_set()
     with (
-        stopping.calling(lambda: calls.append("first")),
-        stopping.calling(lambda: calls.append("second")),
+        stopping.on_cancel(lambda: calls.append("first")),
+        stopping.on_cancel(lambda: calls.append("second")),
     ):
         threads = [threading.Thread(target=stop) for _ in range(8)]
         for thread in threads:
@@ -151,7 +151,7 @@ def test_who_comes_too_late_is_called_at_once() -> None:
     """What is registered after the fact is called before anything else is done, and once."""
     stopping, calls = CancellationToken(), []
     stopping.set()
-    with stopping.calling(lambda: calls.append("late")):
+    with stopping.on_cancel(lambda: calls.append("late")):
         assert calls == ["late"]
         stopping.set()
     assert calls == ["late"]
@@ -161,7 +161,7 @@ def test_nobody_is_missed_who_registers_while_others_stop() -> None:
     """Whether the wish or the registration came first, the call comes."""
     for _ in range(200):
         stopping, called = CancellationToken(), threading.Event()
-        with meanwhile(stopping.set), stopping.calling(called.set):
+        with meanwhile(stopping.set), stopping.on_cancel(called.set):
             assert called.wait(LONG)
 
 
@@ -171,9 +171,9 @@ def test_nobody_is_missed_who_registers_while_others_stop() -> None:
 def test_a_stop_before_the_pull_sends_nothing(sandbox: Sandbox) -> None:
     """Who is stopped before it begins does not begin."""
     with Client(settings(sandbox.base_url)) as client:
-        client.stop()
+        client.cancel()
         with pytest.raises(Stopped):
-            client.read_list()
+            client.fetch_list()
     assert sandbox.asked == []
 
 
@@ -192,15 +192,15 @@ def test_a_stop_is_told_and_not_what_else_was_wrong(status: int) -> None:
     """An error whose body was being read is that of a run that nobody wanted any more."""
     begun, gone = threading.Event(), threading.Event()
 
-    def say(_: Question) -> Iterable[bytes]:
+    def say(_: HttpRequest) -> Iterable[bytes]:
         yield b"HTTP/1.1 %d No\r\nContent-Length: 500\r\n\r\n{" % status
         begun.set()
         gone.wait(LONG)
 
-    with Scripted([say]).running() as server:
+    with ScriptedServer([say]).running() as server:
         stopped(Client(settings(server.base_url)), lambda: begun.wait(LONG))
         gone.set()
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_pages_in_flight_are_not_waited_for(
@@ -258,23 +258,23 @@ def test_a_look_up_that_takes_its_time_is_left_alone(monkeypatch: pytest.MonkeyP
 def test_no_other_reading_begins(caplog: pytest.LogCaptureFixture) -> None:
     """A list that moved is not read again after a stop, also if that comes between readings."""
     caplog.set_level(logging.DEBUG, "mirror")
-    answers: list[Answer] = [*paged([[request(1)], [request(1)]])]
-    with Scripted(answers).running() as server, Client(settings(server.base_url)) as client:
+    answers: list[HttpResponse] = [*paged([[request(1)], [request(1)]])]
+    with ScriptedServer(answers).running() as server, Client(settings(server.base_url)) as client:
 
         class Stop(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
                 """Stop when it is told that a reading was in vain."""
                 if record.getMessage().startswith("reading 1 of 3"):
-                    client.stop()
+                    client.cancel()
 
         handler = Stop()
         logging.getLogger("mirror.api.client").addHandler(handler)
         try:
             with pytest.raises(Stopped):
-                client.read_list()
+                client.fetch_list()
         finally:
             logging.getLogger("mirror.api.client").removeHandler(handler)
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_a_signal_handler_may_stop_its_own_thread(sandbox: Sandbox, heard: Heard) -> None:
@@ -288,10 +288,10 @@ def test_a_signal_handler_may_stop_its_own_thread(sandbox: Sandbox, heard: Heard
         signal.pthread_kill(main, signal.SIGUSR1)
 
     with Client(settings(sandbox.base_url)) as client:
-        before = signal.signal(signal.SIGUSR1, lambda *_: client.stop())
+        before = signal.signal(signal.SIGUSR1, lambda *_: client.cancel())
         try:
             with meanwhile(when), at_once(), pytest.raises(Stopped):
-                client.read_list()
+                client.fetch_list()
         finally:
             signal.signal(signal.SIGUSR1, before)
 
@@ -301,12 +301,12 @@ def test_a_stop_after_the_pull_changes_nothing(sandbox: Sandbox, world: FakeUpst
     world.records = [request(number) for number in range(250)]
     sandbox.manner.paging = "meta"
     with Client(settings(sandbox.base_url)) as client:
-        found = client.read_list()
-        client.stop()
-        client.stop()
+        found = client.fetch_list()
+        client.cancel()
+        client.cancel()
         assert isinstance(found, FetchedList)
-        assert len(list(found.items)) == 250
-    client.stop()
+        assert len(list(found.entries)) == 250
+    client.cancel()
 
 
 # The sync
@@ -364,9 +364,9 @@ def test_no_merge_begins_after_a_stop(
     stopping = CancellationToken()
 
     class Late(Client):
-        def read_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
+        def fetch_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
             """Read the list, as it is read; and then it is stopped."""
-            found = super().read_list(known)
+            found = super().fetch_list(known)
             stopping.set()
             return found
 

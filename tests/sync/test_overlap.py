@@ -23,7 +23,7 @@ from mirror.db.engine import create_engine, parse_url
 from mirror.sync.run import Result, sync
 from tests.support.commands import run_mirror
 from tests.support.expected_tables import ChangingList, content, on_record
-from tests.support.http_servers import Question, Scripted, envelope, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, request
 from tests.support.worker_pool import PATIENCE
@@ -62,7 +62,7 @@ def test_an_older_pull_that_ends_later_changes_nothing(
     """
     before: list[Any] = []
 
-    def overtake(_: Question) -> bytes:
+    def overtake(_: HttpRequest) -> bytes:
         result = pull(ready_database_url, server.base_url)
         assert result.outcome == ("unchanged" if newer == FIRST else "applied")
         (asleep,) = (run for run in on_record(ready_database_url) if run.outcome == "abandoned")
@@ -70,7 +70,7 @@ def test_an_older_pull_that_ends_later_changes_nothing(
         before.extend((asleep.id, content(ready_database_url), on_record(ready_database_url)[-1]))
         return older
 
-    with Scripted([FIRST] * known + [overtake, newer]).running() as server:
+    with ScriptedServer([FIRST] * known + [overtake, newer]).running() as server:
         if known:
             assert pull(ready_database_url, server.base_url).outcome == "applied"
         ran = run_mirror(
@@ -87,7 +87,7 @@ def test_an_older_pull_that_ends_later_changes_nothing(
         assert (slow.id, slow.outcome, slow.error) == (number, outcome, said["error"])
         assert (slow.error is None) is (older != GONE)
         assert (said["run_id"], last) == (number, fast)
-        server.answers = [http(200, envelope([request(1), request(4), request(5)]))]
+        server.responses = [http(200, envelope([request(1), request(4), request(5)]))]
         assert pull(ready_database_url, server.base_url).outcome == "applied"
 
 
@@ -99,7 +99,7 @@ def test_syncs_that_begin_at_once(database_url: str) -> None:
     all_have_begun = threading.Barrier(4)
     results: list[Result] = []
 
-    def say(_: Question) -> bytes:
+    def say(_: HttpRequest) -> bytes:
         all_have_begun.wait(PATIENCE)
         return FIRST
 
@@ -107,7 +107,10 @@ def test_syncs_that_begin_at_once(database_url: str) -> None:
         results.append(pull(database_url, base_url, environment))
 
     another = http(200, envelope([request(number) for number in (7, 8, 9)]))
-    with Scripted([say]).running() as server, Scripted([another]).running() as elsewhere:
+    with (
+        ScriptedServer([say]).running() as server,
+        ScriptedServer([another]).running() as elsewhere,
+    ):
         threads = [
             *(threading.Thread(target=run, args=(server.base_url, "default")) for _ in range(4)),
             threading.Thread(target=run, args=(elsewhere.base_url, "dev")),

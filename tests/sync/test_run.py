@@ -310,9 +310,9 @@ def test_an_older_pull_never_replaces_a_newer_one(
     mirror.sync([request(1)])
 
     class Slow(Client):
-        def read_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
+        def fetch_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
             """Read the list, and let another run see a newer one and complete in between."""
-            found = super().read_list(known)
+            found = super().fetch_list(known)
             monkeypatch.undo()
             assert mirror.sync([request(1, status="approved")]).counts.updated == 1
             return found
