@@ -1,7 +1,7 @@
-"""What broke a connection, in our own words.
+"""Why a connection failed, by exception class and error code.
 
-It is found out from the documented classes of httpx, and from the codes of the operating system and
-of TLS behind them. The libraries' own messages change, and are neither shown nor decided by.
+Only documented classes of httpx, and the codes of the operating system and of TLS behind them, are
+used. The libraries' own messages change between versions; they are neither parsed nor shown.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-import httpx
+from mirror.api.httpx_lite import httpx
 
-_CERTIFICATES = {
+_CERTIFICATE_ERRORS = {
     9: "is not valid yet",
     10: "has expired",
     18: "is signed by itself",
@@ -25,11 +25,11 @@ _CERTIFICATES = {
     62: "is for another host",
     64: "is for another address",
 }
-"""By the codes of X509_STORE_CTX_get_error(3), which `verify_code` holds."""
+"""By `verify_code`, whose values are those of X509_STORE_CTX_get_error(3)."""
 
-_NAMES = {
-    getattr(socket, name): sentence
-    for name, sentence in (
+_DNS_ERRORS = {
+    getattr(socket, name): message
+    for name, message in (
         ("EAI_NONAME", "there is no host of that name"),
         ("EAI_NODATA", "there is no host of that name"),
         ("EAI_AGAIN", "the name of the host cannot be looked up for now"),
@@ -37,7 +37,7 @@ _NAMES = {
     if hasattr(socket, name)  # not every system has each
 }
 
-_CODES = {
+_ERRNOS = {
     errno.ECONNREFUSED: "nobody listens there: it was refused",
     errno.ECONNRESET: "the other side broke it off",
     errno.ECONNABORTED: "it was broken off",
@@ -47,7 +47,7 @@ _CODES = {
     errno.ETIMEDOUT: "nobody answered",
 }
 
-_KINDS: tuple[tuple[type[Exception], str], ...] = (
+_HTTPX_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (httpx.TimeoutException, "nobody answered in time"),
     (httpx.DecodingError, "the body cannot be decompressed"),
     (httpx.ConnectError, "it could not be made"),
@@ -56,46 +56,48 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-def broken(error: Exception, *, answering: bool = False) -> str:
-    """Say what broke a connection.
+def describe(error: Exception, *, responding: bool = False) -> str:
+    """Return why a connection failed, as a phrase.
 
     Args:
-        error: of httpx.
-        answering: the head of an answer had come.
+        error: an exception of httpx.
+        responding: whether the headers of a response had been received.
     """
     for cause in _causes(error):
-        if isinstance(cause, OSError) and (known := _of_system(cause)):
-            return known
+        if isinstance(cause, OSError) and (message := _describe_os_error(cause)):
+            return message
     if isinstance(error, httpx.ProxyError):
         return "the proxy did not let it through"
-    for kind, sentence in _KINDS:
+    for kind, message in _HTTPX_ERRORS:
         if isinstance(error, kind):
-            return sentence
-    if answering:
+            return message
+    if responding:
         return "the answer broke off, or is not HTTP"
     if isinstance(error, httpx.RemoteProtocolError):
         return "it was closed without an answer, or the answer is not HTTP"
     return "it broke"
 
 
-def _of_system(error: OSError) -> str | None:
-    """Say what an error of the system or of TLS means, by its code; None if it has none."""
-    # The `errno` of these two is none of the system's.
+def _describe_os_error(error: OSError) -> str | None:
+    """Return the meaning of the code of a system, DNS or TLS error; None if it has no code."""
+    # The `errno` of TLS and DNS errors is none of the system's.
     if isinstance(error, ssl.SSLCertVerificationError):
         code = error.verify_code
-        return f"the server's certificate {_CERTIFICATES.get(code, f'is not trusted, code {code}')}"
+        reason = _CERTIFICATE_ERRORS.get(code, f"is not trusted, code {code}")
+        return f"the server's certificate {reason}"
     if isinstance(error, ssl.SSLError):
         return "its encryption failed"
     if isinstance(error, socket.gaierror):
-        return _NAMES.get(error.errno or 0, f"the host cannot be looked up, code {error.errno}")
+        code = error.errno or 0
+        return _DNS_ERRORS.get(code, f"the host cannot be looked up, code {error.errno}")
     if error.errno is None:
         return None
-    return _CODES.get(error.errno) or os.strerror(error.errno)
+    return _ERRNOS.get(error.errno) or os.strerror(error.errno)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it was raised from, also where that is not to be shown."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+    """Yield an error and its causes, including suppressed contexts."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

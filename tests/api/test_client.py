@@ -694,7 +694,7 @@ def test_requests_keep_to_the_rate(serve: Serve, clock: FakeClock) -> None:
     """In any 60 seconds no more requests are sent than allowed, and no fewer than possible."""
     server = serve(by_page(paged([[request(number)] for number in range(7)])))
     with Client(settings(server.base_url, rate=3), clock) as client:
-        sent = turns(client._transport.budget)
+        sent = turns(client._session.rate_limiter)
         assert isinstance(client.fetch_list(), FetchedList)
     assert [at - sent[0] for at in sent] == [0, 0, 0, 60, 60, 60, 120]
     assert clock.waits == [60, 60]
@@ -707,7 +707,7 @@ def test_attempts_keep_to_the_rate(serve: Serve, clock: FakeClock) -> None:
         stamina.set_testing(True, attempts=5),
         Client(settings(server.base_url, rate=2), clock) as client,
     ):
-        sent = turns(client._transport.budget)
+        sent = turns(client._session.rate_limiter)
         assert isinstance(client.fetch_list(), FetchedList)
     assert [at - sent[0] for at in sent] == [0, 10, 60, 70, 120]
     assert clock.waits == [40, 40]

@@ -244,4 +244,4 @@ def untrusted(code: int) -> Exception:
 )  # fmt: skip
 def test_codes(errors: list[Exception], said: str) -> None:
     """The code behind an error decides, and none of its words is shown."""
-    assert said in network.broken(chain(*errors))
+    assert said in network.describe(chain(*errors))

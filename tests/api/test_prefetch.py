@@ -378,7 +378,7 @@ def test_the_entries_can_be_read_more_than_once(serve: Serve) -> None:
 def test_pages_on_a_disk_are_those_that_came(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether and when a disk is used changes nothing, after a reading in vain neither."""
     for in_memory in (1, 1000, 1 << 20):
-        monkeypatch.setattr("mirror.api.page_store._IN_MEMORY", in_memory)
+        monkeypatch.setattr("mirror.api.page_store._MAX_MEMORY", in_memory)
         moved = iter([paged(PAGES, total=5)[3]])
         pages: list[HttpResponse] = list(ANSWERS)
         pages[3] = lambda _, moved=moved: next(moved, ANSWERS[3])  # type: ignore[misc]
@@ -418,7 +418,7 @@ def test_a_folder_that_cannot_be_written_is_told(
     """The folder is only needed for long lists; where it is, and is missing, the error says so."""
     monkeypatch.setattr("tempfile.tempdir", "/nonexistent/folder")
     assert_whole(serve(list(ANSWERS)))  # a short list stays in memory
-    monkeypatch.setattr("mirror.api.page_store._IN_MEMORY", 100)
+    monkeypatch.setattr("mirror.api.page_store._MAX_MEMORY", 100)
     error = failure(serve(list(ANSWERS)))
     assert isinstance(error, DiskUnavailable)
     assert "No such file or directory" in str(error)
@@ -429,9 +429,9 @@ def test_a_disk_that_gives_back_something_else_is_noticed(serve: Serve) -> None:
     with Client(settings(serve(list(ANSWERS)))) as client:
         found = client.fetch_list()
         assert isinstance(found, FetchedList)
-        assert client._spool is not None
-        client._spool._file.seek(len(BODIES[0]) + 40)
-        client._spool._file.write(b"\0")
+        assert client._page_store is not None
+        client._page_store._file.seek(len(BODIES[0]) + 40)
+        client._page_store._file.write(b"\0")
         with pytest.raises(DiskUnavailable, match="not what was written"):
             list(found.entries)
 
@@ -508,7 +508,7 @@ def test_many_threads_keep_to_the_rate(serve: Serve) -> None:
     """The rate is that of all threads together."""
     clock = FakeClock()
     with Client(settings(serve(list(ANSWERS)), rate=4), clock) as client:
-        sent = turns(client._transport.budget)
+        sent = turns(client._session.rate_limiter)
         assert isinstance(client.fetch_list(), FetchedList)
     assert [at - sent[0] for at in sent] == [0] * 4 + [60] * 4
 
@@ -518,7 +518,7 @@ def test_what_the_api_says_lowers_the_rate(serve: Serve) -> None:
     clock = FakeClock()
     answers = [one.replace(b"\r\n", b"\r\nX-RateLimit-Limit: 3\r\n", 1) for one in ANSWERS]
     with Client(settings(serve(answers)), clock) as client:
-        sent = turns(client._transport.budget)
+        sent = turns(client._session.rate_limiter)
         assert isinstance(client.fetch_list(), FetchedList)
     assert [at - sent[0] for at in sent] == [0] * 3 + [60] * 3 + [120] * 2
 

@@ -31,7 +31,7 @@ def budget(clock: Clock, **fields: Any) -> RateLimiter:
     made = RateLimiter(
         ApiSettings("https://host.example/api/v1", Secret("talq_x"), **fields), clock
     )
-    made.begin()
+    made.start()
     return made
 
 
@@ -50,10 +50,10 @@ def test_a_burst_is_allowed_and_then_the_window_decides(clock: FakeClock) -> Non
     one = budget(clock, rate=3)
     sent = turns(one)
     for _ in range(3):
-        one.take(WANTED)
+        one.acquire(WANTED)
         clock.time += 10
     for _ in range(4):
-        one.take(WANTED)
+        one.acquire(WANTED)
     assert [at - sent[0] for at in sent] == [0, 10, 20, 60, 70, 80, 120]
 
 
@@ -66,8 +66,8 @@ def test_in_no_minute_are_there_more_than_the_rate(rate: int) -> None:
 
     def ask() -> None:
         for _ in range(25):
-            one.take(WANTED)
-            one.done()
+            one.acquire(WANTED)
+            one.release()
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -82,27 +82,27 @@ def test_in_no_minute_are_there_more_than_the_rate(rate: int) -> None:
 def test_a_wait_past_the_deadline_is_not_begun(clock: FakeClock) -> None:
     """If the rate alone leads past the deadline, that is said at once."""
     one = budget(clock, rate=1, deadline=60)
-    one.take(WANTED)
+    one.acquire(WANTED)
     with pytest.raises(ApiUnavailable, match=r"at 1 requests a minute.*raise --rate or --deadline"):
-        one.take(WANTED)
+        one.acquire(WANTED)
     assert clock.waits == []
 
 
 def test_who_is_not_wanted_any_more_does_not_wait() -> None:
     """A wait that would take a minute ends when the reading is over."""
     one, over = budget(Clock(), rate=1), threading.Event()
-    one.take(WANTED)
+    one.acquire(WANTED)
     ended = threading.Event()
 
     def ask() -> None:
         with pytest.raises(Cancelled):
-            one.take(over)
+            one.acquire(over)
         ended.set()
 
     thread = threading.Thread(target=ask)
     thread.start()
     over.set()
-    one.wake()
+    one.notify()
     assert ended.wait(30)
     thread.join()
 
@@ -111,7 +111,7 @@ def test_the_limit_is_only_lowered(clock: FakeClock) -> None:
     """What the API allows beyond the rate that was set is not used."""
     for said, limit in ((3, 3), (5, 5), (6, 5), (10**14, 5), (None, 5)):
         one = budget(clock, rate=5)
-        one.heard(1, RateLimitHeaders(limit=said))
+        one.update_from_headers(1, RateLimitHeaders(limit=said))
         assert one.limit == limit
 
 
@@ -119,33 +119,33 @@ def test_nobody_asks_when_no_more_remain_than_are_in_flight(clock: FakeClock) ->
     """What is in flight may not be counted yet; until the reset the rest is left to it."""
     one = budget(clock)
     sent = turns(one)
-    numbers = [one.take(WANTED) for _ in range(4)]
-    one.heard(numbers[0], RateLimitHeaders(remaining=5, reset=20))
-    one.done()
-    assert [one.take(WANTED), one.take(WANTED)] == [5, 6]  # 3 are in flight, so 2 are free
-    one.take(WANTED)
+    numbers = [one.acquire(WANTED) for _ in range(4)]
+    one.update_from_headers(numbers[0], RateLimitHeaders(remaining=5, reset=20))
+    one.release()
+    assert [one.acquire(WANTED), one.acquire(WANTED)] == [5, 6]  # 3 are in flight, so 2 are free
+    one.acquire(WANTED)
     assert [at - sent[0] for at in sent] == [0] * 6 + [20]
-    one.take(WANTED)
+    one.acquire(WANTED)
     assert clock.waits == [20]
 
 
 def test_without_a_reset_the_window_is_waited_for(clock: FakeClock) -> None:
     """The oldest request of the last minute decides when there are more."""
     one = budget(clock)
-    one.take(WANTED)
+    one.acquire(WANTED)
     clock.time += 45
-    one.heard(one.take(WANTED), RateLimitHeaders(remaining=0))
-    one.take(WANTED)
+    one.update_from_headers(one.acquire(WANTED), RateLimitHeaders(remaining=0))
+    one.acquire(WANTED)
     assert clock.waits == [15]
 
 
 def test_what_was_asked_last_tells_what_remains(clock: FakeClock) -> None:
     """Answers overtake each other; an older count is no news."""
     one = budget(clock)
-    first, second = one.take(WANTED), one.take(WANTED)
-    one.heard(second, RateLimitHeaders(remaining=50, reset=30))
-    one.heard(first, RateLimitHeaders(remaining=0, reset=30))
-    one.take(WANTED)
+    first, second = one.acquire(WANTED), one.acquire(WANTED)
+    one.update_from_headers(second, RateLimitHeaders(remaining=50, reset=30))
+    one.update_from_headers(first, RateLimitHeaders(remaining=0, reset=30))
+    one.acquire(WANTED)
     assert clock.waits == []
 
 
@@ -153,32 +153,32 @@ def test_what_was_asked_last_tells_what_remains(clock: FakeClock) -> None:
 def test_a_reset_after_the_deadline(clock: FakeClock, reset: float) -> None:
     """If nothing remains, the run gives up and says so; if something does, it goes on with that."""
     one = budget(clock)
-    one.heard(one.take(WANTED), RateLimitHeaders(remaining=1, reset=reset))
-    one.done()
-    one.heard(one.take(WANTED), RateLimitHeaders(remaining=0, reset=reset))
-    one.done()
+    one.update_from_headers(one.acquire(WANTED), RateLimitHeaders(remaining=1, reset=reset))
+    one.release()
+    one.update_from_headers(one.acquire(WANTED), RateLimitHeaders(remaining=0, reset=reset))
+    one.release()
     with pytest.raises(ApiUnavailable, match=r"allows no more requests .*; try again later"):
-        one.take(WANTED)
+        one.acquire(WANTED)
     assert clock.waits == []
     other = budget(clock)
-    numbers = [other.take(WANTED) for _ in range(3)]
-    other.heard(numbers[0], RateLimitHeaders(remaining=1, reset=reset))
-    other.take(WANTED)
+    numbers = [other.acquire(WANTED) for _ in range(3)]
+    other.update_from_headers(numbers[0], RateLimitHeaders(remaining=1, reset=reset))
+    other.acquire(WANTED)
     assert clock.waits == [60]
 
 
 def test_a_refusal_pauses_everybody_and_halves_once_a_wave(clock: FakeClock) -> None:
     """Questions that were sent before the budget was halved do not halve it again."""
     one = budget(clock)
-    wave = [one.take(WANTED) for _ in range(4)]
+    wave = [one.acquire(WANTED) for _ in range(4)]
     for number in wave:
-        one.refused(number, 7, "no")
-        one.done()
+        one.on_429(number, 7, "no")
+        one.release()
     assert one.limit == 50
-    next_wave = [one.take(WANTED) for _ in range(2)]
+    next_wave = [one.acquire(WANTED) for _ in range(2)]
     assert clock.waits == [7]
     for number in (*wave, *next_wave):
-        one.refused(number, 0, "no")
+        one.on_429(number, 0, "no")
     assert one.limit == 25
 
 
@@ -186,36 +186,36 @@ def test_the_budget_is_never_halved_to_nothing(clock: FakeClock) -> None:
     """However often it is refused, one request a minute is left."""
     one = budget(clock, rate=3, deadline=1e6)
     for _ in range(9):
-        one.refused(one.take(WANTED), 0, "no")
+        one.on_429(one.acquire(WANTED), 0, "no")
     assert one.limit == 1
 
 
 def test_the_longest_pause_counts(clock: FakeClock) -> None:
     """A shorter one that is told later does not end it."""
     one = budget(clock)
-    number = one.take(WANTED)
-    one.refused(number, 30, "no")
-    one.refused(number, 5, "no")
-    one.take(WANTED)
+    number = one.acquire(WANTED)
+    one.on_429(number, 30, "no")
+    one.on_429(number, 5, "no")
+    one.acquire(WANTED)
     assert clock.waits == [30]
 
 
 def test_a_pause_past_the_deadline_says_what_the_api_said(clock: FakeClock) -> None:
     """Whoever would wait for it gives up at once."""
     one = budget(clock)
-    one.refused(one.take(WANTED), 1e9, "the API answered 429")
+    one.on_429(one.acquire(WANTED), 1e9, "the API answered 429")
     with pytest.raises(ApiUnavailable, match="the API answered 429"):
-        one.take(WANTED)
+        one.acquire(WANTED)
     assert clock.waits == []
 
 
 def test_a_lowered_rate_that_is_too_slow_is_not_blamed_on_the_setting(clock: FakeClock) -> None:
     """Where the API allows no more, raising --rate would not help."""
     one = budget(clock, rate=100, deadline=61)
-    one.heard(one.take(WANTED), RateLimitHeaders(limit=2))
-    one.expect(3)
+    one.update_from_headers(one.acquire(WANTED), RateLimitHeaders(limit=2))
+    one.check_feasible(3)
     with pytest.raises(ApiUnavailable, match=r"at 2 requests a minute .*; raise --deadline"):
-        one.expect(4)
+        one.check_feasible(4)
 
 
 # Headers
@@ -251,17 +251,17 @@ def test_headers_that_say_nothing_usable_are_as_if_they_were_not_there(
         assert quota.limit is None or quota.limit > 0
         assert quota.remaining is None or quota.remaining >= 0
         one = budget(clock)
-        one.heard(one.take(WANTED), quota)
-        one.done()
-        one.take(WANTED)
+        one.update_from_headers(one.acquire(WANTED), quota)
+        one.release()
+        one.acquire(WANTED)
         assert 0 < one.limit <= 100
     assert sum(clock.waits) <= 60
     for remaining in ("0", "1"):
         one = budget(clock)
         said = {"RateLimit-Remaining": remaining, "RateLimit-Reset": value}
-        one.heard(one.take(WANTED), parse_rate_limit_headers(said, NOW))
+        one.update_from_headers(one.acquire(WANTED), parse_rate_limit_headers(said, NOW))
         try:
-            one.take(WANTED)
+            one.acquire(WANTED)
         except ApiUnavailable as error:
             assert "allows no more requests" in str(error)  # noqa: PT017 (either is right)
-        assert clock.time < one.ends
+        assert clock.time < one.deadline

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from mirror.api.envelope import Paging, PayloadError, TruncatedPayload, error_summary, parse_page
-from mirror.api.malformed import is_cut
-from mirror.api.records import LONGEST_IDENTIFIER, IdIndex, InvalidRecord, Record, decode
+from mirror.api.malformed import is_truncated
+from mirror.api.records import MAX_IDENTIFIER, IdIndex, InvalidRecord, Record, decode
 from tests.support import ROOT
 from tests.support.upstream import request
 
@@ -268,13 +268,13 @@ def test_every_beginning_of_a_document_is_cut_and_the_whole_is_not(
     text = json.dumps(value, ensure_ascii=escaped, indent=indent).encode("utf-8", "surrogatepass")
     place %= len(text)
     for end in range(1, len(text)):
-        assert is_cut(text[:end]), text[:end]
+        assert is_truncated(text[:end]), text[:end]
     for wrong in (b"\x01", b"\xff", b"&", b'"', b"]", b"\\", b"0"):
         corrupted = text[:place] + wrong + text[place:]
-        assert not (closed(corrupted) and is_cut(corrupted)), corrupted
-    assert not is_cut(text)
-    assert not is_cut(text + b" \n")
-    assert not is_cut(text + text)
+        assert not (closed(corrupted) and is_truncated(corrupted)), corrupted
+    assert not is_truncated(text)
+    assert not is_truncated(text + b" \n")
+    assert not is_truncated(text + text)
 
 
 def closed(text: bytes) -> bool:
@@ -307,7 +307,7 @@ def test_an_error_is_described_in_one_line() -> None:
     assert len(error_summary(answer).splitlines()) == 1
 
 
-def test_a_long_error_is_cut() -> None:
+def test_a_long_error_is_truncated() -> None:
     """The description of an error has at most 500 characters."""
     said = error_summary(json.dumps({"message": "x" * 9000}).encode())
     assert said == "x" * 500
@@ -487,7 +487,7 @@ def test_a_required_field_must_be_there(field: str) -> None:
 @pytest.mark.parametrize("field", [*REQUIRED_TEXTS, "phone_number_id"])
 def test_identifiers_have_a_longest_length(field: str, letter: str) -> None:
     """255 characters fit, of whatever script, and one more is a reject."""
-    assert LONGEST_IDENTIFIER == 255
+    assert MAX_IDENTIFIER == 255
     assert getattr(understood(entry(**{field: letter * 255})), field) == letter * 255
     reject = refused(entry(**{field: letter * 256}))
     assert reject.error == f"`{field}` is longer than 255 characters"
