@@ -178,7 +178,7 @@ class Client:
                 logger.debug("reading %d of %d: %s", number, MAX_CONSISTENCY_ATTEMPTS, error)
         raise ApiUnavailable(
             "the list of release requests kept changing while it was read: "
-            f"{MAX_CONSISTENCY_ATTEMPTS} readings, and in the last one {changed}",
+            f"{MAX_CONSISTENCY_ATTEMPTS} attempts, in the last one {changed}",
             hint="try again later",
         )
 
@@ -190,7 +190,7 @@ class Client:
         entries, paging = first.parsed.entries, first.parsed.paging
         if paging is not None and paging.pages is None:
             raise ApiError(
-                "the list comes in pages but does not say how many, so it cannot be proven whole",
+                "the list has pages but does not state how many, so it cannot be verified",
                 hint="report this to the API's operator",
             )
         if paging is not None and paging.pages != 1:
@@ -286,7 +286,7 @@ class Client:
         page = self._run_cancellable(state, lambda: self._fetch_page(state, 2))
         if page.parsed.entries != entries:
             raise _ListChanged(
-                f"it has just the {PER_PAGE} entries of a page, and page 2 holds others"
+                f"it has exactly the {PER_PAGE} entries of a page, and page 2 has others"
             )
 
     def _run_cancellable(self, state: FetchState, fetch: Callable[[], T]) -> T:
@@ -331,8 +331,8 @@ def _parse_page(number: int, body: Body, redact: Redactor) -> Page:
     received = page.paging.current_page if page.paging else None
     if received not in {None, number}:
         raise ApiError(
-            f"the API gave page {received} when asked for page {number}, so the list cannot be "
-            "proven whole",
+            f"the API returned page {received} when page {number} was requested, so the list "
+            "cannot be verified",
             hint="report this to the API's operator",
         )
     return page
@@ -341,7 +341,7 @@ def _parse_page(number: int, body: Body, redact: Redactor) -> Page:
 def _verify_same_list(page: Page, number: int, first: Paging) -> None:
     """Verify that a later page belongs to the list of the first one."""
     if page.paging is None or (page.paging.pages, page.paging.total) != (first.pages, first.total):
-        raise _ListChanged(f"page {number} belongs to a list of another length than page 1")
+        raise _ListChanged(f"page {number} states another length of the list than page 1")
 
 
 def _verify_complete(ids: IdIndex, sizes: list[int], total: int | None) -> None:
@@ -357,7 +357,7 @@ def _verify_complete(ids: IdIndex, sizes: list[int], total: int | None) -> None:
     if ids.repeated:
         raise _ListChanged(f"{len(ids.repeated)} requests were on more than one page")
     if total is not None and ids.distinct != total:
-        raise _ListChanged(f"{sum(sizes)} requests came where {total} were announced")
+        raise _ListChanged(f"{sum(sizes)} requests were received, {total} were announced")
     if total is None and len(sizes) > 1:
         for number, size in enumerate(sizes, start=1):
             is_last = number == len(sizes)

@@ -44,22 +44,22 @@ def http_client(settings: ApiSettings) -> httpx.Client:
             verify=url.scheme == "https",
         )
     except OSError as error:
-        reason = "there is none" if isinstance(error, ssl.SSLError) else error.strerror
+        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
         raise UsageError(
             f"the certificates cannot be read ({reason})",
             hint="check SSL_CERT_FILE and SSL_CERT_DIR",
         ) from error
     except (ValueError, ImportError, httpx.InvalidURL) as error:
         raise UsageError(
-            "the proxy of HTTPS_PROXY or ALL_PROXY, or what NO_PROXY says, cannot be used",
-            hint="name a proxy of the form http://host:port, or none",
+            "the proxy settings in HTTPS_PROXY, ALL_PROXY or NO_PROXY cannot be used",
+            hint="set a proxy of the form http://host:port, or unset the variable",
         ) from error
 
 
 def invalid_host(settings: ApiSettings) -> UsageError:
     """Return the error for a base URL whose host cannot exist in DNS."""
     host = urlsplit(settings.base_url).hostname
-    return UsageError(f"there can be no host {host!r}", hint="check --base-url")
+    return UsageError(f"{host!r} is not a valid host name", hint="check --base-url")
 
 
 @contextmanager

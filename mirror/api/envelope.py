@@ -25,7 +25,7 @@ from mirror.errors import ApiError
 from mirror.text import one_line
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_NO_SUCCESS = "the API says that it failed: "
+_NO_SUCCESS = "the API reports a failure: "
 
 Redactor = Callable[[str], str]
 """Removes secrets from a text."""
@@ -138,23 +138,23 @@ def _decode_envelope(body: bytes | bytearray) -> _Envelope:
 def _payload_error(body: bytes | bytearray, redact: Redactor) -> PayloadError:
     """Return the error for a body that is not the documented envelope."""
     if not body.strip():
-        return PayloadError("the answer is empty")
+        return PayloadError("the response is empty")
     try:
         if malformed.is_truncated(body):
-            return TruncatedPayload("the answer ends in the middle of its JSON")
+            return TruncatedPayload("the response ends in the middle of its JSON")
         if (fault := malformed.json_fault(body)) is not None:
             kind = _guess_content_type(body)
             what = f"not valid JSON: {fault}" if kind == "JSON" else f"{kind}, not JSON"
-            return PayloadError(f"the answer is {what}")
+            return PayloadError(f"the response is {what}")
         with suppress(*DECODING_ERRORS):
             if message := _error_from_envelope(body, redact):
                 return PayloadError(_NO_SUCCESS + message)
         # If the last value of each field is right, an earlier value of one is wrong.
         repaired = replace_lone_surrogates(body)
-        fault = malformed.envelope_fault(repaired) or "a field is given twice"
-        return PayloadError(f"the answer is not a list of release requests: {fault}")
+        fault = malformed.envelope_fault(repaired) or "a field occurs twice"
+        return PayloadError(f"the response is not a list of release requests: {fault}")
     except RecursionError:
-        return PayloadError(f"the answer is {malformed.TOO_DEEP}")
+        return PayloadError(f"the response is {malformed.TOO_DEEP}")
 
 
 def error_summary(body: bytes | bytearray, redact: Redactor = _unredacted) -> str:
@@ -222,7 +222,7 @@ def _find_paging(envelope: _Envelope) -> Paging | None:
         place.get(name, NULL) for place in (*places, links) for name in _NEXT_PAGE_FIELDS
     )
     if any(bytes(link) not in _NO_NEXT_PAGE for link in links_to_next):
-        raise PayloadError("the list goes on elsewhere, in pages of a kind that is not known")
+        raise PayloadError("the list has more pages, of an unknown kind")
     return None
 
 
@@ -232,7 +232,7 @@ def _parse_paging(fields: dict[str, Raw]) -> Paging:
             _number.decode(value)
         except DECODING_ERRORS as error:
             raise PayloadError(
-                f"the paging of the list cannot be read: `{name}` is not a usable whole number"
+                f"the paging of the list is invalid: `{name}` is not a non-negative whole number"
             ) from error
     return _paging.decode(msgspec.json.encode(fields))
 

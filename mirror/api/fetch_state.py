@@ -43,7 +43,7 @@ class FetchState:
         if self._add(size) > self._max_bytes:
             raise ApiError(
                 f"the list is larger than the {self._max_bytes:,} bytes allowed",
-                hint="if it may be, raise --max-bytes",
+                hint="raise --max-bytes to allow it",
             )
 
     def discard_bytes(self, size: int) -> None:

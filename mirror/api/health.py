@@ -78,17 +78,17 @@ def check_token(settings: ApiSettings, now: Callable[[], datetime]) -> ProbeResu
     if result.status == httpx.codes.TOO_MANY_REQUESTS or result.status >= 500:
         raise ApiUnavailable(f"{answered} {result.status}", hint="try again later")
     if result.status != httpx.codes.OK or not result.is_json:
-        what = "something else than JSON" if result.status == httpx.codes.OK else result.status
+        what = "something other than JSON" if result.status == httpx.codes.OK else result.status
         raise ApiError(f"{answered} {what}", hint="check --base-url, which ends with /api/v1")
     return result
 
 
 def _probe(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> ProbeResult:
-    timeout = min(settings.timeout, settings.deadline)
+    timeout, sockets = min(settings.timeout, settings.deadline), OpenSockets()
     with (
-        _translate_errors(settings),
+        sockets.closed_after(timeout) as passed,
+        _translate_errors(settings, passed),
         http_client(settings) as client,
-        _deadline(timeout) as sockets,
     ):
         sent_at, began = now(), time.monotonic()
         with client.stream(
@@ -110,34 +110,15 @@ def _probe(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> Pro
 
 
 @contextmanager
-def _deadline(seconds: float) -> Iterator[OpenSockets]:
-    """Close the sockets after some time: a server that drips bytes never reaches the time-out."""
-    sockets, passed = OpenSockets(), threading.Event()
-
-    def end() -> None:
-        passed.set()
-        sockets.close_all()
-
-    watchdog = threading.Timer(min(seconds, threading.TIMEOUT_MAX), end)
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        yield sockets
-    except httpx.TransportError as error:
-        if passed.is_set():
-            raise httpx.ReadTimeout("the deadline closed it") from error
-        raise
-    finally:
-        watchdog.cancel()
-
-
-@contextmanager
-def _translate_errors(settings: ApiSettings) -> Iterator[None]:
+def _translate_errors(settings: ApiSettings, passed: threading.Event) -> Iterator[None]:
     try:
         yield
     except (httpx.HTTPError, httpx.StreamError) as error:
+        # A connection that the deadline closed looks as if the API had closed it.
+        is_late = passed.is_set() and isinstance(error, httpx.TransportError)
+        reason = network.describe(httpx.ReadTimeout("late") if is_late else error)
         raise ApiUnavailable(
-            f"the API at {settings.base_url} cannot be reached ({network.describe(error)})",
+            f"the API at {settings.base_url} cannot be reached ({reason})",
             hint="check --base-url, the network and its proxies",
         ) from error
     except (httpx.InvalidURL, UnicodeError) as error:

@@ -142,21 +142,14 @@ class HttpSession:
     def fetching(self) -> Iterator[None]:
         """Start the time allowed for the fetch; redact the token in errors raised within."""
         self.rate_limiter.start()
-        # The time-out is for silence: a server that drips bytes would never reach it.
-        watchdog = threading.Timer(
-            min(self._settings.deadline, threading.TIMEOUT_MAX), self._sockets.close_all
-        )
-        watchdog.daemon = True
-        watchdog.start()
         try:
-            yield
+            with self._sockets.closed_after(self._settings.deadline):
+                yield
         except MirrorError as error:
             # Whatever form a hostile server echoes the token in, it is not in our messages.
             redact = self._settings.token.redact
             hint = error.hint and redact(error.hint)
             raise type(error)(redact(error.message), hint=hint) from error
-        finally:
-            watchdog.cancel()
 
     def cancel(self, state: FetchState) -> None:
         """End each `get_json` of an attempt at once."""
@@ -213,7 +206,7 @@ class HttpSession:
             raise ApiUnavailable(f"{error}{tried}", hint="try again later") from error
         except PayloadError as error:
             raise ApiError(
-                f"{self._settings.base_url} did not give the list: {error}. "
+                f"{self._settings.base_url} returned no list: {error}. "
                 "Check --base-url, or ask the API's operator"
             ) from error
         state.add_page()
@@ -323,7 +316,7 @@ class HttpSession:
         body = self._receive_body(state, response, hashed=request.hashed)
         if not body.content and "Content-Length" not in response.headers:
             raise RetryableError(
-                f"the API at {self._settings.base_url} closed the connection before its answer"
+                f"the API at {self._settings.base_url} closed the connection before its response"
             )
         response.headers.encoding = _HEADER_ENCODING
         return body, response.headers.get("ETag")
@@ -342,7 +335,7 @@ class HttpSession:
                         digest.update(chunk)
                     state.add_bytes(len(chunk))
                     self._check_wanted(state)
-                # A body without Content-Length also ends where the watchdog closes the socket.
+                # A body without Content-Length also ends where the deadline closes the socket.
                 self._check_wanted(state)
         except BaseException:
             state.discard_bytes(len(content))

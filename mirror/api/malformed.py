@@ -77,8 +77,8 @@ def json_fault(body: bytes | bytearray) -> str | None:
         return None
     missing, end = _match_brackets(text)
     if not missing and text[end:].strip() and _is_json(text[:end]):
-        return "something follows after its end"
-    return "its syntax is wrong"
+        return "data follows after its end"
+    return "its syntax is invalid"
 
 
 def envelope_fault(body: bytes | bytearray) -> str | None:
@@ -137,7 +137,7 @@ def _text_fault(value: Raw) -> str | None:
     try:
         _text.decode(value)
     except msgspec.MsgspecError:
-        return "is not a text"
+        return "is not a string"
     return None
 
 

@@ -17,10 +17,8 @@ from mirror.api.httpx_lite import httpx
 _CERTIFICATE_ERRORS = {
     9: "is not valid yet",
     10: "has expired",
-    18: "is signed by itself",
-    19: "is signed by nobody who is trusted here",
-    20: "is signed by nobody who is trusted here",
-    21: "is signed by nobody who is trusted here",
+    18: "is self-signed",
+    **dict.fromkeys((19, 20, 21), "is signed by an unknown authority"),
     23: "was revoked",
     62: "is for another host",
     64: "is for another address",
@@ -30,29 +28,29 @@ _CERTIFICATE_ERRORS = {
 _DNS_ERRORS = {
     getattr(socket, name): message
     for name, message in (
-        ("EAI_NONAME", "there is no host of that name"),
-        ("EAI_NODATA", "there is no host of that name"),
-        ("EAI_AGAIN", "the name of the host cannot be looked up for now"),
+        ("EAI_NONAME", "unknown host name"),
+        ("EAI_NODATA", "unknown host name"),
+        ("EAI_AGAIN", "the host name cannot be resolved for now"),
     )
     if hasattr(socket, name)  # not every system has each
 }
 
 _ERRNOS = {
-    errno.ECONNREFUSED: "nobody listens there: it was refused",
-    errno.ECONNRESET: "the other side broke it off",
-    errno.ECONNABORTED: "it was broken off",
-    errno.EPIPE: "the other side had closed it",
-    errno.EHOSTUNREACH: "no way leads to the host",
-    errno.ENETUNREACH: "no way leads to the network",
-    errno.ETIMEDOUT: "nobody answered",
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset by the server",
+    errno.ECONNABORTED: "connection aborted",
+    errno.EPIPE: "connection closed by the server",
+    errno.EHOSTUNREACH: "no route to the host",
+    errno.ENETUNREACH: "network unreachable",
+    errno.ETIMEDOUT: "connection timed out",
 }
 
 _HTTPX_ERRORS: tuple[tuple[type[Exception], str], ...] = (
-    (httpx.TimeoutException, "nobody answered in time"),
+    (httpx.TimeoutException, "no response in time"),
     (httpx.DecodingError, "the body cannot be decompressed"),
-    (httpx.ConnectError, "it could not be made"),
-    (httpx.LocalProtocolError, "the request cannot be put into HTTP"),
-    (httpx.UnsupportedProtocol, "its proxy is of an unknown kind"),
+    (httpx.ConnectError, "could not connect"),
+    (httpx.LocalProtocolError, "the request is not valid HTTP"),
+    (httpx.UnsupportedProtocol, "unsupported kind of proxy"),
 )
 
 
@@ -67,15 +65,15 @@ def describe(error: Exception, *, responding: bool = False) -> str:
         if isinstance(cause, OSError) and (message := _describe_os_error(cause)):
             return message
     if isinstance(error, httpx.ProxyError):
-        return "the proxy did not let it through"
+        return "the proxy refused the connection"
     for kind, message in _HTTPX_ERRORS:
         if isinstance(error, kind):
             return message
     if responding:
-        return "the answer broke off, or is not HTTP"
+        return "the response is incomplete, or not HTTP"
     if isinstance(error, httpx.RemoteProtocolError):
-        return "it was closed without an answer, or the answer is not HTTP"
-    return "it broke"
+        return "no response, or it is not HTTP"
+    return "connection lost"
 
 
 def _describe_os_error(error: OSError) -> str | None:
@@ -86,10 +84,10 @@ def _describe_os_error(error: OSError) -> str | None:
         reason = _CERTIFICATE_ERRORS.get(code, f"is not trusted, code {code}")
         return f"the server's certificate {reason}"
     if isinstance(error, ssl.SSLError):
-        return "its encryption failed"
+        return "TLS failed"
     if isinstance(error, socket.gaierror):
         code = error.errno or 0
-        return _DNS_ERRORS.get(code, f"the host cannot be looked up, code {error.errno}")
+        return _DNS_ERRORS.get(code, f"the host name cannot be resolved, code {error.errno}")
     if error.errno is None:
         return None
     return _ERRNOS.get(error.errno) or os.strerror(error.errno)

@@ -51,7 +51,7 @@ class PageStore:
                 self._file.seek(begin)
                 body = self._file.read(size)
                 if zlib.crc32(body) != checksum:
-                    raise OSError("what was read is not what was written")
+                    raise OSError("the data read differs from the data written")
             yield body
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ def _translate_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise DiskUnavailable(
-            f"the pages of the list cannot be kept in the folder for temporary files "
+            f"the pages of the list cannot be stored in the folder for temporary files "
             f"({error.strerror or error})",
-            hint="make room there, or name another folder in TMPDIR, and try again",
+            hint="free space there, or set TMPDIR to another folder, and try again",
         ) from error

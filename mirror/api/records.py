@@ -169,7 +169,7 @@ def _merge_duplicates(entries: list[Raw]) -> Iterator[Record | InvalidRecord]:
         if isinstance(record, InvalidRecord):
             yield record
         else:
-            reason = f"the list holds {len(entries)} contradicting entries with this id"
+            reason = f"the list has {len(entries)} contradicting entries with this id"
             yield _invalid(entry, reason, identity=bytes(entry))
 
 

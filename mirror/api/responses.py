@@ -86,8 +86,8 @@ def iter_decompressed(settings: ApiSettings, response: httpx.Response) -> Iterat
     encoding = content_encoding(response)
     if encoding not in {COMPRESSION, UNCOMPRESSED}:
         raise ApiError(
-            f"the answer is compressed as {_redact_line(settings, encoding)!r}, but {COMPRESSION} "
-            "was asked for",
+            f"the response is compressed as {_redact_line(settings, encoding)!r}, "
+            f"but {COMPRESSION} was requested",
             hint="report this to the API's operator",
         )
     return response.iter_bytes()

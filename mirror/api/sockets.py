@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -37,6 +37,29 @@ class OpenSockets:
         with self._lock:
             for connection in self._sockets:
                 _shut_down(connection)
+
+    @contextmanager
+    def closed_after(self, seconds: float) -> Iterator[threading.Event]:
+        """Close all connections after some time, unless the context ends earlier.
+
+        A time-out is for silence: a server that drips bytes would never reach it.
+
+        Yields:
+            An event that is set before the connections are closed.
+        """
+        passed = threading.Event()
+
+        def close() -> None:
+            passed.set()
+            self.close_all()
+
+        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), close)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield passed
+        finally:
+            timer.cancel()
 
 
 def _shut_down(connection: socket.socket) -> None:

@@ -13,6 +13,13 @@ from tests.support.fake_clock import FakeClock
 from tests.support.http_servers import HttpResponse, ScriptedServer, Serve
 
 
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """The threads that fetch pages end with the fetch."""
+    yield
+    assert [one.name for one in threading.enumerate() if one.name == "mirror-page"] == []
+
+
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Start a server that sends the given responses."""

@@ -357,7 +357,7 @@ WRONG = {
     "retry after junk": wrong(http(429, b"", "Retry-After: soon"), 75, "429"),
     "the token said back": wrong(repeating_the_token, 1, "422"),
     "another page": Wrong([page(2)], 1, "page 2 when asked for page 1"),
-    "a cursor": body(GOOD[:-1] + b',"meta":{"next_cursor":"x"}}', 1, "goes on elsewhere"),
+    "a cursor": body(GOOD[:-1] + b',"meta":{"next_cursor":"x"}}', 1, "has more pages"),
     "paging as text": body(GOOD[:-1] + b',"meta":{"last_page":"many"}}', 1, "paging"),
     "page 2 of another list": Wrong(
         [page(1, total=2), page(2, total=3)] * 3, 75, "kept changing while it was read"

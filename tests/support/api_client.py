@@ -15,6 +15,7 @@ from mirror.api.client import CachedList, Client, FetchedList, NotModified
 from mirror.api.rate_limit import Clock
 from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import MirrorError
+from tests.support.fake_clock import FakeClock, record_sent, seconds_since_first
 from tests.support.upstream import TOKEN
 
 LONG = 60.0
@@ -67,6 +68,14 @@ def assert_fails(server: Server | str, kind: type[MirrorError], *texts: str, **o
     assert type(error) is kind, error
     assert [text for text in texts if text not in str(error)] == []
     return str(error)
+
+
+def sent_times(server: Server, clock: FakeClock, **fields: Any) -> list[float]:
+    """Fetch a list; return when its requests were sent, in seconds from the first one."""
+    with Client(settings(server, **fields), clock) as client:
+        sent = record_sent(client._session.rate_limiter)
+        client.fetch_list()
+    return seconds_since_first(sent)
 
 
 def tls_server(folder: Path, host: str) -> tuple[ssl.SSLContext, Path]:
