@@ -23,7 +23,7 @@ from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import Stopped
 from mirror.progress import Progress
 from mirror.sync.run import Outcome, Result
-from tests.support.http_servers import Question, Scripted, paged
+from tests.support.http_servers import HttpRequest, ScriptedServer, paged
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, FakeUpstream, request, requests
 
@@ -112,10 +112,10 @@ def assert_stops(client: Client, wait: Callable[[], object]) -> None:
 
     def stop() -> None:
         wait()
-        client.stop()
+        client.cancel()
 
     with client, in_threads(stop), at_once(), pytest.raises(Stopped, match="starts anew"):
-        client.read_list()
+        client.fetch_list()
 
 
 # The token
@@ -129,11 +129,11 @@ def test_each_callback_is_called_once() -> None:
         barrier.wait(LONG)
         cancellation.set()
 
-    with cancellation.calling(lambda: calls.append("not registered any more")):
+    with cancellation.on_cancel(lambda: calls.append("not registered any more")):
         assert not cancellation.is_set()
     with ExitStack() as stack:
         for name in ("first", "second"):
-            stack.enter_context(cancellation.calling(partial(calls.append, name)))
+            stack.enter_context(cancellation.on_cancel(partial(calls.append, name)))
         with in_threads(*[cancel] * 8):
             pass
         cancellation.set()
@@ -145,7 +145,7 @@ def test_a_late_callback_is_called_at_once() -> None:
     """A callback that is registered when the token is set is called before the body, and once."""
     cancellation, calls = CancellationToken(), []
     cancellation.set()
-    with cancellation.calling(lambda: calls.append("late")):
+    with cancellation.on_cancel(lambda: calls.append("late")):
         assert calls == ["late"]
         cancellation.set()
     assert calls == ["late"]
@@ -155,7 +155,7 @@ def test_no_callback_is_missed() -> None:
     """A callback that is registered while another thread sets the token is called."""
     for _ in range(200):
         cancellation, called = CancellationToken(), threading.Event()
-        with in_threads(cancellation.set), cancellation.calling(called.set):
+        with in_threads(cancellation.set), cancellation.on_cancel(called.set):
             assert called.wait(LONG)
 
 
@@ -165,9 +165,9 @@ def test_no_callback_is_missed() -> None:
 def test_a_stop_before_the_fetch_sends_nothing(sandbox: Sandbox) -> None:
     """A client that is stopped first does not begin."""
     with Client(settings(sandbox.base_url)) as client:
-        client.stop()
+        client.cancel()
         with pytest.raises(Stopped):
-            client.read_list()
+            client.fetch_list()
     assert sandbox.request_log == []
 
 
@@ -186,15 +186,15 @@ def test_a_stop_wins_over_an_error_response(status: int) -> None:
     """A stop while the body of an error is read is reported, and not the error."""
     begun, end = threading.Event(), threading.Event()
 
-    def respond(_: Question) -> Iterable[bytes]:
+    def respond(_: HttpRequest) -> Iterable[bytes]:
         yield b"HTTP/1.1 %d No\r\nContent-Length: 500\r\n\r\n{" % status
         begun.set()
         end.wait(LONG)
 
-    with Scripted([respond]).running() as server:
+    with ScriptedServer([respond]).running() as server:
         assert_stops(Client(settings(server.base_url)), lambda: begun.wait(LONG))
         end.set()
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_pages_in_flight_are_not_waited_for(
@@ -252,21 +252,21 @@ def test_a_changed_list_is_not_fetched_again(caplog: pytest.LogCaptureFixture) -
     caplog.set_level(logging.DEBUG, "mirror")
     logger = logging.getLogger("mirror.api.client")
     pages = paged([[request(1)], [request(1)]])
-    with Scripted(pages).running() as server, Client(settings(server.base_url)) as client:
+    with ScriptedServer(pages).running() as server, Client(settings(server.base_url)) as client:
 
         class StopAfterFirstAttempt(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
                 if record.getMessage().startswith("reading 1 of 3"):
-                    client.stop()
+                    client.cancel()
 
         handler = StopAfterFirstAttempt()
         logger.addHandler(handler)
         try:
             with pytest.raises(Stopped):
-                client.read_list()
+                client.fetch_list()
         finally:
             logger.removeHandler(handler)
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_a_signal_handler_may_stop_its_own_thread(
@@ -282,10 +282,10 @@ def test_a_signal_handler_may_stop_its_own_thread(
         signal.pthread_kill(main, signal.SIGUSR1)
 
     with Client(settings(sandbox.base_url)) as client:
-        previous = signal.signal(signal.SIGUSR1, lambda *_: client.stop())
+        previous = signal.signal(signal.SIGUSR1, lambda *_: client.cancel())
         try:
             with in_threads(send_signal), at_once(), pytest.raises(Stopped):
-                client.read_list()
+                client.fetch_list()
         finally:
             signal.signal(signal.SIGUSR1, previous)
 
@@ -295,12 +295,12 @@ def test_a_stop_after_the_fetch_changes_nothing(sandbox: Sandbox, upstream: Fake
     upstream.records = requests(*range(250))
     sandbox.config.paging = "meta"
     with Client(settings(sandbox.base_url)) as client:
-        fetched = client.read_list()
-        client.stop()
-        client.stop()
+        fetched = client.fetch_list()
+        client.cancel()
+        client.cancel()
         assert isinstance(fetched, FetchedList)
         assert len(list(fetched.items)) == 250
-    client.stop()
+    client.cancel()
 
 
 # The sync
@@ -358,8 +358,8 @@ def test_no_merge_begins_after_a_cancellation(
     cancellation = CancellationToken()
 
     class CancelledAfterFetch(Client):
-        def read_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
-            fetched = super().read_list(known)
+        def fetch_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
+            fetched = super().fetch_list(known)
             cancellation.set()
             return fetched
 
