@@ -1,4 +1,4 @@
-"""The days from the year 1 on: 400 years have all the leap days that there are."""
+"""The days of the years 1 to 400, which have all kinds of leap years."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from tests.queries.test_helpers import test_every_day_there_was  # noqa: F401 (c
 
 @pytest.fixture
 def first_day() -> date:
-    """Where the days begin."""
+    """The first day of the calendar."""
     return date.min
