@@ -173,23 +173,30 @@ def test_hours(oracles: list[Oracle]) -> None:
 def test_released(oracles: list[Oracle]) -> None:
     """The released numbers are counted once each."""
     for oracle in oracles:
-        released = statistics.released(
-            oracle.connection, oracle.period, environment=oracle.environment
-        )
-        assert released == oracle.released()
+        scope = {"environment": oracle.environment}
+        assert statistics.released(oracle.connection, oracle.period, **scope) == oracle.released()
 
 
-def test_rejection_reasons(oracles: list[Oracle]) -> None:
-    """Reasons are ranked, and add up to the rejections of the days."""
+@pytest.mark.parametrize("name", ["rejection_reasons", "repeat_numbers"])
+def test_rankings(oracles: list[Oracle], name: str) -> None:
+    """The first rows are those of the oracle, with the number of all."""
     for oracle in oracles:
-        period, ours = oracle.period, {"environment": oracle.environment}
-        reasons = oracle.rejection_reasons()
-        for limit, expected in limited(reasons):
-            result = statistics.rejection_reasons(oracle.connection, period, **ours, limit=limit)
-            assert result == expected
-            assert result.omitted == max(0, len(reasons) - limit)
-        rejected = statistics.counts(helpers.days(oracle.connection, **ours), period).rejected
-        assert sum(reason.requests for reason in result.rows) == rejected
+        for limit, expected in limited(getattr(oracle, name)()):
+            ranking = getattr(statistics, name)
+            rows = ranking(
+                oracle.connection, oracle.period, environment=oracle.environment, limit=limit
+            )
+            assert rows == expected
+            assert rows.omitted == max(0, rows.total - limit)
+
+
+def test_rejection_reasons_add_up(oracles: list[Oracle]) -> None:
+    """The reasons add up to the rejections of the days."""
+    for oracle in oracles:
+        period, scope = oracle.period, {"environment": oracle.environment}
+        reasons = statistics.rejection_reasons(oracle.connection, period, **scope, limit=1000)
+        rejected = statistics.counts(helpers.days(oracle.connection, **scope), period).rejected
+        assert sum(reason.requests for reason in reasons.rows) == rejected
 
 
 def test_open_requests(synced: Connection, environment: str | None) -> None:
@@ -210,15 +217,15 @@ def test_open_requests(synced: Connection, environment: str | None) -> None:
 
 def test_as_of_a_time(synced: Connection, environment: str | None) -> None:
     """Open, missing and quarantined are those of the time."""
-    ours = {"environment": environment}
+    scope = {"environment": environment}
     for at in (datetime.min.replace(tzinfo=UTC), *TIMES):
         oracle = Oracle(synced, JANUARY, environment, now=at)
         for limit, expected in limited(oracle.open_requests())[-2:]:
-            assert statistics.open_requests(synced, at=at, **ours, limit=limit) == expected
-        missing = statistics.count_missing(synced, at, **ours)
+            assert statistics.open_requests(synced, at=at, **scope, limit=limit) == expected
+        missing = statistics.count_missing(synced, at, **scope)
         assert missing == oracle.missing()
-        assert missing == len(helpers.release_requests(synced, as_of=at, missing=True, **ours))
-        assert statistics.count_quarantined(synced, at, **ours) == oracle.quarantined()
+        assert missing == len(helpers.release_requests(synced, as_of=at, missing=True, **scope))
+        assert statistics.count_quarantined(synced, at, **scope) == oracle.quarantined()
 
 
 def test_recent_changes(oracles: list[Oracle]) -> None:
@@ -235,16 +242,6 @@ def test_recent_changes(oracles: list[Oracle]) -> None:
             assert result.total == max(versions, min(len(changes), limit + 1))
 
 
-def test_repeat_numbers(oracles: list[Oracle]) -> None:
-    """Numbers with several requests are ranked, if those are around the period."""
-    for oracle in oracles:
-        for limit, expected in limited(oracle.repeat_numbers()):
-            result = statistics.repeat_numbers(
-                oracle.connection, oracle.period, environment=oracle.environment, limit=limit
-            )
-            assert result == expected
-
-
 def test_last_events(synced: Connection, environment: str | None) -> None:
     """The last events of a number are the end of its history in its environment."""
     histories = Oracle(synced, JANUARY).histories()
@@ -254,8 +251,8 @@ def test_last_events(synced: Connection, environment: str | None) -> None:
             result = statistics.last_events(synced, number, limit=limit)
             assert result == Limited(history[-limit:], len(history))
         if number.phone_number.startswith("+"):
-            ours = {"environment": number.environment}
-            assert helpers.phone_number_history(synced, number.phone_number, **ours) == history
+            scope = {"environment": number.environment}
+            assert helpers.phone_number_history(synced, number.phone_number, **scope) == history
 
 
 def ids(result: Limited[ReleaseRequest]) -> list[int]:

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from tests.queries.test_helpers import test_every_day_there_was  # noqa: F401 (collected here too)
+from tests.queries.test_helpers import test_days_of_the_calendar  # noqa: F401 (collected here too)
 
 
 @pytest.fixture

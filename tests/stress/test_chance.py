@@ -16,10 +16,10 @@ from tests.report.test_statistics import (  # noqa: F401 (collected here too, wi
     test_hours,
     test_last_events,
     test_open_requests,
+    test_rankings,
     test_recent_changes,
-    test_rejection_reasons,
+    test_rejection_reasons_add_up,
     test_released,
-    test_repeat_numbers,
 )
 from tests.support.databases import DATABASES
 from tests.support.mirrors import of_each_kind
