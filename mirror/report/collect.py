@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from sqlalchemy.engine import Connection
-
 from mirror.db.engine import shown_url_of
 from mirror.queries import helpers, status
 from mirror.queries.results import Day, Limited, ReleaseRequest
-from mirror.report import statistics
 from mirror.report.model import Bucket, KeyFigures, OpenCount, Report, Timeline
 from mirror.report.period import Period, split
+from mirror.report.statistics import Statistics, counts, hours
 
 _MAX_REASONS = 10
 _MAX_OPEN = 30
@@ -59,13 +57,10 @@ def collect(
     at = None if is_current else period.end
     before = period.before
     with helpers.connect(database_url) as connection:
-        daily = _daily(connection, Period(before.since, period.until), environment)
-        open_requests = statistics.open_requests(
-            connection, at=at, environment=environment, limit=_MAX_OPEN
-        )
-        open_before = statistics.open_requests(
-            connection, at=before.end, environment=environment, limit=1
-        )
+        statistics = Statistics(connection, environment)
+        daily = _daily(statistics, Period(before.since, period.until))
+        open_requests = statistics.open_requests(at, limit=_MAX_OPEN)
+        open_before = statistics.open_requests(before.end, limit=1)
         unit, buckets = _buckets(period, daily)
         return Report(
             made_at=now,
@@ -76,37 +71,29 @@ def collect(
             ),
             period=period,
             is_current=is_current,
-            figures=_key_figures(
-                connection, period, daily, open_requests, at=at, now=now, environment=environment
-            ),
+            figures=_key_figures(statistics, period, daily, open_requests, at=at, now=now),
             figures_before=_key_figures(
-                connection,
-                before,
-                daily,
-                open_before,
-                at=before.end,
-                now=now,
-                environment=environment,
+                statistics, before, daily, open_before, at=before.end, now=now
             ),
             unit=unit,
             buckets=buckets,
             open_over_time=_open_over_time(buckets, daily),
-            reasons=statistics.rejection_reasons(
-                connection, period, environment=environment, limit=_MAX_REASONS
-            ),
+            reasons=statistics.rejection_reasons(period, limit=_MAX_REASONS),
             open=open_requests,
-            changes=statistics.recent_changes(
-                connection, period, environment=environment, limit=_MAX_CHANGES
-            ),
-            numbers=_timelines(connection, period, environment),
+            changes=statistics.recent_changes(period, limit=_MAX_CHANGES),
+            numbers=_timelines(statistics, period),
         )
 
 
-def _daily(connection: Connection, period: Period, environment: str | None) -> _Daily:
-    days = helpers.days(connection, since=period.since, until=period.until, environment=environment)
+def _daily(statistics: Statistics, period: Period) -> _Daily:
+    days = helpers.days(
+        statistics.connection,
+        since=period.since,
+        until=period.until,
+        environment=statistics.environment,
+    )
     days.sort(key=lambda day: day.day)
-    hours = statistics.hours_by_day(connection, period, environment=environment)
-    return _Daily(days, _open_by_day(days, period.until), hours)
+    return _Daily(days, _open_by_day(days, period.until), statistics.hours_by_day(period))
 
 
 def _open_by_day(days: Sequence[Day], until: date) -> Mapping[date, int]:
@@ -127,25 +114,24 @@ def _open_by_day(days: Sequence[Day], until: date) -> Mapping[date, int]:
 
 
 def _key_figures(
-    connection: Connection,
+    statistics: Statistics,
     period: Period,
     daily: _Daily,
     open_requests: Limited[ReleaseRequest],
     *,
     at: datetime | None,
     now: datetime,
-    environment: str | None,
 ) -> KeyFigures:
     """Compute the key figures of a period; `at` is its end, or None if it has not ended yet."""
     return KeyFigures(
         at=at or now,
         open=daily.open[period.last] if period.days else 0,  # before 0001-01-01 there is no day
         oldest_open=open_requests.rows[0].requested_at if open_requests.rows else None,
-        counts=statistics.counts(daily.days, period),
-        hours=statistics.hours(daily.hours, period),
-        released=statistics.released(connection, period, environment=environment),
-        missing=statistics.count_missing(connection, at, environment=environment),
-        quarantined=statistics.count_quarantined(connection, at, environment=environment),
+        counts=counts(daily.days, period),
+        hours=hours(daily.hours, period),
+        released=statistics.released(period),
+        missing=statistics.missing(at),
+        quarantined=statistics.quarantined(at),
     )
 
 
@@ -164,8 +150,8 @@ def _buckets(period: Period, daily: _Daily) -> tuple[str, list[Bucket]]:
         return Bucket(
             part,
             daily.open[part.last],
-            statistics.counts(daily.days[start:end], part),
-            statistics.hours(daily.hours, part),
+            counts(daily.days[start:end], part),
+            hours(daily.hours, part),
         )
 
     return unit, [bucket(part) for part in parts]
@@ -181,14 +167,10 @@ def _open_over_time(buckets: Sequence[Bucket], daily: _Daily) -> list[OpenCount]
     return [OpenCount(day, daily.open[day]) for day in days]
 
 
-def _timelines(
-    connection: Connection, period: Period, environment: str | None
-) -> Limited[Timeline]:
-    numbers = statistics.repeat_numbers(
-        connection, period, environment=environment, limit=_MAX_NUMBERS
-    )
+def _timelines(statistics: Statistics, period: Period) -> Limited[Timeline]:
+    numbers = statistics.repeat_numbers(period, limit=_MAX_NUMBERS)
     timelines = [
-        Timeline(number, statistics.last_events(connection, number, limit=_MAX_EVENTS))
+        Timeline(number, statistics.last_events(number, limit=_MAX_EVENTS))
         for number in numbers.rows
     ]
     return Limited(timelines, numbers.total)

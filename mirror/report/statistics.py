@@ -25,14 +25,7 @@ from mirror.db.views import turnaround as turnaround_view
 from mirror.db.views import versions as versions_view
 from mirror.queries.helpers import HISTORY_ORDER
 from mirror.queries.results import Change, Day, HistoryEvent, Limited, PhoneNumber, ReleaseRequest
-from mirror.queries.select import (
-    Conditions,
-    between,
-    fetch,
-    fetch_limited,
-    in_environment,
-    select_as,
-)
+from mirror.queries.select import between, fetch, fetch_limited, in_environment, select_as
 from mirror.report.model import Counts, Hours, Reason
 from mirror.report.period import Period
 
@@ -51,36 +44,11 @@ def counts(days: Iterable[Day], period: Period) -> Counts:
     )
 
 
-def hours_by_day(
-    connection: Connection, period: Period, *, environment: str | None = None
-) -> dict[date, list[float]]:
-    """Return the hours to resolve of each review that ended in a period, by the day it ended.
-
-    Args:
-        connection: to the mirror's database.
-        period: the period.
-        environment: only requests of this environment; None for all.
-
-    Returns:
-        Only reviews whose end upstream reported.
-    """
-    view = turnaround_view.c
-    query = sa.select(view.resolved_at, view.hours_to_resolve).where(
-        view.time_source == "reported",
-        *between(view.resolved_at, period.start, period.end),
-        *in_environment(view, environment),
-    )
-    by_day: defaultdict[date, list[float]] = defaultdict(list)
-    for resolved_at, hours in connection.execute(query):
-        by_day[resolved_at.date()].append(hours)
-    return dict(by_day)
-
-
 def hours(by_day: Mapping[date, Sequence[float]], period: Period) -> Hours:
     """Compute the percentiles of the hours to resolve, by nearest rank as in the cookbook.
 
     Args:
-        by_day: hours of each review, by the day it ended.
+        by_day: hours of each review, by the day it ended; see `Statistics.hours_by_day`.
         period: only these days.
     """
     values = sorted(chain.from_iterable(by_day[day] for day in by_day if day in period))
@@ -91,197 +59,191 @@ def _percentile(ordered: Sequence[float], percent: int) -> float | None:
     return ordered[-(len(ordered) * percent // -100) - 1] if ordered else None
 
 
-def released(connection: Connection, period: Period, *, environment: str | None = None) -> int:
-    """Count the phone numbers released in a period.
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Queries for statistics.
 
-    A number is released when a request for it is approved, unless upstream revoked the approval.
-
-    Args:
+    Attributes:
         connection: to the mirror's database.
-        period: the period.
-        environment: only numbers of this environment; None for all.
+        environment: only requests of this environment; None for all.
     """
-    view = turnaround_view.c
-    numbers = (
-        sa.select(view.environment, view.phone_number)
-        .where(
+
+    connection: Connection
+    environment: str | None = None
+
+    def hours_by_day(self, period: Period) -> dict[date, list[float]]:
+        """Return the hours to resolve of the reviews that ended in a period, by day.
+
+        Reviews whose end upstream did not report are excluded.
+        """
+        view = turnaround_view.c
+        query = sa.select(view.resolved_at, view.hours_to_resolve).where(
+            view.time_source == "reported",
+            *between(view.resolved_at, period.start, period.end),
+            *in_environment(view, self.environment),
+        )
+        by_day: defaultdict[date, list[float]] = defaultdict(list)
+        for resolved_at, hours in self.connection.execute(query):
+            by_day[resolved_at.date()].append(hours)
+        return dict(by_day)
+
+    def released(self, period: Period) -> int:
+        """Count the phone numbers released in a period.
+
+        A number is released when a request for it is approved, unless upstream revoked that.
+        """
+        view = turnaround_view.c
+        numbers = sa.select(view.environment, view.phone_number).distinct()
+        conditions = [
             view.status == "approved",
             *between(view.resolved_at, period.start, period.end),
-            *in_environment(view, environment),
+        ]
+        conditions += in_environment(view, self.environment)
+        return self._count(numbers.where(*conditions).subquery())
+
+    def missing(self, at: datetime | None = None) -> int:
+        """Count the requests missing from the list at a time (UTC), or now."""
+        source = release_requests if at is None else versions_view
+        conditions = in_environment(source.c, self.environment)
+        if at is not None:
+            conditions += _in_effect(source.c.valid_from, source.c.valid_to, at)
+        return self._count(source, source.c.missing_since.is_not(None), *conditions)
+
+    def quarantined(self, at: datetime | None = None) -> int:
+        """Count the entries of the list in quarantine at a time (UTC), or now."""
+        columns = quarantined_records.c
+        conditions = (
+            [columns.resolved_at.is_(None)]
+            if at is None
+            else _in_effect(columns.first_seen_at, columns.resolved_at, at)
         )
-        .distinct()
-    )
-    return _count(connection, numbers.subquery(), [])
+        conditions += in_environment(columns, self.environment)
+        return self._count(quarantined_records, *conditions)
 
+    def rejection_reasons(self, period: Period, *, limit: int) -> Limited[Reason]:
+        """Return the reasons of the rejections in a period, most frequent first.
 
-def _count(connection: Connection, source: sa.FromClause, conditions: Conditions) -> int:
-    query = sa.select(sa.func.count()).select_from(source).where(*conditions)
-    return int(connection.execute(query).scalar_one())
+        Ties are in code point order, which both databases share.
+        """
+        view = history_view.c
+        count = sa.func.count()
+        query = (
+            sa.select(view.rejection_reason, count)
+            .group_by(view.rejection_reason)
+            .order_by(count.desc(), sa.cast(view.rejection_reason, Identifier).nulls_first())
+        )
+        conditions = [
+            view.event == "rejected",
+            *between(view.occurred_at, period.start, period.end),
+            *in_environment(view, self.environment),
+        ]
+        return fetch_limited(self.connection, Reason, query, conditions, limit)
 
+    def open_requests(self, at: datetime | None = None, *, limit: int) -> Limited[ReleaseRequest]:
+        """Return the open requests, neither resolved nor missing, oldest first.
 
-def rejection_reasons(
-    connection: Connection, period: Period, *, environment: str | None = None, limit: int
-) -> Limited[Reason]:
-    """Return the reasons of the rejections in a period, most frequent first.
+        Args:
+            at: open at this time (UTC), by what is known now: for a request that was reopened, its
+                last resolution counts. None for now.
+            limit: maximum number of requests.
+        """
+        conditions = [_unresolved, *in_environment(_requests, self.environment)]
+        query = select_as(ReleaseRequest, release_requests).order_by(
+            _requests.requested_at, _requests.id
+        )
+        if at is None:
+            conditions.append(_requests.missing_since.is_(None))
+            return fetch_limited(self.connection, ReleaseRequest, query, conditions, limit)
+        conditions += [
+            _requests.requested_at < at,
+            sa.or_(_requests.missing_since.is_(None), _requests.missing_since >= at),
+        ]
+        open_now = fetch_limited(self.connection, ReleaseRequest, query, conditions, limit)
+        resolved_later = self._resolved_later(at, limit)
+        in_rows = _requests.id.in_([row.id for row in resolved_later.rows])
+        rows = open_now.rows + fetch(self.connection, ReleaseRequest, query, [in_rows])
+        rows.sort(key=lambda request: (request.requested_at, request.id))
+        return Limited(rows[:limit], open_now.total + resolved_later.total)
 
-    Ties are in code point order, which both databases share.
+    def _resolved_later(self, at: datetime, limit: int) -> Limited[_RequestId]:
+        """Return the first requests that were open at a time and are resolved now."""
+        view = turnaround_view.c
+        was_missing = sa.exists().where(_requests.id == view.id, _requests.missing_since < at)
+        query = select_as(_RequestId, turnaround_view).order_by(view.requested_at, view.id)
+        conditions = [view.requested_at < at, view.resolved_at >= at, ~was_missing]
+        conditions += in_environment(view, self.environment)
+        return fetch_limited(self.connection, _RequestId, query, conditions, limit)
 
-    Args:
-        connection: to the mirror's database.
-        period: the period.
-        environment: only requests of this environment; None for all.
-        limit: maximum number of reasons.
-    """
-    view = history_view.c
-    count = sa.func.count()
-    query = (
-        sa.select(view.rejection_reason, count)
-        .group_by(view.rejection_reason)
-        .order_by(count.desc(), sa.cast(view.rejection_reason, Identifier).nulls_first())
-    )
-    conditions = [
-        view.event == "rejected",
-        *between(view.occurred_at, period.start, period.end),
-        *in_environment(view, environment),
-    ]
-    return fetch_limited(connection, Reason, query, conditions, limit)
+    def recent_changes(self, period: Period, *, limit: int) -> Limited[Change]:
+        """Return the changes that syncs saw in a period, last first.
+
+        The view compares versions field by field, so it is queried only from the time on at which
+        the last `limit` versions ended. The total counts the versions that ended: a request that
+        returned with other fields has two rows in the view, and counts once.
+        """
+        view, ended = changes_view.c, past_versions.c.valid_to
+        in_period = [
+            *between(ended, period.start, period.end),
+            *in_environment(past_versions.c, self.environment),
+        ]
+        last = sa.select(ended).where(*in_period).order_by(ended.desc()).offset(limit).limit(1)
+        since = self.connection.execute(last).scalar() or period.start
+        query = select_as(Change, changes_view).order_by(
+            view.changed_at.desc(), view.request_id, view.kind
+        )
+        recent = between(view.changed_at, since, period.end)
+        recent += in_environment(view, self.environment)
+        changes = fetch(self.connection, Change, query.limit(limit + 1), recent)
+        total = self._count(past_versions, *in_period)
+        return Limited(changes[:limit], max(total, len(changes)))
+
+    def repeat_numbers(self, period: Period, *, limit: int) -> Limited[PhoneNumber]:
+        """Return the numbers with more than one request, most requests first.
+
+        Included are numbers whose first request was submitted before the end of a period, and the
+        last one not before its start. They are ranked by the table of requests, and only the first
+        ones read from the view: ranking by the view takes seven times as long.
+        """
+        count, last = sa.func.count(), sa.func.max(_requests.requested_at)
+        first = sa.func.min(_requests.requested_at)
+        ranking = (
+            sa.select(_requests.environment, _requests.phone_number)
+            .group_by(_requests.phone_number, _requests.environment)
+            .having(sa.and_(count > 1, last >= period.start, first < period.end))
+            .order_by(count.desc(), last.desc(), _requests.phone_number, _requests.environment)
+        )
+        ours = in_environment(_requests, self.environment)
+        ranked = fetch_limited(self.connection, _Number, ranking, ours, limit)
+        in_rows = numbers_view.c.phone_number.in_({row.phone_number for row in ranked.rows})
+        query = select_as(PhoneNumber, numbers_view)
+        numbers = {
+            (number.environment, number.phone_number): number
+            for number in fetch(self.connection, PhoneNumber, query, [in_rows])
+        }
+        rows = [numbers[row.environment, row.phone_number] for row in ranked.rows]
+        return Limited(rows, ranked.total)
+
+    def last_events(self, number: PhoneNumber, *, limit: int) -> Limited[HistoryEvent]:
+        """Return the last events of a phone number in its environment, oldest first."""
+        view = history_view.c
+        query = select_as(HistoryEvent, history_view).order_by(
+            *(column.desc() for column in HISTORY_ORDER)
+        )
+        conditions = [
+            view.phone_number == number.phone_number,
+            view.environment == number.environment,
+        ]
+        events = fetch_limited(self.connection, HistoryEvent, query, conditions, limit)
+        return Limited(events.rows[::-1], events.total)
+
+    def _count(self, source: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> int:
+        query = sa.select(sa.func.count()).select_from(source).where(*conditions)
+        return int(self.connection.execute(query).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)
 class _RequestId:
     id: str
-
-
-def open_requests(
-    connection: Connection,
-    *,
-    at: datetime | None = None,
-    environment: str | None = None,
-    limit: int,
-) -> Limited[ReleaseRequest]:
-    """Return the open requests, neither resolved nor missing, oldest first.
-
-    Args:
-        connection: to the mirror's database.
-        at: open at this time (UTC), by what is known now: for a request that was reopened, its
-            last resolution counts. None for now.
-        environment: only requests of this environment; None for all.
-        limit: maximum number of requests.
-    """
-    conditions = [_unresolved, *in_environment(_requests, environment)]
-    query = select_as(ReleaseRequest, release_requests).order_by(
-        _requests.requested_at, _requests.id
-    )
-    if at is None:
-        conditions.append(_requests.missing_since.is_(None))
-        return fetch_limited(connection, ReleaseRequest, query, conditions, limit)
-    conditions += [
-        _requests.requested_at < at,
-        sa.or_(_requests.missing_since.is_(None), _requests.missing_since >= at),
-    ]
-    open_now = fetch_limited(connection, ReleaseRequest, query, conditions, limit)
-    resolved_later = _resolved_later(connection, at, environment, limit)
-    in_rows = _requests.id.in_([row.id for row in resolved_later.rows])
-    rows = open_now.rows + fetch(connection, ReleaseRequest, query, [in_rows])
-    rows.sort(key=lambda request: (request.requested_at, request.id))
-    return Limited(rows[:limit], open_now.total + resolved_later.total)
-
-
-def _resolved_later(
-    connection: Connection, at: datetime, environment: str | None, limit: int
-) -> Limited[_RequestId]:
-    """Return the first requests that were open at a time and are resolved now."""
-    view = turnaround_view.c
-    was_missing = sa.exists().where(_requests.id == view.id, _requests.missing_since < at)
-    return fetch_limited(
-        connection,
-        _RequestId,
-        select_as(_RequestId, turnaround_view).order_by(view.requested_at, view.id),
-        [
-            view.requested_at < at,
-            view.resolved_at >= at,
-            ~was_missing,
-            *in_environment(view, environment),
-        ],
-        limit,
-    )
-
-
-def count_missing(
-    connection: Connection, at: datetime | None = None, *, environment: str | None = None
-) -> int:
-    """Count the requests that were missing from the list, as of a time.
-
-    Args:
-        connection: to the mirror's database.
-        at: the time (UTC); None for now.
-        environment: only requests of this environment; None for all.
-    """
-    source = release_requests if at is None else versions_view
-    conditions = [source.c.missing_since.is_not(None), *in_environment(source.c, environment)]
-    if at is not None:
-        conditions += _in_effect(source.c.valid_from, source.c.valid_to, at)
-    return _count(connection, source, conditions)
-
-
-def count_quarantined(
-    connection: Connection, at: datetime | None = None, *, environment: str | None = None
-) -> int:
-    """Count the entries of the list that could not be understood, as of a time.
-
-    Args:
-        connection: to the mirror's database.
-        at: the time (UTC); None for now.
-        environment: only entries of this environment; None for all.
-    """
-    columns = quarantined_records.c
-    conditions = in_environment(columns, environment)
-    if at is None:
-        conditions.append(columns.resolved_at.is_(None))
-    else:
-        conditions += _in_effect(columns.first_seen_at, columns.resolved_at, at)
-    return _count(connection, quarantined_records, conditions)
-
-
-def _in_effect(
-    start: sa.ColumnElement[Any], end: sa.ColumnElement[Any], at: datetime
-) -> list[sa.ColumnElement[bool]]:
-    return [start <= at, sa.or_(end.is_(None), end > at)]
-
-
-def recent_changes(
-    connection: Connection, period: Period, *, environment: str | None = None, limit: int
-) -> Limited[Change]:
-    """Return the changes that syncs saw in a period, last first.
-
-    The view compares versions field by field, so it is queried only from the time on at which the
-    last `limit` versions ended. The total counts the versions that ended: a request that returned
-    with other fields has two rows in the view, and counts once.
-
-    Args:
-        connection: to the mirror's database.
-        period: the period.
-        environment: only changes in this environment; None for all.
-        limit: maximum number of changes.
-    """
-    view, ended = changes_view.c, past_versions.c.valid_to
-    in_period = [
-        *between(ended, period.start, period.end),
-        *in_environment(past_versions.c, environment),
-    ]
-    query = select_as(Change, changes_view).order_by(
-        view.changed_at.desc(), view.request_id, view.kind
-    )
-    last = sa.select(ended).where(*in_period).order_by(ended.desc()).offset(limit).limit(1)
-    since = connection.execute(last).scalar() or period.start
-    changes = fetch(
-        connection,
-        Change,
-        query.limit(limit + 1),
-        [*between(view.changed_at, since, period.end), *in_environment(view, environment)],
-    )
-    total = _count(connection, past_versions, in_period)
-    return Limited(changes[:limit], max(total, len(changes)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,67 +252,7 @@ class _Number:
     phone_number: str
 
 
-def repeat_numbers(
-    connection: Connection, period: Period, *, environment: str | None = None, limit: int
-) -> Limited[PhoneNumber]:
-    """Return the numbers with more than one request, most requests first.
-
-    Included are numbers whose first request was submitted before the end of a period, and the last
-    one not before its start. They are ranked by the table of requests and only the first ones read
-    from the view: ranking by the view takes seven times as long.
-
-    Args:
-        connection: to the mirror's database.
-        period: the period.
-        environment: only numbers of this environment; None for all.
-        limit: maximum number of numbers.
-    """
-    count = sa.func.count()
-    last = sa.func.max(_requests.requested_at)
-    ranking = (
-        sa.select(_requests.environment, _requests.phone_number)
-        .group_by(_requests.phone_number, _requests.environment)
-        .having(
-            sa.and_(
-                count > 1,
-                last >= period.start,
-                sa.func.min(_requests.requested_at) < period.end,
-            )
-        )
-        .order_by(count.desc(), last.desc(), _requests.phone_number, _requests.environment)
-    )
-    ranked = fetch_limited(
-        connection, _Number, ranking, in_environment(_requests, environment), limit
-    )
-    in_rows = numbers_view.c.phone_number.in_({row.phone_number for row in ranked.rows})
-    numbers = {
-        (number.environment, number.phone_number): number
-        for number in fetch(
-            connection, PhoneNumber, select_as(PhoneNumber, numbers_view), [in_rows]
-        )
-    }
-    return Limited(
-        [numbers[row.environment, row.phone_number] for row in ranked.rows], ranked.total
-    )
-
-
-def last_events(
-    connection: Connection, number: PhoneNumber, *, limit: int
-) -> Limited[HistoryEvent]:
-    """Return the last events of a phone number in its environment, oldest first.
-
-    Args:
-        connection: to the mirror's database.
-        number: the phone number.
-        limit: maximum number of events.
-    """
-    view = history_view.c
-    query = select_as(HistoryEvent, history_view).order_by(
-        *(column.desc() for column in HISTORY_ORDER)
-    )
-    conditions = [
-        view.phone_number == number.phone_number,
-        view.environment == number.environment,
-    ]
-    events = fetch_limited(connection, HistoryEvent, query, conditions, limit)
-    return Limited(events.rows[::-1], events.total)
+def _in_effect(
+    start: sa.ColumnElement[Any], end: sa.ColumnElement[Any], at: datetime
+) -> list[sa.ColumnElement[bool]]:
+    return [start <= at, sa.or_(end.is_(None), end > at)]

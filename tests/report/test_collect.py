@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy.engine import Connection
 
 from mirror.queries import helpers
-from mirror.report import collect, statistics
+from mirror.report import collect
+from mirror.report.statistics import Statistics
 from tests.support.databases import DATABASES
 from tests.support.reports import default_period, sync_hourly
 from tests.support.upstream import request
@@ -27,7 +28,7 @@ def test_one_snapshot_over_one_connection(
     requested_at = (now - timedelta(days=2)).isoformat()
     before = [request(number, requested_at=requested_at) for number in (1, 2)]
     after = [before[0] | {"status": "rejected"}, request(3, requested_at=requested_at)]
-    connect, hours_by_day, connections = helpers.connect, statistics.hours_by_day, []
+    connect, hours_by_day, connections = helpers.connect, Statistics.hours_by_day, []
 
     def counted(database_url: str) -> AbstractContextManager[Connection]:
         connections.append(database_url)
@@ -41,7 +42,7 @@ def test_one_snapshot_over_one_connection(
     expected = collect.collect(url, default_period(now), now=now)
     assert (expected.figures.open, expected.figures.counts.requested) == (2, 2)
     monkeypatch.setattr(helpers, "connect", counted)
-    monkeypatch.setattr(statistics, "hours_by_day", overtaken)
+    monkeypatch.setattr(Statistics, "hours_by_day", overtaken)
     assert collect.collect(url, default_period(now), now=now) == expected
     assert connections == [url]
     monkeypatch.undo()

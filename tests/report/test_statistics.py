@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -20,9 +21,9 @@ from mirror.db.cookbook import RECIPES
 from mirror.db.engine import read_transaction
 from mirror.queries import helpers
 from mirror.queries.results import Change, Limited, PhoneNumber, ReleaseRequest
-from mirror.report import statistics
 from mirror.report.model import Counts, Hours, Reason
 from mirror.report.period import Period, split
+from mirror.report.statistics import Statistics, counts, hours
 from tests.support.databases import DATABASES
 from tests.support.mirrors import Mirror, of_each_kind
 from tests.support.oracle_statistics import VERDICTS, Oracle
@@ -88,9 +89,15 @@ def environment(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-def oracles(synced: Connection, environment: str | None) -> list[Oracle]:
+def statistics(synced: Connection, environment: str | None) -> Statistics:
+    """The statistics of these."""
+    return Statistics(synced, environment)
+
+
+@pytest.fixture
+def oracles(statistics: Statistics) -> list[Oracle]:
     """The oracle of each period."""
-    return [Oracle(synced, period, environment) for period in PERIODS]
+    return [Oracle(statistics.connection, period, statistics.environment) for period in PERIODS]
 
 
 def limited(rows: list[Any]) -> list[tuple[int, Limited[Any]]]:
@@ -138,14 +145,15 @@ def test_counts(oracles: list[Oracle]) -> None:
     sums = ", ".join(f"coalesce(sum({name}), 0)" for name in ("requested", *VERDICTS))
     for oracle in oracles:
         every_day = helpers.days(oracle.connection, environment=oracle.environment)
-        counts = statistics.counts(every_day, oracle.period)
-        assert counts == oracle.counts()
+        result = counts(every_day, oracle.period)
+        assert result == oracle.counts()
+        assert result.rejected == sum(row.requests for row in oracle.rejection_reasons())
         query = f"""SELECT {sums} FROM release_requests_daily
             WHERE day BETWEEN '{oracle.period.since}' AND :last AND {{ours}}"""
-        assert counts == Counts(*map(int, oracle.select(query)[0]))
+        assert result == Counts(*map(int, oracle.select(query)[0]))
 
 
-def test_hours(oracles: list[Oracle]) -> None:
+def test_hours(statistics: Statistics, oracles: list[Oracle]) -> None:
     """The hours of a period and of its parts are those of the oracle, and of the cookbook."""
     (recipe,) = (recipe for recipe in RECIPES if recipe.name == "hours-to-resolve")
     selected = """(SELECT 'any' AS status, hours_to_resolve, time_source
@@ -154,105 +162,91 @@ def test_hours(oracles: list[Oracle]) -> None:
     query = recipe.sql.replace("release_request_turnaround", selected)
     assert query != recipe.sql
     for oracle in oracles:
-        period = oracle.period
-        by_day = statistics.hours_by_day(oracle.connection, period, environment=oracle.environment)
-        assert all(day in period for day in by_day)
-        _, parts = split(period)
-        for part in (period, *parts):
-            hours = statistics.hours(by_day, part)
-            oracle_of_part = Oracle(oracle.connection, part, oracle.environment)
-            assert hours == oracle_of_part.hours()
+        by_day = statistics.hours_by_day(oracle.period)
+        assert all(day in oracle.period for day in by_day)
+        _, parts = split(oracle.period)
+        for part in (oracle.period, *parts):
+            result = hours(by_day, part)
+            oracle_of_part = replace(oracle, period=part)
+            assert result == oracle_of_part.hours()
             for _, requests, *percentiles in oracle_of_part.select(query):
-                assert hours.requests == requests
+                assert result.requests == requests
                 rounded = list(map(float, percentiles))
-                assert [hours.median, hours.percentile_90] == pytest.approx(rounded, abs=0.051)
-        in_parts = sum(statistics.hours(by_day, part).requests for part in parts)
-        assert in_parts == statistics.hours(by_day, period).requests
+                assert [result.median, result.percentile_90] == pytest.approx(rounded, abs=0.051)
+        in_parts = sum(hours(by_day, part).requests for part in parts)
+        assert in_parts == hours(by_day, oracle.period).requests
 
 
-def test_released(oracles: list[Oracle]) -> None:
+def test_released(statistics: Statistics, oracles: list[Oracle]) -> None:
     """The released numbers are counted once each."""
     for oracle in oracles:
-        scope = {"environment": oracle.environment}
-        assert statistics.released(oracle.connection, oracle.period, **scope) == oracle.released()
+        assert statistics.released(oracle.period) == oracle.released()
 
 
 @pytest.mark.parametrize("name", ["rejection_reasons", "repeat_numbers"])
-def test_rankings(oracles: list[Oracle], name: str) -> None:
+def test_rankings(statistics: Statistics, oracles: list[Oracle], name: str) -> None:
     """The first rows are those of the oracle, with the number of all."""
     for oracle in oracles:
         for limit, expected in limited(getattr(oracle, name)()):
-            ranking = getattr(statistics, name)
-            rows = ranking(
-                oracle.connection, oracle.period, environment=oracle.environment, limit=limit
-            )
-            assert rows == expected
-            assert rows.omitted == max(0, rows.total - limit)
+            result = getattr(statistics, name)(oracle.period, limit=limit)
+            assert result == expected
+            assert result.omitted == max(0, result.total - limit)
 
 
-def test_rejection_reasons_add_up(oracles: list[Oracle]) -> None:
-    """The reasons add up to the rejections of the days."""
-    for oracle in oracles:
-        period, scope = oracle.period, {"environment": oracle.environment}
-        reasons = statistics.rejection_reasons(oracle.connection, period, **scope, limit=1000)
-        rejected = statistics.counts(helpers.days(oracle.connection, **scope), period).rejected
-        assert sum(reason.requests for reason in reasons.rows) == rejected
-
-
-def test_open_requests(synced: Connection, environment: str | None) -> None:
+def test_open_requests(statistics: Statistics) -> None:
     """The open requests of now are as many as the last day says."""
-    expected = Oracle(synced, JANUARY, environment).open_requests()
-    for limit, rows in limited(expected):
-        assert statistics.open_requests(synced, environment=environment, limit=limit) == rows
+    connection, scope = statistics.connection, {"environment": statistics.environment}
+    open_requests = Oracle(connection, JANUARY, statistics.environment).open_requests()
+    for limit, expected in limited(open_requests):
+        assert statistics.open_requests(limit=limit) == expected
     unresolved = [
         request.id
-        for request in helpers.release_requests(synced, environment=environment)
+        for request in helpers.release_requests(connection, **scope)
         if request.status == "pending"
         or (request.status not in VERDICTS and request.resolved_at is None)
     ]
-    assert {request.id for request in expected} == set(unresolved)
-    last_days = {day.environment: day for day in helpers.days(synced, environment=environment)}
-    assert sum(day.open_at_end for day in last_days.values()) == len(expected)
+    assert {request.id for request in open_requests} == set(unresolved)
+    last_days = {day.environment: day for day in helpers.days(connection, **scope)}
+    assert sum(day.open_at_end for day in last_days.values()) == len(open_requests)
 
 
-def test_as_of_a_time(synced: Connection, environment: str | None) -> None:
+def test_as_of_a_time(statistics: Statistics) -> None:
     """Open, missing and quarantined are those of the time."""
-    scope = {"environment": environment}
+    connection, scope = statistics.connection, {"environment": statistics.environment}
     for at in (datetime.min.replace(tzinfo=UTC), *TIMES):
-        oracle = Oracle(synced, JANUARY, environment, now=at)
+        oracle = Oracle(connection, JANUARY, statistics.environment, now=at)
         for limit, expected in limited(oracle.open_requests())[-2:]:
-            assert statistics.open_requests(synced, at=at, **scope, limit=limit) == expected
-        missing = statistics.count_missing(synced, at, **scope)
-        assert missing == oracle.missing()
-        assert missing == len(helpers.release_requests(synced, as_of=at, missing=True, **scope))
-        assert statistics.count_quarantined(synced, at, **scope) == oracle.quarantined()
+            assert statistics.open_requests(at, limit=limit) == expected
+        assert statistics.missing(at) == oracle.missing()
+        missing = helpers.release_requests(connection, as_of=at, missing=True, **scope)
+        assert statistics.missing(at) == len(missing)
+        assert statistics.quarantined(at) == oracle.quarantined()
 
 
-def test_recent_changes(oracles: list[Oracle]) -> None:
+def test_recent_changes(statistics: Statistics, oracles: list[Oracle]) -> None:
     """The last changes come first, with the number of all, or at least one more."""
     for oracle in oracles:
         changes = oracle.changes()
         versions = len({(change.changed_at, change.request_id) for change in changes})
         for limit in LIMITS:
-            result = statistics.recent_changes(
-                oracle.connection, oracle.period, environment=oracle.environment, limit=limit
-            )
+            result = statistics.recent_changes(oracle.period, limit=limit)
             assert result.rows == changes[:limit]
             assert (result.omitted > 0) is (len(changes) > limit)
             assert result.total == max(versions, min(len(changes), limit + 1))
 
 
-def test_last_events(synced: Connection, environment: str | None) -> None:
+def test_last_events(statistics: Statistics) -> None:
     """The last events of a number are the end of its history in its environment."""
-    histories = Oracle(synced, JANUARY).histories()
-    for number in helpers.phone_numbers(synced, environment=environment):
+    connection = statistics.connection
+    histories = Oracle(connection, JANUARY).histories()
+    for number in helpers.phone_numbers(connection, environment=statistics.environment):
         history = histories[number.environment, number.phone_number]
         for limit in LIMITS:
-            result = statistics.last_events(synced, number, limit=limit)
+            result = statistics.last_events(number, limit=limit)
             assert result == Limited(history[-limit:], len(history))
         if number.phone_number.startswith("+"):
             scope = {"environment": number.environment}
-            assert helpers.phone_number_history(synced, number.phone_number, **scope) == history
+            assert history == helpers.phone_number_history(connection, number.phone_number, **scope)
 
 
 def ids(result: Limited[ReleaseRequest]) -> list[int]:
@@ -263,13 +257,13 @@ def ids(result: Limited[ReleaseRequest]) -> list[int]:
 def test_counts_by_hand(synced: Connection) -> None:
     """An approval counts also if it was taken back; a cancellation is resolved, but no decision."""
     every = helpers.days(synced, environment="by hand")
-    month = statistics.counts(every, JANUARY)
+    month = counts(every, JANUARY)
     assert month == Counts(requested=14, approved=7, rejected=3, cancelled=1)
     assert month.resolved == 11
     assert month.approval_rate == 70
-    assert statistics.counts(every, days(10, 11)) == Counts(14, 0, 0, 0)
-    assert statistics.counts(every, days(12, 13)) == Counts(0, 5, 1, 0)
-    assert statistics.counts(iter(every), days(13, 15)) == Counts(0, 1, 2, 1)
+    assert counts(every, days(10, 11)) == Counts(14, 0, 0, 0)
+    assert counts(every, days(12, 13)) == Counts(0, 5, 1, 0)
+    assert counts(iter(every), days(13, 15)) == Counts(0, 1, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -283,15 +277,15 @@ def test_approval_rate(approvals: int, rejections: int, rate: float | None) -> N
 
 def test_hours_by_hand(synced: Connection) -> None:
     """Reviews count on the day of their end as upstream reported it, if it did."""
-    by_day = statistics.hours_by_day(synced, JANUARY, environment="by hand")
+    by_day = Statistics(synced, "by hand").hours_by_day(JANUARY)
     assert by_day == {
         date(2024, 1, 12): [42.5] * 4,
         date(2024, 1, 13): [66.5] * 3,
         date(2024, 1, 14): [90.5],
     }
-    assert statistics.hours(by_day, JANUARY) == Hours(8, 42.5, 90.5)
-    assert statistics.hours(by_day, days(12, 14)) == Hours(7, 42.5, 66.5)
-    one_day = statistics.hours_by_day(synced, days(13, 14), environment="by hand")
+    assert hours(by_day, JANUARY) == Hours(8, 42.5, 90.5)
+    assert hours(by_day, days(12, 14)) == Hours(7, 42.5, 66.5)
+    one_day = Statistics(synced, "by hand").hours_by_day(days(13, 14))
     assert one_day == {date(2024, 1, 13): [66.5] * 3}
 
 
@@ -301,16 +295,16 @@ def test_hours_by_hand(synced: Connection) -> None:
 )
 def test_released_by_hand(synced: Connection, period: Period, expected: int) -> None:
     """A number approved twice was released once; one that is rejected now, or open, was not."""
-    assert statistics.released(synced, period, environment="by hand") == expected
+    assert Statistics(synced, "by hand").released(period) == expected
 
 
 def test_rejection_reasons_by_hand(synced: Connection) -> None:
     """The most frequent reason comes first; then none at all, then in the order of characters."""
     counts = {"open": 3, None: 2, "B": 2, "a": 2, "é": 1}
     for limit, expected in limited([Reason(*item) for item in counts.items()]):
-        result = statistics.rejection_reasons(synced, JANUARY, environment="rejected", limit=limit)
+        result = Statistics(synced, "rejected").rejection_reasons(JANUARY, limit=limit)
         assert result == expected
-    result = statistics.rejection_reasons(synced, JANUARY, environment="by hand", limit=5)
+    result = Statistics(synced, "by hand").rejection_reasons(JANUARY, limit=5)
     assert result.rows == [Reason(OPEN_INVOICES, 2), Reason(None, 1)]
 
 
@@ -326,9 +320,7 @@ def test_reasons_are_not_in_the_order_of_a_language(mirrors: Callable[[str], Mir
                        rejection_reason COLLATE "{collation}" AS rejection_reason
                 FROM public.phone_number_history"""
             )
-            result = statistics.rejection_reasons(
-                connection, JANUARY, environment="rejected", limit=9
-            )
+            result = Statistics(connection, "rejected").rejection_reasons(JANUARY, limit=9)
             assert [row.reason for row in result.rows] == ["open", None, "B", "a", "é"]
             connection.exec_driver_sql("DROP VIEW phone_number_history")
 
@@ -351,7 +343,7 @@ def test_open_by_hand(synced: Connection, at: datetime | None, expected: list[in
     The time that is best known counts, and of a request that was corrected, the last one.
     """
     for limit in LIMITS:
-        result = statistics.open_requests(synced, at=at, environment="by hand", limit=limit)
+        result = Statistics(synced, "by hand").open_requests(at=at, limit=limit)
         assert ids(result) == expected[:limit]
         assert result.total == len(expected)
 
@@ -370,8 +362,8 @@ def test_missing_and_quarantined_by_hand(
     synced: Connection, at: datetime, missing: int, quarantined: int
 ) -> None:
     """Missing and quarantined count from the sync that saw them until the one that does not."""
-    assert statistics.count_missing(synced, at, environment="by hand") == missing
-    assert statistics.count_quarantined(synced, at, environment="by hand") == quarantined
+    assert Statistics(synced, "by hand").missing(at) == missing
+    assert Statistics(synced, "by hand").quarantined(at) == quarantined
 
 
 def kinds(result: Limited[Change]) -> list[tuple[int, str, int]]:
@@ -424,7 +416,7 @@ def test_recent_changes_by_hand(
     total: int,
 ) -> None:
     """A sync may see more changes than the limit, and a request that returned has two rows."""
-    result = statistics.recent_changes(synced, period, environment="by hand", limit=limit)
+    result = Statistics(synced, "by hand").recent_changes(period, limit=limit)
     assert kinds(result) == expected
     assert result.total == total
 
@@ -440,16 +432,16 @@ def test_recent_changes_by_hand(
 )
 def test_repeat_numbers_by_hand(synced: Connection, period: Period, expected: list[int]) -> None:
     """A number counts if its first request is before the end, and its last after the start."""
-    numbers = statistics.repeat_numbers(synced, period, environment="repeated", limit=10).rows
+    numbers = Statistics(synced, "repeated").repeat_numbers(period, limit=10).rows
     assert [int(number.phone_number[-1]) for number in numbers] == expected
     assert all(number.requests == len(SUBMITTED[number.phone_number]) for number in numbers)
 
 
 def test_last_events_by_hand(synced: Connection) -> None:
     """The last events of a number are in the order in which they happened."""
-    (number,) = statistics.repeat_numbers(synced, JANUARY, environment="by hand", limit=5).rows
+    (number,) = Statistics(synced, "by hand").repeat_numbers(JANUARY, limit=5).rows
     assert (number.phone_number, number.requests) == (REPEATED, 2)
-    result = statistics.last_events(synced, number, limit=3)
+    result = Statistics(synced).last_events(number, limit=3)
     assert [(event.event, event.request_id) for event in result.rows] == [
         ("requested", "request-13"),
         ("approved", "request-12"),
@@ -461,16 +453,17 @@ def test_last_events_by_hand(synced: Connection) -> None:
 def test_an_empty_mirror(connection: Connection) -> None:
     """Before the first sync there is nothing to count or to rank."""
     nothing: Limited[Any] = Limited([], 0)
-    assert statistics.counts(helpers.days(connection), JANUARY) == Counts(0, 0, 0, 0)
-    assert statistics.hours_by_day(connection, JANUARY) == {}
-    assert statistics.released(connection, JANUARY) == 0
-    assert statistics.rejection_reasons(connection, JANUARY, limit=5) == nothing
-    assert statistics.open_requests(connection, limit=5) == nothing
-    assert statistics.open_requests(connection, at=JANUARY.end, limit=5) == nothing
-    assert statistics.count_missing(connection, JANUARY.end) == 0
-    assert statistics.count_quarantined(connection, JANUARY.end) == 0
-    assert statistics.recent_changes(connection, JANUARY, limit=5) == nothing
-    assert statistics.repeat_numbers(connection, JANUARY, limit=5) == nothing
+    assert counts(helpers.days(connection), JANUARY) == Counts(0, 0, 0, 0)
+    statistics = Statistics(connection)
+    assert statistics.hours_by_day(JANUARY) == {}
+    assert statistics.released(JANUARY) == 0
+    assert statistics.rejection_reasons(JANUARY, limit=5) == nothing
+    assert statistics.open_requests(limit=5) == nothing
+    assert statistics.open_requests(at=JANUARY.end, limit=5) == nothing
+    assert statistics.missing(JANUARY.end) == 0
+    assert statistics.quarantined(JANUARY.end) == 0
+    assert statistics.recent_changes(JANUARY, limit=5) == nothing
+    assert statistics.repeat_numbers(JANUARY, limit=5) == nothing
     when = JANUARY.start
     number = PhoneNumber("x", "x", None, 1, "x", "pending", when, when, None, released=False)
-    assert statistics.last_events(connection, number, limit=5) == nothing
+    assert statistics.last_events(number, limit=5) == nothing

@@ -11,6 +11,7 @@ from mirror.db.engine import read_transaction
 from tests.db.test_views import test_chance  # noqa: F401 (likewise)
 from tests.report.test_statistics import (  # noqa: F401 (collected here too, with our fixtures)
     oracles,
+    statistics,
     test_as_of_a_time,
     test_counts,
     test_hours,
@@ -18,7 +19,6 @@ from tests.report.test_statistics import (  # noqa: F401 (collected here too, wi
     test_open_requests,
     test_rankings,
     test_recent_changes,
-    test_rejection_reasons_add_up,
     test_released,
 )
 from tests.support.databases import DATABASES
