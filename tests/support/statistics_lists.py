@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from mirror.queries.results import Limited
+from mirror.report.period import Period
 from tests.support.mirrors import Mirror
 from tests.support.oracle import Fields
 from tests.support.upstream import request
@@ -22,6 +24,22 @@ REPEATED = "+15550009999"
 def january(day: int, hour: int = 0) -> datetime:
     """Return a time in January 2024."""
     return datetime(2024, 1, day, hour, tzinfo=UTC)
+
+
+JANUARY = Period(date(2024, 1, 1), date(2024, 2, 1))
+
+
+def days(first: int, until: int) -> Period:
+    """Return some days of January 2024."""
+    return Period(date(2024, 1, first), date(2024, 1, until))
+
+
+LIMITS = (1, 2, 3, 1000)
+
+
+def limited(rows: list[Any]) -> list[tuple[int, Limited[Any]]]:
+    """Return the expected result for each limit."""
+    return [(limit, Limited(rows[:limit], len(rows))) for limit in LIMITS]
 
 
 def _iso(day: int) -> str:
