@@ -202,36 +202,36 @@ def ready_database_url(
 
 
 @pytest.fixture
-def world() -> FakeUpstream:
+def upstream() -> FakeUpstream:
     """What upstream says."""
     return FakeUpstream()
 
 
 @pytest.fixture
-def sandbox(world: FakeUpstream) -> Iterator[Sandbox]:
-    """An API on loopback that gives the list of `world`."""
-    with Sandbox(world, SandboxConfig(token=TOKEN)).running() as running:
+def sandbox(upstream: FakeUpstream) -> Iterator[Sandbox]:
+    """An API on loopback that gives the list of `upstream`."""
+    with Sandbox(upstream, SandboxConfig(token=TOKEN)).running() as running:
         yield running
 
 
 @pytest.fixture
-def mirror(ready_database_url: str, sandbox: Sandbox, world: FakeUpstream) -> Mirror:
+def mirror(ready_database_url: str, sandbox: Sandbox, upstream: FakeUpstream) -> Mirror:
     """A mirror that has the schema and was never synced, once of each kind."""
-    return Mirror(ready_database_url, sandbox, world)
+    return Mirror(ready_database_url, sandbox, upstream)
 
 
 @pytest.fixture
-def new_mirror(database_url: str, sandbox: Sandbox, world: FakeUpstream) -> Mirror:
+def new_mirror(database_url: str, sandbox: Sandbox, upstream: FakeUpstream) -> Mirror:
     """A mirror whose first sync makes the schema, once of each kind."""
-    return Mirror(database_url, sandbox, world)
+    return Mirror(database_url, sandbox, upstream)
 
 
 @pytest.fixture
 def sqlite_mirror(
-    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: FakeUpstream
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
 ) -> Mirror:
     """A mirror in SQLite, for what has nothing to do with the database."""
-    return Mirror(make_ready_database("sqlite"), sandbox, world)
+    return Mirror(make_ready_database("sqlite"), sandbox, upstream)
 
 
 @pytest.fixture

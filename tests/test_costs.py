@@ -193,7 +193,7 @@ def test_a_sync_imports_only_what_it_needs(mirror: Mirror) -> None:
     Each of them takes longer to import than the rest of a small sync takes.
     """
     code = "import sys\nfrom mirror import cli\nprint(cli.run(['sync']), *sorted(sys.modules))"
-    mirror.world.records = [request(1)]
+    mirror.upstream.records = [request(1)]
     ran = run_python(
         "-c",
         code,

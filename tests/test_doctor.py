@@ -212,11 +212,11 @@ def test_a_schema_of_another_version(mirror: Mirror, token_file: Path) -> None:
 def test_a_database_that_may_only_be_read(
     make_ready_database: Callable[[str], str],
     sandbox: Sandbox,
-    world: FakeUpstream,
+    upstream: FakeUpstream,
     token_file: Path,
 ) -> None:
     """A session that may not write is found out without writing."""
-    mirror = Mirror(make_ready_database("postgresql"), sandbox, world)
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, upstream)
     mirror.sync([request(1)])
     url = mirror.url
     url += ("&" if "?" in url else "?") + "options=-c%20default_transaction_read_only%3Don"

@@ -122,17 +122,17 @@ def test_the_documented_question_is_asked(serve: Serve) -> None:
 
 
 def test_a_list_that_comes_whole_is_read_with_one_question(
-    sandbox: Sandbox, world: FakeUpstream
+    sandbox: Sandbox, upstream: FakeUpstream
 ) -> None:
     """An API that does not page ignores the paging that was asked for, and all entries come."""
-    world.records = [request(number) for number in range(250)]
+    upstream.records = [request(number) for number in range(250)]
     with Client(settings(sandbox.base_url)) as client:
         got = in_hand(client.read_list())
     assert isinstance(got, FetchedList)
     assert ids(got) == [f"request-{number}" for number in range(250)]
     assert (got.repeated, got.etag) == (frozenset(), None)
-    assert (client.pages, client.received) == (1, len(envelope(world.records)))
-    assert got.sha256 == hashlib.sha256(envelope(world.records)).hexdigest()
+    assert (client.pages, client.received) == (1, len(envelope(upstream.records)))
+    assert got.sha256 == hashlib.sha256(envelope(upstream.records)).hexdigest()
     assert sandbox.asked == [FIRST]
 
 
@@ -177,14 +177,14 @@ def test_answers_without_a_length_are_read(serve: Serve, answer: bytes) -> None:
 @pytest.mark.parametrize(("records", "pages"), [(0, 1), (1, 1), (100, 1), (101, 2), (250, 3)])
 def test_a_list_in_pages_is_read_to_the_end(
     sandbox: Sandbox,
-    world: FakeUpstream,
+    upstream: FakeUpstream,
     paging: Literal["meta", "pagination"],
     records: int,
     pages: int,
 ) -> None:
     """Each page is asked for once, the first one first, and the entries keep their order."""
     sandbox.manner.paging = paging
-    world.records = [request(number) for number in range(records)]
+    upstream.records = [request(number) for number in range(records)]
     with Client(settings(sandbox.base_url)) as client:
         got = in_hand(client.read_list())
     assert isinstance(got, FetchedList)
@@ -336,16 +336,16 @@ def test_what_was_read_in_vain_is_counted_but_not_held_against_the_size(serve: S
 # ETag
 
 
-def test_a_list_that_is_known_is_not_sent_again(sandbox: Sandbox, world: FakeUpstream) -> None:
+def test_a_list_that_is_known_is_not_sent_again(sandbox: Sandbox, upstream: FakeUpstream) -> None:
     """The ETag of a list saves reading it again, until it changes."""
     sandbox.manner.etag = True
-    world.records = [request(1)]
+    upstream.records = [request(1)]
     known = listing(sandbox).etag
     assert known
     with Client(settings(sandbox.base_url)) as client:
         assert client.read_list(known_as(known)) == NotModified(known)
     assert (client.pages, client.received) == (0, 0)
-    world.records = [request(1, status="approved")]
+    upstream.records = [request(1, status="approved")]
     sandbox.forget()
     changed = listing(sandbox, known=known_as(known))
     assert changed.etag not in {None, known}
@@ -937,10 +937,10 @@ def test_an_ordinary_pull_logs_no_token(serve: Serve, caplog: pytest.LogCaptureF
 
 
 def test_a_list_as_long_as_a_page_is_asked_for_once_more(
-    world: FakeUpstream, sandbox: Sandbox
+    upstream: FakeUpstream, sandbox: Sandbox
 ) -> None:
     """An API that does not page gives the same list as page 2; then there is nothing behind it."""
-    world.records = [request(number) for number in range(100)]
+    upstream.records = [request(number) for number in range(100)]
     with Client(settings(sandbox.base_url)) as client:
         found = client.read_list()
     assert isinstance(found, FetchedList)

@@ -66,7 +66,7 @@ def rows(*arguments: str) -> list[dict[str, Any]]:
 def test_sync_and_read(new_mirror: Mirror) -> None:
     """The documented life of a request, told by the commands alone."""
     mirror = new_mirror
-    mirror.world.records = [request(1, phone_number="+15551234567")]
+    mirror.upstream.records = [request(1, phone_number="+15551234567")]
     first = sync(mirror, "--json")
     assert (first.code, first.err) == (0, "")
     summary = json.loads(first.out)
@@ -76,7 +76,7 @@ def test_sync_and_read(new_mirror: Mirror) -> None:
     again = sync(mirror)
     assert (again.code, again.out) == (0, "")
     assert again.err.startswith("mirror: unchanged: 1 in the list")
-    mirror.world.records[0] |= {"status": "approved", "resolved_at": "2024-01-12T09:00:00Z"}
+    mirror.upstream.records[0] |= {"status": "approved", "resolved_at": "2024-01-12T09:00:00Z"}
     mirror.sandbox.forget()
     preview = sync(mirror, "--dry-run")
     assert "1 updated" in preview.err
@@ -99,12 +99,12 @@ def test_sync_and_read(new_mirror: Mirror) -> None:
 def test_exit_codes(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     """Each way to end has the exit code of the contract, and one sentence on stderr."""
     mirror = sqlite_mirror
-    mirror.world.records = [request(number) for number in range(10)] + ["junk"]
+    mirror.upstream.records = [request(number) for number in range(10)] + ["junk"]
     assert sync(mirror).code == 3
     assert sync(mirror).code == 0
     refused = sync(mirror, TALKOVER_TOKEN="talq_other")
     assert (refused.code, refused.out) == (77, "")
-    mirror.world.records = []
+    mirror.upstream.records = []
     mirror.sandbox.forget()
     guarded = sync(mirror)
     assert guarded.code == 4
@@ -226,9 +226,9 @@ def here(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
         new_database("sqlite", request, ready=True) as url,
         Sandbox(FakeUpstream(), SandboxConfig(token=TOKEN)).running() as sandbox,
     ):
-        world = sandbox.upstream
-        assert isinstance(world, FakeUpstream)
-        mirror = Mirror(url, sandbox, world)
+        upstream = sandbox.upstream
+        assert isinstance(upstream, FakeUpstream)
+        mirror = Mirror(url, sandbox, upstream)
         _load(mirror)
         yield "--database", url
 
@@ -387,7 +387,7 @@ UNREAD = [
 def test_output_that_nobody_takes(sqlite_mirror: Mirror) -> None:
     """Whatever becomes of the output, a sync keeps its exit code, and a full disk is told."""
     sqlite_mirror.sync([request(number, reason="long " * 50) for number in range(2000)])
-    sqlite_mirror.world.records.append("junk")
+    sqlite_mirror.upstream.records.append("junk")
     sqlite_mirror.sandbox.forget()
     for command, redirection, settings, code, said in UNREAD:
         line = f"{sys.executable} -m mirror {command} {redirection}; exit ${{PIPESTATUS[0]}}"
@@ -517,7 +517,7 @@ def test_json_is_utf_8_in_a_pipe_whatever_the_locale(sqlite_mirror: Mirror) -> N
 
 
 def test_alembic_and_mirror_mean_the_same_database(
-    make_database: Callable[[str], str], sandbox: Sandbox, world: FakeUpstream
+    make_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
 ) -> None:
     """`alembic upgrade head` makes the schema that `mirror sync` then finds in place."""
     code = (
@@ -527,7 +527,7 @@ def test_alembic_and_mirror_mean_the_same_database(
     urls = [make_database(kind) for kind in DATABASES]
     ran = run_python("-c", code, *urls, cwd=ROOT)
     assert ran.code == 0, ran.err
-    world.records = [request(1)]
+    upstream.records = [request(1)]
     for url in urls:
-        assert sync(Mirror(url, sandbox, world), "--no-upgrade").code == 0
+        assert sync(Mirror(url, sandbox, upstream), "--no-upgrade").code == 0
         assert run_mirror("requests", "--database", url).out.count("\n") == 2

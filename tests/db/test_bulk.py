@@ -28,10 +28,10 @@ INDEXES = """SELECT relname, oid FROM pg_class WHERE relkind = 'i'
 
 @pytest.fixture
 def on_postgres(
-    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: FakeUpstream
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
 ) -> Mirror:
     """A mirror in Postgres that has its schema, but has seen nothing yet."""
-    return Mirror(make_ready_database("postgresql"), sandbox, world)
+    return Mirror(make_ready_database("postgresql"), sandbox, upstream)
 
 
 def test_the_indexes_are_made_again(mirror: Mirror) -> None:
@@ -61,7 +61,7 @@ def test_postgres_fills_an_empty_table_without_indexes(on_postgres: Mirror) -> N
 def test_a_first_load_that_does_not_count_leaves_everything(mirror: Mirror, dry_run: bool) -> None:
     """A dry run, and a load that the database refuses half way, change nothing at all."""
     if not dry_run:
-        mirror.world.records = [
+        mirror.upstream.records = [
             {**one, "reason": "no" if one is LIST[200] else "yes"} for one in LIST
         ]
         refuse_some_rows(mirror)
@@ -100,7 +100,7 @@ def test_a_reader_is_not_waited_for(on_postgres: Mirror) -> None:
 
 
 def test_who_does_not_own_the_table_fills_it_with_its_indexes(
-    on_postgres: Mirror, sandbox: Sandbox, world: FakeUpstream
+    on_postgres: Mirror, sandbox: Sandbox, upstream: FakeUpstream
 ) -> None:
     """A role that may only write rows can sync, also the first time."""
     name = make_url(on_postgres.url).database
@@ -111,7 +111,7 @@ def test_who_does_not_own_the_table_fills_it_with_its_indexes(
         for what in ("TABLES", "SEQUENCES"):
             connection.exec_driver_sql(f"GRANT ALL ON ALL {what} IN SCHEMA public TO {role}")
     url = make_url(on_postgres.url).update_query_dict({"options": f"-crole={role}"})
-    theirs = Mirror(url.render_as_string(hide_password=False), sandbox, world)
+    theirs = Mirror(url.render_as_string(hide_password=False), sandbox, upstream)
     before = on_postgres.rows(INDEXES)
     try:
         result = theirs.sync(LIST, upgrade=False)
@@ -138,11 +138,11 @@ def test_who_comes_second_compares(on_postgres: Mirror, monkeypatch: pytest.Monk
 
 
 def test_sqlite_gets_its_log_with_its_first_rows(
-    tmp_path: Path, sandbox: Sandbox, world: FakeUpstream
+    tmp_path: Path, sandbox: Sandbox, upstream: FakeUpstream
 ) -> None:
     """A first load is written once; from then on readers and the writer go on side by side."""
     path = tmp_path / "mirror.db"
-    mirror = Mirror(f"sqlite:///{path}", sandbox, world)
+    mirror = Mirror(f"sqlite:///{path}", sandbox, upstream)
     modes = []
     for records in ([], LIST):
         mirror.sync(records)

@@ -294,11 +294,11 @@ def test_figures_of_nothing(mirror: Mirror) -> None:
 @pytest.mark.calendar
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/Los_Angeles"])
 def test_days_are_those_of_utc(
-    postgres_server: str, sandbox: Sandbox, world: FakeUpstream, zone: str
+    postgres_server: str, sandbox: Sandbox, upstream: FakeUpstream, zone: str
 ) -> None:
     """The day of an event does not depend on the time zone that Postgres thinks in."""
     with postgres.empty_database(postgres_server, zone) as url:
-        mirror = Mirror(url, sandbox, world)
+        mirror = Mirror(url, sandbox, upstream)
         first, last = "2016-01-10T00:30:00Z", "2016-01-11T23:30:00Z"
         mirror.sync([request(requested_at=first), request(2, requested_at=last)])
         query = "SELECT CAST(day AS text) FROM release_requests_daily WHERE requested > 0"

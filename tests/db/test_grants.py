@@ -191,10 +191,10 @@ def bare(superuser: str) -> Iterator[Place]:
         yield place
 
 
-def test_a_reader_reads_everything(place: Place, sandbox: Sandbox, world: FakeUpstream) -> None:
+def test_a_reader_reads_everything(place: Place, sandbox: Sandbox, upstream: FakeUpstream) -> None:
     """All tables and views are open to it, also those made later and made anew by an upgrade."""
     owner, reader = place.url(place.owner), place.role()
-    mirror = Mirror(owner, sandbox, world)
+    mirror = Mirror(owner, sandbox, upstream)
     mirror.sync([request(1), request(2), "junk"])
     mirror.sync([request(1, status="approved"), request(2), "junk"])
     assert refusal(place.url(reader), "SELECT 1 FROM release_requests") == NOT_ALLOWED
@@ -218,11 +218,11 @@ def test_a_reader_reads_everything(place: Place, sandbox: Sandbox, world: FakeUp
 
 
 def test_the_commands_work_for_a_reader(
-    place: Place, sandbox: Sandbox, world: FakeUpstream
+    place: Place, sandbox: Sandbox, upstream: FakeUpstream
 ) -> None:
     """The command says what it did, and warns; what only reads works, what writes says why not."""
     reader = place.role()
-    mirror = Mirror(place.url(place.owner), sandbox, world)
+    mirror = Mirror(place.url(place.owner), sandbox, upstream)
     mirror.sync([request(1)])
     mirror.sync([request(1, status="approved")])
     ran = run_mirror("db", "grant-read", reader, MIRROR_DATABASE_URL=mirror.url)

@@ -163,10 +163,10 @@ def test_no_question_reads_a_whole_table(database_url: str) -> None:
 
 
 def test_the_planner_of_postgres_knows_what_grew(
-    make_database: Callable[[str], str], sandbox: Sandbox, world: FakeUpstream
+    make_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
 ) -> None:
     """A sync that writes much of a table has it analyzed; one that writes little does not."""
-    mirror = Mirror(make_database("postgresql"), sandbox, world)
+    mirror = Mirror(make_database("postgresql"), sandbox, upstream)
 
     def known() -> list[tuple[Any, ...]]:
         """How many rows the planner expects in requests and past versions; -1 is unknown."""

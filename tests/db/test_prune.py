@@ -250,9 +250,11 @@ def before_commit(engine: Engine, number: int, act: Callable[[], object]) -> Ite
 
 
 @pytest.fixture
-def side_by_side(make_ready_database: Callable[[str], str], sandbox: Sandbox, world: Any) -> Mirror:
+def side_by_side(
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: Any
+) -> Mirror:
     """A mirror in Postgres, where writers go on side by side."""
-    mirror = Mirror(make_ready_database("postgresql"), sandbox, world)
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, upstream)
     live(mirror)
     return mirror
 

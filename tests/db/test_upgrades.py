@@ -152,7 +152,7 @@ def test_a_sync_upgrades_and_goes_on(
         already = " already" if revision == HEAD else ""
         assert (ran.code, ran.err) == (0, f"mirror: {told} revision {HEAD}{already}\n")
         assert read(prepared, before) == before
-    prepared.world.records = FOURTH
+    prepared.upstream.records = FOURTH
     told = ask("sync", "--json")
     assert [told[name] for name in ("run_id", "inserted", "updated", "missing", "returned")] == [
         12, 2, 2, 1, 1,
@@ -172,7 +172,7 @@ def test_a_sync_upgrades_and_goes_on(
     listed = ask("requests", "--environment", "default", "--format", "json")
     assert {number_of(one) for one in listed} == {*range(1, 14)} - {6, 11}
     assert ask("sync", "--json")["outcome"] == "unchanged"
-    prepared.world.records = STAGING
+    prepared.upstream.records = STAGING
     prepared.sandbox.forget()
     told = ask("sync", "--json", "--environment", "staging")
     assert (told["outcome"], told["fetched"]) == ("applied", len(STAGING))

@@ -625,12 +625,12 @@ def many_days() -> int:
 def test_chance(
     make_ready_database: Callable[[str], str],
     sandbox: Sandbox,
-    world: FakeUpstream,
+    upstream: FakeUpstream,
     seed: int,
     many_days: int,
 ) -> None:
     """Whatever upstream does, both databases say the same, and what plain memory says too."""
-    mirrors = [Mirror(make_ready_database(kind), sandbox, world) for kind in DATABASES]
+    mirrors = [Mirror(make_ready_database(kind), sandbox, upstream) for kind in DATABASES]
     fate, memory = Fate(seed), Memory()
     for day in range(many_days):
         quiet = day % 6 == 5

@@ -96,7 +96,7 @@ class Trial:
         resolved = {"status": "approved", "resolved_at": "2024-01-11T09:00:00Z"}
         self._records[self._day % KNOWN] |= resolved | {"reason": f"Day {self._day}"}
         self._records.append(request(1000 + self._day))
-        self.mirror.world.records = self._records
+        self.mirror.upstream.records = self._records
         self.mirror.sandbox.forget()
         self.known = self.mirror.state()
 
@@ -147,7 +147,7 @@ class Trial:
         ran = self.sync("--accept-missing")
         assert (ran.code, ran.result["error"]) == (0, None)
         assert self.mirror.state() != self.known
-        listed = {record["id"]: record["status"] for record in self.mirror.world.records}
+        listed = {record["id"]: record["status"] for record in self.mirror.upstream.records}
         found = self.mirror.ask(helpers.release_requests)
         assert {one.id: one.status for one in found} == listed
         open_records = "SELECT count(*) FROM quarantined_records WHERE resolved_at IS NULL"

@@ -85,7 +85,7 @@ def test_six_syncs_at_once_apply_a_list_once(
     kind: str,
     make_database: Callable[[str], str],
     sandbox: Sandbox,
-    world: FakeUpstream,
+    upstream: FakeUpstream,
     six: list[WorkerPool],
     chance: random.Random,
     in_full: bool,
@@ -94,9 +94,9 @@ def test_six_syncs_at_once_apply_a_list_once(
     """Processes that begin at once all succeed, also in a database that does not exist yet."""
     outcomes: Counter[str] = Counter()
     for _ in range(20 if in_full else 2):
-        url, ledger, upstream = make_database(kind), Ledger(), ChangingList(500, chance)
+        url, ledger, listing = make_database(kind), Ledger(), ChangingList(500, chance)
         for number in range(1, 3):
-            world.records = upstream.entries
+            upstream.records = listing.entries
             sandbox.forget()
             for nursery in six:
                 begin(nursery, url, sandbox.base_url)
@@ -108,10 +108,10 @@ def test_six_syncs_at_once_apply_a_list_once(
             assert set(said.values()) <= {"applied", "unchanged", "superseded"}
             assert {run.error for run in new} == {None}
             (applied,) = (run for run in new if run.outcome == "applied")
-            ledger.follow(applied, upstream.entries)
+            ledger.follow(applied, listing.entries)
             assert difference(content(url), ledger.tables()) == ""
             outcomes.update(said.values())
-            upstream.move_on()
+            listing.move_on()
     shares = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
     record_property(
         "figures",
@@ -127,7 +127,7 @@ def test_kills_among_six_hurt_none_of_the_others(
     kind: str,
     make_database: Callable[[str], str],
     sandbox: Sandbox,
-    world: FakeUpstream,
+    upstream: FakeUpstream,
     six: list[WorkerPool],
     chance: random.Random,
     in_full: bool,
@@ -136,9 +136,9 @@ def test_kills_among_six_hurt_none_of_the_others(
     """No lock outlives the process that held it: the others go on, and a list is applied once."""
     codes: Counter[int] = Counter()
     for _ in range(20 if in_full else 1):
-        url, ledger, upstream = make_database(kind), Ledger(), ChangingList(2000, chance)
+        url, ledger, listing = make_database(kind), Ledger(), ChangingList(2000, chance)
         for number in range(1, 3):
-            world.records = upstream.entries
+            upstream.records = listing.entries
             sandbox.forget()
             for nursery in six:
                 begin(nursery, url, sandbox.base_url)
@@ -152,12 +152,12 @@ def test_kills_among_six_hurt_none_of_the_others(
             found = on_record(url)
             applied = [run for run in found if run.outcome == "applied"]
             assert len(applied) == number
-            ledger.follow(applied[-1], upstream.entries)
+            ledger.follow(applied[-1], listing.entries)
             assert difference(content(url), ledger.tables()) == ""
             assert {run.outcome for run in found} <= {
                 *("applied", "unchanged", "superseded", "abandoned")
             }
-            upstream.move_on()
+            listing.move_on()
     record_property(
         "figures",
         f"{kind}: {codes[KILLED]} of {codes.total()} syncs that ran {AT_ONCE} at once were killed, "
@@ -186,14 +186,14 @@ def test_six_environments_at_once_share_a_database(
             lists = [ChangingList(200, chance, first=1000 * at) for at in range(AT_ONCE)]
             for _ in range(2):
                 rounds += 1
-                for name, server, nursery, upstream in zip(names, servers, six, lists, strict=True):
-                    server.answers = [http(200, envelope(upstream.entries))]
+                for name, server, nursery, listing in zip(names, servers, six, lists, strict=True):
+                    server.answers = [http(200, envelope(listing.entries))]
                     begin(nursery, url, server.base_url, "--environment", name)
                 ids = {one["environment"]: one["run_id"] for one in map(end, six)}
                 found = {run.id: run for run in on_record(url)}
-                for name, upstream in zip(names, lists, strict=True):
-                    ledger.follow(found[ids[name]], upstream.entries)
-                    upstream.move_on()
+                for name, listing in zip(names, lists, strict=True):
+                    ledger.follow(found[ids[name]], listing.entries)
+                    listing.move_on()
                 assert difference(content(url), ledger.tables()) == ""
     record_property(
         "figures",

@@ -59,7 +59,7 @@ class Watched(FakeUpstream):
 
 
 @pytest.fixture
-def world() -> Watched:
+def upstream() -> Watched:
     """What upstream says."""
     return Watched()
 
@@ -81,9 +81,9 @@ def nursery(warm: WorkerPool) -> Iterator[WorkerPool]:
 class Killer:
     """Kills syncs at random moments."""
 
-    def __init__(self, nursery: WorkerPool, world: Watched, chance: random.Random) -> None:
+    def __init__(self, nursery: WorkerPool, upstream: Watched, chance: random.Random) -> None:
         self._nursery = nursery
-        self._world = world
+        self._world = upstream
         self._chance = chance
         self._command = self._work = 0.0
 
@@ -163,7 +163,7 @@ class Scene:
         self._publish()
 
     def _publish(self) -> None:
-        self.mirror.world.records = self._list.entries
+        self.mirror.upstream.records = self._list.entries
         self.mirror.sandbox.forget()
 
     def hit(self, killer: Killer, moment: str) -> str:
@@ -313,7 +313,7 @@ def hunt(
     request: pytest.FixtureRequest,
     make_database: Callable[[str], str],
     sandbox: Sandbox,
-    world: Watched,
+    upstream: Watched,
     nursery: WorkerPool,
 ) -> Hunt:
     """Kills to come, once in each kind of database; `--randomly-seed` gives the same ones."""
@@ -322,8 +322,8 @@ def hunt(
     chance = random.Random(seed)  # noqa: S311
     return Hunt(
         request.param,
-        lambda: Mirror(make_database(request.param), sandbox, world),
-        Killer(nursery, world, chance),
+        lambda: Mirror(make_database(request.param), sandbox, upstream),
+        Killer(nursery, upstream, chance),
         chance,
     )
 

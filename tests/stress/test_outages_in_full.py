@@ -810,7 +810,7 @@ def test_a_full_folder_for_temporary_files(
     before = file_site.begin()
     disk = mount("size=1m")
     fill(disk)
-    file_site.world.records = [one | {"reason": "because " * 100} for one in MANY]
+    file_site.upstream.records = [one | {"reason": "because " * 100} for one in MANY]
     ran = in_own_process(file_site, SQLITE_TMPDIR=str(disk))
     expect_failure(file_site, ran, before, "failed")
     expect_all_of_many(file_site)
@@ -866,7 +866,7 @@ def test_a_file_that_may_not_be_written(file_site: OutageMirror, what: str, mode
         words = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
     file_site.begin()
     before = file_site.file.read_bytes()
-    file_site.world.records = NEW
+    file_site.upstream.records = NEW
     path = file_site.file.parent / what
     was = path.stat().st_mode
     path.chmod(mode)

@@ -189,13 +189,13 @@ def lists() -> Iterator[list[Any]]:
 @contextmanager
 def filled_mirror(kind: str, request: pytest.FixtureRequest) -> Iterator[Filled]:
     """Make a mirror that holds times of all kinds; Postgres thinks elsewhere."""
-    world = FakeUpstream()
+    upstream = FakeUpstream()
     said: dict[str, Row] = {}
     with (
         new_database(kind, request, ELSEWHERE, ready=True) as url,
-        Sandbox(world, SandboxConfig(token=TOKEN)).running() as sandbox,
+        Sandbox(upstream, SandboxConfig(token=TOKEN)).running() as sandbox,
     ):
-        mirror = Mirror(url, sandbox, world)
+        mirror = Mirror(url, sandbox, upstream)
         for begins, entries in zip(CLOCK, lists(), strict=True):
             mirror.now = datetime.fromisoformat(begins) - timedelta(hours=1)
             assert mirror.sync(entries, accept_missing=True).outcome is Outcome.APPLIED

@@ -27,13 +27,13 @@ class Fleet:
     """Environments with an upstream each, and the configuration file that names them.
 
     Attributes:
-        worlds, sandboxes: of each, by its label.
+        upstreams, sandboxes: of each, by its label.
         path: the file.
         url: of the database.
     """
 
     def __init__(self, url: str, folder: Path, stack: ExitStack) -> None:
-        self.worlds: dict[str, FakeUpstream] = {}
+        self.upstreams: dict[str, FakeUpstream] = {}
         self.sandboxes: dict[str, Sandbox] = {}
         self.path = folder / "mirror.toml"
         self.url = url
@@ -43,11 +43,11 @@ class Fleet:
 
     def add(self, label: str, *numbers: int) -> None:
         """Add an environment with requests of these numbers."""
-        world = FakeUpstream()
-        world.records = [request(number) for number in numbers]
-        sandbox = Sandbox(world, SandboxConfig(token=f"{TOKEN}-of-{label}"))
+        upstream = FakeUpstream()
+        upstream.records = [request(number) for number in numbers]
+        sandbox = Sandbox(upstream, SandboxConfig(token=f"{TOKEN}-of-{label}"))
         self._stack.enter_context(sandbox.running())
-        self.worlds[label], self.sandboxes[label] = world, sandbox
+        self.upstreams[label], self.sandboxes[label] = upstream, sandbox
         (self._folder / f"{label}.token").write_text(sandbox.manner.token)
         self._write()
 
@@ -110,17 +110,17 @@ def fail_three_of_thirty(fleet: Fleet) -> None:
     for number in range(30):
         fleet.add(f"e{number:02}", *range(10 * number, 10 * number + 10))
     assert fleet.run("sync", "--jobs", "4").code == 0
-    for label, world in fleet.worlds.items():
-        world.records[0]["status"] = "approved"
+    for label, upstream in fleet.upstreams.items():
+        upstream.records[0]["status"] = "approved"
         fleet.sandboxes[label].forget()
     fleet.sandboxes["e03"].manner = SandboxConfig(token="talq_another")
     fleet.sandboxes["e11"].misbehave("maintenance")
-    fleet.worlds["e20"].records = []
+    fleet.upstreams["e20"].records = []
 
     ran = fleet.run("sync", "--jobs", "4", "--json")
     results = {one["environment"]: one for one in map(json.loads, ran.out.splitlines())}
     assert ran.code == 77
-    assert results.keys() == fleet.worlds.keys()
+    assert results.keys() == fleet.upstreams.keys()
     failed = {label: one["outcome"] for label, one in results.items() if one["error"]}
     assert failed == {"e03": "failed", "e11": "failed", "e20": "refused"}
     assert all(
@@ -138,7 +138,7 @@ def fail_three_of_thirty(fleet: Fleet) -> None:
     told = fleet.run("status", "--format", "prometheus")
     assert told.code == 0
     samples = metrics(told.out)
-    for label in fleet.worlds:
+    for label in fleet.upstreams:
         failures = samples["mirror_failures_since_complete_pull", label, ""]
         assert failures == (1 if label in failed else 0)
         outcome = results[label]["outcome"]

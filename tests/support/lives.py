@@ -145,7 +145,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.town = town
         self.environment = f"life-{next(town.numbers)}"
-        self.now = town.mirror.world.now
+        self.now = town.mirror.upstream.now
         self.model = PlainMirror()
         self.days: list[Day] = []
         self.broken = False
@@ -437,7 +437,7 @@ class Life(RuleBasedStateMachine):
         """Let upstream say `answer`, and sync an hour later."""
         mirror, began = self.town.mirror, self._wake()
         mirror.sandbox.manner.paging, mirror.sandbox.manner.etag = answer.paging, self.etag
-        mirror.world.records = [text.encode() for text in answer.texts]
+        mirror.upstream.records = [text.encode() for text in answer.texts]
         mirror.sandbox.forget()
         return self._sync_from(mirror.api, began, **options)
 

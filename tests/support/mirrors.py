@@ -36,12 +36,12 @@ def of_each_kind(
 
     @contextmanager
     def make(kind: str) -> Iterator[_T]:
-        world = FakeUpstream()
+        upstream = FakeUpstream()
         with (
             new_database(kind, request, timezone, ready=True) as url,
-            Sandbox(world, SandboxConfig(token=TOKEN)).running() as sandbox,
+            Sandbox(upstream, SandboxConfig(token=TOKEN)).running() as sandbox,
         ):
-            yield use(Mirror(url, sandbox, world))
+            yield use(Mirror(url, sandbox, upstream))
 
     with once_of_each_kind(make) as get:
         yield get
@@ -53,11 +53,11 @@ _WRITTEN = ("release_requests", "release_request_past_versions", "quarantined_re
 class Mirror:
     """A mirror under test: its database, the API it syncs from, and a clock that a test moves."""
 
-    def __init__(self, url: str, sandbox: Sandbox, world: FakeUpstream) -> None:
+    def __init__(self, url: str, sandbox: Sandbox, upstream: FakeUpstream) -> None:
         self.url = url
         self.sandbox = sandbox
-        self.world = world
-        self.now = world.now
+        self.upstream = upstream
+        self.now = upstream.now
 
     @cached_property
     def engine(self) -> Engine:
@@ -72,7 +72,7 @@ class Mirror:
     def sync(self, records: list[Any] | None = None, **options: Any) -> Result:
         """Let upstream say `records`, and sync an hour later."""
         if records is not None:
-            self.world.records = records
+            self.upstream.records = records
             self.sandbox.forget()
         self.now += timedelta(hours=1)
         environment = options.pop("environment", "default")

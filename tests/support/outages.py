@@ -80,10 +80,10 @@ class OutageMirror(Mirror):
         door: the URL of the database that the command is given.
     """
 
-    world: Busy
+    upstream: Busy
 
-    def __init__(self, url: str, sandbox: Sandbox, world: Busy) -> None:
-        super().__init__(url, sandbox, world)
+    def __init__(self, url: str, sandbox: Sandbox, upstream: Busy) -> None:
+        super().__init__(url, sandbox, upstream)
         self.door = url
 
     @property
@@ -104,7 +104,7 @@ class OutageMirror(Mirror):
     def run(self, records: list[Any] | None = None) -> Ran:
         """Let upstream say `records`, or the same as before, and run the command in here."""
         if records is not None:
-            self.world.records = records
+            self.upstream.records = records
         self.sandbox.forget()
         return run_discreetly(*self.arguments())
 
@@ -185,7 +185,7 @@ def at(moment: str, site: OutageMirror, do: Callable[[], object]) -> Iterator[No
     if moment == START:
         happen()
     elif moment in {LISTED, COMMIT}:
-        site.world.meanwhile = happen if moment == LISTED else arm
+        site.upstream.meanwhile = happen if moment == LISTED else arm
     try:
         yield
     finally:
@@ -208,9 +208,9 @@ def until(true: Callable[[], object]) -> None:
 @contextmanager
 def sites() -> Iterator[Callable[[str], OutageMirror]]:
     """Keep an upstream; give who makes mirrors of it, by the URL of their database."""
-    world = Busy()
-    with Sandbox(world, SandboxConfig(token=TOKEN)).running() as sandbox:
-        yield lambda url: OutageMirror(url, sandbox, world)
+    upstream = Busy()
+    with Sandbox(upstream, SandboxConfig(token=TOKEN)).running() as sandbox:
+        yield lambda url: OutageMirror(url, sandbox, upstream)
 
 
 def with_password(url: str) -> str:

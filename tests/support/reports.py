@@ -226,9 +226,9 @@ def failed_run(environment: str, error: str = "the API is out of reach") -> sa.E
 
 def fill(url: str, *lists: Sequence[dict[str, Any]], environment: str = "default") -> None:
     """Sync lists, an hour after each other, the last one just now."""
-    world = FakeUpstream()
-    with Sandbox(world, SandboxConfig(token=TOKEN)).running() as sandbox:
-        mirror = Mirror(url, sandbox, world)
+    upstream = FakeUpstream()
+    with Sandbox(upstream, SandboxConfig(token=TOKEN)).running() as sandbox:
+        mirror = Mirror(url, sandbox, upstream)
         mirror.now = datetime.now(UTC) - timedelta(hours=len(lists))
         for one in lists:
             listed = [json.dumps(each).encode() for each in one]  # may hold half a surrogate pair
@@ -241,9 +241,9 @@ def live(url: str) -> None:
 
     East and west have requests with every fate; the last sync of west failed, and each of north.
     """
-    world = FakeUpstream()
-    with Sandbox(world, SandboxConfig(token=TOKEN)).running() as sandbox:
-        mirror = Mirror(url, sandbox, world)
+    upstream = FakeUpstream()
+    with Sandbox(upstream, SandboxConfig(token=TOKEN)).running() as sandbox:
+        mirror = Mirror(url, sandbox, upstream)
         now = datetime.now(UTC).replace(microsecond=0)
         for days in _SYNCS:
             for place, environment in enumerate(("east", "west")):

@@ -204,10 +204,10 @@ def test_a_stop_is_told_and_not_what_else_was_wrong(status: int) -> None:
 
 
 def test_pages_in_flight_are_not_waited_for(
-    sandbox: Sandbox, heard: Heard, world: FakeUpstream
+    sandbox: Sandbox, heard: Heard, upstream: FakeUpstream
 ) -> None:
     """However many pages are asked for at once, none of them is in the way."""
-    world.records = [request(number) for number in range(1000)]
+    upstream.records = [request(number) for number in range(1000)]
     sandbox.manner.paging = "meta"
 
     def when() -> None:
@@ -218,9 +218,9 @@ def test_pages_in_flight_are_not_waited_for(
     stopped(Client(settings(sandbox.base_url)), when)
 
 
-def test_a_turn_is_not_waited_for(sandbox: Sandbox, world: FakeUpstream) -> None:
+def test_a_turn_is_not_waited_for(sandbox: Sandbox, upstream: FakeUpstream) -> None:
     """A minute that the rate has to wait is not waited."""
-    world.records = [request(number) for number in range(1000)]
+    upstream.records = [request(number) for number in range(1000)]
     sandbox.manner.paging = "meta"
     clock = Hourglass()
     stopped(Client(settings(sandbox.base_url, rate=3), clock), lambda: clock.waiting.wait(LONG))
@@ -296,9 +296,9 @@ def test_a_signal_handler_may_stop_its_own_thread(sandbox: Sandbox, heard: Heard
             signal.signal(signal.SIGUSR1, before)
 
 
-def test_a_stop_after_the_pull_changes_nothing(sandbox: Sandbox, world: FakeUpstream) -> None:
+def test_a_stop_after_the_pull_changes_nothing(sandbox: Sandbox, upstream: FakeUpstream) -> None:
     """What was read stays readable."""
-    world.records = [request(number) for number in range(250)]
+    upstream.records = [request(number) for number in range(250)]
     sandbox.manner.paging = "meta"
     with Client(settings(sandbox.base_url)) as client:
         found = client.read_list()

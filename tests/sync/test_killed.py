@@ -65,7 +65,7 @@ class Scene:
         self._publish()
 
     def _publish(self) -> None:
-        self._mirror.world.records = self._list.entries
+        self._mirror.upstream.records = self._list.entries
         self._mirror.sandbox.forget()
 
     def kill(self, moment: str) -> None:
@@ -120,12 +120,12 @@ def test_a_killed_first_sync_leaves_nothing_or_everything(
     kind: str,
     make_database: Callable[[str], str],
     sandbox: Sandbox,
-    world: FakeUpstream,
+    upstream: FakeUpstream,
     nursery: WorkerPool,
 ) -> None:
     """A kill in the first load leaves no schema or all of it, and no requests or all of them."""
     for moments in (IN_A_FIRST_SYNC[:-1], IN_A_FIRST_SYNC[-1:]):
-        scene = Scene(Mirror(make_database(kind), sandbox, world), nursery)
+        scene = Scene(Mirror(make_database(kind), sandbox, upstream), nursery)
         for moment in moments:
             scene.kill(moment)
         scene.converge("unchanged" if moments[-1] == COMMITTED else "applied")

@@ -351,10 +351,10 @@ def test_records_upstream_errors(sqlite_mirror: Mirror, tmp_path: Path) -> None:
 
 
 def test_postgres_knows_its_tables_after_the_first_sync(
-    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: FakeUpstream
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
 ) -> None:
     """Without statistics the second sync would compare every row with every other one."""
-    mirror = Mirror(make_ready_database("postgresql"), sandbox, world)
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, upstream)
     mirror.sync([request(number) for number in range(300)])
     sizes = "SELECT reltuples FROM pg_class WHERE relname = 'release_requests'"
     assert mirror.rows(sizes) == [(300,)]
@@ -364,10 +364,10 @@ def test_postgres_knows_its_tables_after_the_first_sync(
 
 
 def test_whole_tables_are_not_joined_row_by_row(
-    make_ready_database: Callable[[str], str], sandbox: Sandbox, world: FakeUpstream
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
 ) -> None:
     """Postgres may take a full table for empty; the comparison must not depend on that."""
-    mirror = Mirror(make_ready_database("postgresql"), sandbox, world)
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, upstream)
     with write_transaction(mirror.engine, "test") as connection:
         settings = []
         with bulk.comparing_whole_tables(connection):

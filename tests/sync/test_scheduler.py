@@ -60,7 +60,7 @@ def test_what_a_run_says_is_its_own(three: Fleet) -> None:
     """A line a run, with the environment; one object a line with --json; nothing with --quiet."""
     ran = three.run("sync")
     assert (ran.code, ran.out) == (0, "")
-    assert [line.split(":")[1].strip() for line in ran.err.splitlines()] == list(three.worlds)
+    assert [line.split(":")[1].strip() for line in ran.err.splitlines()] == list(three.upstreams)
     assert all(re.search(r": applied: 2 in the list, 2 new; ", one) for one in ran.err.splitlines())
     ran = three.run("sync", "--json")
     assert (ran.code, ran.err) == (0, "")
@@ -70,7 +70,7 @@ def test_what_a_run_says_is_its_own(three: Fleet) -> None:
 
 def test_quiet_is_not_silent_when_something_is_wrong(three: Fleet) -> None:
     """With --quiet the environments that need somebody are told, and no others."""
-    three.worlds["staging"].records.append("rubbish")
+    three.upstreams["staging"].records.append("rubbish")
     three.sandboxes["prod"].manner = SandboxConfig(token="talq_another")
     ran = three.run("sync", "--quiet")
     assert (ran.code, ran.out) == (77, "")
@@ -88,7 +88,7 @@ def test_logs_for_a_collector(three: Fleet) -> None:
     three.sandboxes["prod"].manner = SandboxConfig(token="talq_another")
     ran = three.run("sync", "--log-format", "json")
     told = {one["environment"]: one for one in map(json.loads, ran.err.splitlines())}
-    assert (ran.code, ran.out, told.keys()) == (77, "", three.worlds.keys())
+    assert (ran.code, ran.out, told.keys()) == (77, "", three.upstreams.keys())
     assert [one["level"] for one in told.values()] == ["info", "info", "error"]
     assert [one["run"]["outcome"] for one in told.values()] == ["applied", "applied", "failed"]
     assert told["dev"]["run"]["inserted"] == 2
@@ -103,7 +103,7 @@ def test_verbose_tells_of_requests_and_their_time(three: Fleet) -> None:
     """With -v there is a line for each request, with its environment and time, and no token."""
     ran = three.run("sync", "-v", "--jobs", "3")
     assert (ran.code, ran.out) == (0, "")
-    for label in three.worlds:
+    for label in three.upstreams:
         assert re.search(
             rf"^mirror: \d\d:\d\d:\d\d\.\d{{3}} {label}: GET /phone-numbers/release-requests\?"
             rf".*: 200, .* bytes in \d+\.\d+ s$",
@@ -133,7 +133,7 @@ def test_side_by_side(three: Fleet) -> None:
 
     for label, sandbox in three.sandboxes.items():
         waiting = Waiting()
-        waiting.records = three.worlds[label].records
+        waiting.records = three.upstreams[label].records
         sandbox.upstream = waiting
     assert three.run("sync", "--jobs", "3").code == 0
     assert three.rows("SELECT count(*) FROM release_requests") == [(6,)]
@@ -155,14 +155,14 @@ def test_one_without_its_token_leaves_the_others(three: Fleet, tmp_path: Path) -
 def test_a_dry_run_of_several(three: Fleet) -> None:
     """What would change is written once, for all of them; nothing is changed."""
     assert three.run("sync").code == 0
-    for label, world in three.worlds.items():
-        world.records[0]["status"] = "approved"
+    for label, upstream in three.upstreams.items():
+        upstream.records[0]["status"] = "approved"
         three.sandboxes[label].forget()
     ran = three.run("sync", "--dry-run", "--jobs", "2")
     assert ran.code == 0
     head, *rows = ran.out.splitlines()
     assert head.startswith("changed_at\t")
-    assert sorted(row.split("\t")[2] for row in rows) == sorted(three.worlds)
+    assert sorted(row.split("\t")[2] for row in rows) == sorted(three.upstreams)
     assert three.rows("SELECT count(*) FROM release_requests WHERE status = 'approved'") == [(0,)]
 
 
@@ -196,8 +196,8 @@ def test_what_is_refused_before_anything_is_tried(three: Fleet) -> None:
 def test_accepting_what_is_missing_in_one(three: Fleet) -> None:
     """The guard can be overridden where it is known to be right, and nowhere else."""
     assert three.run("sync").code == 0
-    for world, sandbox in zip(three.worlds.values(), three.sandboxes.values(), strict=True):
-        world.records = []
+    for upstream, sandbox in zip(three.upstreams.values(), three.sandboxes.values(), strict=True):
+        upstream.records = []
         sandbox.forget()
     assert three.run("sync").code == 4
     assert three.run("sync", "--accept-missing", "--environment", "dev").code == 0
@@ -274,16 +274,16 @@ def test_again_and_again_until_sigterm(three: Fleet, tmp_path: Path) -> None:
     with three.start("sync", "--every", "1s", "--json") as process:
         stdout = process.stdout
         assert stdout is not None
-        found = [json.loads(stdout.readline()) for _ in three.worlds]
+        found = [json.loads(stdout.readline()) for _ in three.upstreams]
         secret.write_text(token)
         while found[-3]["outcome"] != "applied":  # the last round may have begun before
             assert "401" in found[-3]["error"]
-            found += [json.loads(stdout.readline()) for _ in three.worlds]
+            found += [json.loads(stdout.readline()) for _ in three.upstreams]
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert all(re.search(rb"answered 401|stopped|SIGTERM", line) for line in err.splitlines())
-    assert [one["environment"] for one in found] == [*three.worlds] * (len(found) // 3)
+    assert [one["environment"] for one in found] == [*three.upstreams] * (len(found) // 3)
     outcomes = [one["outcome"] for one in found]
     assert outcomes[:3] == ["failed", "applied", "applied"]
     assert outcomes[-3:] == ["applied", "unchanged", "unchanged"]

@@ -131,9 +131,9 @@ def main() -> None:
 
 def _lived(url: str) -> Rows:
     """Return the rows that come of the life, without what is different each time."""
-    world = FakeUpstream()
-    with Sandbox(world, SandboxConfig(TOKEN, etag=True)).running() as sandbox:
-        life.live(Mirror(url, sandbox, world))
+    upstream = FakeUpstream()
+    with Sandbox(upstream, SandboxConfig(TOKEN, etag=True)).running() as sandbox:
+        life.live(Mirror(url, sandbox, upstream))
     with opened(url) as connection:
         connection.exec_driver_sql(_TIMELESS, (life.BASE_URL, life.BASE_URL))
         return rows_of(connection)
