@@ -25,8 +25,9 @@ from mirror.sandbox.server import Sandbox
 from mirror.sync.run import Outcome
 from tests.support import oracle_statistics as figures
 from tests.support.databases import DATABASES
+from tests.support.list_parser import KNOWN, Fields
 from tests.support.mirrors import Mirror, of_each_kind
-from tests.support.oracle import KNOWN, Fields, Memory, State
+from tests.support.oracle import Memory, State
 from tests.support.upstream import FakeUpstream, request
 
 Event = tuple[str, str, str, str]
@@ -644,7 +645,7 @@ def test_chance(
         assert {one.outcome for one in results} == {Outcome.UNCHANGED if quiet else Outcome.APPLIED}
         assert results[0].counts == results[1].counts
         if not quiet:
-            memory.learn(mirrors[0].now, understood, bad)
+            memory.learn(mirrors[0].now, understood, bad, results[0].run_id)
         for view, model in (
             (views.changes, memory.changes()),
             (views.history, memory.history()),

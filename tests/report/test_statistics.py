@@ -26,8 +26,8 @@ from mirror.report import statistics
 from mirror.report.period import Period, steps
 from mirror.report.statistics import Counts, Hours, Reason
 from tests.support.databases import DATABASES
+from tests.support.list_parser import Fields
 from tests.support.mirrors import Mirror, of_each_kind
-from tests.support.oracle import Fields
 from tests.support.upstream import request
 
 VERDICTS = ("approved", "rejected", "cancelled")

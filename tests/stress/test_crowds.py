@@ -16,10 +16,11 @@ import pytest
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db.engine import create_engine
 from mirror.sync.run import Result, sync
+from tests.support.database_state import ExpectedState, difference, runs_of, tables_of
 from tests.support.databases import DATABASES
-from tests.support.expected_tables import ChangingList, Ledger, content, difference, on_record
 from tests.support.http_servers import Question, Scripted, envelope, http
 from tests.support.upstream import TOKEN, FakeUpstream, request
+from tests.support.upstream_generator import ChangingList
 from tests.support.worker_pool import KILLED, PATIENCE, WorkerPool, worker_pools
 
 if TYPE_CHECKING:
@@ -94,22 +95,22 @@ def test_six_syncs_at_once_apply_a_list_once(
     """Processes that begin at once all succeed, also in a database that does not exist yet."""
     outcomes: Counter[str] = Counter()
     for _ in range(20 if in_full else 2):
-        url, ledger, listing = make_database(kind), Ledger(), ChangingList(500, chance)
+        url, expected, listing = make_database(kind), ExpectedState(), ChangingList(500, chance)
         for number in range(1, 3):
             upstream.records = listing.entries
             sandbox.forget()
             for nursery in six:
                 begin(nursery, url, sandbox.base_url)
             said = {one["run_id"]: one["outcome"] for one in map(end, six)}
-            found = on_record(url)
+            found = runs_of(url)
             new = found[-AT_ONCE:]
             assert len(found) == number * AT_ONCE
             assert {run.id: run.outcome for run in new} == said
             assert set(said.values()) <= {"applied", "unchanged", "superseded"}
             assert {run.error for run in new} == {None}
             (applied,) = (run for run in new if run.outcome == "applied")
-            ledger.follow(applied, listing.entries)
-            assert difference(content(url), ledger.tables()) == ""
+            expected.apply(applied, listing.entries)
+            assert difference(tables_of(url), expected.tables()) == ""
             outcomes.update(said.values())
             listing.move_on()
     shares = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
@@ -136,7 +137,7 @@ def test_kills_among_six_hurt_none_of_the_others(
     """No lock outlives the process that held it: the others go on, and a list is applied once."""
     codes: Counter[int] = Counter()
     for _ in range(20 if in_full else 1):
-        url, ledger, listing = make_database(kind), Ledger(), ChangingList(2000, chance)
+        url, expected, listing = make_database(kind), ExpectedState(), ChangingList(2000, chance)
         for number in range(1, 3):
             upstream.records = listing.entries
             sandbox.forget()
@@ -149,11 +150,11 @@ def test_kills_among_six_hurt_none_of_the_others(
             assert {one.returncode for one in ended} <= {0, KILLED}, [one.stderr for one in ended]
             codes.update(one.returncode for one in ended)
             pull(url, sandbox.base_url)
-            found = on_record(url)
+            found = runs_of(url)
             applied = [run for run in found if run.outcome == "applied"]
             assert len(applied) == number
-            ledger.follow(applied[-1], listing.entries)
-            assert difference(content(url), ledger.tables()) == ""
+            expected.apply(applied[-1], listing.entries)
+            assert difference(tables_of(url), expected.tables()) == ""
             assert {run.outcome for run in found} <= {
                 *("applied", "unchanged", "superseded", "abandoned")
             }
@@ -182,7 +183,7 @@ def test_six_environments_at_once_share_a_database(
     with ExitStack() as stack:
         servers = [stack.enter_context(Scripted([b""]).running()) for _ in names]
         for _ in range(20 if in_full else 1):
-            url, ledger = make_database(kind), Ledger()
+            url, expected = make_database(kind), ExpectedState()
             lists = [ChangingList(200, chance, first=1000 * at) for at in range(AT_ONCE)]
             for _ in range(2):
                 rounds += 1
@@ -190,11 +191,11 @@ def test_six_environments_at_once_share_a_database(
                     server.answers = [http(200, envelope(listing.entries))]
                     begin(nursery, url, server.base_url, "--environment", name)
                 ids = {one["environment"]: one["run_id"] for one in map(end, six)}
-                found = {run.id: run for run in on_record(url)}
+                found = {run.id: run for run in runs_of(url)}
                 for name, listing in zip(names, lists, strict=True):
-                    ledger.follow(found[ids[name]], listing.entries)
+                    expected.apply(found[ids[name]], listing.entries)
                     listing.move_on()
-                assert difference(content(url), ledger.tables()) == ""
+                assert difference(tables_of(url), expected.tables()) == ""
     record_property(
         "figures",
         f"{kind}: {rounds * AT_ONCE} syncs of {AT_ONCE} environments at once in one database were "
@@ -250,15 +251,15 @@ def test_a_run_given_up_for_dead_may_wake_up(
         late.let_go()
         newest = pull(database_url, server.base_url)
         assert newest.outcome == "applied"
-        asleep = on_record(database_url)[1]
+        asleep = runs_of(database_url)[1]
         assert asleep.outcome == "abandoned"
         assert asleep.error == f"the run ended without a word; run {newest.run_id} found it"
-        before = content(database_url)
+        before = tables_of(database_url)
         another.send(signal.SIGCONT)
         done = another.result()
     assert done.returncode == code, done.stderr
-    awake = on_record(database_url)[1]
+    awake = runs_of(database_url)[1]
     assert (awake.id, awake.outcome) == (asleep.id, outcome)
     assert awake.error == json.loads(done.stdout)["error"]
     assert (awake.error is None) is (outcome == "superseded")
-    assert content(database_url) == before
+    assert tables_of(database_url) == before

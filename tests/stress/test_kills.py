@@ -1,7 +1,7 @@
 """Syncs that are killed at random moments: the mirror is the old one or the new one, never between.
 
 The victims are real processes and the signal is the real one. What the mirror must hold is worked
-out by a ledger that knows nothing of SQL. How many kills hit a sync that lived, and at what, is
+out by an oracle that knows nothing of SQL. How many kills hit a sync that lived, and at what, is
 among the figures at the end of the run.
 """
 
@@ -22,10 +22,18 @@ from sqlalchemy.engine import Connection
 from mirror.db.engine import create_engine, parse_url, read_transaction, write_transaction
 from mirror.db.runs import lock
 from mirror.sync.run import sync
+from tests.support.database_state import (
+    ExpectedState,
+    Run,
+    difference,
+    read_runs,
+    read_tables,
+    version_gaps,
+)
 from tests.support.databases import DATABASES
-from tests.support.expected_tables import ChangingList, Ledger, Run, difference, held, runs, torn
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, FakeUpstream
+from tests.support.upstream_generator import ChangingList
 from tests.support.worker_pool import KILLED, PATIENCE, WorkerPool, worker_pools
 
 if TYPE_CHECKING:
@@ -132,7 +140,7 @@ class Killer:
 
 
 class Scene:
-    """A mirror in which syncs are killed, beside the ledger of what it must hold.
+    """A mirror in which syncs are killed, and the state that it must have.
 
     Args:
         mirror: with an empty database.
@@ -146,7 +154,7 @@ class Scene:
         self.mirror = mirror
         self.relations: set[str] = set()
         self._list = ChangingList(REQUESTS, chance, garbled=GARBLED)
-        self._ledger = Ledger()
+        self._expected = ExpectedState()
         self._applied: object = None
         self._seen = 0
         self._done = 0
@@ -181,7 +189,7 @@ class Scene:
         """Wait until Postgres knows of the death: a commit may be on its way when we look first."""
         with write_transaction(self.mirror.engine, lock("default")) as connection:
             if _relations(connection):
-                found = runs(connection)
+                found = read_runs(connection)
                 self._follow(found)
                 self._seen = len(found)
 
@@ -192,8 +200,8 @@ class Scene:
         assert result.outcome == ("unchanged" if is_known else "applied"), result
         self.check()
         with read_transaction(self.mirror.engine) as connection:
-            assert torn(connection) == []
-            for run in runs(connection):
+            assert version_gaps(connection) == []
+            for run in read_runs(connection):
                 assert run.outcome in {"applied", "unchanged", "abandoned"}
                 assert (run.error is not None) is (run.outcome == "abandoned"), run
 
@@ -230,9 +238,9 @@ class Scene:
             self.relations = _relations(connection)
             if not self.relations:
                 return None
-            found = runs(connection)
+            found = read_runs(connection)
             self._follow(found)
-            wrong = difference(held(connection), self._ledger.tables())
+            wrong = difference(read_tables(connection), self._expected.tables())
         assert not wrong, f"{wrong}; the last runs: {found[-2:]}"
         new = found[self._seen :]
         assert len(new) <= 1, new
@@ -240,7 +248,7 @@ class Scene:
         return new[0] if new else None
 
     def _follow(self, found: list[Run]) -> None:
-        """Enter into the ledger what runs applied since the last time."""
+        """Apply to the expected state what runs have applied since the last time."""
         complete = [run for run in found if run.outcome in {"applied", "unchanged"}]
         assert [run.completion for run in complete] == list(range(1, len(complete) + 1))
         for run in found:
@@ -249,7 +257,7 @@ class Scene:
             if run.outcome == "running":  # who completes marks the dead in the same transaction
                 assert not complete or run.id > complete[-1].id
             if run.outcome == "applied" and run.id > self._done:
-                self._ledger.follow(run, self._list.entries)
+                self._expected.apply(run, self._list.entries)
                 self._applied, self._done = self._list.entries, run.id
 
 

@@ -15,10 +15,11 @@ from mirror.db import migrate
 from mirror.db.engine import create_engine, read_transaction
 from mirror.sandbox.server import Sandbox
 from mirror.sync.run import sync
+from tests.support.database_state import ExpectedState, difference, runs_of, tables_of
 from tests.support.databases import DATABASES
-from tests.support.expected_tables import ChangingList, Ledger, content, difference, on_record
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, FakeUpstream
+from tests.support.upstream_generator import ChangingList
 from tests.support.worker_pool import COMMIT, COMMITTED, KILLED, WorkerPool, worker_pools
 
 IN_A_MERGE = (
@@ -50,12 +51,12 @@ def nursery(warm: WorkerPool) -> Iterator[WorkerPool]:
 
 
 class Scene:
-    """A mirror in which syncs are killed, beside the ledger of what it must hold."""
+    """A mirror in which syncs are killed, and the state that it must have."""
 
     def __init__(self, mirror: Mirror, nursery: WorkerPool) -> None:
         self._mirror = mirror
         self._nursery = nursery
-        self._ledger = Ledger()
+        self._expected = ExpectedState()
         self._list = ChangingList(200, random.Random(7), garbled=0.02)  # noqa: S311
         self._publish()
 
@@ -81,9 +82,9 @@ class Scene:
         with read_transaction(create_engine(mirror.url)) as connection:
             if migrate.current(connection) is None:
                 return  # the whole schema and the run's beginning are one transaction
-        killed = on_record(mirror.url)[-1]
+        killed = runs_of(mirror.url)[-1]
         if moment == COMMITTED:
-            self._ledger.follow(killed, self._list.entries)
+            self._expected.apply(killed, self._list.entries)
         else:
             assert (killed.outcome, killed.completion) == ("running", None)
         self.check()
@@ -92,15 +93,15 @@ class Scene:
         """Let a sync complete: the mirror equals the list, and no dead run is said to live."""
         result = sync(self._mirror.engine, self._mirror.api, "default")
         assert result.outcome == expected, result
-        *before, run = on_record(self._mirror.url)
+        *before, run = runs_of(self._mirror.url)
         if expected == "applied":
-            self._ledger.follow(run, self._list.entries)
+            self._expected.apply(run, self._list.entries)
         self.check()
         assert {one.outcome for one in before} <= {"applied", "unchanged", "abandoned"}
 
     def check(self) -> None:
-        """Compare the mirror with the ledger."""
-        assert difference(content(self._mirror.url), self._ledger.tables()) == ""
+        """Compare the mirror with the expected state."""
+        assert difference(tables_of(self._mirror.url), self._expected.tables()) == ""
 
 
 def test_a_killed_sync_leaves_the_old_mirror_or_the_new_one(

@@ -22,10 +22,11 @@ from mirror.config.settings import ApiSettings, Secret
 from mirror.db.engine import create_engine, parse_url
 from mirror.sync.run import Result, sync
 from tests.support.commands import run_mirror
-from tests.support.expected_tables import ChangingList, content, on_record
+from tests.support.database_state import runs_of, tables_of
 from tests.support.http_servers import Question, Scripted, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, request
+from tests.support.upstream_generator import ChangingList
 from tests.support.worker_pool import PATIENCE
 
 FIRST = http(200, envelope([request(1), request(2)]))
@@ -65,9 +66,9 @@ def test_an_older_pull_that_ends_later_changes_nothing(
     def overtake(_: Question) -> bytes:
         result = pull(ready_database_url, server.base_url)
         assert result.outcome == ("unchanged" if newer == FIRST else "applied")
-        (asleep,) = (run for run in on_record(ready_database_url) if run.outcome == "abandoned")
+        (asleep,) = (run for run in runs_of(ready_database_url) if run.outcome == "abandoned")
         assert asleep.error == f"the run ended without a word; run {result.run_id} found it"
-        before.extend((asleep.id, content(ready_database_url), on_record(ready_database_url)[-1]))
+        before.extend((asleep.id, tables_of(ready_database_url), runs_of(ready_database_url)[-1]))
         return older
 
     with Scripted([FIRST] * known + [overtake, newer]).running() as server:
@@ -82,8 +83,8 @@ def test_an_older_pull_that_ends_later_changes_nothing(
         number, held, fast = before
         outcome = "failed" if older == GONE else "superseded"
         assert (ran.code, said["outcome"], said["inserted"]) == (older == GONE, outcome, 0), ran
-        assert content(ready_database_url) == held
-        *_, slow, last = on_record(ready_database_url)
+        assert tables_of(ready_database_url) == held
+        *_, slow, last = runs_of(ready_database_url)
         assert (slow.id, slow.outcome, slow.error) == (number, outcome, said["error"])
         assert (slow.error is None) is (older != GONE)
         assert (said["run_id"], last) == (number, fast)
@@ -116,12 +117,12 @@ def test_syncs_that_begin_at_once(database_url: str) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    found = {run.id: (run.environment, str(run.outcome)) for run in on_record(database_url)}
+    found = {run.id: (run.environment, str(run.outcome)) for run in runs_of(database_url)}
     assert {one.run_id: (one.environment, str(one.outcome)) for one in results} == found
     outcomes = [("default", "applied"), *[("default", "superseded")] * 3, ("dev", "applied")]
     assert sorted(found.values()) == outcomes
-    rows = content(database_url)["release_requests"]
-    assert [row[0] for row in rows] == [f"request-{number}" for number in (1, 2, 7, 8, 9)]
+    rows = tables_of(database_url)["release_requests"]
+    assert [row[1] for row in rows] == [f"request-{number}" for number in (1, 2, 7, 8, 9)]
 
 
 @contextmanager
