@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db import models, views
 from mirror.db.engine import read_transaction
-from mirror.db.runs import Counts
-from mirror.sync.run import Outcome, Result, sync
+from mirror.db.runs import Counts, Outcome
+from mirror.sync.run import Result, sync
 from tests.support.database_state import difference, read_tables
 from tests.support.http_servers import Answer, Question, Scripted, http
 from tests.support.list_parser import KNOWN, cut, parse_list
@@ -191,7 +191,7 @@ class CheckedMirror:
         settings = ApiSettings(api.base_url, Secret("talq_another"))
         return self._sync_from(settings, self._next_hour())
 
-    def _sync_from(self, api: ApiSettings, started_at: datetime, **options: bool) -> Result:
+    def _sync_from(self, api: ApiSettings, started_at: datetime, **options: Any) -> Result:
         engine, now = self._test.engine, lambda: started_at
         return sync(engine, api, self.environment, upgrade=False, now=now, **options)
 

@@ -12,14 +12,14 @@ from sqlalchemy.engine import Connection
 
 from mirror.db import models
 from mirror.db.engine import create_engine, read_transaction
+from tests.support.list_parser import Fields
 from tests.support.oracle import (
     COLUMNS,
-    Fields,
     ListResponse,
     PlainMirror,
     Tables,
     expected_tables,
-    sorted_rows,
+    in_order,
 )
 
 Run = sa.Row[Any]
@@ -30,11 +30,11 @@ def read_tables(connection: Connection, *environments: str) -> Tables:
     """Everything that syncs write except the runs, of all environments or of some."""
     tables: Tables = {}
     for name, columns in COLUMNS.items():
-        table = models.metadata.tables[name]
-        query = sa.select(table.c["environment", *columns])
+        table = models.metadata.tables[name].c
+        query = sa.select(*(table[column] for column in columns))
         if environments:
-            query = query.where(table.c.environment.in_(environments))
-        tables[name] = sorted_rows(name, connection.execute(query).mappings())
+            query = query.where(table.environment.in_(environments))
+        tables[name] = in_order(map(tuple, connection.execute(query)))
     return tables
 
 

@@ -148,8 +148,10 @@ def _record(text: str) -> Fields | None:
 
 def _in_utc(value: object) -> str | None:
     """Convert a time to UTC, with all of its digits; None if it is invalid or has no zone."""
+    if not isinstance(value, str):
+        return None
     try:
-        time = datetime.fromisoformat(value)  # type: ignore[arg-type]  (not a text: TypeError)
+        time = datetime.fromisoformat(value)
         return time.astimezone(UTC).isoformat() if time.tzinfo else None
-    except (TypeError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         return None

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from mirror.sync.run import Outcome
+from mirror.db.runs import Outcome
 from tests.support.checked_mirror import NEIGHBOUR, CheckedMirror, LifeTest
 from tests.support.list_parser import Fields
 from tests.support.oracle import ListResponse, Paging

@@ -28,19 +28,28 @@ Row = dict[str, Any]
 Paging = Literal["meta", "pagination"] | None
 """The key of the paging object, or None for a list in one response."""
 
-_VERSION = ("id", "valid_from", *KNOWN, "extra", "first_seen_at", "missing_since", "sync_run_id")
+_VERSION = (
+    "environment",
+    "id",
+    "valid_from",
+    *KNOWN,
+    "extra",
+    "first_seen_at",
+    "missing_since",
+    "sync_run_id",
+)
 COLUMNS = {
     "release_requests": _VERSION,
     "release_request_past_versions": (*_VERSION, "valid_to"),
     "quarantined_records": (
-        *("raw", "request_id", "first_run_id", "last_run_id"),
+        *("environment", "raw", "request_id", "first_run_id", "last_run_id"),
         *("first_seen_at", "last_seen_at", "resolved_at"),
     ),
 }
-"""The columns that a sync writes, besides `environment` and those that depend on wording."""
+"""The columns that a sync writes, without those that depend on wording."""
 
 Tables = dict[str, list[tuple[Any, ...]]]
-"""The sorted rows of each table: the environment, then `COLUMNS`."""
+"""The sorted rows of each table, with the values of its `COLUMNS`."""
 
 _GUARD_MINIMUM = 5
 
@@ -357,8 +366,8 @@ class PlainMirror:
             added += old is None or old.resolved_at is not None
             new = QuarantinedRecord(record.request_id, record.raw, run_id, run_id, when, when)
             if old is not None:
-                first_seen = {"first_run_id": old.first_run_id, "first_seen_at": old.first_seen_at}
-                new = replace(new, **first_seen)
+                first_run_id, first_seen_at = old.first_run_id, old.first_seen_at
+                new = replace(new, first_run_id=first_run_id, first_seen_at=first_seen_at)
             self.quarantine[key] = new
         for key, old in self.quarantine.items():
             if key not in by_key and old.resolved_at is None:
@@ -378,10 +387,12 @@ def expected_tables(mirrors: Mapping[str, PlainMirror]) -> Tables:
         tables["quarantined_records"] += [
             record | {"environment": environment} for record in quarantined
         ]
-    return {table: sorted_rows(table, rows) for table, rows in tables.items()}
+    return {
+        table: in_order(tuple(row[name] for name in COLUMNS[table]) for row in rows)
+        for table, rows in tables.items()
+    }
 
 
-def sorted_rows(table: str, rows: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
-    """Turn rows of a table into tuples, sorted by columns that no two rows share."""
-    columns = ("environment", *COLUMNS[table])
-    return sorted((tuple(row[name] for name in columns) for row in rows), key=lambda row: row[:3])
+def in_order(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Sort rows of a table by their first columns, which no two rows share."""
+    return sorted(rows, key=lambda row: row[:3])

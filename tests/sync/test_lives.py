@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 
-from mirror.db.runs import Counts
-from mirror.sync.run import Outcome
+from mirror.db.runs import Counts, Outcome
 from tests.support.checked_mirror import life_test
 from tests.support.lives import TROUBLES, Life
 from tests.support.mirrors import Mirror
