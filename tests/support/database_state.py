@@ -79,6 +79,7 @@ class ExpectedState:
 
     def __init__(self) -> None:
         self._mirrors: defaultdict[str, PlainMirror] = defaultdict(PlainMirror)
+        self._tables = expected_tables({})
 
     def apply(self, run: Run, entries: Iterable[Fields]) -> None:
         """Apply the list that a run has applied; the run's counts must be right."""
@@ -87,10 +88,11 @@ class ExpectedState:
         mirror = self._mirrors[run.environment]
         counts = mirror.learn(run.observed_at, ListResponse(texts), run.id)
         assert {name: run._mapping[name] for name in counts} == counts
+        self._tables = expected_tables(self._mirrors)
 
     def tables(self) -> Tables:
         """The expected tables."""
-        return expected_tables(self._mirrors)
+        return self._tables
 
 
 def difference(found: Tables, expected: Tables) -> str:
