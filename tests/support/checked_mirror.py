@@ -38,31 +38,19 @@ COMPLETE = {Outcome.APPLIED, Outcome.UNCHANGED}
 
 @dataclass
 class LifeTest:
-    """One database and one upstream for many lives, each in its own environment.
-
-    Attributes:
-        mirror: the database, the upstream and the clock.
-        failing_api: an API that fails.
-        engine: shared by all lives, because it caches compiled queries.
-        numbers: of the lives.
-        lives: the number of completed lives.
-        outcomes: of the syncs, each of which is a day.
-        counts: the sums of what the syncs counted.
-        final_rows: everything written by the end of each life, by environment.
-    """
+    """One database and one upstream for many lives, each in its own environment."""
 
     mirror: Mirror
     failing_api: Scripted
-    engine: sa.Engine
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
-    lives: int = 0
+    lives: int = 0  # completed ones
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
-    final_rows: dict[str, list[list[Row]]] = field(default_factory=dict)
+    final_rows: dict[str, list[list[Row]]] = field(default_factory=dict)  # by environment
 
     def rows_of(self, environment: str) -> list[list[Row]]:
         """Everything that syncs wrote of an environment."""
-        with read_transaction(self.engine) as connection:
+        with read_transaction(self.mirror.engine) as connection:
             return [
                 _in_order(_rows(connection, table, environment))
                 for table in (views.versions, models.quarantined_records, models.sync_runs)
@@ -82,7 +70,7 @@ def life_test(mirror: Mirror) -> Iterator[LifeTest]:
     with pytest.MonkeyPatch.context() as patch, Scripted([b""]).running() as failing_api:
         patch.setattr("mirror.api.client.PER_PAGE", PAGE)
         mirror.sync([request(id=NEIGHBOUR), "junk"], environment=NEIGHBOUR)
-        test = LifeTest(mirror, failing_api, mirror.engine)
+        test = LifeTest(mirror, failing_api)
         test.final_rows[NEIGHBOUR] = test.rows_of(NEIGHBOUR)
         yield test
         for environment, rows in test.final_rows.items():
@@ -91,13 +79,7 @@ def life_test(mirror: Mirror) -> Iterator[LifeTest]:
 
 @dataclass(frozen=True)
 class Day:
-    """A day that has passed.
-
-    Attributes:
-        when: the observation time of its sync.
-        known: the state of the mirror after it.
-        response: the list, if it was accepted.
-    """
+    """A day that has passed: its observation time, the mirror's state, and an accepted list."""
 
     when: datetime
     known: dict[str, State]
@@ -105,29 +87,20 @@ class Day:
 
 
 class CheckedMirror:
-    """The mirror of one environment, and its model.
-
-    Attributes:
-        environment: its name.
-        now: the clock of its machine.
-        model: the oracle.
-        etag: whether the list has an ETag.
-        broken: whether a check has failed; later failures would hide that one.
-        current, quarantine: rows of the tables after the last sync.
-    """
+    """The mirror of one environment, and its model."""
 
     def __init__(self, test: LifeTest) -> None:
         self.environment = f"life-{next(test.numbers)}"
         self.now = test.mirror.upstream.now
         self.model = PlainMirror()
         self.etag = False
-        self.broken = False
-        self.current: list[Row] = []
-        self.quarantine: list[Row] = []
+        self.broken = False  # by a failed check, which later ones would hide
         self._test = test
+        self._engine = test.mirror.engine
         self._days: list[Day] = []
         self._runs: list[Row] = []
         self._versions: list[Row] = []
+        self._quarantine: list[Row] = []
         self._all_versions: dict[tuple[str, datetime], Row] = {}
         self._all_quarantined: dict[int, Row] = {}
 
@@ -192,8 +165,9 @@ class CheckedMirror:
         return self._sync_from(settings, self._next_hour())
 
     def _sync_from(self, api: ApiSettings, started_at: datetime, **options: Any) -> Result:
-        engine, now = self._test.engine, lambda: started_at
-        return sync(engine, api, self.environment, upgrade=False, now=now, **options)
+        return sync(
+            self._engine, api, self.environment, upgrade=False, now=lambda: started_at, **options
+        )
 
     def _next_hour(self) -> datetime:
         self.now += timedelta(hours=1)
@@ -243,20 +217,15 @@ class CheckedMirror:
 
     def _read(self) -> None:
         """Read and compare all tables, in one transaction."""
-        with read_transaction(self._test.engine) as connection:
-            versions, self.current, self.quarantine, self._runs = (
+        with read_transaction(self._engine) as connection:
+            versions, self._quarantine, self._runs = (
                 _rows(connection, table, self.environment)
-                for table in (
-                    views.versions,
-                    models.release_requests,
-                    models.quarantined_records,
-                    models.sync_runs,
-                )
+                for table in (views.versions, models.quarantined_records, models.sync_runs)
             )
             tables = read_tables(connection, self.environment)
         self._versions = sorted(versions, key=itemgetter("id", "valid_from"))
         assert difference(tables, expected_tables({self.environment: self.model})) == ""
-        assert all(row["error"] for row in self.quarantine)
+        assert all(row["error"] for row in self._quarantine)
 
     def _check_run(self, result: Result, counts: dict[str, int]) -> None:
         """The run is recorded as reported, and no other one is left open."""
@@ -312,7 +281,7 @@ class CheckedMirror:
                 may_change = {"valid_to", "extra"} if old["valid_to"] is None else set()
                 assert {name for name in old if versions[key][name] != old[name]} <= may_change
             self._all_versions = versions
-            quarantined = {row["id"]: row for row in self.quarantine}
+            quarantined = {row["id"]: row for row in self._quarantine}
             for number, old in self._all_quarantined.items():
                 for name in ("fingerprint", "request_id", "first_run_id", "first_seen_at"):
                     assert quarantined[number][name] == old[name]
@@ -320,7 +289,7 @@ class CheckedMirror:
 
     def check_days(self) -> None:
         """As of each day, the versions have the state and the list of that day."""
-        with self.checking(), read_transaction(self._test.engine) as connection:
+        with self.checking(), read_transaction(self._engine) as connection:
             self._check_views(connection)
             for day, next_day in pairwise([*self._days, self._days[-1]]):
                 states = self._as_of(connection, day.when)

@@ -50,11 +50,7 @@ READS: dict[str, tuple[tuple[str, ...], Helper]] = {
 
 
 class CliMirror:
-    """A mirror that has synced both hostile lists, and its commands.
-
-    Attributes:
-        first, second: the syncs of the lists.
-    """
+    """A mirror that has synced both hostile lists, and its commands."""
 
     def __init__(self, mirror: Mirror, token_file: Path) -> None:
         self.mirror = mirror

@@ -130,11 +130,7 @@ def hostile_entry(mark: str, text: str, **fields: Any) -> bytes:
 
 
 def good_entries(turn: int) -> list[bytes]:
-    """The valid entries of the first or the second list.
-
-    Each text has a request with it as the number, one with `NUMBER`, and one that vanishes. Those
-    that stay get another hostile status.
-    """
+    """The valid entries of the first or the second list, in which some vanish or change."""
     entries = []
     for text in TEXTS.values():
         status = {"status": (str(turn) + text)[:LONGEST]} if turn > 1 else {}
@@ -158,19 +154,12 @@ def good_entries(turn: int) -> list[bytes]:
 
 @dataclass(frozen=True)
 class BadEntry:
-    """An entry that cannot be understood.
-
-    Attributes:
-        raw: its bytes.
-        reason: a part of the reason.
-        request_id: its id, if readable.
-        stored: the text in quarantine, if it differs from `raw`.
-    """
+    """An entry that cannot be understood, and a part of the reason."""
 
     raw: bytes
     reason: str
-    request_id: str | None = None
-    stored: str | None = None
+    request_id: str | None = None  # if it is readable
+    stored: str | None = None  # the text in quarantine, if it differs from `raw`
 
     @property
     def row(self) -> tuple[str | None, str]:

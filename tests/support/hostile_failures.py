@@ -13,13 +13,7 @@ from tests.support.http_servers import Answer, http
 
 @dataclass(frozen=True)
 class Failure:
-    """A hostile response.
-
-    Attributes:
-        response: what the server sends.
-        code: the exit code of the sync.
-        message: a part of the error.
-    """
+    """A hostile response, and the exit code and a part of the error of the sync."""
 
     response: Answer
     code: int

@@ -40,36 +40,22 @@ def to_milliseconds(time: datetime) -> datetime:
 
 @dataclass(frozen=True)
 class InvalidRecord:
-    """An entry that cannot be understood.
+    """An entry that cannot be understood."""
 
-    Attributes:
-        key: identifies the record: its known fields, or all of it.
-        raw: its JSON, with the characters of the database.
-        request_id: the id, if it is readable.
-    """
-
-    key: str
-    raw: str
-    request_id: str | None
+    key: str  # identifies the record: its known fields, or all of it
+    raw: str  # its JSON, with the characters of the database
+    request_id: str | None  # if it is readable
 
 
 @dataclass
 class ParsedList:
-    """A decoded list.
+    """A decoded list."""
 
-    Attributes:
-        entries: the number of entries.
-        valid: those that can be understood, by id.
-        invalid: those that cannot.
-        duplicates: the number of entries equal to another one with the same id.
-        repeated: whether an id occurs more than once.
-    """
-
-    entries: int
-    valid: dict[str, Fields] = field(default_factory=dict)
+    entries: int  # their number
+    valid: dict[str, Fields] = field(default_factory=dict)  # by id
     invalid: list[InvalidRecord] = field(default_factory=list)
-    duplicates: int = 0
-    repeated: bool = False
+    duplicates: int = 0  # entries equal to another one with the same id
+    repeated: bool = False  # whether an id occurs more than once
 
     @property
     def invalid_ids(self) -> set[str]:

@@ -243,12 +243,12 @@ class Life(RuleBasedStateMachine):
         self.mirror.sync(self.upstream.response(), accept_missing=True)
         self.upstream.recover()
         self.mirror.sync(self.upstream.response())
-        listed = [row["id"] for row in self.mirror.current if row["missing_since"] is None]
+        model = self.mirror.model
         with self.mirror.checking():
-            assert sorted(listed) == sorted(
-                str(row["id"]) for row in self.upstream.records.values()
-            )
-            assert not [row for row in self.mirror.quarantine if row["resolved_at"] is None]
+            assert model.memory.states.keys() - model.memory.gone() == {
+                str(fields["id"]) for fields in self.upstream.records.values()
+            }
+            assert all(record.resolved_at for record in model.quarantine.values())
         self.mirror.check_days()
         self.mirror.finish()
 

@@ -56,21 +56,13 @@ _GUARD_MINIMUM = 5
 
 @dataclass(frozen=True)
 class State:
-    """The known state of a request after a sync.
+    """The known state of a request after a sync."""
 
-    Attributes:
-        fields: the known fields, as in rows of the views.
-        gone: whether the request was missing from the list.
-        since: start of the sync that first saw this state.
-        first: start of the sync that first saw the request.
-        extra: the last unknown fields; a change of them makes no new state.
-        run_id: the run that first saw this state.
-    """
-
-    fields: Fields
-    gone: bool
-    since: datetime
-    first: datetime
+    fields: Fields  # the known ones, as in rows of the views
+    gone: bool  # missing from the list
+    since: datetime  # start of the sync that first saw this state
+    first: datetime  # start of the sync that first saw the request
+    # The last unknown fields, a change of which makes no new state, and the run of `since`.
     extra: Fields | None = field(default=None, compare=False)
     run_id: int | None = field(default=None, compare=False)
 
@@ -103,11 +95,7 @@ class Memory:
     def learn(
         self, when: datetime, valid: dict[str, Fields], invalid: set[str], run_id: int | None = None
     ) -> Counter[str]:
-        """Apply a list: requests that it lacks are gone, invalid ones keep their state.
-
-        Returns:
-            The numbers of inserted, updated, returned, unchanged and missing requests.
-        """
+        """Apply a list: requests that it lacks are gone, invalid ones keep their state."""
         counts: Counter[str] = Counter()
         for key, entry in valid.items():
             extra = {name: entry[name] for name in entry if name not in {"id", *KNOWN}} or None
@@ -291,30 +279,19 @@ class QuarantinedRecord:
 
 @dataclass(frozen=True)
 class ListResponse:
-    """What upstream responds to one sync.
-
-    Attributes:
-        texts: the entries of its list, as JSON.
-        paging: whether the list comes in pages.
-    """
+    """What upstream responds to one sync: the JSON of each entry, whole or in pages."""
 
     texts: tuple[str, ...]
     paging: Paging = None
 
 
 class PlainMirror:
-    """The mirror of one environment.
-
-    Attributes:
-        memory: the requests.
-        quarantine: the invalid records, by their key.
-        response: the response to the last complete sync.
-        observed_at: the observation time of that sync.
-    """
+    """The mirror of one environment."""
 
     def __init__(self) -> None:
         self.memory = Memory()
-        self.quarantine: dict[str, QuarantinedRecord] = {}
+        self.quarantine: dict[str, QuarantinedRecord] = {}  # by `InvalidRecord.key`
+        # The response to the last complete sync, and its observation time.
         self.response: ListResponse | None = None
         self.observed_at: datetime | None = None
 

@@ -142,29 +142,15 @@ FAILURES: dict[str, Callable[[tuple[str, ...]], Answer]] = {
 
 
 class UpstreamGenerator:
-    """An upstream that a test changes from day to day.
-
-    Args:
-        name: prefix of the ids of its requests.
-
-    Attributes:
-        records: its requests by number.
-        away: requests that are not listed.
-        garbled: invalid fields of requests.
-        twins: requests listed more than once: for how many days, and with which other fields.
-        junk: entries that are no requests.
-        order: seed of the order of the list; 0 for the order of the numbers.
-        style: the JSON style.
-        paging: whether the list comes in pages.
-    """
+    """An upstream that a test changes from day to day; requests are known by their number."""
 
     def __init__(self, name: str) -> None:
         self.records: dict[int, Fields] = {}
-        self.away: set[int] = set()
-        self.garbled: dict[int, Fields] = {}
-        self.twins: dict[int, tuple[int, list[Fields]]] = {}
-        self.junk: list[str] = []
-        self.order = 0
+        self.away: set[int] = set()  # not listed
+        self.garbled: dict[int, Fields] = {}  # invalid fields
+        self.twins: dict[int, tuple[int, list[Fields]]] = {}  # repetitions: days, other fields
+        self.junk: list[str] = []  # entries that are no requests
+        self.order = 0  # seed of the order of the list; 0: the order of the numbers
         self.style = Style()
         self.paging: Paging = None
         self._name = name
@@ -211,17 +197,7 @@ class UpstreamGenerator:
 
 
 class ChangingList:
-    """A list that changes at random.
-
-    Args:
-        count: the number of entries at the start.
-        chance: the random generator.
-        garbled: the share of invalid entries, others each time.
-        first: number of the first request.
-
-    Attributes:
-        entries: the list now. An entry that does not change stays the same object.
-    """
+    """A list that changes at random; `garbled` is its share of invalid entries."""
 
     def __init__(self, count: int, chance: Random, *, garbled: float = 0.0, first: int = 0) -> None:
         self._chance = chance

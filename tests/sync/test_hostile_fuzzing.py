@@ -54,15 +54,7 @@ PIECES = (
 
 @dataclass(frozen=True)
 class Change:
-    """A change to a body.
-
-    Attributes:
-        kind: the kind of change.
-        at: its position.
-        to: a second position.
-        size: the length of the slices.
-        piece: bytes to insert.
-    """
+    """A change to a body, at one or two positions."""
 
     kind: str
     at: int
@@ -104,11 +96,7 @@ def examples(count: int) -> settings:
 
 
 def check_list(body: bytes) -> None:
-    """The records of a body are storable, complete and equal to its entries.
-
-    Raises:
-        PayloadError: the body is no list.
-    """
+    """The records of a body are storable, complete and equal to its entries."""
     items = parse_page(body).items
     index = IdIndex()
     index.add(items)
