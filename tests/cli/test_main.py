@@ -207,7 +207,7 @@ def test_db_commands(database_url: str, tmp_path: Path) -> None:
     assert (folder / "mirror" / "mirror.db").exists()
 
 
-# On a terminal; tests/sync/test_hostile.py has the hostile texts and the widths
+# On a terminal; tests/sync/test_hostile_output.py has the hostile texts and the widths
 
 
 def test_the_time_line_of_a_number(sqlite_mirror: Mirror) -> None:

@@ -25,8 +25,9 @@ from mirror.sandbox.server import Sandbox
 from mirror.sync.run import Outcome
 from tests.support import oracle_statistics as figures
 from tests.support.databases import DATABASES
+from tests.support.list_parser import KNOWN, Fields
 from tests.support.mirrors import Mirror, mirrors_by_kind
-from tests.support.oracle import KNOWN, Fields, Memory, State
+from tests.support.oracle import Memory, State
 from tests.support.upstream import FakeUpstream, request
 
 Event = tuple[str, str, str, str]

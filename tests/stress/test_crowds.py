@@ -17,17 +17,11 @@ import pytest
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db.engine import create_engine
 from mirror.sync.run import Result, sync
+from tests.support.database_state import ExpectedState, Run, difference, runs_of, tables_of
 from tests.support.databases import DATABASES
-from tests.support.expected_tables import (
-    ChangingList,
-    Ledger,
-    Run,
-    content,
-    difference,
-    on_record,
-)
 from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.upstream import TOKEN, FakeUpstream, request, requests
+from tests.support.upstream_generator import ChangingList
 from tests.support.workers import KILLED, TIMEOUT, Worker
 
 if TYPE_CHECKING:
@@ -52,14 +46,14 @@ class Crowd:
     in_full: bool
     record: Callable[[str, object], None]
     url: str = ""
-    ledger: Ledger = field(default_factory=Ledger)
+    ledger: ExpectedState = field(default_factory=ExpectedState)
 
     def __len__(self) -> int:
         return len(self.workers)
 
     def renew(self) -> None:
         """Take an empty database."""
-        self.url, self.ledger = self.make_database(self.kind), Ledger()
+        self.url, self.ledger = self.make_database(self.kind), ExpectedState()
 
     def start(self, listing: ChangingList) -> None:
         """Let all processes sync the same list."""
@@ -71,9 +65,9 @@ class Crowd:
     def check(self, applied: list[tuple[Run, ChangingList]]) -> None:
         """Compare the database with what these runs applied; change their lists."""
         for run, listing in applied:
-            self.ledger.follow(run, listing.entries)
+            self.ledger.apply(run, listing.entries)
             listing.move_on()
-        assert difference(content(self.url), self.ledger.tables()) == ""
+        assert difference(tables_of(self.url), self.ledger.tables()) == ""
 
     def report(self, sentence: str) -> None:
         """Put a sentence into the summary of the test run."""
@@ -110,7 +104,7 @@ def test_six_syncs_at_once_apply_a_list_once(crowd: Crowd) -> None:
             crowd.start(listing)
             results = [worker.sync_result() for worker in crowd.workers]
             by_id = {result["run_id"]: result["outcome"] for result in results}
-            recorded = on_record(crowd.url)
+            recorded = runs_of(crowd.url)
             new = recorded[-len(crowd) :]
             assert len(recorded) == number * len(crowd)
             assert {run.id: run.outcome for run in new} == by_id
@@ -142,7 +136,7 @@ def test_kills_among_six_hurt_none_of_the_others(crowd: Crowd) -> None:
             assert {one.code for one in ended} <= {0, KILLED}, [one.err for one in ended]
             codes.update(one.code for one in ended)
             sync_here(crowd.url, crowd.sandbox.base_url)
-            recorded = on_record(crowd.url)
+            recorded = runs_of(crowd.url)
             applied = [run for run in recorded if run.outcome == "applied"]
             assert len(applied) == number
             crowd.check([(applied[-1], listing)])
@@ -174,7 +168,7 @@ def test_six_environments_at_once_share_a_database(crowd: Crowd) -> None:
                         crowd.url, server.base_url, TOKEN, "--environment", environment
                     )
                 results = [worker.sync_result() for worker in crowd.workers]
-                recorded = {run.id: run for run in on_record(crowd.url)}
+                recorded = {run.id: run for run in runs_of(crowd.url)}
                 crowd.check(
                     [
                         (recorded[result["run_id"]], listing)
@@ -219,15 +213,15 @@ def test_a_run_given_up_for_dead_may_wake_up(
         resume.set()
         newest = sync_here(database_url, server.base_url)
         assert newest.outcome == "applied"
-        frozen = on_record(database_url)[1]
+        frozen = runs_of(database_url)[1]
         assert frozen.outcome == "abandoned"
         assert frozen.error == f"the run ended without a word; run {newest.run_id} found it"
-        before = content(database_url)
+        before = tables_of(database_url)
         worker.send_signal(signal.SIGCONT)
         ended = worker.result()
     assert ended.code == code, ended.err
-    woken = on_record(database_url)[1]
+    woken = runs_of(database_url)[1]
     assert (woken.id, woken.outcome) == (frozen.id, outcome)
     assert woken.error == json.loads(ended.out)["error"]
     assert (woken.error is None) is (outcome == "superseded")
-    assert content(database_url) == before
+    assert tables_of(database_url) == before

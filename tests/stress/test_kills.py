@@ -18,9 +18,9 @@ import pytest
 
 from tests.support.crashes import CrashedMirror
 from tests.support.databases import DATABASES
-from tests.support.expected_tables import ChangingList
 from tests.support.mirrors import Mirror
 from tests.support.upstream import FakeUpstream
+from tests.support.upstream_generator import ChangingList
 from tests.support.workers import KILLED, TIMEOUT, Worker
 
 if TYPE_CHECKING:

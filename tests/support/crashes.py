@@ -10,9 +10,17 @@ from sqlalchemy.engine import Connection
 from mirror.db.engine import create_engine, parse_url, read_transaction, write_transaction
 from mirror.db.runs import lock
 from mirror.sync.run import sync
-from tests.support.expected_tables import ChangingList, Ledger, Run, difference, held, runs, torn
+from tests.support.database_state import (
+    ExpectedState,
+    Run,
+    difference,
+    read_runs,
+    read_tables,
+    version_gaps,
+)
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN
+from tests.support.upstream_generator import ChangingList
 from tests.support.workers import Worker
 
 
@@ -32,7 +40,7 @@ class CrashedMirror:
         self.mirror = mirror
         self.relations: set[str] = set()
         self._listing = listing
-        self._ledger = Ledger()
+        self._ledger = ExpectedState()
         self._applied: object = None
         self._last_applied_id = 0
         self._known_runs = 0
@@ -50,11 +58,11 @@ class CrashedMirror:
 
     def _publish(self) -> None:
         self.mirror.upstream.records = self._listing.entries
-        self.mirror.sandbox.forget()
+        self.mirror.sandbox.invalidate()
 
     def start_sync(self, worker: Worker, kill_at: str = "") -> None:
         """Let a worker sync."""
-        self.mirror.sandbox.forget()  # otherwise the list is not fetched again
+        self.mirror.sandbox.invalidate()  # otherwise the list is not fetched again
         worker.start_sync(self.mirror.url, self.mirror.sandbox.base_url, TOKEN, kill_at=kill_at)
 
     def check_after_kill(self) -> Run | None:
@@ -67,7 +75,7 @@ class CrashedMirror:
             # Postgres may not know of the death yet, and commit after the check.
             with write_transaction(self.mirror.engine, lock("default")) as connection:
                 if _relations(connection):
-                    self._follow(runs(connection))
+                    self._follow(read_runs(connection))
             return killed
         original = Path(str(parse_url(self.mirror.url).database))
         folder = original.parent / "copy"
@@ -91,8 +99,8 @@ class CrashedMirror:
         assert result.outcome == ("unchanged" if is_known else "applied"), result
         self.check()
         with read_transaction(self.mirror.engine) as connection:
-            assert torn(connection) == []
-            for run in runs(connection):
+            assert version_gaps(connection) == []
+            for run in read_runs(connection):
                 assert run.outcome in {"applied", "unchanged", "abandoned"}
                 assert (run.error is not None) is (run.outcome == "abandoned"), run
 
@@ -102,10 +110,10 @@ class CrashedMirror:
             self.relations = _relations(connection)
             if not self.relations:
                 return None
-            recorded = runs(connection)
+            recorded = read_runs(connection)
             new = recorded[self._known_runs :]
             self._follow(recorded)
-            wrong = difference(held(connection), self._ledger.tables())
+            wrong = difference(read_tables(connection), self._ledger.tables())
         assert not wrong, f"{wrong}; the last runs: {recorded[-2:]}"
         assert len(new) <= 1, new
         return new[0] if new else None
@@ -120,7 +128,7 @@ class CrashedMirror:
             if run.outcome == "running":  # a complete run marks dead ones in its transaction
                 assert not complete or run.id > complete[-1].id
             if run.outcome == "applied" and run.id > self._last_applied_id:
-                self._ledger.follow(run, self._listing.entries)
+                self._ledger.apply(run, self._listing.entries)
                 self._applied, self._last_applied_id = self._listing.entries, run.id
         self._known_runs = len(recorded)
 

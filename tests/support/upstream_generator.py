@@ -1,7 +1,7 @@
-"""An upstream that does as it likes: what its list may hold, and how it may fail to give it.
+"""Generators of upstream lists, and failures to deliver them.
 
-`UpstreamGenerator` is what it would say on a day; `FAILURES` are the ways in which it says
-something else.
+`UpstreamGenerator` is driven by a test, day by day. `ChangingList` changes at random. `FAILURES`
+are responses that lack the list, or a part of it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from random import Random
 
-from tests.support.http_servers import HttpRequest, http
-from tests.support.http_servers import HttpResponse as Bytes
-from tests.support.oracle import HALF, Answer, Fields, Paging
+from tests.support.http_servers import HttpRequest, HttpResponse, http
+from tests.support.list_parser import HALF, Fields
+from tests.support.oracle import ListResponse, Paging
 from tests.support.upstream import request
 
 PAGINGS: tuple[Paging, ...] = (None, "meta", "pagination")
@@ -75,10 +76,12 @@ ANOTHER_READING: tuple[Fields, ...] = (
 )
 JUNK = ('"junk"', "42", "null", "[]", "{}", '{"carrier":1}', '{"phone_number":"+1555"}', "[[{}]]")
 
+_FIRST_REVIEW = datetime(2024, 1, 12, tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class Style:
-    """How upstream writes its JSON: it says the same in each of them."""
+    """A JSON style of upstream; the content is the same in each."""
 
     nulls: bool = False
     backwards: bool = False
@@ -95,17 +98,17 @@ class Style:
 
 
 def body(texts: tuple[str, ...], **paging: int) -> bytes:
-    """Write a list as the API does, with what it says about its pages."""
+    """The envelope of a list, with its paging."""
     more = f',"meta":{json.dumps(paging)}' if paging else ""
     return f'{{"success":true,"data":[{",".join(texts)}]{more}}}'.encode()
 
 
-def _not_true(answer: bytes) -> bytes:
+def _unsuccessful(answer: bytes) -> bytes:
     return answer.replace(b"true", b"false", 1)
 
 
-def _in_two_pages(texts: tuple[str, ...], second: Callable[[bytes], bytes]) -> Bytes:
-    """Give the first half of a list as it is, and let `second` spoil the rest."""
+def _in_two_pages(texts: tuple[str, ...], second: Callable[[bytes], bytes]) -> HttpResponse:
+    """The first half of a list as it is, and what `second` makes of the other half."""
     half = (len(texts) + 1) // 2
     paging = {"last_page": 2, "total": len(texts), "per_page": max(1, half)}
 
@@ -117,57 +120,43 @@ def _in_two_pages(texts: tuple[str, ...], second: Callable[[bytes], bytes]) -> B
     return answer
 
 
-FAILURES: dict[str, Callable[[tuple[str, ...]], Bytes]] = {
+FAILURES: dict[str, Callable[[tuple[str, ...]], HttpResponse]] = {
     "500, with the list": lambda texts: http(500, body(texts)),
     "500, HTML": lambda _: http(500, b"<html>Internal Server Error</html>"),
     "401": lambda _: http(401, b'{"success":false,"message":"The token is not valid"}'),
     "the body is cut": lambda texts: http(200, body(texts))[:-1],
     "the JSON is cut": lambda texts: http(200, body(texts)[:-2]),
-    "success is false": lambda texts: http(200, _not_true(body(texts))),
+    "success is false": lambda texts: http(200, _unsuccessful(body(texts))),
     "a page to log in": lambda _: http(200, b"<!doctype html><p>Log in</p>"),
     "no answer": lambda _: b"",
     "page 2: 500": lambda texts: _in_two_pages(texts, lambda _: http(500)),
     "page 2: cut": lambda texts: _in_two_pages(texts, lambda second: http(200, second)[:-1]),
     "page 2: success is false": lambda texts: _in_two_pages(
-        texts, lambda second: http(200, _not_true(second))
+        texts, lambda second: http(200, _unsuccessful(second))
     ),
     "one less than announced": lambda texts: http(
         200, body(texts, current_page=1, last_page=1, total=len(texts) + 1)
     ),
 }
-"""Ways not to give a list, though all or much of it comes."""
+"""Responses that do not deliver a list, though all or much of it is there."""
 
 
 class UpstreamGenerator:
-    """An upstream from one day to the next.
-
-    Args:
-        name: what the ids of its requests begin with.
-
-    Attributes:
-        records: its requests by number, as it would list them.
-        away: those that it does not list.
-        garbled: the fields that make others hard to understand.
-        twins: those that it lists again: for how many days, and which fields differ.
-        junk: what else is in its list.
-        order: 0 for the order of the numbers.
-        style: how it writes.
-        paging: whether the list comes in pages.
-    """
+    """An upstream that a test changes from day to day; requests are known by their number."""
 
     def __init__(self, name: str) -> None:
         self.records: dict[int, Fields] = {}
-        self.away: set[int] = set()
-        self.garbled: dict[int, Fields] = {}
-        self.twins: dict[int, tuple[int, list[Fields]]] = {}
-        self.junk: list[str] = []
-        self.order = 0
+        self.away: set[int] = set()  # not listed
+        self.malformed_ids: dict[int, Fields] = {}  # invalid fields
+        self.twins: dict[int, tuple[int, list[Fields]]] = {}  # repetitions: days, other fields
+        self.junk: list[str] = []  # entries that are no requests
+        self.order = 0  # seed of the order of the list; 0: the order of the numbers
         self.style = Style()
         self.paging: Paging = None
         self._name = name
 
     def make(self, fields: Fields) -> int:
-        """Make a new request; return its number."""
+        """Create a request; return its number."""
         number = len(self.records)
         self.records[number] = request(number) | {"id": f"{self._name}-{number}"} | fields
         return number
@@ -182,26 +171,83 @@ class UpstreamGenerator:
         return [number for number in self.records if number not in self.away]
 
     def lose(self, how_many: int) -> None:
-        """List so many requests less."""
+        """Remove so many requests from the list."""
         self.away.update(self.listed()[:how_many])
 
     def recover(self) -> None:
-        """List all requests, each once, as they are, and nothing else, all at once."""
-        self.away, self.garbled, self.twins, self.junk = set(), {}, {}, []
+        """List all requests, each once and valid, and nothing else, in one response."""
+        self.away, self.malformed_ids, self.twins, self.junk = set(), {}, {}, []
         self.paging = None
 
     def end_day(self) -> None:
-        """End what was to last until today."""
-        self.twins = {one: (days - 1, what) for one, (days, what) in self.twins.items() if days > 1}
+        """End the repetitions that last until today."""
+        self.twins = {who: (days - 1, what) for who, (days, what) in self.twins.items() if days > 1}
 
-    def answer(self) -> Answer:
-        """Tell what it says today."""
+    def response(self) -> ListResponse:
+        """The list of today."""
         texts: list[str] = []
         for number in self.listed():
-            entry = self.records[number] | self.garbled.get(number, {})
+            entry = self.records[number] | self.malformed_ids.get(number, {})
             _, others = self.twins.get(number, (0, []))
             texts += [self.style.write(entry | more) for more in ({}, *others)]
         texts += self.junk
         if self.order:
-            Random(self.order).shuffle(texts)  # noqa: S311 (a test's fate, no cryptography)
-        return Answer(tuple(texts), self.paging)
+            Random(self.order).shuffle(texts)  # noqa: S311 (no cryptography)
+        return ListResponse(tuple(texts), self.paging)
+
+
+class ChangingList:
+    """A list that changes at random; `garbled` is its share of invalid entries."""
+
+    def __init__(self, count: int, chance: Random, *, garbled: float = 0.0, first: int = 0) -> None:
+        self._chance = chance
+        self._garbled = garbled
+        self._steps = 0
+        self._next = first
+        self._listed: dict[str, Fields] = {}
+        self._away: list[Fields] = []
+        self._add(count)
+        self.entries = self._with_garbled()
+
+    def move_on(self) -> None:
+        """Change 2, 5 or 20 % of the requests; 1 % are new, 1.5 % vanish, a third returns."""
+        self._steps += 1
+        self._some(self._chance.choice((0.02, 0.05, 0.2)), self._review)
+        self._some(0.005, self._annotate)
+        returned = self._away
+        self._away = []
+        self._some(0.015, self._take_away)
+        self._listed |= {entry["id"]: entry for entry in returned[: len(returned) // 3]}
+        self._add(max(1, len(self._listed) // 100))
+        self.entries = self._with_garbled()
+
+    def _some(self, share: float, change: Callable[[str], None]) -> None:
+        """Change a share of the requests."""
+        count = max(1, int(share * len(self._listed)))
+        for key in self._chance.sample(list(self._listed), count):
+            change(key)
+
+    def _add(self, count: int) -> None:
+        for _ in range(count):
+            entry = request(self._next, phone_number=f"+1555{self._next:07d}")
+            self._listed[entry["id"]] = entry
+            self._next += 1
+
+    def _review(self, key: str) -> None:
+        at = (_FIRST_REVIEW + timedelta(minutes=self._steps)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        status = self._chance.choice(STATUSES[:4])
+        self._listed[key] = self._listed[key] | {"status": status, "resolved_at": at}
+
+    def _annotate(self, key: str) -> None:
+        """Change an unknown field."""
+        self._listed[key] = self._listed[key] | {"note": self._steps}
+
+    def _take_away(self, key: str) -> None:
+        self._away.append(self._listed.pop(key))
+
+    def _with_garbled(self) -> list[Fields]:
+        entries = list(self._listed.values())
+        count = int(self._garbled * len(entries))
+        for position in self._chance.sample(range(len(entries)), count):
+            entries[position] = entries[position] | {"requested_at": "yesterday"}
+        return entries

@@ -13,9 +13,9 @@ import pytest
 from mirror.sandbox.server import Sandbox
 from tests.support.crashes import CrashedMirror
 from tests.support.databases import DATABASES
-from tests.support.expected_tables import ChangingList
 from tests.support.mirrors import Mirror
 from tests.support.upstream import FakeUpstream
+from tests.support.upstream_generator import ChangingList
 from tests.support.workers import AFTER_COMMIT, BEFORE_COMMIT, KILLED, Worker
 
 IN_A_MERGE = (

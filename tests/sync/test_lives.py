@@ -1,13 +1,13 @@
-"""A life of a mirror in which everything happens once; `stress/test_lives.py` has others."""
+"""A life of a mirror in which everything happens once; `stress/test_lives.py` has random ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
 
-from mirror.db.runs import Counts
-from mirror.sync.run import Outcome
-from tests.support.lives import TROUBLES, Life, figures, town
+from mirror.db.runs import Counts, Outcome
+from tests.support.checked_mirror import life_test
+from tests.support.lives import TROUBLES, Life
 from tests.support.mirrors import Mirror
 from tests.support.upstream_generator import (
     ANOTHER_READING,
@@ -24,16 +24,16 @@ from tests.support.upstream_generator import (
 
 
 def test_a_full_life(mirror: Mirror, record_property: Callable[[str, object], None]) -> None:
-    """In a life in which everything happens once, the mirror knows what plain Python knows."""
-    with town(mirror) as here:
-        _live(Life(here))
-    assert set(here.outcomes) == set(Outcome) - {Outcome.RUNNING, Outcome.ABANDONED}
-    assert all(here.happened[name] for name in asdict(Counts()))
-    record_property("figures", figures(here))
+    """In a life in which everything happens once, the mirror equals its model after each sync."""
+    with life_test(mirror) as test:
+        _live(Life(test))
+    assert set(test.outcomes) == set(Outcome) - {Outcome.RUNNING, Outcome.ABANDONED}
+    assert all(test.counts[name] for name in asdict(Counts()))
+    record_property("figures", test.figures())
 
 
 def _live(life: Life) -> None:
-    life.is_born(how_many=58)  # with two more later, of 60 the guard lets just 6 go
+    life.start(how_many=58)  # with two more later: of 60, the guard allows exactly 6 missing
     for event in (_correct, _meet_troubles, _garble, _lose_and_find, _write, _lose_nearly_all):
         event(life)
         life.versions_meet()
@@ -42,12 +42,12 @@ def _live(life: Life) -> None:
 
 
 def _correct(life: Life) -> None:
-    """Correct each field in each way, of another request each time, in two days."""
+    """Edit each field in each way, of another request each time, in two syncs."""
     for number, fields in enumerate(EDITS):
         if number in {0, len(EDITS) // 2}:
-            life.sleep(days=len(EDITS) // 2)
+            life.skip_syncs(days=len(EDITS) // 2)
         life.edit(who=[number], fields=fields)
-    life.sleep(days=len(UNKNOWN))
+    life.skip_syncs(days=len(UNKNOWN))
     for number, value in enumerate(UNKNOWN):
         life.edit_unknown_field(who=[number], value=value)
     life.upgrade_upstream(value="Example")
@@ -57,26 +57,26 @@ def _correct(life: Life) -> None:
 
 
 def _meet_troubles(life: Life) -> None:
-    """Meet every trouble on a day with news, and with a clock that jumps."""
+    """Meet every trouble on a day with changes, and with a clock that jumps."""
     for number, trouble in enumerate((*TROUBLES, *list(FAILURES)[::3])):
         life.meet_trouble(what=trouble)
         life.set_clock(by=(-300.5, -1, 24)[number % 3])
-        life.sleep(days=number % 2)
+        life.skip_syncs(days=number % 2)
         life.edit(who=[number], fields={"reason": trouble})
 
 
 def _garble(life: Life) -> None:
-    """Garble requests in each way, list some twice in each way, and things that are none."""
+    """Garble requests in each way, repeat some in each way, and list junk."""
     for number, how in enumerate(GARBLED):
         if number % 8 == 0:
-            life.sleep(days=7)
+            life.skip_syncs(days=7)
         life.garble(who=[number], how=how)
     life.repair(all_of_them=False)
     life.repair(all_of_them=True)
     life.garble(who=[0], how=GARBLED[0])
     for number, other in enumerate(ANOTHER_READING):
         if number % 3 == 0:
-            life.sleep(days=5)
+            life.skip_syncs(days=5)
         life.repeat(who=number + 1, others=[other], days=6)
         life.repeat(who=number + 20, others=[{}, other], days=6)
     for junk in (JUNK, JUNK[:3], (), JUNK):
@@ -84,7 +84,7 @@ def _garble(life: Life) -> None:
 
 
 def _lose_and_find(life: Life) -> None:
-    """Let requests vanish and return, changed or not, and bring the guard to its limit."""
+    """Remove and return requests, changed or not, up to the limit of the guard and beyond."""
     life.vanish(who=[1, 2, 3])
     life.edit(who=[1], fields={"reason": "changed while it was away"})
     life.come_back(all_of_them=False)
@@ -98,18 +98,18 @@ def _lose_and_find(life: Life) -> None:
 
 
 def _write(life: Life) -> None:
-    """Write the list in other ways, and in pages; then change what only the last one holds."""
+    """Write the list in other styles and in pages; then change only the last page."""
     life.write_differently(order=1, style=Style(nulls=True, backwards=True))
     life.write_differently(order=0, style=Style(spaced=True, escaped=True))
     for number, paging in enumerate(PAGINGS):
-        life.answer_differently(paging=paging, etag=True)
+        life.respond_differently(paging=paging, etag=True)
         life.spill(junk=["0"])
         if number:
             life.spill(junk=["1"])
 
 
 def _lose_nearly_all(life: Life) -> None:
-    """Lose all requests but three, and accept that; but an empty list is not believed by itself."""
+    """Lose all requests but three, and accept that; an empty list is refused all the same."""
     life.upstream.junk = []
     life.vanish(who=list(life.upstream.records)[3:])
     life.accept_missing()

@@ -20,10 +20,11 @@ from mirror.config.settings import ApiSettings, Secret
 from mirror.db.engine import create_engine, parse_url
 from mirror.sync.run import Result, sync
 from tests.support.commands import run_mirror
-from tests.support.expected_tables import ChangingList, content, on_record
+from tests.support.database_state import runs_of, tables_of
 from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, request, requests
+from tests.support.upstream_generator import ChangingList
 from tests.support.workers import TIMEOUT
 
 FIRST = http(200, envelope(requests(1, 2)))
@@ -61,9 +62,9 @@ def test_an_older_pull_that_ends_later_changes_nothing(
     def overtake(_: HttpRequest) -> bytes:
         result = sync_now(url, server.base_url)
         assert result.outcome == ("unchanged" if newer == FIRST else "applied")
-        (overtaken,) = (run for run in on_record(url) if run.outcome == "abandoned")
+        (overtaken,) = (run for run in runs_of(url) if run.outcome == "abandoned")
         assert overtaken.error == f"the run ended without a word; run {result.run_id} found it"
-        before.extend((overtaken.id, content(url), on_record(url)[-1]))
+        before.extend((overtaken.id, tables_of(url), runs_of(url)[-1]))
         return older
 
     with ScriptedServer([FIRST] * known + [overtake, newer]).running() as server:
@@ -78,8 +79,8 @@ def test_an_older_pull_that_ends_later_changes_nothing(
         failed = older == GONE
         outcome = "failed" if failed else "superseded"
         assert (ran.code, result["outcome"], result["inserted"]) == (failed, outcome, 0), ran
-        assert content(url) == tables
-        *_, slow, last = on_record(url)
+        assert tables_of(url) == tables
+        *_, slow, last = runs_of(url)
         assert (slow.id, slow.outcome, slow.error) == (run_id, outcome, result["error"])
         assert (slow.error is not None) is failed
         assert (result["run_id"], last) == (run_id, newest)
@@ -113,11 +114,11 @@ def test_syncs_that_begin_at_once(database_url: str) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    recorded = {run.id: (run.environment, str(run.outcome)) for run in on_record(database_url)}
+    recorded = {run.id: (run.environment, str(run.outcome)) for run in runs_of(database_url)}
     assert {one.run_id: (one.environment, str(one.outcome)) for one in results} == recorded
     outcomes = [("default", "applied"), *[("default", "superseded")] * 3, ("dev", "applied")]
     assert sorted(recorded.values()) == outcomes
-    rows = content(database_url)["release_requests"]
+    rows = tables_of(database_url)["release_requests"]
     assert [row[0] for row in rows] == [f"request-{number}" for number in (1, 2, 7, 8, 9)]
 
 

@@ -1,0 +1,80 @@
+"""docs/contributing.md and what it describes: CI, hooks and the code layout."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+from tests.support import ROOT
+from tests.support.commands import run_python
+from tests.support.pages import CONTRIBUTING, section
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_ci_runs_the_script_on_each_python() -> None:
+    """The workflow can only read, and runs .ci/run on each push and week, on each Python."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert workflow[True].keys() == {"push", "pull_request", "schedule"}  # YAML 1.1: `on` is true
+    (weekly,) = workflow[True]["schedule"]
+    assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", weekly["cron"])
+    assert workflow["permissions"] == {"contents": "read"}
+    (job,) = workflow["jobs"].values()
+    pythons = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    assert job["strategy"]["matrix"]["python"] == pythons
+    assert PROJECT["requires-python"] == f">={pythons[0]}"
+    assert job["steps"][-1] == {"run": ".ci/run"}
+    installed = " ".join(step.get("run", "") for step in job["steps"])
+    script = (ROOT / ".ci" / "run").read_text()
+    assert f"$(interpreters {' '.join(pythons)})" in script
+    (packages,) = re.findall(r"^packages=\((.*)\)$", script, re.MULTILINE)
+    assert set(packages.split()) <= set(installed.split())
+
+
+def test_hooks_use_the_environment() -> None:
+    """The hooks are valid, and run tools that the extra dev installs."""
+    path = ROOT / ".pre-commit-config.yaml"
+    ran = run_python("-m", "pre_commit", "validate-config", str(path))
+    assert ran.code == 0, ran.out + ran.err
+    (repository,) = yaml.safe_load(path.read_text())["repos"]
+    assert repository["repo"] == "local"
+    dev = PROJECT["optional-dependencies"]["dev"]
+    for hook in repository["hooks"]:
+        assert hook["language"] == "system"
+        assert any(package.startswith(hook["entry"].split()[0]) for package in dev)
+
+
+def module_name(path: Path) -> str:
+    """The name of a module, as in the code layout."""
+    name = ".".join(path.relative_to(ROOT / "mirror").with_suffix("").parts)
+    return name.removesuffix(".__init__") if "." in name else name
+
+
+MODULES = {module_name(path): path for path in (ROOT / "mirror").rglob("*.py")}
+
+
+def imported_by(path: Path) -> set[str]:
+    """The modules of the package that a module imports anywhere."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("mirror."):
+            package = str(node.module).removeprefix("mirror").removeprefix(".")
+            names |= {package} | {f"{package}.{name.name}".lstrip(".") for name in node.names}
+    return names & MODULES.keys()
+
+
+def test_imports_run_down_the_page() -> None:
+    """The code layout has every module once, and none imports from a section above its own."""
+    sections = section(CONTRIBUTING, "## Code layout").split("\n### ")[1:]
+    names = [re.findall(r"^\| `([\w.]+)` \|", text, re.MULTILINE) for text in sections]
+    level = {name: place for place, group in enumerate(names) for name in group}
+    assert len(level) == sum(map(len, names))
+    assert level.keys() == MODULES.keys()
+    for name, path in MODULES.items():
+        assert {other for other in imported_by(path) if level[other] < level[name]} == set(), name
+    sandbox = set(names[-1])
+    assert all(imported_by(MODULES[name]) <= sandbox for name in sandbox)

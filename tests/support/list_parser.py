@@ -1,0 +1,143 @@
+"""Decodes a list in plain Python: which entries are valid, which are invalid, which repeat."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+Fields = dict[str, Any]
+"""A request as upstream gives it, or a part of it."""
+
+TIMES = ("requested_at", "resolved_at")
+KNOWN = ("phone_number", "phone_number_id", "reason", "status", "rejection_reason", *TIMES)
+HALF = "\udead"
+"""Half of a surrogate pair: like NUL, JSON can contain it, and no database can store it."""
+
+_LONGEST_IDENTIFIER = 255
+_TEXTS = set(KNOWN) - {*TIMES}
+
+
+def cut(entry: Fields) -> Fields:
+    """Return the known fields of an entry, with the characters and precision of the database."""
+    return {name: _cut(name, entry.get(name)) for name in KNOWN}
+
+
+def _cut(name: str, value: str | None) -> str | datetime | None:
+    if value is None:
+        return None
+    if name not in TIMES:
+        return value.replace("\0", "\ufffd")
+    return to_milliseconds(datetime.fromisoformat(value).astimezone(UTC))
+
+
+def to_milliseconds(time: datetime) -> datetime:
+    """Truncate a time to milliseconds, the precision of the database."""
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+@dataclass(frozen=True)
+class InvalidRecord:
+    """An entry that cannot be understood."""
+
+    key: str  # identifies the record: its known fields, or all of it
+    raw: str  # its JSON, with the characters of the database
+    request_id: str | None  # if it is readable
+
+
+@dataclass
+class ParsedList:
+    """A decoded list."""
+
+    entries: int  # their number
+    valid: dict[str, Fields] = field(default_factory=dict)  # by id
+    invalid: list[InvalidRecord] = field(default_factory=list)
+    duplicates: int = 0  # entries equal to another one with the same id
+    repeated: bool = False  # whether an id occurs more than once
+
+    @property
+    def invalid_ids(self) -> set[str]:
+        """The readable ids of the invalid entries."""
+        return {record.request_id for record in self.invalid if record.request_id is not None}
+
+
+def parse_list(texts: tuple[str, ...]) -> ParsedList:
+    """Decode a list, given the JSON of each entry."""
+    parsed = ParsedList(len(texts))
+    groups: dict[str | int, list[str]] = {}
+    for position, text in enumerate(texts):
+        request_id = _request_id(text)
+        groups.setdefault(position if request_id is None else request_id, []).append(text)
+    for group in groups.values():
+        records = [_record(text) for text in group]
+        parsed.repeated |= len(group) > 1
+        if records[0] is not None and all(record == records[0] for record in records[1:]):
+            parsed.valid[records[0]["id"]] = records[0]
+            parsed.duplicates += len(group) - 1
+        elif len({_storable(text) for text in group}) == 1:
+            parsed.invalid.append(_invalid(group[0], contradicts=False))
+            parsed.duplicates += len(group) - 1
+        else:
+            pairs = zip(group, records, strict=True)
+            parsed.invalid += [
+                _invalid(text, contradicts=record is not None) for text, record in pairs
+            ]
+    return parsed
+
+
+def _storable(text: str) -> str:
+    return text.replace("\\udead", "\\ufffd")
+
+
+def _invalid(text: str, *, contradicts: bool) -> InvalidRecord:
+    """Make an invalid record; one that only contradicts another is identified by all its fields."""
+    entry = json.loads(text)
+    known = set(entry) & {"id", *KNOWN} if isinstance(entry, dict) else set()
+    key = _storable(text)
+    if known and not contradicts:
+        part = {name: entry[name] for name in sorted(known)}
+        key = json.dumps(part, separators=(",", ":"), ensure_ascii=text.isascii())
+    key = _storable(key.replace(HALF, "\\udead")).replace("\\u0000", "\\ufffd")
+    return InvalidRecord(key, _storable(text), _request_id(text))
+
+
+@lru_cache(maxsize=1 << 17)
+def _request_id(text: str) -> str | None:
+    entry = json.loads(text)
+    request_id = entry.get("id") if isinstance(entry, dict) else None
+    return request_id if _is_identifier(request_id) else None
+
+
+def _is_identifier(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_IDENTIFIER
+
+
+@lru_cache(maxsize=1 << 17)  # lists of 30,000 entries are parsed again and again
+def _record(text: str) -> Fields | None:
+    """Decode an entry, without known fields that are null, times in UTC; None if invalid."""
+    entry = json.loads(text.replace("\\u0000", "\\ufffd").replace("\\udead", "\\ufffd"))
+    if not isinstance(entry, dict):
+        return None
+    fields = {name: entry[name] for name in entry if entry[name] is not None or name not in KNOWN}
+    if not (
+        all(_is_identifier(fields.get(name)) for name in ("id", "phone_number", "status"))
+        and all(isinstance(fields[name], str) for name in fields.keys() & _TEXTS)
+        and len(fields.get("phone_number_id", "")) <= _LONGEST_IDENTIFIER
+        and "requested_at" in fields
+    ):
+        return None
+    times = {name: _in_utc(fields[name]) for name in TIMES if name in fields}
+    return None if None in times.values() else fields | times
+
+
+def _in_utc(value: object) -> str | None:
+    """Convert a time to UTC, with all of its digits; None if it is invalid or has no zone."""
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+        return time.astimezone(UTC).isoformat() if time.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
