@@ -182,8 +182,8 @@ def demo(database: str | None) -> None:
         click.echo(f"day {days:g}: {summary(result)}")
 
     click.echo(
-        "A mock of the API simulates one week, with a sync now and then. Before the last one it\n"
-        "drops a request and corrupts another: the mirror loses neither.\n"
+        "The demo starts a mock API, simulates one week and syncs five times. Before the\n"
+        "last sync the mock drops one request and corrupts another; neither is lost.\n"
     )
     end = story.run(engine, print_result)
     counts = ", ".join(f"{count} {status}" for status, count in end.by_status)
