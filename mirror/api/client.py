@@ -152,7 +152,7 @@ class Client:
             try:
                 fetched = self._fetch_consistent(known)
             except (Cancelled, MirrorError) as error:
-                if self._cancellation.is_set():  # then the error tells nothing about the API
+                if self._cancellation.is_set():  # then the error is not about the API
                     raise Stopped from error
                 raise
             if self._cancellation.is_set():
