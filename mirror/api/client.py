@@ -331,8 +331,8 @@ def _parse_page(number: int, body: Body, redact: Redactor) -> Page:
     received = page.paging.current_page if page.paging else None
     if received not in {None, number}:
         raise ApiError(
-            f"the API returned page {received} when page {number} was requested, so the list "
-            "cannot be verified",
+            f"the API returned page {received} when asked for page {number}, so the list cannot "
+            "be verified",
             hint="report this to the API's operator",
         )
     return page

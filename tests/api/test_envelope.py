@@ -287,7 +287,7 @@ def test_paging_is_found(members: bytes, expected: Paging | None) -> None:
 def test_unreadable_paging_is_refused(key: str, field: str, value: bytes) -> None:
     """A list with malformed paging is not taken for complete."""
     paging = b'{"%s":%s}' % (field.encode(), value)
-    with pytest.raises(PayloadError, match=f"`{field}` is not a non-negative whole number"):
+    with pytest.raises(PayloadError, match=f"`{field}` is not a usable whole number"):
         parse_page(page(**{key: paging}))
 
 
