@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mirror.cli.options import now, parse_time
+from mirror.cli.options import TIME, now
 from mirror.errors import UsageError
 from mirror.report.period import Period, period, split
 
@@ -142,15 +142,15 @@ def test_an_empty_period(since: str | None, until: str | None, days: str) -> Non
 def test_times_of_the_command_line() -> None:
     """Days, and times without a zone, are in UTC, whatever the zone of the machine."""
     today = now().date()
-    last_week = period(parse_time("7d"), parse_time("0d"), now())
+    last_week = period(TIME("7d"), TIME("0d"), now())
     if now().date() != today:  # midnight has just passed
         test_times_of_the_command_line()
         return
     assert today == datetime.now(UTC).date()
     assert last_week == Period(today - 7 * DAY, today)
-    assert parse_time("2024-02-29") == at("2024-02-29")
-    assert parse_time("2024-02-29T02:30:00") == at("2024-02-29T02:30:00")
-    assert parse_time("2024-02-29T02:30:00+05:30") == at("2024-02-28T21:00:00")
+    assert TIME("2024-02-29") == at("2024-02-29")
+    assert TIME("2024-02-29T02:30:00") == at("2024-02-29T02:30:00")
+    assert TIME("2024-02-29T02:30:00+05:30") == at("2024-02-28T21:00:00")
 
 
 @pytest.mark.parametrize(
