@@ -1,4 +1,4 @@
-"""`mirror report` as a command: where the page goes, what is said, and what is left if it fails."""
+"""`mirror report` as a command: the file, the messages, and what is left after an error."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from tests.support.reports import Page, change, failed_run, fill, page, undrawn,
 from tests.support.upstream import request
 
 LIMIT = 50_000
-"""Bytes that a file may have where there is little room; a page has more."""
+"""Bytes that a file may have on a full disk; a page has more."""
 
 
 @pytest.fixture(scope="module")
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A mirror of 40 requests that were open for weeks, and of one that was approved."""
-    with new_database("sqlite", request) as made:
-        waiting = [asked(number, days=2 * number) for number in range(1, 41)]
-        fill(made, [*waiting, asked(41, status="approved")])
-        yield made
+    """A mirror with 40 requests that are pending for weeks, and an approved one."""
+    with new_database("sqlite", request) as database:
+        pending = [requested(number, days=2 * number) for number in range(1, 41)]
+        fill(database, [*pending, requested(41, status="approved")])
+        yield database
 
 
-def asked(number: int, *, days: float = 2, **fields: Any) -> dict[str, Any]:
+def requested(number: int, *, days: float = 2, **fields: Any) -> dict[str, Any]:
     """A request submitted some days ago."""
-    when = datetime.now(UTC) - timedelta(days=days)
-    return request(number, requested_at=when.isoformat(), **fields)
+    time = datetime.now(UTC) - timedelta(days=days)
+    return request(number, requested_at=time.isoformat(), **fields)
 
 
 @pytest.fixture(autouse=True)
 def _undrawn() -> Iterator[None]:
-    """Charts are without drawings, which nobody looks at here."""
+    """Leave out the drawings of charts."""
     with undrawn():
         yield
 
@@ -53,8 +53,8 @@ def report(url: str, *options: str, cwd: Path, **environment: str) -> Ran:
     return run_mirror("report", "--database", url, *options, cwd=cwd, **environment)
 
 
-def test_the_file_is_written_anew_in_its_place(url: str, tmp_path: Path) -> None:
-    """The page goes to a file here; one that is there is replaced, and keeps its rights."""
+def test_a_file_is_replaced(url: str, tmp_path: Path) -> None:
+    """An existing file is replaced, through a link too, and keeps its permissions."""
     ran = report(url, cwd=tmp_path)
     assert (ran.code, ran.out) == (0, "")
     assert re.fullmatch(r"mirror: wrote mirror-report\.html \(\d+ KiB\)\n", ran.err)
@@ -68,11 +68,11 @@ def test_the_file_is_written_anew_in_its_place(url: str, tmp_path: Path) -> None
     assert link.is_symlink()
     assert Page(file.read_text("utf-8")).made_at > made_at
     assert file.stat().st_mode & 0o777 == 0o640
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["link.html", "mirror-report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.html", "mirror-report.html"]
 
 
-def test_to_the_standard_output(url: str, tmp_path: Path) -> None:
-    """With `--output -` the page is all that is written, in UTF-8 whatever the locale."""
+def test_standard_output(url: str, tmp_path: Path) -> None:
+    """With `--output -` only the page is written, in UTF-8 whatever the locale."""
     ran = run_process(
         *("report", "--database", url, "--output", "-"),
         cwd=tmp_path,
@@ -85,80 +85,60 @@ def test_to_the_standard_output(url: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-REFUSED = {
-    "no folder": (
-        ["--output", "nowhere/page.html"],
-        2,
-        "mirror: there is no folder for nowhere/page.html; make it, or change --output\n",
-    ),
-    "a folder": (["--output", "."], 2, "is a directory"),
-    "no days": (
-        ["--since", "2016-01-02", "--until", "2016-01-02"],
-        2,
-        "mirror: no day lies between 2016-01-02 and 2016-01-02; choose an earlier --since",
-    ),
-    "days to come": (["--since", "9999-01-01"], 2, "days to come do not count"),
-    "no time": (["--since", "soon"], 2, "'soon' is not a time"),
-    "standard output, opened": (
-        ["--open", "--output", "-"],
-        2,
-        "mirror: --open needs a file; leave out --open, or --output -\n",
-    ),
-    "no mirror": (
-        ["--database", "sqlite:///nothing.db"],
-        1,
-        "mirror: there is no mirror at ",
-    ),
-    "a full disk": (
-        ["--output", "/dev/full"],
-        75,
-        "mirror: /dev/full cannot be written (No space left on device); choose another place",
-    ),
-}
+REFUSED = [
+    ("--output nowhere/page.html", 2, "there is no folder for nowhere/page.html; make it, or"),
+    ("--output .", 2, "is a directory"),
+    ("--since 2016-01-02 --until 2016-01-02", 2, "no day lies between 2016-01-02 and 2016-01-02;"),
+    ("--since 9999-01-01", 2, "days to come do not count"),
+    ("--since soon", 2, "'soon' is not a time"),
+    ("--open --output -", 2, "--open needs a file; leave out --open, or --output -\n"),
+    ("--database sqlite:///nothing.db", 1, "mirror: there is no mirror at "),
+    ("--output /dev/full", 75, "cannot be written (No space left on device); choose another place"),
+]
 
 
-def test_what_cannot_be_done(url: str, tmp_path: Path) -> None:
-    """What cannot be done is told in a sentence, and leaves nothing behind."""
-    for name, (options, code, sentence) in REFUSED.items():
-        ran = report(url, *options, cwd=tmp_path)
-        assert (name, ran.code, ran.out) == (name, code, "")
-        assert sentence in ran.err, name
-        assert "Traceback" not in ran.err, name
-        assert list(tmp_path.iterdir()) == [], name
+def test_what_is_refused(url: str, tmp_path: Path) -> None:
+    """A report that cannot be written has an error message, and leaves no file behind."""
+    for options, code, message in REFUSED:
+        ran = report(url, *options.split(), cwd=tmp_path)
+        assert (options, ran.code, ran.out) == (options, code, "")
+        assert message in ran.err, options
+        assert "Traceback" not in ran.err, options
+        assert list(tmp_path.iterdir()) == [], options
 
 
-def test_an_environment_that_is_not_there(url: str, tmp_path: Path) -> None:
-    """The page of an environment without a sync says that there was none."""
-    made = page(url, "--environment", "nowhere", into=tmp_path / "page.html")
-    header = made.root.one("header").text
+def test_an_unknown_environment(url: str, tmp_path: Path) -> None:
+    """The page of an environment that was never synced says so."""
+    content = page(url, "--environment", "nowhere", into=tmp_path / "page.html")
+    header = content.root.one("header").text
     assert "environment nowhere" in header
     assert "The mirror never was complete: no sync has succeeded yet." in header
-    assert {card[1] for card in made.cards[2:4]} == {"0"}
+    assert {card[1] for card in content.cards[2:4]} == {"0"}
 
 
 def test_open(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--open` gives the browser the address of the file; without a browser, it says so."""
-    browser, noted = tmp_path / "browser", tmp_path / "noted"
-    browser.write_text(f'#!/bin/sh\nprintf %s "$*" >"{noted}"\n')
+    """`--open` opens the URL of the file in the browser, or says that there is none."""
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$*" >"{opened}"\n')
     browser.chmod(0o755)
 
     def open_file(file: Path, **environment: str) -> Ran:
-        monkeypatch.setattr(webbrowser, "_tryorder", None)  # as if it had looked for none yet
+        monkeypatch.setattr(webbrowser, "_tryorder", None)  # it has not looked for browsers yet
         monkeypatch.setattr(webbrowser, "_browsers", {})
         return report(url, "--open", "--output", file.name, cwd=tmp_path, **environment)
 
     file = tmp_path / "a page#1.html"
     ran = open_file(file, BROWSER=str(browser))
     assert (ran.code, ran.err.count("\n")) == (0, 1)
-    assert noted.read_text() == file.as_uri()
+    assert opened.read_text() == file.as_uri()
     ran = open_file(file, BROWSER="/bin/false", PATH="", DISPLAY="", WAYLAND_DISPLAY="")
     assert ran.code == 0
     assert "no browser could be opened; open a page#1.html in one\n" in ran.err
 
 
-def test_without_the_libraries(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without altair it is said how to install it, and the old page stays."""
-    monkeypatch.setitem(sys.modules, "altair", None)  # importing it now fails
+def test_missing_libraries(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without altair the message says how to install it, and the old page stays."""
+    monkeypatch.setitem(sys.modules, "altair", None)  # its import fails
     old = tmp_path / "mirror-report.html"
     old.write_text("old")
     ran = report(url, cwd=tmp_path)
@@ -171,41 +151,39 @@ def test_without_the_libraries(url: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert run_mirror("changes", "--database", url).code == 0
 
 
-def test_a_page_that_finds_no_room_leaves_the_old_one(url: str, tmp_path: Path) -> None:
-    """A page that cannot be written to its end replaces nothing, and no part of it is left."""
+def test_a_full_disk_leaves_the_old_page(url: str, tmp_path: Path) -> None:
+    """A page that cannot be written in full replaces nothing, and no part of it is left."""
     old = tmp_path / "page.html"
     old.write_text("old")
-    limited = (
+    code = (
         f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT}));"
         "from mirror import cli; from mirror.report import svg;"
         f"svg._svg = lambda *_: ' ' * {LIMIT};"
         "sys.exit(cli.run(sys.argv[1:]))"
     )
-    ran = run_python(
-        "-c", limited, "report", "--database", url, "--output", "page.html", cwd=tmp_path
-    )
+    ran = run_python("-c", code, "report", "--database", url, "--output", "page.html", cwd=tmp_path)
     assert (ran.code, ran.out) == (2, "")
     assert f"{old} cannot be written (File too large); choose another place for it" in ran.err
-    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("page.html", "old")]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("page.html", "old")]
 
 
-# The second connection, which counts the days
+# The second connection, which reads the view of days in parallel
 
 
 @cache
 def period() -> Period:
-    """The usual period, also if another day begins while a test is at work."""
+    """The usual period, the same if midnight passes during the tests."""
     return Period(*usual_period(datetime.now(UTC)))
 
 
 @pytest.mark.calendar
 @pytest.mark.parametrize("kind", DATABASES)
-def test_days_counted_beside_are_of_the_same_mirror(
+def test_days_of_the_second_connection_are_of_the_same_snapshot(
     make_ready_database: Callable[[str], str], kind: str
 ) -> None:
-    """Days that a second connection counts are taken only if no run completed since."""
+    """Days of the second connection are used only if no run completed in between."""
     url = make_ready_database(kind)
-    fill(url, [asked(1)])
+    fill(url, [requested(1)])
     with helpers.connect(url) as connection:
         seen = status.last_complete(connection)
         days = helpers.days(connection, since=period().since, until=period().until)
@@ -214,7 +192,7 @@ def test_days_counted_beside_are_of_the_same_mirror(
     assert collect._days_if_nothing_came(seen, url, period(), "nowhere") == []
     change(url, failed_run("default"))
     assert collect._days_if_nothing_came(seen, url, period(), None) == days
-    fill(url, [asked(1), asked(2)])
+    fill(url, [requested(1), requested(2)])
     assert collect._days_if_nothing_came(seen, url, period(), None) is None
     assert collect._days_if_nothing_came(seen, "sqlite:///nothing.db", period(), None) is None
 
@@ -223,9 +201,9 @@ def test_days_counted_beside_are_of_the_same_mirror(
 def test_the_report_is_the_same_without_the_second_connection(
     make_ready_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """If a run completed meanwhile, or no second connection is to be had, the first one counts."""
+    """The first connection counts the days if a run completed, or if there is no second one."""
     url = make_ready_database(kind)
-    fill(url, [asked(1), asked(2, status="approved")], [asked(1, status="rejected")])
+    fill(url, [requested(1), requested(2, status="approved")], [requested(1, status="rejected")])
     now = datetime.now(UTC)
 
     def gather() -> model.Report:
