@@ -18,7 +18,7 @@ from mirror.db import migrate
 from mirror.db.engine import write_transaction
 from mirror.sandbox.server import Sandbox
 from tests.support.commands import Ran, run_mirror
-from tests.support.http_servers import Question, Scripted, envelope, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.terminals import drawn
 from tests.support.upstream import TOKEN, FakeUpstream, request
@@ -135,10 +135,10 @@ def test_a_failed_check_leaves_the_others(sqlite_mirror: Mirror, token_file: Pat
 def api(health: bytes, listed: bytes) -> Iterator[dict[str, str]]:
     """The variables for an API with one response to the health check, and another for the list."""
 
-    def respond(request: Question) -> bytes:
+    def respond(request: HttpRequest) -> bytes:
         return health if "/health" in request.target else listed
 
-    with Scripted([respond]).running() as server:
+    with ScriptedServer([respond]).running() as server:
         yield {"TALKOVER_BASE_URL": server.base_url, "TALKOVER_TOKEN": TOKEN}
 
 

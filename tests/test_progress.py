@@ -16,15 +16,15 @@ from mirror.config.settings import ApiSettings, Secret
 from mirror.db.engine import create_engine
 from mirror.errors import ApiError
 from mirror.progress import Phase, Progress
-from mirror.sync.run import Outcome, environment_of_log, sync
+from mirror.sync.run import Outcome, log_environment, sync
 from tests.support.fake_clock import FakeClock
-from tests.support.http_servers import Scripted, by_page, envelope, http, paged
+from tests.support.http_servers import ScriptedServer, by_page, envelope, http, paged
 from tests.support.mirrors import Mirror
 from tests.support.terminals import TIMEOUT
 from tests.support.upstream import TOKEN, request
 
 
-def fetch(server: Scripted) -> tuple[Client, Progress]:
+def fetch(server: ScriptedServer) -> tuple[Client, Progress]:
     """Fetch the list of a server; return the client and the counters."""
     progress = Progress()
     with Client(ApiSettings(server.base_url, Secret(TOKEN)), progress=progress) as client:
@@ -44,7 +44,7 @@ def size(*responses: bytes) -> int:
 
 def test_the_counters_start_over_with_the_list() -> None:
     """Pages and bytes of an attempt that is repeated do not count towards the list."""
-    with Scripted([*CHANGING, PAGES[0], PAGES[1][:-9], PAGES[1]]).running() as server:
+    with ScriptedServer([*CHANGING, PAGES[0], PAGES[1][:-9], PAGES[1]]).running() as server:
         client, progress = fetch(server)
     assert (progress.pages, progress.pages_expected) == (2, 2)
     assert (progress.bytes, progress.bytes_expected) == (size(*PAGES), None)
@@ -57,7 +57,7 @@ def test_the_expected_size_is_that_of_the_header() -> None:
     compressed = http(200, gzip.compress(body), "Content-Encoding: gzip")
     unstated = b"HTTP/1.1 200 OK\r\n\r\n" + body
     for response, expected in ((http(200, body), len(body)), (compressed, None), (unstated, None)):
-        with Scripted([response]).running() as server:
+        with ScriptedServer([response]).running() as server:
             _, progress = fetch(server)
         assert (progress.bytes, progress.bytes_expected) == (len(body), expected)
         assert (progress.pages, progress.pages_expected) == (1, 1)
@@ -108,7 +108,7 @@ def test_each_response_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "mirror")
     down = http(503, b'{"success":false,"message":"Not now","code":"BUSY"}')
     compressed = http(200, gzip.compress(b"{}"), "Content-Encoding: gzip")
-    with Scripted([down, PAGES[0], PAGES[1][:-9], PAGES[1], compressed]).running() as server:
+    with ScriptedServer([down, PAGES[0], PAGES[1][:-9], PAGES[1], compressed]).running() as server:
         fetch(server)
         with pytest.raises(ApiError):
             fetch(server)
@@ -128,7 +128,7 @@ def test_waits_for_the_rate_limit_are_logged(caplog: pytest.LogCaptureFixture) -
     """A person who sees nothing happen for a minute can find out why."""
     caplog.set_level(logging.DEBUG, "mirror")
     pages = paged([[request(number)] for number in range(4)])
-    with Scripted([by_page(pages)]).running() as server:
+    with ScriptedServer([by_page(pages)]).running() as server:
         api = ApiSettings(server.base_url, Secret(TOKEN), rate=3)
         with Client(api, FakeClock()) as client:
             client.read_list()
@@ -168,11 +168,11 @@ def test_log_lines_belong_to_an_environment(
     class RecordingHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             """Record the environment of a line."""
-            lines.append((environment_of_log.get(), record.getMessage()))
+            lines.append((log_environment.get(), record.getMessage()))
 
     def run(url: str, environment: str, pages: int) -> None:
         answers = paged([[request(number)] for number in range(pages)])
-        with Scripted([by_page(answers)]).running() as server:
+        with ScriptedServer([by_page(answers)]).running() as server:
             api = ApiSettings(server.base_url, Secret(TOKEN))
             both.wait(TIMEOUT)
             sync(create_engine(url, create=True), api, environment)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from mirror.progress import environment_of_log
+from mirror.progress import log_environment
 from mirror.text import escape_unsafe
 
 FORMATS = ("text", "json")
@@ -143,4 +143,4 @@ def _time(record: logging.LogRecord) -> datetime:
 
 
 def _environment(record: logging.LogRecord) -> str | None:
-    return getattr(record, "environment", None) or environment_of_log.get()
+    return getattr(record, "environment", None) or log_environment.get()

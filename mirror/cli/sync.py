@@ -148,7 +148,7 @@ class _Sync:
                     engine,
                     environment.api,
                     environment.environment,
-                    stopping=cancellation,
+                    cancellation=cancellation,
                     progress=bars.add(environment.environment) if bars else None,
                     upgrade=self.upgrade,
                     dry_run=self.dry_run,
@@ -245,7 +245,7 @@ def sync(
     log.set_up(log_format, verbosity)
     from mirror.sync import scheduler
 
-    with scheduler.stopped_by_sigterm() as cancellation:
+    with scheduler.cancelled_by_sigterm() as cancellation:
         return _repeat(work.run, every, cancellation) if every else work.run(cancellation)
 
 
@@ -257,7 +257,7 @@ def _repeat(
 
     interval, is_first = scheduler.Interval(every), True
     try:
-        scheduler.sleep_until(interval.first(), cancellation)
+        scheduler.sleep_until(scheduler.since_boot() + interval.initial_delay(), cancellation)
         while not cancellation.is_set():
             began = scheduler.since_boot()
             try:
@@ -268,7 +268,7 @@ def _repeat(
                     raise
                 notify(str(error), logging.ERROR)
             is_first = False
-            scheduler.sleep_until(interval.next(scheduler.since_boot() - began), cancellation)
+            scheduler.sleep_until(began + interval.next_delay(), cancellation)
     except KeyboardInterrupt:
         pass
     return 0

@@ -23,7 +23,15 @@ from mirror.progress import Phase, Progress
 from mirror.sync.merge import SyncContext, merge
 from mirror.sync.run import Outcome, Result, sync, utc_now
 from tests.support.commands import run_on_a_terminal
-from tests.support.http_servers import Answer, Question, Scripted, by_page, envelope, http, paged
+from tests.support.http_servers import (
+    HttpRequest,
+    HttpResponse,
+    ScriptedServer,
+    by_page,
+    envelope,
+    http,
+    paged,
+)
 from tests.support.terminals import TIMEOUT, Terminal
 from tests.support.upstream import TOKEN, request
 
@@ -68,10 +76,10 @@ def resume() -> Iterator[threading.Event]:
     event.set()
 
 
-def held(resume: threading.Event, response: bytes, size: int = 0) -> Answer:
+def held(resume: threading.Event, response: bytes, size: int = 0) -> HttpResponse:
     """A response of which some bytes come at once, and the others when it may go on."""
 
-    def send(_: Question) -> Iterable[bytes]:
+    def send(_: HttpRequest) -> Iterable[bytes]:
         yield response[:size]
         assert resume.wait(TIMEOUT)
         yield response[size:]
@@ -88,7 +96,7 @@ def syncing(url: str, answers: list[Any], progress: Progress) -> Iterator[list[R
         api = ApiSettings(server.base_url, Secret(TOKEN))
         results.append(sync(create_engine(url, create=True), api, "one", progress=progress))
 
-    with Scripted(answers).running() as server:
+    with ScriptedServer(answers).running() as server:
         thread = threading.Thread(target=run)
         thread.start()
         try:

@@ -25,7 +25,7 @@ from mirror.sandbox.server import Sandbox
 from mirror.sync.run import Outcome
 from tests.support import oracle_statistics as figures
 from tests.support.databases import DATABASES
-from tests.support.mirrors import Mirror, of_each_kind
+from tests.support.mirrors import Mirror, mirrors_by_kind
 from tests.support.oracle import KNOWN, Fields, Memory, State
 from tests.support.upstream import FakeUpstream, request
 
@@ -291,7 +291,7 @@ class Told:
             result = mirror.sync(records, accept_missing=True)
             assert result.failure is None
             assert result.started_at == synced(number)
-        self.ask = mirror.ask
+        self.ask = mirror.query
         self.changes = rows_of(mirror, views.changes)
         versions = rows_of(mirror, views.versions)
         self.versions = sorted(versions, key=lambda row: row["valid_from"])
@@ -300,7 +300,7 @@ class Told:
 @pytest.fixture(scope="module")
 def tellings(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Told]]:
     """The mirrors that the stories were told to, once of each kind."""
-    with of_each_kind(request, Told) as get:
+    with mirrors_by_kind(request, Told) as get:
         yield get
 
 
@@ -439,7 +439,7 @@ def test_phone_numbers(mirror: Mirror) -> None:
     mirror.sync(records, environment="dev")
     mirror.sync(records[:-1], environment="dev")
     mirror.sync([make(8, again, apr)], environment="prod")
-    assert mirror.ask(helpers.phone_numbers) == [
+    assert mirror.query(helpers.phone_numbers) == [
         PhoneNumber(*row)
         for row in [
             ("dev", again, "phone-1", 2, "request-1", "approved", feb, mar, apr, True),
@@ -582,7 +582,7 @@ def recalled(mirror: Mirror, when: datetime) -> dict[str, State]:
     found = [
         one
         for missing in (False, True)
-        for one in mirror.ask(helpers.release_requests, as_of=when, missing=missing)
+        for one in mirror.query(helpers.release_requests, as_of=when, missing=missing)
     ]
     assert all(one.missing_since in {None, one.valid_from} for one in found)
     return {

@@ -17,7 +17,7 @@ from mirror.queries import helpers
 from mirror.sandbox.faults import FAULTS
 from tests.support import ROOT
 from tests.support.commands import run_mirror
-from tests.support.http_servers import Answer, Question, Scripted, envelope, http
+from tests.support.http_servers import HttpRequest, HttpResponse, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror, of_each_kind
 from tests.support.upstream import TOKEN, request
 
@@ -237,14 +237,14 @@ def page(number: int, size: int = 1, **paging: object) -> bytes:
     return http(200, envelope(records, meta={"current_page": number, "last_page": 2, **paging}))
 
 
-def echo_token(request: Question) -> bytes:
+def echo_token(request: HttpRequest) -> bytes:
     """A response with the token in its headers and each field."""
     token = request.headers["authorization"]
     body = {"success": False, "message": token, "code": token, "errors": {token: [token]}}
     return http(422, json.dumps(body).encode(), f"X-Debug: {token}", f"Location: /{token}")
 
 
-def tarpit(_: Question) -> Iterator[bytes]:
+def tarpit(_: HttpRequest) -> Iterator[bytes]:
     """Interim responses without an end."""
     while True:
         yield b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100
@@ -261,13 +261,13 @@ class Case:
         options: of the sync.
     """
 
-    responses: list[Answer]
+    responses: list[HttpResponse]
     code: int
     error: str
     options: tuple[str, ...] = ()
 
 
-def always(response: Answer, code: int, error: str, *options: str) -> Case:
+def always(response: HttpResponse, code: int, error: str, *options: str) -> Case:
     """A server that always sends the same response."""
     return Case([response], code, error, options)
 
@@ -344,7 +344,7 @@ BAD_RESPONSES = {
     "retry after junk": always(http(429, b"", "Retry-After: soon"), 75, "429"),
     "the token echoed": always(echo_token, 1, "422"),
     "another page": Case([page(2)], 1, "page 2 when asked for page 1"),
-    "a cursor": body(GOOD[:-1] + b',"meta":{"next_cursor":"x"}}', 1, "goes on elsewhere"),
+    "a cursor": body(GOOD[:-1] + b',"meta":{"next_cursor":"x"}}', 1, "has more pages"),
     "paging as text": body(GOOD[:-1] + b',"meta":{"last_page":"many"}}', 1, "paging"),
     "page 2 of another list": Case(
         [page(1, total=2), page(2, total=3)] * 3, 75, "kept changing while it was read"
@@ -371,7 +371,7 @@ BAD_RESPONSES = {
 def test_wrong_answers(trial: Trial, fault: str, record_property: RecordProperty) -> None:
     """A bad response is an error that is shown and recorded, and changes nothing."""
     case, runs = BAD_RESPONSES[fault], len(trial.mirror.runs("id"))
-    with Scripted(case.responses).running() as server:
+    with ScriptedServer(case.responses).running() as server:
         ran = trial.sync(*case.options, base_url=server.base_url)
     assert ran.code == case.code, ran.text
     assert case.error in ran.result["error"]

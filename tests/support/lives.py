@@ -36,7 +36,7 @@ from mirror.db import models, views
 from mirror.db.engine import read_transaction
 from mirror.db.runs import Counts
 from mirror.sync.run import Outcome, Result, sync
-from tests.support.http_servers import Question, Scripted, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, http
 from tests.support.mirrors import Mirror
 from tests.support.oracle import Answer, Fields, Paging, PlainMirror, State, cut, parse_list
 from tests.support.upstream import request
@@ -94,7 +94,7 @@ class LifeTest:
     """
 
     mirror: Mirror
-    elsewhere: Scripted
+    elsewhere: ScriptedServer
     engine: sa.Engine
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     lives: int = 0
@@ -404,7 +404,7 @@ class Life(RuleBasedStateMachine):
             return
         done: list[Result] = []
 
-        def answer(_: Question) -> bytes:
+        def answer(_: HttpRequest) -> bytes:
             done.append(self._sync(said))
             return http(200, body(said.texts[1:]))
 
@@ -453,7 +453,7 @@ class Life(RuleBasedStateMachine):
 
     def _sync_elsewhere(self, answer: Any, began: datetime) -> Result:
         """Sync from an API that says `answer`, byte for byte."""
-        self.town.elsewhere.answers[:] = [answer]
+        self.town.elsewhere.responses[:] = [answer]
         api = ApiSettings(self.town.elsewhere.base_url, Secret("talq_another"))
         return self._sync_from(api, began)
 
@@ -634,7 +634,7 @@ def _like(rows: Any, model: list[Row]) -> list[Row]:
 @contextmanager
 def town(mirror: Mirror) -> Iterator[LifeTest]:
     """Make a database with a neighbour, an upstream in small pages, and one that fails."""
-    with pytest.MonkeyPatch.context() as patch, Scripted([b""]).running() as elsewhere:
+    with pytest.MonkeyPatch.context() as patch, ScriptedServer([b""]).running() as elsewhere:
         patch.setattr("mirror.api.client.PER_PAGE", PAGE)
         mirror.sync([request(id=NEIGHBOUR), "junk"], environment=NEIGHBOUR)
         made = LifeTest(mirror, elsewhere, mirror.engine)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from tests.support.http_servers import Answer as Bytes
-from tests.support.http_servers import Question, http
+from tests.support.http_servers import HttpRequest, http
+from tests.support.http_servers import HttpResponse as Bytes
 from tests.support.oracle import HALF, Answer, Fields, Paging
 from tests.support.upstream import request
 
@@ -109,7 +109,7 @@ def _in_two_pages(texts: tuple[str, ...], second: Callable[[bytes], bytes]) -> B
     half = (len(texts) + 1) // 2
     paging = {"last_page": 2, "total": len(texts), "per_page": max(1, half)}
 
-    def answer(question: Question) -> bytes:
+    def answer(question: HttpRequest) -> bytes:
         if question.page == 1:
             return http(200, body(texts[:half], current_page=1, **paging))
         return second(body(texts[half:], current_page=2, **paging))

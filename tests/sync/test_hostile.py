@@ -34,7 +34,7 @@ from mirror.queries.results import ReleaseRequest
 from mirror.text import escape_unsafe
 from tests.support.commands import Ran, run_mirror, run_on_a_terminal
 from tests.support.databases import DATABASES
-from tests.support.http_servers import Answer, Question, Scripted, http
+from tests.support.http_servers import HttpRequest, HttpResponse, ScriptedServer, http
 from tests.support.mirrors import Mirror, of_each_kind
 from tests.support.upstream import TOKEN, request
 
@@ -343,9 +343,9 @@ class Site:
         found: dict[str, list[str]] = self.mirror.state()
         return found
 
-    def sync(self, answer: Answer, *options: str) -> Ran:
+    def sync(self, answer: HttpResponse, *options: str) -> Ran:
         """Run `mirror sync --json` from a server that gives one answer, again and again."""
-        with Scripted([answer]).running() as server:
+        with ScriptedServer([answer]).running() as server:
             return run_mirror(*self.syncing(server.base_url, "--json", *options))
 
     def syncing(self, base_url: str, *options: str) -> list[str]:
@@ -724,8 +724,8 @@ def test_no_sync_harms_a_terminal(sites: Callable[[str], Site]) -> None:
     final = ("422 nasty flat", "200 nasty nested", "401 nasty", "302 away", "compressed")
     with ExitStack() as stack:
 
-        def serving(answer: Answer) -> str:
-            return stack.enter_context(Scripted([answer]).running()).base_url
+        def serving(answer: HttpResponse) -> str:
+            return stack.enter_context(ScriptedServer([answer]).running()).base_url
 
         same, other = serving(http(200, listing(2))), serving(http(200, listing(1)))
         commands = [
@@ -792,7 +792,7 @@ class Failure:
         said: what the error must hold.
     """
 
-    answer: Answer
+    answer: HttpResponse
     code: int
     said: str
 
@@ -992,11 +992,11 @@ def test_a_hostile_etag_is_given_back_as_it_came(site: Site, etag: str) -> None:
     """An ETag is nobody's business but the API's: byte for byte it goes back, and is obeyed."""
     records = page([entry(id="etag", reason=etag)])
 
-    def answer(question: Question) -> bytes:
+    def answer(question: HttpRequest) -> bytes:
         known = question.headers.get("if-none-match") == etag
         return http(304) if known else http(200, records, f"ETag: {etag}")
 
-    with Scripted([answer]).running() as server:
+    with ScriptedServer([answer]).running() as server:
         commands = [site.syncing(server.base_url, "--json", "--environment", "etag")] * 2
         ran = [run_mirror(*one) for one in commands]
     assert [json.loads(one.out)["outcome"] for one in ran] == ["applied", "unchanged"]
@@ -1080,7 +1080,7 @@ def check_list(body: bytes) -> None:
     Raises:
         PayloadError: it is no list.
     """
-    items = parse_page(body).items
+    items = parse_page(body).entries
     told = IdIndex()
     told.add(items)
     found = list(decode(items, told.repeated))
