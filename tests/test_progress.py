@@ -28,7 +28,7 @@ def fetch(server: ScriptedServer) -> tuple[Client, Progress]:
     """Fetch the list of a server; return the client and the counters."""
     progress = Progress()
     with Client(ApiSettings(server.base_url, Secret(TOKEN)), progress=progress) as client:
-        assert isinstance(client.read_list(), FetchedList)
+        assert isinstance(client.fetch_list(), FetchedList)
     return client, progress
 
 
@@ -131,7 +131,7 @@ def test_waits_for_the_rate_limit_are_logged(caplog: pytest.LogCaptureFixture) -
     with ScriptedServer([by_page(pages)]).running() as server:
         api = ApiSettings(server.base_url, Secret(TOKEN), rate=3)
         with Client(api, FakeClock()) as client:
-            client.read_list()
+            client.fetch_list()
     (wait,) = [message for message in caplog.messages if "waited" in message]
     assert wait.endswith("page=4&per_page=100: waited 60.0 s for its turn")
 

@@ -20,7 +20,7 @@ from mirror.config.settings import ApiSettings, Secret
 from mirror.db import runs
 from mirror.db.engine import create_engine
 from mirror.progress import Phase, Progress
-from mirror.sync.merge import SyncContext, merge
+from mirror.sync.merge import merge
 from mirror.sync.run import Outcome, Result, sync, utc_now
 from tests.support.commands import run_on_a_terminal
 from tests.support.http_servers import (
@@ -161,7 +161,7 @@ def test_loaded_requests_are_counted(
         watcher.start()
         merge(
             connection,
-            SyncContext("one", run.id, run.observed_at),
+            run,
             payload.decode(read(), frozenset()),
             len(entries),
             progress=bars.add("customers"),

@@ -18,7 +18,7 @@ from mirror.sandbox.faults import FAULTS
 from tests.support import ROOT
 from tests.support.commands import run_mirror
 from tests.support.http_servers import HttpRequest, HttpResponse, ScriptedServer, envelope, http
-from tests.support.mirrors import Mirror, of_each_kind
+from tests.support.mirrors import Mirror, mirrors_by_kind
 from tests.support.upstream import TOKEN, request
 
 KNOWN = 130
@@ -135,7 +135,7 @@ class Trial:
         assert (ran.code, ran.result["error"]) == (0, None)
         assert self.mirror.state() != self.known
         listed = {record["id"]: record["status"] for record in self.mirror.upstream.records}
-        stored = self.mirror.ask(helpers.release_requests)
+        stored = self.mirror.query(helpers.release_requests)
         assert {request.id: request.status for request in stored} == listed
         open_records = "SELECT count(*) FROM quarantined_records WHERE resolved_at IS NULL"
         assert self.mirror.rows(open_records) == [(0,)]
@@ -145,7 +145,7 @@ class Trial:
 @pytest.fixture(scope="module")
 def trials(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Trial]]:
     """Returns the mirror in a kind of database, made at the first call."""
-    with of_each_kind(request, Trial) as get:
+    with mirrors_by_kind(request, Trial) as get:
         yield get
 
 
@@ -343,7 +343,7 @@ BAD_RESPONSES = {
     "retry after never": always(http(503, b"", "Retry-After: 99999999999999999999"), 75, "503"),
     "retry after junk": always(http(429, b"", "Retry-After: soon"), 75, "429"),
     "the token echoed": always(echo_token, 1, "422"),
-    "another page": Case([page(2)], 1, "page 2 when asked for page 1"),
+    "another page": Case([page(2)], 1, "page 2 when page 1 was requested"),
     "a cursor": body(GOOD[:-1] + b',"meta":{"next_cursor":"x"}}', 1, "has more pages"),
     "paging as text": body(GOOD[:-1] + b',"meta":{"last_page":"many"}}', 1, "paging"),
     "page 2 of another list": Case(

@@ -158,7 +158,7 @@ class UpstreamGenerator:
     def __init__(self, name: str) -> None:
         self.records: dict[int, Fields] = {}
         self.away: set[int] = set()
-        self.garbled: dict[int, Fields] = {}
+        self.malformed_ids: dict[int, Fields] = {}
         self.twins: dict[int, tuple[int, list[Fields]]] = {}
         self.junk: list[str] = []
         self.order = 0
@@ -187,7 +187,7 @@ class UpstreamGenerator:
 
     def recover(self) -> None:
         """List all requests, each once, as they are, and nothing else, all at once."""
-        self.away, self.garbled, self.twins, self.junk = set(), {}, {}, []
+        self.away, self.malformed_ids, self.twins, self.junk = set(), {}, {}, []
         self.paging = None
 
     def end_day(self) -> None:
@@ -198,7 +198,7 @@ class UpstreamGenerator:
         """Tell what it says today."""
         texts: list[str] = []
         for number in self.listed():
-            entry = self.records[number] | self.garbled.get(number, {})
+            entry = self.records[number] | self.malformed_ids.get(number, {})
             _, others = self.twins.get(number, (0, []))
             texts += [self.style.write(entry | more) for more in ({}, *others)]
         texts += self.junk

@@ -35,7 +35,7 @@ from mirror.text import escape_unsafe
 from tests.support.commands import Ran, run_mirror, run_on_a_terminal
 from tests.support.databases import DATABASES
 from tests.support.http_servers import HttpRequest, HttpResponse, ScriptedServer, http
-from tests.support.mirrors import Mirror, of_each_kind
+from tests.support.mirrors import Mirror, mirrors_by_kind
 from tests.support.upstream import TOKEN, request
 
 LONGEST = 255
@@ -371,7 +371,7 @@ def sites(
     token_file = tmp_path_factory.mktemp("hostile") / "token"
     token_file.write_text(TOKEN)
 
-    with of_each_kind(request, lambda mirror: Site(mirror, token_file)) as get:
+    with mirrors_by_kind(request, lambda mirror: Site(mirror, token_file)) as get:
         yield get
 
 
@@ -401,10 +401,10 @@ def test_hostile_lists_are_applied(site: Site) -> None:
 
 def test_what_is_stored_is_what_upstream_said(site: Site) -> None:
     """Every field of every good record is there as it came, and nothing else is."""
-    stored = site.mirror.ask(helpers.release_requests, environment="default")
+    stored = site.mirror.query(helpers.release_requests, environment="default")
     expected = {one["id"]: one for one in map(said, harmless_entries(2))}
     assert {one.id: as_said(one) for one in stored} == expected
-    missing = site.mirror.ask(helpers.release_requests, environment="default", missing=True)
+    missing = site.mirror.query(helpers.release_requests, environment="default", missing=True)
     assert [as_said(one) for one in sorted(missing, key=lambda one: one.id)] == sorted(
         (one for one in map(said, harmless_entries(1)) if one["id"] not in expected),
         key=lambda one: one["id"],
@@ -463,7 +463,7 @@ def test_nothing_was_injected(site: Site) -> None:
         "release_request_changes", "release_request_past_versions", "release_request_turnaround",
         "release_request_versions", "release_requests", "release_requests_daily", "sync_runs",
     }  # fmt: skip
-    assert mirror.ask(migrate.current) == migrate.revisions()[-1]
+    assert mirror.query(migrate.current) == migrate.revisions()[-1]
     if mirror.engine.dialect.name == "sqlite":
         assert mirror.rows("PRAGMA integrity_check") == [("ok",)]
 
@@ -474,7 +474,7 @@ def test_a_hostile_text_can_be_asked_for(sites: Callable[[str], Site], name: str
     text = storable(TEXTS[name])
     site = sites("sqlite" if name < "lines" else "postgresql")
     marked = {mark: (mark + text)[:LONGEST] for mark in "abc2"}
-    found = site.mirror.ask(helpers.release_requests, status=marked["2"])
+    found = site.mirror.query(helpers.release_requests, status=marked["2"])
     assert {one.id for one in found} == {marked["a"], marked["b"]}
     query = "SELECT id FROM release_requests WHERE phone_number = :number ORDER BY id"
     rows = site.mirror.rows(query, number=text[:LONGEST])
@@ -486,12 +486,12 @@ def test_changes_and_history_tell_the_statuses_as_they_came(site: Site) -> None:
     before, after = (
         {one["id"]: one["status"] for one in map(said, harmless_entries(turn))} for turn in (1, 2)
     )
-    changes = site.mirror.ask(helpers.changes, environment="default")
+    changes = site.mirror.query(helpers.changes, environment="default")
     seen = {(one.request_id, one.old_status, one.new_status) for one in changes}
     changed = {(one, was, after[one]) for one, was in before.items() if after.get(one, was) != was}
     vanished = {(one, was, was) for one, was in before.items() if one not in after}
     assert seen == changed | vanished
-    events = site.mirror.ask(helpers.phone_number_history, NUMBER)
+    events = site.mirror.query(helpers.phone_number_history, NUMBER)
     assert {one.event for one in events} == {"requested"} | {
         status
         for request_id, old, new in changed
@@ -521,7 +521,7 @@ READS: dict[str, tuple[tuple[str, ...], Helper]] = {
 
 def known_rows(site: Site, command: str, environment: str = "default") -> list[dict[str, Any]]:
     """What a command has to show."""
-    found = site.mirror.ask(READS[command][1], environment=environment)
+    found = site.mirror.query(READS[command][1], environment=environment)
     assert found
     return [asdict(one) for one in found]
 
@@ -612,7 +612,7 @@ def test_a_megabyte_is_a_text_like_any_other(mirror: Mirror) -> None:
     bad = entry(id="bad", status=None, reason=long)
     result = mirror.sync([good, bad])
     assert (result.counts.inserted, result.counts.quarantined) == (1, 1)
-    (row,) = mirror.ask(helpers.release_requests)
+    (row,) = mirror.query(helpers.release_requests)
     assert as_said(row) == said(good)
     assert mirror.rows("SELECT raw FROM quarantined_records") == [(bad.decode(),)]
     if mirror.engine.dialect.name == "postgresql":
