@@ -169,7 +169,7 @@ def sync(
     log.set_up(log_format, detail)
     from mirror.sync import scheduler
 
-    with scheduler.stopped_by_sigterm() as stopping:
+    with scheduler.cancelled_by_sigterm() as stopping:
         return _repeat(do, every, stopping) if every else do(stopping)
 
 
@@ -179,9 +179,9 @@ def _repeat(
     """Do a round again and again, until somebody ends it."""
     from mirror.sync import scheduler
 
-    pace, first = scheduler.Interval(every), True
+    interval, first = scheduler.Interval(every), True
     try:
-        scheduler.sleep_until(pace.first(), stopping)
+        scheduler.sleep_until(scheduler.since_boot() + interval.initial_delay(), stopping)
         while not stopping.is_set():
             began = scheduler.since_boot()
             try:
@@ -194,7 +194,7 @@ def _repeat(
                 echo_status(str(error), logging.ERROR)
             first = False
             gc.collect()  # it is put off for commands, which end soon
-            scheduler.sleep_until(pace.next(scheduler.since_boot() - began), stopping)
+            scheduler.sleep_until(began + interval.next_delay(), stopping)
     except KeyboardInterrupt:
         pass
     return 0
@@ -219,7 +219,7 @@ def _do(
                 engine,
                 target.api,
                 target.environment,
-                stopping=stopping,
+                cancellation=stopping,
                 progress=board.begin(target.environment) if board else None,
                 upgrade=work.upgrade,
                 dry_run=work.dry_run,

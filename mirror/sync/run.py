@@ -1,7 +1,7 @@
-"""The job: pull the list, prove it, merge it, and put the run on record.
+"""One sync: fetch the list, verify it, merge it, record the run.
 
-It fetches first and writes after: no transaction is open while the network is used. What a sync
-changes and its own outcome are committed in one transaction.
+No transaction is open while the list is fetched. What a sync changes and its outcome are committed
+in one transaction.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,30 +34,30 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a sync did, as it is on record.
+    """The result of a sync, as its run has it on record.
 
     Attributes:
         run_id: number of the run (`sync_runs.id`), or None if it could not be put on record.
-        environment: label of the token that was used.
-        outcome: how it ended.
-        counts: what it did, or in a dry run would have done; zeros if it did not get so far.
-        pages: answers of the list that were read.
-        bytes: their size, decompressed.
-        seconds: how long it took.
+        environment: name of the environment.
+        outcome: how the sync ended.
+        seconds: duration.
         started_at, finished_at: UTC, by this machine's clock.
-        failure: why it failed or was refused.
+        counts: what it did, or in a dry run would have done; zeros if it did not get that far.
+        pages: pages of the list that were fetched.
+        bytes: their size, decompressed.
+        failure: why the sync failed or was refused.
         changes: in a dry run, the changes that it would have recorded.
     """
 
     run_id: int | None
     environment: str
     outcome: Outcome
-    counts: Counts
-    pages: int
-    bytes: int
     seconds: float
     started_at: datetime
     finished_at: datetime
+    counts: Counts = field(default_factory=Counts)
+    pages: int = 0
+    bytes: int = 0
     failure: MirrorError | None = None
     changes: tuple[Change, ...] = ()
 
@@ -70,9 +70,6 @@ class Result:
             run_id=None,
             environment=environment,
             outcome=Outcome.FAILED,
-            counts=Counts(),
-            pages=0,
-            bytes=0,
             seconds=round((finished_at - started_at).total_seconds(), 3),
             started_at=started_at,
             finished_at=finished_at,
@@ -80,12 +77,12 @@ class Result:
         )
 
 
-class _RolledBack(Exception):
-    """Leaves a transaction without committing it."""
+class _Rollback(Exception):
+    """Leaves a transaction without a commit."""
 
 
 def utc_now() -> datetime:
-    """Return the time of this machine's clock."""
+    """Return the time of this machine's clock, in UTC."""
     return datetime.now(UTC)
 
 
@@ -99,61 +96,69 @@ def sync(
     accept_missing: bool = False,
     now: Callable[[], datetime] = utc_now,
     progress: Progress | None = None,
-    stopping: CancellationToken | None = None,
+    cancellation: CancellationToken | None = None,
 ) -> Result:
     """Make the mirror of an environment equal to the list of the API, or leave it as it is.
 
-    If it is stopped, the pull ends at once, and no merge begins. A merge that has begun is finished
-    and committed, and no wait for the database is cut short.
+    Cancellation ends a fetch at once, and prevents a merge that has not begun. A merge that has
+    begun is finished and committed, and no wait for the database is cut short.
 
     Args:
         engine: the mirror's database.
-        api: how to talk to the API.
-        environment: label of the token.
-        upgrade: bring the schema up to date first; otherwise refuse if it is not.
-        dry_run: go the same way, but roll the merge back.
+        api: settings of the API.
+        environment: name of the environment.
+        upgrade: upgrade the schema first; otherwise fail if it is not current.
+        dry_run: do the same, but roll the merge back.
         accept_missing: apply the list however many requests it lacks.
         now: the clock, UTC.
-        progress: where it counts what it has got done.
-        stopping: lets another thread end it; a failure like any other.
+        progress: counts what is done.
+        cancellation: lets another thread end the sync, which then fails with `Stopped`.
 
     Returns:
-        What was done. A failure is in it, not raised.
+        The result; a `MirrorError` is its `failure`, not raised.
     """
     began, started_at = time.monotonic(), now()
-    progress, stopping = progress or Progress(), stopping or CancellationToken()
+    progress, cancellation = progress or Progress(), cancellation or CancellationToken()
     try:
-        with _attended(environment, progress), Client(api, progress=progress) as client:
+        with _log_context(environment, progress), Client(api, progress=progress) as client:
             run = _begin(engine, environment, api.base_url, started_at, upgrade=upgrade)
             logger.debug("run %d has begun, with %s", run.id, api.base_url)
-            job = _Job(
-                engine, run, client, now=now, began=began, progress=progress, stopping=stopping
-            )
-            result = job.run(api.base_url, dry_run=dry_run, accept_missing=accept_missing)
+            result = _Sync(
+                engine=engine,
+                run=run,
+                client=client,
+                base_url=api.base_url,
+                dry_run=dry_run,
+                accept_missing=accept_missing,
+                now=now,
+                began=began,
+                progress=progress,
+                cancellation=cancellation,
+            ).execute()
             if result.counts.inserted:
                 settle(engine)
             return result
     except MirrorError as error:
         return replace(
-            Result.of_failure(environment, error, started_at, now()), seconds=_since(began)
+            Result.of_failure(environment, error, started_at, now()), seconds=_seconds_since(began)
         )
 
 
 @contextmanager
-def _attended(environment: str, progress: Progress) -> Iterator[None]:
-    """Have the log and whoever watches know what goes on."""
-    before = environment_of_log.set(environment)
+def _log_context(environment: str, progress: Progress) -> Iterator[None]:
+    """Set the environment of log lines; mark the progress as done on exit."""
+    token = environment_of_log.set(environment)
     try:
         yield
     finally:
-        environment_of_log.reset(before)
+        environment_of_log.reset(token)
         progress.phase = Phase.DONE
 
 
 def _begin(
     engine: Engine, environment: str, base_url: str, started_at: datetime, *, upgrade: bool
 ) -> runs.Run:
-    """Put a run on record, in a database that has or gets the schema of this version."""
+    """Upgrade the schema, or require the current one; record the new run."""
     with write_transaction(engine, runs.lock(environment)) as connection:
         if upgrade:
             migrate.upgrade_in(connection)
@@ -162,225 +167,207 @@ def _begin(
         return runs.begin(connection, environment, base_url, started_at)
 
 
-def _since(began: float) -> float:
-    """Return the seconds since a reading of the monotonic clock."""
+def _seconds_since(began: float) -> float:
+    """Return the seconds since a reading of the monotonic clock, to the millisecond."""
     return round(time.monotonic() - began, 3)
 
 
-class _Job:
-    """A run that has begun, and what it needs to end."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sync:
+    """A sync whose run is on record.
 
-    def __init__(
-        self,
-        engine: Engine,
-        run: runs.Run,
-        client: Client,
-        *,
-        now: Callable[[], datetime],
-        began: float,
-        progress: Progress,
-        stopping: CancellationToken,
-    ) -> None:
-        self._engine = engine
-        self._run = run
-        self._client = client
-        self._now = now
-        self._began = began
-        self._progress = progress
-        self._stopping = stopping
+    Attributes:
+        engine, now, progress, cancellation, dry_run, accept_missing: arguments of `sync`.
+        run: its run.
+        client: fetches the list.
+        base_url: of the API.
+        began: start of the sync by the monotonic clock, in seconds.
+    """
 
-    def run(self, base_url: str, *, dry_run: bool, accept_missing: bool) -> Result:
-        """Do the job, and put on record how it ended."""
+    engine: Engine
+    run: runs.Run
+    client: Client
+    base_url: str
+    dry_run: bool
+    accept_missing: bool
+    now: Callable[[], datetime]
+    began: float
+    progress: Progress
+    cancellation: CancellationToken
+
+    def execute(self) -> Result:
+        """Sync; record how the run ended, whatever happens."""
         try:
-            return self._do(base_url, dry_run=dry_run, accept_missing=accept_missing)
+            return self._sync()
         except GuardRefused as error:
-            return self._record(Outcome.REFUSED, failure=error)
+            return self._finish(Outcome.REFUSED, failure=error)
         except MirrorError as error:
-            return self._record(Outcome.FAILED, failure=error)
+            return self._finish(Outcome.FAILED, failure=error)
         except BaseException as error:
-            wanted = isinstance(error, KeyboardInterrupt)
-            what = "interrupted" if wanted else "ended by a defect of mirror; please report it"
-            self._record(Outcome.FAILED, failure=MirrorError(what))
+            interrupted = isinstance(error, KeyboardInterrupt)
+            why = "interrupted" if interrupted else "ended by a defect of mirror; please report it"
+            self._finish(Outcome.FAILED, failure=MirrorError(why))
             raise
 
-    def _do(self, base_url: str, *, dry_run: bool, accept_missing: bool) -> Result:
-        """Pull the list, and apply it unless it is the one that is known already."""
-        last, known = self._run.previous, None
-        if last is not None and last.reads_alike(base_url):
-            known = CachedList(last.etag, last.content_sha256, last.counts.fetched)
-        found = self._read(known)
-        if isinstance(found, FetchedList):
-            return self._apply(found, dry_run=dry_run, accept_missing=accept_missing)
-        assert last is not None, "only a known list can be nothing new"
-        return self._nothing_new(last, found.etag, dry_run=dry_run)
+    def _sync(self) -> Result:
+        """Fetch the list; apply it unless it is the one applied last."""
+        last, cached = self.run.previous, None
+        if last is not None and last.reads_alike(self.base_url):
+            cached = CachedList(last.etag, last.content_sha256, last.counts.fetched)
+        fetched = self._fetch(cached)
+        if isinstance(fetched, FetchedList):
+            return self._apply(fetched)
+        assert last is not None, "without a cached list there is no NotModified"
+        return self._keep(last, fetched.etag)
 
-    def _read(self, known: CachedList | None) -> FetchedList | NotModified:
-        """Read the list, unless or until it is stopped."""
+    def _fetch(self, cached: CachedList | None) -> FetchedList | NotModified:
+        """Fetch the list, unless or until the sync is cancelled."""
         began = time.monotonic()
-        with self._stopping.calling(self._client.stop):
-            found = self._client.read_list(known)
+        with self.cancellation.calling(self.client.stop):
+            fetched = self.client.read_list(cached)
         logger.debug(
             "%s: %d pages, %s bytes in %.1f s",
-            "list read" if isinstance(found, FetchedList) else "nothing new",
-            self._client.pages,
-            f"{self._client.received:,}",
+            "list read" if isinstance(fetched, FetchedList) else "nothing new",
+            self.client.pages,
+            f"{self.client.received:,}",
             time.monotonic() - began,
         )
-        return found
+        return fetched
 
-    def _nothing_new(self, known: runs.Completion, etag: str | None, *, dry_run: bool) -> Result:
+    def _keep(self, last: runs.Completion, etag: str | None) -> Result:
         """Record that the list is the one applied last; touch nothing else."""
         counts = Counts(
-            fetched=known.counts.fetched,
-            unchanged=known.counts.fetched - known.counts.quarantined - known.counts.duplicates,
-            quarantined=known.counts.quarantined,
-            duplicates=known.counts.duplicates,
+            fetched=last.counts.fetched,
+            unchanged=last.counts.fetched - last.counts.quarantined - last.counts.duplicates,
+            quarantined=last.counts.quarantined,
+            duplicates=last.counts.duplicates,
         )
-        if dry_run:
-            return self._record(Outcome.DRY_RUN, counts)
-        with self._writing() as connection:
-            if runs.is_superseded(connection, self._run):
-                return self._end(connection, Outcome.SUPERSEDED)
-            return self._complete(
+        if self.dry_run:
+            return self._finish(Outcome.DRY_RUN, counts)
+        with self._transaction() as connection:
+            if runs.is_superseded(connection, self.run):
+                return self._finish_in(connection, Outcome.SUPERSEDED)
+            return self._finish_in(
                 connection,
                 Outcome.UNCHANGED,
                 counts,
                 etag=etag,
-                content_sha256=known.content_sha256,
+                content_sha256=last.content_sha256,
             )
 
-    def _apply(self, listing: FetchedList, *, dry_run: bool, accept_missing: bool) -> Result:
+    def _apply(self, fetched: FetchedList) -> Result:
         """Merge the list and record it, in one transaction."""
-        from mirror.sync.merge import SyncContext, merge
+        from mirror.sync.merge import merge
 
-        pull = SyncContext(self._run.environment, self._run.id, self._run.observed_at)
         preview: list[Change] = []
         try:
-            with self._writing() as connection:
-                migrate.require_current(
-                    connection
-                )  # a newer version may have upgraded it meanwhile
-                if runs.is_superseded(connection, self._run):
-                    return self._end(connection, Outcome.SUPERSEDED)
-                if self._stopping.is_set():
+            with self._transaction() as connection:
+                # A newer version of mirror may have upgraded the schema during the fetch.
+                migrate.require_current(connection)
+                if runs.is_superseded(connection, self.run):
+                    return self._finish_in(connection, Outcome.SUPERSEDED)
+                if self.cancellation.is_set():
                     raise Stopped
                 began = time.monotonic()
                 counts = merge(
                     connection,
-                    pull,
-                    records.decode(listing.items, listing.repeated),
-                    listing.count,
-                    accept_missing=accept_missing,
-                    progress=self._progress,
+                    self.run,
+                    records.decode(fetched.items, fetched.repeated),
+                    fetched.count,
+                    accept_missing=self.accept_missing,
+                    progress=self.progress,
                 )
                 logger.debug("merged in %.3f s", time.monotonic() - began)
-                if dry_run:
+                if self.dry_run:
                     from mirror.queries import helpers
 
-                    preview = helpers.changes(connection, run_id=self._run.id)
-                    raise _RolledBack
-                return self._complete(
+                    preview = helpers.changes(connection, run_id=self.run.id)
+                    raise _Rollback
+                return self._finish_in(
                     connection,
                     Outcome.APPLIED,
                     counts,
-                    etag=listing.etag,
-                    content_sha256=listing.sha256,
+                    etag=fetched.etag,
+                    content_sha256=fetched.sha256,
                 )
-        except _RolledBack:
-            return replace(self._record(Outcome.DRY_RUN, counts), changes=tuple(preview))
-
-    def _record(
-        self, outcome: Outcome, counts: Counts | None = None, failure: MirrorError | None = None
-    ) -> Result:
-        """Record how the run ended, in a transaction of its own, if the database can be reached.
-
-        If it is on record as complete, that stands: what failed was the answer to its commit.
-        """
-        try:
-            with self._writing() as connection:
-                if done := runs.completion(connection, self._run):
-                    return self._result(Outcome(done.outcome), self._now(), done.counts)
-                return self._end(connection, outcome, counts, failure)
-        except DatabaseError as error:
-            logger.debug("%s", error)
-            logger.warning(
-                "the end of run %d could not be put on record; the next sync will find it",
-                self._run.id,
-            )
-            return self._result(outcome, self._now(), counts, failure or error)
+        except _Rollback:
+            return replace(self._finish(Outcome.DRY_RUN, counts), changes=tuple(preview))
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with write_transaction(self._engine, runs.lock(self._run.environment)) as connection:
+    def _transaction(self) -> Iterator[Connection]:
+        """Open a transaction that holds the writer's lock of the environment."""
+        with write_transaction(self.engine, runs.lock(self.run.environment)) as connection:
             yield connection
             began = time.monotonic()
         logger.debug("committed in %.3f s", time.monotonic() - began)
 
-    def _complete(
-        self,
-        connection: Connection,
-        outcome: Outcome,
-        counts: Counts,
-        *,
-        etag: str | None,
-        content_sha256: str,
+    def _finish(
+        self, outcome: Outcome, counts: Counts | None = None, failure: MirrorError | None = None
     ) -> Result:
-        result = self._result(outcome, self._now(), counts)
-        runs.complete(
-            connection,
-            self._run,
-            outcome=outcome,
-            counts=counts,
-            etag=etag,
-            content_sha256=content_sha256,
-            **_traffic(result),
-        )
-        return result
+        """Record how the run ended, in a transaction of its own, if the database can be reached.
 
-    def _end(
+        A run that is on record as complete stays so: its commit succeeded, and only the response
+        to the commit was lost.
+        """
+        try:
+            with self._transaction() as connection:
+                if completion := runs.completion(connection, self.run):
+                    return self._result(Outcome(completion.outcome), completion.counts)
+                return self._finish_in(connection, outcome, counts, failure)
+        except DatabaseError as error:
+            logger.debug("%s", error)
+            logger.warning(
+                "the end of run %d could not be put on record; the next sync will find it",
+                self.run.id,
+            )
+            return self._result(outcome, counts, failure or error)
+
+    def _finish_in(
         self,
         connection: Connection,
         outcome: Outcome,
         counts: Counts | None = None,
         failure: MirrorError | None = None,
+        **fetched_list: str | None,
     ) -> Result:
-        result = self._result(outcome, self._now(), counts, failure)
-        runs.end(
-            connection,
-            self._run,
-            outcome=outcome,
-            counts=counts,
-            error=None if failure is None else str(failure),
-            **_traffic(result),
-        )
+        """Record how the run ended, in the transaction of its changes.
+
+        Args:
+            connection: in that transaction.
+            outcome: how the run ended.
+            counts: what it did.
+            failure: why it failed or was refused.
+            fetched_list: `etag` and `content_sha256` of a list that was applied or is unchanged.
+        """
+        result = self._result(outcome, counts, failure)
+        values: dict[str, Any] = {
+            "outcome": outcome,
+            "finished_at": result.finished_at,
+            "counts": counts,
+            "pages": result.pages,
+            "bytes": result.bytes,
+            "seconds": result.seconds,
+            **fetched_list,
+        }
+        if outcome in {Outcome.APPLIED, Outcome.UNCHANGED}:
+            runs.complete(connection, self.run, **values)
+        else:
+            error = None if failure is None else str(failure)
+            runs.end(connection, self.run, error=error, **values)
         return result
 
     def _result(
-        self,
-        outcome: Outcome,
-        finished_at: datetime,
-        counts: Counts | None = None,
-        failure: MirrorError | None = None,
+        self, outcome: Outcome, counts: Counts | None, failure: MirrorError | None = None
     ) -> Result:
         return Result(
-            run_id=self._run.id,
-            environment=self._run.environment,
+            run_id=self.run.id,
+            environment=self.run.environment,
             outcome=outcome,
+            seconds=_seconds_since(self.began),
+            started_at=self.run.started_at,
+            finished_at=self.now(),
             counts=counts or Counts(),
-            pages=self._client.pages,
-            bytes=self._client.received,
-            seconds=_since(self._began),
-            started_at=self._run.started_at,
-            finished_at=finished_at,
+            pages=self.client.pages,
+            bytes=self.client.received,
             failure=failure,
         )
-
-
-def _traffic(result: Result) -> dict[str, Any]:
-    """The columns of a run's row that say what it took."""
-    return {
-        "finished_at": result.finished_at,
-        "pages": result.pages,
-        "bytes": result.bytes,
-        "seconds": result.seconds,
-    }

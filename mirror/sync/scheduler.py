@@ -1,7 +1,7 @@
-"""Many syncs: a round over environments, one after the other or side by side, and its repetition.
+"""Sync several environments, once or on an interval.
 
-Environments have nothing in common but the database, where each has a lock of its own. So one that
-fails leaves the others as they are.
+Environments share nothing but the database, where each has a lock of its own. So a failed one
+leaves the others as they are.
 """
 
 from __future__ import annotations
@@ -22,76 +22,85 @@ from mirror.config.environments import EnvironmentConfig
 from mirror.errors import MirrorError
 from mirror.sync.run import Result, utc_now
 
-Work = Callable[[EnvironmentConfig, CancellationToken], Result]
-"""Syncs an environment, and ends early if it is told to stop."""
+SyncFunction = Callable[[EnvironmentConfig, CancellationToken], Result]
+"""Syncs one environment, and ends early if it is cancelled."""
 
 JITTER = 0.1
-"""The part of an interval by which a round may begin earlier or later."""
+"""The share of an interval by which a round may begin earlier or later."""
 
-_NAP = 0.25
-"""Seconds, within which a pause ends when it is to stop, or when the machine wakes."""
+_SLEEP_SLICE = 0.25
+"""Seconds; a sleep notices within this time that it is cancelled, or that the machine woke up."""
 
 logger = logging.getLogger(__name__)
 
 
 def sync_all(
-    targets: Sequence[EnvironmentConfig], work: Work, jobs: int, stopping: CancellationToken
+    configs: Sequence[EnvironmentConfig],
+    sync: SyncFunction,
+    jobs: int,
+    cancellation: CancellationToken,
 ) -> Generator[Result, None, None]:
-    """Sync environments, and yield the results as they come; close it to end what has begun.
+    """Sync environments; yield each result when it is there. Close the generator to cancel.
 
     Args:
-        targets: what to sync.
-        work: syncs one.
-        jobs: how many at once. With one, all is done in the caller's thread.
-        stopping: ends what has begun, and keeps the others from beginning.
+        configs: the environments.
+        sync: syncs one of them.
+        jobs: how many at once; with 1 all run in the caller's thread.
+        cancellation: ends the syncs that run, and prevents the others.
     """
-    if len(targets) == 1:
-        yield work(targets[0], stopping)
+    if len(configs) == 1:
+        yield sync(configs[0], cancellation)
     elif jobs > 1:
-        yield from _side_by_side(targets, work, jobs, stopping)
+        yield from _in_parallel(configs, sync, jobs, cancellation)
     else:
-        for target in targets:
-            if not stopping.is_set():
-                yield _isolated(target, work, stopping)
+        for config in configs:
+            if not cancellation.is_set():
+                yield _guarded(config, sync, cancellation)
 
 
-def _side_by_side(
-    targets: Sequence[EnvironmentConfig], work: Work, jobs: int, stopping: CancellationToken
+def _in_parallel(
+    configs: Sequence[EnvironmentConfig],
+    sync: SyncFunction,
+    jobs: int,
+    cancellation: CancellationToken,
 ) -> Iterator[Result]:
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
-    def begin(target: EnvironmentConfig) -> Result | None:
-        return None if stopping.is_set() else _isolated(target, work, stopping)
+    def sync_unless_cancelled(config: EnvironmentConfig) -> Result | None:
+        return None if cancellation.is_set() else _guarded(config, sync, cancellation)
 
     with ThreadPoolExecutor(jobs, thread_name_prefix="mirror-sync") as pool:
         try:
-            for future in as_completed([pool.submit(begin, target) for target in targets]):
+            futures = [pool.submit(sync_unless_cancelled, config) for config in configs]
+            for future in as_completed(futures):
                 if (result := future.result()) is not None:
                     yield result
         except BaseException:
-            stopping.set()  # what has begun ends as soon as it can, and is waited for
+            cancellation.set()  # the pool waits for the syncs that run
             raise
 
 
-def _isolated(target: EnvironmentConfig, work: Work, stopping: CancellationToken) -> Result:
-    """Sync an environment; a defect of ours that shows in one is no reason to leave out others."""
+def _guarded(
+    config: EnvironmentConfig, sync: SyncFunction, cancellation: CancellationToken
+) -> Result:
+    """Sync an environment; turn an unexpected exception into its failure, so that others go on."""
     started_at = utc_now()
     try:
-        return work(target, stopping)
+        return sync(config, cancellation)
     except Exception as error:  # noqa: BLE001 (it is reported, and the others go on)
-        said, traceback = str(error), format_exc()
-        if not isinstance(target.api, MirrorError):
-            said, traceback = (target.api.token.redact(text) for text in (said, traceback))
+        message, traceback = str(error), format_exc()
+        if not isinstance(config.api, MirrorError):
+            message, traceback = (config.api.token.redact(text) for text in (message, traceback))
         logger.debug("%s", traceback)
         failure = MirrorError(
-            f"unexpected {type(error).__name__}: {said}. This is a defect of mirror",
+            f"unexpected {type(error).__name__}: {message}. This is a defect of mirror",
             hint="please report it with what `mirror sync -v` says",
         )
-        return Result.of_failure(target.environment, failure, started_at, utc_now())
+        return Result.of_failure(config.environment, failure, started_at, utc_now())
 
 
 class Interval:
-    """Decides when rounds begin, so that many schedulers that start together drift apart.
+    """The time between rounds, with jitter: schedulers that start together drift apart.
 
     Args:
         every: the interval.
@@ -102,68 +111,62 @@ class Interval:
         self._seconds = every.total_seconds()
         self._chance = chance
 
-    def first(self) -> float:
-        """Return the seconds to wait for the first round: up to a tenth of the interval."""
+    def initial_delay(self) -> float:
+        """Return the seconds from the start to the first round: up to a tenth of the interval."""
         return JITTER * self._seconds * self._chance()
 
-    def next(self, passed: float) -> float:
-        """Return the seconds to wait for the next round; none if the last one took too long.
-
-        Args:
-            passed: seconds since the last one began.
-        """
-        interval = self._seconds * (1 + JITTER * (2 * self._chance() - 1))
-        return max(0.0, interval - passed)
+    def next_delay(self) -> float:
+        """Return the seconds from the start of a round to the next: 0.9 to 1.1 of the interval."""
+        return self._seconds * (1 + JITTER * (2 * self._chance() - 1))
 
 
 @contextmanager
-def stopped_by_sigterm() -> Iterator[CancellationToken]:
-    """Let SIGTERM stop what is done in the context.
+def cancelled_by_sigterm() -> Iterator[CancellationToken]:
+    """Handle SIGTERM by setting the token that the context yields.
 
-    The handler raises nothing: an exception may come up where Python drops it, as in the callback
-    of a garbage collection, and then nobody would ever know of the signal.
+    The handler raises nothing: Python drops an exception that arises in some places, such as a
+    callback of the garbage collector, and then the signal would be lost.
     """
-    stopping = CancellationToken()
+    cancellation = CancellationToken()
     if threading.current_thread() is not threading.main_thread():
-        yield stopping
+        yield cancellation
         return
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
+    def cancel(_number: int, _frame: FrameType | None) -> None:
+        cancellation.set()
 
-    before = signal.signal(signal.SIGTERM, stop)
+    previous = signal.signal(signal.SIGTERM, cancel)
     try:
-        yield stopping
+        yield cancellation
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def since_boot() -> float:
-    """Return seconds that go on while the machine sleeps, and that no setting of a clock moves.
+    """Return the seconds of a clock that counts while the machine sleeps, and that nobody can set.
 
-    `time.monotonic` stands still meanwhile on Linux, which has another clock for this. It is used
-    where there is no other: on Windows it goes on, on macOS it does not.
+    On Linux `time.monotonic` stops during sleep, and CLOCK_BOOTTIME does not. Elsewhere it is
+    `time.monotonic`, which goes on during sleep on Windows, but not on macOS.
     """
     clock: int | None = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 def sleep_until(
-    seconds: float,
-    stopping: CancellationToken,
+    deadline: float,
+    cancellation: CancellationToken,
     now: Callable[[], float] = since_boot,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Wait, until it is to stop; not with an event, whose lock a signal handler must not take.
+    """Sleep until a deadline or a cancellation; if the machine sleeps past it, until it wakes up.
 
-    A machine that sleeps meanwhile does not wait for longer: what came due is done on waking.
+    It polls the token: an event has a lock, which a signal handler must not take.
 
     Args:
-        seconds: how long.
-        stopping: ends it.
+        deadline: in seconds of `now`; a past one returns at once.
+        cancellation: ends the sleep.
         now: a clock, in seconds.
-        sleep: lets some of its seconds pass, or more.
+        sleep: sleeps for some seconds of that clock, or longer.
     """
-    ends = now() + seconds
-    while not stopping.is_set() and (left := ends - now()) > 0:
-        sleep(min(left, _NAP))
+    while not cancellation.is_set() and (remaining := deadline - now()) > 0:
+        sleep(min(remaining, _SLEEP_SLICE))

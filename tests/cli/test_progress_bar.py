@@ -29,7 +29,7 @@ from mirror.db import runs
 from mirror.db.engine import create_engine
 from mirror.errors import ApiError
 from mirror.progress import Phase, Progress
-from mirror.sync.merge import SyncContext, merge
+from mirror.sync.merge import merge
 from mirror.sync.run import Outcome, Result, environment_of_log, sync, utc_now
 from tests.support.commands import run_on_a_terminal
 from tests.support.fake_clock import FakeClock
@@ -278,7 +278,7 @@ def test_the_load_is_counted_on_a_terminal(
         watcher.start()
         merge(
             connection,
-            SyncContext("one", run.id, run.observed_at),
+            run,
             payload.decode(listed(), frozenset()),
             len(entries),
             progress=running.begin("customers"),

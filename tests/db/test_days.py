@@ -22,7 +22,7 @@ from mirror.sandbox.server import Sandbox
 from tests.support import postgres
 from tests.support.databases import DATABASES
 from tests.support.list_parser import Fields
-from tests.support.mirrors import Mirror, of_each_kind
+from tests.support.mirrors import Mirror, mirrors_by_kind
 from tests.support.upstream import FakeUpstream, request
 
 REQUESTED = date(2024, 1, 10)
@@ -202,7 +202,7 @@ def rows(mirror: Mirror, view: sa.Table, *order: sa.Column[Any]) -> list[sa.Row[
 @pytest.fixture(scope="module")
 def tellings(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Told]]:
     """The mirrors that were told the stories, once of each kind; tests only read them."""
-    with of_each_kind(request, tell) as get:
+    with mirrors_by_kind(request, tell) as get:
         yield get
 
 
@@ -246,7 +246,7 @@ def test_stories(told: Told, name: str) -> None:
 
 def test_the_helpers_say_what_the_views_say(told: Told) -> None:
     """The helpers for Python give the rows of the views, also of a part of the time alone."""
-    ask = told.mirror.ask
+    ask = told.mirror.query
     start, end = datetime(2024, 1, 11, 9, tzinfo=UTC), datetime(2024, 1, 13, 9, tzinfo=UTC)
     every = ask(helpers.turnaround)
     assert sorted(map(astuple, every)) == sorted(map(tuple, told.turnaround))

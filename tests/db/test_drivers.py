@@ -25,7 +25,7 @@ from mirror.db import engine as engine_module
 from mirror.db.engine import parse_url, write_transaction
 from mirror.db.models import UTCDateTime
 from mirror.sync.run import Outcome
-from tests.support.databases import DATABASES, once_of_each_kind
+from tests.support.databases import DATABASES, cached_by_kind
 from tests.support.drivers import (
     BARE,
     RELATIONS,
@@ -57,7 +57,7 @@ JDBC_FRACTION = {6, 8}  # FLOAT, DOUBLE
 @pytest.fixture(scope="module")
 def mirrors(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Filled]]:
     """Mirrors that hold times of all kinds, by the kind of database."""
-    with once_of_each_kind(partial(filled_mirror, request=request)) as get:
+    with cached_by_kind(partial(filled_mirror, request=request)) as get:
         yield get
 
 

@@ -32,7 +32,7 @@ from mirror.db.engine import create_engine, parse_url
 from mirror.errors import DatabaseError
 from tests.support import ROOT
 from tests.support.commands import run_module, run_python
-from tests.support.databases import DATABASES, new_database, once_of_each_kind
+from tests.support.databases import DATABASES, cached_by_kind, new_database
 from tests.support.mirrors import Mirror
 from tests.support.schema import alembic, execute_script, inventory, opened
 from tests.support.upstream import request
@@ -81,7 +81,7 @@ def fill(mirror: Mirror) -> dict[str, list[tuple[Any, ...]]]:
 @pytest.fixture(scope="module")
 def urls(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
     """Databases with the schema and nothing else, of each kind, that are only looked at."""
-    with once_of_each_kind(partial(new_database, request=request, ready=True)) as get:
+    with cached_by_kind(partial(new_database, request=request, ready=True)) as get:
         yield get
 
 

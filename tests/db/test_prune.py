@@ -83,7 +83,7 @@ def test_what_nothing_rests_on_goes(mirror: Mirror) -> None:
     needless = live(mirror)
     before = {one: row for one, *row in mirror.runs("*")}
     known = what_is_known(mirror)
-    health = mirror.ask(status, now=mirror.now)
+    health = mirror.query(status, now=mirror.now)
 
     at = NOON + 8 * HOUR
     expected = Pruned(removed=8, kept=9, remaining=9)
@@ -103,7 +103,7 @@ def test_what_nothing_rests_on_goes(mirror: Mirror) -> None:
         one: row for one, row in before.items() if one not in needless
     }
     assert what_is_known(mirror) == known
-    (default, dev), (default_before, dev_before) = mirror.ask(status, now=mirror.now), health
+    (default, dev), (default_before, dev_before) = mirror.query(status, now=mirror.now), health
     assert default == default_before
     assert dev == replace(dev_before, failures=1)  # of those on record
     assert mirror.sync().run_id == 18
@@ -366,4 +366,4 @@ def test_all_goes_at_once(mirror: Mirror) -> None:
         lines = [str(row[-1]) for row in plan]
     assert len(lines) > 5
     assert [line for line in lines if "CORRELATED" in line or "SubPlan" in line] == []
-    assert mirror.ask(runs.last_completion, "default").number == MANY
+    assert mirror.query(runs.last_completion, "default").number == MANY

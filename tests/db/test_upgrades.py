@@ -19,7 +19,7 @@ from mirror.db import migrate
 from mirror.db.engine import parse_url, read_transaction
 from tests.db.frozen.freeze import FOLDER, Rows, path_of, restored_inventory, rows_of, thaw
 from tests.support.commands import run_mirror
-from tests.support.databases import DATABASES, new_database, once_of_each_kind
+from tests.support.databases import DATABASES, cached_by_kind, new_database
 from tests.support.history_fixture import STAGING, THIRD, after, entry
 from tests.support.mirrors import Mirror
 from tests.support.schema import inventory, opened
@@ -85,7 +85,7 @@ def ask(*words: str) -> Any:
 @pytest.fixture(scope="module")
 def new_inventory(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
     """What a database is made of that this version has made, of a kind."""
-    with once_of_each_kind(partial(new_database, request=request, ready=True)) as make:
+    with cached_by_kind(partial(new_database, request=request, ready=True)) as make:
         yield lambda kind: inventory_of(make(kind))
 
 

@@ -26,7 +26,7 @@ from mirror.sync.run import Outcome
 from tests.support import oracle_statistics as figures
 from tests.support.databases import DATABASES
 from tests.support.list_parser import KNOWN, Fields
-from tests.support.mirrors import Mirror, of_each_kind
+from tests.support.mirrors import Mirror, mirrors_by_kind
 from tests.support.oracle import Memory, State
 from tests.support.upstream import FakeUpstream, request
 
@@ -292,7 +292,7 @@ class Told:
             result = mirror.sync(records, accept_missing=True)
             assert result.failure is None
             assert result.started_at == synced(number)
-        self.ask = mirror.ask
+        self.ask = mirror.query
         self.changes = rows_of(mirror, views.changes)
         versions = rows_of(mirror, views.versions)
         self.versions = sorted(versions, key=lambda row: row["valid_from"])
@@ -301,7 +301,7 @@ class Told:
 @pytest.fixture(scope="module")
 def tellings(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Told]]:
     """The mirrors that the stories were told to, once of each kind."""
-    with of_each_kind(request, Told) as get:
+    with mirrors_by_kind(request, Told) as get:
         yield get
 
 
@@ -440,7 +440,7 @@ def test_phone_numbers(mirror: Mirror) -> None:
     mirror.sync(records, environment="dev")
     mirror.sync(records[:-1], environment="dev")
     mirror.sync([make(8, again, apr)], environment="prod")
-    assert mirror.ask(helpers.phone_numbers) == [
+    assert mirror.query(helpers.phone_numbers) == [
         PhoneNumber(*row)
         for row in [
             ("dev", again, "phone-1", 2, "request-1", "approved", feb, mar, apr, True),
@@ -583,7 +583,7 @@ def recalled(mirror: Mirror, when: datetime) -> dict[str, State]:
     found = [
         one
         for missing in (False, True)
-        for one in mirror.ask(helpers.release_requests, as_of=when, missing=missing)
+        for one in mirror.query(helpers.release_requests, as_of=when, missing=missing)
     ]
     assert all(one.missing_since in {None, one.valid_from} for one in found)
     return {

@@ -23,7 +23,7 @@ from mirror.db.engine import create_engine, parse_url, read_transaction, write_t
 from mirror.errors import DatabaseError, SchemaError, UsageError
 from mirror.sync.run import Outcome
 from tests.support.databases import DATABASES
-from tests.support.mirrors import Mirror, of_each_kind
+from tests.support.mirrors import Mirror, mirrors_by_kind
 from tests.support.upstream import request
 
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
@@ -90,7 +90,7 @@ def fillings(
         assert outcomes == [*["applied"] * 3, "unchanged", "failed"]
         return mirror
 
-    with of_each_kind(request, fill, "Asia/Kolkata") as get:
+    with mirrors_by_kind(request, fill, "Asia/Kolkata") as get:
         yield get
 
 
@@ -426,7 +426,7 @@ def test_the_order_of_quarantine(mirror: Mirror) -> None:
         mirror.sync(records, environment=environment)
 
     def raws(**filters: Any) -> list[str]:
-        return [json.loads(one.raw) for one in mirror.ask(package.quarantine, **filters)]
+        return [json.loads(one.raw) for one in mirror.query(package.quarantine, **filters)]
 
     by_number = mirror.rows("SELECT raw FROM quarantined_records ORDER BY id")
     tied = [raw for (text,) in by_number if (raw := json.loads(text)) in {"b", "c", "d"}]

@@ -52,7 +52,7 @@ def ask(mirror: Mirror, *environments: str) -> list[EnvironmentStatus]:
 
     What is said of the database is the same for all, and is left out.
     """
-    found: list[EnvironmentStatus] = mirror.ask(
+    found: list[EnvironmentStatus] = mirror.query(
         status, now=mirror.now + HOUR, environments=environments or None
     )
     for one in found:
@@ -197,7 +197,7 @@ def test_environments_that_are_asked_for(mirror: Mirror) -> None:
     never, found = ask(mirror, "prod", "nowhere", "prod")
     assert found == prod
     assert never == replace(NEVER, environment="nowhere")
-    assert mirror.ask(status, now=mirror.now, environments=[]) == []
+    assert mirror.query(status, now=mirror.now, environments=[]) == []
 
 
 def test_a_mirror_without_a_run(connection: Connection) -> None:

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from mirror.db.engine import create_engine, write_transaction
 from mirror.db.models import release_requests
 from tests.support.commands import run_mirror
-from tests.support.databases import DATABASES, new_database, once_of_each_kind
+from tests.support.databases import DATABASES, cached_by_kind, new_database
 from tests.support.mirrors import Mirror
 from tests.support.oracle_report import NOTHING, Asked, cards, find, moment
 from tests.support.reports import Page, change, failed_run, fill, live, page, undrawn, usual_period
@@ -67,7 +67,7 @@ def told(request: pytest.FixtureRequest) -> Iterator[ToldOf]:
                 "east": Told(east, Asked(url, *usual_period(east.made_at), east.made_at, "east")),
             }
 
-    with once_of_each_kind(make) as get:
+    with cached_by_kind(make) as get:
         yield get
 
 

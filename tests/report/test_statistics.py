@@ -27,7 +27,7 @@ from mirror.report.period import Period, steps
 from mirror.report.statistics import Counts, Hours, Reason
 from tests.support.databases import DATABASES
 from tests.support.list_parser import Fields
-from tests.support.mirrors import Mirror, of_each_kind
+from tests.support.mirrors import Mirror, mirrors_by_kind
 from tests.support.upstream import request
 
 VERDICTS = ("approved", "rejected", "cancelled")
@@ -235,7 +235,7 @@ def tell(mirror: Mirror, lives: Lives = LIVES) -> Mirror:
 @pytest.fixture(scope="module")
 def mirrors(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Mirror]]:
     """The mirrors that have seen the lives, once of each kind; tests only read them."""
-    with of_each_kind(request, tell) as get:
+    with mirrors_by_kind(request, tell) as get:
         yield get
 
 

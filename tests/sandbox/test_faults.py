@@ -22,7 +22,7 @@ from mirror.sandbox.faults import FAULTS
 from tests.support import ROOT
 from tests.support.commands import run_mirror
 from tests.support.http_servers import Answer, Question, Scripted, envelope, http
-from tests.support.mirrors import Mirror, of_each_kind
+from tests.support.mirrors import Mirror, mirrors_by_kind
 from tests.support.upstream import TOKEN, request
 
 KNOWN = 130
@@ -148,7 +148,7 @@ class Trial:
         assert (ran.code, ran.result["error"]) == (0, None)
         assert self.mirror.state() != self.known
         listed = {record["id"]: record["status"] for record in self.mirror.upstream.records}
-        found = self.mirror.ask(helpers.release_requests)
+        found = self.mirror.query(helpers.release_requests)
         assert {one.id: one.status for one in found} == listed
         open_records = "SELECT count(*) FROM quarantined_records WHERE resolved_at IS NULL"
         assert self.mirror.rows(open_records) == [(0,)]
@@ -158,7 +158,7 @@ class Trial:
 @pytest.fixture(scope="module")
 def trials(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Trial]]:
     """Gives the mirror of a kind of database, made when it is first asked for."""
-    with of_each_kind(request, Trial) as get:
+    with mirrors_by_kind(request, Trial) as get:
         yield get
 
 

@@ -25,7 +25,7 @@ from tests.report.test_statistics import (  # noqa: F401 (collected here too, wi
     test_released,
 )
 from tests.support.databases import DATABASES
-from tests.support.mirrors import of_each_kind
+from tests.support.mirrors import mirrors_by_kind
 
 SEEDS = range(2, 7)
 
@@ -38,7 +38,7 @@ def told(request: pytest.FixtureRequest) -> Iterator[Connection]:
     kind, seed = request.param
     lives = {life.name: life.lists() for life in (Life(seed), Life(seed + 100))}
     with (
-        of_each_kind(request, lambda mirror: tell(mirror, lives)) as mirrors,
+        mirrors_by_kind(request, lambda mirror: tell(mirror, lives)) as mirrors,
         read_transaction(mirrors(kind).engine) as connection,
     ):
         yield connection

@@ -7,259 +7,221 @@ import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db.engine import create_engine
 from mirror.sync.run import Result, sync
-from tests.support.database_state import ExpectedState, difference, runs_of, tables_of
+from tests.support.database_state import ExpectedState, Run, difference, runs_of, tables_of
 from tests.support.databases import DATABASES
 from tests.support.http_servers import Question, Scripted, envelope, http
-from tests.support.upstream import TOKEN, FakeUpstream, request
+from tests.support.upstream import TOKEN, FakeUpstream, request, requests
 from tests.support.upstream_generator import ChangingList
-from tests.support.worker_pool import KILLED, PATIENCE, WorkerPool, worker_pools
+from tests.support.workers import KILLED, TIMEOUT, Worker
 
 if TYPE_CHECKING:
     from mirror.sandbox.server import Sandbox
 
-AT_ONCE = 6
 
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[list[WorkerPool]]:
-    """Nurseries that have imported all that a sync needs."""
-    with worker_pools(AT_ONCE) as found:
-        yield found
-
-
-@pytest.fixture
-def six(warm: list[WorkerPool]) -> Iterator[list[WorkerPool]]:
-    """Where processes that run at once come from."""
-    yield warm
-    for nursery in warm:
-        nursery.clear()
-
-
-@pytest.fixture
-def another(six: list[WorkerPool]) -> WorkerPool:
-    """Where a process beside that of the tests comes from."""
-    return six[0]
-
-
-@pytest.fixture
-def chance() -> random.Random:
-    """Decides what upstream says; the same `--randomly-seed` gives the same."""
-    seed = random.randrange(1_000_000)  # noqa: S311 (a test's fate, no cryptography)
-    print(f"seed {seed}")  # pytest shows it if the test fails
-    return random.Random(seed)  # noqa: S311
-
-
-def begin(nursery: WorkerPool, url: str, base_url: str, *options: str) -> None:
-    """Let a process sync."""
-    nursery.start(
-        *("sync", "--json", "--database", url, "--base-url", base_url, *options),
-        TALKOVER_TOKEN=TOKEN,
-    )
-
-
-def end(nursery: WorkerPool) -> dict[str, Any]:
-    """Wait for a process, which must succeed; return what it says that it did."""
-    done = nursery.result()
-    assert done.returncode == 0, done.stderr
-    said: dict[str, Any] = json.loads(done.stdout)
-    return said
-
-
-def pull(url: str, base_url: str) -> Result:
+def sync_here(url: str, base_url: str) -> Result:
     """Sync in the process of the tests."""
     return sync(create_engine(url, create=True), ApiSettings(base_url, Secret(TOKEN)), "default")
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("kind", DATABASES)
-def test_six_syncs_at_once_apply_a_list_once(
+@dataclass
+class Crowd:
+    """Processes that sync at once, the databases they sync into, and what these must hold."""
+
+    kind: str
+    make_database: Callable[[str], str]
+    sandbox: Sandbox
+    upstream: FakeUpstream
+    workers: list[Worker]
+    chance: random.Random
+    in_full: bool
+    record: Callable[[str, object], None]
+    url: str = ""
+    expected: ExpectedState = field(default_factory=ExpectedState)
+
+    def __len__(self) -> int:
+        return len(self.workers)
+
+    def renew(self) -> None:
+        """Take an empty database."""
+        self.url, self.expected = self.make_database(self.kind), ExpectedState()
+
+    def start(self, listing: ChangingList) -> None:
+        """Let all processes sync the same list."""
+        self.upstream.records = listing.entries
+        self.sandbox.forget()
+        for worker in self.workers:
+            worker.start_sync(self.url, self.sandbox.base_url, TOKEN)
+
+    def check(self, applied: list[tuple[Run, ChangingList]]) -> None:
+        """Compare the database with what these runs applied; change their lists."""
+        for run, listing in applied:
+            self.expected.apply(run, listing.entries)
+            listing.move_on()
+        assert difference(tables_of(self.url), self.expected.tables()) == ""
+
+    def report(self, sentence: str) -> None:
+        """Put a sentence into the summary of the test run."""
+        self.record("figures", f"{self.kind}: {sentence}")
+
+
+@pytest.fixture(params=DATABASES)
+def crowd(
     *,
-    kind: str,
+    request: pytest.FixtureRequest,
     make_database: Callable[[str], str],
     sandbox: Sandbox,
     upstream: FakeUpstream,
-    six: list[WorkerPool],
+    workers: list[Worker],
     chance: random.Random,
     in_full: bool,
     record_property: Callable[[str, object], None],
-) -> None:
+) -> Crowd:
+    """Six processes, on each kind of database."""
+    return Crowd(
+        *(request.param, make_database, sandbox, upstream, workers),
+        *(chance, in_full, record_property),
+    )
+
+
+@pytest.mark.long
+def test_six_syncs_at_once_apply_a_list_once(crowd: Crowd) -> None:
     """Processes that begin at once all succeed, also in a database that does not exist yet."""
     outcomes: Counter[str] = Counter()
-    for _ in range(20 if in_full else 2):
-        url, expected, listing = make_database(kind), ExpectedState(), ChangingList(500, chance)
-        for number in range(1, 3):
-            upstream.records = listing.entries
-            sandbox.forget()
-            for nursery in six:
-                begin(nursery, url, sandbox.base_url)
-            said = {one["run_id"]: one["outcome"] for one in map(end, six)}
-            found = runs_of(url)
-            new = found[-AT_ONCE:]
-            assert len(found) == number * AT_ONCE
-            assert {run.id: run.outcome for run in new} == said
-            assert set(said.values()) <= {"applied", "unchanged", "superseded"}
+    for _ in range(20 if crowd.in_full else 2):
+        crowd.renew()
+        listing = ChangingList(500, crowd.chance)
+        for number in (1, 2):
+            crowd.start(listing)
+            results = [worker.sync_result() for worker in crowd.workers]
+            by_id = {result["run_id"]: result["outcome"] for result in results}
+            recorded = runs_of(crowd.url)
+            new = recorded[-len(crowd) :]
+            assert len(recorded) == number * len(crowd)
+            assert {run.id: run.outcome for run in new} == by_id
+            assert set(by_id.values()) <= {"applied", "unchanged", "superseded"}
             assert {run.error for run in new} == {None}
             (applied,) = (run for run in new if run.outcome == "applied")
-            expected.apply(applied, listing.entries)
-            assert difference(tables_of(url), expected.tables()) == ""
-            outcomes.update(said.values())
-            listing.move_on()
+            crowd.check([(applied, listing)])
+            outcomes.update(by_id.values())
     shares = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-    record_property(
-        "figures",
-        f"{kind}: {outcomes.total()} syncs by {AT_ONCE} processes at once all succeeded "
+    crowd.report(
+        f"{outcomes.total()} syncs by {len(crowd)} processes at once all succeeded "
         f"({shares}), each list was applied once",
     )
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", DATABASES)
-def test_kills_among_six_hurt_none_of_the_others(
-    *,
-    kind: str,
-    make_database: Callable[[str], str],
-    sandbox: Sandbox,
-    upstream: FakeUpstream,
-    six: list[WorkerPool],
-    chance: random.Random,
-    in_full: bool,
-    record_property: Callable[[str, object], None],
-) -> None:
+def test_kills_among_six_hurt_none_of_the_others(crowd: Crowd) -> None:
     """No lock outlives the process that held it: the others go on, and a list is applied once."""
     codes: Counter[int] = Counter()
-    for _ in range(20 if in_full else 1):
-        url, expected, listing = make_database(kind), ExpectedState(), ChangingList(2000, chance)
-        for number in range(1, 3):
-            upstream.records = listing.entries
-            sandbox.forget()
-            for nursery in six:
-                begin(nursery, url, sandbox.base_url)
-            for victim in chance.sample(six, AT_ONCE // 2):
-                victim.ended(chance.uniform(0, 0.3))
+    for _ in range(20 if crowd.in_full else 1):
+        crowd.renew()
+        listing = ChangingList(2000, crowd.chance)
+        for number in (1, 2):
+            crowd.start(listing)
+            for victim in crowd.chance.sample(crowd.workers, len(crowd) // 2):
+                victim.has_ended(crowd.chance.uniform(0, 0.3))
                 victim.kill()
-            ended = [nursery.result() for nursery in six]
-            assert {one.returncode for one in ended} <= {0, KILLED}, [one.stderr for one in ended]
-            codes.update(one.returncode for one in ended)
-            pull(url, sandbox.base_url)
-            found = runs_of(url)
-            applied = [run for run in found if run.outcome == "applied"]
+            ended = [worker.result() for worker in crowd.workers]
+            assert {one.code for one in ended} <= {0, KILLED}, [one.err for one in ended]
+            codes.update(one.code for one in ended)
+            sync_here(crowd.url, crowd.sandbox.base_url)
+            recorded = runs_of(crowd.url)
+            applied = [run for run in recorded if run.outcome == "applied"]
             assert len(applied) == number
-            expected.apply(applied[-1], listing.entries)
-            assert difference(tables_of(url), expected.tables()) == ""
-            assert {run.outcome for run in found} <= {
-                *("applied", "unchanged", "superseded", "abandoned")
-            }
-            listing.move_on()
-    record_property(
-        "figures",
-        f"{kind}: {codes[KILLED]} of {codes.total()} syncs that ran {AT_ONCE} at once were killed, "
-        "the others all succeeded",
+            crowd.check([(applied[-1], listing)])
+            outcomes = {run.outcome for run in recorded}
+            assert outcomes <= {"applied", "unchanged", "superseded", "abandoned"}
+    crowd.report(
+        f"{codes[KILLED]} of {codes.total()} syncs that ran {len(crowd)} at once "
+        "were killed, the others all succeeded",
     )
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", DATABASES)
-def test_six_environments_at_once_share_a_database(
-    *,
-    kind: str,
-    make_database: Callable[[str], str],
-    six: list[WorkerPool],
-    chance: random.Random,
-    in_full: bool,
-    record_property: Callable[[str, object], None],
-) -> None:
+def test_six_environments_at_once_share_a_database(crowd: Crowd) -> None:
     """Syncs of different environments never refuse, supersede or touch one another."""
-    names = [f"tenant {number}" for number in range(AT_ONCE)]
-    rounds = 0
+    environments = [f"tenant {number}" for number in range(len(crowd))]
+    repetitions = 20 if crowd.in_full else 1
     with ExitStack() as stack:
-        servers = [stack.enter_context(Scripted([b""]).running()) for _ in names]
-        for _ in range(20 if in_full else 1):
-            url, expected = make_database(kind), ExpectedState()
-            lists = [ChangingList(200, chance, first=1000 * at) for at in range(AT_ONCE)]
-            for _ in range(2):
-                rounds += 1
-                for name, server, nursery, listing in zip(names, servers, six, lists, strict=True):
+        servers = [stack.enter_context(Scripted([b""]).running()) for _ in environments]
+        for _ in range(repetitions):
+            crowd.renew()
+            listings = [
+                ChangingList(200, crowd.chance, first=1000 * at) for at in range(len(crowd))
+            ]
+            for _ in (1, 2):
+                each = zip(environments, servers, crowd.workers, listings, strict=True)
+                for environment, server, worker, listing in each:
                     server.answers = [http(200, envelope(listing.entries))]
-                    begin(nursery, url, server.base_url, "--environment", name)
-                ids = {one["environment"]: one["run_id"] for one in map(end, six)}
-                found = {run.id: run for run in runs_of(url)}
-                for name, listing in zip(names, lists, strict=True):
-                    expected.apply(found[ids[name]], listing.entries)
-                    listing.move_on()
-                assert difference(tables_of(url), expected.tables()) == ""
-    record_property(
-        "figures",
-        f"{kind}: {rounds * AT_ONCE} syncs of {AT_ONCE} environments at once in one database were "
-        "all applied",
+                    worker.start_sync(
+                        crowd.url, server.base_url, TOKEN, "--environment", environment
+                    )
+                results = [worker.sync_result() for worker in crowd.workers]
+                recorded = {run.id: run for run in runs_of(crowd.url)}
+                crowd.check(
+                    [
+                        (recorded[result["run_id"]], listing)
+                        for result, listing in zip(results, listings, strict=True)
+                    ]
+                )
+    crowd.report(
+        f"{2 * repetitions * len(crowd)} syncs of {len(crowd)} environments at once "
+        "in one database were all applied",
     )
 
 
-class HeldBack:
-    """An answer that a server keeps back until it is let go.
-
-    Attributes:
-        asked: set when it was asked for.
-    """
-
-    def __init__(self, said: bytes) -> None:
-        self.asked = threading.Event()
-        self._said = said
-        self._gone = threading.Event()
-
-    def __call__(self, _: Question) -> bytes:
-        """Wait, and answer."""
-        self.asked.set()
-        assert self._gone.wait(PATIENCE)
-        return self._said
-
-    def let_go(self) -> None:
-        """Give the answer."""
-        self._gone.set()
-
-
-FIRST = http(200, envelope([request(1), request(2)]))
-LATE = http(200, envelope([request(1, status="approved"), request(2), request(3)]))
-NEWER = http(200, envelope([request(1, status="rejected"), request(4)]))
-
-
 @pytest.mark.parametrize(
-    ("answer", "code", "outcome"),
+    ("late", "code", "outcome"),
     [
-        pytest.param(LATE, 0, "superseded", id="it is superseded"),
+        pytest.param(
+            http(200, envelope([request(1, status="approved"), *requests(2, 3)])),
+            *(0, "superseded"),
+            id="it is superseded",
+        ),
         pytest.param(http(404, b'{"success": false, "code": "GONE"}'), 1, "failed", id="it fails"),
     ],
 )
 def test_a_run_given_up_for_dead_may_wake_up(
-    database_url: str, another: WorkerPool, answer: bytes, code: int, outcome: str
+    database_url: str, worker: Worker, late: bytes, code: int, outcome: str
 ) -> None:
     """A run that a newer one found dead corrects what is on record if it lives after all."""
-    late = HeldBack(answer)
-    with Scripted([FIRST, late, NEWER]).running() as server:
-        assert pull(database_url, server.base_url).outcome == "applied"
-        begin(another, database_url, server.base_url)
-        assert late.asked.wait(PATIENCE)
-        another.send(signal.SIGSTOP)
-        late.let_go()
-        newest = pull(database_url, server.base_url)
+    requested, resume = threading.Event(), threading.Event()
+
+    def answer_late(_: Question) -> bytes:
+        requested.set()
+        assert resume.wait(TIMEOUT)
+        return late
+
+    first = http(200, envelope(requests(1, 2)))
+    newer = http(200, envelope([request(1, status="rejected"), request(4)]))
+    with Scripted([first, answer_late, newer]).running() as server:
+        assert sync_here(database_url, server.base_url).outcome == "applied"
+        worker.start_sync(database_url, server.base_url, TOKEN)
+        assert requested.wait(TIMEOUT)
+        worker.send_signal(signal.SIGSTOP)
+        resume.set()
+        newest = sync_here(database_url, server.base_url)
         assert newest.outcome == "applied"
-        asleep = runs_of(database_url)[1]
-        assert asleep.outcome == "abandoned"
-        assert asleep.error == f"the run ended without a word; run {newest.run_id} found it"
+        frozen = runs_of(database_url)[1]
+        assert frozen.outcome == "abandoned"
+        assert frozen.error == f"the run ended without a word; run {newest.run_id} found it"
         before = tables_of(database_url)
-        another.send(signal.SIGCONT)
-        done = another.result()
-    assert done.returncode == code, done.stderr
-    awake = runs_of(database_url)[1]
-    assert (awake.id, awake.outcome) == (asleep.id, outcome)
-    assert awake.error == json.loads(done.stdout)["error"]
-    assert (awake.error is None) is (outcome == "superseded")
+        worker.send_signal(signal.SIGCONT)
+        ended = worker.result()
+    assert ended.code == code, ended.err
+    woken = runs_of(database_url)[1]
+    assert (woken.id, woken.outcome) == (frozen.id, outcome)
+    assert woken.error == json.loads(ended.out)["error"]
+    assert (woken.error is None) is (outcome == "superseded")
     assert tables_of(database_url) == before

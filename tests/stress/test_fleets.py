@@ -1,22 +1,21 @@
-"""Many environments, on both databases: all ways to interrupt them, and thirty at a time."""
+"""Several environments on both databases: thirty at a time, and all ways to interrupt them."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.fleets import Fleet, fail_three_of_thirty, interrupt_pulls
+from tests.support.fleets import Fleet, fail_three_of_thirty, interrupt_fetches
 
 
 @pytest.fixture
 def fleet(ready_database_url: str, tmp_path: Path) -> Iterator[Fleet]:
-    """A database of each kind, and no environment yet."""
-    with ExitStack() as stack:
-        yield Fleet(ready_database_url, tmp_path, stack)
+    """No environment yet, on each kind of database."""
+    with Fleet(ready_database_url, tmp_path) as fleet:
+        yield fleet
 
 
 def test_thirty_environments_on_both_databases(fleet: Fleet) -> None:
@@ -37,5 +36,5 @@ def test_thirty_environments_on_both_databases(fleet: Fleet) -> None:
 def test_a_signal_of_any_kind_in_the_middle_of_pulls(
     number: signal.Signals, jobs: int, every: bool, fleet: Fleet
 ) -> None:
-    """A pull that waits for an answer is given up at once, and put on record as what it was."""
-    interrupt_pulls(fleet.add_three(), number, jobs, every=every)
+    """A fetch that waits for the API ends at once, and is on record as failed."""
+    interrupt_fetches(fleet.add_three(), number, jobs, every=every)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.report.test_html import FOREIGN, PARTS, READABLE, expect_texts, fill_hostile
 from tests.support.browser import PRINTED, Shown, chromium, contrast, shown
-from tests.support.databases import DATABASES, new_database, once_of_each_kind
+from tests.support.databases import DATABASES, cached_by_kind, new_database
 from tests.support.reports import live, page
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def made(request: pytest.FixtureRequest) -> Iterator[Callable[[str], dict[str, P
             page(url, "--since", since, "--until", until, into=files["past"])
             yield files
 
-    with once_of_each_kind(make) as get:
+    with cached_by_kind(make) as get:
         yield get
 
 

@@ -11,7 +11,7 @@ from mirror.api.records import Record
 from mirror.db import migrate, runs
 from mirror.db.engine import create_engine, write_transaction
 from mirror.db.models import sync_runs
-from mirror.sync.merge import SyncContext, merge
+from mirror.sync.merge import merge
 
 LAST_PULL = datetime(2024, 7, 1, 12, tzinfo=UTC)
 """When the last of the pulls began that filled it."""
@@ -44,7 +44,7 @@ def _mirror(connection: sa.Connection, pull: int, run: runs.Run, count: int) -> 
     listed = count * 9 // 10 if pull < 2 else count
     counts = merge(
         connection,
-        SyncContext(run.environment, run.id, run.started_at),
+        run,
         _records(pull, listed, count),
         listed,
     )

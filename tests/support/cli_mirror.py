@@ -81,7 +81,7 @@ class CliMirror:
 
     def rows_of(self, command: str, environment: str = "default") -> list[dict[str, Any]]:
         """The rows that a command of `READS` has to print."""
-        rows = self.mirror.ask(READS[command][1], environment=environment)
+        rows = self.mirror.query(READS[command][1], environment=environment)
         assert rows
         return [asdict(row) for row in rows]
 

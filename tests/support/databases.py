@@ -16,7 +16,6 @@ from mirror.db.engine import create_engine
 
 DATABASES = ("sqlite", "postgresql")
 
-
 _T = TypeVar("_T")
 
 
@@ -29,13 +28,13 @@ def upgrade(url: str) -> None:
 def new_database(
     kind: str, request: pytest.FixtureRequest, timezone: str = "UTC", *, ready: bool = False
 ) -> Iterator[str]:
-    """Give a database, "sqlite" or "postgresql", for a fixture of any scope.
+    """Yield the URL of a new database.
 
     Args:
-        kind: of the database.
-        request: of the fixture.
-        timezone: the zone that Postgres thinks in.
-        ready: it has the schema; otherwise there is nothing in it.
+        kind: "sqlite" or "postgresql".
+        request: of the fixture, which may have any scope.
+        timezone: of the Postgres database.
+        ready: it has the schema; otherwise it is empty.
     """
     if kind == "sqlite":
         folder = request.getfixturevalue("tmp_path_factory").mktemp("db")
@@ -49,12 +48,12 @@ def new_database(
 
 
 @contextmanager
-def once_of_each_kind(
+def cached_by_kind(
     make: Callable[[str], AbstractContextManager[_T]],
 ) -> Iterator[Callable[[str], _T]]:
-    """Give what is costly by the kind of database: made when it is first asked for, and kept.
+    """Yield a function from a kind of database to what `make` makes, once for each kind.
 
-    A fixture with parameters would be made anew each time that tests come in another order.
+    A parametrized fixture would be made anew each time that tests run in another order.
     """
     with ExitStack() as stack:
         yield cache(lambda kind: stack.enter_context(make(kind)))

@@ -1,4 +1,4 @@
-"""An upstream that lists what a test wants it to list."""
+"""An upstream whose list a test sets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOKEN = "talq_a-secret-of-the-tests"
 
 
 class FakeUpstream(Simulation):
-    """An upstream that says what a test wants it to say.
+    """An upstream whose list a test sets.
 
     Attributes:
         records: the entries of its list.
@@ -29,7 +29,7 @@ class FakeUpstream(Simulation):
 
 
 def request(number: int = 1, **fields: Any) -> dict[str, Any]:
-    """A release request as the API gives it; a field that is None is left out."""
+    """A release request as the API returns it; a field that is None is left out."""
     record = {
         "id": f"request-{number}",
         "phone_number_id": f"phone-{number}",
@@ -39,3 +39,8 @@ def request(number: int = 1, **fields: Any) -> dict[str, Any]:
         "requested_at": "2024-01-10T14:30:00Z",
     } | fields
     return {name: value for name, value in record.items() if value is not None}
+
+
+def requests(*numbers: int, **fields: Any) -> list[dict[str, Any]]:
+    """Release requests with these numbers, alike but for their number, id and phone number."""
+    return [request(number, **fields) for number in numbers]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.cli_mirror import CliMirror
 from tests.support.databases import DATABASES
-from tests.support.mirrors import of_each_kind
+from tests.support.mirrors import mirrors_by_kind
 from tests.support.upstream import TOKEN
 
 
@@ -19,7 +19,7 @@ def cli_mirrors(
     """Gives the mirror in a kind of database, created at its first use."""
     token_file = tmp_path_factory.mktemp("hostile") / "token"
     token_file.write_text(TOKEN)
-    with of_each_kind(request, lambda mirror: CliMirror(mirror, token_file)) as get:
+    with mirrors_by_kind(request, lambda mirror: CliMirror(mirror, token_file)) as get:
         yield get
 
 

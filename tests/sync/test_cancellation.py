@@ -1,4 +1,4 @@
-"""Stopping: whatever a sync waits for, it ends at once, and the next one starts anew."""
+"""Cancellation: whatever a sync waits for, it ends at once, and the next sync starts anew."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,154 +23,147 @@ from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import Stopped
 from mirror.progress import Progress
 from mirror.sync.run import Outcome, Result
-from tests.support.http_servers import Answer, Question, Scripted, paged
+from tests.support.http_servers import Question, Scripted, paged
 from tests.support.mirrors import Mirror
-from tests.support.upstream import TOKEN, FakeUpstream, request
+from tests.support.upstream import TOKEN, FakeUpstream, request, requests
 
 if TYPE_CHECKING:
     from mirror.sandbox.server import Sandbox
 
 LONG = 600.0
-"""Seconds that nothing here takes, unless something is wrong; what is waited for takes as long."""
+"""Seconds that nothing here takes, unless something is wrong."""
 AT_ONCE = LONG / 2
-"""Seconds after which a wait was not ended, however much the machine has to do."""
+"""Seconds; a wait that takes longer was not ended, however busy the machine is."""
 
 
-class Heard(list[str]):
-    """The questions that a sandbox was asked; one can wait for them."""
+class RequestLog(list[str]):
+    """The requests that a sandbox received."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
 
-    def append(self, question: str) -> None:
-        """Note a question."""
-        with self._news:
-            super().append(question)
-            self._news.notify_all()
+    def append(self, target: str) -> None:
+        """Add a request."""
+        with self._changed:
+            super().append(target)
+            self._changed.notify_all()
 
     def wait_for(self, count: int) -> None:
-        """Wait until there were so many."""
-        with self._news:
-            assert self._news.wait_for(lambda: len(self) >= count, LONG)
+        """Wait until there are `count` requests."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self) >= count, LONG)
 
 
-class Hourglass(Clock):
-    """A clock that tells when somebody begins to wait.
-
-    Attributes:
-        waiting: set as soon as somebody does.
-    """
+class ObservedClock(Clock):
+    """A clock with an event that is set as soon as somebody waits by it."""
 
     def __init__(self) -> None:
         self.waiting = threading.Event()
 
     def wait(self, news: threading.Condition, seconds: float) -> None:
-        """Wait in earnest."""
+        """Wait by the real clock."""
         self.waiting.set()
         super().wait(news, seconds)
 
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
-    """The threads that ask have ended with the pull."""
+    """The threads that fetch pages end with the fetch."""
     yield
-    assert [one.name for one in threading.enumerate() if one.name == "mirror-page"] == []
+    assert [thread for thread in threading.enumerate() if thread.name == "mirror-page"] == []
 
 
 @pytest.fixture
-def heard(sandbox: Sandbox) -> Heard:
-    """What the sandbox was asked."""
-    sandbox.asked = heard = Heard()
-    return heard
+def request_log(sandbox: Sandbox) -> RequestLog:
+    """The requests that the sandbox received."""
+    sandbox.asked = log = RequestLog()
+    return log
 
 
 def settings(base_url: str, **fields: Any) -> ApiSettings:
-    """How to talk to a server, with more patience than a test has."""
+    """Settings whose time-outs no test reaches."""
     return ApiSettings(base_url, Secret(TOKEN), **{"timeout": LONG, "deadline": 9 * LONG} | fields)
 
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Make sure that something does not take long."""
+    """Assert that the body does not take long."""
     began = time.monotonic()
     yield
     assert time.monotonic() - began < AT_ONCE
 
 
 @contextmanager
-def meanwhile(do: Callable[[], None]) -> Iterator[None]:
-    """Do something in another thread."""
-    thread = threading.Thread(target=do)
-    thread.start()
+def in_threads(*functions: Callable[[], object]) -> Iterator[None]:
+    """Call functions, each in a thread, while the body runs."""
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
-        thread.join()
+        for thread in threads:
+            thread.join()
 
 
-def stopped(client: Client, when: Callable[[], object]) -> None:
-    """Read a list, and stop it when something has happened."""
+def assert_stops(client: Client, wait: Callable[[], object]) -> None:
+    """Fetch a list; stop the client when `wait` returns."""
 
     def stop() -> None:
-        when()
+        wait()
         client.stop()
 
-    with client, meanwhile(stop), at_once(), pytest.raises(Stopped, match="starts anew"):
+    with client, in_threads(stop), at_once(), pytest.raises(Stopped, match="starts anew"):
         client.read_list()
 
 
-# The wish itself
+# The token
 
 
-def test_what_is_registered_is_called_once() -> None:
-    """However many threads stop, and however often, each is called once while it is registered."""
-    stopping, calls = CancellationToken(), []
-    barrier = threading.Barrier(8)
+def test_each_callback_is_called_once() -> None:
+    """However many threads set the token, each registered callback is called once."""
+    cancellation, calls, barrier = CancellationToken(), [], threading.Barrier(8)
 
-    def stop() -> None:
+    def cancel() -> None:
         barrier.wait(LONG)
-        stopping.set()
+        cancellation.set()
 
-    with stopping.calling(lambda: calls.append("over")):
-        assert not stopping.is_set()
-    with (
-        stopping.calling(lambda: calls.append("first")),
-        stopping.calling(lambda: calls.append("second")),
-    ):
-        threads = [threading.Thread(target=stop) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        stopping.set()
-    assert stopping.is_set()
+    with cancellation.calling(lambda: calls.append("not registered any more")):
+        assert not cancellation.is_set()
+    with ExitStack() as stack:
+        for name in ("first", "second"):
+            stack.enter_context(cancellation.calling(partial(calls.append, name)))
+        with in_threads(*[cancel] * 8):
+            pass
+        cancellation.set()
+    assert cancellation.is_set()
     assert sorted(calls) == ["first", "second"]
 
 
-def test_who_comes_too_late_is_called_at_once() -> None:
-    """What is registered after the fact is called before anything else is done, and once."""
-    stopping, calls = CancellationToken(), []
-    stopping.set()
-    with stopping.calling(lambda: calls.append("late")):
+def test_a_late_callback_is_called_at_once() -> None:
+    """A callback that is registered when the token is set is called before the body, and once."""
+    cancellation, calls = CancellationToken(), []
+    cancellation.set()
+    with cancellation.calling(lambda: calls.append("late")):
         assert calls == ["late"]
-        stopping.set()
+        cancellation.set()
     assert calls == ["late"]
 
 
-def test_nobody_is_missed_who_registers_while_others_stop() -> None:
-    """Whether the wish or the registration came first, the call comes."""
+def test_no_callback_is_missed() -> None:
+    """A callback that is registered while another thread sets the token is called."""
     for _ in range(200):
-        stopping, called = CancellationToken(), threading.Event()
-        with meanwhile(stopping.set), stopping.calling(called.set):
+        cancellation, called = CancellationToken(), threading.Event()
+        with in_threads(cancellation.set), cancellation.calling(called.set):
             assert called.wait(LONG)
 
 
-# The pull
+# The fetch
 
 
-def test_a_stop_before_the_pull_sends_nothing(sandbox: Sandbox) -> None:
-    """Who is stopped before it begins does not begin."""
+def test_a_stop_before_the_fetch_sends_nothing(sandbox: Sandbox) -> None:
+    """A client that is stopped first does not begin."""
     with Client(settings(sandbox.base_url)) as client:
         client.stop()
         with pytest.raises(Stopped):
@@ -178,134 +172,134 @@ def test_a_stop_before_the_pull_sends_nothing(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("fault", ["stall", "silent", "drip", "endless"])
-def test_an_answer_that_does_not_end_is_not_waited_for(
-    sandbox: Sandbox, heard: Heard, fault: str
+def test_a_response_that_does_not_end_is_not_waited_for(
+    sandbox: Sandbox, request_log: RequestLog, fault: str
 ) -> None:
-    """Neither silence nor a body without an end is in the way."""
+    """Neither silence nor a body without an end delays a stop."""
     sandbox.misbehave(fault)
-    stopped(Client(settings(sandbox.base_url)), lambda: heard.wait_for(1))
-    assert len(heard) == 1
+    assert_stops(Client(settings(sandbox.base_url)), lambda: request_log.wait_for(1))
+    assert len(request_log) == 1
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])
-def test_a_stop_is_told_and_not_what_else_was_wrong(status: int) -> None:
-    """An error whose body was being read is that of a run that nobody wanted any more."""
-    begun, gone = threading.Event(), threading.Event()
+def test_a_stop_wins_over_an_error_response(status: int) -> None:
+    """A stop while the body of an error is read is reported, and not the error."""
+    begun, end = threading.Event(), threading.Event()
 
-    def say(_: Question) -> Iterable[bytes]:
+    def respond(_: Question) -> Iterable[bytes]:
         yield b"HTTP/1.1 %d No\r\nContent-Length: 500\r\n\r\n{" % status
         begun.set()
-        gone.wait(LONG)
+        end.wait(LONG)
 
-    with Scripted([say]).running() as server:
-        stopped(Client(settings(server.base_url)), lambda: begun.wait(LONG))
-        gone.set()
+    with Scripted([respond]).running() as server:
+        assert_stops(Client(settings(server.base_url)), lambda: begun.wait(LONG))
+        end.set()
     assert len(server.asked) == 1
 
 
 def test_pages_in_flight_are_not_waited_for(
-    sandbox: Sandbox, heard: Heard, upstream: FakeUpstream
+    sandbox: Sandbox, request_log: RequestLog, upstream: FakeUpstream
 ) -> None:
-    """However many pages are asked for at once, none of them is in the way."""
-    upstream.records = [request(number) for number in range(1000)]
+    """However many pages are requested at once, none of them delays a stop."""
+    upstream.records = requests(*range(1000))
     sandbox.manner.paging = "meta"
 
-    def when() -> None:
-        heard.wait_for(1)
+    def wait() -> None:
+        request_log.wait_for(1)
         sandbox.manner.latency = LONG
-        heard.wait_for(5)
+        request_log.wait_for(5)
 
-    stopped(Client(settings(sandbox.base_url)), when)
+    assert_stops(Client(settings(sandbox.base_url)), wait)
 
 
-def test_a_turn_is_not_waited_for(sandbox: Sandbox, upstream: FakeUpstream) -> None:
-    """A minute that the rate has to wait is not waited."""
-    upstream.records = [request(number) for number in range(1000)]
+@pytest.mark.parametrize(
+    ("fault", "rate", "most"), [(None, 3, 3), ("rate-limit", 100, 1), ("maintenance", 100, 1)]
+)
+def test_a_pause_is_not_waited_for(
+    sandbox: Sandbox, upstream: FakeUpstream, fault: str | None, rate: int, most: int
+) -> None:
+    """Neither our rate limit, nor the API's, nor the backoff before a retry delays a stop."""
+    upstream.records = requests(*range(1000))
     sandbox.manner.paging = "meta"
-    clock = Hourglass()
-    stopped(Client(settings(sandbox.base_url, rate=3), clock), lambda: clock.waiting.wait(LONG))
-    assert len(sandbox.asked) <= 3
-
-
-@pytest.mark.parametrize("fault", ["rate-limit", "maintenance"])
-def test_the_next_attempt_is_not_waited_for(sandbox: Sandbox, fault: str) -> None:
-    """Neither what the API asks to wait, nor the pause that is ours, is in the way."""
     sandbox.misbehave(fault)
-    clock = Hourglass()
+    clock = ObservedClock()
     with stamina.set_testing(False):
-        stopped(Client(settings(sandbox.base_url), clock), lambda: clock.waiting.wait(LONG))
-    assert len(sandbox.asked) == 1
+        client = Client(settings(sandbox.base_url, rate=rate), clock)
+        assert_stops(client, lambda: clock.waiting.wait(LONG))
+    assert 1 <= len(sandbox.asked) <= most
 
 
-def test_a_look_up_that_takes_its_time_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody can end the look-up of a name, but the pull ends without it."""
-    begun, gone = threading.Event(), threading.Event()
+def test_a_name_lookup_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can end the lookup of a host name, but the fetch ends without it."""
+    begun, end = threading.Event(), threading.Event()
 
-    def look_up(*_: Any, **__: Any) -> Any:
+    def getaddrinfo(*_: Any, **__: Any) -> Any:
         begun.set()
-        gone.wait(LONG)
+        end.wait(LONG)
         raise socket.gaierror("too late")
 
-    monkeypatch.setattr("socket.getaddrinfo", look_up)
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
     monkeypatch.setenv("NO_PROXY", "api.example")
-    stopped(Client(settings("https://api.example/api/v1")), lambda: begun.wait(LONG))
-    gone.set()
+    assert_stops(Client(settings("https://api.example/api/v1")), lambda: begun.wait(LONG))
+    end.set()
     for thread in threading.enumerate():
         if thread.name == "mirror-page":
             thread.join(LONG)
 
 
-def test_no_other_reading_begins(caplog: pytest.LogCaptureFixture) -> None:
-    """A list that moved is not read again after a stop, also if that comes between readings."""
+def test_a_changed_list_is_not_fetched_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A stop between two attempts to fetch a changing list prevents the second one."""
     caplog.set_level(logging.DEBUG, "mirror")
-    answers: list[Answer] = [*paged([[request(1)], [request(1)]])]
-    with Scripted(answers).running() as server, Client(settings(server.base_url)) as client:
+    logger = logging.getLogger("mirror.api.client")
+    pages = paged([[request(1)], [request(1)]])
+    with Scripted(pages).running() as server, Client(settings(server.base_url)) as client:
 
-        class Stop(logging.Handler):
+        class StopAfterFirstAttempt(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
-                """Stop when it is told that a reading was in vain."""
                 if record.getMessage().startswith("reading 1 of 3"):
                     client.stop()
 
-        handler = Stop()
-        logging.getLogger("mirror.api.client").addHandler(handler)
+        handler = StopAfterFirstAttempt()
+        logger.addHandler(handler)
         try:
             with pytest.raises(Stopped):
                 client.read_list()
         finally:
-            logging.getLogger("mirror.api.client").removeHandler(handler)
+            logger.removeHandler(handler)
     assert len(server.asked) == 2
 
 
-def test_a_signal_handler_may_stop_its_own_thread(sandbox: Sandbox, heard: Heard) -> None:
-    """A handler runs in the midst of what the reading thread does; nothing locks up."""
+def test_a_signal_handler_may_stop_its_own_thread(
+    sandbox: Sandbox, request_log: RequestLog
+) -> None:
+    """A handler that interrupts the fetching thread can stop it without a deadlock."""
     sandbox.misbehave("stall")
     main = threading.main_thread().ident
     assert main is not None
 
-    def when() -> None:
-        heard.wait_for(1)
+    def send_signal() -> None:
+        request_log.wait_for(1)
         signal.pthread_kill(main, signal.SIGUSR1)
 
     with Client(settings(sandbox.base_url)) as client:
-        before = signal.signal(signal.SIGUSR1, lambda *_: client.stop())
+        previous = signal.signal(signal.SIGUSR1, lambda *_: client.stop())
         try:
-            with meanwhile(when), at_once(), pytest.raises(Stopped):
+            with in_threads(send_signal), at_once(), pytest.raises(Stopped):
                 client.read_list()
         finally:
-            signal.signal(signal.SIGUSR1, before)
+            signal.signal(signal.SIGUSR1, previous)
 
 
-def test_a_stop_after_the_pull_changes_nothing(sandbox: Sandbox, upstream: FakeUpstream) -> None:
-    """What was read stays readable."""
-    upstream.records = [request(number) for number in range(250)]
+def test_a_stop_after_the_fetch_changes_nothing(sandbox: Sandbox, upstream: FakeUpstream) -> None:
+    """A fetched list stays readable."""
+    upstream.records = requests(*range(250))
     sandbox.manner.paging = "meta"
     with Client(settings(sandbox.base_url)) as client:
-        found = client.read_list()
+        fetched = client.read_list()
         client.stop()
         client.stop()
-        assert isinstance(found, FetchedList)
-        assert len(list(found.items)) == 250
+        assert isinstance(fetched, FetchedList)
+        assert len(list(fetched.items)) == 250
     client.stop()
 
 
@@ -313,7 +307,7 @@ def test_a_stop_after_the_pull_changes_nothing(sandbox: Sandbox, upstream: FakeU
 
 
 def assert_stopped(mirror: Mirror, result: Result) -> None:
-    """The run failed because it was stopped, and says so on record and in its exit code."""
+    """The run failed because it was stopped, on record and by its exit code."""
     assert (result.outcome, type(result.failure)) == (Outcome.FAILED, Stopped)
     assert cli.exit_code(Stopped()) == 1
     assert mirror.runs("id", "outcome", "error")[-1] == (
@@ -324,92 +318,88 @@ def assert_stopped(mirror: Mirror, result: Result) -> None:
 
 
 @pytest.mark.parametrize("paging", [None, "meta"])
-def test_a_stopped_sync_is_on_record_and_changes_nothing(mirror: Mirror, paging: Any) -> None:
-    """What was there stays, and the next run does what this one did not."""
-    known = [request(number) for number in range(300)]
+def test_a_cancelled_sync_is_on_record_and_changes_nothing(
+    mirror: Mirror, request_log: RequestLog, paging: Any
+) -> None:
+    """The rows stay as they were, and the next run applies the list."""
     mirror.sandbox.manner.paging = paging
-    mirror.sync(known)
-    before = mirror.state()
-    changed = [request(number, status="approved") for number in range(300)]
-    mirror.sandbox.asked = heard = Heard()
+    mirror.sync(requests(*range(300)))
+    before, pages = mirror.state(), len(request_log)
     mirror.sandbox.manner.latency = LONG
-    stopping = CancellationToken()
+    cancellation = CancellationToken()
 
-    def stop() -> None:
-        heard.wait_for(1)
-        stopping.set()
+    def cancel() -> None:
+        request_log.wait_for(pages + 1)
+        cancellation.set()
 
-    with meanwhile(stop), at_once():
-        result = mirror.sync(changed, stopping=stopping)
+    with in_threads(cancel), at_once():
+        changed = requests(*range(300), status="approved")
+        result = mirror.sync(changed, cancellation=cancellation)
     assert_stopped(mirror, result)
     assert mirror.state() == before
     mirror.sandbox.manner.latency = 0
     assert mirror.sync().counts.updated == 300
 
 
-def test_a_sync_that_is_stopped_before_it_begins(mirror: Mirror) -> None:
-    """It asks nothing, and is on record."""
-    stopping = CancellationToken()
-    stopping.set()
-    assert_stopped(mirror, mirror.sync([request(1)], stopping=stopping))
+def test_a_sync_that_is_cancelled_before_it_begins(mirror: Mirror) -> None:
+    """It sends no request, and is on record."""
+    cancellation = CancellationToken()
+    cancellation.set()
+    assert_stopped(mirror, mirror.sync([request(1)], cancellation=cancellation))
     assert mirror.sandbox.asked == []
     assert mirror.rows("SELECT * FROM release_requests") == []
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_no_merge_begins_after_a_stop(
+def test_no_merge_begins_after_a_cancellation(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch, dry_run: bool
 ) -> None:
-    """A list that was read whole when the stop came is not applied."""
-    stopping = CancellationToken()
+    """A list whose fetch was complete is not applied."""
+    cancellation = CancellationToken()
 
-    class Late(Client):
+    class CancelledAfterFetch(Client):
         def read_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
-            """Read the list, as it is read; and then it is stopped."""
-            found = super().read_list(known)
-            stopping.set()
-            return found
+            fetched = super().read_list(known)
+            cancellation.set()
+            return fetched
 
-    monkeypatch.setattr("mirror.sync.run.Client", Late)
-    assert_stopped(mirror, mirror.sync([request(1)], stopping=stopping, dry_run=dry_run))
+    monkeypatch.setattr("mirror.sync.run.Client", CancelledAfterFetch)
+    result = mirror.sync([request(1)], cancellation=cancellation, dry_run=dry_run)
+    assert_stopped(mirror, result)
     assert mirror.rows("SELECT * FROM release_requests") == []
     monkeypatch.undo()
     assert mirror.sync().counts.inserted == 1
 
 
 def test_a_merge_that_has_begun_is_finished(mirror: Mirror) -> None:
-    """A stop in the midst of a merge comes too late: the run is applied, and says so."""
-    stopping = CancellationToken()
+    """A cancellation during a merge comes too late: the run is applied, and says so."""
+    cancellation = CancellationToken()
 
-    class Stopper(Progress):
+    class CancelInMerge(Progress):
         def begin_loading(self, entries: int) -> None:
-            """Stop as soon as the merge has begun."""
             super().begin_loading(entries)
-            stopping.set()
+            cancellation.set()
 
-    result = mirror.sync([request(1)], stopping=stopping, progress=Stopper())
-    assert stopping.is_set()
+    result = mirror.sync([request(1)], cancellation=cancellation, progress=CancelInMerge())
+    assert cancellation.is_set()
     assert (result.outcome, result.counts.inserted) == (Outcome.APPLIED, 1)
     assert mirror.runs("outcome") == [("applied",)]
 
 
-def test_one_stop_ends_all_syncs_that_run(mirror: Mirror, heard: Heard) -> None:
+def test_a_cancellation_ends_all_running_syncs(mirror: Mirror, request_log: RequestLog) -> None:
     """Syncs of several environments, each in its thread, end together."""
     mirror.sync([request(1)])
     mirror.sandbox.manner.latency = LONG
-    stopping = CancellationToken()
+    cancellation = CancellationToken()
     results: list[Result] = []
 
-    def run(environment: str) -> None:
-        results.append(mirror.sync(environment=environment, stopping=stopping))
+    def sync(environment: str) -> Callable[[], None]:
+        return lambda: results.append(
+            mirror.sync(environment=environment, cancellation=cancellation)
+        )
 
-    threads = [threading.Thread(target=run, args=(f"tenant {one}",)) for one in range(4)]
-    for thread in threads:
-        thread.start()
-    heard.wait_for(5)
-    with at_once():
-        stopping.set()
-        for thread in threads:
-            thread.join()
-    assert [type(one.failure) for one in results] == [Stopped] * 4
+    with at_once(), in_threads(*(sync(f"tenant {number}") for number in range(4))):
+        request_log.wait_for(5)
+        cancellation.set()
+    assert [type(result.failure) for result in results] == [Stopped] * 4
     assert mirror.runs("outcome")[1:] == [("failed",)] * 4

@@ -56,7 +56,7 @@ def test_every_field_is_stored_as_it_came(cli_mirror: CliMirror) -> None:
     )
     vanished = {key: fields for key, fields in first.items() if key not in second}
     for missing, expected in ((False, second), (True, vanished)):
-        stored = cli_mirror.mirror.ask(
+        stored = cli_mirror.mirror.query(
             helpers.release_requests, environment="default", missing=missing
         )
         assert {row.id: stored_fields(row) for row in stored} == expected
@@ -114,7 +114,7 @@ def test_nothing_was_injected(cli_mirror: CliMirror) -> None:
         "release_request_changes", "release_request_past_versions", "release_request_turnaround",
         "release_request_versions", "release_requests", "release_requests_daily", "sync_runs",
     }  # fmt: skip
-    assert mirror.ask(migrate.current) == migrate.revisions()[-1]
+    assert mirror.query(migrate.current) == migrate.revisions()[-1]
     if mirror.engine.dialect.name == "sqlite":
         assert mirror.rows("PRAGMA integrity_check") == [("ok",)]
 
@@ -125,7 +125,7 @@ def test_a_filter_finds_a_hostile_text(cli_mirrors: Callable[[str], CliMirror], 
     text = storable(TEXTS[name])
     mirror = cli_mirrors("sqlite" if name < "lines" else "postgresql").mirror
     marked = {mark: (mark + text)[:LONGEST] for mark in "abc2"}
-    rows = mirror.ask(helpers.release_requests, status=marked["2"])
+    rows = mirror.query(helpers.release_requests, status=marked["2"])
     assert {row.id for row in rows} == {marked["a"], marked["b"]}
     query = "SELECT id FROM release_requests WHERE phone_number = :number ORDER BY id"
     assert mirror.rows(query, number=text[:LONGEST]) == [(marked["a"],), (marked["c"],)]
@@ -143,11 +143,11 @@ def test_changes_and_history_have_hostile_statuses(cli_mirror: CliMirror) -> Non
         if after.get(key, status) != status
     }
     vanished = {(key, status, status) for key, status in before.items() if key not in after}
-    changes = cli_mirror.mirror.ask(helpers.changes, environment="default")
+    changes = cli_mirror.mirror.query(helpers.changes, environment="default")
     assert {(row.request_id, row.old_status, row.new_status) for row in changes} == (
         changed | vanished
     )
-    events = cli_mirror.mirror.ask(helpers.phone_number_history, NUMBER)
+    events = cli_mirror.mirror.query(helpers.phone_number_history, NUMBER)
     assert {event.event for event in events} == {"requested"} | {
         status
         for request_id, *statuses in changed
@@ -163,7 +163,7 @@ def test_a_megabyte_is_stored_and_printed(mirror: Mirror) -> None:
     bad = entry(id="bad", status=None, reason=long)
     result = mirror.sync([good, bad])
     assert (result.counts.inserted, result.counts.quarantined) == (1, 1)
-    (row,) = mirror.ask(helpers.release_requests)
+    (row,) = mirror.query(helpers.release_requests)
     assert stored_fields(row) == expected_fields(good)
     assert mirror.rows("SELECT raw FROM quarantined_records") == [(bad.decode(),)]
     if mirror.engine.dialect.name == "postgresql":

@@ -1,8 +1,6 @@
-"""Syncs and readers that overlap: pulls overtaken by others, first syncs at once, long reports.
+"""Overlapping syncs and readers: none fails, replaces newer data, or sees half a state.
 
-Several schedulers, a laptop that slept and a report that takes its time are daily life. None of
-them may make a sync fail, put older data in the place of newer, or show a reader half a state.
-`stress/test_crowds.py` lets six processes do so at once.
+`stress/test_crowds.py` has six processes sync at once.
 """
 
 from __future__ import annotations
@@ -25,22 +23,22 @@ from tests.support.commands import run_mirror
 from tests.support.database_state import runs_of, tables_of
 from tests.support.http_servers import Question, Scripted, envelope, http
 from tests.support.mirrors import Mirror
-from tests.support.upstream import TOKEN, request
+from tests.support.upstream import TOKEN, request, requests
 from tests.support.upstream_generator import ChangingList
-from tests.support.worker_pool import PATIENCE
+from tests.support.workers import TIMEOUT
 
-FIRST = http(200, envelope([request(1), request(2)]))
-LATE = http(200, envelope([request(1, status="approved"), request(2), request(3)]))
+FIRST = http(200, envelope(requests(1, 2)))
+LATE = http(200, envelope([request(1, status="approved"), *requests(2, 3)]))
 NEWER = http(200, envelope([request(1, status="rejected"), request(4)]))
 GONE = http(404, b'{"success": false, "code": "GONE"}')
 
-Ask = Callable[[str], list[tuple[Any, ...]]]
+Select = Callable[[str], list[tuple[Any, ...]]]
 
 
-def pull(url: str, base_url: str, environment: str = "default") -> Result:
+def sync_now(url: str, base_url: str, environment: str = "default") -> Result:
     """Sync, by the real clock."""
     engine = create_engine(url, create=True)
-    return sync(engine, ApiSettings(base_url, Secret(TOKEN), timeout=PATIENCE), environment)
+    return sync(engine, ApiSettings(base_url, Secret(TOKEN), timeout=TIMEOUT), environment)
 
 
 @pytest.mark.parametrize(
@@ -57,39 +55,37 @@ def pull(url: str, base_url: str, environment: str = "default") -> Result:
 def test_an_older_pull_that_ends_later_changes_nothing(
     ready_database_url: str, *, known: bool, older: bytes, newer: bytes, options: tuple[str, ...]
 ) -> None:
-    """A run whose answer came after a newer run had completed is superseded, and exits with 0.
-
-    The newer one takes it for dead; it corrects that when it wakes up after all.
-    """
+    """A run that is overtaken is superseded and exits with 0, though a newer one held it dead."""
+    url = ready_database_url
     before: list[Any] = []
 
     def overtake(_: Question) -> bytes:
-        result = pull(ready_database_url, server.base_url)
+        result = sync_now(url, server.base_url)
         assert result.outcome == ("unchanged" if newer == FIRST else "applied")
-        (asleep,) = (run for run in runs_of(ready_database_url) if run.outcome == "abandoned")
-        assert asleep.error == f"the run ended without a word; run {result.run_id} found it"
-        before.extend((asleep.id, tables_of(ready_database_url), runs_of(ready_database_url)[-1]))
+        (overtaken,) = (run for run in runs_of(url) if run.outcome == "abandoned")
+        assert overtaken.error == f"the run ended without a word; run {result.run_id} found it"
+        before.extend((overtaken.id, tables_of(url), runs_of(url)[-1]))
         return older
 
     with Scripted([FIRST] * known + [overtake, newer]).running() as server:
         if known:
-            assert pull(ready_database_url, server.base_url).outcome == "applied"
+            assert sync_now(url, server.base_url).outcome == "applied"
         ran = run_mirror(
-            *("sync", "--json", "--database", ready_database_url, "--base-url", server.base_url),
-            *options,
+            *("sync", "--json", "--database", url, "--base-url", server.base_url, *options),
             TALKOVER_TOKEN=TOKEN,
         )
-        said = json.loads(ran.out)
-        number, held, fast = before
-        outcome = "failed" if older == GONE else "superseded"
-        assert (ran.code, said["outcome"], said["inserted"]) == (older == GONE, outcome, 0), ran
-        assert tables_of(ready_database_url) == held
-        *_, slow, last = runs_of(ready_database_url)
-        assert (slow.id, slow.outcome, slow.error) == (number, outcome, said["error"])
-        assert (slow.error is None) is (older != GONE)
-        assert (said["run_id"], last) == (number, fast)
-        server.answers = [http(200, envelope([request(1), request(4), request(5)]))]
-        assert pull(ready_database_url, server.base_url).outcome == "applied"
+        result = json.loads(ran.out)
+        run_id, tables, newest = before
+        failed = older == GONE
+        outcome = "failed" if failed else "superseded"
+        assert (ran.code, result["outcome"], result["inserted"]) == (failed, outcome, 0), ran
+        assert tables_of(url) == tables
+        *_, slow, last = runs_of(url)
+        assert (slow.id, slow.outcome, slow.error) == (run_id, outcome, result["error"])
+        assert (slow.error is not None) is failed
+        assert (result["run_id"], last) == (run_id, newest)
+        server.answers = [http(200, envelope(requests(1, 4, 5)))]
+        assert sync_now(url, server.base_url).outcome == "applied"
 
 
 def test_syncs_that_begin_at_once(database_url: str) -> None:
@@ -100,67 +96,66 @@ def test_syncs_that_begin_at_once(database_url: str) -> None:
     all_have_begun = threading.Barrier(4)
     results: list[Result] = []
 
-    def say(_: Question) -> bytes:
-        all_have_begun.wait(PATIENCE)
+    def wait_for_all(_: Question) -> bytes:
+        all_have_begun.wait(TIMEOUT)
         return FIRST
 
     def run(base_url: str, environment: str) -> None:
-        results.append(pull(database_url, base_url, environment))
+        results.append(sync_now(database_url, base_url, environment))
 
-    another = http(200, envelope([request(number) for number in (7, 8, 9)]))
-    with Scripted([say]).running() as server, Scripted([another]).running() as elsewhere:
-        threads = [
-            *(threading.Thread(target=run, args=(server.base_url, "default")) for _ in range(4)),
-            threading.Thread(target=run, args=(elsewhere.base_url, "dev")),
-        ]
+    other_list = http(200, envelope(requests(7, 8, 9)))
+    with Scripted([wait_for_all]).running() as server, Scripted([other_list]).running() as other:
+        arguments = [(server.base_url, "default")] * 4 + [(other.base_url, "dev")]
+        threads = [threading.Thread(target=run, args=pair) for pair in arguments]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    found = {run.id: (run.environment, str(run.outcome)) for run in runs_of(database_url)}
-    assert {one.run_id: (one.environment, str(one.outcome)) for one in results} == found
+    recorded = {run.id: (run.environment, str(run.outcome)) for run in runs_of(database_url)}
+    assert {one.run_id: (one.environment, str(one.outcome)) for one in results} == recorded
     outcomes = [("default", "applied"), *[("default", "superseded")] * 3, ("dev", "applied")]
-    assert sorted(found.values()) == outcomes
+    assert sorted(recorded.values()) == outcomes
     rows = tables_of(database_url)["release_requests"]
     assert [row[1] for row in rows] == [f"request-{number}" for number in (1, 2, 7, 8, 9)]
 
 
 @contextmanager
-def report(url: str) -> Iterator[Ask]:
-    """Read as other programs do, all in one transaction: give it a query, get the rows."""
+def read_transaction(url: str) -> Iterator[Select]:
+    """Read as other programs do, by the driver, in one transaction."""
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
-        with closing(sqlite3.connect(str(parsed.database), isolation_level=None)) as connection:
-            connection.execute("BEGIN")
-            yield lambda query: connection.execute(query).fetchall()
+        with closing(sqlite3.connect(str(parsed.database), isolation_level=None)) as sqlite:
+            sqlite.execute("BEGIN")
+            yield lambda query: sqlite.execute(query).fetchall()
         return
-    with psycopg.connect(url) as connected:
-        connected.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        yield lambda query: connected.execute(query.encode()).fetchall()
+    with psycopg.connect(url) as postgres:
+        postgres.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        yield lambda query: postgres.execute(query.encode()).fetchall()
 
 
 def test_a_long_report_sees_one_state_and_is_in_nobodys_way(mirror: Mirror) -> None:
     """Syncs succeed beside an open read transaction, which goes on to see what it saw first."""
-    upstream = ChangingList(500, random.Random(7))  # noqa: S311 (a test's fate)
+    listing = ChangingList(500, random.Random(7))  # noqa: S311 (no cryptography)
 
-    def read(ask: Ask) -> list[tuple[Any, ...]]:
+    def read(select: Select) -> list[tuple[Any, ...]]:
         versions = "SELECT id, status, valid_from, valid_to FROM release_request_versions"
-        return sorted(ask(versions), key=repr) + ask("SELECT id, outcome FROM sync_runs ORDER BY 1")
+        runs = select("SELECT id, outcome FROM sync_runs ORDER BY 1")
+        return sorted(select(versions), key=repr) + runs
 
-    def sync_once() -> None:
-        assert mirror.sync(upstream.entries).outcome == "applied"
-        upstream.move_on()
+    def sync_changed_list() -> None:
+        assert mirror.sync(listing.entries).outcome == "applied"
+        listing.move_on()
 
-    sync_once()
-    with report(mirror.url) as ask:
-        first = read(ask)
+    sync_changed_list()
+    with read_transaction(mirror.url) as select:
+        first = read(select)
         for number in (2, 3):
-            sync_once()
-            assert read(ask) == first
-            with report(mirror.url) as ask_now:
-                now = read(ask_now)
+            sync_changed_list()
+            assert read(select) == first
+            with read_transaction(mirror.url) as select_now:
+                now = read(select_now)
             assert now[-1] == (number, "applied")
             assert len(now) > len(first)
-    sync_once()
-    with report(mirror.url) as ask:
-        assert read(ask)[-1] == (4, "applied")
+    sync_changed_list()
+    with read_transaction(mirror.url) as select:
+        assert read(select)[-1] == (4, "applied")

@@ -1,4 +1,4 @@
-"""Many environments by one command: side by side, one failing alone, and again and again."""
+"""`mirror sync` of several environments: in parallel, one failing alone, and on an interval."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,27 +21,19 @@ from mirror.cli.exit_codes import MOST_SERIOUS_FIRST, most_serious
 from mirror.config.environments import EnvironmentConfig
 from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import GuardRefused, MirrorError
-from mirror.sandbox.server import SandboxConfig
 from mirror.sync import scheduler
 from mirror.sync.run import Outcome, Result
 from tests.support import ROOT
 from tests.support.commands import Ran, run_mirror
-from tests.support.fleets import Fleet, fail_three_of_thirty, interrupt_pulls
+from tests.support.fleets import Fleet, fail_three_of_thirty, interrupt_fetches
 from tests.support.upstream import TOKEN, FakeUpstream
 
 
 @pytest.fixture
-def fleet(ready_database_url: str, tmp_path: Path) -> Iterator[Fleet]:
-    """A database of each kind, and no environment yet."""
-    with ExitStack() as stack:
-        yield Fleet(ready_database_url, tmp_path, stack)
-
-
-@pytest.fixture
-def three(make_ready_database: Callable[[str], str], tmp_path: Path) -> Iterator[Fleet]:
-    """Three environments of two requests each; for what has nothing to do with the database."""
-    with ExitStack() as stack:
-        yield Fleet(make_ready_database("sqlite"), tmp_path, stack).add_three()
+def fleet(make_ready_database: Callable[[str], str], tmp_path: Path) -> Iterator[Fleet]:
+    """Three environments of two requests each, in SQLite."""
+    with Fleet(make_ready_database("sqlite"), tmp_path) as fleet:
+        yield fleet.add_three()
 
 
 # One round
@@ -51,122 +42,122 @@ def three(make_ready_database: Callable[[str], str], tmp_path: Path) -> Iterator
 def test_thirty_environments_three_of_them_failing(
     make_ready_database: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """One command syncs thirty; three fail, each in its way, and are told, recorded and counted."""
-    with ExitStack() as stack:
-        fail_three_of_thirty(Fleet(make_ready_database("postgresql"), tmp_path, stack))
+    """One command syncs thirty; three fail, each in its way, and are reported and recorded."""
+    with Fleet(make_ready_database("postgresql"), tmp_path) as fleet:
+        fail_three_of_thirty(fleet)
 
 
-def test_what_a_run_says_is_its_own(three: Fleet) -> None:
-    """A line a run, with the environment; one object a line with --json; nothing with --quiet."""
-    ran = three.run("sync")
+def test_output_by_environment(fleet: Fleet) -> None:
+    """A line for each run, with its environment; with --json an object; with --quiet nothing."""
+    ran = fleet.run("sync")
+    lines = ran.err.splitlines()
     assert (ran.code, ran.out) == (0, "")
-    assert [line.split(":")[1].strip() for line in ran.err.splitlines()] == list(three.upstreams)
-    assert all(re.search(r": applied: 2 in the list, 2 new; ", one) for one in ran.err.splitlines())
-    ran = three.run("sync", "--json")
+    assert [line.split(":")[1].strip() for line in lines] == list(fleet.upstreams)
+    assert all(re.search(r": applied: 2 in the list, 2 new; ", line) for line in lines)
+    ran = fleet.run("sync", "--json")
     assert (ran.code, ran.err) == (0, "")
     assert [json.loads(line)["outcome"] for line in ran.out.splitlines()] == ["unchanged"] * 3
-    assert three.run("sync", "--quiet") == Ran(0, "", "")
+    assert fleet.run("sync", "--quiet") == Ran(0, "", "")
 
 
-def test_quiet_is_not_silent_when_something_is_wrong(three: Fleet) -> None:
-    """With --quiet the environments that need somebody are told, and no others."""
-    three.upstreams["staging"].records.append("rubbish")
-    three.sandboxes["prod"].manner = SandboxConfig(token="talq_another")
-    ran = three.run("sync", "--quiet")
+def test_quiet_is_not_silent_when_something_is_wrong(fleet: Fleet) -> None:
+    """With --quiet only the environments that need somebody are reported."""
+    fleet.upstreams["staging"].records.append("rubbish")
+    fleet.refuse_token("prod")
+    ran = fleet.run("sync", "--quiet")
     assert (ran.code, ran.out) == (77, "")
     staging, prod = ran.err.splitlines()
     assert re.fullmatch(
         r"mirror: staging: applied: .* 1 quarantined; .*`mirror quarantine`.*", staging
     )
     assert prod.startswith("mirror: prod: the API at")
-    assert three.run("sync", "--quiet", "--environment", "staging") == Ran(0, "", "")
+    assert fleet.run("sync", "--quiet", "--environment", "staging") == Ran(0, "", "")
 
 
 @pytest.mark.calendar
-def test_logs_for_a_collector(three: Fleet) -> None:
-    """With --log-format json each line is an object, errors included, and says whose it is."""
-    three.sandboxes["prod"].manner = SandboxConfig(token="talq_another")
-    ran = three.run("sync", "--log-format", "json")
-    told = {one["environment"]: one for one in map(json.loads, ran.err.splitlines())}
-    assert (ran.code, ran.out, told.keys()) == (77, "", three.upstreams.keys())
-    assert [one["level"] for one in told.values()] == ["info", "info", "error"]
-    assert [one["run"]["outcome"] for one in told.values()] == ["applied", "applied", "failed"]
-    assert told["dev"]["run"]["inserted"] == 2
-    for one in told.values():
-        assert abs(datetime.now(UTC) - datetime.fromisoformat(one["time"])) < timedelta(hours=1)
-    wrong = three.run("sync", "--log-format", "json", "--environment", "prd")
-    assert wrong.code == 2
-    assert "did you mean 'prod'?" in json.loads(wrong.err)["message"]
+def test_logs_for_a_collector(fleet: Fleet) -> None:
+    """With --log-format json each line is an object with its environment, errors included."""
+    fleet.refuse_token("prod")
+    ran = fleet.run("sync", "--log-format", "json")
+    lines = {line["environment"]: line for line in map(json.loads, ran.err.splitlines())}
+    assert (ran.code, ran.out, lines.keys()) == (77, "", fleet.upstreams.keys())
+    assert [line["level"] for line in lines.values()] == ["info", "info", "error"]
+    outcomes = [line["run"]["outcome"] for line in lines.values()]
+    assert outcomes == ["applied", "applied", "failed"]
+    assert lines["dev"]["run"]["inserted"] == 2
+    for line in lines.values():
+        assert abs(datetime.now(UTC) - datetime.fromisoformat(line["time"])) < timedelta(hours=1)
+    ran = fleet.run("sync", "--log-format", "json", "--environment", "prd")
+    assert ran.code == 2
+    assert "did you mean 'prod'?" in json.loads(ran.err)["message"]
 
 
-def test_verbose_tells_of_requests_and_their_time(three: Fleet) -> None:
+def test_verbose_logs_each_request(fleet: Fleet) -> None:
     """With -v there is a line for each request, with its environment and time, and no token."""
-    ran = three.run("sync", "-v", "--jobs", "3")
+    ran = fleet.run("sync", "-v", "--jobs", "3")
     assert (ran.code, ran.out) == (0, "")
-    for label in three.upstreams:
+    for environment in fleet.upstreams:
         assert re.search(
-            rf"^mirror: \d\d:\d\d:\d\d\.\d{{3}} {label}: GET /phone-numbers/release-requests\?"
-            rf".*: 200, .* bytes in \d+\.\d+ s$",
+            rf"^mirror: \d\d:\d\d:\d\d\.\d{{3}} {environment}: "
+            r"GET /phone-numbers/release-requests\?.*: 200, .* bytes in \d+\.\d+ s$",
             ran.err,
             re.MULTILINE,
         ), ran.err
     assert TOKEN not in ran.err
 
 
-def test_only_those_that_are_named(three: Fleet) -> None:
+def test_only_named_environments(fleet: Fleet) -> None:
     """With --environment, which may be repeated, or its variable the others are left alone."""
-    assert three.run("sync", "--environment", "prod", "--environment", "dev").code == 0
-    found = three.rows("SELECT DISTINCT environment FROM sync_runs ORDER BY environment")
-    assert found == [("dev",), ("prod",)]
-    assert three.run("sync", MIRROR_ENVIRONMENT="staging").err.count("\n") == 1
-    assert len(three.rows("SELECT id FROM sync_runs WHERE environment = 'staging'")) == 1
+    assert fleet.run("sync", "--environment", "prod", "--environment", "dev").code == 0
+    synced = fleet.rows("SELECT DISTINCT environment FROM sync_runs ORDER BY environment")
+    assert synced == [("dev",), ("prod",)]
+    assert fleet.run("sync", MIRROR_ENVIRONMENT="staging").err.count("\n") == 1
+    assert len(fleet.rows("SELECT id FROM sync_runs WHERE environment = 'staging'")) == 1
 
 
-def test_side_by_side(three: Fleet) -> None:
-    """With --jobs 3 three are asked at the same time: each answers only when all are asked."""
-    together = threading.Barrier(3, timeout=60)
+def test_in_parallel(fleet: Fleet) -> None:
+    """With --jobs 3 each API may wait until all three are requested."""
+    barrier = threading.Barrier(3, timeout=60)
 
-    class Waiting(FakeUpstream):
+    class WaitingUpstream(FakeUpstream):
         def answered(self) -> list[Any]:
-            together.wait()
+            barrier.wait()
             return super().answered()
 
-    for label, sandbox in three.sandboxes.items():
-        waiting = Waiting()
-        waiting.records = three.upstreams[label].records
+    for environment, sandbox in fleet.sandboxes.items():
+        waiting = WaitingUpstream()
+        waiting.records = fleet.upstreams[environment].records
         sandbox.upstream = waiting
-    assert three.run("sync", "--jobs", "3").code == 0
-    assert three.rows("SELECT count(*) FROM release_requests") == [(6,)]
+    assert fleet.run("sync", "--jobs", "3").code == 0
+    assert fleet.rows("SELECT count(*) FROM release_requests") == [(6,)]
 
 
-def test_one_without_its_token_leaves_the_others(three: Fleet, tmp_path: Path) -> None:
-    """A token file that is gone is the fault of one environment; alone, it is told as ever."""
+def test_one_without_its_token_leaves_the_others(fleet: Fleet, tmp_path: Path) -> None:
+    """A missing token file fails one environment; if it is the only one, it is wrong usage."""
     (tmp_path / "dev.token").unlink()
-    ran = three.run("sync", "--json")
+    ran = fleet.run("sync", "--json")
     assert ran.code == 2
     results = [json.loads(line) for line in ran.out.splitlines()]
-    assert [one["outcome"] for one in results] == ["failed", "applied", "applied"]
+    assert [result["outcome"] for result in results] == ["failed", "applied", "applied"]
     assert results[0]["run_id"] is None
     assert re.fullmatch(r"mirror: dev: the token file of .* cannot be read .*\n", ran.err)
-    alone = three.run("sync", "--json", "--environment", "dev")
+    alone = fleet.run("sync", "--json", "--environment", "dev")
     assert (alone.code, alone.out) == (2, "")
 
 
-def test_a_dry_run_of_several(three: Fleet) -> None:
-    """What would change is written once, for all of them; nothing is changed."""
-    assert three.run("sync").code == 0
-    for label, upstream in three.upstreams.items():
-        upstream.records[0]["status"] = "approved"
-        three.sandboxes[label].forget()
-    ran = three.run("sync", "--dry-run", "--jobs", "2")
+def test_a_dry_run_of_several(fleet: Fleet) -> None:
+    """One table shows what would change in all of them; nothing is changed."""
+    assert fleet.run("sync").code == 0
+    fleet.approve_first()
+    ran = fleet.run("sync", "--dry-run", "--jobs", "2")
     assert ran.code == 0
     head, *rows = ran.out.splitlines()
     assert head.startswith("changed_at\t")
-    assert sorted(row.split("\t")[2] for row in rows) == sorted(three.upstreams)
-    assert three.rows("SELECT count(*) FROM release_requests WHERE status = 'approved'") == [(0,)]
+    assert sorted(row.split("\t")[2] for row in rows) == sorted(fleet.upstreams)
+    assert fleet.rows("SELECT count(*) FROM release_requests WHERE status = 'approved'") == [(0,)]
 
 
-REFUSED = [
+WRONG_USAGE = [
     (("--quiet", "-v"), "contradict each other"),
     (("--accept-missing",), "one environment at a time"),
     (("--accept-missing", "--every", "1h"), "switch the guard off for good"),
@@ -178,40 +169,33 @@ REFUSED = [
 ]
 
 
-def test_what_is_refused_before_anything_is_tried(three: Fleet) -> None:
-    """Options that cannot be meant are refused with their reason, and nobody is asked.
-
-    So is a file that is wrong, also with --every: it would never work.
-    """
-    for arguments, said in REFUSED:
-        ran = three.run("sync", *arguments)
+def test_wrong_usage_is_refused_before_any_request(fleet: Fleet) -> None:
+    """Wrong options are refused with the reason; so is a wrong file, also with --every."""
+    for arguments, reason in WRONG_USAGE:
+        ran = fleet.run("sync", *arguments)
         assert (ran.code, ran.out) == (2, "")
-        assert said in " ".join(ran.err.split())
-    three.path.write_text("databse = 'x'")
-    ran = three.run("sync", "--every", "1s")
+        assert reason in " ".join(ran.err.split())
+    fleet.path.write_text("databse = 'x'")
+    ran = fleet.run("sync", "--every", "1s")
     assert (ran.code, ran.out) == (2, "")
-    assert not any(sandbox.asked for sandbox in three.sandboxes.values())
+    assert not any(sandbox.asked for sandbox in fleet.sandboxes.values())
 
 
-def test_accepting_what_is_missing_in_one(three: Fleet) -> None:
-    """The guard can be overridden where it is known to be right, and nowhere else."""
-    assert three.run("sync").code == 0
-    for upstream, sandbox in zip(three.upstreams.values(), three.sandboxes.values(), strict=True):
-        upstream.records = []
-        sandbox.forget()
-    assert three.run("sync").code == 4
-    assert three.run("sync", "--accept-missing", "--environment", "dev").code == 0
-    found = three.rows(
-        "SELECT DISTINCT environment FROM release_requests WHERE missing_since IS NOT NULL"
-    )
-    assert found == [("dev",)]
+def test_accepting_what_is_missing_in_one(fleet: Fleet) -> None:
+    """--accept-missing overrides the guard for the named environment only."""
+    assert fleet.run("sync").code == 0
+    fleet.change_lists(lambda records: records.clear())
+    assert fleet.run("sync").code == 4
+    assert fleet.run("sync", "--accept-missing", "--environment", "dev").code == 0
+    missing = "SELECT DISTINCT environment FROM release_requests WHERE missing_since IS NOT NULL"
+    assert fleet.rows(missing) == [("dev",)]
 
 
 # The exit code of several
 
 
 def test_the_order_of_exit_codes() -> None:
-    """Every exit code has its place, and of any two the one that comes first counts."""
+    """Every exit code has a rank, and of any two the one that ranks first counts."""
     assert set(MOST_SERIOUS_FIRST) == {
         0,
         cli.EXIT_NEWLY_QUARANTINED,
@@ -224,105 +208,110 @@ def test_the_order_of_exit_codes() -> None:
 
 
 def test_the_order_is_the_documented_one() -> None:
-    """Help, README and docs name the codes of a sync in the order of the program."""
+    """Help, README and docs list the codes of a sync in the order of the program."""
     order = ", ".join(str(code) for code in MOST_SERIOUS_FIRST if code != cli.EXIT_STALE)
     assert order in " ".join(run_mirror("sync", "--help").out.split())
     for page in ("README.md", "docs/operations.md"):
         assert order in " ".join((ROOT / page).read_text().split())
 
 
-def test_a_defect_in_one_leaves_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    """What nobody expected in one environment is reported, without its token, and others go on."""
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_defect_in_one_leaves_the_others(jobs: int, caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected exception in one is reported, without its token, and the others are synced."""
     api = ApiSettings("https://voice.example.com/api/v1", Secret(TOKEN))
     caplog.set_level("DEBUG", "mirror")
 
-    def work(target: EnvironmentConfig, _stopping: CancellationToken) -> Result:
-        if target.environment == "b":
+    def sync(config: EnvironmentConfig, _: CancellationToken) -> Result:
+        if config.environment == "b":
             raise RuntimeError(f"it holds {TOKEN}")
         now = datetime.now(UTC)
-        return Result.of_failure(target.environment, GuardRefused("no"), now, now)
+        return Result.of_failure(config.environment, GuardRefused("no"), now, now)
 
-    for jobs in (1, 2):
-        targets = [EnvironmentConfig(label, api) for label in "abc"]
-        results = {
-            one.environment: one
-            for one in scheduler.sync_all(targets, work, jobs, CancellationToken())
-        }
-        assert results.keys() == {"a", "b", "c"}
-        failure = results["b"].failure
-        assert type(failure) is MirrorError
-        assert str(failure).startswith(
-            "unexpected RuntimeError: it holds [token]. This is a defect"
-        )
-        assert results["b"].outcome == Outcome.FAILED
-        assert isinstance(results["c"].failure, GuardRefused)
-    assert "in work\n" in caplog.text  # where it happened
+    configs = [EnvironmentConfig(environment, api) for environment in "abc"]
+    synced = scheduler.sync_all(configs, sync, jobs, CancellationToken())
+    results = {result.environment: result for result in synced}
+    assert results.keys() == {"a", "b", "c"}
+    failure = results["b"].failure
+    assert type(failure) is MirrorError
+    assert str(failure).startswith("unexpected RuntimeError: it holds [token]. This is a defect")
+    assert results["b"].outcome == Outcome.FAILED
+    assert isinstance(results["c"].failure, GuardRefused)
+    assert "in sync\n" in caplog.text  # the traceback
     assert TOKEN not in caplog.text
 
 
-# Again and again
+# On an interval
 
 
-def test_again_and_again_until_sigterm(three: Fleet, tmp_path: Path) -> None:
-    """Rounds follow each other; SIGTERM between them ends it with 0, and every run is on record.
+def test_again_and_again_until_sigterm(fleet: Fleet, tmp_path: Path) -> None:
+    """Rounds follow each other until SIGTERM, which exits with 0; every run is on record.
 
-    Tokens and settings are read anew for each round, and a failed round does not end it.
+    Each round reads tokens and settings again, and a failed round does not end the command.
     """
-    secret = tmp_path / "dev.token"
-    token = secret.read_text()
-    secret.write_text("talq_of-yesterday")
-    with three.start("sync", "--every", "1s", "--json") as process:
+    token_file = tmp_path / "dev.token"
+    token = token_file.read_text()
+    token_file.write_text("talq_of-yesterday")
+    with fleet.start("sync", "--every", "1s", "--json") as process:
         stdout = process.stdout
         assert stdout is not None
-        found = [json.loads(stdout.readline()) for _ in three.upstreams]
-        secret.write_text(token)
-        while found[-3]["outcome"] != "applied":  # the last round may have begun before
-            assert "401" in found[-3]["error"]
-            found += [json.loads(stdout.readline()) for _ in three.upstreams]
+
+        def next_round() -> list[Any]:
+            return [json.loads(stdout.readline()) for _ in fleet.upstreams]
+
+        rounds = [next_round()]
+        token_file.write_text(token)
+        while rounds[-1][0]["outcome"] != "applied":  # the last round may have begun before
+            assert "401" in rounds[-1][0]["error"]
+            rounds.append(next_round())
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert all(re.search(rb"answered 401|stopped|SIGTERM", line) for line in err.splitlines())
-    assert [one["environment"] for one in found] == [*three.upstreams] * (len(found) // 3)
-    outcomes = [one["outcome"] for one in found]
-    assert outcomes[:3] == ["failed", "applied", "applied"]
-    assert outcomes[-3:] == ["applied", "unchanged", "unchanged"]
-    assert three.rows("SELECT count(*) FROM sync_runs WHERE outcome = 'running'") == [(0,)]
-    total = len(found) + len(out.splitlines())
-    assert three.rows("SELECT count(*) FROM sync_runs")[0][0] in {total, total + 1}
+    outcomes = []
+    for results in rounds:
+        assert [result["environment"] for result in results] == list(fleet.upstreams)
+        outcomes.append([result["outcome"] for result in results])
+    assert outcomes[0] == ["failed", "applied", "applied"]
+    assert outcomes[-1] == ["applied", "unchanged", "unchanged"]
+    assert fleet.rows("SELECT count(*) FROM sync_runs WHERE outcome = 'running'") == [(0,)]
+    printed = 3 * len(rounds) + len(out.splitlines())
+    assert fleet.rows("SELECT count(*) FROM sync_runs")[0][0] in {printed, printed + 1}
 
 
-def test_a_signal_in_the_middle_of_pulls(fleet: Fleet) -> None:
-    """A pull that waits for an answer is given up at once, and put on record as what it was."""
-    on_sqlite = fleet.url.startswith("sqlite")
+def test_a_signal_in_the_middle_of_pulls(ready_database_url: str, tmp_path: Path) -> None:
+    """A fetch that waits for the API ends at once, and is on record as failed."""
+    on_sqlite = ready_database_url.startswith("sqlite")
     number, jobs = (signal.SIGINT, 1) if on_sqlite else (signal.SIGTERM, 3)
-    interrupt_pulls(fleet.add_three(), number, jobs, every=on_sqlite)
+    with Fleet(ready_database_url, tmp_path) as fleet:
+        interrupt_fetches(fleet.add_three(), number, jobs, every=on_sqlite)
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
-def test_the_pace(chance: float) -> None:
-    """A round begins nine to eleven tenths of the interval after the one before, never overdue."""
-    pace = scheduler.Interval(timedelta(minutes=15), lambda: chance)
-    assert pace.first() == pytest.approx(90 * chance)
-    assert pace.next(0) == pytest.approx(810 + 180 * chance)
-    assert pace.next(100) == pytest.approx(710 + 180 * chance)
-    assert pace.next(10_000) == 0
+def test_the_interval(chance: float) -> None:
+    """A round begins 0.9 to 1.1 intervals after the start of the one before."""
+    interval = scheduler.Interval(timedelta(minutes=15), lambda: chance)
+    assert interval.initial_delay() == pytest.approx(90 * chance)
+    assert interval.next_delay() == pytest.approx(810 + 180 * chance)
 
 
-@pytest.mark.parametrize(("slept", "naps"), [(0, 3600), (300, 2400), (86_400, 10)])
-def test_a_pause_of_a_machine_that_sleeps(slept: float, naps: int) -> None:
-    """A pause takes as long as it says; if its end is slept through, it is over on waking."""
-    clock, asleep = [1000.0], [0.0] * 9 + [slept]
+@pytest.mark.parametrize(
+    ("delay", "suspended", "sleeps"),
+    [(900, 0, 3600), (900, 300, 2400), (900, 86_400, 10), (-1, 0, 0)],
+)
+def test_sleep_on_a_machine_that_is_suspended(delay: float, suspended: float, sleeps: int) -> None:
+    """It ends at its deadline, or on waking if that has passed; a past deadline is no sleep."""
+    clock, suspensions = [1000.0], [0.0] * 9 + [suspended]
 
     def sleep(seconds: float) -> None:
-        clock.append(clock[-1] + seconds + (asleep.pop(0) if asleep else 0))
+        clock.append(clock[-1] + seconds + (suspensions.pop(0) if suspensions else 0))
 
-    scheduler.sleep_until(900, CancellationToken(), lambda: clock[-1], sleep)
-    assert (len(clock) - 1, clock[-1]) == (naps, max(1900, 1002.5 + slept))
+    scheduler.sleep_until(1000 + delay, CancellationToken(), lambda: clock[-1], sleep)
+    assert len(clock) - 1 == sleeps
+    assert clock[-1] == (max(1900, 1002.5 + suspended) if sleeps else 1000)
 
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="a clock that Linux alone has")
-def test_the_clock_of_pauses_goes_on_while_the_machine_sleeps() -> None:
-    """It is the clock of Linux that does so, and that nobody can set."""
+def test_the_clock_counts_while_the_machine_is_suspended() -> None:
+    """It is Linux's clock that does so, and that nobody can set."""
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert before <= scheduler.since_boot() <= time.clock_gettime(time.CLOCK_BOOTTIME)
