@@ -133,8 +133,8 @@ def test_kills_among_six_hurt_none_of_the_others(crowd: Crowd) -> None:
                 victim.has_ended(crowd.chance.uniform(0, 0.3))
                 victim.kill()
             ended = [worker.result() for worker in crowd.workers]
-            assert {one.code for one in ended} <= {0, KILLED}, [one.err for one in ended]
-            codes.update(one.code for one in ended)
+            assert {command.code for command in ended} <= {0, KILLED}, ended
+            codes.update(command.code for command in ended)
             sync_here(crowd.url, crowd.sandbox.base_url)
             recorded = runs_of(crowd.url)
             applied = [run for run in recorded if run.outcome == "applied"]
