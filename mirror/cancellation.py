@@ -1,4 +1,4 @@
-"""The wish to stop: told by one thread, obeyed by the others where they are."""
+"""Cooperative cancellation."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 class CancellationToken:
-    """Lets a thread end what others do; it is set once, and for good.
+    """Lets one thread cancel the work of others; once set, it stays set.
 
-    There is no lock in it, so that a signal handler may set it whatever its thread was about to
-    do. What is called then must bear that too.
+    It uses no lock, so a signal handler may set it at any point of its thread. Callbacks must
+    tolerate that too.
     """
 
     def __init__(self) -> None:
@@ -18,33 +18,34 @@ class CancellationToken:
         self._callbacks: dict[object, Callable[[], None]] = {}
 
     def is_set(self) -> bool:
-        """Tell whether to stop."""
+        """Return whether the work is cancelled."""
         return self._set
 
     def set(self) -> None:
-        """Stop: call what is registered."""
+        """Cancel the work: run the registered callbacks."""
         self._set = True
         for key in list(self._callbacks):
             self._call(key)
 
     @contextmanager
-    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Have something called when it is set, for as long as the context lasts.
+    def on_cancel(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Register a callback for as long as the context lasts.
 
         Args:
-            callback: called once at most, by the thread that sets it; at once if it is set already.
+            callback: called at most once, by the thread that sets the token; immediately if the
+                token is set already.
         """
         key = object()
         self._callbacks[key] = callback
         try:
-            if self.is_set():  # asked after it was registered, so that `set` cannot miss it
+            if self.is_set():  # checked after the registration, so `set` cannot miss the callback
                 self._call(key)
             yield
         finally:
             self._callbacks.pop(key, None)
 
     def _call(self, key: object) -> None:
-        """Call what is registered, unless somebody else does or has done so."""
+        """Run a callback unless another thread did or does."""
         callback = self._callbacks.pop(key, None)
         if callback is not None:
             callback()

@@ -1,6 +1,6 @@
-"""The main job for a newcomer: a sandbox, a few syncs as its days pass, and what they left.
+"""A guided tour: a simulated week in the sandbox, synced five times.
 
-Everything that happens is decided by a seed, and the syncs live in the sandbox's time.
+A fixed seed determines the simulation, and the syncs take their time from its clock.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from mirror.config.resolver import sqlite_url
 from mirror.config.settings import ApiSettings, Secret
-from mirror.config.sources import sqlite_url
 from mirror.db import migrate
 from mirror.db.engine import create_engine, read_transaction
 from mirror.db.models import sync_runs
@@ -27,7 +27,7 @@ from mirror.sync.run import Result, sync, utc_now
 
 ENVIRONMENT = "demo"
 DAYS = (0.0, 1.0, 1.0, 2.0, 3.0)
-"""Days that pass before each sync."""
+"""Simulated days before each sync."""
 
 _REQUESTS = 60
 _SEED = 20
@@ -36,11 +36,11 @@ _NEW_PER_DAY = 2
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What the demo leaves to be shown.
+    """The result of the demo.
 
     Attributes:
-        by_status: how many requests have each status.
-        approval: the change of a request that was pending at first, and approved in a later sync.
+        by_status: the number of requests by status.
+        approval: the change of a pending request that a later sync saw approved.
         history: the events of its phone number.
     """
 
@@ -50,13 +50,13 @@ class Story:
 
 
 def fresh_file(path: Path) -> str:
-    """Make way for a new demo database, and return its URL.
+    """Remove the database of an earlier demo, and return the URL for a new one.
 
     Raises:
-        UsageError: there is something of that name that is not the database of a demo.
+        UsageError: the path is something other than the database of a demo.
     """
     try:
-        if path.exists() and not _is_ours(path):
+        if path.exists() and not _is_demo_database(path):
             raise UsageError(
                 f"{path} holds something else than a demo",
                 hint="go to another folder, or name an empty database with --database",
@@ -71,35 +71,35 @@ def fresh_file(path: Path) -> str:
     return sqlite_url(path)
 
 
-def _is_ours(path: Path) -> bool:
-    """Tell whether a file is a mirror in which a demo ran, and nothing else."""
+def _is_demo_database(path: Path) -> bool:
+    """Return whether a file is a mirror with the runs of a demo, and no others."""
     try:
-        if path.is_file() and not path.stat().st_size:  # a demo that was broken off at once
+        if path.is_file() and not path.stat().st_size:  # an interrupted demo
             return True
         with read_transaction(create_engine(sqlite_url(path))) as connection:
             if migrate.current(connection) is None:
                 return False
-            found = connection.execute(sa.select(sync_runs.c.environment).distinct())
-            return {environment for (environment,) in found} <= {ENVIRONMENT}
+            environments = connection.scalars(sa.select(sync_runs.c.environment).distinct())
+            return set(environments) <= {ENVIRONMENT}
     except MirrorError:
         return False
 
 
 def run(
     engine: Engine,
-    told: Callable[[float, Result], None],
+    on_sync: Callable[[float, Result], None],
     now: Callable[[], datetime] = utc_now,
 ) -> Story:
     """Run the demo.
 
     Args:
         engine: an empty database.
-        told: called after each sync, with the days since the first one and its result.
-        now: tells the time at which the last sync is to happen (UTC).
+        on_sync: called after each sync, with the simulated days since the start and its result.
+        now: returns the simulated time of the last sync (UTC).
 
     Raises:
-        UsageError: there is something in the database already.
-        MirrorError: a sync did not succeed.
+        UsageError: the database is not empty.
+        MirrorError: a sync failed.
     """
     migrate.upgrade(engine)
     with read_transaction(engine) as connection:
@@ -110,16 +110,16 @@ def run(
     start = now().replace(microsecond=0) - timedelta(days=sum(DAYS))
     upstream = Simulation(_REQUESTS, _SEED, start, new_per_day=_NEW_PER_DAY)
     with Sandbox(upstream, SandboxConfig(paging="meta")).running() as sandbox:
-        api = ApiSettings(sandbox.base_url, Secret(sandbox.manner.token))
-        passed = 0.0
+        api = ApiSettings(sandbox.base_url, Secret(sandbox.config.token))
+        days_passed = 0.0
         for number, days in enumerate(DAYS, start=1):
             if number == len(DAYS):
-                _let_two_go_wrong(upstream)
+                _drop_one_and_malform_another(upstream)
             if days:
                 sandbox.advance(days)
-                passed += days
+                days_passed += days
             result = sync(engine, api, ENVIRONMENT, now=lambda: sandbox.upstream.now)
-            told(passed, result)
+            on_sync(days_passed, result)
             if result.failure is not None:
                 raise result.failure
     with read_transaction(engine) as connection:
@@ -131,21 +131,25 @@ def run(
         )
 
 
-def _let_two_go_wrong(upstream: Simulation) -> None:
-    """Let the list lack the oldest request, and give the next one in a way that none can read."""
-    first, second = sorted(upstream.requests.values(), key=lambda one: one.requested_at)[:2]
-    upstream.mislaid.add(first.id)
-    upstream.garbled.add(second.id)
+def _drop_one_and_malform_another(upstream: Simulation) -> None:
+    """Leave the oldest request out of the list, and list the next one with an invalid time."""
+    oldest, next_oldest = sorted(
+        upstream.requests.values(), key=lambda request: request.requested_at
+    )[:2]
+    upstream.hidden_ids.add(oldest.id)
+    upstream.malformed_ids.add(next_oldest.id)
 
 
 def _approved_in_a_later_sync(connection: Connection) -> Change:
-    """Find the approval of a number with a story: the one with most requests."""
-    requests = {one.phone_number: one.requests for one in helpers.phone_numbers(connection)}
+    """Return the approval of the phone number with the most requests."""
+    requests = {
+        number.phone_number: number.requests for number in helpers.phone_numbers(connection)
+    }
     approvals = [
         change
         for change in helpers.changes(connection)
         if change.kind == "resolved" and change.new_status == "approved"
     ]
     if not approvals:
-        raise MirrorError("the demo came to nothing", hint="report this as a bug")
+        raise MirrorError("no sync of the demo saw an approval", hint="report this as a bug")
     return max(approvals, key=lambda change: requests[change.phone_number])

@@ -1,6 +1,6 @@
-"""Checks of everything that a sync needs: settings, API, database, and how it went so far.
+"""The checks of `mirror doctor`: settings, API, database, disk, and the runs so far.
 
-Nothing is changed. A check that fails does not keep the others from being made.
+No check changes anything, and a check that fails does not prevent the others.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from mirror import checks
-from mirror.api import health as probe
-from mirror.checks import Check, State, private
+from mirror.api.health import check_health, check_token
+from mirror.checks import Check, State, check_disk_space, check_private
 from mirror.config import file, settings
-from mirror.config.sources import API_SETTINGS, DEFAULT, ResolvedSetting, SettingSources
+from mirror.config.resolver import SettingSources
+from mirror.config.sources import API_DEFAULTS, DEFAULT, ResolvedSetting
 from mirror.db import migrate
 from mirror.db.engine import (
     create_engine,
@@ -31,17 +32,14 @@ from mirror.db.models import metadata
 from mirror.errors import DatabaseError, DiskUnavailable, MirrorError, SchemaError, UsageError
 from mirror.queries import status
 
-_MIB = 1024 * 1024
-
 
 class Doctor:
-    """Makes the checks.
+    """Runs the checks.
 
     Args:
-        given: options, variables and the configuration file.
-        where: the URL of the database, and where that comes from.
-        environments: which to look at.
-        now: this machine's clock, UTC.
+        sources: options, variables and the configuration file.
+        environments: the names of the environments to check.
+        now: returns the time of this machine's clock (UTC).
 
     Attributes:
         failures: the errors behind the checks that failed so far.
@@ -49,19 +47,18 @@ class Doctor:
 
     def __init__(
         self,
-        given: SettingSources,
-        where: ResolvedSetting,
+        sources: SettingSources,
         environments: Sequence[str],
         now: Callable[[], datetime],
     ) -> None:
         self.failures: list[MirrorError] = []
-        self._given = given
-        self._where = where
+        self._sources = sources
+        self._database_setting = sources.resolve_database()
         self._environments = environments
         self._now = now
 
     def checks(self) -> Iterator[Check]:
-        """Make the checks, and yield each when it is made."""
+        """Run the checks, and yield each as soon as it is done."""
         yield self._configuration_file()
         for environment in self._environments:
             yield from self._settings(environment)
@@ -75,151 +72,156 @@ class Doctor:
     # Settings
 
     def _configuration_file(self) -> Check:
-        path = self._given.file.path
+        path = self._sources.file.path
         if path is None:
-            found = f"none; looked for at {file.default_path()}"
-            return Check(State.OK, "configuration", None, found)
-        if self._where.in_file and has_secrets(self._where.text):
-            return private(path, "configuration", f"{path}, with a password in it")
+            return Check(
+                State.OK, "configuration", None, f"none; searched at {file.default_path()}"
+            )
+        if self._database_setting.in_file and has_secrets(self._database_setting.text):
+            return check_private(path, "configuration", f"{path}, with a password in it")
         return Check(State.OK, "configuration", None, str(path))
 
     def _settings(self, environment: str) -> Iterator[Check]:
-        """Tell the settings of an environment, and where each comes from."""
-        found = [self._given.find(name, environment) for name in API_SETTINGS]
-        for one in found:
-            if one.source != DEFAULT:
-                yield self._setting(one, environment)
-        defaults = ", ".join(f"{one.name} {one.text}" for one in found if one.source == DEFAULT)
+        """Show the settings of an environment, and the source of each."""
+        resolved = [self._sources.resolve(name, environment) for name in API_DEFAULTS]
+        for setting in resolved:
+            if setting.source != DEFAULT:
+                yield self._setting(setting, environment)
+        defaults = [f"{item.name} {item.text}" for item in resolved if item.source == DEFAULT]
         if defaults:
-            yield Check(State.OK, "settings", environment, f"by default: {defaults}")
+            found = f"by default: {', '.join(defaults)}"
+            yield Check(State.OK, "settings", environment, found)
 
-    def _setting(self, one: ResolvedSetting, environment: str) -> Check:
-        """Tell a setting, unless it is a base URL that may hold the token."""
+    def _setting(self, setting: ResolvedSetting, environment: str) -> Check:
+        """Show a setting, unless it is an invalid base URL, which may hold the token."""
+        text = setting.text
         try:
-            text = settings.usable_base_url(one.text) if one.name == "base_url" else one.text
+            if setting.name == "base_url":
+                text = settings.usable_base_url(text)
         except UsageError as error:
-            return self._failed(one.name, error, environment)
-        return Check(State.OK, one.name, environment, f"{text} ({one.source})")
+            return self._failed(setting.name, error, environment)
+        return Check(State.OK, setting.name, environment, f"{text} ({setting.source})")
 
     def _token(self, environment: str) -> Check:
-        """Look where the token is, and who else may read it."""
-        found = self._given.find_token(environment)
-        settings.read_token(self._given, environment)
-        if found.name == "token_file":
-            return private(Path(found.text), "token", f"read from {found.source}", environment)
-        return Check(State.OK, "token", environment, f"read from {found.source}")
+        """Check that the token can be read, and its file by nobody else."""
+        setting = self._sources.resolve_token(environment)
+        settings.read_token(self._sources, environment)
+        found = f"read from {setting.source}"
+        if setting.name == "token_file":
+            return check_private(Path(setting.text), "token", found, environment)
+        return Check(State.OK, "token", environment, found)
 
     # The API
 
     def _api(self, environment: str) -> Iterator[Check]:
-        token_found = False
+        check = "token"
         try:
             yield self._token(environment)
-            token_found = True
-            api = settings.api_settings(self._given, environment)
-        except UsageError as error:
-            if str(error) not in map(str, self.failures):  # else it was told as a setting
-                yield self._failed("settings" if token_found else "token", error, environment)
-            return
-        try:
-            seen = probe.check_health(api, self._now)
+            check = "settings"
+            api = settings.api_settings(self._sources, environment)
+            check = "API"
+            probe = check_health(api, self._now)
+            yield checks.check_health(environment, api, probe)
+            yield checks.check_clock(environment, probe)
+            check = "API token"
+            probe = check_token(api, self._now)
         except MirrorError as error:
-            yield self._failed("API", error, environment)
+            # A check of a setting may have shown the error already.
+            if check not in {"token", "settings"} or str(error) not in map(str, self.failures):
+                yield self._failed(check, error, environment)
             return
-        yield checks.health(environment, api, seen)
-        yield checks.clock(environment, seen)
-        try:
-            seen = probe.check_token(api, self._now)
-        except MirrorError as error:
-            yield self._failed("API token", error, environment)
-            return
-        limit = f"; it allows {seen.limit} requests a minute" if seen.limit else ""
+        limit = f"; the API allows {probe.limit} requests per minute" if probe.limit else ""
         yield Check(State.OK, "API token", environment, f"accepted{limit}")
 
     # The database
 
     def _database(self) -> Iterator[Check]:
-        shown = self._where.text
+        url, source = self._database_setting.text, self._database_setting.source
+        shown = url
         try:
-            shown = shown_url(self._where.text)
-            engine = create_engine(self._where.text)
+            shown = f"{shown_url(url)} ({source})"
+            engine = create_engine(url)
             with read_transaction(engine) as connection:
-                yield from self._reached(connection, f"{shown} ({self._where.source})")
+                yield Check(State.OK, "database", None, shown)
+                yield from checks.SERVER_CHECKS[connection.dialect.name](connection)
+                yield from self._schema(connection)
         except MirrorError as error:
             yield self._no_database(error, shown)
             return
-        yield self._writable(engine)
-        yield from self._room(engine)
+        yield self._write_access(engine)
+        yield from self._disk_space(engine)
 
     def _no_database(self, error: MirrorError, shown: str) -> Check:
-        """Tell that there is no database, which is no failure before the first sync."""
-        url = parse_url(self._where.text) if not isinstance(error, UsageError) else None
-        path = Path(url.database) if url is not None and url.database else None
-        if url is None or url.get_backend_name() != "sqlite" or path is None or _is_there(path):
+        """Report why the database cannot be opened; a missing SQLite file is only a warning."""
+        url = None if isinstance(error, UsageError) else parse_url(self._database_setting.text)
+        if (
+            url is None
+            or url.get_backend_name() != "sqlite"
+            or not url.database
+            or _may_exist(Path(url.database))
+        ):
             return self._failed("database", error)
-        found = f"{shown} ({self._where.source}) is not there yet"
-        return Check(State.WARNING, "database", None, found, "run `mirror sync`, which makes it")
+        advice = "run `mirror sync`, which creates it"
+        return Check(State.WARNING, "database", None, f"{shown} does not exist yet", advice)
 
-    def _reached(self, connection: Connection, where: str) -> Iterator[Check]:
-        yield Check(State.OK, "database", None, where)
-        yield from checks.SERVER[connection.dialect.name](connection)
+    def _schema(self, connection: Connection) -> Iterator[Check]:
         revision = migrate.current(connection)
         try:
             migrate.require_current(connection)
         except SchemaError as error:
             if revision is not None:
                 yield self._failed("schema", error)
-                return
-            advice = "run `mirror sync`, which makes it"
-            yield Check(State.WARNING, "schema", None, "there is no mirror in it yet", advice)
+            else:
+                found, advice = (
+                    "no mirror in the database yet",
+                    "run `mirror sync`, which creates it",
+                )
+                yield Check(State.WARNING, "schema", None, found, advice)
             return
-        yield Check(State.OK, "schema", None, f"revision {revision}, the one this version needs")
-        yield from self._history(connection)
-
-    def _history(self, connection: Connection) -> Iterator[Check]:
-        """Tell how the last runs went, and what is in quarantine."""
-        for one in status.status(
+        yield Check(State.OK, "schema", None, f"revision {revision}, which this version needs")
+        for environment in status.status(
             connection, now=self._now(), environments=list(self._environments)
         ):
-            yield checks.last_runs(one)
-            yield checks.quarantine(one)
+            yield checks.check_runs(environment)
+            yield checks.check_quarantine(environment)
 
-    def _writable(self, engine: Engine) -> Check:
-        """Find out whether a sync could write, without writing."""
+    def _write_access(self, engine: Engine) -> Check:
+        """Check that a sync can write, without changing a row."""
         try:
             with write_transaction(engine, migrate.LOCK) as connection:
                 for table in metadata.sorted_tables if migrate.current(connection) else ():
-                    # The right is looked at before the rows.
-                    nothing = sa.select(table).where(sa.false())
-                    connection.execute(sa.insert(table).from_select(list(table.c), nothing))
+                    # The database checks the privilege before it looks for rows.
+                    no_rows = sa.select(table).where(sa.false())
+                    connection.execute(sa.insert(table).from_select(list(table.c), no_rows))
                     connection.execute(sa.delete(table).where(sa.false()))
                     connection.execute(
                         sa.update(table).where(sa.false()).values({next(iter(table.c)): None})
                     )
         except DatabaseError as error:
-            return self._failed("writing", error)
-        return Check(State.OK, "writing", None, "a sync may write")
+            return self._failed("write access", error)
+        return Check(State.OK, "write access", None, "a sync can write")
 
-    def _room(self, engine: Engine) -> Iterator[Check]:
-        """Look how much room there is for temporary files, and for a database that is a file."""
+    def _disk_space(self, engine: Engine) -> Iterator[Check]:
+        """Check the space for the database, if it is a file, and for temporary files."""
         if engine.dialect.name == "sqlite":
             path = Path(engine.url.database or "")
             size = path.stat().st_size
-            yield private(path, "database file", f"{size / _MIB:,.1f} MiB")
-            yield checks.room("room for the database", path.parent, size)
+            yield check_private(path, "database file", f"{size / checks.MIB:,.1f} MiB")
+            yield check_disk_space("disk space for the database", path.parent, size)
+        check = "disk space for temporary files"
         try:
             folder = Path(tempfile.gettempdir())
         except OSError:
             error = DiskUnavailable(
                 "there is no folder for temporary files", hint="name one in TMPDIR"
             )
-            yield self._failed("room for temporary files", error)
+            yield self._failed(check, error)
         else:
-            yield checks.room("room for temporary files", folder)
+            yield check_disk_space(check, folder)
 
 
-def _is_there(path: Path) -> bool:
-    """Tell whether there is something at a path, or nobody could say that there is not."""
+def _may_exist(path: Path) -> bool:
+    """Return False only if a path certainly does not exist."""
     try:
         return path.exists()
     except OSError:

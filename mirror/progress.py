@@ -1,6 +1,6 @@
-"""How far syncs have got: counted while they run, and drawn for the person who waits for them.
+"""Progress of a running sync, and the environment its log lines belong to.
 
-Counting costs next to nothing. Rich, which draws, is imported only where there is something to see.
+Counting costs next to nothing. Only the code that draws imports rich.
 """
 
 from __future__ import annotations
@@ -8,14 +8,10 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 class Phase(StrEnum):
-    """What a sync is about."""
+    """The current step of a sync."""
 
     WAITING = "waiting"
     READING = "reading"
@@ -25,17 +21,16 @@ class Phase(StrEnum):
 
 @dataclass(slots=True)
 class Progress:
-    """What one sync has got done so far; its threads count, and anybody may look.
+    """Counters of one sync; its threads write them, any thread may read them.
 
     Attributes:
-        phase: it waits for its database, reads the list, loads it into the database, or is done.
-        pages: pages that came, in this reading of the list.
-        pages_expected: how many the list has; None until that is known.
-        bytes: bytes that came, decompressed, in this reading of the list.
-        bytes_expected: how many the answer has that is being read, and what came before it; None
-            if that is not known, or the list comes in more pages than one.
-        entries: entries of the list that were loaded.
-        entries_expected: how many there are; None until the list was read.
+        phase: waiting for the database, reading the list, loading it into the database, or done.
+        pages: pages received in the current attempt to read the list.
+        pages_expected: pages of the list; None until known.
+        bytes: bytes received in the current attempt, decompressed.
+        bytes_expected: size of the list; None if not known, or if the list has several pages.
+        entries: entries loaded so far.
+        entries_expected: entries of the list; None until the list has been read.
     """
 
     phase: Phase = Phase.WAITING
@@ -47,22 +42,22 @@ class Progress:
     entries_expected: int | None = None
 
     def begin_reading(self) -> None:
-        """Count a reading of the list, the first one or another one."""
+        """Start an attempt to read the list, the first or a later one."""
         self.phase = Phase.READING
         self.pages = self.bytes = 0
         self.pages_expected = self.bytes_expected = None
 
     def expect_pages(self, pages: int) -> None:
-        """Note how many pages the list has."""
+        """Set the number of pages of the list."""
         self.pages_expected = pages
         if pages > 1:
             self.bytes_expected = None
 
     def begin_loading(self, entries: int) -> None:
-        """Count entries, of so many."""
+        """Start loading a number of entries."""
         self.phase = Phase.LOADING
         self.entries_expected = entries
 
 
-environment_of_log: ContextVar[str | None] = ContextVar("environment_of_log", default=None)
-"""Whose sync is at work, for whoever shows the log; the threads of a pull know it too."""
+log_environment: ContextVar[str | None] = ContextVar("log_environment", default=None)
+"""Environment of the current sync, for the log; the threads that fetch pages inherit it."""

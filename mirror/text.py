@@ -5,23 +5,24 @@ from __future__ import annotations
 import re
 
 UNSAFE = re.compile(
-    # Controls, half surrogate pairs, and what is no character and in no XML.
+    # Control characters, lone surrogates, and noncharacters, which XML does not allow.
     "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\ufff9-\ufffb\ufffe\uffff"
-    # What Unicode calls ignorable by default, bidi controls among it; but not U+FE0F, which makes
-    # a sign an emoji.
+    # Unicode's default-ignorable characters, which include bidi controls. U+FE0F is allowed: it
+    # makes a sign an emoji.
     "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff]"
 )
+_MAX_ERROR = 500  # characters
 
 
 def escape_unsafe(text: str) -> str:
-    """Return a text with its control, bidi and invisible characters written as escapes."""
-    return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    """Return a text whose control, bidi and invisible characters are written as escapes."""
+    return UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def format_duration(seconds: float | None) -> str:
-    """Say how long something is, as a person would."""
+    """Return a duration in its largest fitting unit: `3 d`, `5 h`, `12 min` or `40 s`."""
     if seconds is None:
         return "never"
     if seconds < 0:
@@ -32,9 +33,6 @@ def format_duration(seconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
-_LONGEST_ERROR = 500
-
-
 def one_line(text: str) -> str:
-    """Fold a text of somebody else's into one line that a log and a database can hold."""
-    return " ".join(text.replace("\0", "\ufffd").split())[:_LONGEST_ERROR]
+    """Return an external text as one line of at most 500 characters, without NUL."""
+    return " ".join(text.replace("\0", "\ufffd").split())[:_MAX_ERROR]

@@ -81,7 +81,7 @@ def test_the_number_of_statements_does_not_depend_on_the_size(
     """A sync of many requests, or pages, sends as many statements as one of few, and not many."""
     found: list[dict[str, Counter[str]]] = []
     sizes: list[tuple[int, Literal["meta"] | None]] = [(MANY, None), (200, None), (200, "meta")]
-    for count, mirror.sandbox.manner.paging in sizes:
+    for count, mirror.sandbox.config.paging in sizes:
         found.append({})
         for stage, records in stages(count).items():
             with counted(monkeypatch) as sent:
@@ -165,7 +165,7 @@ def test_only_what_changed_is_written(mirror: Mirror) -> None:
     assert result.counts.missing == 1
     assert written == {"UPDATE release_requests": 1, "INSERT release_request_past_versions": 1}
 
-    mirror.sandbox.manner.etag = True
+    mirror.sandbox.config.etag = True
     result, written = synced(mirror, "first")
     assert result.counts.returned == 1
     assert written["DELETE release_requests"] == 0
@@ -199,7 +199,7 @@ def test_a_sync_imports_only_what_it_needs(mirror: Mirror) -> None:
         code,
         MIRROR_DATABASE_URL=mirror.url,
         TALKOVER_BASE_URL=mirror.sandbox.base_url,
-        TALKOVER_TOKEN=mirror.sandbox.manner.token,
+        TALKOVER_TOKEN=mirror.sandbox.config.token,
     )
     exit_code, *modules = ran.out.split()
     assert exit_code == "0", ran.err

@@ -1,4 +1,4 @@
-"""The newcomer's one command, and the wheel it may come from."""
+"""`mirror demo`, and the wheel that it may come from."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from tests.support import ROOT
 from tests.support.commands import run_mirror
 
 
-def test_demo_ends_with_a_request_that_a_later_sync_saw_approved(tmp_path: Path) -> None:
+def test_demo_shows_a_request_that_a_later_sync_saw_approved(tmp_path: Path) -> None:
     """The demo works without token or settings, leaves other databases alone, and can be rerun."""
-    elsewhere = tmp_path / "real.db"
+    other = tmp_path / "real.db"
     for _ in range(2):
-        ran = run_mirror("demo", cwd=tmp_path, MIRROR_DATABASE_URL=f"sqlite:///{elsewhere}")
+        ran = run_mirror("demo", cwd=tmp_path, MIRROR_DATABASE_URL=f"sqlite:///{other}")
         assert (ran.code, ran.err) == (0, "")
     story = ran.out.split("What happened to")[1]
     assert re.search(r"\trequested\t", story)
     assert re.search(r"\tapproved\t", story)
     assert "was pending at first" in story
     assert "saw it approved" in story
-    assert not elsewhere.exists()
+    assert not other.exists()
     changes = run_mirror("changes", "--database", "sqlite:///mirror-demo.db", cwd=tmp_path)
     assert "\tpending\tapproved\t" in changes.out
 
 
-def test_demo_keeps_off_a_database_with_something_in_it(tmp_path: Path) -> None:
-    """A database that somebody named is never emptied."""
+def test_demo_refuses_a_database_that_is_not_empty(tmp_path: Path) -> None:
+    """A named database is never emptied."""
     url = f"sqlite:///{tmp_path / 'mine.db'}"
     assert run_mirror("demo", "--database", url).code == 0
     ran = run_mirror("demo", "--database", url)
@@ -41,8 +41,8 @@ def test_demo_keeps_off_a_database_with_something_in_it(tmp_path: Path) -> None:
     assert "not empty" in ran.err
 
 
-def test_demo_never_removes_a_mirror_of_somebodys(tmp_path: Path) -> None:
-    """A file of the demo's name that holds anything else is left as it is."""
+def test_demo_removes_no_other_mirror(tmp_path: Path) -> None:
+    """A file with the name of the demo's database and other content is left unchanged."""
     file = tmp_path / "mirror-demo.db"
     assert run_mirror("db", "upgrade", "--database", f"sqlite:///{file}").code == 0
     with sqlite3.connect(file) as connection:

@@ -1,7 +1,7 @@
-"""The API client: one list, read whole and proven whole, or an error.
+"""API client: fetches one complete, verified list, or raises.
 
-The facts about the API are from the vendor's public documentation. What a list must show to be
-believed stands in `_read_once` and `_read_pages`.
+Facts about the API are from the vendor's public documentation. `_fetch_once` and `_fetch_pages`
+verify that a list is complete.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from msgspec import Raw
 
 from mirror.api.envelope import Page, Paging, Redactor, parse_page
-from mirror.api.http import ApiResponse, Body, FetchState, HttpSession
+from mirror.api.fetch_state import FetchState
+from mirror.api.http import ApiResponse, Body, HttpSession
 from mirror.api.prefetch import map_ordered
 from mirror.api.rate_limit import Cancelled, Clock
 from mirror.api.records import IdIndex
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LIST_PATH = "/phone-numbers/release-requests"
 PER_PAGE = 100
-"""Entries asked for in a page, the most that the API documents."""
+"""Entries requested per page, the maximum that the API documents."""
 
 MAX_CONSISTENCY_ATTEMPTS = 3
 
@@ -43,25 +43,25 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class CachedList:
-    """The list as it was read whole before.
+    """The list of an earlier complete fetch.
 
     Attributes:
-        etag: the last one it came with, if any.
-        sha256: of the bytes of all answers, in hex.
-        entries: how many it has.
+        etag: its latest ETag, if any.
+        sha256: of the bytes of all its responses, in hex.
+        count: number of its entries.
     """
 
     etag: str | None
     sha256: str
-    entries: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
 class NotModified:
-    """The list is the one that is known, byte for byte or by its ETag.
+    """The list is the cached one, by its ETag or byte for byte.
 
     Attributes:
-        etag: the one to remember from now on, if it had one.
+        etag: its latest ETag, if any.
     """
 
     etag: str | None
@@ -69,38 +69,38 @@ class NotModified:
 
 @dataclass(frozen=True, slots=True)
 class FetchedList:
-    """A list of release requests that was read whole.
+    """A complete list of release requests.
 
     Attributes:
         count: number of its entries.
-        items: the entries, not yet decoded. They can be iterated more than once, while the client
-            that read them is open; those of a list in pages are read from a temporary file.
-        repeated: the ids that occur more than once; only a list that came unpaged may have any.
-        sha256: of the bytes of all answers, in hex.
-        etag: of the one answer the list came in, if it had one.
+        entries: the entries, not yet decoded. They can be iterated more than once while the client
+            is open; those of several pages are read from a temporary file.
+        repeated: the ids that occur more than once; only an unpaged list may have any.
+        sha256: of the bytes of all responses, in hex.
+        etag: its ETag, if it has one page and an ETag.
     """
 
     count: int
-    items: Iterable[Raw]
+    entries: Iterable[Raw]
     repeated: frozenset[str]
     sha256: str
     etag: str | None
 
 
-class _Moved(Exception):
-    """The list changed while it was being read."""
+class _ListChanged(Exception):
+    """The list changed while it was fetched."""
 
 
 class Client:
-    """Reads the list of release requests; use it as a context manager, for one pull.
+    """Fetches the list of release requests; use it as a context manager, for one fetch.
 
     Args:
-        settings: where the API is, and what may be spent on a pull.
-        clock: tells the time, and waits.
-        progress: where bytes and pages are counted.
+        settings: base URL, token and limits.
+        clock: monotonic clock and waits.
+        progress: counts bytes and pages.
 
     Raises:
-        UsageError: the proxy or the certificates that the surroundings name cannot be used.
+        UsageError: the proxy or the certificates that the environment variables name are unusable.
     """
 
     def __init__(
@@ -109,258 +109,259 @@ class Client:
         clock: Clock | None = None,
         progress: Progress | None = None,
     ) -> None:
+        self._max_bytes = settings.max_bytes
         self._progress = progress or Progress()
-        self._transport = HttpSession(settings, clock or Clock(), self._progress)
-        self._stopping = CancellationToken()
-        self._spool: PageStore | None = None
+        self._session = HttpSession(settings, clock or Clock())
+        self._cancellation = CancellationToken()
+        self._page_store: PageStore | None = None
 
     def __enter__(self) -> Self:
-        self._transport.__enter__()
+        self._session.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._spool is not None:
-            self._spool.close()
-        self._transport.__exit__(kind, error, traceback)
+    def __exit__(self, *_: object) -> None:
+        if self._page_store is not None:
+            self._page_store.close()
+        self._session.__exit__()
 
     @property
     def pages(self) -> int:
-        """Answers of the list that have come so far."""
-        return self._transport.answers
+        """Number of pages received so far, in all attempts."""
+        return self._session.responses
 
     @property
     def received(self) -> int:
-        """Bytes of them, decompressed."""
-        return self._transport.received
+        """Bytes of those pages, decompressed."""
+        return self._session.bytes_received
 
-    def read_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
-        """Read the whole list.
+    def fetch_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
+        """Fetch the complete list.
 
         Args:
-            known: the list as it is known already, if the same bytes would be understood the same
-                way again.
-
-        Returns:
-            The list, or that it is the known one.
+            known: the list of an earlier fetch; None if this version of `mirror` could decode the
+                same bytes otherwise.
 
         Raises:
             TokenRefused: the API does not accept the token.
-            ApiUnavailable: the API is out of reach, or the list never held still.
-            ApiError: the API answered something that cannot be used.
-            DiskUnavailable: its pages cannot be kept.
-            Stopped: `stop` was called.
+            ApiUnavailable: the API is unreachable, or the list kept changing.
+            ApiError: a response is unusable.
+            DiskUnavailable: the pages cannot be stored.
+            Stopped: `cancel` was called.
         """
-        with self._transport.pull():
+        with self._session.fetching():
             try:
-                found = self._read_until_still(known)
+                fetched = self._fetch_consistent(known)
             except (Cancelled, MirrorError) as error:
-                if self._stopping.is_set():  # then it tells nothing about the API
+                if self._cancellation.is_set():  # then the error tells nothing about the API
                     raise Stopped from error
                 raise
-            if self._stopping.is_set():
+            if self._cancellation.is_set():
                 raise Stopped
-            return found
+            return fetched
 
-    def stop(self) -> None:
-        """End `read_list` at once, wherever it is; any thread may call this, at any time.
+    def cancel(self) -> None:
+        """End `fetch_list` at once, or prevent it; any thread may call this, at any time.
 
-        If it has not begun it will not. Where a connection is being made, it takes a second.
+        It takes a second while a connection is being made.
         """
-        self._stopping.set()
+        self._cancellation.set()
 
-    def _read_until_still(self, known: CachedList | None) -> FetchedList | NotModified:
-        """Read the list, again if it moved meanwhile."""
-        moved = _Moved()
+    def _fetch_consistent(self, known: CachedList | None) -> FetchedList | NotModified:
+        """Fetch the list, again if it changed meanwhile."""
+        changed = _ListChanged()
         for number in range(1, MAX_CONSISTENCY_ATTEMPTS + 1):
             self._progress.begin_reading()
             try:
-                return self._read_once(FetchState(), known)
-            except _Moved as error:
-                moved = error
+                return self._fetch_once(FetchState(self._max_bytes, self._progress), known)
+            except _ListChanged as error:
+                changed = error
                 logger.debug("reading %d of %d: %s", number, MAX_CONSISTENCY_ATTEMPTS, error)
         raise ApiUnavailable(
             "the list of release requests kept changing while it was read: "
-            f"{MAX_CONSISTENCY_ATTEMPTS} readings, and in the last one {moved}",
+            f"{MAX_CONSISTENCY_ATTEMPTS} attempts, in the last one {changed}",
             hint="try again later",
         )
 
-    def _read_once(
-        self, reading: FetchState, known: CachedList | None
-    ) -> FetchedList | NotModified:
-        """Read all pages once, and prove that together they are the list."""
-        first = self._first(reading, known)
-        if first is None:
-            assert known is not None, "only a known ETag can be answered by 304"
-            return NotModified(known.etag)
-        if first.said is None:
-            return NotModified(first.etag)
-        items, paging = first.said.items, first.said.paging
+    def _fetch_once(self, state: FetchState, known: CachedList | None) -> FetchedList | NotModified:
+        """Fetch all pages once, and verify that together they are the list."""
+        first = self._fetch_first_page(state, known)
+        if isinstance(first, NotModified):
+            return first
+        entries, paging = first.parsed.entries, first.parsed.paging
         if paging is not None and paging.pages is None:
             raise ApiError(
-                "the list comes in pages but does not say how many, so it cannot be proven whole",
+                "the list has pages but does not state how many, so it cannot be verified",
                 hint="report this to the API's operator",
             )
         if paging is not None and paging.pages != 1:
-            return self._read_pages(reading, first, known)
-        if paging is None and len(items) == PER_PAGE:
-            self._prove_unpaged(reading, items)
+            return self._fetch_pages(state, first, known)
+        if paging is None and len(entries) == PER_PAGE:
+            self._verify_not_truncated(state, entries)
         self._progress.expect_pages(1)
         sha256 = _sha256(first.body).hexdigest()
         if known is not None and sha256 == known.sha256:
             return NotModified(first.etag)
-        survey = IdIndex()
-        survey.add(items)
+        ids = IdIndex()
+        ids.add(entries)
         if paging is not None:
-            _prove(survey, [len(items)], paging.total)
-        return FetchedList(len(items), items, survey.repeated, sha256, first.etag)
+            _verify_complete(ids, [len(entries)], paging.total)
+        return FetchedList(len(entries), entries, ids.repeated, sha256, first.etag)
 
-    def _first(
-        self, reading: FetchState, known: CachedList | None
-    ) -> ApiResponse[Page | None] | None:
-        """Ask for page 1; None if the API says that it is still the known one.
+    def _fetch_first_page(
+        self, state: FetchState, known: CachedList | None
+    ) -> ApiResponse[Page] | NotModified:
+        """Fetch page 1, unless its ETag or its bytes show that the list is the cached one.
 
-        What was said is None where the bytes are those of the known list, which are not decoded
-        once more. It came in one answer then too, as no two are one JSON text. But if it is as long
-        as a page, whether it ends there has to be proven again.
+        Equal bytes are not decoded again. They are the whole list, as they were then: two responses
+        are never one JSON text. A list as long as a page is the exception: whether it ends there
+        has to be verified again, and that needs its entries.
         """
-        # Of a list as long as a page the entries are needed for the proof.
-        same = known.sha256 if known is not None and known.entries != PER_PAGE else None
+        cached = known.sha256 if known is not None and known.count != PER_PAGE else None
 
-        def read(body: Body, hide: Redactor) -> Page | None:
-            return None if _sha256(body).hexdigest() == same else _read(1, body, hide)
+        def parse(body: Body, redact: Redactor) -> Page | None:
+            return None if _sha256(body).hexdigest() == cached else _parse_page(1, body, redact)
 
         etag = known.etag if known else None
-        return self._alone(
-            reading,
-            lambda: self._transport.ask(reading, LIST_PATH, _params(1), read, etag, hashed=True),
+        response = self._run_cancellable(
+            state,
+            lambda: self._session.get_json(state, LIST_PATH, _params(1), parse, etag, hashed=True),
         )
+        if response is None:
+            return NotModified(etag)
+        if response.parsed is None:
+            return NotModified(response.etag)
+        return ApiResponse(response.parsed, response.body, response.etag)
 
-    def _read_pages(
-        self, reading: FetchState, first: ApiResponse[Page | None], known: CachedList | None
+    def _fetch_pages(
+        self, state: FetchState, first: ApiResponse[Page], known: CachedList | None
     ) -> FetchedList | NotModified:
-        """Read the pages after the first one side by side, but look at them in their order."""
-        assert first.said is not None, "the pages of a known list are not known before the last"
-        assert first.said.paging is not None, "without paging there are no pages"
-        paging = first.said.paging
-        assert paging.pages is not None, "how many there are was looked at"
-        budget = self._transport.budget
-        budget.expect(paging.pages - 1)
+        """Fetch the pages after the first one concurrently; process them in order."""
+        paging = first.parsed.paging
+        assert paging is not None, "the caller checks it"
+        assert paging.pages is not None, "the caller checks it"
+        rate_limiter = self._session.rate_limiter
+        rate_limiter.check_feasible(paging.pages - 1)
         self._progress.expect_pages(paging.pages)
-        spool, survey, digest = self._empty_spool(), IdIndex(), _sha256(first.body)
-        spool.add(first.body.content)
-        survey.add(first.said.items)
-        sizes = [len(first.said.items)]
+        store, ids, digest = self._empty_page_store(), IdIndex(), _sha256(first.body)
+        store.add(first.body.content)
+        ids.add(first.parsed.entries)
+        sizes = [len(first.parsed.entries)]
         pages = map_ordered(
-            partial(self._page, reading),
+            partial(self._fetch_page, state),
             range(2, paging.pages + 1),
-            concurrency_for_rate(budget.limit),
-            partial(self._transport.end, reading),
-            self._stopping,
+            concurrency_for_rate(rate_limiter.limit),
+            partial(self._session.cancel, state),
+            self._cancellation,
         )
         with closing(pages):
             for number, page in enumerate(pages, start=2):
-                _prove_same_list(page.said, number, paging)
+                _verify_same_list(page.parsed, number, paging)
                 digest.update(page.body.content)
-                spool.add(page.body.content)
-                survey.add(page.said.items)
-                sizes.append(len(page.said.items))
-        _prove(survey, sizes, paging.total)
+                store.add(page.body.content)
+                ids.add(page.parsed.entries)
+                sizes.append(len(page.parsed.entries))
+        _verify_complete(ids, sizes, paging.total)
         sha256 = digest.hexdigest()
         if known is not None and sha256 == known.sha256:
             return NotModified(None)
         from mirror.api.page_store import StoredEntries
 
-        items = StoredEntries(spool, lambda body: parse_page(body).items)
-        return FetchedList(sum(sizes), items, survey.repeated, sha256, None)
+        entries = StoredEntries(store, lambda body: parse_page(body).entries)
+        return FetchedList(sum(sizes), entries, ids.repeated, sha256, None)
 
-    def _empty_spool(self) -> PageStore:
-        """Return the place for pages, which only a list of several needs."""
+    def _empty_page_store(self) -> PageStore:
+        """Return an empty store, which only a list of several pages needs."""
         from mirror.api.page_store import PageStore
 
-        if self._spool is None:
-            self._spool = PageStore()
-        self._spool.clear()
-        return self._spool
+        if self._page_store is None:
+            self._page_store = PageStore()
+        self._page_store.clear()
+        return self._page_store
 
-    def _prove_unpaged(self, reading: FetchState, items: list[Raw]) -> None:
-        """Make sure that a list that may be cut off at a page's length is not page 1 of more.
+    def _verify_not_truncated(self, state: FetchState, entries: list[Raw]) -> None:
+        """Verify that an unpaged list as long as a page is not page 1 of more.
 
-        An API that does not page ignores which page it is asked for.
+        An API without paging ignores the page number, so page 2 is the same list.
         """
-        page = self._alone(reading, lambda: self._page(reading, 2))
-        if page.said.items != items:
-            raise _Moved(f"it has just the {PER_PAGE} entries of a page, and page 2 holds others")
+        page = self._run_cancellable(state, lambda: self._fetch_page(state, 2))
+        if page.parsed.entries != entries:
+            raise _ListChanged(
+                f"it has exactly the {PER_PAGE} entries of a page, and page 2 has others"
+            )
 
-    def _alone(self, reading: FetchState, ask: Callable[[], T]) -> T:
-        """Ask one question, in a thread that can be left alone.
+    def _run_cancellable(self, state: FetchState, fetch: Callable[[], T]) -> T:
+        """Run a function in a thread that can be abandoned.
 
-        Nobody can end a look-up of a host's name, or the making of a connection.
+        A DNS lookup and the making of a connection cannot be interrupted.
         """
-        end = partial(self._transport.end, reading)
-        (answer,) = map_ordered(lambda _: ask(), range(1), 1, end, self._stopping)
-        return answer
+        cancel = partial(self._session.cancel, state)
+        (result,) = map_ordered(lambda _: fetch(), range(1), 1, cancel, self._cancellation)
+        return result
 
-    def _page(self, reading: FetchState, number: int) -> ApiResponse[Page]:
-        """Ask for a page."""
-        page = self._transport.ask(reading, LIST_PATH, _params(number), partial(_read, number))
+    def _fetch_page(self, state: FetchState, number: int) -> ApiResponse[Page]:
+        page = self._session.get_json(
+            state, LIST_PATH, _params(number), partial(_parse_page, number)
+        )
         assert page is not None, "without an ETag there is no 304"
         return page
 
 
 def concurrency_for_rate(limit: int) -> int:
-    """Return how many pages to ask for at once: enough for the rate if an answer takes 2 seconds.
+    """Return the number of parallel requests that uses up the rate at 2 seconds per response.
 
     Args:
-        limit: requests allowed in a minute.
+        limit: requests allowed per minute.
     """
     return max(2, min(32, -(-limit // 30)))
 
 
-def _params(number: int) -> dict[str, int]:
-    return {"page": number, "per_page": PER_PAGE}
+def _params(page: int) -> dict[str, int]:
+    return {"page": page, "per_page": PER_PAGE}
 
 
 def _sha256(body: Body) -> hashlib._Hash:
-    """Return the SHA-256 of a body that was asked for with it; it may be added to."""
-    assert body.sha256 is not None, "it was asked for"
+    """Return a copy of a body's SHA-256, which may be updated."""
+    assert body.sha256 is not None, "the request was `hashed`"
     return body.sha256.copy()
 
 
-def _read(number: int, body: Body, hide: Redactor) -> Page:
-    """Read a page, which must be the one that was asked for."""
-    page = parse_page(body.content, hide)
-    given = page.paging.current_page if page.paging else None
-    if given not in {None, number}:
+def _parse_page(number: int, body: Body, redact: Redactor) -> Page:
+    """Parse a page, which must be the requested one."""
+    page = parse_page(body.content, redact)
+    received = page.paging.current_page if page.paging else None
+    if received not in {None, number}:
         raise ApiError(
-            f"the API gave page {given} when asked for page {number}, so the list cannot be "
-            "proven whole",
+            f"the API returned page {received} when page {number} was requested, so the list "
+            "cannot be verified",
             hint="report this to the API's operator",
         )
     return page
 
 
-def _prove_same_list(page: Page, number: int, first: Paging) -> None:
-    """Check that a later page belongs to the list of the first one."""
+def _verify_same_list(page: Page, number: int, first: Paging) -> None:
+    """Verify that a later page belongs to the list of the first one."""
     if page.paging is None or (page.paging.pages, page.paging.total) != (first.pages, first.total):
-        raise _Moved(f"page {number} belongs to a list of another length than page 1")
+        raise _ListChanged(f"page {number} states another length of the list than page 1")
 
 
-def _prove(survey: IdIndex, sizes: list[int], total: int | None) -> None:
-    """Check that pages of some sizes hold each request once, and all of them.
+def _verify_complete(ids: IdIndex, sizes: list[int], total: int | None) -> None:
+    """Verify that the pages hold each request once, and all of them.
 
-    Without a total every page but the last must be as full as the first one, and none may be empty.
+    Without a total, each page but the last must be as long as the first one, and none empty.
+
+    Args:
+        ids: of the entries of all pages.
+        sizes: number of entries of each page.
+        total: number of entries that the API states, if it does.
     """
-    if survey.repeated:
-        raise _Moved(f"{len(survey.repeated)} requests were on more than one page")
-    if total is not None and survey.distinct != total:
-        raise _Moved(f"{sum(sizes)} requests came where {total} were announced")
+    if ids.repeated:
+        raise _ListChanged(f"{len(ids.repeated)} requests were on more than one page")
+    if total is not None and ids.distinct != total:
+        raise _ListChanged(f"{sum(sizes)} requests were received, {total} were announced")
     if total is None and len(sizes) > 1:
         for number, size in enumerate(sizes, start=1):
-            may_be_short = number == len(sizes)
-            if not size or size > sizes[0] or (size < sizes[0] and not may_be_short):
-                raise _Moved(f"page {number} of {len(sizes)} has {size} entries, not {sizes[0]}")
+            is_last = number == len(sizes)
+            if not size or size > sizes[0] or (size < sizes[0] and not is_last):
+                raise _ListChanged(
+                    f"page {number} of {len(sizes)} has {size} entries, not {sizes[0]}"
+                )

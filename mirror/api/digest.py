@@ -1,63 +1,57 @@
-"""SHA-256 of what comes over the network, while it comes."""
+"""SHA-256 of a response body while it is received."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 from queue import Queue
-from types import TracebackType
 from typing import Self
 
-_PORTION = 1 << 20
-"""Bytes that are worth to be handed to another thread."""
-_AHEAD = 16
-"""Portions that may wait for it."""
+_BLOCK = 1 << 20
+"""Bytes from which another thread is worth its cost."""
+_MAX_QUEUED = 16
+"""Blocks that may wait for that thread."""
 
 
 class Digest:
-    """SHA-256 of a body that comes in chunks; use it as a context manager, while it comes.
+    """SHA-256 of a body that is received in chunks; use it as a context manager.
 
-    hashlib lets other threads run while it works, so a big body is downloaded meanwhile.
+    hashlib releases the GIL, so a big body is hashed in another thread during the download.
 
     Attributes:
-        sha256: complete when the context has ended.
+        sha256: complete after the context has ended.
     """
 
     def __init__(self) -> None:
         self.sha256 = hashlib.sha256()
-        self._portion: list[bytes] = []
+        self._chunks: list[bytes] = []
         self._size = 0
-        self._waiting: Queue[list[bytes]] = Queue(_AHEAD)
+        self._queue: Queue[list[bytes]] = Queue(_MAX_QUEUED)
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._thread is not None:
-            self._waiting.put([])
+            self._queue.put([])
             self._thread.join()
-        self._add(self._portion)
+        self._hash(self._chunks)
 
     def update(self, chunk: bytes) -> None:
-        """Add what came."""
-        self._portion.append(chunk)
+        """Add a chunk."""
+        self._chunks.append(chunk)
         self._size += len(chunk)
-        if self._size >= _PORTION:
+        if self._size >= _BLOCK:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, daemon=True)
                 self._thread.start()
-            self._waiting.put(self._portion)
-            self._portion, self._size = [], 0
+            self._queue.put(self._chunks)
+            self._chunks, self._size = [], 0
 
-    def _add(self, portion: list[bytes]) -> None:
-        self.sha256.update(b"".join(portion))  # one long step is in nobody's way, many short are
+    def _hash(self, chunks: list[bytes]) -> None:
+        self.sha256.update(b"".join(chunks))  # one long call; each short one would take the GIL
 
     def _work(self) -> None:
-        while portion := self._waiting.get():
-            self._add(portion)
+        while chunks := self._queue.get():
+            self._hash(chunks)

@@ -1,12 +1,10 @@
 """The envelope of a response: success, entries, paging, or one of three shapes of an error.
 
-The shapes are those of the vendor's public documentation; what is not promised there is treated as
-optional.
+The shapes are those of the vendor's public documentation; anything not documented is optional.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,30 +14,25 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from mirror.api import malformed
-from mirror.api.malformed import DECODING_ERRORS
+from mirror.api.raw_json import (
+    DECODING_ERRORS,
+    NULL,
+    decode_fields,
+    replace_lone_surrogates,
+    replace_unstorable,
+)
 from mirror.errors import ApiError
 from mirror.text import one_line
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NO_SUCCESS = "the API reports a failure: "
 
-
-_PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-
-
-_HALF = rb"[dD][89a-fA-F][0-9a-fA-F]{2}"
-
-
-_HALF_PAIR = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u" + _HALF + rb")")
-
-
-_UNSTORABLE = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u(?:0000|" + _HALF + rb"))")
-
-
-_NOTHING = Raw(b"null")
+Redactor = Callable[[str], str]
+"""Removes secrets from a text."""
 
 
 class Paging(Struct, frozen=True):
-    """What an answer says about the pages of its list."""
+    """The paging that a response states."""
 
     current_page: int | None = None
     last_page: int | None = None
@@ -48,7 +41,7 @@ class Paging(Struct, frozen=True):
 
     @property
     def pages(self) -> int | None:
-        """How many pages there are, as stated or as `total` and `per_page` imply."""
+        """Number of pages, as stated or computed from `total` and `per_page`; None if unknown."""
         if self.last_page is not None:
             return max(1, self.last_page)
         if self.total is not None and self.per_page:
@@ -58,41 +51,34 @@ class Paging(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer of the list: its entries, not yet decoded, and its paging if there is any."""
+    """A page of the list: its entries, not yet decoded, and its paging, if any."""
 
-    items: list[Raw]
+    entries: list[Raw]
     paging: Paging | None
 
 
-Redactor = Callable[[str], str]
-
-
-def _nothing_hidden(text: str) -> str:
-    return text
-
-
 class PayloadError(ApiError):
-    """An answer is not the documented envelope, or says that it failed."""
+    """A body is not the documented envelope, or states a failure."""
 
 
 class TruncatedPayload(PayloadError):
-    """An answer ends in the middle: the connection was cut where HTTP could not tell."""
+    """A body ends in the middle: the connection was cut where HTTP could not notice."""
 
 
 class _Envelope(Struct):
     success: bool
     data: list[Raw]
-    meta: Raw = _NOTHING
-    pagination: Raw = _NOTHING
-    links: Raw = _NOTHING
-    current_page: Raw = _NOTHING
-    last_page: Raw = _NOTHING
-    per_page: Raw = _NOTHING
-    total: Raw = _NOTHING
-    next_page_url: Raw = _NOTHING
+    meta: Raw = NULL
+    pagination: Raw = NULL
+    links: Raw = NULL
+    current_page: Raw = NULL
+    last_page: Raw = NULL
+    per_page: Raw = NULL
+    total: Raw = NULL
+    next_page_url: Raw = NULL
 
 
-class _Error(Struct):
+class _ErrorEnvelope(Struct):
     success: Any = None
     error: Any = None
     message: Any = None
@@ -101,116 +87,98 @@ class _Error(Struct):
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
-
-
-_fields = msgspec.json.Decoder(dict[str, Raw])
-
-
 _paging = msgspec.json.Decoder(Paging, strict=False)
-
-
 _number = msgspec.json.Decoder(Annotated[int, Meta(ge=0)], strict=False)
-
-
 _PAGING_FIELDS = Paging.__struct_fields__
+_NO_NEXT_PAGE = {b"null", b"false", b'""'}
+_NEXT_PAGE_FIELDS = ("next_page_url", "next_cursor", "next")
 
 
-_NO_MORE = {b"null", b"false", b'""'}
+def _unredacted(text: str) -> str:
+    return text
 
 
-_MORE = ("next_page_url", "next_cursor", "next")
-
-
-def parse_page(body: bytes | bytearray, hide: Redactor = _nothing_hidden) -> Page:
-    """Read the envelope of one answer.
+def parse_page(body: bytes | bytearray, redact: Redactor = _unredacted) -> Page:
+    """Parse the envelope of a page.
 
     Args:
-        body: the answer.
-        hide: takes out of a text of upstream's what must not be shown.
+        body: the response body.
+        redact: removes secrets from upstream's texts.
 
     Raises:
         TruncatedPayload: the JSON ends too early.
         PayloadError: it is not JSON, not the documented envelope, or `success` is not true.
     """
-    if body.startswith(_BYTE_ORDER_MARK):  # removeprefix alone would copy the body in any case
+    if body.startswith(_BYTE_ORDER_MARK):  # removeprefix alone would always copy the body
         body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
-        envelope = _read_envelope(body)
+        envelope = _decode_envelope(body)
     except DECODING_ERRORS as error:
-        raise _unusable(body, hide) from error
+        raise _payload_error(body, redact) from error
     if not envelope.success:
-        raise PayloadError(f"the API says that it failed: {error_summary(body, hide)}")
-    return Page(items=envelope.data, paging=_find_paging(envelope))
+        raise PayloadError(_NO_SUCCESS + error_summary(body, redact))
+    return Page(entries=envelope.data, paging=_find_paging(envelope))
 
 
-def _read_envelope(body: bytes | bytearray) -> _Envelope:
-    """Decode an envelope, also if a text in it holds half of a surrogate pair.
+def _decode_envelope(body: bytes | bytearray) -> _Envelope:
+    """Decode an envelope, also if a text in it holds a lone surrogate.
 
-    JSON's grammar allows that, no database can store it, and msgspec refuses the whole document.
+    JSON's grammar allows lone surrogates, but no database can store them, and msgspec refuses the
+    whole document.
     """
     try:
         return _envelope.decode(body)
     except msgspec.DecodeError:
-        repaired = _HALF_PAIR.sub(_replaced, body)
+        repaired = replace_lone_surrogates(body)
         if repaired == body:
             raise
         return _envelope.decode(repaired)
 
 
-def _storable(text: bytes | bytearray) -> bytes:
-    """Replace the escapes that no database can store, NUL and half surrogate pairs, by U+FFFD."""
-    return _UNSTORABLE.sub(_replaced, text)
-
-
-def _replaced(found: re.Match[bytes]) -> bytes:
-    return rb"\ufffd" if found[1] else found[0]
-
-
-def _unusable(body: bytes | bytearray, hide: Redactor) -> PayloadError:
-    """Say what came instead of the documented envelope."""
+def _payload_error(body: bytes | bytearray, redact: Redactor) -> PayloadError:
+    """Return the error for a body that is not the documented envelope."""
     if not body.strip():
-        return PayloadError("the answer is empty")
+        return PayloadError("the response is empty")
     try:
-        if malformed.is_cut(body):
-            return TruncatedPayload("the answer ends in the middle of its JSON")
-        if (wrong := malformed.why_not_json(body)) is not None:
-            kind = _kind(body)
-            what = f"not valid JSON: {wrong}" if kind == "JSON" else f"{kind}, not JSON"
-            return PayloadError(f"the answer is {what}")
+        if malformed.is_truncated(body):
+            return TruncatedPayload("the response ends in the middle of its JSON")
+        if (fault := malformed.json_fault(body)) is not None:
+            kind = _guess_content_type(body)
+            what = f"not valid JSON: {fault}" if kind == "JSON" else f"{kind}, not JSON"
+            return PayloadError(f"the response is {what}")
         with suppress(*DECODING_ERRORS):
-            if stated := _stated_error(body, hide):
-                return PayloadError(f"the API says that it failed: {stated}")
-        # What is wrong with none of its fields as they stand last is wrong with one before.
-        repaired = _HALF_PAIR.sub(_replaced, body)
-        wrong = malformed.why_no_list(repaired) or "a field is given twice"
-        return PayloadError(f"the answer is not a list of release requests: {wrong}")
+            if message := _error_from_envelope(body, redact):
+                return PayloadError(_NO_SUCCESS + message)
+        # If the last value of each field is right, an earlier value of one is wrong.
+        repaired = replace_lone_surrogates(body)
+        fault = malformed.envelope_fault(repaired) or "a field occurs twice"
+        return PayloadError(f"the response is not a list of release requests: {fault}")
     except RecursionError:
-        return PayloadError(f"the answer is {malformed.TOO_DEEP}")
+        return PayloadError(f"the response is {malformed.TOO_DEEP}")
 
 
-def error_summary(body: bytes | bytearray, hide: Redactor = _nothing_hidden) -> str:
-    """Return what the body of a failed answer says, in one line of at most 500 characters.
+def error_summary(body: bytes | bytearray, redact: Redactor = _unredacted) -> str:
+    """Return the message of an error response, as one line of at most 500 characters.
 
     Args:
-        body: the answer, or its start.
-        hide: takes out of it what must not be shown, before it is cut.
+        body: the response body, or its start.
+        redact: removes secrets, before the text is cut.
     """
     try:
-        stated = _stated_error(body, hide)
+        message = _error_from_envelope(body, redact)
     except DECODING_ERRORS:
-        stated = None
-    return stated or f"({_kind(body)} without code or message)"
+        message = None
+    return message or f"({_guess_content_type(body)} without code or message)"
 
 
-def _stated_error(body: bytes | bytearray, hide: Redactor) -> str | None:
-    """Find code and message in any of the three documented shapes of an error."""
-    outer = msgspec.json.decode(
-        _storable(body).decode("utf-8", "replace").lstrip("\ufeff"), type=_Error
-    )
+def _error_from_envelope(body: bytes | bytearray, redact: Redactor) -> str | None:
+    """Return code and message of any of the three documented shapes of an error."""
+    text = replace_unstorable(body).decode("utf-8", "replace").lstrip("\ufeff")
+    outer = msgspec.json.decode(text, type=_ErrorEnvelope)
     if outer.success is not False and not (outer.error or outer.errors or outer.code):
-        return (
-            one_line(hide(str(outer.message))) if outer.success is None and outer.message else None
-        )
+        if outer.success is None and outer.message:
+            return one_line(redact(str(outer.message)))
+        return None
     inner = outer.error if isinstance(outer.error, dict) else {"message": outer.error}
     code = inner.get("code") or outer.code
     message = inner.get("message") or outer.message
@@ -220,11 +188,10 @@ def _stated_error(body: bytes | bytearray, hide: Redactor) -> str | None:
         parts.append(msgspec.json.encode(details).decode())
     if not parts and outer.success is False:
         return "success is false, without code or message"
-    return one_line(hide(": ".join(parts))) or None
+    return one_line(redact(": ".join(parts))) or None
 
 
-def _kind(body: bytes | bytearray) -> str:
-    """Name what a body looks like."""
+def _guess_content_type(body: bytes | bytearray) -> str:
     start = bytes(body[:512]).lstrip().lower()
     if not start:
         return "empty"
@@ -237,41 +204,42 @@ def _kind(body: bytes | bytearray) -> str:
 
 
 def _find_paging(envelope: _Envelope) -> Paging | None:
-    """Find the paging, under its two documented names or where Laravel puts it else.
+    """Find the paging under its two documented names, or at other places where Laravel has it.
 
     Raises:
-        PayloadError: it cannot be read, or the list goes on in a way that is not known.
+        PayloadError: it is malformed, or there are more pages of an unknown kind.
     """
-    meta, pagination, links = map(_object, (envelope.meta, envelope.pagination, envelope.links))
+    meta, pagination, links = map(
+        _fields_or_empty, (envelope.meta, envelope.pagination, envelope.links)
+    )
     top = {name: getattr(envelope, name) for name in (*_PAGING_FIELDS, "next_page_url")}
-    places = (meta, pagination, _object(meta.get("pagination", _NOTHING)), top)
+    places = (meta, pagination, _fields_or_empty(meta.get("pagination", NULL)), top)
     for place in places:
-        stated = {
-            name: place[name] for name in _PAGING_FIELDS if place.get(name, _NOTHING) != _NOTHING
-        }
-        if stated:
-            return _read_paging(stated)
-    hints = (place.get(name, _NOTHING) for place in (*places, links) for name in _MORE)
-    if any(bytes(hint) not in _NO_MORE for hint in hints):
-        raise PayloadError("the list goes on elsewhere, in pages of a kind that is not known")
+        fields = {name: place[name] for name in _PAGING_FIELDS if place.get(name, NULL) != NULL}
+        if fields:
+            return _parse_paging(fields)
+    links_to_next = (
+        place.get(name, NULL) for place in (*places, links) for name in _NEXT_PAGE_FIELDS
+    )
+    if any(bytes(link) not in _NO_NEXT_PAGE for link in links_to_next):
+        raise PayloadError("the list has more pages, of an unknown kind")
     return None
 
 
-def _read_paging(stated: dict[str, Raw]) -> Paging:
-    """Read the numbers of a paging."""
-    for name, value in stated.items():
+def _parse_paging(fields: dict[str, Raw]) -> Paging:
+    for name, value in fields.items():
         try:
             _number.decode(value)
         except DECODING_ERRORS as error:
             raise PayloadError(
-                f"the paging of the list cannot be read: `{name}` is not a usable whole number"
+                f"the paging of the list is invalid: `{name}` is not a non-negative whole number"
             ) from error
-    return _paging.decode(msgspec.json.encode(stated))
+    return _paging.decode(msgspec.json.encode(fields))
 
 
-def _object(raw: Raw) -> dict[str, Raw]:
-    """Return the fields of what may be an object."""
+def _fields_or_empty(raw: Raw) -> dict[str, Raw]:
+    """Return the fields of an object; none if it is not an object."""
     try:
-        return _fields.decode(raw)
+        return decode_fields(raw)
     except DECODING_ERRORS:
         return {}

@@ -1,7 +1,7 @@
-"""What is wrong with JSON that could not be read, found out from its structure.
+"""Why a body is no usable JSON, derived from its structure.
 
-The library that reads JSON has words for it too, but they change from version to version: nothing
-is decided by them, and nobody is shown them. All this runs only after reading has failed.
+The JSON library has messages too, but they change between versions: they are neither parsed nor
+shown. Everything here runs only after decoding has failed.
 """
 
 from __future__ import annotations
@@ -13,91 +13,88 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Raw
 
-LONGEST_IDENTIFIER = 255
-"""Characters; longer ones do not fit an index entry of Postgres (2,704 bytes)."""
+from mirror.api.raw_json import DECODING_ERRORS, decode_fields
 
-DECODING_ERRORS = (msgspec.MsgspecError, RecursionError, OverflowError, UnicodeDecodeError)
-"""All that decoding raises, whatever the version of the library."""
+MAX_IDENTIFIER = 255
+"""Characters; longer identifiers do not fit an index entry of Postgres (2,704 bytes)."""
 
 TOO_DEEP = "nested too deeply to be read"
 
 _ESCAPE = re.compile(rb'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 _ASCII = bytes(range(128)) + b"?" * 128
 _UP_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]*"[^"]*"){0,64}[^"{}\[\]]*([{}\[\]]?)')
-"""It takes many strings at once, as there are ten to a bracket; not all, which takes memory."""
+"""Matches many strings at once, as there are ten to a bracket; not all, which takes memory."""
 _CLOSING = {b"{": b"}", b"[": b"]"}
 _WORD = b"+-.0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_BEGUN = re.compile(
+_WORD_START = re.compile(
     rb"t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?"
     rb"|-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:(?<=[0-9])[eE][-+]?[0-9]*)?)?"
 )
-"""The beginning of a literal or of a number, or all of it."""
+"""A literal or a number, complete or not."""
 
 _any = msgspec.json.Decoder(Raw)
-_fields = msgspec.json.Decoder(dict[str, Raw])
 _text = msgspec.json.Decoder(str | None)
 _time = msgspec.json.Decoder(datetime | None)
-_truth = msgspec.json.Decoder(bool)
+_boolean = msgspec.json.Decoder(bool)
 _array = msgspec.json.Decoder(list[Raw])
 
-_Rule = Callable[[Raw], str | None]
 
+def is_truncated(body: bytes | bytearray) -> bool:
+    """Return whether a body ends in the middle: with more after it, it would be JSON.
 
-def is_cut(body: bytes | bytearray) -> bool:
-    """Tell whether an answer ends in the middle: with more after it, it would be JSON.
-
-    One whose brackets are all closed is not cut, whatever else may be wrong with it.
+    A body whose brackets are all closed is not truncated, whatever else is wrong with it.
 
     Raises:
         RecursionError: it is nested too deeply.
     """
-    text = _plain(body)
+    text = _simplify(body)
     in_string = text.count(b'"') % 2 == 1
     if in_string:
         text = text[: text.rindex(b'"')]
-    missing, _ = _brackets(text)
+    missing, _ = _match_brackets(text)
     if not missing:
         return False
     word = text[len(text.rstrip(_WORD)) :]
-    ends: tuple[bytes, ...]
+    endings: tuple[bytes, ...]
     if in_string:
-        ends = (b'""', b'"":0')
+        endings = (b'""', b'"":0')
     elif word:
         text = text[: -len(word)]
-        ends = (b"0",) if _BEGUN.fullmatch(word) else ()
+        endings = (b"0",) if _WORD_START.fullmatch(word) else ()
     else:
-        ends = (b"", b"0", b":0", b'"":0')
-    return any(_is_json(text + end + missing) for end in ends)
+        endings = (b"", b"0", b":0", b'"":0')
+    return any(_is_json(text + ending + missing) for ending in endings)
 
 
-def why_not_json(body: bytes | bytearray) -> str | None:
-    """Say why an answer that begins like JSON, and is not cut, is none; None if it is JSON.
+def json_fault(body: bytes | bytearray) -> str | None:
+    """Return why a body that starts like JSON, and is not truncated, is not JSON; None if it is.
 
     Raises:
         RecursionError: it is nested too deeply.
     """
-    text = _plain(body)
+    text = _simplify(body)
     if _is_json(text):
         return None
-    missing, end = _brackets(text)
+    missing, end = _match_brackets(text)
     if not missing and text[end:].strip() and _is_json(text[:end]):
-        return "something follows after its end"
-    return "its syntax is wrong"
+        return "data follows after its end"
+    return "its syntax is invalid"
 
 
-def why_no_list(body: bytes | bytearray) -> str | None:
-    """Say why an answer that is JSON is not a list of release requests; None if it looks like one.
+def envelope_fault(body: bytes | bytearray) -> str | None:
+    """Return why a JSON body is not a list of release requests; None if it looks like one.
 
     Raises:
         RecursionError: it is nested too deeply.
     """
     try:
-        fields = _fields.decode(body)
-    except UnicodeDecodeError:
-        return _not_utf8(body)
-    except msgspec.MsgspecError:
-        return _not_utf8(body) or "it is not an object"
-    for name, decoder, kind in (("success", _truth, "true or false"), ("data", _array, "an array")):
+        fields = decode_fields(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _utf8_fault(body) or "it is not an object"
+    for name, decoder, kind in (
+        ("success", _boolean, "true or false"),
+        ("data", _array, "an array"),
+    ):
         if name not in fields:
             return f"`{name}` is missing"
         try:
@@ -107,19 +104,18 @@ def why_no_list(body: bytes | bytearray) -> str | None:
     return None
 
 
-def why_no_request(entry: bytes) -> str:
-    """Say why an entry of the list is not a release request: the first thing that is wrong."""
-    if fault := _not_utf8(entry):
+def record_fault(entry: bytes) -> str:
+    """Return the first reason why an entry of the list is not a release request."""
+    if fault := _utf8_fault(entry):
         return fault
     try:
-        fields = _fields.decode(entry)
+        fields = decode_fields(entry)
         for name, rule in _RULES.items():
-            if (value := fields.get(name)) is None:
-                fault = "is missing" if name in _REQUIRED else None
-            elif bytes(value) == b"null":
-                fault = "is null" if name in _REQUIRED else None
-            else:
+            value = fields.get(name)
+            if value is not None and bytes(value) != b"null":
                 fault = rule(value)
+            elif name in _REQUIRED:
+                fault = "is missing" if value is None else "is null"
             if fault:
                 return f"`{name}` {fault}"
     except RecursionError:
@@ -129,7 +125,7 @@ def why_no_request(entry: bytes) -> str:
     return "not a release request"
 
 
-def _not_utf8(text: bytes | bytearray) -> str | None:
+def _utf8_fault(text: bytes | bytearray) -> str | None:
     try:
         text.decode()
     except UnicodeDecodeError:
@@ -137,26 +133,26 @@ def _not_utf8(text: bytes | bytearray) -> str | None:
     return None
 
 
-def _short_text(value: Raw) -> str | None:
-    if fault := _any_text(value):
-        return fault
-    long = len(_text.decode(value) or "") > LONGEST_IDENTIFIER
-    return f"is longer than {LONGEST_IDENTIFIER} characters" if long else None
-
-
-def _identifier(value: Raw) -> str | None:
-    return "is empty" if bytes(value) == b'""' else _short_text(value)
-
-
-def _any_text(value: Raw) -> str | None:
+def _text_fault(value: Raw) -> str | None:
     try:
         _text.decode(value)
     except msgspec.MsgspecError:
-        return "is not a text"
+        return "is not a string"
     return None
 
 
-def _zoned_time(value: Raw) -> str | None:
+def _short_text_fault(value: Raw) -> str | None:
+    if fault := _text_fault(value):
+        return fault
+    too_long = len(_text.decode(value) or "") > MAX_IDENTIFIER
+    return f"is longer than {MAX_IDENTIFIER} characters" if too_long else None
+
+
+def _identifier_fault(value: Raw) -> str | None:
+    return "is empty" if bytes(value) == b'""' else _short_text_fault(value)
+
+
+def _time_fault(value: Raw) -> str | None:
     try:
         time = _time.decode(value)
         if time is not None and time.tzinfo is None:
@@ -170,42 +166,42 @@ def _zoned_time(value: Raw) -> str | None:
     return None
 
 
-_RULES: dict[str, _Rule] = {
-    "id": _identifier,
-    "phone_number": _identifier,
-    "status": _identifier,
-    "requested_at": _zoned_time,
-    "phone_number_id": _short_text,
-    "reason": _any_text,
-    "resolved_at": _zoned_time,
-    "rejection_reason": _any_text,
+_RULES: dict[str, Callable[[Raw], str | None]] = {
+    "id": _identifier_fault,
+    "phone_number": _identifier_fault,
+    "status": _identifier_fault,
+    "requested_at": _time_fault,
+    "phone_number_id": _short_text_fault,
+    "reason": _text_fault,
+    "resolved_at": _time_fault,
+    "rejection_reason": _text_fault,
 }
 _REQUIRED = {"id", "phone_number", "status", "requested_at"}
 
 
-def _plain(body: bytes | bytearray) -> bytes:
-    """Return a text of the same structure whose strings are of ASCII and hold no escape.
+def _simplify(body: bytes | bytearray) -> bytes:
+    """Return a text of the same structure whose strings are ASCII without escapes.
 
-    A wrong escape stays: a string with one is none.
+    An invalid escape stays, as it makes the string invalid.
     """
     return _ESCAPE.sub(b"x", body).translate(_ASCII)
 
 
-def _brackets(text: bytes) -> tuple[bytes, int]:
-    """Return the brackets that a plain text lacks at its end, and where its first value ends.
+def _match_brackets(text: bytes) -> tuple[bytes, int]:
+    """Return the closing brackets that a simplified text lacks, and where its first value ends.
 
-    A value that is neither an object nor an array has no brackets, and ends nowhere before the end.
+    A value that is neither an object nor an array has no brackets, and ends with the text.
     """
     missing = bytearray()
-    for found in _UP_TO_BRACKET.finditer(text):
-        sign = found[1]
-        if sign in _CLOSING:
-            missing += _CLOSING[sign]
-        elif sign:
+    for match in _UP_TO_BRACKET.finditer(text):
+        bracket = match[1]
+        if bracket in _CLOSING:
+            missing += _CLOSING[bracket]
+        elif bracket:
             if missing:
                 missing.pop()
             if not missing:
-                return b"", found.end()
+                return b"", match.end()
     missing.reverse()
     return bytes(missing), len(text)
 

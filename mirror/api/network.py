@@ -1,7 +1,7 @@
-"""What broke a connection, in our own words.
+"""Why a connection failed, by exception class and error code.
 
-It is found out from the documented classes of httpx, and from the codes of the operating system and
-of TLS behind them. The libraries' own messages change, and are neither shown nor decided by.
+Only documented classes of httpx, and the codes of the operating system and of TLS behind them, are
+used. The libraries' own messages change between versions; they are neither parsed nor shown.
 """
 
 from __future__ import annotations
@@ -12,90 +12,90 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-import httpx
+from mirror.api.httpx_lite import httpx
 
-_CERTIFICATES = {
+_CERTIFICATE_ERRORS = {
     9: "is not valid yet",
     10: "has expired",
-    18: "is signed by itself",
-    19: "is signed by nobody who is trusted here",
-    20: "is signed by nobody who is trusted here",
-    21: "is signed by nobody who is trusted here",
+    18: "is self-signed",
+    **dict.fromkeys((19, 20, 21), "is signed by an unknown authority"),
     23: "was revoked",
     62: "is for another host",
     64: "is for another address",
 }
-"""By the codes of X509_STORE_CTX_get_error(3), which `verify_code` holds."""
+"""By `verify_code`, whose values are those of X509_STORE_CTX_get_error(3)."""
 
-_NAMES = {
-    getattr(socket, name): sentence
-    for name, sentence in (
-        ("EAI_NONAME", "there is no host of that name"),
-        ("EAI_NODATA", "there is no host of that name"),
-        ("EAI_AGAIN", "the name of the host cannot be looked up for now"),
+_DNS_ERRORS = {
+    getattr(socket, name): message
+    for name, message in (
+        ("EAI_NONAME", "unknown host name"),
+        ("EAI_NODATA", "unknown host name"),
+        ("EAI_AGAIN", "the host name cannot be resolved for now"),
     )
     if hasattr(socket, name)  # not every system has each
 }
 
-_CODES = {
-    errno.ECONNREFUSED: "nobody listens there: it was refused",
-    errno.ECONNRESET: "the other side broke it off",
-    errno.ECONNABORTED: "it was broken off",
-    errno.EPIPE: "the other side had closed it",
-    errno.EHOSTUNREACH: "no way leads to the host",
-    errno.ENETUNREACH: "no way leads to the network",
-    errno.ETIMEDOUT: "nobody answered",
+_ERRNOS = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset by the server",
+    errno.ECONNABORTED: "connection aborted",
+    errno.EPIPE: "connection closed by the server",
+    errno.EHOSTUNREACH: "no route to the host",
+    errno.ENETUNREACH: "network unreachable",
+    errno.ETIMEDOUT: "connection timed out",
 }
 
-_KINDS: tuple[tuple[type[Exception], str], ...] = (
-    (httpx.TimeoutException, "nobody answered in time"),
+_HTTPX_ERRORS: tuple[tuple[type[Exception], str], ...] = (
+    (httpx.TimeoutException, "no response in time"),
     (httpx.DecodingError, "the body cannot be decompressed"),
-    (httpx.ConnectError, "it could not be made"),
-    (httpx.LocalProtocolError, "the request cannot be put into HTTP"),
-    (httpx.UnsupportedProtocol, "its proxy is of an unknown kind"),
+    (httpx.ConnectError, "could not connect"),
+    (httpx.LocalProtocolError, "the request is not valid HTTP"),
+    (httpx.UnsupportedProtocol, "unsupported kind of proxy"),
 )
 
 
-def broken(error: Exception, *, answering: bool = False) -> str:
-    """Say what broke a connection.
+def describe(error: Exception, *, responding: bool = False) -> str:
+    """Return why a connection failed, as a phrase.
 
     Args:
-        error: of httpx.
-        answering: the head of an answer had come.
+        error: an exception of httpx.
+        responding: whether the headers of a response had been received.
     """
     for cause in _causes(error):
-        if isinstance(cause, OSError) and (known := _of_system(cause)):
-            return known
+        if isinstance(cause, OSError) and (message := _describe_os_error(cause)):
+            return message
     if isinstance(error, httpx.ProxyError):
-        return "the proxy did not let it through"
-    for kind, sentence in _KINDS:
+        return "the proxy refused the connection"
+    for kind, message in _HTTPX_ERRORS:
         if isinstance(error, kind):
-            return sentence
-    if answering:
-        return "the answer broke off, or is not HTTP"
+            return message
+    if responding:
+        return "the response is incomplete, or not HTTP"
     if isinstance(error, httpx.RemoteProtocolError):
-        return "it was closed without an answer, or the answer is not HTTP"
-    return "it broke"
+        return "no response, or it is not HTTP"
+    return "connection lost"
 
 
-def _of_system(error: OSError) -> str | None:
-    """Say what an error of the system or of TLS means, by its code; None if it has none."""
-    # The `errno` of these two is none of the system's.
+def _describe_os_error(error: OSError) -> str | None:
+    """Return the meaning of the code of a system, DNS or TLS error; None if it has no code."""
+    # The `errno` of TLS and DNS errors is none of the system's.
     if isinstance(error, ssl.SSLCertVerificationError):
         code = error.verify_code
-        return f"the server's certificate {_CERTIFICATES.get(code, f'is not trusted, code {code}')}"
+        reason = _CERTIFICATE_ERRORS.get(code, f"is not trusted, code {code}")
+        return f"the server's certificate {reason}"
     if isinstance(error, ssl.SSLError):
-        return "its encryption failed"
+        return "TLS failed"
     if isinstance(error, socket.gaierror):
-        return _NAMES.get(error.errno or 0, f"the host cannot be looked up, code {error.errno}")
+        code = error.errno or 0
+        return _DNS_ERRORS.get(code, f"the host name cannot be resolved, code {error.errno}")
     if error.errno is None:
         return None
-    return _CODES.get(error.errno) or os.strerror(error.errno)
+    return _ERRNOS.get(error.errno) or os.strerror(error.errno)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it was raised from, also where that is not to be shown."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+    """Yield an error and its causes, including suppressed contexts."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

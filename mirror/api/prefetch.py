@@ -1,4 +1,4 @@
-"""Questions asked side by side, and their answers in order."""
+"""Run requests concurrently; yield results in request order."""
 
 from __future__ import annotations
 
@@ -12,133 +12,132 @@ from mirror.api.rate_limit import Cancelled
 from mirror.cancellation import CancellationToken
 
 _LOOK_AHEAD = 2
-"""Questions in flight or answered but not used yet, for each one that is asked at once."""
-_PATIENCE = 1.0  # seconds
+"""Requests in flight or completed but not yielded yet, per thread."""
+_POLL = 1.0  # seconds
+_JOIN_TIMEOUT = 1.0  # seconds
 
 T = TypeVar("T")
 
 
 def map_ordered(
-    ask: Callable[[int], T],
+    fetch: Callable[[int], T],
     numbers: range,
-    at_once: int,
-    give_up: Callable[[], None],
-    stopping: CancellationToken | None = None,
+    concurrency: int,
+    cancel: Callable[[], None],
+    cancellation: CancellationToken | None = None,
 ) -> Generator[T, None, None]:
-    """Ask numbered questions side by side, and yield the answers in the order of the numbers.
+    """Call a function for each number in several threads; yield the results in order.
 
-    Everything that is made of the answers is made in the caller's thread, so it cannot depend on
-    which of them came first. That holds for failures too: what is raised is the failure of the
-    first question that fails, in the order of the numbers.
+    The caller's thread processes all results, so nothing depends on the order of arrival. That
+    includes failures: the exception raised is that of the lowest number that failed.
 
     Args:
-        ask: gets one answer, in any thread; what is set in the caller's context is set in it too.
-        numbers: the questions.
-        at_once: how many are asked at once.
-        give_up: makes each `ask` that has begun end at once. It is called unless all answers were
-            yielded; close the iterator to have it called in time.
-        stopping: ends the wait for the next answer, also where no `ask` can be ended.
+        fetch: returns one result, in any thread; it runs in the caller's context variables.
+        numbers: the numbers.
+        concurrency: number of threads.
+        cancel: makes each running `fetch` return at once. Called unless all results were yielded;
+            close the generator to have it called in time.
+        cancellation: ends the wait for the next result, even if no `fetch` can be ended.
 
     Raises:
-        Abandoned: it was stopped.
+        Cancelled: `cancellation` was set.
     """
-    line = _Line(ask, numbers, min(at_once, numbers.stop - numbers.start))
-    answered = False
+    pool = _Pool(fetch, numbers, min(concurrency, numbers.stop - numbers.start))
+    completed = False
     try:
-        with (stopping or CancellationToken()).calling(line.abandon):
-            line.start()
+        with (cancellation or CancellationToken()).on_cancel(pool.abandon):
+            pool.start()
             for number in numbers:
-                yield line.wait_for(number)
-        answered = True
+                yield pool.wait_for(number)
+        completed = True
     finally:
-        line.stop()
-        if not answered:
-            give_up()
-        line.join()
+        pool.stop()
+        if not completed:
+            cancel()
+        pool.join()
 
 
-class _Line(Generic[T]):
-    """The threads that ask, and what they were told."""
+class _Pool(Generic[T]):
+    """Threads that fetch, and their results."""
 
-    def __init__(self, ask: Callable[[int], T], numbers: range, at_once: int) -> None:
-        self._ask = ask
-        self._news = threading.Condition()
-        self._answers: dict[int, T] = {}
+    def __init__(self, fetch: Callable[[int], T], numbers: range, concurrency: int) -> None:
+        self._fetch = fetch
+        self._changed = threading.Condition()
+        self._results: dict[int, T] = {}
         self._failures: dict[int, BaseException] = {}
         self._next, self._stop = numbers.start, numbers.stop
-        self._look_ahead = _LOOK_AHEAD * at_once
-        self._wanted = numbers.start
+        self._look_ahead = _LOOK_AHEAD * concurrency
+        self._awaited = numbers.start
         self._abandoned = False
-        self._at_once = at_once
+        self._concurrency = concurrency
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Begin to ask, with as many threads as may be."""
-        while len(self._threads) < self._at_once:
-            # Daemons: nobody can end one that looks up a host's name, or makes a connection.
+        """Start as many threads as the system allows, up to the concurrency."""
+        while len(self._threads) < self._concurrency:
+            # Daemons: a DNS lookup and the making of a connection cannot be interrupted.
             thread = threading.Thread(
                 target=copy_context().run, args=(self._work,), name="mirror-page", daemon=True
             )
             try:
                 thread.start()
-            except RuntimeError:  # the system gives no more of them
+            except RuntimeError:  # the system's limit of threads
                 if not self._threads:
                     raise
                 return
             self._threads.append(thread)
 
     def wait_for(self, number: int) -> T:
-        """Return an answer, or raise why there is none."""
-        with self._news:
-            self._wanted = number
-            self._news.notify_all()
+        """Return the result for a number, or raise its failure."""
+        with self._changed:
+            self._awaited = number
+            self._changed.notify_all()
             while not self._abandoned:
-                if number in self._answers:
-                    return self._answers.pop(number)
+                if number in self._results:
+                    return self._results.pop(number)
                 if number in self._failures:
                     raise self._failures[number]
-                # If this thread's own signal handler abandons it just here, no news are heard.
-                self._news.wait(_PATIENCE)
+                # A signal handler of this thread that abandons just here notifies nobody.
+                self._changed.wait(_POLL)
             raise Cancelled
 
     def stop(self) -> None:
-        """Begin no further question."""
-        with self._news:
+        """Start no further fetch."""
+        with self._changed:
             self._stop = self._next
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def abandon(self) -> None:
-        """Begin no further question, and wait for none."""
-        with self._news:
+        """Start no further fetch, and wait for none."""
+        with self._changed:
             self._abandoned = True
             self.stop()
 
     def join(self) -> None:
-        """Wait until the threads have ended, but for none that cannot be ended."""
-        ends = time.monotonic() + _PATIENCE
+        """Wait for the threads, but not for one that cannot be interrupted."""
+        end = time.monotonic() + _JOIN_TIMEOUT
         for thread in self._threads:
-            thread.join(max(0.0, ends - time.monotonic()))
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _work(self) -> None:
-        while (number := self._take()) is not None:
+        while (number := self._next_number()) is not None:
             try:
-                answer = self._ask(number)
+                result = self._fetch(number)
             except BaseException as error:  # noqa: BLE001 (it is raised in the caller's thread)
-                with self._news:
+                with self._changed:
                     self._failures[number] = error
-                    self._stop = self._next  # what comes after it is in vain
-                    self._news.notify_all()
+                    self.stop()  # results after a failure are not needed
             else:
-                with self._news:
-                    self._answers[number] = answer
-                    self._news.notify_all()
+                with self._changed:
+                    self._results[number] = result
+                    self._changed.notify_all()
 
-    def _take(self) -> int | None:
-        """Return the number to ask for next, when it is its turn; None if there are no more."""
-        with self._news:
+    def _next_number(self) -> int | None:
+        """Return the next number once it is within the look-ahead; None if there are no more."""
+        with self._changed:
             while self._next < self._stop:
-                if self._next < self._wanted + self._look_ahead:
+                if self._next < self._awaited + self._look_ahead:
                     self._next += 1
                     return self._next - 1
-                self._news.wait()
+                self._changed.wait()
             return None

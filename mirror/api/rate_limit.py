@@ -1,6 +1,7 @@
-"""When the next question may be asked: the rate, what the API says of it, and the deadline.
+"""Client-side rate limiting.
 
-All threads of a pull share one budget. It is lowered by what the API says, and never raised.
+All threads of a fetch share one limiter. The API's headers and its 429 responses can lower the
+rate, never raise it.
 """
 
 from __future__ import annotations
@@ -12,42 +13,43 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiUnavailable
 
 _MINUTE = 60.0
-_FOREVER = 10**12  # minutes
-_UNIX_TIMES = 1e9  # as seconds from now this would be 31 years
+_MAX_MINUTES = 10**12
+_MIN_UNIX_TIME = 1e9  # as seconds from now this would be 31 years
 _NEVER = -math.inf
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
-_WHOLE = re.compile(r"[0-9]{1,15}")
+_INTEGER = re.compile(r"[0-9]{1,15}")
 
 
 class Clock:
-    """Tells the time and lets it pass; a test has one of its own."""
+    """Monotonic clock and waits; tests replace it."""
 
     def now(self) -> float:
-        """Return the seconds since some moment."""
+        """Return monotonic seconds."""
         return time.monotonic()
 
-    def wait(self, news: threading.Condition, seconds: float) -> None:
-        """Wait for news, but no longer than so many seconds; the lock of `news` is held."""
-        news.wait(min(seconds, threading.TIMEOUT_MAX))
+    def wait(self, condition: threading.Condition, seconds: float) -> None:
+        """Wait for a notification, at most some seconds; the caller holds the condition's lock."""
+        condition.wait(min(seconds, threading.TIMEOUT_MAX))
 
 
 class Cancelled(Exception):
-    """Nobody waits for the answer any more."""
+    """The response is no longer needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitHeaders:
-    """What the headers of an answer say about the rate; None where they say nothing usable.
+    """Rate limit stated by a response; None where it states nothing usable.
 
     Attributes:
-        limit: requests a minute.
-        remaining: requests that are left of them.
-        reset: seconds until there are more.
+        limit: requests per minute.
+        remaining: requests left until the reset.
+        reset: seconds until the reset.
     """
 
     limit: int | None = None
@@ -56,171 +58,197 @@ class RateLimitHeaders:
 
 
 def parse_rate_limit_headers(headers: Mapping[str, str], unix_time: float) -> RateLimitHeaders:
-    """Read the headers that Laravel sends (`X-RateLimit-…`) or the IETF's draft (`RateLimit-…`).
+    """Parse Laravel's headers (`X-RateLimit-…`) or those of the IETF draft (`RateLimit-…`).
 
     Args:
-        headers: of an answer, with names of any case; their values are not to be trusted.
-        unix_time: it is now; a reset may be given as a Unix time too.
+        headers: response headers, names in any case; the values are untrusted.
+        unix_time: current time; a reset may be a Unix time as well as a number of seconds.
     """
 
-    def said(name: str) -> str:
-        return (
-            headers.get(f"X-RateLimit-{name}") or headers.get(f"RateLimit-{name}") or ""
-        ).strip()
+    def header(name: str) -> str:
+        value = headers.get(f"X-RateLimit-{name}") or headers.get(f"RateLimit-{name}") or ""
+        return value.strip()
 
     limit, remaining = (
-        int(text) if _WHOLE.fullmatch(text) else None for text in (said("Limit"), said("Remaining"))
+        int(value) if _INTEGER.fullmatch(value) else None
+        for value in (header("Limit"), header("Remaining"))
     )
-    reset = float(said("Reset")) if _NUMBER.fullmatch(said("Reset")) else None
-    if reset is not None and reset >= _UNIX_TIMES:
+    reset = float(header("Reset")) if _NUMBER.fullmatch(header("Reset")) else None
+    if reset is not None and reset >= _MIN_UNIX_TIME:
         reset = max(0.0, reset - unix_time)
     return RateLimitHeaders(limit or None, remaining, reset)
 
 
-class RateLimiter:
-    """Gives out turns, to any thread.
+class _Block(NamedTuple):
+    """A time before which no request may be sent, and the error if it is past the deadline."""
 
-    A turn is given if fewer than `limit` were in the last 60 seconds, if no pause is on, and if the
-    API did not say that nothing remains until its reset.
+    until: float
+    message: str
+    hint: str
+
+
+class RateLimiter:
+    """Decides when a request may be sent; any number of threads may call it.
+
+    A request may be sent if fewer than `limit` were sent in the last 60 seconds, no 429 response
+    asked to wait, and the API did not state that no requests remain until its reset.
 
     Args:
         settings: rate and deadline.
-        clock: tells the time, and waits.
+        clock: monotonic clock and waits.
 
     Attributes:
-        limit: requests allowed in any 60 seconds, as it is now known.
-        ends: when the pull must be over, by the clock.
-        in_flight: questions that were not answered yet.
+        limit: requests allowed in any 60 seconds, as known so far.
+        deadline: end of the time allowed for the fetch, by the clock.
+        in_flight: requests without a response yet.
     """
 
     def __init__(self, settings: ApiSettings, clock: Clock) -> None:
         self.limit = settings.rate
-        self.ends = math.inf
+        self.deadline = math.inf
         self.in_flight = 0
         self._settings = settings
         self._clock = clock
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._sent: deque[float] = deque(maxlen=settings.rate)
-        self._turns = 0
-        self._turns_when_halved = 0
-        self._pause = (_NEVER, "")
-        self._spare, self._spare_until, self._spare_since = 0, _NEVER, 0
+        self._tickets = 0
+        self._tickets_when_halved = 0
+        self._pause = _Block(_NEVER, "", "")
+        self._server_remaining, self._server_reset, self._server_ticket = 0, _NEVER, 0
 
-    def begin(self) -> None:
-        """Let the time that is allowed begin."""
-        self.ends = self._clock.now() + self._settings.deadline
+    def start(self) -> None:
+        """Start the time allowed for the fetch."""
+        self.deadline = self._clock.now() + self._settings.deadline
 
-    def left(self) -> float:
-        """Return the seconds left for the pull, or give up."""
-        left = self.ends - self._clock.now()
-        if left <= 0:
+    def remaining_time(self) -> float:
+        """Return the seconds left until the deadline.
+
+        Raises:
+            ApiUnavailable: none are left.
+        """
+        remaining = self.deadline - self._clock.now()
+        if remaining <= 0:
             raise ApiUnavailable(
                 f"the pull took longer than the {self._settings.deadline:g} seconds allowed",
                 hint="try again later, or raise --deadline",
             )
-        return left
+        return remaining
 
-    def take(self, over: threading.Event, not_before: float = _NEVER) -> int:
-        """Wait for a turn.
+    def acquire(self, cancelled: threading.Event, not_before: float = _NEVER) -> int:
+        """Wait until a request may be sent.
 
         Args:
-            over: is set when the answer is not wanted any more; see `wake`.
-            not_before: the time to wait for in any case.
+            cancelled: ends the wait; call `notify` after setting it.
+            not_before: earliest time to return, by the clock.
 
         Returns:
-            The number of the turn, from 1; `done` gives it back.
+            The ticket of the request, from 1. Call `release` when the request has ended.
 
         Raises:
-            Abandoned: it is over.
+            Cancelled: `cancelled` is set.
             ApiUnavailable: the wait would end after the deadline.
         """
-        with self._news:
+        with self._changed:
             while True:
-                if over.is_set():
+                if cancelled.is_set():
                     raise Cancelled
-                self.left()
-                until, why = max((not_before, self._too_slow()), self._pause, *self._holds())
-                wait = until - self._clock.now()
+                self.remaining_time()
+                block = max(self._too_slow(not_before), self._pause, *self._blocked_until())
+                wait = block.until - self._clock.now()
                 if wait <= 0:
                     break
-                if until >= self.ends:
-                    raise ApiUnavailable(why)
-                self._clock.wait(self._news, wait)
+                if block.until >= self.deadline:
+                    raise ApiUnavailable(block.message, hint=block.hint)
+                self._clock.wait(self._changed, wait)
             self._sent.append(self._clock.now())
-            self._turns += 1
-            self._spare -= 1
+            self._tickets += 1
+            self._server_remaining -= 1
             self.in_flight += 1
-            return self._turns
+            return self._tickets
 
-    def _holds(self) -> list[tuple[float, str]]:
-        """Until when the rate and the API's own count let nobody ask, and how to say so."""
-        holds = []
+    def _blocked_until(self) -> list[_Block]:
+        """Return until when the rate, and the API's own count, allow no request."""
+        blocks = []
         if len(self._sent) >= self.limit:
-            holds.append((self._sent[-self.limit] + _MINUTE, self._too_slow()))
-        if self._spare <= 0:
-            why = (
+            blocks.append(self._too_slow(self._sent[-self.limit] + _MINUTE))
+        if self._server_remaining <= 0:
+            message = (
                 f"the API at {self._settings.base_url} allows no more requests for now, and none "
-                f"within the {self._settings.deadline:g} seconds allowed; try again later"
+                f"within the {self._settings.deadline:g} seconds allowed"
             )
-            holds.append((self._spare_until, why))
-        return holds
+            blocks.append(_Block(self._server_reset, message, "try again later"))
+        return blocks
 
-    def done(self) -> None:
-        """A question has ended, with an answer or without."""
-        with self._news:
+    def release(self) -> None:
+        """Note that a request has ended, with or without a response."""
+        with self._changed:
             self.in_flight -= 1
 
-    def heard(self, turn: int, quota: RateLimitHeaders) -> None:
-        """Keep to what an answer says about the rate; it may only lower it.
+    def update_from_headers(self, ticket: int, headers: RateLimitHeaders) -> None:
+        """Apply the rate limit that a response states; it can only lower the rate.
 
-        If no more requests remain than are in flight besides it, nobody asks before the reset, or
-        without one before the oldest request of the last 60 seconds is 60 seconds old.
-        """
-        with self._news:
-            self.limit = min(self.limit, quota.limit or self.limit)
-            if quota.remaining is None or turn < self._spare_since:
-                return  # answers overtake each other; what was asked last counts
-            now = self._clock.now()
-            full_again = _MINUTE + next((at for at in self._sent if at > now - _MINUTE), now)
-            until = full_again if quota.reset is None else now + quota.reset
-            if until >= self.ends and quota.remaining:
-                until = full_again  # while something remains, it is too early to give up
-            self._spare = quota.remaining - (self.in_flight - 1)
-            self._spare_until, self._spare_since = until, turn
-            self._news.notify_all()
-
-    def refused(self, turn: int, wait: float, why: str) -> None:
-        """Pause after a 429, all threads, and halve the budget once for a wave of them.
+        If no more requests remain than are in flight besides this one, none is sent before the
+        reset. Without a reset, none is sent until the oldest request of the last 60 seconds is
+        60 seconds old.
 
         Args:
-            turn: of the question that was refused.
-            wait: seconds to ask nothing.
-            why: what to say if that ends after the deadline.
+            ticket: of the request. Responses can overtake each other; the latest request counts.
+            headers: of its response.
         """
-        with self._news:
-            self._pause = max(self._pause, (self._clock.now() + wait, why))
-            if turn > self._turns_when_halved:
-                self._turns_when_halved = self._turns
+        with self._changed:
+            self.limit = min(self.limit, headers.limit or self.limit)
+            if headers.remaining is None or ticket < self._server_ticket:
+                return
+            now = self._clock.now()
+            window_end = _MINUTE + next((at for at in self._sent if at > now - _MINUTE), now)
+            until = window_end if headers.reset is None else now + headers.reset
+            if until >= self.deadline and headers.remaining:
+                until = window_end  # while some requests remain, it is too early to give up
+            self._server_remaining = headers.remaining - (self.in_flight - 1)
+            self._server_reset, self._server_ticket = until, ticket
+            self._changed.notify_all()
+
+    def on_429(self, ticket: int, wait: float, message: str) -> None:
+        """Pause all threads after a 429 response.
+
+        Several requests may be in flight when the API refuses them; the rate is halved once.
+
+        Args:
+            ticket: of the refused request.
+            wait: seconds of the pause.
+            message: of the error if the pause ends after the deadline.
+        """
+        with self._changed:
+            pause = _Block(self._clock.now() + wait, message, "try again later")
+            self._pause = max(self._pause, pause)
+            if ticket > self._tickets_when_halved:
+                self._tickets_when_halved = self._tickets
                 self.limit = max(1, self.limit // 2)
 
-    def expect(self, questions: int) -> None:
-        """Give up at once if so many more questions cannot be asked in the time that is left."""
-        with self._news:
-            last = list(self._sent)[-self.limit :]
-            # The number is the API's, and may be too large for a float.
-            minutes, place = divmod(len(last) + questions - 1, self.limit)
-            begins = last[place] if place < len(last) else self._clock.now()
-            if begins + _MINUTE * min(minutes, _FOREVER) >= self.ends:
-                raise ApiUnavailable(self._too_slow())
+    def check_feasible(self, requests: int) -> None:
+        """Fail early if a number of further requests does not fit before the deadline.
 
-    def wake(self) -> None:
-        """Let whoever waits for a turn look again whether it is over."""
-        with self._news:
-            self._news.notify_all()
+        Raises:
+            ApiUnavailable: it does not.
+        """
+        with self._changed:
+            window = list(self._sent)[-self.limit :]
+            # The API states the number, which may be too large for a float.
+            minutes, place = divmod(len(window) + requests - 1, self.limit)
+            start = window[place] if place < len(window) else self._clock.now()
+            block = self._too_slow(start + _MINUTE * min(minutes, _MAX_MINUTES))
+            if block.until >= self.deadline:
+                raise ApiUnavailable(block.message, hint=block.hint)
 
-    def _too_slow(self) -> str:
-        helps = "--rate or --deadline" if self.limit == self._settings.rate else "--deadline"
-        return (
+    def notify(self) -> None:
+        """Wake the threads that wait in `acquire`, so that they see a cancellation."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _too_slow(self, until: float) -> _Block:
+        option = "--rate or --deadline" if self.limit == self._settings.rate else "--deadline"
+        message = (
             f"at {self.limit} requests a minute the list cannot be read within "
-            f"{self._settings.deadline:g} seconds; raise {helps}"
+            f"{self._settings.deadline:g} seconds"
         )
+        return _Block(until, message, f"raise {option}")

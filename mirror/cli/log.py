@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any
 
 from mirror.cli.output import json_line, to_text
-from mirror.progress import environment_of_log
+from mirror.progress import log_environment
 from mirror.text import escape_unsafe
 
 NAME = "mirror"
@@ -144,4 +144,4 @@ def _time(record: logging.LogRecord) -> datetime:
 
 
 def _environment(record: logging.LogRecord) -> str | None:
-    return getattr(record, "environment", None) or environment_of_log.get()
+    return getattr(record, "environment", None) or log_environment.get()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from mirror.cli import log
 from mirror.config import file, settings
+from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, option_name
 from mirror.db.engine import create_engine
 from mirror.errors import MirrorError
 
@@ -77,78 +79,103 @@ def options(*given: Callable[[_F], _F]) -> Callable[[_F], _F]:
 
 
 def _complete_environment(
-    context: click.Context, _parameter: click.Parameter, begun: str
+    context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    """Offer the environments of the configuration file."""
+    """Complete the names of the environments of the configuration file."""
     try:
-        known = file.load(context.params.get("config_file")).environments
+        environments = file.load(context.params.get("config_file")).environments
     except MirrorError:
         return []
-    return [name for name in known if name.startswith(begun)]
+    return [name for name in environments if name.startswith(incomplete)]
 
 
-config_option = click.option(
+class _SettingOption(click.Option):
+    """An option of a setting, with its environment variable; an empty value counts as not given."""
+
+    def consume_value(
+        self, ctx: click.Context, opts: Mapping[str, Any]
+    ) -> tuple[Any, ParameterSource]:
+        """Return the value and its source."""
+        if opts.get(self.name or "") in ("", [""]) and self.resolve_envvar_value(ctx):
+            opts = {}
+        return super().consume_value(ctx, opts)
+
+
+class _EnvironmentName(click.types.StringParamType):
+    """The name of an environment. Its variable holds one, which may contain spaces."""
+
+    envvar_list_splitter = "\0"
+
+
+def _setting_option(setting: str, *names: str, **attributes: Any) -> Callable[[_F], _F]:
+    return click.option(
+        *(names or [option_name(setting)]),
+        cls=_SettingOption,
+        envvar=VARIABLES[setting],
+        show_envvar=True,
+        **attributes,
+    )
+
+
+def _api_option(setting: str, metavar: str, help_text: str) -> Callable[[_F], _F]:
+    return _setting_option(
+        setting,
+        metavar=metavar,
+        help=help_text,
+        default=API_DEFAULTS[setting].text,
+        show_default=True,
+    )
+
+
+config_option = _setting_option(
+    "config_file",
     "--config",
     "config_file",
     type=click.Path(),
     metavar="PATH",
-    help="Configuration file (TOML).  [MIRROR_CONFIG; default: config.toml in your configuration "
-    "folder, if there is one]",
+    help="Configuration file (TOML).",
+    show_default="config.toml in your configuration folder, if there is one",
 )
 database_option = options(
-    click.option(
-        "--database",
+    _setting_option(
+        "database",
         metavar="URL",
-        help="sqlite:///PATH or postgresql://USER@HOST/NAME.  [MIRROR_DATABASE_URL; "
-        "default: mirror.db in your data folder]",
+        help="sqlite:///PATH or postgresql://USER@HOST/NAME.",
+        show_default="mirror.db in your data folder",
     ),
     config_option,
 )
 api_options = options(
-    click.option(
-        "--base-url",
-        metavar="URL",
-        help=f"Base URL of the API.  [TALKOVER_BASE_URL; default: {settings.DEFAULT_BASE_URL}]",
-    ),
-    click.option(
-        "--token-file",
+    _api_option("base_url", "URL", "Base URL of the API."),
+    _setting_option(
+        "token_file",
         type=click.Path(),
         metavar="PATH",
-        help="File that holds the API token.  [TALKOVER_TOKEN, TALKOVER_TOKEN_FILE]",
+        help="File that contains the API token. TALKOVER_TOKEN can hold the token itself.",
     ),
-    click.option(
-        "--rate", metavar="N", help="Requests allowed a minute.  [MIRROR_RATE; default: 100]"
-    ),
-    click.option(
-        "--timeout",
-        metavar="SECONDS",
-        help="Silence allowed before a request is given up.  [MIRROR_TIMEOUT; default: 30]",
-    ),
-    click.option(
-        "--deadline",
-        metavar="SECONDS",
-        help="Time allowed for the whole pull, waits included.  [MIRROR_DEADLINE; default: 900]",
-    ),
-    click.option(
-        "--max-bytes",
-        metavar="N",
-        help="Size allowed for the whole list.  [MIRROR_MAX_BYTES; default: 1 GiB]",
-    ),
+    _api_option("rate", "N", "Requests allowed per minute."),
+    _api_option("timeout", "SECONDS", "Give up a request after this time without a byte."),
+    _api_option("deadline", "SECONDS", "Time limit for the whole pull, waits included."),
+    _api_option("max_bytes", "N", "Size limit for the whole list, decompressed."),
 )
-environment_option = click.option(
-    "--environment",
-    metavar="NAME",
+environment_option = _setting_option(
+    "environment",
+    type=_EnvironmentName(),
     shell_complete=_complete_environment,
-    help="Only what belongs to this environment.  [MIRROR_ENVIRONMENT; default: all]",
+    metavar="NAME",
+    help="Only this environment.",
+    show_default="all",
 )
-environments_option = click.option(
+environments_option = _setting_option(
+    "environment",
     "--environment",
-    "named",
+    "names",
+    type=_EnvironmentName(),
+    shell_complete=_complete_environment,
     metavar="NAME",
     multiple=True,
-    shell_complete=_complete_environment,
-    help="Only this environment; may be repeated.  [MIRROR_ENVIRONMENT; default: all of the "
-    "configuration file]",
+    help="Only this environment; may be repeated.",
+    show_default="all of the configuration file",
 )
 format_option = click.option(
     "--format",
@@ -162,6 +189,26 @@ region_option = click.option(
     "--region", metavar="CODE", help="Country of a national number, such as BR."
 )
 reading_options = options(environment_option, format_option, database_option)
+
+
+def given_settings() -> dict[str, ResolvedSetting]:
+    """Return the settings of the running command that options or variables give, by name."""
+    context = click.get_current_context()
+    given = {}
+    for name in ("database", "token_file", *API_DEFAULTS):
+        sources: dict[ParameterSource | None, str] = {
+            ParameterSource.COMMANDLINE: option_name(name),
+            ParameterSource.ENVIRONMENT: VARIABLES[name],
+        }
+        source = sources.get(context.get_parameter_source(name))
+        if source and context.params[name]:
+            given[name] = ResolvedSetting(name, context.params[name], source)
+    # TALKOVER_TOKEN holds the token itself: it comes after --token-file, before its variable.
+    variable, file = VARIABLES["token"], given.get("token_file")
+    if os.environ.get(variable) and (file is None or file.source == VARIABLES["token_file"]):
+        given.pop("token_file", None)
+        given["token_env"] = ResolvedSetting("token_env", variable, variable)
+    return given
 
 
 def database_url(database: str | None, config_file: str | None) -> str:
@@ -185,6 +232,4 @@ def open_mirror(database: str | None, config_file: str | None) -> Iterator[Conne
 
 def environment_filter(environment: str | None) -> str | None:
     """Return the environment to look at, or None for all."""
-    if environment or os.environ.get("MIRROR_ENVIRONMENT"):
-        return settings.environment_name(environment)
-    return None
+    return settings.environment_name(environment) if environment else None

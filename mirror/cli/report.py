@@ -1,4 +1,4 @@
-"""`mirror report`: the page for people who would rather look."""
+"""`mirror report`: the mirror as an HTML page."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ from mirror.cli.options import (
     default="mirror-report.html",
     show_default=True,
     metavar="FILE",
-    help="Where to; - is the standard output.",
+    help="Output file; - for standard output.",
 )
 @click.option(
     "--since",
     type=parse_time,
     metavar="TIME",
-    help="From the day of this time on.  [default: the Monday twelve weeks before]",
+    help="Start day.  [default: the Monday twelve weeks before]",
 )
 @click.option(
     "--until",
     type=parse_time,
     metavar="TIME",
-    help="Up to the day of this time, which is left out.  [default: up to now]",
+    help="End day, exclusive.  [default: up to now]",
 )
-@click.option("--open", "opened", is_flag=True, help="Open it in the browser.")
-@click.option("--quiet", is_flag=True, help="Say nothing when all is well.")
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
+@click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
 @environment_option
 @database_option
 def report(
     path: str,
     since: datetime | None,
     until: datetime | None,
-    opened: bool,
+    open_browser: bool,
     quiet: bool,
     environment: str | None,
     database: str | None,
@@ -60,8 +60,9 @@ def report(
 ) -> None:
     """Make one HTML page with key figures, charts and tables.
 
-    It tells of whole days (UTC), and compares them with as many days before. The page needs
-    neither network nor script, and can be mailed or printed. A file of that name is replaced.
+    The report covers whole days (UTC) and compares them with the same number of days before. The
+    page needs neither network nor script, and can be mailed or printed. An existing file is
+    replaced.
 
     Times are written 2024-01-31, 2024-01-31T14:30:00Z, or as a time ago: 24h, 7d.
     """
@@ -69,33 +70,32 @@ def report(
     from mirror.report import charts, collect, html, svg
     from mirror.report.period import period
 
-    if opened and path == "-":
+    if open_browser and path == "-":
         raise errors.UsageError("--open needs a file", hint="leave out --open, or --output -")
     if not os.path.isdir(Path(path).absolute().parent):  # noqa: PTH112 (pathlib's raises)
         raise errors.UsageError(
             f"there is no folder for {path}", hint="make it, or change --output"
         )
     svg.check()
-    moment_made = now()
-    told = collect.collect(
+    made_at = now()
+    content = collect.collect(
         database_url(database, config_file),
-        period(since, until, moment_made),
+        period(since, until, made_at),
         environment=environment_filter(environment),
-        now=moment_made,
+        now=made_at,
     )
-    text = html.render(told, charts.charts(told))
+    page = html.render(content, charts.charts(content))
     if path == "-":
-        sys.stdout.write(text)
+        sys.stdout.write(page)
         return
-    output.replace(Path(path), text)
+    output.replace(Path(path), page)
     if not quiet:
-        echo_status(f"wrote {path} ({len(text.encode()) / 1024:,.0f} KiB)")
-    if opened:
-        _open(Path(path))
+        echo_status(f"wrote {path} ({len(page.encode()) / 1024:,.0f} KiB)")
+    if open_browser:
+        _open_in_browser(Path(path))
 
 
-def _open(file: Path) -> None:
-    """Show a file in the browser, if there is one."""
+def _open_in_browser(file: Path) -> None:
     import webbrowser
 
     if not webbrowser.open(file.absolute().as_uri()):

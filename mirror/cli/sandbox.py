@@ -26,7 +26,7 @@ def _list_faults(context: click.Context, _option: click.Parameter, wanted: bool)
         from mirror.sandbox.faults import FAULTS
 
         for name, fault in FAULTS.items():
-            click.echo(f"{name:16} {fault.does}{' (--paged)' if fault.needs_pages else ''}")
+            click.echo(f"{name:16} {fault.description}{' (--paged)' if fault.needs_pages else ''}")
         context.exit()
 
 
@@ -141,7 +141,7 @@ def sandbox(
         ) from error
     with closing(server):
         try:
-            server.misbehave(fault, times)
+            server.set_fault(fault, times)
         except ValueError as error:
             raise errors.UsageError(
                 f"{error}", hint="`mirror sandbox --faults` lists them"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,13 +18,15 @@ from mirror.cli.options import (
     environment_filter,
     environments_option,
     format_option,
+    given_settings,
     now,
     open_mirror,
     parse_duration,
     reading_options,
 )
 from mirror.config import file as config
-from mirror.config import settings, sources
+from mirror.config import settings
+from mirror.config.resolver import SettingSources
 from mirror.text import escape_unsafe, format_duration
 from mirror.version import __version__
 
@@ -90,7 +91,7 @@ def quarantine(
 @database_option
 def status(
     max_age: timedelta | None,
-    named: tuple[str, ...],
+    names: tuple[str, ...],
     form: str,
     database: str | None,
     config_file: str | None,
@@ -107,9 +108,9 @@ def status(
     from mirror.queries import status as health
 
     file = config.load(config_file)
-    labels = _labels(named) or list(file.environments) or None
+    labels = [settings.environment_name(name) for name in names] or list(file.environments)
     with open_mirror(database, config_file) as connection:
-        found = health.status(connection, now=now(), environments=labels)
+        found = health.status(connection, now=now(), environments=labels or None)
         revision = migrate.current(connection)
     _write_status(found, form, str(revision))
     if max_age is None:
@@ -131,11 +132,10 @@ def status(
 @format_option
 @database_option
 def doctor(
-    named: tuple[str, ...],
+    names: tuple[str, ...],
     form: str,
-    database: str | None,
     config_file: str | None,
-    **settings_of_the_api: str | None,
+    **_settings: str | None,
 ) -> int:
     """Check everything that a sync needs, and say what to do.
 
@@ -145,30 +145,17 @@ def doctor(
     """
     from mirror.checks import Check
     from mirror.cli import output
-    from mirror.config.environments import environments
+    from mirror.config.environments import environment_names
     from mirror.doctor import Doctor
 
-    file = config.load(config_file)
-    everything = sources.SettingSources(settings_of_the_api, file=file)
-    patient = Doctor(
-        everything,
-        sources.find_database(database, file=file),
-        environments(everything, named),
-        now,
-    )
+    sources = SettingSources(given_settings(), config.load(config_file))
+    patient = Doctor(sources, environment_names(sources.file, names), now)
     if form == "table" and sys.stdout.isatty():
         for check in patient.checks():
             _draw_check(check)
     else:
         output.write(list(patient.checks()), Check, form, sys.stdout, drawn={})
     return most_serious(exit_code(error) for error in patient.failures)
-
-
-def _labels(named: Sequence[str]) -> list[str]:
-    """Return the environments that options or the variable name."""
-    if not named and os.environ.get("MIRROR_ENVIRONMENT"):
-        return [settings.environment_name()]
-    return [settings.environment_name(label) for label in named]
 
 
 def _write_status(found: Sequence[EnvironmentStatus], form: str, revision: str) -> None:

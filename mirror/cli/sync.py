@@ -21,12 +21,14 @@ from mirror.cli.options import (
     database_option,
     echo_status,
     environments_option,
+    given_settings,
     options,
     parse_duration,
 )
 from mirror.cli.sync_output import output_errors_reported, write_result
 from mirror.config import file as config
-from mirror.config import settings, sources
+from mirror.config import settings
+from mirror.config.resolver import SettingSources
 from mirror.db.engine import create_engine
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ class _Round:
 def sync(
     database: str | None,
     config_file: str | None,
-    named: tuple[str, ...],
+    names: tuple[str, ...],
     jobs: int,
     every: timedelta | None,
     quiet: bool,
@@ -115,7 +117,7 @@ def sync(
     no_upgrade: bool,
     dry_run: bool,
     accept_missing: bool,
-    **settings_of_the_api: str | None,
+    **_api_options: str | None,
 ) -> int:
     """Make the mirror equal to the list of the API.
 
@@ -142,12 +144,14 @@ def sync(
         log.Verbosity.QUIET if quiet else log.Verbosity.VERBOSE if verbose else log.Verbosity.NORMAL
     )
 
+    given = given_settings()
+
     def do(stopping: CancellationToken) -> int:
         """Do a round, with the settings as they are now."""
         from mirror.config.environments import resolve
 
         file = config.load(config_file)
-        found = resolve(sources.SettingSources(settings_of_the_api, file=file), named)
+        found = resolve(SettingSources(given, file), names)
         if len(found) == 1 and isinstance(found[0].api, errors.UsageError):
             raise found[0].api
         if accept_missing and len(found) > 1:

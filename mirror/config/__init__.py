@@ -1,1 +1,1 @@
-"""Where settings come from and what they are checked against."""
+"""Settings: where they come from, which source wins, and what values are valid."""

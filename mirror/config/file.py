@@ -1,4 +1,4 @@
-"""The configuration file: what it may hold, and where it is.
+"""The configuration file: where it is, and which keys and values are valid.
 
 It is TOML, and names a database, defaults, and environments with a base URL and a token each. It
 never holds a token itself, so that it can be shown, copied and kept under version control.
@@ -8,182 +8,165 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting
 from mirror.errors import UsageError
 
-NAME = "config.toml"
+Table = dict[str, ResolvedSetting]
+"""The settings of a table of the file, by key."""
 
 _TOP_KEYS = ("database", "defaults", "environments")
-_COMMON_KEYS = ("base_url", "rate", "timeout", "deadline", "max_bytes")
-_ENVIRONMENT_KEYS = (*_COMMON_KEYS, "token_file", "token_env")
-_LARGEST = 1 << 20  # bytes
-_MOST_LINES = 1000
-"""Of a file that is read again to find where it is wrong, which takes longer with each line."""
+_DEFAULTS_KEYS = tuple(API_DEFAULTS)
+_ENVIRONMENT_KEYS = (*_DEFAULTS_KEYS, "token_file", "token_env")
+_MAX_BYTES = 1 << 20
+_MAX_REPARSED_LINES = 1000
+"""The search for the line of a syntax error parses the file once for each line."""
 _RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?![/:])(?![A-Za-z]:)(.+)")
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
-    """A table of the file.
-
-    Attributes:
-        name: its heading, such as "environments.prod".
-        values: what its keys say, as the text that an option would have.
-    """
-
-    name: str = ""
-    values: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Configuration:
-    """What a configuration file says.
+    """The content of a configuration file.
 
     Attributes:
         path: the file, or None if there is none.
-        database: URL of the database, if it names one.
-        defaults: what holds for all environments.
-        environments: what holds for each, by its name, in the order of the file.
+        database: URL of the database, if the file has one.
+        defaults: settings for all environments.
+        environments: settings of each environment, by its name, in the order of the file.
     """
 
     path: Path | None = None
-    database: str | None = None
-    defaults: Section = field(default_factory=Section)
-    environments: Mapping[str, Section] = field(default_factory=dict)
+    database: ResolvedSetting | None = None
+    defaults: Table = field(default_factory=dict)
+    environments: Mapping[str, Table] = field(default_factory=dict)
 
-    def tables(self, environment: str | None) -> Iterable[Section]:
-        """Return the tables that say something about an environment, the one that wins first."""
-        if table := self.environments.get(environment or ""):
-            yield table
-        yield self.defaults
-
-    def own(self, environment: str) -> Mapping[str, str]:
-        """Return what the table of an environment itself says; nothing if there is none."""
-        table = self.environments.get(environment)
-        return {} if table is None else table.values
+    def table(self, environment: str | None) -> Table:
+        """Return the settings of an environment; none if the file does not have it."""
+        return self.environments.get(environment or "", {})
 
 
 def load(option: str | None = None, environ: Mapping[str, str] = os.environ) -> Configuration:
     """Read the configuration file.
 
     Args:
-        option: the value of `--config`, if it was given.
+        option: the path from `--config`, if any; else `MIRROR_CONFIG` counts.
         environ: the environment variables.
 
     Returns:
-        What it says; nothing if none is named and there is none in the user's configuration folder.
+        Its content; empty if no file is named and there is none in the user's configuration folder.
 
     Raises:
-        UsageError: it cannot be read, or says something that is not known.
+        UsageError: it cannot be read, is not TOML, or holds an unknown key or an invalid value.
     """
-    if named := option or environ.get("MIRROR_CONFIG"):
+    if named := option or environ.get(VARIABLES["config_file"]):
         path = Path(named)
     else:
         path = default_path()
         if not os.path.exists(path):  # noqa: PTH110 (pathlib's raises if it may not look)
             return Configuration()
-    return _Reader(path.absolute()).configuration()
+    return _Parser(path.absolute()).parse()
 
 
 def default_path() -> Path:
-    """Return where the file is looked for if none is named."""
+    """Return the path of the file in the user's configuration folder."""
     import platformdirs
 
-    return platformdirs.user_config_path("mirror", appauthor=False) / NAME
+    return platformdirs.user_config_path("mirror", appauthor=False) / "config.toml"
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Say which known name was probably meant, or which there are."""
+def suggest(name: str, known: Collection[str]) -> str:
+    """Return a hint that names the nearest known name, or all of them."""
     from difflib import get_close_matches
 
-    names = list(known)
-    if close := get_close_matches(name, names, n=1, cutoff=0.5):
+    if close := get_close_matches(name, known, n=1, cutoff=0.5):
         return f"did you mean {close[0]!r}?"
-    return f"there {'is' if len(names) == 1 else 'are'} {', '.join(names)}"
+    return f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
 
 
 def undefined_variable(path: str) -> str | None:
-    """Return the name of a variable in a path of the file that is not set, or None."""
-    found = _VARIABLE.search(path)
-    return found and found[1].strip("{}")
+    """Return the name of a variable that was left in a path because it is not set, or None."""
+    match = _VARIABLE.search(path)
+    return match and match[1].strip("{}")
 
 
-def _place_of_error(text: str) -> str:
-    """Say where a text stops being TOML: after the longest run of its lines that is TOML."""
+def _error_line(text: str) -> str:
+    """Return the line of a syntax error: the one after the longest prefix of lines that is TOML.
+
+    tomllib has the line as an attribute since Python 3.14 only.
+    """
     import tomllib
 
     lines = text.split("\n")
-    if len(lines) > _MOST_LINES:
-        return ""
-    for end in range(len(lines) - 1, -1, -1):
-        with suppress(ValueError, RecursionError):
-            tomllib.loads("\n".join(lines[:end]))
-            return f": see line {end + 1}"
+    if len(lines) <= _MAX_REPARSED_LINES:
+        for end in range(len(lines) - 1, -1, -1):
+            with suppress(ValueError, RecursionError):
+                tomllib.loads("\n".join(lines[:end]))
+                return f": see line {end + 1}"
     return ""
 
 
-class _Reader:
-    """Reads one file; its errors say which."""
+class _Parser:
+    """Parses and checks one file; its errors name the file, and the key or line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def configuration(self) -> Configuration:
-        """Read the file, and check all of it."""
-        said = self._parse()
-        self._check_keys("", said, _TOP_KEYS)
-        tables = self._table("environments", said.get("environments", {}))
+    def parse(self) -> Configuration:
+        document = self._decode()
+        self._check_keys("", document, _TOP_KEYS)
+        environments = self._require_table("environments", document.get("environments", {}))
         return Configuration(
             path=self._path,
-            database=self._database(said.get("database")),
-            defaults=self._values("defaults", said.get("defaults", {}), _COMMON_KEYS),
-            environments={name: self._environment(name, one) for name, one in tables.items()},
+            database=self._database(document["database"]) if "database" in document else None,
+            defaults=self._table("defaults", document.get("defaults", {}), _DEFAULTS_KEYS),
+            environments={
+                name: self._table(f"environments.{name}", table, _ENVIRONMENT_KEYS)
+                for name, table in environments.items()
+            },
         )
 
-    def _parse(self) -> dict[str, Any]:
+    def _decode(self) -> dict[str, Any]:
         import tomllib
 
         try:
             with self._path.open("rb") as file:
-                content = file.read(_LARGEST + 1)
+                content = file.read(_MAX_BYTES + 1)
         except OSError as error:
-            raise self._wrong(
+            raise self._error(
                 f"cannot be read ({error.strerror}); check --config, MIRROR_CONFIG and its mode"
             ) from error
-        if len(content) > _LARGEST:
-            raise self._wrong(f"is larger than {_LARGEST:,} bytes; is it the right file?")
+        if len(content) > _MAX_BYTES:
+            raise self._error(f"is larger than {_MAX_BYTES:,} bytes; is it the right file?")
         try:
             text = content.decode("utf-8-sig")
             return tomllib.loads(text)
         except UnicodeDecodeError as error:
-            raise self._wrong("is not UTF-8; save it as that") from error
+            raise self._error("is not UTF-8; save it as that") from error
         except RecursionError as error:
-            raise self._wrong("is nested too deeply to be read") from error
+            raise self._error("is nested too deeply to be read") from error
         except ValueError as error:  # also of a number with thousands of digits
-            raise self._wrong(f"is not TOML{_place_of_error(text)}") from error
+            raise self._error(f"is not TOML{_error_line(text)}") from error
 
-    def _environment(self, name: str, said: object) -> Section:
-        heading = f"environments.{name}"
-        table = self._values(heading, said, _ENVIRONMENT_KEYS)
-        if {"token_file", "token_env"} <= set(table.values):
-            raise self._wrong(f"has both token_file and token_env in [{heading}]; keep one")
-        return table
-
-    def _values(self, heading: str, said: object, known: tuple[str, ...]) -> Section:
-        table = self._table(heading, said)
+    def _table(self, heading: str, value: object, known: tuple[str, ...]) -> Table:
+        table = self._require_table(heading, value)
         self._check_keys(heading, table, known)
-        return Section(heading, {key: self._text(heading, key, one) for key, one in table.items()})
+        if {"token_file", "token_env"} <= table.keys():
+            raise self._error(f"has both token_file and token_env in [{heading}]; keep one")
+        return {
+            key: self._setting(key, self._text(heading, key, item), f"in [{heading}] of")
+            for key, item in table.items()
+        }
 
-    def _table(self, heading: str, said: object) -> dict[str, Any]:
-        if not isinstance(said, dict):
-            raise self._wrong(f"has a value where the table [{heading}] belongs")
-        return said
+    def _require_table(self, heading: str, value: object) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self._error(f"has a value where the table [{heading}] belongs")
+        return value
 
     def _check_keys(self, heading: str, table: dict[str, Any], known: tuple[str, ...]) -> None:
         for key in table:
@@ -191,43 +174,47 @@ class _Reader:
                 continue
             where = f" in [{heading}]" if heading else ""
             if key == "token":
-                raise self._wrong(
+                raise self._error(
                     f"has a token{where}, where it must not be; put it into a file of its own, "
                     "and name that with token_file (or a variable with token_env)"
                 )
             if heading == "defaults" and key in _ENVIRONMENT_KEYS:
-                raise self._wrong(
+                raise self._error(
                     f"has {key} in [defaults], but a token belongs to one environment; move it to "
                     "[environments.NAME]"
                 )
-            raise self._wrong(f"has the unknown key {key!r}{where}; {suggest(key, known)}")
+            raise self._error(f"has the unknown key {key!r}{where}; {suggest(key, known)}")
 
     def _text(self, heading: str, key: str, value: object) -> str:
+        """Return a value as the text that an option would have."""
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise self._wrong(f"has something else than a text or number as {key} in [{heading}]")
+            raise self._error(f"has something else than a text or number as {key} in [{heading}]")
         if value == "":
-            raise self._wrong(f"has an empty {key} in [{heading}]; fill it in, or remove it")
+            raise self._error(f"has an empty {key} in [{heading}]; fill it in, or remove it")
         try:
             text = str(value)
-        except ValueError as error:  # Python writes no number of so many digits
-            raise self._wrong(f"has too large a number as {key} in [{heading}]") from error
-        return self._file(text) if key == "token_file" else text
+        except ValueError as error:  # Python refuses to write a number of so many digits
+            raise self._error(f"has too large a number as {key} in [{heading}]") from error
+        return self._token_path(text) if key == "token_file" else text
 
-    def _file(self, text: str) -> str:
-        """Return a path with its variables filled in, as seen from the folder of the file."""
-        # A variable that is not set stays as it is: whoever needs the file is told of it.
+    def _token_path(self, text: str) -> str:
+        """Expand `~` and variables; a relative path begins at the folder of the file.
+
+        A variable that is not set stays as it is: reading the token reports it.
+        """
         path = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 (pathlib's raises)
         return str(self._path.parent / path)
 
-    def _database(self, said: object) -> str | None:
-        if said is None:
-            return None
-        if not isinstance(said, str) or not said:
-            raise self._wrong("does not have a URL as database; write sqlite:///PATH in quotes")
-        if found := _RELATIVE_SQLITE.fullmatch(said):
+    def _database(self, value: object) -> ResolvedSetting:
+        if not isinstance(value, str) or not value:
+            raise self._error("does not have a URL as database; write sqlite:///PATH in quotes")
+        if match := _RELATIVE_SQLITE.fullmatch(value):
             folder = str(self._path.parent).replace("%", "%25")
-            return f"{found[1]}{folder}/{found[2]}"
-        return said
+            value = f"{match[1]}{folder}/{match[2]}"
+        return self._setting("database", value, "in")
 
-    def _wrong(self, what: str) -> UsageError:
-        return UsageError(f"the configuration file {self._path} {what}")
+    def _setting(self, key: str, text: str, place: str) -> ResolvedSetting:
+        return ResolvedSetting(key, text, f"{key} {place} {self._path}", in_file=True)
+
+    def _error(self, problem: str) -> UsageError:
+        return UsageError(f"the configuration file {self._path} {problem}")

@@ -1,7 +1,6 @@
-"""Where the database and the API are, and the token: what was given, and what it comes to.
+"""Checked settings of the API, the token and the database.
 
-An option wins over an environment variable, which wins over the configuration file, which wins over
-the default. Everything is checked here, before anything is opened or sent.
+Everything is checked here, before anything is opened or sent.
 """
 
 from __future__ import annotations
@@ -11,29 +10,24 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from mirror.config import file as config
-from mirror.config.file import Configuration
-from mirror.config.sources import (
-    API_SETTINGS,
-    ResolvedSetting,
-    SettingSources,
-    find_database,
-    option_of,
-)
+from mirror.config.file import Configuration, load, undefined_variable
+from mirror.config.resolver import SettingSources
+from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, option_name
 from mirror.errors import UsageError
 
 DEFAULT_ENVIRONMENT = "default"
-DEFAULT_BASE_URL = API_SETTINGS["base_url"].default
+DEFAULT_BASE_URL = API_DEFAULTS["base_url"].text
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:\d+)?")
-_ITS_FORM = "it must end with its path, as in https://host/api/v1"
-_LONGEST_ENVIRONMENT = 100
-_LONGEST_TOKEN = 4096
+_BASE_URL_HINT = "it must end with its path, as in https://host/api/v1"
+_MAX_ENVIRONMENT_LENGTH = 100
+_MAX_TOKEN_LENGTH = 4096
 
 
 class Secret:
@@ -49,9 +43,9 @@ class Secret:
         return self._value
 
     def redact(self, text: str) -> str:
-        """Return `text` without the secret in it, also where it was escaped for a URL or JSON."""
-        quoted = json.dumps(self._value)[1:-1]
-        for form in (self._value, quote(self._value, safe=""), quote(self._value), quoted):
+        """Replace the secret in `text`, also where it was escaped for a URL or JSON."""
+        as_json = json.dumps(self._value)[1:-1]
+        for form in (self._value, quote(self._value, safe=""), quote(self._value), as_json):
             text = re.sub(re.escape(form), "[token]", text, flags=re.IGNORECASE)
         return text
 
@@ -61,12 +55,12 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """How to talk to the API.
+    """Checked settings of the API.
 
     Attributes:
         base_url: https, or http to a loopback address; without a slash at the end.
         token: sent as bearer token, to `base_url` alone.
-        rate: requests allowed in any 60 seconds; what the API says may only lower it.
+        rate: requests allowed in any 60 seconds; headers of the API can only lower it.
         timeout: seconds without a byte after which a request is given up.
         deadline: seconds for the whole pull, waits and retries included.
         max_bytes: bytes accepted for the whole list, decompressed.
@@ -74,73 +68,68 @@ class ApiSettings:
 
     base_url: str
     token: Secret
-    rate: int = int(API_SETTINGS["rate"].default)
-    timeout: float = float(API_SETTINGS["timeout"].default)
-    deadline: float = float(API_SETTINGS["deadline"].default)
-    max_bytes: int = int(API_SETTINGS["max_bytes"].default)
+    rate: int = int(API_DEFAULTS["rate"].text)
+    timeout: float = float(API_DEFAULTS["timeout"].text)
+    deadline: float = float(API_DEFAULTS["deadline"].text)
+    max_bytes: int = int(API_DEFAULTS["max_bytes"].text)
 
 
 def database_url(
-    given: str | None = None,
+    option: str | None = None,
     environ: Mapping[str, str] = os.environ,
     file: Configuration | None = None,
 ) -> str:
     """Return the URL of the mirror's database.
 
     Args:
-        given: the value of `--database`, if it was given.
+        option: the value of `--database`, if any; else `MIRROR_DATABASE_URL` counts, else the file.
         environ: the environment variables.
         file: the configuration file; None for the one that `environ` names, or the user's.
-
-    Returns:
-        The option, else `MIRROR_DATABASE_URL`, else what the file says, else a SQLite file in the
-        user's data folder.
     """
-    return find_database(given, environ, file).text
+    if url := option or environ.get(VARIABLES["database"]):
+        return url
+    return SettingSources(file=file or load(environ=environ)).resolve_database().text
 
 
-def environment_name(option: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
-    """Return the label under which the requests of one token are kept.
+def environment_name(name: str | None = None) -> str:
+    """Return a usable name of an environment, by default "default".
 
     Raises:
         UsageError: it is too long, or holds characters that cannot be printed.
     """
-    name = option or environ.get("MIRROR_ENVIRONMENT") or DEFAULT_ENVIRONMENT
-    if len(name) > _LONGEST_ENVIRONMENT or not name.isprintable() or name != name.strip():
+    name = name or DEFAULT_ENVIRONMENT
+    if len(name) > _MAX_ENVIRONMENT_LENGTH or not name.isprintable() or name != name.strip():
         raise UsageError(
             f"{name!r} cannot be the name of an environment",
-            hint=f"use up to {_LONGEST_ENVIRONMENT} "
+            hint=f"use up to {_MAX_ENVIRONMENT_LENGTH} "
             "printable characters, without spaces around them",
         )
     return name
 
 
-def api_settings(given: SettingSources, environment: str | None = None) -> ApiSettings:
+def api_settings(sources: SettingSources, environment: str | None = None) -> ApiSettings:
     """Return how to talk to the API.
 
     Args:
-        given: options, variables and the configuration file.
+        sources: options, variables and the configuration file.
         environment: whose table of the file counts.
 
     Raises:
-        UsageError: something is missing or cannot be used; the message says what and why.
+        UsageError: a setting is missing or invalid; the message says which and why.
     """
-
-    def number(name: str, *, whole: bool = False) -> float:
-        return _number(given.find(name, environment), whole=whole)
-
+    setting = partial(sources.resolve, environment=environment)
     return ApiSettings(
-        base_url=usable_base_url(given.find("base_url", environment).text),
-        token=read_token(given, environment),
-        rate=int(number("rate", whole=True)),
-        timeout=number("timeout"),
-        deadline=number("deadline"),
-        max_bytes=int(number("max_bytes", whole=True)),
+        base_url=usable_base_url(setting("base_url").text),
+        token=read_token(sources, environment),
+        rate=_whole_number(setting("rate")),
+        timeout=_number(setting("timeout")),
+        deadline=_number(setting("deadline")),
+        max_bytes=_whole_number(setting("max_bytes")),
     )
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address can only mean this machine."""
+    """Return whether a host name or address can only mean this machine."""
     if host == "localhost":
         return True
     try:
@@ -150,14 +139,13 @@ def is_loopback(host: str) -> bool:
 
 
 def usable_base_url(text: str) -> str:
-    """Return a base URL as it is used: the token may travel over https, or to this machine.
+    """Return a base URL without a slash at its end: https, or http to this machine.
 
     Raises:
-        UsageError: it cannot be used. The error does not repeat it: somebody may have put the token
-            into it.
+        UsageError: it is invalid. The error does not repeat it, as it may hold the token.
     """
     if not text.isprintable() or " " in text:
-        raise UsageError("the base URL holds spaces or invisible characters", hint=f"{_ITS_FORM}")
+        raise UsageError("the base URL holds spaces or invisible characters", hint=_BASE_URL_HINT)
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
@@ -170,7 +158,7 @@ def usable_base_url(text: str) -> str:
             "the base URL is not of the form https://host/api/v1", hint="check --base-url"
         )
     if {"?", "#", "\\"} & set(text):
-        raise UsageError("the base URL holds more than it may", hint=f"{_ITS_FORM}")
+        raise UsageError("the base URL holds more than it may", hint=_BASE_URL_HINT)
     if not _HOST_AND_PORT.fullmatch(parts.netloc):
         raise UsageError("the host in the base URL cannot be read", hint="check --base-url")
     if parts.scheme == "http" and not is_loopback(host):
@@ -181,57 +169,62 @@ def usable_base_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def read_token(given: SettingSources, environment: str | None = None) -> Secret:
-    """Return the token, from where the settings say that it is.
+def read_token(sources: SettingSources, environment: str | None = None) -> Secret:
+    """Return the token of an environment, read from its file or variable.
 
     Raises:
-        UsageError: there is none, or what is there cannot be one.
+        UsageError: there is none, or the content cannot be a token.
     """
-    found = given.find_token(environment)
-    if found.name == "token_env":
-        if text := given.environ.get(found.text):
-            return _usable_token(text.strip(), found.text)
-        raise UsageError(
-            f"the variable {found.text} is not set, which is to hold the token ({found.source})"
-        )
-    return _usable_token(_read(found), f"the token file of {found.source}")
+    setting = sources.resolve_token(environment)
+    if setting.name == "token_file":
+        return _usable_token(_read_token_file(setting), f"the token file of {setting.source}")
+    if text := sources.environ.get(setting.text):
+        return _usable_token(text.strip(), setting.text)
+    raise UsageError(
+        f"the variable {setting.text} is not set, which is to hold the token ({setting.source})"
+    )
 
 
-def _read(found: ResolvedSetting) -> str:
-    """Read a token's file. Its path is not shown: somebody may have put the token in its place."""
-    if found.in_file and (name := config.undefined_variable(found.text)):
-        raise UsageError(f"the variable {name} is not set, which is part of {found.source}")
+def _read_token_file(setting: ResolvedSetting) -> str:
+    """Read a token file. Errors do not show its path, in whose place the token may stand."""
+    if setting.in_file and (name := undefined_variable(setting.text)):
+        raise UsageError(f"the variable {name} is not set, which is part of {setting.source}")
     try:
-        with Path(found.text).open("rb") as file:
-            return file.read(_LONGEST_TOKEN + 1).decode("latin-1").strip()
+        with Path(setting.text).open("rb") as file:
+            return file.read(_MAX_TOKEN_LENGTH + 1).decode("latin-1").strip()
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "no file can have such a name"
+        reason = error.strerror if isinstance(error, OSError) else "no file can have such a name"
         raise UsageError(
-            f"the token file of {found.source} cannot be read ({why})",
+            f"the token file of {setting.source} cannot be read ({reason})",
             hint="check the path and its mode",
         ) from error
 
 
 def _usable_token(token: str, source: str) -> Secret:
-    """Refuse what cannot be a bearer token, without showing it."""
+    """Refuse a text that cannot be a bearer token, without showing it."""
     if not token:
         raise UsageError(f"{source} is empty", hint="put the API token there")
-    if len(token) > _LONGEST_TOKEN or not token.isascii() or not token.isprintable():
+    if len(token) > _MAX_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
         raise UsageError(f"{source} does not hold a token: it is too long, or not plain ASCII")
     if " " in token:
         raise UsageError(f"{source} does not hold a token alone: there is a space in it")
     return Secret(token)
 
 
-def _number(found: ResolvedSetting, *, whole: bool = False) -> float:
-    """Read a positive number."""
+def _whole_number(setting: ResolvedSetting) -> int:
+    return int(_number(setting, int, "whole number"))
+
+
+def _number(
+    setting: ResolvedSetting, convert: Callable[[str], float] = float, kind: str = "number"
+) -> float:
+    """Parse a positive number."""
     try:
-        value = int(found.text) if whole else float(found.text)
+        value = convert(setting.text)
     except ValueError:
         value = math.nan
     if not 0 < value < 1e15:
-        kind = "whole number" if whole else "number"
-        option = option_of(found.name)
-        where = "" if found.source == option else f" ({found.source})"
-        raise UsageError(f"{option} takes a positive {kind}, not {found.text!r}{where}")
+        option = option_name(setting.name)
+        where = "" if setting.source == option else f" ({setting.source})"
+        raise UsageError(f"{option} takes a positive {kind}, not {setting.text!r}{where}")
     return value

@@ -1,7 +1,7 @@
-"""Query helpers: what the mirror knows, as the frozen dataclasses of `mirror.queries.results`.
+"""Query helpers: read the mirror, and return the frozen dataclasses of `mirror.queries.results`.
 
-They take an SQLAlchemy connection to the mirror, and need neither network nor token. They read the
-same views that SQL and BI tools see.
+Each takes an SQLAlchemy connection and reads the tables and views that SQL and BI tools read.
+Neither network nor token is needed.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from mirror.queries.results import (
 )
 from mirror.queries.select import between, fetch, in_environment, select_as
 
-_SHORTEST_NUMBER = len("+1234567")
+_MIN_LENGTH = len("+1234567")
 
-EVENTS_IN_ORDER = (
+HISTORY_ORDER = (
     history_view.c.occurred_at,
     history_view.c.request_id,
     history_view.c.observed_at,
@@ -47,18 +47,18 @@ EVENTS_IN_ORDER = (
         (history_view.c.event == "requested", 0), (history_view.c.event == "returned", 1), else_=2
     ),
 )
-"""The order in which a time line tells what happened."""
+"""The order of the events in a history."""
 
 
 @contextmanager
 def connect(database_url: str | None = None) -> Iterator[Connection]:
-    """Open the mirror for reading, in a transaction that sees one state of it.
+    """Open the mirror read-only, in one transaction with one snapshot.
 
     Args:
-        database_url: as for `--database`; None for what the environment variables say.
+        database_url: as for `--database`; None for the environment variables, or the default.
 
     Raises:
-        DatabaseError: there is no mirror, or its schema is not the one this version works with.
+        DatabaseError: there is no mirror, or its schema is not that of this version.
     """
     with read_transaction(create_engine(settings.database_url(database_url))) as connection:
         migrate.require_current(connection)
@@ -69,8 +69,8 @@ def normalize_number(number: str, region: str | None = None) -> str:
     """Return a phone number in E.164 form, such as `+15551234567`.
 
     Args:
-        number: in any usual way of writing it, with or without `+`.
-        region: ISO 3166 code of the country, such as "BR", for numbers without a country code.
+        number: in any common notation, with or without `+`.
+        region: ISO 3166 country code, such as "BR", for numbers without a calling code.
 
     Raises:
         UsageError: it cannot be a phone number, or the region does not exist.
@@ -88,17 +88,17 @@ def normalize_number(number: str, region: str | None = None) -> str:
         text = "+" + text
     try:
         parsed = phonenumbers.parse(text, region and region.upper())
-        found = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+        e164 = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
     except phonenumbers.NumberParseException:
-        found = ""
-    # Upstream may hold numbers that no numbering plan knows; they can be asked for as well.
-    if len(found) < _SHORTEST_NUMBER:
+        e164 = ""
+    # Not `is_valid_number`: upstream may hold numbers outside every numbering plan.
+    if len(e164) < _MIN_LENGTH:
         raise UsageError(
             f"{number!r} is not a phone number",
             hint="write it with its country code, such as "
             "+15551234567, or give the country of a national number with --region",
         )
-    return found
+    return e164
 
 
 def phone_number_history(
@@ -108,22 +108,22 @@ def phone_number_history(
     region: str | None = None,
     environment: str | None = None,
 ) -> list[HistoryEvent]:
-    """Return the time line of a phone number over all its requests, oldest event first.
+    """Return the history of a phone number over all its requests, oldest event first.
 
     Args:
         connection: to the mirror's database.
-        number: in any usual way of writing it.
-        region: country of a number without country code (ISO 3166).
-        environment: only what is in this environment; None for all.
+        number: in any common notation.
+        region: ISO 3166 country code, for numbers without a calling code.
+        environment: only events in this environment; None for all.
 
     Raises:
-        UsageError: it cannot be a phone number.
+        UsageError: this is not a phone number, or the region does not exist.
     """
     view = history_view.c
     query = (
         select_as(HistoryEvent, history_view)
-        .where(view.phone_number.in_(_ways_to_write(number, region)))
-        .order_by(*EVENTS_IN_ORDER)
+        .where(view.phone_number.in_(_notations(number, region)))
+        .order_by(*HISTORY_ORDER)
     )
     return fetch(connection, HistoryEvent, query, in_environment(view, environment))
 
@@ -140,21 +140,21 @@ def release_requests(
     as_of: datetime | None = None,
     missing: bool = False,
 ) -> list[ReleaseRequest]:
-    """Return release requests that are in the list, the one submitted last first.
+    """Return release requests that are in the list, most recently submitted first.
 
     Args:
         connection: to the mirror's database.
-        number: only those of this phone number, in any usual way of writing it.
-        region: country of a number without country code (ISO 3166).
+        number: only those of this phone number, in any common notation.
+        region: ISO 3166 country code, for numbers without a calling code.
         environment: only those of this environment; None for all.
         status: only those with this status.
-        since: only those submitted at this time or later.
+        since: only those submitted at or after this time.
         until: only those submitted before this time.
-        as_of: as the mirror knew them at this time, instead of now.
-        missing: those that are no longer in the list, instead of those that are.
+        as_of: in the state that the mirror had at this time; None for now.
+        missing: return the requests no longer in the list instead.
 
     Raises:
-        UsageError: the number cannot be a phone number.
+        UsageError: this is not a phone number, or the region does not exist.
     """
     source = current if as_of is None else versions_view
     columns = source.c
@@ -168,7 +168,7 @@ def release_requests(
             sa.or_(columns.valid_to.is_(None), columns.valid_to > as_of),
         ]
     if number is not None:
-        conditions.append(columns.phone_number.in_(_ways_to_write(number, region)))
+        conditions.append(columns.phone_number.in_(_notations(number, region)))
     if status is not None:
         conditions.append(columns.status == status)
     conditions += between(columns.requested_at, since, until)
@@ -183,13 +183,13 @@ def changes(
     environment: str | None = None,
     run_id: int | None = None,
 ) -> list[Change]:
-    """Return what the syncs saw change, oldest first.
+    """Return the changes that syncs saw, oldest first.
 
     Args:
         connection: to the mirror's database.
-        since: only changes seen at this time or later.
+        since: only changes seen at or after this time.
         environment: only those of this environment; None for all.
-        run_id: only those that this run saw.
+        run_id: only changes that this run saw.
     """
     view = changes_view.c
     conditions = [*in_environment(view, environment), *between(view.changed_at, since)]
@@ -200,7 +200,7 @@ def changes(
 
 
 def phone_numbers(connection: Connection, *, environment: str | None = None) -> list[PhoneNumber]:
-    """Return the phone numbers for which there were release requests, in order.
+    """Return the phone numbers that have release requests, in order.
 
     Args:
         connection: to the mirror's database.
@@ -218,11 +218,11 @@ def turnaround(
     until: datetime | None = None,
     environment: str | None = None,
 ) -> list[Turnaround]:
-    """Return how long the reviews took, the one that ended first first.
+    """Return how long each review took, in the order in which they ended.
 
     Args:
         connection: to the mirror's database.
-        since: only requests resolved at this time or later.
+        since: only requests resolved at or after this time.
         until: only requests resolved before this time.
         environment: only those of this environment; None for all.
     """
@@ -239,7 +239,7 @@ def days(
     until: date | None = None,
     environment: str | None = None,
 ) -> list[Day]:
-    """Return what happened on each day, without gaps, the first day of each environment first.
+    """Return the counts of each day, without gaps, by environment and day.
 
     Args:
         connection: to the mirror's database.
@@ -256,12 +256,12 @@ def days(
 def quarantine(
     connection: Connection, *, environment: str | None = None, resolved: bool = False
 ) -> list[QuarantinedRecord]:
-    """Return the entries that could not be understood, the one first seen last first.
+    """Return the entries that could not be understood, most recently first seen first.
 
     Args:
         connection: to the mirror's database.
         environment: only those of this environment; None for all.
-        resolved: also those that the list no longer holds, besides those that it does.
+        resolved: include entries that the list no longer holds.
     """
     columns = quarantined_records.c
     conditions = in_environment(columns, environment)
@@ -276,25 +276,24 @@ def quarantine(
 def last_run(
     connection: Connection, *, environment: str | None = None, complete: bool = False
 ) -> SyncRun | None:
-    """Return the run that began last, or None if there is none.
+    """Return the run that started last, or None if there is none.
 
     Args:
         connection: to the mirror's database.
         environment: only runs of this environment; None for all.
-        complete: only runs that read the whole list and applied it, or found nothing new in it.
+        complete: only runs that read the whole list (outcome applied or unchanged).
     """
     conditions = in_environment(sync_runs.c, environment)
     if complete:
         conditions.append(sync_runs.c.completion.is_not(None))
     query = select_as(SyncRun, sync_runs).order_by(sync_runs.c.id.desc()).limit(1)
-    found = fetch(connection, SyncRun, query, conditions)
-    return found[0] if found else None
+    return next(iter(fetch(connection, SyncRun, query, conditions)), None)
 
 
 def count_by_status(
     connection: Connection, *, environment: str | None = None
 ) -> list[tuple[str, int]]:
-    """Return how many requests of the list have each status, the most frequent first."""
+    """Count the requests in the list by status, most frequent first."""
     count = sa.func.count()
     query = (
         sa.select(current.c.status, count)
@@ -305,6 +304,6 @@ def count_by_status(
     return [(status, number) for status, number in connection.execute(query)]
 
 
-def _ways_to_write(number: str, region: str | None) -> tuple[str, str]:
-    """The documented form of a number, and the one asked for: upstream might keep another."""
+def _notations(number: str, region: str | None) -> tuple[str, str]:
+    """Return a number in E.164 form and as typed: upstream may store other notations."""
     return normalize_number(number, region), number.strip()

@@ -1,4 +1,4 @@
-"""What the query helpers answer with: rows of the tables and views, with aware UTC times."""
+"""Results of the query helpers: rows of the tables and views, with aware UTC times."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Limited(Generic[_T]):
-    """The first rows of an answer.
+    """The first rows of a result.
 
     Attributes:
-        rows: those.
-        total: how many there are in all.
+        rows: the first rows.
+        total: number of rows without the limit.
     """
 
     rows: list[_T]
     total: int
 
     @property
-    def left_out(self) -> int:
-        """How many rows there are besides."""
+    def omitted(self) -> int:
+        """Number of rows beyond the limit."""
         return self.total - len(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRequest:
-    """A release request as it is now, or as it was at a time.
+    """A release request, now or as of a time.
 
     Attributes:
-        id: its id, as upstream gave it.
-        environment: label of the token whose list holds it.
-        phone_number: the number, as upstream gave it; documented as E.164.
-        phone_number_id: upstream id of the number's record.
-        status: as upstream gave it; documented: pending, approved, rejected, cancelled.
-        reason: why the customer gives the number back.
-        rejection_reason: why the request was denied.
+        id: as sent by upstream.
+        environment: name of the environment whose list has it.
+        phone_number: as sent by upstream; documented as E.164.
+        phone_number_id: upstream id of the phone number.
+        status: as sent by upstream; documented: pending, approved, rejected, cancelled.
+        reason: why the customer releases the number.
+        rejection_reason: why the request was rejected.
         requested_at: when it was submitted (UTC).
-        resolved_at: when it left pending (UTC), if upstream said so.
-        missing_since: since when it is no longer in the list (UTC), or None.
+        resolved_at: when it left pending (UTC), as reported by upstream, or None.
+        missing_since: when it was first missing from the list (UTC), or None.
         first_seen_at: when the mirror first saw it (UTC).
         valid_from: when the mirror first saw this version (UTC).
-        extra: JSON text of the fields that mirror does not know, or None.
+        extra: JSON text of the fields unknown to mirror, or None.
     """
 
     id: str
@@ -64,15 +64,15 @@ class ReleaseRequest:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEvent:
-    """An event in the life of a phone number.
+    """An event in the history of a phone number.
 
     Attributes:
-        occurred_at: when it happened (UTC), as well as is known.
+        occurred_at: best known time of the event (UTC).
         event: "requested"; the status entered ("approved", …); "reopened", "vanished", "returned".
-        environment, phone_number, phone_number_id, request_id: whose event it is.
-        status, reason, rejection_reason: of the request after the event.
+        environment, phone_number, phone_number_id, request_id: the request concerned.
+        status, reason, rejection_reason: fields of the request after the event.
         time_source: "reported" by upstream, or "observed" by a sync.
-        observed_at: when the pull began that first saw it (UTC).
+        observed_at: when the sync started that first saw it (UTC).
     """
 
     occurred_at: datetime
@@ -90,13 +90,13 @@ class HistoryEvent:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change that a sync saw in a request known before.
+    """A change that a sync saw in a known request.
 
     Attributes:
-        changed_at: when the pull began that first saw it (UTC).
+        changed_at: when the sync started that first saw it (UTC).
         kind: "resolved", "reopened", "corrected", "vanished" or "returned".
-        environment, phone_number, request_id: whose change it is.
-        old_status, new_status, old_resolved_at, new_resolved_at: before and after.
+        environment, phone_number, request_id: the request concerned.
+        old_status, new_status, old_resolved_at, new_resolved_at: values before and after.
         sync_run_id: the run that saw it.
     """
 
@@ -114,15 +114,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class PhoneNumber:
-    """A phone number for which there were release requests.
+    """A phone number with release requests.
 
     Attributes:
-        environment, phone_number: which one.
-        phone_number_id: upstream id of the number's record in its last request.
-        requests: how many requests there were.
-        last_request_id, last_status: the one submitted last.
-        first_requested_at, last_requested_at: when they were submitted (UTC).
-        last_resolved_at: the latest that upstream reported (UTC), or None.
+        environment, phone_number: the key.
+        phone_number_id: upstream id of the phone number in its last request.
+        requests: number of requests.
+        last_request_id, last_status: the request submitted last.
+        first_requested_at, last_requested_at: first and last submission (UTC).
+        last_resolved_at: latest resolution reported by upstream (UTC), or None.
         released: whether the last request was approved.
     """
 
@@ -140,14 +140,14 @@ class PhoneNumber:
 
 @dataclass(frozen=True, slots=True)
 class Turnaround:
-    """How long the review of a resolved request took.
+    """The duration of the review of a resolved request.
 
     Attributes:
-        id, environment, phone_number, status: which request, and what became of it.
+        id, environment, phone_number, status: the request and its present status.
         requested_at: when it was submitted (UTC).
-        resolved_at: when it got its status (UTC), as well as is known.
+        resolved_at: best known time at which it got its status (UTC).
         hours_to_resolve: hours between the two.
-        time_source: "reported" by upstream, or "observed" by a sync: then it took less.
+        time_source: "reported" by upstream, or "observed" by a sync: then an upper bound.
     """
 
     id: str
@@ -162,12 +162,12 @@ class Turnaround:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What happened on a day (UTC) in an environment.
+    """The counts of a day (UTC) in an environment.
 
     Attributes:
-        environment, day: which one.
-        requested, approved, rejected, cancelled: how many requests were.
-        open_at_end: how many were neither resolved nor missing when it ended; today: are now.
+        environment, day: the key.
+        requested, approved, rejected, cancelled: number of such events.
+        open_at_end: requests neither resolved nor missing at the end of the day; now, if today.
     """
 
     environment: str
@@ -184,13 +184,13 @@ class QuarantinedRecord:
     """An entry of the list that could not be understood.
 
     Attributes:
-        environment: label of the token whose list held it.
-        request_id: the id of the request, if that much could be read.
+        environment: name of the environment whose list had it.
+        request_id: id of the request, or None if it could not be read.
         error: why it could not be understood.
-        raw: its JSON, as it last came.
-        resolved_at: when the pull began that no longer held it (UTC), or None while it occurs.
-        first_run_id, last_run_id: the run that saw it first, and the last applied one that did.
-        first_seen_at, last_seen_at: when those two pulls began (UTC).
+        raw: its JSON, as last received.
+        resolved_at: when the sync started that no longer saw it (UTC), or None while it occurs.
+        first_run_id, last_run_id: the first run and the last applied run that saw it.
+        first_seen_at, last_seen_at: start of those two runs (UTC).
     """
 
     environment: str
@@ -206,7 +206,7 @@ class QuarantinedRecord:
 
 @dataclass(frozen=True, slots=True)
 class SyncRun:
-    """A run of `mirror sync`, as it is on record; see the table `sync_runs` for the fields."""
+    """A recorded run of `mirror sync`; the table `sync_runs` documents the fields."""
 
     id: int
     environment: str

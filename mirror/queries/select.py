@@ -1,4 +1,4 @@
-"""How a question to the mirror is put together, and how its answer becomes dataclasses."""
+"""SELECT statements built from filters, and their rows as dataclasses."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from mirror.queries.results import Limited
 _T = TypeVar("_T")
 
 Conditions = Sequence[sa.ColumnElement[bool]]
-"""All of them must hold."""
+"""Combined with AND."""
 
 Columns = sa.sql.base.ReadOnlyColumnCollection[str, sa.Column[Any]]
-"""Those of a table or view, by name."""
+"""The columns of a table or view, by name."""
 
 
 def in_environment(columns: Columns, environment: str | None) -> list[sa.ColumnElement[bool]]:
-    """The condition that a row belongs to an environment; none if `environment` is None."""
+    """Restrict rows to an environment; no condition if it is None."""
     return [] if environment is None else [columns.environment == environment]
 
 
 def between(
     column: sa.ColumnElement[Any], since: date | None, until: date | None = None
 ) -> list[sa.ColumnElement[bool]]:
-    """The conditions that a time or day is this one or a later one, and before another one."""
+    """Restrict a time or day to `since` <= column < `until`; None leaves a side open."""
     conditions = [] if since is None else [column >= since]
     return conditions if until is None else [*conditions, column < until]
 
 
-def select_as(kind: type[Any], source: sa.Table) -> sa.Select[Any]:
-    """Select the columns that make a dataclass, in its order."""
-    columns = (source.c[field.name] for field in fields(kind))
+def select_as(row_type: type[Any], source: sa.Table) -> sa.Select[Any]:
+    """Select the columns named by the fields of a dataclass, in their order; JSON as text."""
+    columns = (source.c[field.name] for field in fields(row_type))
     return sa.select(
         *(
             sa.cast(column, sa.Text).label(column.name)
@@ -48,20 +48,20 @@ def select_as(kind: type[Any], source: sa.Table) -> sa.Select[Any]:
 
 
 def fetch(
-    connection: Connection, kind: type[_T], query: sa.Select[Any], conditions: Conditions
+    connection: Connection, row_type: type[_T], query: sa.Select[Any], conditions: Conditions
 ) -> list[_T]:
-    """Ask, and make a dataclass of each row."""
-    return [kind(*row) for row in connection.execute(query.where(*conditions))]
+    """Run a query, and convert each row to `row_type`."""
+    return [row_type(*row) for row in connection.execute(query.where(*conditions))]
 
 
 def fetch_limited(
     connection: Connection,
-    kind: type[_T],
+    row_type: type[_T],
     query: sa.Select[Any],
     conditions: Conditions,
     limit: int,
 ) -> Limited[_T]:
-    """Ask for the first rows, and how many there are in all."""
+    """Run a query; return its first `limit` rows and the total number of rows."""
     query = query.add_columns(sa.func.count().over()).where(*conditions).limit(limit)
-    found = connection.execute(query).all()
-    return Limited([kind(*row[:-1]) for row in found], found[0][-1] if found else 0)
+    rows = connection.execute(query).all()
+    return Limited([row_type(*row[:-1]) for row in rows], rows[0][-1] if rows else 0)

@@ -1,7 +1,7 @@
-"""How well each environment is mirrored: how old it is, how its runs went, and what is in it.
+"""Status of each environment: age, last run, failures and counts.
 
-A monitor asks every minute, of a mirror that may hold a run for each minute of years. So nothing
-here reads all runs: the environments, their last runs and what failed since are found by index.
+Monitors call this every minute, and `sync_runs` may hold a run for each minute of years. Hence no
+statement here reads all runs: environments, last runs and recent failures are found by index.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ from mirror.db.engine import shown_url_of
 from mirror.db.models import quarantined_records, release_requests, sync_runs
 
 DOCUMENTED_STATUSES = ("pending", "approved", "rejected", "cancelled")
-"""Upstream may send others at any time."""
+"""Upstream may send others at any time; see `EnvironmentStatus.other`."""
 
 _CLOCK_TOLERANCE = 60.0
-"""Seconds by which the clocks of two machines may differ before one of them is wrong."""
+"""Seconds; a larger difference between two machines means that one clock is wrong."""
 
 _FAILED = ("failed", "refused", "abandoned")
-"""Outcomes of runs that should have completed; one that was superseded, or a dry run, need not."""
+"""Outcomes that count as failures; superseded runs and dry runs do not."""
 
 _runs = sync_runs.c
-_current = release_requests.c
-_kept = quarantined_records.c
+_requests = release_requests.c
+_quarantine = quarantined_records.c
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentStatus:
-    """How well an environment is mirrored.
+    """Status of an environment.
 
     Attributes:
-        environment: label of the token whose list is mirrored.
-        complete_at: when the last complete pull began (UTC), or None if there was none: the mirror
-            holds what upstream said then or later.
-        age: seconds since `complete_at`, or None; below zero if the clock went back.
-        outcome: of the last run, or None if there was none.
-        started_at: when the last run began (UTC), or None.
-        seconds: how long the last run took; None if it has not ended, was abandoned, or never was.
-        error: why the last run that failed since the last complete one did so, or None.
-        failures: runs on record that began after the last complete one and failed, were refused,
-            or died.
+        environment: name of the environment.
+        complete_at: start of the last complete sync (UTC), or None: the mirror holds the state of
+            upstream at that time or later.
+        age: seconds since `complete_at`, or None; negative if the clock went back.
+        outcome: outcome of the last run, or None if there was none.
+        started_at: start of the last run (UTC), or None.
+        seconds: duration of the last run; None if it is running, was abandoned, or never was.
+        error: error of the last failure since the last complete sync, or None.
+        failures: number of recorded runs after the last complete one that failed, were refused or
+            were abandoned.
         pending, approved, rejected, cancelled: requests in the list with that status.
-        other: requests in the list with a status that is not documented.
-        missing: requests that are no longer in the list.
-        quarantined: entries of the list that cannot be understood.
-        schema_revision: of the mirror's database.
-        database: its URL, without a password.
+        other: requests in the list with an undocumented status.
+        missing: requests no longer in the list.
+        quarantined: entries of the list that could not be understood.
+        schema_revision: schema revision of the database.
+        database: URL of the database, without password.
     """
 
     environment: str
@@ -75,8 +75,8 @@ class EnvironmentStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class _Numbers:
-    """Which runs tell of an environment: the last one, and the last one that completed."""
+class _RunIds:
+    """The last run of an environment, and its last complete one."""
 
     last: int | None = None
     complete: int | None = None
@@ -84,7 +84,7 @@ class _Numbers:
 
 @dataclass(frozen=True, slots=True)
 class _Failures:
-    """How many runs failed since the last complete one, and which one did so last."""
+    """Number of failures since the last complete run, and the last of them."""
 
     count: int = 0
     last: int | None = None
@@ -93,24 +93,24 @@ class _Failures:
 def status(
     connection: Connection, *, now: datetime, environments: Sequence[str] | None = None
 ) -> list[EnvironmentStatus]:
-    """Return how well each environment is mirrored, in the order of their names.
+    """Return the status of each environment, ordered by name.
 
     Args:
-        connection: to the mirror's database, in a transaction that sees one state of it.
-        now: the time by this machine's clock (UTC).
-        environments: only these, also if they never ran; None for all that are on record.
+        connection: to the mirror's database, in a transaction with one snapshot.
+        now: the present time (UTC).
+        environments: only these, even if they never ran; None for all that have runs on record.
     """
-    numbers = _numbers(connection, environments)
-    failures = _failures(connection, numbers)
-    runs = _runs_by_number(connection, numbers, failures)
+    run_ids = _run_ids(connection, environments)
+    failures = _failures(connection, run_ids)
+    runs = _runs_by_id(connection, run_ids, failures)
     requests = _count_requests(connection, environments)
     quarantined = _count_quarantined(connection, environments)
     revision, url = migrate.current(connection), shown_url_of(connection)
 
-    def of(environment: str) -> EnvironmentStatus:
-        its = numbers.get(environment, _Numbers())
+    def status_of(environment: str) -> EnvironmentStatus:
+        ids = run_ids.get(environment, _RunIds())
         failed = failures.get(environment, _Failures())
-        complete, last, last_failed = (runs.get(n) for n in (its.complete, its.last, failed.last))
+        complete, last, last_failed = (runs.get(n) for n in (ids.complete, ids.last, failed.last))
         return EnvironmentStatus(
             environment=environment,
             complete_at=complete and complete.started_at,
@@ -123,96 +123,80 @@ def status(
             quarantined=quarantined.get(environment, 0),
             schema_revision=revision,
             database=url,
-            **{what: requests.get((environment, what), 0) for what in _COUNTED},
+            **{name: requests.get((environment, name), 0) for name in _COUNTED},
         )
 
-    return [of(name) for name in sorted(set(numbers if environments is None else environments))]
-
-
-def last_complete(connection: Connection) -> dict[str, int | None]:
-    """Return which run of each environment completed last, or None if none did.
-
-    As long as these are the same, no sync has changed what the mirror tells of requests.
-
-    Args:
-        connection: to the mirror's database.
-    """
-    return {name: its.complete for name, its in _numbers(connection, None).items()}
+    names = run_ids if environments is None else environments
+    return [status_of(name) for name in sorted(set(names))]
 
 
 def is_stale(status: EnvironmentStatus, max_age: timedelta) -> bool:
-    """Tell whether an environment was not mirrored completely of late, or nobody can know.
+    """Return whether an environment has no recent complete sync, or its age is unknown.
 
     Args:
         status: of the environment.
-        max_age: how old the last complete pull may be.
+        max_age: maximum age of the last complete sync.
 
     Returns:
-        Whether there was none, it is older, or it lies more than a minute in the future: then a
-        clock is or was wrong, and says nothing about age.
+        True if there was none, if it is older, or if it lies more than a minute in the future: then
+        a clock is or was wrong, and the age means nothing.
     """
     if status.age is None:
         return True
     return not -_CLOCK_TOLERANCE <= status.age <= max_age.total_seconds()
 
 
-def _numbers(connection: Connection, environments: Sequence[str] | None) -> dict[str, _Numbers]:
-    """Return which runs tell of each environment that is on record."""
-    labels = _labels()
-    mine = _runs.environment == labels.c.environment
-    last = sa.select(sa.func.max(_runs.id)).where(mine).scalar_subquery()
+def _run_ids(connection: Connection, environments: Sequence[str] | None) -> dict[str, _RunIds]:
+    names = _environment_names()
+    in_environment = _runs.environment == names.c.environment
+    last = sa.select(sa.func.max(_runs.id)).where(in_environment).scalar_subquery()
     complete = (
         sa.select(_runs.id)
-        .where(mine, _runs.completion.is_not(None))
+        .where(in_environment, _runs.completion.is_not(None))
         .order_by(_runs.completion.desc())
         .limit(1)
         .scalar_subquery()
     )
-    query = sa.select(labels.c.environment, last, complete).where(
-        labels.c.environment.is_not(None), *_among(labels.c.environment, environments)
+    query = sa.select(names.c.environment, last, complete).where(
+        names.c.environment.is_not(None), *_among(names.c.environment, environments)
     )
-    return {name: _Numbers(*numbers) for name, *numbers in connection.execute(query)}
+    return {name: _RunIds(*ids) for name, *ids in connection.execute(query)}
 
 
-def _labels() -> sa.CTE:
-    """Return the environments that are on record, and a null.
+def _environment_names() -> sa.CTE:
+    """Select the environments with runs on record, and a null.
 
-    It steps through the index from one label to the next. DISTINCT would read a row for each run.
+    A loose index scan: the recursion steps from one name to the next. DISTINCT would read all runs.
     """
-    label = sa.func.min(_runs.environment)
-    labels = sa.select(label.label("environment")).cte("labels", recursive=True)
-    next_label = sa.select(label).where(_runs.environment > labels.c.environment).scalar_subquery()
-    return labels.union_all(sa.select(next_label).where(labels.c.environment.is_not(None)))
+    name = sa.func.min(_runs.environment)
+    names = sa.select(name.label("environment")).cte("names", recursive=True)
+    next_name = sa.select(name).where(_runs.environment > names.c.environment).scalar_subquery()
+    return names.union_all(sa.select(next_name).where(names.c.environment.is_not(None)))
 
 
-def _failures(connection: Connection, numbers: dict[str, _Numbers]) -> dict[str, _Failures]:
-    """Count the runs of each environment that failed since its last complete one.
+def _failures(connection: Connection, run_ids: dict[str, _RunIds]) -> dict[str, _Failures]:
+    """Count the failures of each environment since its last complete run.
 
-    The others, which are nearly all, cost no question. Each one has its own, with the number as it
-    is: in a join, the planner of Postgres expects a third of all runs behind any number.
+    Environments whose last run is complete, nearly all, need no statement. Each of the others has
+    one with its run id as a parameter: for a join, the planner of Postgres expects a third of all
+    runs to be newer than any id.
     """
     query = sa.select(sa.func.count(), sa.func.max(_runs.id)).where(_runs.outcome.in_(_FAILED))
-    return {
-        name: _Failures(*connection.execute(query.where(*_since(name, its.complete))).one())
-        for name, its in numbers.items()
-        if its.last != its.complete
-    }
+    failures = {}
+    for environment, ids in run_ids.items():
+        if ids.last != ids.complete:
+            newer = [_runs.environment == environment, _runs.id > (ids.complete or 0)]
+            failures[environment] = _Failures(*connection.execute(query.where(*newer)).one())
+    return failures
 
 
-def _since(environment: str, run_id: int | None) -> list[sa.ColumnElement[bool]]:
-    """The conditions that a run of an environment began after another one, or after none."""
-    return [_runs.environment == environment, _runs.id > (run_id or 0)]
-
-
-def _runs_by_number(
-    connection: Connection, numbers: dict[str, _Numbers], failures: dict[str, _Failures]
+def _runs_by_id(
+    connection: Connection, run_ids: dict[str, _RunIds], failures: dict[str, _Failures]
 ) -> dict[int | None, Any]:
-    """Return the rows of the runs that tell of environments, by their numbers."""
-    wanted = {number for one in numbers.values() for number in (one.last, one.complete)}
-    wanted |= {one.last for one in failures.values()}
+    wanted = {run_id for ids in run_ids.values() for run_id in (ids.last, ids.complete)}
+    wanted |= {failed.last for failed in failures.values()}
     query = sa.select(_runs.id, _runs.outcome, _runs.started_at, _runs.seconds, _runs.error)
-    found = connection.execute(query.where(_runs.id.in_(wanted - {None})))
-    return {row.id: row for row in found}
+    return {row.id: row for row in connection.execute(query.where(_runs.id.in_(wanted - {None})))}
 
 
 _COUNTED = (*DOCUMENTED_STATUSES, "other", "missing")
@@ -221,28 +205,28 @@ _COUNTED = (*DOCUMENTED_STATUSES, "other", "missing")
 def _count_requests(
     connection: Connection, environments: Sequence[str] | None
 ) -> dict[tuple[str, str], int]:
-    """Count the requests of each environment by what is `_COUNTED`, in one pass over them."""
-    what = sa.case(
-        (_current.missing_since.is_not(None), "missing"),
-        (_current.status.in_(DOCUMENTED_STATUSES), _current.status),
+    """Count the requests by environment and `_COUNTED`, in one pass."""
+    category = sa.case(
+        (_requests.missing_since.is_not(None), "missing"),
+        (_requests.status.in_(DOCUMENTED_STATUSES), _requests.status),
         else_="other",
-    ).label("what")
+    ).label("category")
     query = (
-        sa.select(_current.environment, what, sa.func.count())
-        .where(*_among(_current.environment, environments))
-        .group_by(_current.environment, what)
+        sa.select(_requests.environment, category, sa.func.count())
+        .where(*_among(_requests.environment, environments))
+        .group_by(_requests.environment, category)
     )
-    return {(name, what): count for name, what, count in connection.execute(query)}
+    return {(name, category): count for name, category, count in connection.execute(query)}
 
 
 def _count_quarantined(
     connection: Connection, environments: Sequence[str] | None
 ) -> dict[str, int]:
-    """Count the records of each environment that are in quarantine and still occur."""
+    """Count the unresolved quarantined records by environment."""
     query = (
-        sa.select(_kept.environment, sa.func.count())
-        .where(_kept.resolved_at.is_(None), *_among(_kept.environment, environments))
-        .group_by(_kept.environment)
+        sa.select(_quarantine.environment, sa.func.count())
+        .where(_quarantine.resolved_at.is_(None), *_among(_quarantine.environment, environments))
+        .group_by(_quarantine.environment)
     )
     return dict(connection.execute(query).all())
 

@@ -1,4 +1,4 @@
-"""The key figures as the report shows them: what each is called, and how it has changed."""
+"""The key figures as cards: label, value, and change from the period before."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from mirror.report import formatting
-from mirror.report.model import Figures, Report
+from mirror.report.model import KeyFigures, Report
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
-_FEW_HOURS = 48
-_LEAST = timedelta(minutes=30)
-"""What would be written as no hour."""
+_MIN_DAYS = 48
+"""Ages of fewer hours than this are in hours."""
+
+_MIN_CHANGE = timedelta(minutes=30)
+"""Shorter differences of ages round to no hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A key figure.
+    """A key figure, formatted.
 
     Attributes:
-        label: what it is.
-        value: what it is now.
-        change: by how much it differs from before.
-        before: what it was before.
+        label: its name.
+        value: its value.
+        change: its difference from the period before.
+        before: its value in the period before.
     """
 
     label: str
@@ -34,89 +36,72 @@ class Card:
 
 
 def cards(report: Report) -> Sequence[Card]:
-    """Return the key figures of a report, in the order in which they are shown."""
+    """Return the key figures of a report, in the order of display."""
     now, before = report.figures, report.figures_before
     when = "now" if report.is_current else "at the end"
     return [
-        _counted(f"Open {when}", now.open, before.open),
-        _age(now, before),
-        _counted("Requested", now.counts.requested, before.counts.requested),
-        _counted("Resolved", now.counts.resolved, before.counts.resolved),
-        _measured(
-            "Approval rate",
-            (now.counts.approval_rate, before.counts.approval_rate),
-            unit="%",
-            difference="points",
+        _count(f"Open {when}", now.open, before.open),
+        _oldest(now, before),
+        _count("Requested", now.counts.requested, before.counts.requested),
+        _count("Resolved", now.counts.resolved, before.counts.resolved),
+        _decimal(
+            "Approval rate", now.counts.approval_rate, before.counts.approval_rate, "%", "points"
         ),
-        _measured("Median time to resolve", (now.hours.median, before.hours.median), unit="h"),
-        _measured(
+        _decimal("Median time to resolve", now.hours.median, before.hours.median, "h", "h"),
+        _decimal(
             "90th percentile to resolve",
-            (now.hours.percentile_90, before.hours.percentile_90),
-            unit="h",
+            now.hours.percentile_90,
+            before.hours.percentile_90,
+            "h",
+            "h",
         ),
-        _counted("Numbers released", now.released, before.released),
-        _counted(f"Missing {when}", now.missing, before.missing),
-        _counted(f"Quarantined {when}", now.quarantined, before.quarantined),
+        _count("Numbers released", now.released, before.released),
+        _count(f"Missing {when}", now.missing, before.missing),
+        _count(f"Quarantined {when}", now.quarantined, before.quarantined),
     ]
 
 
-def _counted(label: str, now: int, before: int) -> Card:
-    change = now - before
-    text = (
-        formatting.signed(formatting.count(abs(change)), negative=change < 0)
-        if change
-        else "no change"
-    )
-    return Card(label, formatting.count(now), text, formatting.count(before))
+def _count(label: str, now: int, before: int) -> Card:
+    change = _signed(now - before, formatting.count(abs(now - before)))
+    return Card(label, formatting.count(now), change, formatting.count(before))
 
 
-def _measured(
-    label: str, values: tuple[float | None, float | None], *, unit: str, difference: str = ""
+def _decimal(
+    label: str, now: float | None, before: float | None, unit: str, unit_of_change: str
 ) -> Card:
-    """Make a card of a figure to a tenth, which there may not be."""
-    now, before = (None if one is None else round(one, 1) for one in values)
-    return Card(
-        label,
-        _with_unit(now, unit),
-        _difference(now, before, difference or unit),
-        _with_unit(before, unit),
-    )
+    """Format a figure with one decimal; the change is that of the rounded values."""
+
+    def with_unit(value: float | None) -> str:
+        return formatting.decimal(value) if value is None else f"{formatting.decimal(value)} {unit}"
+
+    change = "no comparison"
+    if now is not None and before is not None:
+        difference = round(round(now, 1) - round(before, 1), 1)
+        change = _signed(difference, f"{formatting.decimal(abs(difference))} {unit_of_change}")
+    return Card(label, with_unit(now), change, with_unit(before))
 
 
-def _difference(now: float | None, before: float | None, unit: str) -> str:
-    if now is None or before is None:
-        return "no comparison"
-    change = round(now - before, 1)
-    if not change:
-        return "no change"
-    return f"{formatting.signed(formatting.decimal(abs(change)), negative=change < 0)} {unit}"
+def _oldest(now: KeyFigures, before: KeyFigures) -> Card:
+    age_now, age_before = _age_of_oldest(now), _age_of_oldest(before)
+    change = "no comparison"
+    if age_now is not None and age_before is not None:
+        difference = age_now - age_before
+        is_change = abs(difference) > _MIN_CHANGE
+        change = _signed(difference / _DAY if is_change else 0, age(abs(difference)))
+    return Card("Oldest open", age(age_now), change, age(age_before))
 
 
-def _with_unit(value: float | None, unit: str) -> str:
-    return formatting.decimal(value) if value is None else f"{formatting.decimal(value)} {unit}"
-
-
-def _age(now: Figures, before: Figures) -> Card:
-    ours, theirs = _age_of(now), _age_of(before)
-    return Card("Oldest open", age(ours), _difference_of_ages(ours, theirs), age(theirs))
-
-
-def _age_of(figures: Figures) -> timedelta | None:
+def _age_of_oldest(figures: KeyFigures) -> timedelta | None:
     return None if figures.oldest_open is None else figures.at - figures.oldest_open
 
 
-def _difference_of_ages(now: timedelta | None, before: timedelta | None) -> str:
-    if now is None or before is None:
-        return "no comparison"
-    change = now - before
-    if abs(change) <= _LEAST:
-        return "no change"
-    return formatting.signed(age(abs(change)), negative=change < timedelta())
+def _signed(change: float, magnitude: str) -> str:
+    return formatting.signed(magnitude, negative=change < 0) if change else "no change"
 
 
 def age(value: timedelta | None) -> str:
-    """Write how old something is, in days, or in hours if these are few."""
+    """Format an age in hours, or in days from two days on."""
     if value is None:
         return formatting.NOTHING
-    hours = round(max(value, timedelta()) / _HOUR)  # a clock may be behind that of upstream
-    return f"{hours} h" if hours < _FEW_HOURS else f"{value / _DAY:,.0f} days"
+    hours = round(max(value, timedelta()) / _HOUR)  # negative if our clock is behind upstream's
+    return f"{hours} h" if hours < _MIN_DAYS else f"{value / _DAY:,.0f} days"

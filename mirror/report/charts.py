@@ -1,4 +1,4 @@
-"""The charts of the report: what each shows, and what it says to those who do not see it."""
+"""The charts of the report, and their descriptions for screen readers."""
 
 from __future__ import annotations
 
@@ -8,59 +8,60 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mirror.report import formatting
-from mirror.report.model import Report, Step
-from mirror.report.statistics import Reason
+from mirror.report.model import Bucket, Reason, Report
 from mirror.report.svg import (
     Chart,
-    Rows,
     Size,
+    Table,
     colours,
     inline,
+    integer_axis,
     render_wide_and_narrow,
-    whole_numbers,
 )
 from mirror.text import escape_unsafe
 
 _OUTCOMES = ("approved", "rejected", "cancelled")
-_AROUND_BARS = 60
+_SERIES = ("requested", *_OUTCOMES)
 _BAR = 46
-"""Pixels for each bar, and for all around them."""
+_AROUND_BARS = 60
+"""Pixels of height for each bar, and for everything around the bars."""
 
 _TICK = 80
-"""Pixels from one time to the next one on an axis."""
+"""Pixels of width for each label of a time axis."""
 
-_LONGEST_REASON = 300
-_LETTER = 8
-"""Pixels, of a wide one; those of East Asia, and emojis, are twice as wide."""
+_MAX_REASON = 300
+_CHARACTER = 8
+"""Pixels of width; East Asian characters and emojis take twice as many."""
 
-_TICKS = {"week": "%-d %b %Y", "month": "%b %Y"}
-"""How the days on an axis of time are written, by the step; those of longer steps by the year."""
+_TICK_FORMATS = {"week": "%-d %b %Y", "month": "%b %Y"}
+"""Labels of a time axis by unit; longer units are labelled by year."""
 
 
 def charts(report: Report) -> list[Chart]:
-    """Draw the charts of a report; none of those for which there is nothing to show."""
-    drawn = []
-    if report.steps:
-        drawn += [_open(report), _outcomes(report)]
-    if any(one.hours.requests for one in report.steps):
-        drawn.append(_hours(report))
+    """Render the charts of a report, except those without data."""
+    rendered = []
+    if report.buckets:
+        rendered += [_open(report), _outcomes(report)]
+    if any(bucket.hours.requests for bucket in report.buckets):
+        rendered.append(_hours(report))
     if report.reasons.rows:
-        drawn.append(_reasons(report))
-    return drawn
+        rendered.append(_reasons(report))
+    return rendered
 
 
 def _open(report: Report) -> Chart:
     import altair as alt
 
     points = report.open_over_time
-    each = report.unit if len(points) == len(report.steps) else "day"
-    most = max(points, key=lambda one: one.open)
-    data = [{"day": one.day.isoformat(), "open": one.open} for one in points]
+    unit = report.unit if len(points) == len(report.buckets) else "day"
+    first, last = points[0], points[-1]
+    peak = max(points, key=lambda point: point.open)
+    data = [{"day": point.day.isoformat(), "open": point.open} for point in points]
 
     def draw(size: Size) -> Any:
         axis = alt.Axis(
             values=_ticks(report, size),
-            format="%-d %b" if _in_a_year(report) else _TICKS.get(report.unit, "%Y"),
+            format="%-d %b" if _weeks_of_one_year(report) else _TICK_FORMATS.get(report.unit, "%Y"),
             grid=False,
         )
         area = alt.Chart(inline(data)).mark_area(
@@ -72,40 +73,39 @@ def _open(report: Report) -> Chart:
         return area.encode(
             x=alt.X(
                 "day:T",
-                title=f"End of the {each} (UTC)",
+                title=f"End of the {unit} (UTC)",
                 scale=alt.Scale(type="utc"),
                 axis=axis,
             ),
-            y=alt.Y("open:Q", title="Open requests", axis=whole_numbers(most.open)),
+            y=alt.Y("open:Q", title="Open requests", axis=integer_axis(peak.open)),
         )
 
-    return render_wide_and_narrow(
+    return Chart(
         "open",
         "Open requests over time",
-        f"Requests that were open at the end of each {each}: {formatting.count(points[0].open)} on "
-        f"{formatting.day(points[0].day)}, at most {formatting.count(most.open)} on "
-        f"{formatting.day(most.day)}, and {formatting.count(points[-1].open)} on "
-        f"{formatting.day(points[-1].day)}.",
-        _by_step(report, ("Open at its end",), lambda one: [formatting.count(one.open)]),
-        draw,
+        f"Requests open at the end of each {unit}: {formatting.count(first.open)} on "
+        f"{formatting.day(first.day)}, at most {formatting.count(peak.open)} on "
+        f"{formatting.day(peak.day)}, and {formatting.count(last.open)} on "
+        f"{formatting.day(last.day)}.",
+        _table(report, ["Open at its end"], lambda bucket: [formatting.count(bucket.open)]),
+        *render_wide_and_narrow(draw),
     )
 
 
 def _outcomes(report: Report) -> Chart:
     import altair as alt
 
-    highest = max(max(one.counts.requested, one.counts.resolved) for one in report.steps)
-    bars = [("1", "requested"), *(("2", outcome) for outcome in _OUTCOMES)]
+    highest = max(max(bucket.counts.requested, bucket.counts.resolved) for bucket in report.buckets)
     data = [
         {
-            "step": _label(one, report),
-            "bar": bar,
-            "what": what,
-            "requests": _of(one, what),
+            "bucket": _label(bucket, report),
+            "bar": "1" if series == "requested" else "2",
+            "series": series,
+            "requests": _count(bucket, series),
             "order": order,
         }
-        for one in report.steps
-        for order, (bar, what) in enumerate(bars)
+        for bucket in report.buckets
+        for order, series in enumerate(_SERIES)
     ]
 
     def draw(size: Size) -> Any:
@@ -113,44 +113,46 @@ def _outcomes(report: Report) -> Chart:
             alt.Chart(inline(data))
             .mark_bar()
             .encode(
-                x=_steps(report),
+                x=_bucket_axis(report),
                 xOffset=alt.XOffset("bar:N", scale=alt.Scale(paddingInner=0)),
-                y=alt.Y("requests:Q", title="Requests", axis=whole_numbers(highest)),
-                color=colours("what", [what for _, what in bars], size),
+                y=alt.Y("requests:Q", title="Requests", axis=integer_axis(highest)),
+                color=colours("series", _SERIES, size),
                 order="order:Q",
             )
         )
 
     total = report.figures.counts
-    return render_wide_and_narrow(
+    return Chart(
         "outcomes",
         f"Requests and resolutions per {report.unit}",
-        f"Requests and resolutions in each {report.unit}. In all, "
-        f"{formatting.count(total.requested)} were requested, "
+        f"Requests and resolutions per {report.unit}. In total, "
+        f"{formatting.count(total.requested)} requested, "
         f"{formatting.count(total.approved)} approved, "
         f"{formatting.count(total.rejected)} rejected and "
         f"{formatting.count(total.cancelled)} cancelled.",
-        _by_step(
+        _table(
             report,
-            [what.capitalize() for _, what in bars],
-            lambda one: [formatting.count(_of(one, what)) for _, what in bars],
+            [series.capitalize() for series in _SERIES],
+            lambda bucket: [formatting.count(_count(bucket, series)) for series in _SERIES],
         ),
-        draw,
+        *render_wide_and_narrow(draw),
     )
 
 
-def _of(one: Step, what: str) -> int:
-    return int(getattr(one.counts, what))
+def _count(bucket: Bucket, series: str) -> int:
+    return int(getattr(bucket.counts, series))
 
 
 def _hours(report: Report) -> Chart:
     import altair as alt
 
-    what = ["median", "90th percentile"]
+    names = ("median", "90th percentile")
     data = [
-        {"step": _label(one, report), "what": name, "hours": hours}
-        for one in report.steps
-        for name, hours in zip(what, (one.hours.median, one.hours.percentile_90), strict=True)
+        {"bucket": _label(bucket, report), "series": name, "hours": hours}
+        for bucket in report.buckets
+        for name, hours in zip(
+            names, (bucket.hours.median, bucket.hours.percentile_90), strict=True
+        )
     ]
 
     def draw(size: Size) -> Any:
@@ -158,50 +160,51 @@ def _hours(report: Report) -> Chart:
             alt.Chart(inline(data))
             .mark_line(point={"size": 30}, strokeWidth=2)
             .encode(
-                x=_steps(report),
+                x=_bucket_axis(report),
                 y=alt.Y("hours:Q", title="Hours to resolve", axis=alt.Axis(tickCount=5)),
-                color=colours("what", what, size),
+                color=colours("series", names, size),
                 strokeDash=alt.StrokeDash(
-                    "what:N",
-                    scale=alt.Scale(domain=what, range=[[1, 0], [4, 4]]),
-                    legend=None,  # where both are the same, one shows through the other
+                    "series:N",
+                    scale=alt.Scale(domain=names, range=[[1, 0], [4, 4]]),
+                    legend=None,  # dashes only keep both lines visible where they coincide
                 ),
             )
         )
 
     total = report.figures.hours
-    return render_wide_and_narrow(
+    return Chart(
         "hours",
         "Hours to resolve",
         f"Hours from request to resolution, of the requests resolved in each {report.unit}. Over "
-        f"the period the median is {formatting.decimal(total.median)}, and nine in ten took at "
-        f"most {formatting.decimal(total.percentile_90)}.",
-        _by_step(
+        f"the period the median is {formatting.decimal(total.median)}, and the 90th percentile "
+        f"{formatting.decimal(total.percentile_90)}.",
+        _table(
             report,
-            ("Resolved, with a time", "Median", "90th percentile"),
-            lambda one: [
-                formatting.count(one.hours.requests),
-                formatting.decimal(one.hours.median),
-                formatting.decimal(one.hours.percentile_90),
+            ["Resolved, with a time", "Median", "90th percentile"],
+            lambda bucket: [
+                formatting.count(bucket.hours.requests),
+                formatting.decimal(bucket.hours.median),
+                formatting.decimal(bucket.hours.percentile_90),
             ],
         ),
-        draw,
+        *render_wide_and_narrow(draw),
     )
 
 
 def _reasons(report: Report) -> Chart:
     import altair as alt
 
-    shown = report.reasons.rows
+    reasons = report.reasons.rows
+    most = reasons[0].requests
 
     def draw(size: Size) -> Any:
         data = [
-            {"reason": f"{place}\n{_in_lines(one, size)}", "requests": one.requests}
-            for place, one in enumerate(shown)
+            {"reason": f"{rank}\n{_wrapped(reason, size)}", "requests": reason.requests}
+            for rank, reason in enumerate(reasons)
         ]
         labels = alt.Axis(
-            labelExpr="slice(split(datum.label, '\\n'), 1)",  # without the place
-            labelLimit=0,  # what is cut might be half of a character, which Vega cannot measure
+            labelExpr="slice(split(datum.label, '\\n'), 1)",  # without the rank
+            labelLimit=0,  # Vega would cut surrogate pairs in half, which it cannot measure
             minExtent=size.width * 2 // 5,
             ticks=False,
             domain=False,
@@ -212,52 +215,56 @@ def _reasons(report: Report) -> Chart:
             x=alt.X(
                 "requests:Q",
                 title="Rejected requests",
-                axis=whole_numbers(shown[0].requests, size.width // 110),
+                axis=integer_axis(most, size.width // 110),
             ),
         )
 
-    rows = [(_reason(one), formatting.count(one.requests)) for one in shown]
-    if others := report.reasons.left_out:
-        rest = report.figures.counts.rejected - sum(one.requests for one in shown)
-        rows.append((formatting.plural(others, "other reason"), formatting.count(rest)))
-    return render_wide_and_narrow(
+    rows = [(_reason(reason), formatting.count(reason.requests)) for reason in reasons]
+    if omitted := report.reasons.omitted:
+        rest = report.figures.counts.rejected - sum(reason.requests for reason in reasons)
+        rows.append((formatting.plural(omitted, "other reason"), formatting.count(rest)))
+    return Chart(
         "reasons",
-        "Why requests were rejected",
-        "Rejected requests by reason, of which there were "
-        f"{formatting.count(report.reasons.total)}; "
-        f"the most frequent one was given {formatting.plural(shown[0].requests, 'time')}.",
-        Rows(("Reason", "Rejected"), rows),
-        draw,
-        _AROUND_BARS + _BAR * len(shown),
+        "Rejection reasons",
+        f"Rejected requests by reason: {formatting.plural(report.reasons.total, 'reason')}, "
+        f"the most frequent given {formatting.plural(most, 'time')}.",
+        Table(("Reason", "Rejected"), rows),
+        *render_wide_and_narrow(draw, _AROUND_BARS + _BAR * len(reasons)),
     )
 
 
-def _reason(one: Reason) -> str:
-    return "none given" if one.reason is None else formatting.shortened(one.reason, _LONGEST_REASON)
+def _reason(reason: Reason) -> str:
+    text = reason.reason
+    return "none given" if text is None else formatting.shortened(text, _MAX_REASON)
 
 
-def _in_lines(one: Reason, size: Size) -> str:
-    """Write a reason beside its bar."""
-    text = escape_unsafe(_reason(one))
-    wide = any(unicodedata.east_asian_width(letter) in "FW" for letter in text)
-    letters = size.width * 2 // 5 // (2 * _LETTER if wide else _LETTER)
-    lines = textwrap.wrap(text, letters, max_lines=3, placeholder=" …")
+def _wrapped(reason: Reason, size: Size) -> str:
+    """Wrap a reason into at most three lines beside its bar."""
+    text = escape_unsafe(_reason(reason))
+    is_wide = any(unicodedata.east_asian_width(character) in "FW" for character in text)
+    width = size.width * 2 // 5 // (2 * _CHARACTER if is_wide else _CHARACTER)
+    lines = textwrap.wrap(text, width, max_lines=3, placeholder=" …")
     return "\n".join(lines or [""])
 
 
-def _by_step(report: Report, titles: Sequence[str], of: Callable[[Step], Sequence[str]]) -> Rows:
-    """Make a table of what there is in each step."""
-    rows = [(formatting.step(one.period, report.unit), *of(one)) for one in report.steps]
-    return Rows((f"{report.unit.capitalize()} from", *titles), rows)
+def _table(
+    report: Report, columns: Sequence[str], values: Callable[[Bucket], Sequence[str]]
+) -> Table:
+    """Return a table with a row for each bucket."""
+    rows = [
+        (formatting.bucket(bucket.period, report.unit), *values(bucket))
+        for bucket in report.buckets
+    ]
+    return Table((f"{report.unit.capitalize()} from", *columns), rows)
 
 
-def _steps(report: Report) -> Any:
-    """The axis of the steps, which are named by their first day."""
+def _bucket_axis(report: Report) -> Any:
+    """Return the axis of the buckets, labelled by their first day."""
     import altair as alt
 
-    year = f", {report.period.since.year}" if _in_a_year(report) else ""
+    year = f", {report.period.since.year}" if _weeks_of_one_year(report) else ""
     return alt.X(
-        "step:O",
+        "bucket:O",
         sort=None,
         title=f"{report.unit.capitalize()} beginning (UTC){year}",
         axis=alt.Axis(labelAngle=0, labelOverlap="greedy", labelSeparation=16),
@@ -265,23 +272,23 @@ def _steps(report: Report) -> Any:
 
 
 def _ticks(report: Report, size: Size) -> list[Any]:
-    """Choose days for an axis of time: the first ones of steps, as many as there is room for."""
+    """Return the ticks of a time axis: first days of buckets, as many as fit."""
     import altair as alt
 
-    starts = [one.period.since for one in report.steps]
-    apart = -(-len(starts) * _TICK // size.width)
+    starts = [bucket.period.since for bucket in report.buckets]
+    step = -(-len(starts) * _TICK // size.width)
     return [
         alt.DateTime(year=day.year, month=day.month, date=day.day, utc=True)
-        for day in starts[:: max(apart, 1)]
+        for day in starts[:: max(step, 1)]
     ]
 
 
-def _label(one: Step, report: Report) -> str:
-    if report.unit == "week" and _in_a_year(report):
-        return formatting.short_day(one.period.since)
-    return formatting.step(one.period, report.unit)
+def _label(bucket: Bucket, report: Report) -> str:
+    if _weeks_of_one_year(report):
+        return formatting.short_day(bucket.period.since)
+    return formatting.bucket(bucket.period, report.unit)
 
 
-def _in_a_year(report: Report) -> bool:
-    first, last = report.steps[0].period, report.steps[-1].period
+def _weeks_of_one_year(report: Report) -> bool:
+    first, last = report.buckets[0].period, report.buckets[-1].period
     return report.unit == "week" and first.since.year == last.since.year

@@ -1,41 +1,37 @@
-"""What the report tells, gathered from the views in one state of the mirror."""
+"""Read everything that the report shows, over one connection in one snapshot of the mirror."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from sqlalchemy.engine import Connection
-
 from mirror.db.engine import shown_url_of
-from mirror.errors import DatabaseError
 from mirror.queries import helpers, status
 from mirror.queries.results import Day, Limited, ReleaseRequest
-from mirror.report import statistics
-from mirror.report.model import Figures, OpenThen, Report, Step, TimeLine
-from mirror.report.period import Period, steps
+from mirror.report.model import Bucket, KeyFigures, OpenCount, Report, Timeline
+from mirror.report.period import Period, split
+from mirror.report.statistics import Statistics, counts, hours
 
-_MOST_REASONS = 10
-_MOST_OPEN = 30
-_MOST_CHANGES = 30
-_MOST_NUMBERS = 10
-_MOST_EVENTS = 8
-_MOST_DAYS = 400
-"""More of them would not fit into the width of a chart."""
+_MAX_REASONS = 10
+_MAX_OPEN = 30
+_MAX_CHANGES = 30
+_MAX_NUMBERS = 10
+_MAX_EVENTS = 8
+_MAX_POINTS = 400
+"""More days than that do not fit into the width of a chart."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Daily:
-    """What there is of each day of the period and of the one before it.
+    """The days of the period and of the one before it.
 
     Attributes:
-        days: what happened on it in each environment.
-        open: how many requests were open when it ended, over all environments.
-        hours: how long the reviews took that ended on it.
+        days: the counts of each day and environment, ordered by day.
+        open: number of open requests at the end of each day, over all environments.
+        hours: hours to resolve of the reviews that ended on each day.
     """
 
     days: Sequence[Day]
@@ -43,187 +39,138 @@ class _Daily:
     hours: Mapping[date, Sequence[float]]
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What has to be asked for each of the two periods; see `Figures`."""
-
-    oldest_open: datetime | None
-    released: int
-    missing: int
-    quarantined: int
-
-
 def collect(
     database_url: str, period: Period, *, environment: str | None = None, now: datetime
 ) -> Report:
-    """Gather what the report tells.
+    """Read everything that the report shows.
 
     Args:
         database_url: of the mirror.
-        period: which one.
-        environment: only what belongs to this environment; None for all.
-        now: the time by this machine's clock (UTC).
+        period: the period of the report.
+        environment: only this environment; None for all.
+        now: the present time (UTC).
 
     Raises:
-        DatabaseError: there is no mirror, or its schema is not the one this version works with.
+        DatabaseError: there is no mirror, or its schema is not that of this version.
     """
-    both = Period(period.before.since, period.until)
     is_current = period.end > now
     at = None if is_current else period.end
-    labels = None if environment is None else [environment]
-    with helpers.connect(database_url) as connection, ThreadPoolExecutor(1) as beside:
-        seen = status.last_complete(connection)
-        counting = beside.submit(_days_if_nothing_came, seen, database_url, both, environment)
-        environments = status.status(connection, now=now, environments=labels)
-        hours = statistics.hours_by_day(connection, both, environment=environment)
-        opened = statistics.open_requests(
-            connection, at=at, environment=environment, limit=_MOST_OPEN
+    before = period.before
+    with helpers.connect(database_url) as connection:
+        statistics = Statistics(connection, environment)
+        daily = _daily(statistics, Period(before.since, period.until))
+        open_requests = statistics.open_requests(at, limit=_MAX_OPEN)
+        open_before = statistics.open_requests(before.end, limit=1)
+        unit, buckets = _buckets(period, daily)
+        return Report(
+            made_at=now,
+            database=shown_url_of(connection),
+            environment=environment,
+            environments=status.status(
+                connection, now=now, environments=None if environment is None else [environment]
+            ),
+            period=period,
+            is_current=is_current,
+            figures=_key_figures(statistics, period, daily, open_requests, at=at, now=now),
+            figures_before=_key_figures(
+                statistics, before, daily, open_before, at=before.end, now=now
+            ),
+            unit=unit,
+            buckets=buckets,
+            open_over_time=_open_over_time(buckets, daily),
+            reasons=statistics.rejection_reasons(period, limit=_MAX_REASONS),
+            open=open_requests,
+            changes=statistics.recent_changes(period, limit=_MAX_CHANGES),
+            numbers=_timelines(statistics, period),
         )
-        state = _state(connection, period, at, opened, environment)
-        state_before = _state_at_end(connection, period.before, environment)
-        reasons = statistics.rejection_reasons(
-            connection, period, environment=environment, limit=_MOST_REASONS
-        )
-        changes = statistics.recent_changes(
-            connection, period, environment=environment, limit=_MOST_CHANGES
-        )
-        numbers = _time_lines(connection, period, environment)
-        days = counting.result()
-        if days is None:
-            days = _days(connection, both, environment)
-        database = shown_url_of(connection)
-    daily = _Daily(days, _open_by_day(days, period.until), hours)
-    unit, steps = _steps(period, daily)
-    return Report(
-        made_at=now,
-        database=database,
-        environment=environment,
-        environments=environments,
-        period=period,
-        is_current=is_current,
-        figures=_figures(period, daily, state, at or now),
-        figures_before=_figures(period.before, daily, state_before, period.start),
-        unit=unit,
-        steps=steps,
-        open_over_time=_open_over_time(steps, daily),
-        reasons=reasons,
-        open=opened,
-        changes=changes,
-        numbers=numbers,
+
+
+def _daily(statistics: Statistics, period: Period) -> _Daily:
+    days = helpers.days(
+        statistics.connection,
+        since=period.since,
+        until=period.until,
+        environment=statistics.environment,
     )
+    days.sort(key=lambda day: day.day)
+    return _Daily(days, _open_by_day(days, period.until), statistics.hours_by_day(period))
 
 
-def _days(connection: Connection, period: Period, environment: str | None) -> list[Day]:
-    return helpers.days(connection, since=period.since, until=period.until, environment=environment)
+def _open_by_day(days: Sequence[Day], until: date) -> Mapping[date, int]:
+    """Sum up the open requests at the end of each day.
 
-
-def _days_if_nothing_came(
-    seen: Mapping[str, int | None], database_url: str, period: Period, environment: str | None
-) -> list[Day] | None:
-    """Return what happened on each day, or None if a sync has changed the mirror meanwhile.
-
-    Counting days takes about as long as all the rest, and is done beside it by a connection of its
-    own. That sees the same mirror as the other one if the same runs completed last.
-    """
-    try:
-        with helpers.connect(database_url) as connection:
-            if status.last_complete(connection) != seen:
-                return None
-            return _days(connection, period, environment)
-    except DatabaseError:  # such as one connection too many
-        return None
-
-
-def _state(
-    connection: Connection,
-    period: Period,
-    at: datetime | None,
-    oldest: Limited[ReleaseRequest],
-    environment: str | None,
-) -> _State:
-    return _State(
-        oldest_open=oldest.rows[0].requested_at if oldest.rows else None,
-        released=statistics.released(connection, period, environment=environment),
-        missing=statistics.count_missing(connection, at, environment=environment),
-        quarantined=statistics.count_quarantined(connection, at, environment=environment),
-    )
-
-
-def _state_at_end(connection: Connection, period: Period, environment: str | None) -> _State:
-    at = period.end
-    oldest = statistics.open_requests(connection, at=at, environment=environment, limit=1)
-    return _state(connection, period, at, oldest, environment)
-
-
-def _open_by_day(days: Iterable[Day], until: date) -> Mapping[date, int]:
-    """Sum up what was open when each day ended.
-
-    If the clock of the database is behind ours, its last day stands for those that follow.
+    The view ends with the database's today. If its clock is behind `until`, the last day of an
+    environment stands for the days that follow.
     """
     totals: Counter[date] = Counter()
-    last: dict[str, Day] = {}
-    for one in days:
-        totals[one.day] += one.open_at_end
-        last[one.environment] = one
-    for one in last.values():
-        for later in range(1, (until - one.day).days):
-            totals[one.day + timedelta(days=later)] += one.open_at_end
+    last_days: dict[str, Day] = {}
+    for day in days:
+        totals[day.day] += day.open_at_end
+        last_days[day.environment] = day
+    for day in last_days.values():
+        for offset in range(1, (until - day.day).days):
+            totals[day.day + timedelta(days=offset)] += day.open_at_end
     return totals
 
 
-def _figures(period: Period, daily: _Daily, state: _State, at: datetime) -> Figures:
-    return Figures(
-        at=at,
+def _key_figures(
+    statistics: Statistics,
+    period: Period,
+    daily: _Daily,
+    open_requests: Limited[ReleaseRequest],
+    *,
+    at: datetime | None,
+    now: datetime,
+) -> KeyFigures:
+    """Compute the key figures of a period; `at` is its end, or None if it has not ended yet."""
+    return KeyFigures(
+        at=at or now,
         open=daily.open[period.last] if period.days else 0,  # before 0001-01-01 there is no day
-        oldest_open=state.oldest_open,
-        counts=statistics.counts(daily.days, period),
-        hours=statistics.hours(daily.hours, period),
-        released=state.released,
-        missing=state.missing,
-        quarantined=state.quarantined,
+        oldest_open=open_requests.rows[0].requested_at if open_requests.rows else None,
+        counts=counts(daily.days, period),
+        hours=hours(daily.hours, period),
+        released=statistics.released(period),
+        missing=statistics.missing(at),
+        quarantined=statistics.quarantined(at),
     )
 
 
-def _steps(period: Period, daily: _Daily) -> tuple[str, list[Step]]:
-    """Cut the period, from the day on of which there is something to tell."""
-    first = min((one.day for one in daily.days if one.day in period), default=None)
+def _buckets(period: Period, daily: _Daily) -> tuple[str, list[Bucket]]:
+    """Split the period, from the first day of the mirror on, into buckets; return their unit."""
+    first = min((day.day for day in daily.days if day.day in period), default=None)
     if first is None:
         return "week", []
-    cut = steps(Period(first, period.until))
-    in_order = sorted(daily.days, key=lambda one: one.day)
+    unit, parts = split(Period(first, period.until))
 
-    def told(step: Period) -> Step:
+    def bucket(part: Period) -> Bucket:
         start, end = (
-            bisect_left(in_order, day, key=lambda one: one.day) for day in (step.since, step.until)
+            bisect_left(daily.days, limit, key=lambda day: day.day)
+            for limit in (part.since, part.until)
         )
-        return Step(
-            step,
-            daily.open[step.last],
-            statistics.counts(in_order[start:end], step),
-            statistics.hours(daily.hours, step),
+        return Bucket(
+            part,
+            daily.open[part.last],
+            counts(daily.days[start:end], part),
+            hours(daily.hours, part),
         )
 
-    return cut.unit, [told(one) for one in cut.periods]
+    return unit, [bucket(part) for part in parts]
 
 
-def _open_over_time(steps: Sequence[Step], daily: _Daily) -> list[OpenThen]:
-    if not steps:
+def _open_over_time(buckets: Sequence[Bucket], daily: _Daily) -> list[OpenCount]:
+    if not buckets:
         return []
-    whole = Period(steps[0].period.since, steps[-1].period.until)
-    if whole.days > _MOST_DAYS:
-        return [OpenThen(one.period.last, one.open) for one in steps]
-    each = (whole.since + timedelta(days=day) for day in range(whole.days))
-    return [OpenThen(day, daily.open[day]) for day in each]
+    charted = Period(buckets[0].period.since, buckets[-1].period.until)
+    if charted.days > _MAX_POINTS:
+        return [OpenCount(bucket.period.last, bucket.open) for bucket in buckets]
+    days = (charted.since + timedelta(days=offset) for offset in range(charted.days))
+    return [OpenCount(day, daily.open[day]) for day in days]
 
 
-def _time_lines(
-    connection: Connection, period: Period, environment: str | None
-) -> Limited[TimeLine]:
-    numbers = statistics.repeat_numbers(
-        connection, period, environment=environment, limit=_MOST_NUMBERS
-    )
-    lines = [
-        TimeLine(one, statistics.last_events(connection, one, limit=_MOST_EVENTS))
-        for one in numbers.rows
+def _timelines(statistics: Statistics, period: Period) -> Limited[Timeline]:
+    numbers = statistics.repeat_numbers(period, limit=_MAX_NUMBERS)
+    timelines = [
+        Timeline(number, statistics.last_events(number, limit=_MAX_EVENTS))
+        for number in numbers.rows
     ]
-    return Limited(lines, numbers.total)
+    return Limited(timelines, numbers.total)

@@ -1,4 +1,4 @@
-"""The report as one HTML page, which needs neither script nor network."""
+"""Render the report as one HTML page, without script or network."""
 
 from __future__ import annotations
 
@@ -12,58 +12,59 @@ from mirror.text import escape_unsafe, format_duration
 from mirror.version import __version__
 
 _FOLDER = Path(__file__).parent
-_EVENTS_WITH_A_COLOUR = {"requested", "reopened", "approved", "rejected", "cancelled"}
-_MOST_ENVIRONMENTS = 30
-_DAY = 86_400.0
+_COLOURED_EVENTS = {"requested", "reopened", "approved", "rejected", "cancelled"}
+_MAX_ENVIRONMENTS = 30
+_STALE_AFTER = 86_400.0
+"""Seconds."""
+
+_FILTERS = (
+    formatting.day,
+    formatting.days,
+    formatting.stamp,
+    formatting.count,
+    formatting.decimal,
+    formatting.plural,
+    formatting.shortened,
+    age,
+    format_duration,
+)
 
 
 def render(report: Report, charts: list[Chart]) -> str:
     """Return the page.
 
-    Texts of upstream stay texts: they are escaped, and what a person could not see in them is
-    written out, as on a terminal.
+    All texts are escaped. Characters that a reader could not see are written as escape sequences,
+    as in the terminal.
 
     Args:
-        report: what to tell.
-        charts: the SVG of each may stand in the page as it is.
+        report: its content.
+        charts: their SVG is trusted, and inserted as it is.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    def shown(value: object) -> object:
-        return (
-            escape_unsafe(value)
-            if isinstance(value, str) and not hasattr(value, "__html__")
-            else value
-        )
+    def visible(value: object) -> object:
+        if isinstance(value, str) and not hasattr(value, "__html__"):
+            return escape_unsafe(value)
+        return value
 
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=shown,
+        finalize=visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (
-        formatting.day,
-        formatting.days,
-        formatting.stamp,
-        formatting.count,
-        formatting.decimal,
-        formatting.plural,
-    )
-    environment.filters |= {
-        one.__name__: one for one in (*filters, formatting.shortened, age, format_duration)
-    }
+    environment.filters |= {function.__name__: function for function in _FILTERS}
     environment.filters["svg"] = Markup
     environment.tests["short"] = formatting.is_short
     return environment.get_template("page.html").render(
         report=report,
         cards=cards(report),
         charts=charts,
-        known_events=_EVENTS_WITH_A_COLOUR,
-        environments_shown=_MOST_ENVIRONMENTS,
-        day=_DAY,
+        coloured_events=_COLOURED_EVENTS,
+        max_environments=_MAX_ENVIRONMENTS,
+        stale_after=_STALE_AFTER,
         version=__version__,
     )

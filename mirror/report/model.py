@@ -1,4 +1,4 @@
-"""What the report tells, as frozen dataclasses."""
+"""The content of the report, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -8,21 +8,74 @@ from datetime import date, datetime
 from mirror.queries.results import Change, HistoryEvent, Limited, PhoneNumber, ReleaseRequest
 from mirror.queries.status import EnvironmentStatus
 from mirror.report.period import Period
-from mirror.report.statistics import Counts, Hours, Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Counts:
+    """The events of a period, counted.
+
+    Attributes:
+        requested, approved, rejected, cancelled: number of such events.
+    """
+
+    requested: int
+    approved: int
+    rejected: int
+    cancelled: int
+
+    @property
+    def resolved(self) -> int:
+        """Number of approvals, rejections and cancellations."""
+        return self.approved + self.rejected + self.cancelled
+
+    @property
+    def approval_rate(self) -> float | None:
+        """Percentage of approvals among approvals and rejections; None if there are neither."""
+        decided = self.approved + self.rejected
+        return 100 * self.approved / decided if decided else None
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Hours from request to resolution, of the reviews that ended in a period.
+
+    Attributes:
+        requests: number of reviews whose end upstream reported; for all others only an upper bound
+            is known, and they are excluded.
+        median: the median, or None if there are no such reviews.
+        percentile_90: likewise the 90th percentile.
+    """
+
+    requests: int
+    median: float | None
+    percentile_90: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason for rejections.
+
+    Attributes:
+        reason: as sent by upstream, or None.
+        requests: number of requests rejected for it.
+    """
+
+    reason: str | None
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFigures:
     """The key figures of a period.
 
     Attributes:
-        at: when it ended (UTC), or now, if it has not ended: what is open, missing or quarantined
-            was so then.
+        at: end of the period, or now if it has not ended (UTC): the time to which `open`,
+            `oldest_open`, `missing` and `quarantined` refer.
         open: requests that were neither resolved nor missing.
         oldest_open: when the oldest of these was submitted (UTC), or None if there were none.
-        counts: requests that were submitted, approved, rejected and cancelled in the period.
-        hours: how long the reviews took that ended in it.
-        released: phone numbers that were released in it.
+        counts: events of the period.
+        hours: hours to resolve of the reviews that ended in it.
+        released: phone numbers released in it.
         missing: requests that were no longer in the list.
         quarantined: entries of the list that could not be understood.
     """
@@ -38,27 +91,22 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenThen:
-    """How many requests were open at the end of a day.
-
-    Attributes:
-        day: which day (UTC); of today, it is now.
-        open: how many.
-    """
+class OpenCount:
+    """The number of open requests at the end of a day (UTC), or now for today."""
 
     day: date
     open: int
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What happened in a week, or a longer part, of the period.
+class Bucket:
+    """A week, or a longer part, of the period.
 
     Attributes:
         period: its days.
-        open: requests that were open at its end.
-        counts: requests that were submitted, approved, rejected and cancelled.
-        hours: how long the reviews took.
+        open: open requests at its end.
+        counts: events in it.
+        hours: hours to resolve of the reviews that ended in it.
     """
 
     period: Period
@@ -68,13 +116,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class TimeLine:
-    """What happened to a phone number.
-
-    Attributes:
-        number: which one.
-        events: the last ones, oldest first.
-    """
+class Timeline:
+    """The last events of a phone number, oldest first."""
 
     number: PhoneNumber
     events: Limited[HistoryEvent]
@@ -82,24 +125,24 @@ class TimeLine:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that the report tells.
+    """Everything that the report shows.
 
     Attributes:
         made_at: when it was made (UTC).
-        database: URL of the mirror, without a password.
-        environment: the one it is about, or None for all.
-        environments: how fresh the mirror is of each of them.
-        period: the one it is about.
+        database: URL of the mirror, without password.
+        environment: the environment of the report, or None for all.
+        environments: status of each environment of the report.
+        period: the period of the report.
         is_current: whether the period has not ended yet.
-        figures, figures_before: of the period, and of the one before it.
-        unit: what a step is, such as "week".
-        steps: what happened in each, from the first request on; none without requests.
-        open_over_time: how many requests were open at the end of each day from the first request
-            on; of each step, if these would be too many days.
-        reasons: why requests were rejected in the period.
-        open: the requests that were open at its end, the oldest first.
-        changes: the last that syncs saw in it.
-        numbers: those asked for more than once.
+        figures, figures_before: key figures of the period, and of the one before it.
+        unit: length of a bucket, such as "week".
+        buckets: the period from the first request on, in parts; empty without requests.
+        open_over_time: open requests at the end of each day from the first request on; of each
+            bucket, if there are too many days.
+        reasons: reasons of the rejections in the period.
+        open: requests that were open at its end, oldest first.
+        changes: changes that syncs saw in it, last first.
+        numbers: numbers with more than one request.
     """
 
     made_at: datetime
@@ -108,17 +151,17 @@ class Report:
     environments: list[EnvironmentStatus]
     period: Period
     is_current: bool
-    figures: Figures
-    figures_before: Figures
+    figures: KeyFigures
+    figures_before: KeyFigures
     unit: str
-    steps: list[Step]
-    open_over_time: list[OpenThen]
+    buckets: list[Bucket]
+    open_over_time: list[OpenCount]
     reasons: Limited[Reason]
     open: Limited[ReleaseRequest]
     changes: Limited[Change]
-    numbers: Limited[TimeLine]
+    numbers: Limited[Timeline]
 
     @property
     def other(self) -> int:
-        """How many requests of the list have a status that is not documented."""
-        return sum(one.other for one in self.environments)
+        """Number of requests in the list with an undocumented status."""
+        return sum(status.other for status in self.environments)

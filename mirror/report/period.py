@@ -1,4 +1,4 @@
-"""A period of whole days (UTC), the one before it, and the weeks or months in it."""
+"""Periods of whole days (UTC), and their split into weeks or longer units."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from mirror.errors import UsageError
 
 _DAY = timedelta(days=1)
 _WEEK = timedelta(weeks=1)
-_USUAL_WEEKS = 12
-_MOST_STEPS = 60
-"""More of them would be too narrow to be told apart in a chart."""
+_DEFAULT_WEEKS = 12
+_MAX_PARTS = 60
+"""More bars than that are too narrow to tell apart in a chart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Days in a row (UTC).
+    """Consecutive days (UTC).
 
     Attributes:
         since: the first day.
@@ -29,7 +29,7 @@ class Period:
 
     @property
     def days(self) -> int:
-        """How many days it has."""
+        """Number of days."""
         return (self.until - self.since).days
 
     @property
@@ -39,55 +39,42 @@ class Period:
 
     @property
     def start(self) -> datetime:
-        """When it begins (UTC)."""
+        """Start of the first day (UTC)."""
         return _midnight(self.since)
 
     @property
     def end(self) -> datetime:
-        """When it ends (UTC), which is no longer part of it."""
+        """End of the last day (UTC), exclusive."""
         return _midnight(self.until)
 
     @property
     def before(self) -> Period:
-        """As many days just before it, or as many as the calendar has."""
+        """The same number of days just before it; fewer at the start of the calendar."""
         days = min(self.days, (self.since - date.min).days)
         return Period(self.since - timedelta(days=days), self.since)
 
     def __contains__(self, day: date) -> bool:
-        """Tell whether it has a day."""
+        """Return whether a day is in it."""
         return self.since <= day < self.until
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """A period cut by the calendar; the first and the last step may be shorter than the others.
-
-    Attributes:
-        unit: "week", "month", "year", "decade" or "century".
-        periods: the steps, in order.
-    """
-
-    unit: str
-    periods: list[Period]
-
-
 def period(since: datetime | None, until: datetime | None, now: datetime) -> Period:
-    """Return the days from one time to another, the day of the second one left out.
+    """Return the days from that of `since` to that of `until`, exclusive.
 
     Args:
-        since: None for the Monday twelve weeks before the week of the last day.
-        until: None for the end of today; it ends there at the latest.
-        now: the time by this machine's clock (UTC).
+        since: start; None for the Monday twelve weeks before the week of the last day.
+        until: end; None, or a later time, for the end of today.
+        now: the present time (UTC).
 
     Raises:
-        UsageError: there is no day between them.
+        UsageError: the period is empty.
     """
     tomorrow = now.date() + _DAY
     end = tomorrow if until is None else min(until.date(), tomorrow)
     if since is not None:
         start = since.date()
-    else:  # the calendar begins with a Monday
-        start = _monday(end - min(_USUAL_WEEKS * _WEEK + _DAY, end - date.min))
+    else:  # date.min is a Monday
+        start = _monday(end - min(_DEFAULT_WEEKS * _WEEK + _DAY, end - date.min))
     if start >= end:
         raise UsageError(
             f"no day lies between {start} and {end}",
@@ -97,18 +84,25 @@ def period(since: datetime | None, until: datetime | None, now: datetime) -> Per
     return Period(start, end)
 
 
-def steps(period: Period) -> Steps:
-    """Cut a period into weeks, or into longer steps if there would be too many of them."""
-    unit = next(one for one in _UNITS if period.days <= _MOST_STEPS * one.days or one is _UNITS[-1])
-    return Steps(unit.name, list(_cut(period, unit.following)))
+def split(period: Period) -> tuple[str, list[Period]]:
+    """Split a period by the calendar; the first and the last part may be shorter than the others.
+
+    Returns:
+        The unit ("week", "month", "year", "decade" or "century"), as short as about 60 parts allow;
+        and the parts, in order.
+    """
+    unit = next(
+        unit for unit in _UNITS if period.days <= _MAX_PARTS * unit.days or unit is _UNITS[-1]
+    )
+    return unit.name, list(_parts(period, unit.next_start))
 
 
-def _cut(period: Period, following: Callable[[date], date]) -> Iterator[Period]:
+def _parts(period: Period, next_start: Callable[[date], date]) -> Iterator[Period]:
     start = period.since
     while start < period.until:
         try:
-            end = min(following(start), period.until)
-        except (ValueError, OverflowError):  # the calendar ends before this step would
+            end = min(next_start(start), period.until)
+        except (ValueError, OverflowError):  # after date.max
             end = period.until
         yield Period(start, end)
         start = end
@@ -132,11 +126,11 @@ def _next_years(count: int) -> Callable[[date], date]:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """A length of steps: what it is called, its days, and when the one after a day's begins."""
+    """A unit of the calendar: name, mean length in days, start of the unit after that of a day."""
 
     name: str
     days: float
-    following: Callable[[date], date]
+    next_start: Callable[[date], date]
 
 
 _UNITS = (

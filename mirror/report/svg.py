@@ -1,7 +1,7 @@
-"""How a chart is drawn: as SVG that needs no script and no network.
+"""Render charts as SVG, without script or network.
 
-Colours are custom properties of the page's style sheet, so that a chart is as light or dark as the
-page it stands in. Each chart is drawn twice: wide, and narrow enough for a telephone.
+Colours are custom properties of the page's style sheet, so that charts follow its light and dark
+colour schemes. Each chart is rendered twice: wide, and narrow enough for a phone.
 """
 
 from __future__ import annotations
@@ -16,13 +16,21 @@ _WIDE = 560
 _NARROW = 330
 _HEIGHT = 240
 _LEGEND = 130
-"""Pixels for each name in a legend."""
+"""Pixels for each entry of a legend."""
 
 _PADDING = 14
-"""Pixels between a title and numbers, which may be wider than they are thought to be."""
+"""Pixels between the title and the labels of an axis, whose widths are estimates."""
 
-_AROUND = {"left": 8, "right": 16, "top": 4, "bottom": 4}
-"""Pixels around a chart: the last text of an axis ends there, and may be wider than thought too."""
+_MARGIN = {"left": 8, "right": 16, "top": 4, "bottom": 4}
+"""Pixels around a chart; the last label of an axis may be wider than estimated, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The figures of a chart as a table; the first cell of a row is its heading."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,44 +38,34 @@ class Chart:
     """A chart.
 
     Attributes:
-        name: what to call it in the page.
-        title: what it shows.
-        text: what there is to see, for those who do not see it.
-        titles: those of a table of the same figures.
-        rows: those of the table; what comes first is what a row is about.
-        wide, narrow: SVG, for screens of both kinds.
+        name: identifies it in the page.
+        title: its caption.
+        description: its content in words, for screen readers.
+        table: its figures as a table.
+        wide, narrow: SVG for wide and narrow screens.
     """
 
     name: str
     title: str
-    text: str
-    titles: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    description: str
+    table: Table
     wide: str
     narrow: str
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a chart is, in pixels."""
+    """The size of a chart, in pixels."""
 
     width: int
     height: int = _HEIGHT
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The table of a chart; see `Chart`."""
-
-    titles: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
 def check() -> None:
-    """Make sure that charts can be drawn.
+    """Check that the libraries for the report are installed.
 
     Raises:
-        UsageError: the libraries for it are not installed.
+        UsageError: they are not.
     """
     try:
         import altair as alt  # noqa: F401
@@ -80,16 +78,16 @@ def check() -> None:
         ) from error
 
 
-def whole_numbers(most: int, count: int = 5) -> Any:
-    """An axis for what is counted: about so many numbers, and none between two whole ones."""
+def integer_axis(maximum: int, ticks: int = 5) -> Any:
+    """Return an axis for counts: about `ticks` ticks, at whole numbers only."""
     import altair as alt
 
-    values = list(range(most + 1)) if most <= count else alt.Undefined
-    return alt.Axis(format=",d", values=values, tickCount=count)
+    values = list(range(maximum + 1)) if maximum <= ticks else alt.Undefined
+    return alt.Axis(format=",d", values=values, tickCount=ticks)
 
 
 def colours(field: str, names: Sequence[str], size: Size) -> Any:
-    """A colour for each name, by the custom property of that name."""
+    """Map each name to the custom property of that name, with a legend."""
     import altair as alt
 
     properties = [f"var(--{name.replace(' ', '-')})" for name in names]
@@ -100,30 +98,19 @@ def colours(field: str, names: Sequence[str], size: Size) -> Any:
     )
 
 
-def render_wide_and_narrow(  # noqa: PLR0917 (in the order in which they are shown)
-    name: str,
-    title: str,
-    text: str,
-    table: Rows,
-    draw: Callable[[Size], Any],
-    height: int = _HEIGHT,
-) -> Chart:
-    """Draw a chart in both sizes.
+def render_wide_and_narrow(draw: Callable[[Size], Any], height: int = _HEIGHT) -> tuple[str, str]:
+    """Render a chart in both sizes.
 
     Args:
-        name: as in `Chart`.
-        title: likewise.
-        text: likewise.
-        table: of the same figures.
-        draw: makes the chart of Altair for a size.
+        draw: returns the Altair chart for a size.
         height: in pixels.
     """
     wide, narrow = (_svg(draw(size), size) for size in (Size(_WIDE, height), Size(_NARROW, height)))
-    return Chart(name, title, text, table.titles, table.rows, wide, narrow)
+    return wide, narrow
 
 
 def _svg(chart: Any, size: Size) -> str:
-    """Have a chart drawn in exactly that size."""
+    """Render an Altair chart in exactly that size."""
     import vl_convert
 
     ink = {"labelColor": "var(--muted)", "titleColor": "var(--ink)"}
@@ -135,7 +122,7 @@ def _svg(chart: Any, size: Size) -> str:
             autosize={"type": "fit", "contains": "padding"},
             background="transparent",
         )
-        .configure(aria=False, font="system-ui, sans-serif", padding=_AROUND)
+        .configure(aria=False, font="system-ui, sans-serif", padding=_MARGIN)
         .configure_view(stroke=None)
         .configure_axis(
             **ink,
@@ -153,7 +140,7 @@ def _svg(chart: Any, size: Size) -> str:
 
 
 def inline(rows: Sequence[dict[str, Any]]) -> Any:
-    """Return data of a chart, which stand in it."""
+    """Embed the data in the chart."""
     import altair as alt
 
     return alt.InlineData(values=list(rows))

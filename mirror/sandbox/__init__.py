@@ -1,1 +1,1 @@
-"""A mock of the upstream API; it imports nothing of the rest."""
+"""A mock of the API; it imports no other part of mirror."""

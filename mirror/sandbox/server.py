@@ -1,8 +1,4 @@
-"""A stand-in for the API on a loopback port, to try everything without a token.
-
-It serves an `Upstream` over HTTP, with the documented endpoints around release requests and the
-documented errors, and misbehaves on request.
-"""
+"""The mock API: the documented endpoints and errors over a simulation, and faults on demand."""
 
 from __future__ import annotations
 
@@ -10,8 +6,6 @@ import hashlib
 import hmac
 import math
 import re
-import select
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,22 +13,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from mirror.sandbox.faults import FAULTS, Answer, Fault, Page, ResponseEnding
-from mirror.sandbox.simulation import ApiProblem, Request, Simulation, iso
+from mirror.sandbox.faults import FAULTS, Fault, Page, Response
+from mirror.sandbox.simulation import ApiProblem, ReleaseRequest, Simulation, iso
+from mirror.sandbox.transport import HttpServer, Request
 
 API_PREFIX = "/api/v1"
-DEFAULT_TOKEN = "talq_sandbox"  # noqa: S105 (it opens nothing but this stand-in)
+DEFAULT_TOKEN = "talq_sandbox"  # noqa: S105 (it opens nothing but this mock)
 
-_LIST = f"{API_PREFIX}/phone-numbers/release-requests"
-_LONGEST_PAGE = 100
-_NO_FAULT = Fault("nothing wrong")
+_LIST_PATH = f"{API_PREFIX}/phone-numbers/release-requests"
+_MAX_PAGE = 1_000_000
+_MAX_PER_PAGE = 100
+_MAX_DAYS = 3650
+_NO_FAULT = Fault("no fault")
 
 
 @dataclass(slots=True)
@@ -43,11 +38,11 @@ class SandboxConfig:
 
     Attributes:
         token: the bearer token it accepts.
-        paging: the key under which a list says its pages, or None: the list comes whole.
-        etag: send an ETag, and 304 to who has it already.
-        file: answer the list with the content of this file, as it stands, instead.
-        latency: seconds that each answer of the list takes.
-        limit: requests for the list that it allows in a minute, or None: any number.
+        paging: the key of the paging information in the envelope, or None for a list without pages.
+        etag: send an ETag, and 304 to a matching If-None-Match.
+        file: send the current content of this file as the list.
+        latency: seconds that each response with the list takes.
+        limit: requests for the list allowed per minute, or None for any number.
     """
 
     token: str = DEFAULT_TOKEN
@@ -58,68 +53,51 @@ class SandboxConfig:
     limit: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    method: str
-    target: str
-    path: str
-    query: dict[str, list[str]]
-    headers: Any
-    body: bytes
-
-
 class Sandbox:
-    """Serves an upstream over HTTP on a loopback port.
+    """Serves a simulation over HTTP on a loopback port.
 
     Args:
-        upstream: the world behind it.
-        manner: how it behaves; may be changed while it runs.
+        upstream: the simulation.
+        config: how the API behaves; may be changed while it runs.
         port: 0 for any free one.
 
     Attributes:
-        asked: path and query of each question so far.
+        request_log: path and query of each request so far.
     """
 
     def __init__(
-        self, upstream: Simulation, manner: SandboxConfig | None = None, port: int = 0
+        self, upstream: Simulation, config: SandboxConfig | None = None, port: int = 0
     ) -> None:
         self.upstream = upstream
-        self.manner = manner or SandboxConfig()
-        self.asked: list[str] = []
+        self.config = config or SandboxConfig()
+        self.request_log: list[str] = []
         self._lock = threading.Lock()
-        self._list: tuple[datetime, int, list[bytes]] | None = None
-        self._file = _File()
-        self._tagged = (b"", "")
-        self._changes = 0
+        self._entries_cache: tuple[tuple[datetime, int], list[bytes]] | None = None
+        self._file = _CachedFile()
+        self._etag_cache = (b"", "")
+        self._generation = 0
         self._fault: str | None = None
-        self._wrong_answers: int | None = None
+        self._faults_left: int | None = None
         self._window_ends, self._used = 0.0, 0
         self._closed = threading.Event()
-        sandbox = self
-
-        class Handler(_Handler):
-            answer = staticmethod(sandbox._answer)
-
-        self._server = _Server(("127.0.0.1", port), Handler)
+        self._server = HttpServer(port, self._respond)
 
     @property
     def base_url(self) -> str:
         """The base URL to give to `mirror`."""
         return f"http://127.0.0.1:{self._server.server_address[1]}{API_PREFIX}"
 
-    def serve(self) -> None:
-        """Serve until `stop` is called from another thread, or the process is interrupted."""
-        self._server.serve_forever(poll_interval=0.1)
-
     def close(self) -> None:
-        """Give the port back."""
+        """Release the port."""
         self._closed.set()
         self._server.server_close()
 
     @contextmanager
     def running(self) -> Iterator[Sandbox]:
-        """Serve in the background, for as long as the context lasts."""
-        thread = threading.Thread(target=self.serve, daemon=True)
+        """Serve in a background thread while the context lasts, then release the port."""
+        thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
+        )
         try:
             thread.start()
             try:
@@ -131,324 +109,272 @@ class Sandbox:
             self.close()
 
     def advance(self, days: float) -> None:
-        """Let time pass upstream."""
+        """Advance the clock of the simulation."""
         with self._lock:
-            self.upstream.advance(days)
-            self._changes += 1
+            self._advance(days)
 
-    def forget(self) -> None:
-        """Make the list anew: the upstream was changed from outside."""
+    def invalidate(self) -> None:
+        """Discard the cached list, after the simulation was changed directly."""
         with self._lock:
-            self._changes += 1
+            self._generation += 1
 
-    def misbehave(self, fault: str | None, times: int | None = None) -> None:
-        """Give wrong answers when asked for the list.
+    def set_fault(self, fault: str | None, times: int | None = None) -> None:
+        """Inject a fault into responses with the list.
 
         Args:
-            fault: a name of `FAULTS`, or None to behave again.
-            times: behave again after so many answers; None: never.
+            fault: a name in `FAULTS`, or None for no fault.
+            times: the number of faulty responses; None for all from now on.
 
         Raises:
             ValueError: there is no such fault, or it would not show; the message says why.
         """
         with self._lock:
-            self._choose(fault, times)
+            self._set_fault(fault, times)
 
-    def _choose(self, fault: str | None, times: int | None) -> None:
-        """Choose a fault; the lock is held."""
+    # The methods below run with the lock held, apart from `_respond`.
+
+    def _set_fault(self, fault: str | None, times: int | None) -> None:
         if fault is not None:
             if fault not in FAULTS:
                 raise ValueError(f"there is no fault {fault!r}")
-            if FAULTS[fault].needs_pages and self.manner.paging is None:
+            if FAULTS[fault].needs_pages and self.config.paging is None:
                 raise ValueError(f"the fault {fault!r} shows only in a list that comes in pages")
-            if self.manner.file is not None and FAULTS[fault].answer is None:
+            if self.config.file is not None and FAULTS[fault].response is None:
                 raise ValueError(f"the fault {fault!r} does not show in a list given by a file")
             if times is not None and times < 1:
                 raise ValueError("a fault shows at least once")
-        self._fault, self._wrong_answers = fault, times
+        self._fault, self._faults_left = fault, times
 
-    def _answer(self, question: _Question) -> Answer:
-        """Answer a question; the list takes its time, also for several who ask at once."""
-        answer = self._answer_at_once(question)
-        if self.manner.latency and question.path == _LIST:
-            self._closed.wait(self.manner.latency)
-        return answer
+    def _advance(self, days: float) -> None:
+        self.upstream.advance(days)
+        self._generation += 1
 
-    def _answer_at_once(self, question: _Question) -> Answer:
-        self.asked.append(question.target)
+    def _respond(self, request: Request) -> Response:
+        """Return the response to a request; concurrent requests wait for the latency together."""
+        self.request_log.append(request.target)
         with self._lock:
             try:
-                for method, pattern, handle in _ROUTES:
-                    if question.method == method and (found := pattern.fullmatch(question.path)):
-                        if not question.path.endswith("/health"):
-                            self._check_token(question)
-                        return handle(self, question, *found.groups())
-                raise ApiProblem(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is nothing here")
+                response = self._route(request)
             except ApiProblem as problem:
-                return Answer(problem.status, msgspec.json.encode(problem.body))
+                response = _error(problem)
+        if self.config.latency and request.path == _LIST_PATH:
+            self._closed.wait(self.config.latency)
+        return response
 
-    def _check_token(self, question: _Question) -> None:
-        given = question.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self.manner.token}".encode()):
+    def _route(self, request: Request) -> Response:
+        for method, pattern, endpoint in _ENDPOINTS:
+            if request.method == method and (match := pattern.fullmatch(request.path)):
+                if endpoint is not Sandbox._get_health:
+                    self._check_token(request)
+                return endpoint(self, request, *match.groups())
+        raise ApiProblem(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is nothing here")
+
+    def _check_token(self, request: Request) -> None:
+        authorization = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(authorization.encode(), f"Bearer {self.config.token}".encode()):
             raise ApiProblem(
                 HTTPStatus.UNAUTHORIZED, "UNAUTHORIZED", "The token is missing or not valid"
             )
 
-    def _health(self, _question: _Question) -> Answer:
-        return Answer(HTTPStatus.OK, b'{"status":"ok"}')
+    # Documented endpoints
 
-    def _show_list(self, question: _Question) -> Answer:
-        headers = self._count() if self.manner.limit else {}
+    def _get_health(self, _request: Request) -> Response:
+        return Response(HTTPStatus.OK, b'{"status":"ok"}')
+
+    def _request_release(self, request: Request, phone_number_id: str) -> Response:
+        body = _json_object(request.body)
+        made = self.upstream.request_release(phone_number_id, body.get("reason"))
+        return self._changed(HTTPStatus.CREATED, made)
+
+    def _cancel(self, _request: Request, request_id: str) -> Response:
+        return self._changed(HTTPStatus.OK, self.upstream.cancel(request_id))
+
+    def _changed(self, status: HTTPStatus, request: ReleaseRequest) -> Response:
+        self._generation += 1
+        return _success(request.payload(self.upstream.now), status)
+
+    def _get_list(self, request: Request) -> Response:
+        headers = self._count_request(self.config.limit) if self.config.limit else {}
         if "Retry-After" in headers:
-            said = ApiProblem(HTTPStatus.TOO_MANY_REQUESTS, "RATE_LIMITED", "Too many requests")
-            return Answer(said.status, msgspec.json.encode(said.body), headers)
-        answer = self._show_list_at_any_rate(question)
-        return replace(answer, headers=headers | answer.headers)
+            response = _error(
+                ApiProblem(HTTPStatus.TOO_MANY_REQUESTS, "RATE_LIMITED", "Too many requests")
+            )
+        else:
+            response = self._list_response(request)
+        return replace(response, headers=headers | response.headers)
 
-    def _count(self) -> dict[str, str]:
-        """Count a request against the limit, as Laravel does; return what the headers say of it.
+    def _count_request(self, limit: int) -> dict[str, str]:
+        """Count a request against the limit, as Laravel does, and return its headers.
 
-        A minute begins with the first request after the last one, and a request that is refused
-        counts for nothing.
+        A window of a minute begins with the first request after the last window. Refused requests
+        are not counted.
         """
-        assert self.manner.limit is not None, "without a limit nothing is counted"
         now = time.monotonic()
         if now >= self._window_ends:
             self._window_ends, self._used = now + 60, 0
-        left = math.ceil(self._window_ends - now)
-        refused = self._used >= self.manner.limit
-        self._used += not refused
+        seconds_left = math.ceil(self._window_ends - now)
+        is_refused = self._used >= limit
+        self._used += not is_refused
         return {
-            "X-RateLimit-Limit": str(self.manner.limit),
-            "X-RateLimit-Remaining": str(max(0, self.manner.limit - self._used)),
-            "X-RateLimit-Reset": str(math.ceil(time.time()) + left),
-        } | ({"Retry-After": str(left)} if refused else {})
+            "X-RateLimit-Limit": str(limit),
+            "X-RateLimit-Remaining": str(max(0, limit - self._used)),
+            "X-RateLimit-Reset": str(math.ceil(time.time()) + seconds_left),
+        } | ({"Retry-After": str(seconds_left)} if is_refused else {})
 
-    def _show_list_at_any_rate(self, question: _Question) -> Answer:
+    def _list_response(self, request: Request) -> Response:
         fault = FAULTS[self._fault] if self._fault else _NO_FAULT
-        answer = self._with_etag(question, self._list_body(question, fault))
-        if fault.answer is not None:
-            answer = fault.answer(answer, question.headers.get("Authorization", ""))
-        if self._wrong_answers is not None:
-            self._wrong_answers -= 1
-            if not self._wrong_answers:
-                self._fault = self._wrong_answers = None
-        return answer
+        response = self._with_etag(request, self._list_body(request, fault))
+        if fault.response is not None:
+            response = fault.response(response, request.headers.get("Authorization", ""))
+        if self._faults_left is not None:
+            self._faults_left -= 1
+            if not self._faults_left:
+                self._fault = self._faults_left = None
+        return response
 
-    def _with_etag(self, question: _Question, body: bytes) -> Answer:
-        if not self.manner.etag:
-            return Answer(HTTPStatus.OK, body)
-        if self._tagged[0] is not body:
-            self._tagged = body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        tag = self._tagged[1]
-        if question.headers.get("If-None-Match") == tag:
-            return Answer(HTTPStatus.NOT_MODIFIED, b"", {"ETag": tag})
-        return Answer(HTTPStatus.OK, body, {"ETag": tag})
+    def _with_etag(self, request: Request, body: bytes) -> Response:
+        if not self.config.etag:
+            return Response(HTTPStatus.OK, body)
+        if self._etag_cache[0] is not body:
+            self._etag_cache = body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        etag = self._etag_cache[1]
+        if request.headers.get("If-None-Match") == etag:
+            return Response(HTTPStatus.NOT_MODIFIED, b"", {"ETag": etag})
+        return Response(HTTPStatus.OK, body, {"ETag": etag})
 
-    def _list_body(self, question: _Question, fault: Fault) -> bytes:
-        if self.manner.file is not None:
-            return self._file.content(self.manner.file)
+    def _list_body(self, request: Request, fault: Fault) -> bytes:
+        if self.config.file is not None:
+            return self._file.read(self.config.file)
         entries = self._entries()
         if fault.entries is not None:
-            entries = fault.entries(entries, len(self.asked))
-        if self.manner.paging is None:
+            entries = fault.entries(entries, len(self.request_log))
+        if self.config.paging is None:
             return b'{"success":true,"data":[%s]}' % b",".join(entries)
-        page = _whole(question, "page", 1, 1_000_000)
-        per_page = _whole(question, "per_page", 15, _LONGEST_PAGE)
+        number = _query_number(request, "page", 1, _MAX_PAGE)
+        per_page = _query_number(request, "per_page", 15, _MAX_PER_PAGE)
         paging = {
-            "current_page": page,
+            "current_page": number,
             "per_page": per_page,
             "total": len(entries),
             "last_page": max(1, -(-len(entries) // per_page)),
         }
-        shown = Page(entries[(page - 1) * per_page : page * per_page], paging)
+        page = Page(entries[(number - 1) * per_page : number * per_page], paging)
         if fault.page is not None:
-            shown = fault.page(shown)
+            page = fault.page(page)
         return b'{"success":true,"data":[%s],"%s":%s}' % (
-            b",".join(shown.entries),
-            self.manner.paging.encode(),
-            msgspec.json.encode(shown.paging),
+            b",".join(page.entries),
+            self.config.paging.encode(),
+            msgspec.json.encode(page.paging),
         )
 
     def _entries(self) -> list[bytes]:
-        """Return the list's entries as JSON, made anew only when something has happened."""
-        made = self._list
-        if made is None or made[:2] != (self.upstream.now, self._changes):
-            entries = [msgspec.json.encode(one) for one in self.upstream.answered()]
-            made = self._list = (self.upstream.now, self._changes, entries)
-        return made[2]
+        """Return the entries of the list as JSON, encoded anew only after a change."""
+        key = (self.upstream.now, self._generation)
+        if self._entries_cache is None or self._entries_cache[0] != key:
+            entries = [msgspec.json.encode(entry) for entry in self.upstream.list_payload()]
+            self._entries_cache = (key, entries)
+        return self._entries_cache[1]
 
-    def _request(self, question: _Question, phone_number_id: str) -> Answer:
-        given = _json(question.body)
-        request = self.upstream.request_release(phone_number_id, given.get("reason"))
-        return self._changed(HTTPStatus.CREATED, request)
+    # Endpoints of the sandbox itself
 
-    def _cancel(self, _question: _Question, request_id: str) -> Answer:
-        return self._changed(HTTPStatus.OK, self.upstream.cancel(request_id))
+    def _get_state(self, _request: Request) -> Response:
+        now = self.upstream.now
+        statuses = [request.status(now) for request in self.upstream.requests.values()]
+        return _success(
+            {
+                "now": iso(now),
+                "requests": len(statuses),
+                "by_status": {status: statuses.count(status) for status in sorted(set(statuses))},
+                "fault": self._fault and {"name": self._fault, "times": self._faults_left},
+            }
+        )
 
-    def _changed(self, status: HTTPStatus, request: Request) -> Answer:
-        self._changes += 1
-        shown = {"success": True, "data": request.as_answered(self.upstream.now)}
-        return Answer(status, msgspec.json.encode(shown))
-
-    def _advance(self, question: _Question) -> Answer:
-        days = _json(question.body).get("days", 1)
-        if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= 3650:
+    def _post_advance(self, request: Request) -> Response:
+        days = _json_object(request.body).get("days", 1)
+        if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= _MAX_DAYS:
             raise _invalid("days must be a number > 0")
-        self.upstream.advance(days)
-        self._changes += 1
-        return self._state(question)
+        self._advance(days)
+        return self._get_state(request)
 
-    def _misbehave(self, question: _Question) -> Answer:
-        given = _json(question.body)
-        name, times = given.get("name"), given.get("times")
+    def _post_fault(self, request: Request) -> Response:
+        body = _json_object(request.body)
+        name, times = body.get("name"), body.get("times")
         if name is not None and not isinstance(name, str):
             raise _invalid("name must be that of a fault, or null")
         if times is not None and (isinstance(times, bool) or not isinstance(times, int)):
             raise _invalid("times must be a whole number, or null")
         try:
-            self._choose(name, times)
+            self._set_fault(name, times)
         except ValueError as error:
             raise _invalid(str(error)) from error
-        return self._state(question)
-
-    def _state(self, _question: _Question) -> Answer:
-        statuses = [one.status(self.upstream.now) for one in self.upstream.requests.values()]
-        shown = {
-            "now": iso(self.upstream.now),
-            "requests": len(statuses),
-            "by_status": {status: statuses.count(status) for status in sorted(set(statuses))},
-            "fault": self._fault and {"name": self._fault, "times": self._wrong_answers},
-        }
-        return Answer(HTTPStatus.OK, msgspec.json.encode({"success": True, "data": shown}))
+        return self._get_state(request)
 
 
-_ROUTES: list[tuple[str, re.Pattern[str], Callable[..., Answer]]] = [
-    (method, re.compile(API_PREFIX + path), handle)
-    for method, path, handle in (
-        ("GET", "/health", Sandbox._health),
-        ("GET", "/phone-numbers/release-requests", Sandbox._show_list),
-        ("POST", "/phone-numbers/([^/]+)/request-release", Sandbox._request),
+_ENDPOINTS: list[tuple[str, re.Pattern[str], Callable[..., Response]]] = [
+    (method, re.compile(API_PREFIX + path), endpoint)
+    for method, path, endpoint in (
+        ("GET", "/health", Sandbox._get_health),
+        ("GET", "/phone-numbers/release-requests", Sandbox._get_list),
+        ("POST", "/phone-numbers/([^/]+)/request-release", Sandbox._request_release),
         ("DELETE", "/phone-numbers/release-requests/([^/]+)", Sandbox._cancel),
-        ("GET", "/sandbox", Sandbox._state),
-        ("POST", "/sandbox/advance", Sandbox._advance),
-        ("POST", "/sandbox/fault", Sandbox._misbehave),
+        ("GET", "/sandbox", Sandbox._get_state),
+        ("POST", "/sandbox/advance", Sandbox._post_advance),
+        ("POST", "/sandbox/fault", Sandbox._post_fault),
     )
 ]
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128  # many pages are asked for at once
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that hung up: tests and killed syncs do."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
+def _success(data: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(status, msgspec.json.encode({"success": True, "data": data}))
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """Speaks HTTP for a sandbox."""
-
-    protocol_version = "HTTP/1.1"
-    server_version = "mirror-sandbox"
-    disable_nagle_algorithm = True
-    answer: Callable[[_Question], Answer]
-
-    def _handle(self) -> None:
-        url = urlsplit(self.path)
-        length = self.headers.get("Content-Length", "0")
-        body = self.rfile.read(min(int(length), 1 << 20)) if length.isdecimal() else b""
-        answer = self.answer(
-            _Question(self.command, self.path, url.path, parse_qs(url.query), self.headers, body)
-        )
-        if answer.ending is ResponseEnding.WHOLE:
-            self._send_head(answer, len(answer.body))
-            self.wfile.write(answer.body)
-        else:
-            self.close_connection = True
-            self._send_wrongly(answer)
-
-    def _send_head(self, answer: Answer, length: int | None) -> None:
-        self.send_response(answer.status)
-        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
-            self.send_header(name, value)
-        if length is not None:
-            self.send_header("Content-Length", str(length))
-        self.end_headers()
-
-    def _send_wrongly(self, answer: Answer) -> None:
-        """Send an answer that does not end as it should, for as long as the client has patience."""
-        body, ending = answer.body, answer.ending
-        if ending not in {ResponseEnding.NO_ANSWER, ResponseEnding.SILENT}:
-            self._send_head(answer, None if ending is ResponseEnding.ENDLESS else len(body))
-        if ending in {ResponseEnding.CUT, ResponseEnding.STALLED}:
-            self.wfile.write(body[: len(body) // 2])
-        if ending in {ResponseEnding.SILENT, ResponseEnding.STALLED}:
-            self._client_is_gone_after(None)
-        if ending is ResponseEnding.DRIPPING:
-            for byte in body:
-                self.wfile.write(bytes([byte]))
-                if self._client_is_gone_after(1):
-                    return
-        if ending is ResponseEnding.ENDLESS:
-            self.wfile.write(body)
-            while True:
-                self.wfile.write(b" " * 65536)
-
-    def _client_is_gone_after(self, seconds: float | None) -> bool:
-        """Wait for so long, or for ever, or until the client hangs up."""
-        return bool(select.select([self.connection], [], [], seconds)[0])
-
-    do_GET = do_POST = do_DELETE = _handle
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing: the terminal belongs to the commands."""
+def _error(problem: ApiProblem) -> Response:
+    return Response(problem.status, msgspec.json.encode(problem.body))
 
 
 def _invalid(message: str) -> ApiProblem:
     return ApiProblem(HTTPStatus.UNPROCESSABLE_ENTITY, "VALIDATION_ERROR", message)
 
 
-def _whole(question: _Question, name: str, default: int, most: int) -> int:
-    """Read a whole number of the query, or refuse it as the API does."""
-    text = question.query.get(name, [str(default)])[0]
-    if text.isdecimal() and len(text) <= len(str(most)) and 1 <= int(text) <= most:
+def _query_number(request: Request, name: str, default: int, maximum: int) -> int:
+    """Return a positive whole number of the query, or refuse it as the API does."""
+    text = request.query.get(name, [str(default)])[0]
+    if text.isdecimal() and len(text) <= len(str(maximum)) and 1 <= int(text) <= maximum:
         return int(text)
     raise ApiProblem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "VALIDATION_ERROR",
         "The given data was invalid",
-        errors={name: [f"The {name} must be between 1 and {most}"]},
+        errors={name: [f"The {name} must be between 1 and {maximum}"]},
     )
 
 
-def _json(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        given = msgspec.json.decode(body or b"{}")
+        decoded = msgspec.json.decode(body or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        given = None
-    if isinstance(given, dict):
-        return given
+        decoded = None
+    if isinstance(decoded, dict):
+        return decoded
     raise ApiProblem(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", "The body is not a JSON object")
 
 
-class _File:
-    """A file that is read again only when it has changed: a large list is sent at once."""
+class _CachedFile:
+    """The content of a file, read again only after a change, so that a large list is sent fast."""
 
     def __init__(self) -> None:
-        self._state: tuple[int, ...] | None = None
+        self._key: tuple[int, ...] | None = None
         self._content = b""
 
-    def content(self, path: Path) -> bytes:
-        """Return what the file says now."""
+    def read(self, path: Path) -> bytes:
+        """Return the current content."""
         try:
-            found = path.stat()
-            state = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-            if state != self._state:
+            status = path.stat()
+            key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+            if key != self._key:
                 self._content = path.read_bytes()
-                # Clocks of files are coarse: who changes it again at once leaves no trace.
-                self._state = state if time.time() - found.st_mtime > 1 else None
+                # File times are coarse: a second change within a second may leave no trace.
+                self._key = key if time.time() - status.st_mtime > 1 else None
         except OSError as error:
             raise ApiProblem(
                 HTTPStatus.INTERNAL_SERVER_ERROR, "SERVER_ERROR", f"{path}: {error.strerror}"

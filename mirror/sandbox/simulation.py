@@ -1,6 +1,6 @@
-"""The world behind the sandbox: requests are made, reviewed and cancelled while its time passes.
+"""The simulation behind the sandbox: release requests are made, reviewed and cancelled over time.
 
-All of it is decided by a seed, so that it happens again in the same way.
+A seed determines all of it, so that it can be repeated.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _REJECTIONS = (
 
 
 @dataclass(slots=True)
-class Request:
-    """A release request, with what its review will come to.
+class ReleaseRequest:
+    """A release request and the future result of its review.
 
     Attributes:
-        verdict: the status it will get, at `due`.
-        cancelled_at: when its owner withdrew it, if that was before `due`.
+        verdict: its status from `due` on.
+        cancelled_at: when its owner withdrew it, before `due`; or None.
     """
 
     id: str
@@ -57,10 +57,10 @@ class Request:
             return "cancelled"
         return self.verdict if self.due <= now else "pending"
 
-    def as_answered(self, now: datetime) -> dict[str, str]:
-        """Return the request as the API shows it at a time."""
+    def payload(self, now: datetime) -> dict[str, str]:
+        """Return the request as the API lists it at a time."""
         status = self.status(now)
-        shown = {
+        fields = {
             "id": self.id,
             "phone_number_id": self.phone_number_id,
             "phone_number": self.phone_number,
@@ -69,40 +69,41 @@ class Request:
             "requested_at": iso(self.requested_at),
         }
         if status in {"approved", "rejected"}:
-            shown["resolved_at"] = iso(self.due)
+            fields["resolved_at"] = iso(self.due)
         if status == "rejected" and self.rejection_reason:
-            shown["rejection_reason"] = self.rejection_reason
-        return shown
+            fields["rejection_reason"] = self.rejection_reason
+        return fields
 
 
 class Simulation:
-    """The world behind the API.
+    """Release requests of an account, and a clock.
 
     Args:
-        count: requests that exist at the start, made over the year before.
-        seed: decides everything that happens.
-        now: the time at the start, UTC.
-        new_per_day: requests made on each day that passes.
+        count: requests at the start, made in the year before.
+        seed: the random seed.
+        now: the time at the start (UTC).
+        new_per_day: requests made on each simulated day.
 
     Attributes:
-        mislaid: ids of requests that its list lacks, as an API's must not.
-        garbled: ids of requests whose time its list writes as none can read it.
+        requests: all requests by id, in the order they were made.
+        hidden_ids: ids of requests that are left out of the list.
+        malformed_ids: ids of requests that are listed with an invalid time.
     """
 
     def __init__(self, count: int, seed: int, now: datetime, new_per_day: int = 0) -> None:
         self.now = now
         self.new_per_day = new_per_day
-        self._random = random.Random(seed)  # noqa: S311 (a stand-in's fate, no cryptography)
-        self.requests: dict[str, Request] = {}
-        self.mislaid: set[str] = set()
-        self.garbled: set[str] = set()
+        self._random = random.Random(seed)  # noqa: S311 (no cryptography)
+        self.requests: dict[str, ReleaseRequest] = {}
+        self.hidden_ids: set[str] = set()
+        self.malformed_ids: set[str] = set()
         self._numbers: dict[str, str] = {}
         self._in_use: set[str] = set()
         while len(self.requests) < count:
             self._make_number(count)
 
     def advance(self, days: float) -> None:
-        """Let time pass: reviews come to an end, and new requests are made."""
+        """Advance the clock: reviews end, and new requests are made."""
         start = self.now
         self.now += timedelta(days=days)
         for _ in range(round(days * self.new_per_day)):
@@ -110,8 +111,8 @@ class Simulation:
             when = start + (self.now - start) * self._random.random()
             self._add(phone_number_id, self._random.choice(_REASONS), when)
 
-    def request_release(self, phone_number_id: str, reason: object) -> Request:
-        """Ask for a number's release.
+    def request_release(self, phone_number_id: str, reason: object) -> ReleaseRequest:
+        """Request the release of a number.
 
         Raises:
             ApiProblem: one of the documented errors.
@@ -131,8 +132,10 @@ class Simulation:
                 "PHONE_NUMBER_IN_USE",
                 "The phone number is assigned to an agent",
             )
-        mine = (one for one in self.requests.values() if one.phone_number_id == phone_number_id)
-        if any(one.status(self.now) == "pending" for one in mine):
+        if any(
+            request.phone_number_id == phone_number_id and request.status(self.now) == "pending"
+            for request in self.requests.values()
+        ):
             raise ApiProblem(
                 HTTPStatus.CONFLICT,
                 "RELEASE_ALREADY_PENDING",
@@ -140,7 +143,7 @@ class Simulation:
             )
         return self._add(phone_number_id, reason, self.now)
 
-    def cancel(self, request_id: str) -> Request:
+    def cancel(self, request_id: str) -> ReleaseRequest:
         """Withdraw a pending request.
 
         Raises:
@@ -160,25 +163,25 @@ class Simulation:
         request.cancelled_at = self.now
         return request
 
-    def answered(self) -> Sequence[object]:
-        """Return all requests as the API shows them now, in the order they were made."""
+    def list_payload(self) -> Sequence[object]:
+        """Return the entries of the list now, in the order the requests were made."""
         return [
-            request.as_answered(self.now)
-            | ({"requested_at": "yesterday"} if request.id in self.garbled else {})
+            request.payload(self.now)
+            | ({"requested_at": "yesterday"} if request.id in self.malformed_ids else {})
             for request in self.requests.values()
-            if request.id not in self.mislaid
+            if request.id not in self.hidden_ids
         ]
 
     def _make_number(self, count: int) -> None:
-        """Make a number and its requests of the past: denied, it is often asked for again."""
+        """Make a number and its past requests; a denied one is often followed by another."""
         phone_number_id = self._add_number()
-        # The cube makes recent days fuller than old ones, so that some requests are still open.
+        # The cube puts more requests on recent days, so that some are still open.
         when = self.now - timedelta(days=365) * self._random.random() ** 3
         while len(self.requests) < count:
             request = self._add(phone_number_id, self._random.choice(_REASONS), when)
-            again = request.verdict != "approved" and self._random.random() < 0.6
+            is_repeated = request.verdict != "approved" and self._random.random() < 0.6
             when = request.due + timedelta(days=self._random.uniform(0.1, 9))
-            if not again or when > self.now:
+            if not is_repeated or when > self.now:
                 return
 
     def _add_number(self) -> str:
@@ -188,10 +191,10 @@ class Simulation:
             self._in_use.add(phone_number_id)
         return phone_number_id
 
-    def _add(self, phone_number_id: str, reason: str, when: datetime) -> Request:
+    def _add(self, phone_number_id: str, reason: str, when: datetime) -> ReleaseRequest:
         verdict = self._random.choices(_VERDICTS, (6, 3, 1))[0]
         when = when.replace(microsecond=0)
-        request = Request(
+        request = ReleaseRequest(
             id=self._uuid(),
             phone_number_id=phone_number_id,
             phone_number=self._numbers[phone_number_id],
@@ -209,7 +212,7 @@ class Simulation:
 
 
 class ApiProblem(Exception):
-    """An answer that says no, in one of the documented shapes."""
+    """An error response, in one of the documented shapes."""
 
     def __init__(
         self,
@@ -228,5 +231,5 @@ class ApiProblem(Exception):
 
 
 def iso(time: datetime) -> str:
-    """Write a time as the API does."""
+    """Return a time in the format of the API."""
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -24,7 +24,7 @@ from mirror.db import migrate, runs
 from mirror.db.engine import settle, write_transaction
 from mirror.db.runs import Counts, Outcome
 from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
-from mirror.progress import Phase, Progress, environment_of_log
+from mirror.progress import Phase, Progress, log_environment
 
 if TYPE_CHECKING:
     from mirror.queries.results import Change
@@ -147,11 +147,11 @@ def sync(
 @contextmanager
 def _log_context(environment: str, progress: Progress) -> Iterator[None]:
     """Set the environment of log lines; mark the progress as done on exit."""
-    token = environment_of_log.set(environment)
+    token = log_environment.set(environment)
     try:
         yield
     finally:
-        environment_of_log.reset(token)
+        log_environment.reset(token)
         progress.phase = Phase.DONE
 
 
@@ -223,8 +223,8 @@ class _Sync:
     def _fetch(self, cached: CachedList | None) -> FetchedList | NotModified:
         """Fetch the list, unless or until the sync is cancelled."""
         began = time.monotonic()
-        with self.cancellation.calling(self.client.stop):
-            fetched = self.client.read_list(cached)
+        with self.cancellation.on_cancel(self.client.cancel):
+            fetched = self.client.fetch_list(cached)
         logger.debug(
             "%s: %d pages, %s bytes in %.1f s",
             "list read" if isinstance(fetched, FetchedList) else "nothing new",
@@ -272,7 +272,7 @@ class _Sync:
                 counts = merge(
                     connection,
                     self.run,
-                    records.decode(fetched.items, fetched.repeated),
+                    records.decode(fetched.entries, fetched.repeated),
                     fetched.count,
                     accept_missing=self.accept_missing,
                     progress=self.progress,

@@ -1,101 +1,77 @@
-"""What is said of a connection that breaks: our own words, by documented classes and codes."""
+"""Messages about failed connections: our own words, by documented classes and codes."""
 
 from __future__ import annotations
 
 import errno
 import os
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from mirror.api import health, network
-from mirror.api.client import Client
 from mirror.cli.options import now
-from mirror.config.settings import ApiSettings, Secret
-from mirror.errors import ApiUnavailable, MirrorError, UsageError
-from tests.support.http_servers import Scripted, http
-from tests.support.upstream import TOKEN
+from mirror.errors import ApiUnavailable, UsageError
+from tests.support.api_client import HEAD, assert_fails, settings, tls_server
+from tests.support.http_servers import Serve, http
 
-HEAD = b"HTTP/1.1 200 OK\r\n"
-GZIP = "Content-Encoding: gzip"
-ANSWERS = {
-    "nothing": (b"", "it was closed without an answer, or the answer is not HTTP"),
-    "not HTTP": (b"SSH-2.0\r\n\r\n", "it was closed without an answer, or the answer is not HTTP"),
-    "half a head": (HEAD + b"X", "it was closed without an answer, or the answer is not HTTP"),
-    "half a body": (http(200, b"{}")[:-1], "the answer broke off, or is not HTTP"),
-    "half a chunk": (
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n9\r\n{",
-        "the answer broke off, or is not HTTP",
+HERE = "https://api.example/api/v1"
+NO_RESPONSE = "no response, or it is not HTTP"
+INCOMPLETE = "the response is incomplete, or not HTTP"
+RESPONSES = {
+    "nothing": (b"", NO_RESPONSE),
+    "not HTTP": (b"SSH-2.0\r\n\r\n", NO_RESPONSE),
+    "half a head": (HEAD + b"X", NO_RESPONSE),
+    "half a body": (http(200, b"{}")[:-1], INCOMPLETE),
+    "half a chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n9\r\n{", INCOMPLETE),
+    "no gzip": (
+        http(200, b"nope", "Content-Encoding: gzip"),
+        "the body cannot be decompressed",
     ),
-    "no gzip": (http(200, b"nope", GZIP), "the body cannot be decompressed"),
 }
 
 
-def settings(base_url: str, **fields: Any) -> ApiSettings:
-    """How to talk to an API."""
-    return ApiSettings(base_url, Secret(TOKEN), **fields)
+def of_sync(base_url: str) -> str:
+    """The reason that a sync gives for a failed connection, which is a failure for now."""
+    shown = assert_fails(base_url, ApiUnavailable)
+    start, end = f"the connection to {base_url} failed (", ") (tried 5 times); try again later"
+    assert shown.startswith(start)
+    assert shown.endswith(end)
+    return shown[len(start) : -len(end)]
 
 
-def failure(base_url: str) -> MirrorError:
-    """What comes of reading a list."""
-    with pytest.raises(MirrorError) as raised, Client(settings(base_url)) as client:
-        client.read_list()
-    return raised.value
-
-
-def broken(base_url: str) -> str:
-    """What is said of a connection that broke, which is a failure for now."""
-    error = failure(base_url)
-    assert isinstance(error, ApiUnavailable)
-    begin, end = f"the connection to {base_url} failed (", ") (tried 5 times); try again later"
-    assert str(error).startswith(begin)
-    assert str(error).endswith(end)
-    return str(error)[len(begin) : -len(end)]
-
-
-def seen(base_url: str) -> str:
-    """What `mirror doctor` says of the same connection."""
+def of_doctor(base_url: str) -> str:
+    """The reason that `mirror doctor` gives for the same connection."""
     with pytest.raises(ApiUnavailable) as raised:
         health.check_health(settings(base_url), now)
-    begin, end = f"the API at {base_url} cannot be reached (", "); check --base-url"
-    assert str(raised.value).startswith(begin)
-    return str(raised.value)[len(begin) :].partition(end)[0]
+    start, end = f"the API at {base_url} cannot be reached (", "); check --base-url"
+    assert str(raised.value).startswith(start)
+    return str(raised.value)[len(start) :].partition(end)[0]
 
 
-@pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
-def test_answers_that_break(answer: bytes, said: str) -> None:
-    """Whether an answer had begun is told, and what can be known of what came."""
-    with Scripted([answer]).running() as server:
-        assert broken(server.base_url) == said
+@pytest.mark.parametrize(("response", "reason"), RESPONSES.values(), ids=RESPONSES)
+def test_incomplete_responses(serve: Serve, response: bytes, reason: str) -> None:
+    """The reason says whether a response had begun, and what is known of it."""
+    assert of_sync(serve(response).base_url) == reason
 
 
-@contextmanager
-def nobody() -> Iterator[str]:
-    """A port where nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{free.getsockname()[1]}/api/v1"
-
-
-def test_nobody_listens() -> None:
-    """A connection that is refused is told so, to who syncs and to who looks."""
-    with nobody() as base_url:
-        assert broken(base_url) == seen(base_url) == "nobody listens there: it was refused"
+def test_a_refused_connection() -> None:
+    """A connection that is refused is called so, by a sync and by the doctor."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        base_url = f"http://127.0.0.1:{unused.getsockname()[1]}/api/v1"
+        assert of_sync(base_url) == of_doctor(base_url) == "connection refused"
 
 
 @contextmanager
-def serving(handle: Any) -> Iterator[int]:
-    """A port whose connections are handled one after the other."""
+def listener(handle: Callable[[socket.socket], object]) -> Iterator[str]:
+    """The address of a port whose connections are handled one after the other."""
 
     def serve(listening: socket.socket) -> None:
         with suppress(OSError):
@@ -106,109 +82,98 @@ def serving(handle: Any) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=serve, args=(listening,), daemon=True).start()
         try:
-            yield listening.getsockname()[1]
+            yield f"127.0.0.1:{listening.getsockname()[1]}"
         finally:
             listening.shutdown(socket.SHUT_RDWR)
 
 
-def test_a_connection_that_is_reset() -> None:
-    """A reset is told from an end."""
+def responding(response: bytes) -> Callable[[socket.socket], None]:
+    """A handler that sends a response to any bytes."""
+
+    def respond(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(response)
+
+    return respond
+
+
+def test_a_reset_connection() -> None:
+    """A reset is told from a close."""
 
     def reset(connection: socket.socket) -> None:
         connection.recv(1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
-    with serving(reset) as port:
-        base_url = f"http://127.0.0.1:{port}/api/v1"
-        assert broken(base_url) == seen(base_url) == "the other side broke it off"
+    with listener(reset) as address:
+        base_url = f"http://{address}/api/v1"
+        assert of_sync(base_url) == of_doctor(base_url) == "connection reset by the server"
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "reason"),
     [
-        (socket.EAI_NONAME, "there is no host of that name"),
-        (socket.EAI_AGAIN, "the name of the host cannot be looked up for now"),
-        (socket.EAI_FAIL, f"the host cannot be looked up, code {socket.EAI_FAIL}"),
+        (socket.EAI_NONAME, "unknown host name"),
+        (socket.EAI_AGAIN, "the host name cannot be resolved for now"),
+        (socket.EAI_FAIL, f"the host name cannot be resolved, code {socket.EAI_FAIL}"),
     ],
 )
-def test_a_host_that_is_not_found(monkeypatch: pytest.MonkeyPatch, code: int, said: str) -> None:
-    """Whether a name exists, or nobody could say, is told by the resolver's code."""
+def test_an_unknown_host(monkeypatch: pytest.MonkeyPatch, code: int, reason: str) -> None:
+    """Whether a name does not exist, or could not be looked up, is told by the resolver's code."""
 
     def fail(*_: object, **__: object) -> None:
         raise socket.gaierror(code, "Der Name ist unbekannt")
 
     monkeypatch.setattr("socket.getaddrinfo", fail)
     monkeypatch.setenv("NO_PROXY", "*")
-    assert broken("https://api.example/api/v1") == seen("https://api.example/api/v1") == said
+    assert of_sync(HERE) == of_doctor(HERE) == reason
 
 
-def test_a_certificate_that_is_not_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["a..example", "x" * 64 + ".example", "xn--"])
+def test_an_impossible_host(host: str) -> None:
+    """A host that no name server could know is named, in our own words."""
+    shown = assert_fails(f"https://{host}/api/v1", UsageError)
+    assert shown == f"{host!r} is not a valid host name; check --base-url"
+
+
+def test_an_untrusted_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What is wrong with a certificate is told by OpenSSL's code; a sync tries again."""
-    if shutil.which("openssl") is None:
-        pytest.skip("TLS is not tested: there is no openssl")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-nodes", "-keyout", key, "-out", certificate),
-            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=mirror"),
-            *("-addext", "subjectAltName=DNS:api.example"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    context, certificate = tls_server(tmp_path, "api.example")
     monkeypatch.setenv("NO_PROXY", "*")
 
     def encrypt(connection: socket.socket) -> None:
         context.wrap_socket(connection, server_side=True).close()
 
-    def plain(connection: socket.socket) -> None:
-        connection.recv(1)
-        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-    with serving(encrypt) as port:
-        base_url = f"https://127.0.0.1:{port}/api/v1"
-        assert broken(base_url) == "the server's certificate is signed by itself"
-        key.write_text("nothing")
-        monkeypatch.setenv("SSL_CERT_FILE", str(key))
-        error = failure("https://api.example/api/v1")
-        assert str(error).startswith("the certificates cannot be read (there is none); check SSL")
+    with listener(encrypt) as address:
+        reason = "the server's certificate is self-signed"
+        assert of_sync(f"https://{address}/api/v1") == reason
         find = socket.getaddrinfo
         monkeypatch.setattr("socket.getaddrinfo", lambda _, *more, **__: find("127.0.0.1", *more))
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        elsewhere = f"https://other.example:{port}/api/v1"
-        assert seen(elsewhere) == "the server's certificate is for another host"
-    with serving(plain) as port:
-        assert seen(f"https://127.0.0.1:{port}/api/v1") == "its encryption failed"
+        other_host = f"https://other{address.replace('127.0.0.1', '.example')}/api/v1"
+        assert of_doctor(other_host) == "the server's certificate is for another host"
+    with listener(responding(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as address:
+        assert of_doctor(f"https://{address}/api/v1") == "TLS failed"
+    empty = tmp_path / "empty.pem"
+    empty.write_text("nothing")
+    monkeypatch.setenv("SSL_CERT_FILE", str(empty))
+    shown = assert_fails(HERE, UsageError)
+    assert shown.startswith("the certificates cannot be read (no certificate in it); check SSL")
 
 
 def test_a_proxy_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that does not connect is named, and nothing of what it says is believed."""
-
-    def refuse(connection: socket.socket) -> None:
-        connection.recv(4096)
-        connection.sendall(b"HTTP/1.1 403 No\x1b[31m way\r\n\r\n")
-
-    with serving(refuse) as port:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
-        assert broken("https://api.example/api/v1") == "the proxy did not let it through"
+    """A proxy that does not connect is named, and none of its words is shown."""
+    with listener(responding(b"HTTP/1.1 403 No\x1b[31m way\r\n\r\n")) as address:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{address}")
+        assert of_sync(HERE) == "the proxy refused the connection"
 
 
-def test_nobody_answers_the_doctor() -> None:
-    """Silence is told as that."""
-    gone = threading.Event()
-    with serving(lambda _connection: gone.wait()) as port:
-        with pytest.raises(ApiUnavailable, match=r"\(nobody answered in time\)"):
-            health.check_health(settings(f"http://127.0.0.1:{port}/api/v1", timeout=0.1), now)
-        gone.set()
-
-
-def test_a_host_that_cannot_be() -> None:
-    """A host that is none is told with its name, and not with what a library says."""
-    error = failure("https://a..example/api/v1")
-    assert isinstance(error, UsageError)
-    assert str(error) == "there can be no host 'a..example'; check --base-url"
+def test_silence(released: threading.Event) -> None:
+    """The doctor tells silence from a failed connection."""
+    with (
+        listener(lambda _: released.wait()) as address,
+        pytest.raises(ApiUnavailable, match=r"\(no response in time\)"),
+    ):
+        health.check_health(settings(f"http://{address}/api/v1", timeout=0.1), now)
 
 
 def chain(*errors: Exception) -> Exception:
@@ -226,22 +191,22 @@ def untrusted(code: int) -> Exception:
 
 
 @pytest.mark.parametrize(
-    ("errors", "said"),
+    ("errors", "reason"),
     [
-        ([httpx.ReadError("x")], "it broke"),
-        ([httpx.ConnectError("x")], "it could not be made"),
-        ([httpx.LocalProtocolError("x")], "the request cannot be put into HTTP"),
-        ([httpx.UnsupportedProtocol("x")], "its proxy is of an unknown kind"),
-        ([httpx.ReadError("x"), ValueError(), OSError(errno.EPIPE, "x")], "the other side had"),
-        ([httpx.ConnectError("x"), OSError(errno.EHOSTUNREACH, "x")], "no way leads to the host"),
+        ([httpx.ReadError("x")], "connection lost"),
+        ([httpx.ConnectError("x")], "could not connect"),
+        ([httpx.LocalProtocolError("x")], "the request is not valid HTTP"),
+        ([httpx.UnsupportedProtocol("x")], "unsupported kind of proxy"),
+        ([httpx.ReadError("x"), ValueError(), OSError(errno.EPIPE, "x")], "connection closed by"),
+        ([httpx.ConnectError("x"), OSError(errno.EHOSTUNREACH, "x")], "no route to the host"),
         ([httpx.ConnectError("x"), OSError(errno.EMFILE, "x")], os.strerror(errno.EMFILE)),
-        ([httpx.ConnectError("x"), OSError("no code")], "it could not be made"),
+        ([httpx.ConnectError("x"), OSError("no code")], "could not connect"),
         ([httpx.ConnectError("x"), untrusted(10)], "the server's certificate has expired"),
         ([httpx.ConnectError("x"), untrusted(62)], "the server's certificate is for another host"),
         ([httpx.ConnectError("x"), untrusted(99)], "certificate is not trusted, code 99"),
-        ([httpx.ReadError("x"), ssl.SSLError(1, "x")], "its encryption failed"),
+        ([httpx.ReadError("x"), ssl.SSLError(1, "x")], "TLS failed"),
     ],
 )  # fmt: skip
-def test_codes(errors: list[Exception], said: str) -> None:
+def test_codes(errors: list[Exception], reason: str) -> None:
     """The code behind an error decides, and none of its words is shown."""
-    assert said in network.broken(chain(*errors))
+    assert reason in network.describe(chain(*errors))

@@ -77,7 +77,7 @@ def test_sync_and_read(new_mirror: Mirror) -> None:
     assert (again.code, again.out) == (0, "")
     assert again.err.startswith("mirror: unchanged: 1 in the list")
     mirror.upstream.records[0] |= {"status": "approved", "resolved_at": "2024-01-12T09:00:00Z"}
-    mirror.sandbox.forget()
+    mirror.sandbox.invalidate()
     preview = sync(mirror, "--dry-run")
     assert "1 updated" in preview.err
     assert preview.out.splitlines()[1].split("\t")[5:7] == ["pending", "approved"]
@@ -105,7 +105,7 @@ def test_exit_codes(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     refused = sync(mirror, TALKOVER_TOKEN="talq_other")
     assert (refused.code, refused.out) == (77, "")
     mirror.upstream.records = []
-    mirror.sandbox.forget()
+    mirror.sandbox.invalidate()
     guarded = sync(mirror)
     assert guarded.code == 4
     assert "--accept-missing" in guarded.err
@@ -207,7 +207,7 @@ def test_hostile_errors(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     """What upstream says of an error is shown without its control characters."""
     file = tmp_path / "list.json"
     file.write_text(json.dumps({"success": False, "message": f"{HOSTILE} {TOKEN}"}))
-    sqlite_mirror.sandbox.manner.file = file
+    sqlite_mirror.sandbox.config.file = file
     ran = sync(sqlite_mirror)
     assert ran.code == 1
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", ran.err)
@@ -388,7 +388,7 @@ def test_output_that_nobody_takes(sqlite_mirror: Mirror) -> None:
     """Whatever becomes of the output, a sync keeps its exit code, and a full disk is told."""
     sqlite_mirror.sync([request(number, reason="long " * 50) for number in range(2000)])
     sqlite_mirror.upstream.records.append("junk")
-    sqlite_mirror.sandbox.forget()
+    sqlite_mirror.sandbox.invalidate()
     for command, redirection, settings, code, said in UNREAD:
         line = f"{sys.executable} -m mirror {command} {redirection}; exit ${{PIPESTATUS[0]}}"
         done = subprocess.run(

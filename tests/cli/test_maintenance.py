@@ -45,7 +45,7 @@ def test_status(mirror: Mirror) -> None:
     """Of each environment: freshness, last run, counts; and which database and schema it is."""
     mirror.sync([request(1), request(2, status="approved"), "junk"], environment="prod")
     mirror.sync([request(3)], environment="dev")
-    mirror.sandbox.misbehave("not-found")
+    mirror.sandbox.set_fault("not-found")
     mirror.sync(environment="dev")
     ran, (dev, prod) = status(mirror)
     assert (ran.code, ran.err) == (0, "")
@@ -77,7 +77,7 @@ def test_status_as_health_check(sqlite_mirror: Mirror) -> None:
     ran_long_ago(mirror, 1)
     assert status(mirror, "--max-age", "2d")[0].code == 0
     mirror.now = datetime.now(UTC)
-    mirror.sandbox.misbehave("not-found")
+    mirror.sandbox.set_fault("not-found")
     mirror.sync(environment="prod")
     ran, _ = status(mirror, "--max-age", "2h")
     assert ran.code == cli.EXIT_STALE
@@ -87,7 +87,7 @@ def test_status_as_health_check(sqlite_mirror: Mirror) -> None:
     ran, _ = status(mirror, "--max-age", "2h", "--environment", "staging")
     assert ran.code == cli.EXIT_STALE
     assert "staging is stale: it had no complete pull yet" in ran.err
-    mirror.sandbox.misbehave(None)
+    mirror.sandbox.set_fault(None)
     mirror.now = datetime.now(UTC) - timedelta(hours=1)
     assert mirror.sync(environment="prod").outcome == "unchanged"
     ran, _ = status(mirror, "--max-age", "2h")
@@ -224,7 +224,7 @@ def test_everything_fits_the_terminal(sqlite_mirror: Mirror) -> None:
     """What is drawn keeps to the width, and shows no control character of the data."""
     mirror, long = sqlite_mirror, "customer-of-the-north-17"
     mirror.sync([request(1, id="x" * 40), request(2, status=7, id=ALARM)], environment=long)
-    mirror.sandbox.misbehave("echo")
+    mirror.sandbox.set_fault("echo")
     mirror.sync(environment=long)
     commands = (("status",), ("quarantine",), ("status", "--format", "prometheus"))
     orders = [(columns, *command) for command in commands for columns in (80, 60)]

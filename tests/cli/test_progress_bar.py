@@ -30,10 +30,18 @@ from mirror.db.engine import create_engine
 from mirror.errors import ApiError
 from mirror.progress import Phase, Progress
 from mirror.sync.merge import merge
-from mirror.sync.run import Outcome, Result, environment_of_log, sync, utc_now
+from mirror.sync.run import Outcome, Result, log_environment, sync, utc_now
 from tests.support.commands import run_on_a_terminal
 from tests.support.fake_clock import FakeClock
-from tests.support.http_servers import Answer, Question, Scripted, by_page, envelope, http, paged
+from tests.support.http_servers import (
+    HttpRequest,
+    HttpResponse,
+    ScriptedServer,
+    by_page,
+    envelope,
+    http,
+    paged,
+)
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, request
 
@@ -180,10 +188,10 @@ def held() -> Iterator[threading.Event]:
     event.set()
 
 
-def held_back(held: threading.Event, answer: bytes, size: int = 0) -> Answer:
+def held_back(held: threading.Event, answer: bytes, size: int = 0) -> HttpResponse:
     """An answer of which so many bytes come at once, and the others when they may."""
 
-    def say(_: Question) -> Iterable[bytes]:
+    def say(_: HttpRequest) -> Iterable[bytes]:
         yield answer[:size]
         assert held.wait(LONG)
         yield answer[size:]
@@ -192,7 +200,7 @@ def held_back(held: threading.Event, answer: bytes, size: int = 0) -> Answer:
 
 
 @contextmanager
-def syncing(url: str, server: Scripted, progress: Progress) -> Iterator[list[Result]]:
+def syncing(url: str, server: ScriptedServer, progress: Progress) -> Iterator[list[Result]]:
     """Sync in another thread; there is a result when the context has ended."""
     results: list[Result] = []
 
@@ -224,7 +232,7 @@ def test_pages_are_counted_on_a_terminal(
     pages = paged([[request(number)] for number in range(100)])
     answers = [*pages[:11], *(held_back(held, page) for page in pages[11:])]
     with (
-        Scripted([by_page(answers)]).running() as server,
+        ScriptedServer([by_page(answers)]).running() as server,
         board(terminal.out, 0) as running,
         syncing(url, server, running.begin("customers")) as results,
     ):
@@ -242,8 +250,8 @@ def test_bytes_are_counted_on_a_terminal(
     answer = http(200, envelope([request(1, reason="x" * 3_500_000)]))
     answers = [held_back(held, answer), held_back(held, answer, 1_230_000)]
     with (
-        Scripted(answers[:1]).running() as silent,
-        Scripted(answers[1:]).running() as server,
+        ScriptedServer(answers[:1]).running() as silent,
+        ScriptedServer(answers[1:]).running() as server,
         board(terminal.out, 0) as running,
         syncing(url, silent, running.begin("first")),
         syncing(url, server, running.begin("second")),
@@ -407,11 +415,11 @@ def test_a_short_sync_draws_nothing_and_imports_nothing(sandbox: Sandbox, url: s
 # What is counted
 
 
-def pulled(server: Scripted) -> tuple[Client, Progress]:
+def pulled(server: ScriptedServer) -> tuple[Client, Progress]:
     """Read the list of a server, which must come; return who read it, and what was counted."""
     progress = Progress()
     with Client(ApiSettings(server.base_url, Secret(TOKEN)), progress=progress) as client:
-        assert isinstance(client.read_list(), FetchedList)
+        assert isinstance(client.fetch_list(), FetchedList)
     return client, progress
 
 
@@ -428,7 +436,7 @@ def size(*answers: bytes) -> int:
 def test_a_list_that_is_read_again_starts_over() -> None:
     """What was read in vain is not counted towards the list."""
     cut = STILL[1][:-9]
-    with Scripted([*MOVED, STILL[0], cut, STILL[1]]).running() as server:
+    with ScriptedServer([*MOVED, STILL[0], cut, STILL[1]]).running() as server:
         client, progress = pulled(server)
     assert (progress.pages, progress.pages_expected) == (2, 2)
     assert (progress.bytes, progress.bytes_expected) == (size(*STILL), None)
@@ -441,7 +449,7 @@ def test_the_size_of_an_answer_is_expected_if_it_says_so() -> None:
     packed = http(200, gzip.compress(body), "Content-Encoding: gzip")
     unstated = b"HTTP/1.1 200 OK\r\n\r\n" + body
     for answer, expected in ((http(200, body), len(body)), (packed, None), (unstated, None)):
-        with Scripted([answer]).running() as server:
+        with ScriptedServer([answer]).running() as server:
             _, progress = pulled(server)
         assert (progress.bytes, progress.bytes_expected) == (len(body), expected)
         assert (progress.pages, progress.pages_expected) == (1, 1)
@@ -468,7 +476,7 @@ def test_a_sync_goes_through_its_phases(sqlite_mirror: Mirror) -> None:
         assert (progress.entries, progress.entries_expected) == (len(changed), len(changed))
     mirror.sync(progress=progress)
     assert phases[-2:] == [Phase.READING, Phase.DONE]
-    mirror.sandbox.misbehave("unauthorized")
+    mirror.sandbox.set_fault("unauthorized")
     mirror.sync(progress=progress)
     assert phases[-2:] == [Phase.READING, Phase.DONE]
 
@@ -484,10 +492,10 @@ def test_each_answer_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "mirror")
     down = http(503, b'{"success":false,"message":"Not now","code":"BUSY"}')
     packed = http(200, gzip.compress(b"{}"), "Content-Encoding: gzip")
-    with Scripted([down, STILL[0], STILL[1][:-9], STILL[1], packed]).running() as server:
+    with ScriptedServer([down, STILL[0], STILL[1][:-9], STILL[1], packed]).running() as server:
         pulled(server)
         with pytest.raises(ApiError), Client(ApiSettings(server.base_url, Secret(TOKEN))) as client:
-            client.read_list()
+            client.fetch_list()
     wanted = [
         ANSWERED % (1, f"503, {size(down)} bytes"),
         r"the API at \S+ answered 503: BUSY: Not now; trying again in 0\.0 s",
@@ -506,10 +514,10 @@ def test_waits_for_a_turn_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A person who sees nothing happen for a minute can find out why."""
     caplog.set_level(logging.DEBUG, "mirror")
     pages = paged([[request(number)] for number in range(4)])
-    with Scripted([by_page(pages)]).running() as server:
+    with ScriptedServer([by_page(pages)]).running() as server:
         api = ApiSettings(server.base_url, Secret(TOKEN), rate=3)
         with Client(api, FakeClock()) as client:
-            client.read_list()
+            client.fetch_list()
     (waited,) = [message for message in caplog.messages if "waited" in message]
     assert waited.endswith("page=4&per_page=100: waited 60.0 s for its turn")
 
@@ -542,14 +550,14 @@ def test_lines_of_the_log_belong_to_an_environment(
     class Noting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             """Note whose line it is."""
-            noted.append((environment_of_log.get(), record.getMessage()))
+            noted.append((log_environment.get(), record.getMessage()))
 
     noted: list[tuple[str | None, str]] = []
     both = threading.Barrier(2)
 
     def run(url: str, environment: str, pages: int) -> None:
         answers = paged([[request(number)] for number in range(pages)])
-        with Scripted([by_page(answers)]).running() as server:
+        with ScriptedServer([by_page(answers)]).running() as server:
             api = ApiSettings(server.base_url, Secret(TOKEN))
             both.wait(LONG)
             sync(create_engine(url, create=True), api, environment)

@@ -1,50 +1,44 @@
-"""`mirror report` as a command: where the page goes, what is said, and what is left if it fails."""
+"""`mirror report` as a command: its output, its messages, and what a failure leaves behind."""
 
 from __future__ import annotations
 
 import re
 import sys
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mirror.errors import DatabaseUnavailable
-from mirror.queries import helpers, status
-from mirror.report import collect, model
-from mirror.report.period import Period
 from tests.support.commands import Ran, run_mirror, run_process, run_python
-from tests.support.databases import DATABASES, new_database
-from tests.support.reports import Page, change, failed_run, fill, page, undrawn, usual_period
+from tests.support.databases import new_database
+from tests.support.reports import Page, render_page, sync_hourly, without_drawings
 from tests.support.upstream import request
 
 LIMIT = 50_000
-"""Bytes that a file may have where there is little room; a page has more."""
+"""Maximum size of a file in bytes; a page is larger."""
 
 
 @pytest.fixture(scope="module")
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A mirror of 40 requests that were open for weeks, and of one that was approved."""
-    with new_database("sqlite", request) as made:
-        waiting = [asked(number, days=2 * number) for number in range(1, 41)]
-        fill(made, [*waiting, asked(41, status="approved")])
-        yield made
+    with new_database("sqlite", request) as new_url:
+        pending = [entry(number, days=2 * number) for number in range(1, 41)]
+        sync_hourly(new_url, [*pending, entry(41, status="approved")])
+        yield new_url
 
 
-def asked(number: int, *, days: float = 2, **fields: Any) -> dict[str, Any]:
+def entry(number: int, *, days: float = 2, **fields: Any) -> dict[str, Any]:
     """A request submitted some days ago."""
-    when = datetime.now(UTC) - timedelta(days=days)
-    return request(number, requested_at=when.isoformat(), **fields)
+    requested_at = datetime.now(UTC) - timedelta(days=days)
+    return request(number, requested_at=requested_at.isoformat(), **fields)
 
 
 @pytest.fixture(autouse=True)
-def _undrawn() -> Iterator[None]:
-    """Charts are without drawings, which nobody looks at here."""
-    with undrawn():
+def _without_drawings() -> Iterator[None]:
+    with without_drawings():
         yield
 
 
@@ -53,8 +47,8 @@ def report(url: str, *options: str, cwd: Path, **environment: str) -> Ran:
     return run_mirror("report", "--database", url, *options, cwd=cwd, **environment)
 
 
-def test_the_file_is_written_anew_in_its_place(url: str, tmp_path: Path) -> None:
-    """The page goes to a file here; one that is there is replaced, and keeps its rights."""
+def test_the_file_is_replaced(url: str, tmp_path: Path) -> None:
+    """The page goes to a file in the working directory; an old one keeps its permissions."""
     ran = report(url, cwd=tmp_path)
     assert (ran.code, ran.out) == (0, "")
     assert re.fullmatch(r"mirror: wrote mirror-report\.html \(\d+ KiB\)\n", ran.err)
@@ -68,11 +62,11 @@ def test_the_file_is_written_anew_in_its_place(url: str, tmp_path: Path) -> None
     assert link.is_symlink()
     assert Page(file.read_text("utf-8")).made_at > made_at
     assert file.stat().st_mode & 0o777 == 0o640
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["link.html", "mirror-report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.html", "mirror-report.html"]
 
 
-def test_to_the_standard_output(url: str, tmp_path: Path) -> None:
-    """With `--output -` the page is all that is written, in UTF-8 whatever the locale."""
+def test_standard_output(url: str, tmp_path: Path) -> None:
+    """With `--output -` the page is the only output, in UTF-8 whatever the locale."""
     ran = run_process(
         *("report", "--database", url, "--output", "-"),
         cwd=tmp_path,
@@ -85,7 +79,7 @@ def test_to_the_standard_output(url: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-REFUSED = {
+ERRORS = {
     "no folder": (
         ["--output", "nowhere/page.html"],
         2,
@@ -117,9 +111,9 @@ REFUSED = {
 }
 
 
-def test_what_cannot_be_done(url: str, tmp_path: Path) -> None:
-    """What cannot be done is told in a sentence, and leaves nothing behind."""
-    for name, (options, code, sentence) in REFUSED.items():
+def test_errors(url: str, tmp_path: Path) -> None:
+    """An error is one sentence, and leaves nothing behind."""
+    for name, (options, code, sentence) in ERRORS.items():
         ran = report(url, *options, cwd=tmp_path)
         assert (name, ran.code, ran.out) == (name, code, "")
         assert sentence in ran.err, name
@@ -127,38 +121,38 @@ def test_what_cannot_be_done(url: str, tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == [], name
 
 
-def test_an_environment_that_is_not_there(url: str, tmp_path: Path) -> None:
+def test_an_unknown_environment(url: str, tmp_path: Path) -> None:
     """The page of an environment without a sync says that there was none."""
-    made = page(url, "--environment", "nowhere", into=tmp_path / "page.html")
-    header = made.root.one("header").text
+    page = render_page(url, "--environment", "nowhere", into=tmp_path / "page.html")
+    header = page.header.text
     assert "environment nowhere" in header
-    assert "The mirror never was complete: no sync has succeeded yet." in header
-    assert {card[1] for card in made.cards[2:4]} == {"0"}
+    assert "No sync has succeeded yet." in header
+    assert {card[1] for card in page.cards[2:4]} == {"0"}
 
 
 def test_open(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--open` gives the browser the address of the file; without a browser, it says so."""
-    browser, noted = tmp_path / "browser", tmp_path / "noted"
-    browser.write_text(f'#!/bin/sh\nprintf %s "$*" >"{noted}"\n')
+    """`--open` passes the address of the file to the browser, or says that there is none."""
+    browser, arguments = tmp_path / "browser", tmp_path / "arguments"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$*" >"{arguments}"\n')
     browser.chmod(0o755)
 
     def open_file(file: Path, **environment: str) -> Ran:
-        monkeypatch.setattr(webbrowser, "_tryorder", None)  # as if it had looked for none yet
+        monkeypatch.setattr(webbrowser, "_tryorder", None)  # forget the browsers found before
         monkeypatch.setattr(webbrowser, "_browsers", {})
         return report(url, "--open", "--output", file.name, cwd=tmp_path, **environment)
 
     file = tmp_path / "a page#1.html"
     ran = open_file(file, BROWSER=str(browser))
     assert (ran.code, ran.err.count("\n")) == (0, 1)
-    assert noted.read_text() == file.as_uri()
+    assert arguments.read_text() == file.as_uri()
     ran = open_file(file, BROWSER="/bin/false", PATH="", DISPLAY="", WAYLAND_DISPLAY="")
     assert ran.code == 0
     assert "no browser could be opened; open a page#1.html in one\n" in ran.err
 
 
-def test_without_the_libraries(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without altair it is said how to install it, and the old page stays."""
-    monkeypatch.setitem(sys.modules, "altair", None)  # importing it now fails
+def test_missing_libraries(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without altair the message says how to install it, and the old page stays."""
+    monkeypatch.setitem(sys.modules, "altair", None)  # makes its import fail
     old = tmp_path / "mirror-report.html"
     old.write_text("old")
     ran = report(url, cwd=tmp_path)
@@ -171,8 +165,8 @@ def test_without_the_libraries(url: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert run_mirror("changes", "--database", url).code == 0
 
 
-def test_a_page_that_finds_no_room_leaves_the_old_one(url: str, tmp_path: Path) -> None:
-    """A page that cannot be written to its end replaces nothing, and no part of it is left."""
+def test_no_space_left(url: str, tmp_path: Path) -> None:
+    """A page that cannot be written in full replaces nothing, and no part of it is left."""
     old = tmp_path / "page.html"
     old.write_text("old")
     limited = (
@@ -186,65 +180,4 @@ def test_a_page_that_finds_no_room_leaves_the_old_one(url: str, tmp_path: Path) 
     )
     assert (ran.code, ran.out) == (2, "")
     assert f"{old} cannot be written (File too large); choose another place for it" in ran.err
-    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("page.html", "old")]
-
-
-# The second connection, which counts the days
-
-
-@cache
-def period() -> Period:
-    """The usual period, also if another day begins while a test is at work."""
-    return Period(*usual_period(datetime.now(UTC)))
-
-
-@pytest.mark.calendar
-@pytest.mark.parametrize("kind", DATABASES)
-def test_days_counted_beside_are_of_the_same_mirror(
-    make_ready_database: Callable[[str], str], kind: str
-) -> None:
-    """Days that a second connection counts are taken only if no run completed since."""
-    url = make_ready_database(kind)
-    fill(url, [asked(1)])
-    with helpers.connect(url) as connection:
-        seen = status.last_complete(connection)
-        days = helpers.days(connection, since=period().since, until=period().until)
-    assert days
-    assert collect._days_if_nothing_came(seen, url, period(), None) == days
-    assert collect._days_if_nothing_came(seen, url, period(), "nowhere") == []
-    change(url, failed_run("default"))
-    assert collect._days_if_nothing_came(seen, url, period(), None) == days
-    fill(url, [asked(1), asked(2)])
-    assert collect._days_if_nothing_came(seen, url, period(), None) is None
-    assert collect._days_if_nothing_came(seen, "sqlite:///nothing.db", period(), None) is None
-
-
-@pytest.mark.parametrize("kind", DATABASES)
-def test_the_report_is_the_same_without_the_second_connection(
-    make_ready_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    """If a run completed meanwhile, or no second connection is to be had, the first one counts."""
-    url = make_ready_database(kind)
-    fill(url, [asked(1), asked(2, status="approved")], [asked(1, status="rejected")])
-    now = datetime.now(UTC)
-
-    def gather() -> model.Report:
-        return collect.collect(url, period(), now=now)
-
-    report = gather()
-    assert report.figures.counts.requested == 2
-    with monkeypatch.context() as patch:
-        patch.setattr(collect, "_days_if_nothing_came", lambda *_: None)
-        assert gather() == report
-    connect, opened = helpers.connect, []
-
-    def connect_once(given: str) -> Any:
-        opened.append(given)
-        if len(opened) > 1:
-            raise DatabaseUnavailable("too many connections")
-        return connect(given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(helpers, "connect", connect_once)
-        assert gather() == report
-    assert opened == [url, url]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("page.html", "old")]

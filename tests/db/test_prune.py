@@ -24,7 +24,7 @@ from mirror.errors import DatabaseUnavailable, SchemaError
 from mirror.queries.status import status
 from mirror.sandbox.server import Sandbox
 from mirror.sync.run import Result, sync
-from tests.support.http_servers import Question, Scripted, envelope, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, request
 
@@ -55,11 +55,11 @@ def live(mirror: Mirror) -> list[int]:
     mirror.sync(environment="dev")
     mirror.sync()
     mirror.sync(environment="dev")  # 13: the last one that is complete
-    mirror.sandbox.misbehave("not-found")
+    mirror.sandbox.set_fault("not-found")
     mirror.sync(environment="dev")
     mirror.sync()
     mirror.sync(environment="dev")  # 16: the last one
-    mirror.sandbox.misbehave(None)
+    mirror.sandbox.set_fault(None)
     mirror.sync([request(3), APPROVED])  # 17: the last one, and complete
     return [2, 7, 8, 9, 11, 12, 14, 15]
 
@@ -125,7 +125,7 @@ def test_another_schema_is_left_alone(mirror: Mirror) -> None:
 @pytest.mark.parametrize("etag", [False, True], ids=["by its bytes", "by its ETag"])
 def test_nothing_new_stays_nothing_new(sqlite_mirror: Mirror, *, etag: bool) -> None:
     """The list that was applied last is known by the run that is kept."""
-    sqlite_mirror.sandbox.manner.etag = etag
+    sqlite_mirror.sandbox.config.etag = etag
     sqlite_mirror.sync([request(1)])
     sqlite_mirror.sync()
     prune(sqlite_mirror.engine, before=LATER)
@@ -147,10 +147,10 @@ def pull(url: str, base_url: str, environment: str = "default") -> Result:
     return sync(create_engine(url, create=True), ApiSettings(base_url, Secret(TOKEN)), environment)
 
 
-def then(answer: bytes, *acts: Callable[[], object]) -> Callable[[Question], bytes]:
+def then(answer: bytes, *acts: Callable[[], object]) -> Callable[[HttpRequest], bytes]:
     """Do something when the list is asked for, so that the run has begun, and then answer."""
 
-    def say(_: Question) -> bytes:
+    def say(_: HttpRequest) -> bytes:
         for act in acts:
             act()
         return answer
@@ -173,7 +173,7 @@ def test_a_run_that_waits_for_its_list_goes_on(
     """Its own run is kept though it is not the last, and the complete one that it compares with."""
     database_url = make_ready_database(kind)
     found: list[Pruned] = []
-    with Scripted([LIST]).running() as server:
+    with ScriptedServer([LIST]).running() as server:
 
         def fail() -> None:
             assert pull(database_url, server.base_url).outcome == "failed"
@@ -183,7 +183,7 @@ def test_a_run_that_waits_for_its_list_goes_on(
 
         for _ in range(known):
             pull(database_url, server.base_url)
-        server.answers = [then(answer, fail, act), http(404), answer]
+        server.responses = [then(answer, fail, act), http(404), answer]
         result = pull(database_url, server.base_url)
         assert result.failure is None
         assert result.outcome == ("unchanged" if known and answer == LIST else "applied")
@@ -194,7 +194,7 @@ def test_a_run_that_waits_for_its_list_goes_on(
 def test_a_run_that_was_overtaken_is_still_superseded(ready_database_url: str) -> None:
     """That another run completed since it began shows also when all older runs are gone."""
     found: list[Pruned] = []
-    with Scripted([LIST]).running() as server:
+    with ScriptedServer([LIST]).running() as server:
 
         def overtake() -> None:
             assert pull(ready_database_url, server.base_url).outcome == "unchanged"
@@ -208,14 +208,14 @@ def test_a_run_that_was_overtaken_is_still_superseded(ready_database_url: str) -
 
         for _ in range(3):
             pull(ready_database_url, server.base_url)
-        server.answers = [then(CHANGED, overtake), LIST]
+        server.responses = [then(CHANGED, overtake), LIST]
         assert pull(ready_database_url, server.base_url).outcome == "superseded"
     assert found == [Pruned(removed=2, kept=1, remaining=3)]
 
 
 def test_a_run_given_up_for_dead_says_that_it_is_gone(ready_database_url: str) -> None:
     """If its row was pruned before it woke up, it applies nothing, and the rest is as it was."""
-    with Scripted([LIST]).running() as server:
+    with ScriptedServer([LIST]).running() as server:
 
         def bury() -> None:
             for _ in range(2):
@@ -224,7 +224,7 @@ def test_a_run_given_up_for_dead_says_that_it_is_gone(ready_database_url: str) -
 
         pruned: list[Pruned] = []
         pull(ready_database_url, server.base_url)
-        server.answers = [then(CHANGED, bury), LIST]
+        server.responses = [then(CHANGED, bury), LIST]
         result = pull(ready_database_url, server.base_url)
         assert pruned == [Pruned(removed=2, kept=2, remaining=2)]
         assert isinstance(result.failure, DatabaseUnavailable)

@@ -173,7 +173,7 @@ def test_a_sync_upgrades_and_goes_on(
     assert {number_of(one) for one in listed} == {*range(1, 14)} - {6, 11}
     assert ask("sync", "--json")["outcome"] == "unchanged"
     prepared.upstream.records = STAGING
-    prepared.sandbox.forget()
+    prepared.sandbox.invalidate()
     told = ask("sync", "--json", "--environment", "staging")
     assert (told["outcome"], told["fetched"]) == ("applied", len(STAGING))
     found = read(prepared, before)
@@ -238,7 +238,7 @@ def test_a_database_of_another_age_is_left_alone(prepared: Mirror, age: str) -> 
         told = f"mirror: the database is at schema {said}\n"
         assert (words, ran.code, ran.out, ran.err) == (words, 1, "", told)
     assert everything(prepared) == before
-    assert prepared.sandbox.asked == []
+    assert prepared.sandbox.request_log == []
 
 
 def everything(mirror: Mirror) -> tuple[object, ...]:

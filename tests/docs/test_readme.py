@@ -13,7 +13,7 @@ from mirror import cli
 from mirror.config import file as config
 from mirror.config import settings
 from mirror.config.environments import resolve
-from mirror.config.sources import SettingSources
+from mirror.config.resolver import SettingSources
 from mirror.db.models import metadata
 from mirror.db.views import VIEWS
 from tests.support import ROOT
@@ -77,8 +77,9 @@ def test_the_configuration_example_is_read(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(example)
     configuration = config.load(str(file))
-    assert configuration.database == "postgresql://mirror@db.example.com/bi"
-    first, second = resolve(SettingSources({}, {"CUSTOMER_7_TOKEN": "talq_7"}, configuration))
+    assert configuration.database is not None
+    assert configuration.database.text == "postgresql://mirror@db.example.com/bi"
+    first, second = resolve(SettingSources({}, configuration, {"CUSTOMER_7_TOKEN": "talq_7"}))
     assert (first.environment, second.environment) == ("prod", "customer-7")
     assert isinstance(second.api, settings.ApiSettings)
     assert second.api.base_url == "https://voice.example.com/api/v1"

@@ -1,11 +1,11 @@
-"""The status of environments: what it says, and that it takes no longer the more runs there are."""
+"""The status of environments, and that its cost does not grow with the number of runs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,81 +20,66 @@ from tests.support.mirrors import Mirror
 from tests.support.upstream import request
 
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
-"""When the clock of a mirror under test starts; its first sync is an hour later."""
+"""An hour before the first sync."""
 
 HOUR = timedelta(hours=1)
 NEVER = EnvironmentStatus(
-    environment="default",
-    complete_at=None,
-    age=None,
-    outcome=None,
-    started_at=None,
-    seconds=None,
-    error=None,
-    failures=0,
-    pending=0,
-    approved=0,
-    rejected=0,
-    cancelled=0,
-    other=0,
-    missing=0,
-    quarantined=0,
-    schema_revision=None,
-    database="",
+    **{field.name: 0 for field in fields(EnvironmentStatus)}  # type: ignore[arg-type]
+    | dict.fromkeys(
+        ("complete_at", "age", "outcome", "started_at", "seconds", "error", "schema_revision")
+    )
+    | {"environment": "default", "database": ""}
 )
+"""The status of an environment without a run."""
+
 MANY = 50_000
 ENVIRONMENTS = 5
 _READ = re.compile(r"Actual Rows|Rows Removed")
 
 
-def ask(mirror: Mirror, *environments: str) -> list[EnvironmentStatus]:
-    """The status an hour after the last sync, of these environments or of all.
-
-    What is said of the database is the same for all, and is left out.
-    """
-    found: list[EnvironmentStatus] = mirror.query(
+def status_of(mirror: Mirror, *environments: str) -> list[EnvironmentStatus]:
+    """The status an hour after the last sync, of these environments or of all."""
+    statuses: list[EnvironmentStatus] = mirror.query(
         status, now=mirror.now + HOUR, environments=environments or None
     )
-    for one in found:
-        assert one.schema_revision == migrate.revisions()[-1]
-        assert one.database == shown_url(mirror.url)
-    return [bare(one) for one in found]
+    for each in statuses:
+        assert each.schema_revision == migrate.revisions()[-1]
+        assert each.database == shown_url(mirror.url)
+    return [without_database(each) for each in statuses]
 
 
-def bare(one: EnvironmentStatus) -> EnvironmentStatus:
-    """A status without what it says of the database."""
-    return replace(one, schema_revision=None, database="")
+def without_database(status: EnvironmentStatus) -> EnvironmentStatus:
+    """A status without revision and URL, which are the same for all."""
+    return replace(status, schema_revision=None, database="")
 
 
 def record(connection: Connection, environment: str, *outcomes: str) -> None:
-    """Put runs on record, one an hour; those that are not complete give their place as error."""
+    """Record runs, one an hour; those that are not complete have their place as error."""
     for place, outcome in enumerate(outcomes, start=1):
-        began = NOON + place * HOUR
-        run = runs.begin(connection, environment, "https://api.example/api/v1", began)
-        ended = {"outcome": outcome, "finished_at": began, "seconds": place / 4}
+        started_at = NOON + place * HOUR
+        run = runs.begin(connection, environment, "https://api.example/api/v1", started_at)
+        result: dict[str, Any] = {"outcome": outcome, "finished_at": started_at}
         if outcome in {"applied", "unchanged"}:
-            runs.complete(connection, run, counts=runs.Counts(), **ended)  # type: ignore[arg-type]
+            runs.complete(connection, run, counts=runs.Counts(), seconds=place / 4, **result)
         elif outcome != "running":
-            runs.end(connection, run, error=f"error {place}", **ended)  # type: ignore[arg-type]
+            runs.end(connection, run, error=f"error {place}", seconds=place / 4, **result)
 
 
-def test_what_a_mirror_holds_and_how_old_it_is(mirror: Mirror) -> None:
-    """Requests are counted by status, missing and garbled ones apart; age is that of the pull."""
+def test_counts_and_age(mirror: Mirror) -> None:
+    """Requests are counted by status, missing and garbled ones apart; age is that of the sync."""
     statuses = ["pending", "pending", "approved", "rejected", "cancelled", "on_hold", "missing"]
-    listed = [request(number, status=one) for number, one in enumerate(statuses)]
+    listed = [request(number, status=name) for number, name in enumerate(statuses)]
     mirror.sync([*listed, request(10), "junk", request(11, status=7)])
     mirror.sync([*listed, "junk"])
-    (found,) = ask(mirror)
-    assert found.seconds is not None
-    assert found == EnvironmentStatus(
-        environment="default",
+    (applied,) = status_of(mirror)
+    assert applied.seconds is not None
+    assert applied == replace(
+        NEVER,
         complete_at=NOON + 2 * HOUR,
         age=3600.0,
         outcome="applied",
         started_at=NOON + 2 * HOUR,
-        seconds=found.seconds,
-        error=None,
-        failures=0,
+        seconds=applied.seconds,
         pending=2,
         approved=1,
         rejected=1,
@@ -102,36 +87,29 @@ def test_what_a_mirror_holds_and_how_old_it_is(mirror: Mirror) -> None:
         other=2,
         missing=1,
         quarantined=1,
-        schema_revision=None,
-        database="",
     )
+    mirror.sync()
+    (unchanged,) = status_of(mirror)
+    assert (unchanged.outcome, unchanged.age) == ("unchanged", 3600.0)
+    assert unchanged.complete_at == NOON + 3 * HOUR
 
 
-def test_a_pull_that_finds_nothing_new_is_complete_too(mirror: Mirror) -> None:
-    """What is in the mirror is as fresh as the last list that was read whole."""
+def test_a_failure_counts_until_a_sync_completes(mirror: Mirror) -> None:
+    """Failures since the last complete sync are counted, with the last error."""
     mirror.sync([request(1)])
+    mirror.sandbox.set_fault("not-found")
     mirror.sync()
-    (found,) = ask(mirror)
-    assert (found.outcome, found.complete_at, found.age) == ("unchanged", NOON + 2 * HOUR, 3600.0)
-
-
-def test_a_failure_is_told_until_a_pull_completes(mirror: Mirror) -> None:
-    """What failed since the last complete pull is counted, with the last reason, and then over."""
-    mirror.sync([request(1)])
-    mirror.sandbox.misbehave("not-found")
+    mirror.sandbox.set_fault("unauthorized")
     mirror.sync()
-    mirror.sandbox.misbehave("unauthorized")
+    (failed,) = status_of(mirror)
+    assert (failed.outcome, failed.failures, failed.pending) == ("failed", 2, 1)
+    assert "token" in str(failed.error)
+    assert (failed.complete_at, failed.age) == (NOON + HOUR, 3 * 3600.0)
+    assert failed.started_at == NOON + 3 * HOUR
+    mirror.sandbox.set_fault(None)
     mirror.sync()
-    (found,) = ask(mirror)
-    assert (found.outcome, found.failures, found.pending) == ("failed", 2, 1)
-    assert found.error is not None
-    assert "token" in found.error
-    assert (found.complete_at, found.age) == (NOON + HOUR, 3 * 3600.0)
-    assert found.started_at == NOON + 3 * HOUR
-    mirror.sandbox.misbehave(None)
-    mirror.sync()
-    (found,) = ask(mirror)
-    assert (found.outcome, found.failures, found.error) == ("unchanged", 0, None)
+    (complete,) = status_of(mirror)
+    assert (complete.outcome, complete.failures, complete.error) == ("unchanged", 0, None)
 
 
 FAILURES = [
@@ -144,75 +122,75 @@ FAILURES = [
     ("unchanged failed superseded refused dry_run running", 1, 2, 4),
     ("failed superseded", None, 1, 1),
 ]
-"""Runs, which of them completed last, how many failed since, and which of these was last."""
+"""Runs, the place of the last complete one, the number of failures since, and the last of them."""
 
 
 def test_what_counts_as_a_failure(connection: Connection) -> None:
-    """Failed, refused and abandoned runs do; superseded, dry and running ones do not."""
+    """Failed, refused and abandoned runs count; superseded, dry and running ones do not."""
     for outcomes, *_ in FAILURES:
         record(connection, outcomes, *outcomes.split())
     now = NOON + 10 * HOUR
-    found = {one.environment: bare(one) for one in status(connection, now=now)}
+    statuses = {each.environment: without_database(each) for each in status(connection, now=now)}
     for outcomes, complete, failures, last_failure in FAILURES:
-        began = outcomes.split()
+        recorded = outcomes.split()
         complete_at = complete and NOON + complete * HOUR
-        assert found[outcomes] == replace(
+        assert statuses[outcomes] == replace(
             NEVER,
             environment=outcomes,
             complete_at=complete_at,
             age=complete_at and (now - complete_at).total_seconds(),
-            outcome=began[-1],
-            started_at=NOON + len(began) * HOUR,
-            seconds=None if began[-1] == "running" else len(began) / 4,
+            outcome=recorded[-1],
+            started_at=NOON + len(recorded) * HOUR,
+            seconds=None if recorded[-1] == "running" else len(recorded) / 4,
             error=last_failure and f"error {last_failure}",
             failures=failures,
         )
 
 
-def test_environments_are_in_order_and_apart(mirror: Mirror) -> None:
-    """Each environment has its own figures, and they come in the order of their characters."""
+def test_order_of_environments(mirror: Mirror) -> None:
+    """Each environment has its own figures; they come in code point order."""
     mirror.sync([request(1), "junk"], environment="prod")
     mirror.sync([request(2, status="approved"), request(3)], environment="Été 100%")
     mirror.sync([request(4), request(5)], environment="_")
     mirror.sync([request(4)], environment="_", accept_missing=True)
     mirror.sync([], environment="Prod")
-    found = {
-        one.environment: (one.pending, one.approved, one.missing, one.quarantined)
-        for one in ask(mirror)
-    }
-    assert list(found.items()) == [
-        ("Prod", (0, 0, 0, 0)),
-        ("_", (1, 0, 1, 0)),
-        ("prod", (1, 0, 0, 1)),
-        ("Été 100%", (1, 1, 0, 0)),
+    assert [
+        (each.environment, each.pending, each.approved, each.missing, each.quarantined)
+        for each in status_of(mirror)
+    ] == [
+        ("Prod", 0, 0, 0, 0),
+        ("_", 1, 0, 1, 0),
+        ("prod", 1, 0, 0, 1),
+        ("Été 100%", 1, 1, 0, 0),
     ]
 
 
-def test_environments_that_are_asked_for(mirror: Mirror) -> None:
-    """Those and no others are told of, each once, also one that never ran."""
+def test_selected_environments(mirror: Mirror) -> None:
+    """Selected environments are returned once each, also one that never ran."""
     mirror.sync([request(1), "junk"], environment="prod")
     mirror.sync([request(2)], environment="dev")
-    (everything, prod) = ask(mirror)
-    assert everything.environment == "dev"
-    never, found = ask(mirror, "prod", "nowhere", "prod")
-    assert found == prod
-    assert never == replace(NEVER, environment="nowhere")
+    dev, prod = status_of(mirror)
+    assert dev.environment == "dev"
+    assert status_of(mirror, "prod", "nowhere", "prod") == [
+        replace(NEVER, environment="nowhere"),
+        prod,
+    ]
     assert mirror.query(status, now=mirror.now, environments=[]) == []
 
 
 def test_a_mirror_without_a_run(connection: Connection) -> None:
-    """Where nothing is on record there is nothing to tell, unless an environment is asked for."""
+    """Without runs there is no environment, unless it is selected."""
     assert status(connection, now=NOON) == []
-    (found,) = status(connection, now=NOON, environments=["default"])
-    assert bare(found) == NEVER
+    (never,) = status(connection, now=NOON, environments=["default"])
+    assert without_database(never) == NEVER
 
 
 @pytest.mark.calendar
-def test_age_is_below_zero_if_the_clock_went_back(connection: Connection) -> None:
-    """A pull that began in the future is not made younger than it says."""
+def test_negative_age(connection: Connection) -> None:
+    """The age of a sync in the future is negative."""
     record(connection, "default", "applied")
-    (found,) = status(connection, now=NOON - HOUR)
-    assert found.age == -7200.0
+    (future,) = status(connection, now=NOON - HOUR)
+    assert future.age == -7200.0
 
 
 @pytest.mark.parametrize(
@@ -228,16 +206,16 @@ def test_age_is_below_zero_if_the_clock_went_back(connection: Connection) -> Non
         (-1e9, True),
     ],
 )
-def test_what_is_stale(*, age: float | None, stale: bool) -> None:
-    """Older than allowed, never complete, or from a future that clocks do not explain."""
+def test_is_stale(*, age: float | None, stale: bool) -> None:
+    """Stale is older than allowed, never complete, or further in the future than clocks differ."""
     assert is_stale(replace(NEVER, age=age), HOUR) is stale
 
 
-# What it costs.
+# Cost
 
 
-def fill(connection: Connection, number: int) -> None:
-    """Put many runs on record, of all environments in turns; every tenth failed, but not of late.
+def record_many(connection: Connection, number: int) -> None:
+    """Record runs of all environments in turns: every tenth of the older half failed.
 
     The last two of each environment are a complete one and a failure.
     """
@@ -257,8 +235,8 @@ def fill(connection: Connection, number: int) -> None:
 
 
 @contextmanager
-def noting(connection: Connection) -> Iterator[list[tuple[str, Any]]]:
-    """Note the statements that are sent, with their parameters."""
+def statements(connection: Connection) -> Iterator[list[tuple[str, Any]]]:
+    """Record the statements that are executed, with their parameters."""
     sent: list[tuple[str, Any]] = []
 
     def note(_: Connection, __: Any, statement: str, parameters: Any, *___: Any) -> None:
@@ -270,19 +248,21 @@ def noting(connection: Connection) -> Iterator[list[tuple[str, Any]]]:
 
 
 def reads_all_runs(connection: Connection, statement: str, parameters: Any) -> bool:
-    """Tell whether the plan of a statement goes through all runs, or through an index of them."""
+    """Return whether the plan of a statement scans `sync_runs`, or an index of it."""
     if connection.dialect.name == "sqlite":
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
         return any(row.detail.startswith("SCAN sync_runs") for row in plan)
-    ways = [node for node in _plan(connection, statement, parameters) if _reads_runs(node)]
-    return any("Index Cond" not in node for node in ways if node["Node Type"] != "Bitmap Heap Scan")
+    nodes = [node for node in _plan(connection, statement, parameters) if _reads_runs(node)]
+    return any(
+        "Index Cond" not in node for node in nodes if node["Node Type"] != "Bitmap Heap Scan"
+    )
 
 
 def effort(connection: Connection, statement: str, parameters: Any) -> int:
-    """Count what a statement does about runs: rows that Postgres reads, or steps of SQLite."""
+    """The cost of a statement: rows of `sync_runs` that Postgres reads, or steps of SQLite."""
     if connection.dialect.name == "postgresql":
         return sum(
-            node["Actual Loops"] * sum(rows for what, rows in node.items() if _READ.match(what))
+            node["Actual Loops"] * sum(rows for name, rows in node.items() if _READ.match(name))
             for node in _plan(connection, statement, parameters, "ANALYZE, ")
             if _reads_runs(node)
         )
@@ -300,10 +280,10 @@ def effort(connection: Connection, statement: str, parameters: Any) -> int:
 
 
 def _plan(
-    connection: Connection, statement: str, parameters: Any, more: str = ""
+    connection: Connection, statement: str, parameters: Any, options: str = ""
 ) -> list[dict[str, Any]]:
-    """Every node of a plan of Postgres."""
-    explain = f"EXPLAIN ({more}FORMAT JSON) {statement}"
+    """The nodes of a plan of Postgres."""
+    explain = f"EXPLAIN ({options}FORMAT JSON) {statement}"
     (plan,) = connection.exec_driver_sql(explain, parameters).scalar_one()
 
     def below(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -318,10 +298,10 @@ def _reads_runs(node: dict[str, Any]) -> bool:
     return node.get("Relation Name") == "sync_runs" or "sync_runs" in node.get("Index Name", "")
 
 
-def test_no_question_reads_all_runs(connection: Connection) -> None:
+def test_no_statement_reads_all_runs(connection: Connection) -> None:
     """Among 50,000 runs, those that matter are found by index, and hardly any other is read."""
-    fill(connection, MANY // ENVIRONMENTS)
-    for query in (  # what is about everything would be noticed, in both ways
+    record_many(connection, MANY // ENVIRONMENTS)
+    for query in (  # both checks notice a full scan
         "SELECT DISTINCT environment FROM sync_runs",
         "SELECT count(*) FROM sync_runs WHERE outcome = 'failed'",
     ):
@@ -331,12 +311,12 @@ def test_no_question_reads_all_runs(connection: Connection) -> None:
     for analyzed in (False, True):
         if analyzed:
             connection.exec_driver_sql("ANALYZE")
-        with noting(connection) as sent:
-            found = status(connection, now=NOON)
-        assert [one.environment for one in found] == [
+        with statements(connection) as sent:
+            statuses = status(connection, now=NOON)
+        assert [each.environment for each in statuses] == [
             f"environment {number + 1}" for number in range(ENVIRONMENTS)
         ]
-        assert {(one.outcome, one.failures, one.error) for one in found} == {
+        assert {(each.outcome, each.failures, each.error) for each in statuses} == {
             ("failed", 1, f"error {MANY // ENVIRONMENTS}")
         }
         assert len(sent) > 2
@@ -346,17 +326,17 @@ def test_no_question_reads_all_runs(connection: Connection) -> None:
 
 
 def test_the_number_of_statements_is_small(connection: Connection) -> None:
-    """It depends on neither runs nor requests nor environments, but for those that fail now."""
+    """It depends only on the number of environments that fail now."""
     counts = []
     for number in range(1, 4):
         for name in range(number * 3):
             record(connection, f"environment {name}", "applied", "failed", "unchanged")
-        with noting(connection) as sent:
+        with statements(connection) as sent:
             assert len(status(connection, now=NOON)) == number * 3
         counts.append(len(sent))
     assert counts == [6, 6, 6]
     record(connection, "environment 1", "failed", "running")
     record(connection, "environment 2", "refused")
-    with noting(connection) as sent:
+    with statements(connection) as sent:
         status(connection, now=NOON)
     assert len(sent) == 8

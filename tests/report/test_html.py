@@ -1,7 +1,4 @@
-"""The page of `mirror report` in a browser, which sees what people see of it.
-
-Here it looks at one page once; in stress/test_report_in_browser.py at all of them, everywhere.
-"""
+"""A page of `mirror report` in a browser; stress/test_report_in_browser.py has all of them."""
 
 from __future__ import annotations
 
@@ -10,15 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.support.browser import Shown, chromium, shown
-from tests.support.reports import change, failed_run, fill, page
+from tests.support.browser import Tab, chromium, open_tab
+from tests.support.reports import execute, failed_run, render_page, sync_hourly
 from tests.support.upstream import request
 
-READABLE = 4.5
-"""The least contrast that WCAG 2.1 (AA) asks of texts."""
+MIN_TEXT_CONTRAST = 4.5
+"""Of texts, by WCAG 2.1 (AA)."""
 
 LONG = "1234567890" * 10_000
-"""100,000 characters, and nowhere to break them."""
+"""100,000 characters without a place to break the line."""
 
 TEXTS = {
     "<script>alert(1)</script>": "<script>alert(1)</script>",
@@ -37,84 +34,79 @@ TEXTS = {
     "\u6f22" * 40: "\u6f22" * 40,
     "OPEN INVOICES; AMOUNTS ARE DUE NOW": "OPEN INVOICES; AMOUNTS ARE DUE NOW",
 }
-"""Texts of upstream, and what is to be read of each."""
+"""Texts of upstream, and how a reader must see them."""
 
-UNSTORABLE = dict.fromkeys((0, 0xD83D), "\ufffd")
-"""What no database keeps, and what is kept of it."""
+_UNSTORABLE = dict.fromkeys((0, 0xD83D), "\ufffd")
+"""Characters that no database stores, and their replacement."""
 
-PARTS = {"one": list(TEXTS)[::2], "other": list(TEXTS)[1::2]}
-"""Texts by the environment that has them: a page shows ten reasons, and there are more texts."""
+TEXTS_OF = {"one": list(TEXTS)[::2], "other": list(TEXTS)[1::2]}
+"""Texts by environment: a page shows only ten reasons."""
 
 SECTIONS = [f"section:has(> #{name})" for name in ("open", "changes", "numbers")]
 
-FOREIGN = """[...document.querySelectorAll("*")].filter(one =>
-  ["SCRIPT", "B"].includes(one.tagName) && !one.closest("li") ||
-  ["TITLE", "STYLE"].includes(one.tagName) && one.parentNode !== document.head ||
-  [...one.attributes].some(given => given.name.startsWith("on"))
-).map(one => one.outerHTML)"""
-"""Elements that no page has by itself."""
+FIND_INJECTED = """[...document.querySelectorAll("*")].filter(element =>
+  ["SCRIPT", "B"].includes(element.tagName) && !element.closest("li") ||
+  ["TITLE", "STYLE"].includes(element.tagName) && element.parentNode !== document.head ||
+  [...element.attributes].some(attribute => attribute.name.startsWith("on"))
+).map(element => element.outerHTML)"""
+"""Finds elements that the template does not have."""
 
 
 def hostile_lists(name: str, texts: list[str]) -> list[list[dict[str, Any]]]:
-    """Two lists that have each text wherever there is room for one.
+    """Two lists with each text in every field of an open and of a rejected request.
 
-    Of each there is an open request and one that was rejected, for a number of that text. In the
-    second list, the text is the status of the open one as well.
+    In the second list it is also the status of the open one.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    waiting, known, rejected = [], [], []
+    pending, unknown, rejected = [], [], []
     for place, text in enumerate([*texts, LONG]):
         short = text[:255]
-        entry = request(place, id=f"{name} {place} waiting", phone_number=short, requested_at=now)
-        waiting.append(entry | {"reason": text})
-        known.append(entry | {"reason": text, "status": short})
+        entry = request(place, id=f"{name} {place} open", phone_number=short, requested_at=now)
+        pending.append(entry | {"reason": text})
+        unknown.append(entry | {"reason": text, "status": short})
         rejected.append(
             entry
             | {"id": f"{name} {place} rejected", "status": "rejected"}
             | {"rejection_reason": text, "resolved_at": now}
         )
-    return [[*waiting, *rejected], [*known, *rejected]]
+    return [[*pending, *rejected], [*unknown, *rejected]]
 
 
-def fill_hostile(url: str, name: str) -> None:
-    """Let an environment have its texts wherever there is room for one."""
-    texts = PARTS[name]
-    fill(url, *hostile_lists(name, texts), environment=name)
-    change(url, failed_run(name, " ".join([*texts, LONG]).translate(UNSTORABLE)))
+def sync_hostile(url: str, name: str) -> None:
+    """Give an environment its texts in every field."""
+    texts = TEXTS_OF[name]
+    sync_hourly(url, *hostile_lists(name, texts), environment=name)
+    execute(url, failed_run(name, " ".join([*texts, LONG]).translate(_UNSTORABLE)))
 
 
-def expect_texts(seen: Shown, name: str) -> None:
-    """Expect that all texts of an environment can be read in its page, and do nothing there."""
-    assert seen.tab.evaluate(FOREIGN) == []
-    for place in ("header", "#chart-reasons table", *SECTIONS):
-        said = seen.read(place)
-        assert [one for one in PARTS[name] if TEXTS[one] not in said] == [], place
-    for place in SECTIONS:
-        assert f"{LONG[:40]}… (215 more characters)" in seen.read(place)
-    for place in ("#chart-reasons table", SECTIONS[0], SECTIONS[2]):
-        assert f"{LONG[:300]}… (99,700 more characters)" in seen.read(place)
+def check_texts(tab: Tab, name: str) -> None:
+    """Check that all texts of an environment can be read in its page, and are inert."""
+    assert tab.evaluate(FIND_INJECTED) == []
+    for selector in ("header", "#chart-reasons table", *SECTIONS):
+        shown = tab.text(selector)
+        assert [text for text in TEXTS_OF[name] if TEXTS[text] not in shown] == [], selector
+    for selector in SECTIONS:
+        assert f"{LONG[:40]}… (215 more characters)" in tab.text(selector)
+    for selector in ("#chart-reasons table", SECTIONS[0], SECTIONS[2]):
+        assert f"{LONG[:300]}… (99,700 more characters)" in tab.text(selector)
 
 
 def test_hostile_texts(make_ready_database: Callable[[str], str], tmp_path: Path) -> None:
-    """Texts of upstream can all be read, what cannot be seen is written out, and they do nothing.
-
-    They run nothing, ask for nothing, make no element and burst no layout, wide or narrow. Each
-    chart is there once, and the table behind it can be opened.
-    """
+    """Texts of upstream are readable and inert, and break no layout, wide or narrow."""
     url, file = make_ready_database("sqlite"), tmp_path / "page.html"
-    fill_hostile(url, "one")
-    page(url, "--environment", "one", into=file)
-    with chromium() as browser, shown(browser, file) as seen:
+    sync_hostile(url, "one")
+    render_page(url, "--environment", "one", into=file)
+    with chromium() as browser, open_tab(browser, file) as tab:
         for width in (360, 1280):
-            seen.look(width)
-            assert (width, seen.cut_off) == (width, [])
-            assert seen.tab.locator(".chart >> visible=true").count() == 4
-        assert {pair: one for pair, one in seen.contrasts.items() if one < READABLE} == {}
-        for one in seen.tab.locator("summary").all():
-            one.click()
-        assert seen.tab.locator("details table >> visible=true").count() == 4
+            tab.emulate(width)
+            assert (width, tab.cut_off()) == (width, [])
+            assert tab.visible(".chart").count() == 4
+        contrasts = tab.contrasts().items()
+        assert {pair: value for pair, value in contrasts if value < MIN_TEXT_CONTRAST} == {}
+        tab.open_details()
+        assert tab.visible("details table").count() == 4
         for width in (360, 1280):
-            seen.look(width)
-            assert (width, seen.cut_off) == (width, [])
-        expect_texts(seen, "one")
-        assert seen.noted == []
+            tab.emulate(width)
+            assert (width, tab.cut_off()) == (width, [])
+        check_texts(tab, "one")
+        assert tab.complaints == []

@@ -1,4 +1,4 @@
-"""Periods: whole days in a row, the days before them, and how the calendar cuts them into steps."""
+"""Periods of whole days, the periods before them, and their split by the calendar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mirror.cli.options import now, parse_time
 from mirror.errors import UsageError
-from mirror.report.period import Period, period, steps
+from mirror.report.period import Period, period, split
 
 NOW = datetime(2024, 3, 13, 12, tzinfo=UTC)
 """A Wednesday, at noon."""
@@ -19,42 +19,42 @@ NOW = datetime(2024, 3, 13, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 LAST_MOMENT = timedelta(days=1, microseconds=-1)
 UNITS = ("week", "month", "year", "decade", "century")
-MOST_DAYS_OF_60 = {"week": 420, "month": 1_824, "year": 21_915, "decade": 219_150}
-"""So many days are cut into such steps, and more of them into longer ones."""
+MAX_DAYS = {"week": 420, "month": 1_824, "year": 21_915, "decade": 219_150}
+"""The longest period that is split into each unit: sixty of them."""
 
-MOST_STEPS = {"week": 61, "month": 61, "year": 61, "decade": 62, "century": 100}
-"""Sixty and a part of one; a few days more than sixty decades have can touch one more."""
+MAX_PARTS = {"week": 61, "month": 61, "year": 61, "decade": 62, "century": 100}
+"""Sixty and a part of one; sixty decades are a few days shorter than some in the calendar."""
 
-always_the_same = settings(max_examples=300, deadline=None, database=None, derandomize=True)
+deterministic = settings(max_examples=300, deadline=None, database=None, derandomize=True)
 any_period = st.lists(st.dates(), min_size=2, max_size=2, unique=True).map(
     lambda days: Period(min(days), max(days))
 )
 short_period = st.builds(
     lambda since, days: Period(since, since + timedelta(days=days)),
     st.dates(max_value=date(9000, 1, 1)),
-    st.sampled_from([most + more for most in MOST_DAYS_OF_60.values() for more in (0, 1)])
+    st.sampled_from([days + more for days in MAX_DAYS.values() for more in (0, 1)])
     | st.integers(1, 25_000),
 )
-"""Of lengths at which the unit changes, or of a few years."""
+"""A period whose length is at a change of the unit, or some years."""
 
 
 def at(text: str) -> datetime:
-    """Read a time in UTC."""
+    """Parse a time in UTC."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def asked_for(since: str | None, until: str | None) -> Period:
-    """The period between two times, if those are given."""
+def period_of(since: str | None, until: str | None) -> Period:
+    """The period of these options."""
     return period(at(since) if since else None, at(until) if until else None, NOW)
 
 
 def days(since: str, until: str) -> Period:
-    """The days from one to another, the second one left out."""
+    """The days from one to another, exclusive."""
     return Period(date.fromisoformat(since), date.fromisoformat(until))
 
 
-def test_a_period_in_full() -> None:
-    """A period knows its days, its last one, and the times at which it begins and ends in UTC."""
+def test_period() -> None:
+    """A period has days, a last one of them, and times of its start and end in UTC."""
     leap = days("2024-02-28", "2024-03-01")
     assert leap.days == 2
     assert leap.last == date(2024, 2, 29)
@@ -79,15 +79,15 @@ def test_a_period_in_full() -> None:
         ("2023-12-31", "2023-10-02"),
     ],
 )
-def test_the_usual_period(today: str, monday: str, time: timedelta) -> None:
-    """It is thirteen weeks that begin on a Monday, the last one up to the end of today."""
-    usual = period(None, None, at(today) + time)
-    assert usual.since == date.fromisoformat(monday)
-    assert usual.since.weekday() == 0
-    assert usual.last == date.fromisoformat(today)
-    weeks = steps(usual)
-    assert weeks.unit == "week"
-    assert [one.days for one in weeks.periods] == [7] * 12 + [usual.last.weekday() + 1]
+def test_default_period(today: str, monday: str, time: timedelta) -> None:
+    """The default is thirteen weeks from a Monday on, the last one up to the end of today."""
+    default = period(None, None, at(today) + time)
+    assert default.since == date.fromisoformat(monday)
+    assert default.since.weekday() == 0
+    assert default.last == date.fromisoformat(today)
+    unit, weeks = split(default)
+    assert unit == "week"
+    assert [week.days for week in weeks] == [7] * 12 + [default.last.weekday() + 1]
 
 
 @pytest.mark.parametrize(
@@ -112,15 +112,13 @@ def test_the_usual_period(today: str, monday: str, time: timedelta) -> None:
         (None, "0001-01-02", days("0001-01-01", "0001-01-02")),
     ],
 )
-def test_a_period_that_was_asked_for(
-    since: str | None, until: str | None, expected: Period
-) -> None:
-    """The day of the first time is in it, that of the second one is not, and none is to come."""
-    assert asked_for(since, until) == expected
+def test_period_of_options(since: str | None, until: str | None, expected: Period) -> None:
+    """A period includes the day of `since`, and excludes that of `until` and the future."""
+    assert period_of(since, until) == expected
 
 
 @pytest.mark.parametrize(
-    ("since", "until", "named"),
+    ("since", "until", "days"),
     [
         ("2024-03-05T08:00", "2024-03-05T20:00", "2024-03-05 and 2024-03-05"),
         ("2024-03-05", "2024-03-04", "2024-03-05 and 2024-03-04"),
@@ -131,21 +129,21 @@ def test_a_period_that_was_asked_for(
         ("0001-01-01", "0001-01-01", "0001-01-01 and 0001-01-01"),
     ],
 )
-def test_an_empty_period_is_refused(since: str | None, until: str | None, named: str) -> None:
-    """Where there is no day, one sentence says between which ones, and what to choose instead."""
-    with pytest.raises(UsageError, match=f"^no day lies between {named}; .*--since.*--until") as it:
-        asked_for(since, until)
-    told = str(it.value)
-    assert "\n" not in told
-    assert ". " not in told
+def test_an_empty_period(since: str | None, until: str | None, days: str) -> None:
+    """An empty period is an error of one sentence, with its days and a hint."""
+    message = f"^no day lies between {days}; .*--since.*--until"
+    with pytest.raises(UsageError, match=message) as error:
+        period_of(since, until)
+    assert "\n" not in str(error.value)
+    assert ". " not in str(error.value)
 
 
 @pytest.mark.calendar
 def test_times_of_the_command_line() -> None:
-    """Days are those of UTC, whatever the zone of the machine; so is a time that names no zone."""
+    """Days, and times without a zone, are in UTC, whatever the zone of the machine."""
     today = now().date()
     last_week = period(parse_time("7d"), parse_time("0d"), now())
-    if now().date() != today:  # it has just become another one
+    if now().date() != today:  # midnight has just passed
         test_times_of_the_command_line()
         return
     assert today == datetime.now(UTC).date()
@@ -156,7 +154,7 @@ def test_times_of_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("which", "before"),
+    ("current", "before"),
     [
         (days("2024-03-11", "2024-03-14"), days("2024-03-08", "2024-03-11")),
         (days("2024-01-01", "2024-02-01"), days("2023-12-01", "2024-01-01")),
@@ -168,23 +166,23 @@ def test_times_of_the_command_line() -> None:
         (days("5000-01-01", "9999-12-31"), days("0001-01-01", "5000-01-01")),
     ],
 )
-def test_the_period_before(which: Period, before: Period) -> None:
-    """There are as many days before it, or as many as the calendar has: at its start, none."""
-    assert which.before == before
+def test_the_period_before(current: Period, before: Period) -> None:
+    """The period before has as many days; at the start of the calendar fewer, or none."""
+    assert current.before == before
 
 
-@always_the_same
+@deterministic
 @given(any_period)
-def test_any_period_before(which: Period) -> None:
-    """Whatever the period, the one before it ends where it begins."""
-    before = which.before
-    assert before.until == which.since
-    assert before.days == which.days or before.since == date.min
-    assert 0 <= before.days <= which.days
+def test_any_period_before(current: Period) -> None:
+    """The period before any period ends at its start."""
+    before = current.before
+    assert before.until == current.since
+    assert before.days == current.days or before.since == date.min
+    assert 0 <= before.days <= current.days
 
 
 def start_of(unit: str, day: date) -> date:
-    """The first day of the week, month, … in which a day is; there is no year before the first."""
+    """The first day of the week, month, … of a day."""
     years = {"year": 1, "decade": 10, "century": 100}
     if unit == "week":
         return day - day.weekday() * DAY
@@ -193,23 +191,21 @@ def start_of(unit: str, day: date) -> date:
     return date(max(1, day.year // years[unit] * years[unit]), 1, 1)
 
 
-def check_steps(which: Period) -> None:
-    """The steps of a period are what they must be."""
-    cut = steps(which)
-    assert cut.periods[0].since == which.since
-    assert cut.periods[-1].until == which.until
-    for earlier, later in pairwise(cut.periods):
-        assert earlier.until == later.since == start_of(cut.unit, later.since)
-    for step in cut.periods:
-        assert step.days > 0
-        assert start_of(cut.unit, step.since) == start_of(cut.unit, step.last)
-    assert len(cut.periods) <= MOST_STEPS[cut.unit]
-    assert cut.unit == next(
-        (one for one, most in MOST_DAYS_OF_60.items() if which.days <= most), "century"
-    )
+def check_split(whole: Period) -> None:
+    """Check the parts of a period against the calendar."""
+    unit, parts = split(whole)
+    assert parts[0].since == whole.since
+    assert parts[-1].until == whole.until
+    for earlier, later in pairwise(parts):
+        assert earlier.until == later.since == start_of(unit, later.since)
+    for part in parts:
+        assert part.days > 0
+        assert start_of(unit, part.since) == start_of(unit, part.last)
+    assert len(parts) <= MAX_PARTS[unit]
+    assert unit == next((unit for unit, days in MAX_DAYS.items() if whole.days <= days), "century")
 
 
-@always_the_same
+@deterministic
 @given(any_period)
 @example(Period(date.min, date.max))
 @example(Period(date(9999, 12, 30), date.max))
@@ -217,20 +213,20 @@ def check_steps(which: Period) -> None:
 @example(Period(date(9996, 1, 1), date.max))
 @example(Period(date(9960, 1, 1), date.max))
 @example(Period(date(9700, 1, 1), date.max))
-def test_any_period_in_steps(which: Period) -> None:
-    """Steps meet, each is one week, month, … or a part of it, and there are few of them."""
-    check_steps(which)
+def test_split_of_any_period(whole: Period) -> None:
+    """Parts are consecutive, each within one week, month, …, and there are few of them."""
+    check_split(whole)
 
 
-@always_the_same
+@deterministic
 @given(short_period)
-def test_shorter_periods_in_steps(which: Period) -> None:
-    """The same holds where the unit changes."""
-    check_steps(which)
+def test_split_of_short_periods(whole: Period) -> None:
+    """So it is around the lengths at current the unit changes."""
+    check_split(whole)
 
 
 @pytest.mark.parametrize(
-    ("which", "unit"),
+    ("whole", "unit"),
     [
         (Period(date(2023, 1, 1), date(2024, 2, 25)), "week"),
         (Period(date(2023, 1, 31), date(2028, 1, 29)), "month"),
@@ -239,15 +235,14 @@ def test_shorter_periods_in_steps(which: Period) -> None:
         (Period(date.min, date.max), "century"),
     ],
 )
-def test_the_most_steps(which: Period, unit: str) -> None:
-    """There are so many steps when the first one is only a day, or in all of the calendar."""
-    cut = steps(which)
-    assert cut.unit == unit
-    assert len(cut.periods) == MOST_STEPS[unit]
+def test_the_most_parts(whole: Period, unit: str) -> None:
+    """The maximum is reached if the first part is one day, and by the whole calendar."""
+    found, parts = split(whole)
+    assert (found, len(parts)) == (unit, MAX_PARTS[unit])
 
 
 @pytest.mark.parametrize(
-    ("which", "unit", "lengths"),
+    ("whole", "unit", "lengths"),
     [
         (days("2024-03-13", "2024-03-14"), "week", [1]),
         (days("2024-03-11", "2024-03-18"), "week", [7]),
@@ -264,23 +259,23 @@ def test_the_most_steps(which: Period, unit: str) -> None:
          36524, 36525, 36524]),
     ],
 )  # fmt: skip
-def test_steps_by_hand(which: Period, unit: str, lengths: list[int]) -> None:
-    """Leap days and the ends of years fall where the calendar has them."""
-    cut = steps(which)
-    assert cut.unit == unit
-    assert [one.days for one in cut.periods] == lengths
+def test_split_by_hand(whole: Period, unit: str, lengths: list[int]) -> None:
+    """Leap days and the ends of years are those of the calendar."""
+    found, parts = split(whole)
+    assert (found, [part.days for part in parts]) == (unit, lengths)
 
 
-@pytest.mark.parametrize("unit", MOST_DAYS_OF_60)
+@pytest.mark.parametrize("unit", MAX_DAYS)
 def test_the_unit_changes_after_sixty(unit: str) -> None:
-    """Sixty steps' days are cut into such steps, and one day more into the next longer ones."""
-    whole = Period(date(2001, 1, 1), date(2001, 1, 1) + MOST_DAYS_OF_60[unit] * DAY)
-    assert steps(whole).unit == unit
-    more = Period(whole.since, whole.until + DAY)
-    assert steps(more).unit == UNITS[UNITS.index(unit) + 1]
-    assert len(steps(whole).periods) >= 60
+    """Sixty units are split into these, and one day more into the next longer unit."""
+    whole = Period(date(2001, 1, 1), date(2001, 1, 1) + MAX_DAYS[unit] * DAY)
+    found, parts = split(whole)
+    assert found == unit
+    assert len(parts) >= 60
+    longer, _ = split(Period(whole.since, whole.until + DAY))
+    assert longer == UNITS[UNITS.index(unit) + 1]
 
 
-def test_no_days_have_no_steps() -> None:
-    """What comes before the calendar's first day has no steps, so that it can be asked for."""
-    assert steps(days("0001-01-01", "2024-01-01").before).periods == []
+def test_no_days_have_no_parts() -> None:
+    """The empty period before the calendar has no parts, and is no error."""
+    assert split(days("0001-01-01", "2024-01-01").before)[1] == []

@@ -1,8 +1,4 @@
-"""A table of faults: whatever the API does wrong, the mirror neither lies nor loses.
-
-The faults of the sandbox are those that `docs/trust.md` lists, with the exit codes that it states;
-the others are written here byte for byte.
-"""
+"""Faults of the API, and how a sync ends: with the exit code of `docs/trust.md`, and no loss."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from mirror.queries import helpers
 from mirror.sandbox.faults import FAULTS
 from tests.support import ROOT
 from tests.support.commands import run_mirror
-from tests.support.http_servers import Answer, Question, Scripted, envelope, http
+from tests.support.http_servers import HttpRequest, HttpResponse, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror, mirrors_by_kind
 from tests.support.upstream import TOKEN, request
 
@@ -36,47 +32,38 @@ OPTIONS = {
     "drip": ["--deadline", "1"],
     "endless": ["--max-bytes", "1000000"],
 }
-"""What makes a fault show at once that by default takes half a minute or more."""
+"""Options that make a fault show at once; by default some take half a minute or more."""
 
 HANDFUL = {
     *("hostile", "garbled", "not-found", "empty", "moving", "server-error", "unauthorized"),
-    *("error in 200", "many gone", "page 2 fails", "401 without a body", "the token said back"),
+    *("error in 200", "many gone", "page 2 fails", "401 without a body", "the token echoed"),
 }
-"""Those that are tried on Postgres too, with a sync after each: some of each exit code."""
+"""Faults that are tried on Postgres too, with a sync after each: some of each exit code."""
 
-
-def documented() -> dict[str, int]:
-    """The exit code of each fault of the sandbox, as the documentation has it."""
-    text = (ROOT / "docs" / "trust.md").read_text()
-    rows = re.findall(r"^\| `([\w-]+)` \|.*\| (\d+) \|$", text, re.MULTILINE)
-    return {name: int(code) for name, code in rows}
-
-
-EXIT_CODES = documented()
+EXIT_CODES = {
+    name: int(code)
+    for name, code in re.findall(
+        r"^\| `([\w-]+)` \|.*\| (\d+) \|$", (ROOT / "docs/trust.md").read_text(), re.MULTILINE
+    )
+}
+"""The documented exit code of each fault of the sandbox."""
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What a sync came to, and all that it said.
-
-    Attributes:
-        code: the exit code.
-        result: what `--json` prints.
-        said: output, errors and logs.
-    """
+class SyncOutput:
+    """The exit code of a sync, its JSON, and all of its output and logs."""
 
     code: int
     result: dict[str, Any]
-    said: str
+    text: str
 
 
 class Trial:
-    """A mirror with a past, and an upstream that has moved on a little since.
+    """A mirror with some runs, and an upstream that has changed since.
 
     Attributes:
-        mirror: likewise.
-        known: what the mirror holds, which no sync that fails may change.
-        caplog: hears what a sync says.
+        known: the state of the mirror, which no sync that fails may change.
+        caplog: captures the log of a sync.
     """
 
     def __init__(self, mirror: Mirror) -> None:
@@ -88,19 +75,19 @@ class Trial:
         past[0] |= {"status": "rejected", "rejection_reason": "It has an agent"}
         mirror.sync(past)
         self._records = past
-        self._move_on()
+        self._change_upstream()
 
-    def _move_on(self) -> None:
-        """Let a day pass upstream, which the mirror does not know yet."""
+    def _change_upstream(self) -> None:
+        """Change a request and add another, which the mirror does not know yet."""
         self._day += 1
         resolved = {"status": "approved", "resolved_at": "2024-01-11T09:00:00Z"}
         self._records[self._day % KNOWN] |= resolved | {"reason": f"Day {self._day}"}
         self._records.append(request(1000 + self._day))
         self.mirror.upstream.records = self._records
-        self.mirror.sandbox.forget()
+        self.mirror.sandbox.invalidate()
         self.known = self.mirror.state()
 
-    def sync(self, *options: str, base_url: str | None = None) -> Ran:
+    def sync(self, *options: str, base_url: str | None = None) -> SyncOutput:
         """Run `mirror sync`."""
         self.caplog.clear()
         with self.caplog.at_level(logging.DEBUG):
@@ -110,10 +97,10 @@ class Trial:
                 TALKOVER_BASE_URL=base_url or self.mirror.sandbox.base_url,
                 MIRROR_DATABASE_URL=self.mirror.url,
             )
-        return Ran(ran.code, json.loads(ran.out), ran.out + ran.err + self.caplog.text)
+        return SyncOutput(ran.code, json.loads(ran.out), ran.out + ran.err + self.caplog.text)
 
-    def everything_stored(self) -> bytes:
-        """All that the database keeps, runs included; for SQLite the very bytes of its files."""
+    def database_content(self) -> bytes:
+        """The content of the database, runs included; for SQLite the bytes of its files."""
         if self.mirror.engine.dialect.name == "sqlite":
             path = self.mirror.engine.url.database
             files = (Path(f"{path}{suffix}") for suffix in ("", "-wal", "-shm"))
@@ -121,8 +108,8 @@ class Trial:
         tables = [*self.mirror.state(), "sync_runs", "alembic_version"]
         return "".join(row for name in tables for row in self.mirror.stored(name)).encode()
 
-    def assert_is_named(self, ran: Ran, runs: int) -> bool:
-        """The one run more is on record with what it said to the person; what failed left no trace.
+    def assert_recorded(self, ran: SyncOutput, runs: int) -> bool:
+        """Check that the run is recorded with its error, and a failed one changed nothing.
 
         Returns:
             Whether the list was applied.
@@ -136,28 +123,28 @@ class Trial:
             assert error is None
         else:
             assert self.mirror.state() == self.known
-            assert error in ran.said
-        assert "Traceback" not in ran.said
-        assert TOKEN not in ran.said
-        assert TOKEN.encode() not in self.everything_stored()
+            assert error in ran.text
+        assert "Traceback" not in ran.text
+        assert TOKEN not in ran.text
+        assert TOKEN.encode() not in self.database_content()
         return applied
 
     def assert_converges(self) -> None:
-        """The next sync, with an API that behaves, makes the mirror equal to the list."""
+        """Check that the next sync, without a fault, makes the mirror equal to the list."""
         ran = self.sync("--accept-missing")
         assert (ran.code, ran.result["error"]) == (0, None)
         assert self.mirror.state() != self.known
         listed = {record["id"]: record["status"] for record in self.mirror.upstream.records}
-        found = self.mirror.query(helpers.release_requests)
-        assert {one.id: one.status for one in found} == listed
+        stored = self.mirror.query(helpers.release_requests)
+        assert {request.id: request.status for request in stored} == listed
         open_records = "SELECT count(*) FROM quarantined_records WHERE resolved_at IS NULL"
         assert self.mirror.rows(open_records) == [(0,)]
-        self._move_on()
+        self._change_upstream()
 
 
 @pytest.fixture(scope="module")
 def trials(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Trial]]:
-    """Gives the mirror of a kind of database, made when it is first asked for."""
+    """Returns the mirror in a kind of database, made at the first call."""
     with mirrors_by_kind(request, Trial) as get:
         yield get
 
@@ -168,73 +155,73 @@ def trial(
     trials: Callable[[str], Trial],
     caplog: pytest.LogCaptureFixture,
 ) -> Iterator[Trial]:
-    """A mirror to try faults on, in SQLite unless a test says otherwise."""
+    """A mirror to try faults on, in SQLite by default."""
     trial = trials(getattr(request, "param", "sqlite"))
     trial.caplog = caplog
     yield trial
-    trial.mirror.sandbox.manner.paging = None
-    trial.mirror.sandbox.misbehave(None)
+    trial.mirror.sandbox.config.paging = None
+    trial.mirror.sandbox.set_fault(None)
 
 
-Note = Callable[[str, object], None]
+RecordProperty = Callable[[str, object], None]
 
 
 def on_databases(faults: Iterable[str]) -> pytest.MarkDecorator:
-    """Try these faults in SQLite, and the handful of them in Postgres too."""
+    """Try these faults in SQLite, and a handful of them in Postgres too."""
     names = sorted(faults)
-    tried = [("sqlite", name) for name in names]
-    tried += [("postgresql", name) for name in names if name in HANDFUL]
-    return pytest.mark.parametrize(("trial", "fault"), tried, indirect=["trial"])
+    cases = [("sqlite", name) for name in names]
+    cases += [("postgresql", name) for name in names if name in HANDFUL]
+    return pytest.mark.parametrize(("trial", "fault"), cases, indirect=["trial"])
 
 
 def test_the_faults_of_the_sandbox_are_documented() -> None:
-    """Each fault has its line in `docs/trust.md`, and no line is about a fault that is none."""
+    """Each fault has its line in `docs/trust.md`, and each line its fault."""
     assert set(EXIT_CODES) == set(FAULTS)
     assert set(EXIT_CODES.values()) <= set(OUTCOMES)
 
 
-def test_there_is_one_of_each_exit_code_in_the_handful() -> None:
-    """Each way to end is tried on both databases."""
-    codes = EXIT_CODES | {name: one.code for name, one in WRONG.items()}
+def test_the_handful_has_each_exit_code() -> None:
+    """Each exit code is tried on both databases."""
+    codes = EXIT_CODES | {name: case.code for name, case in BAD_RESPONSES.items()}
     assert {codes[name] for name in HANDFUL} == set(OUTCOMES)
 
 
 @on_databases(EXIT_CODES)
-def test_faults_of_the_sandbox(trial: Trial, fault: str, record_property: Note) -> None:
-    """A fault ends with the documented exit code, and changes nothing unless the list is whole."""
+def test_faults_of_the_sandbox(trial: Trial, fault: str, record_property: RecordProperty) -> None:
+    """A fault ends with the documented exit code, and without a complete list nothing changes."""
     sandbox, runs = trial.mirror.sandbox, len(trial.mirror.runs("id"))
     if FAULTS[fault].needs_pages:
-        sandbox.manner.paging = "meta"
-    sandbox.misbehave(fault)
+        sandbox.config.paging = "meta"
+    sandbox.set_fault(fault)
     ran = trial.sync(*OPTIONS.get(fault, []))
-    assert ran.code == EXIT_CODES[fault], ran.said
-    applied = trial.assert_is_named(ran, runs)
+    assert ran.code == EXIT_CODES[fault], ran.text
+    applied = trial.assert_recorded(ran, runs)
     if applied or fault in HANDFUL:
-        sandbox.misbehave(None)
+        sandbox.set_fault(None)
         trial.assert_converges()
-    note(record_property, trial, fault, ran)
+    record_row(record_property, trial, fault, ran)
 
 
 @pytest.mark.parametrize(
     ("fault", "paging"),
     [
         *((fault, None) for fault in ("server-error", "rate-limit", "cut", "hang-up", "cut-json")),
-        ("moving", "pagination"),  # in two readings; in the third it holds still
+        ("moving", "pagination"),  # in two attempts; in the third the list holds still
     ],
 )
-def test_a_fault_that_passes_is_got_over(
+def test_temporary_faults_are_retried(
     trial: Trial, fault: str, paging: Literal["pagination"] | None
 ) -> None:
-    """Four wrong answers in a row are nothing that anybody needs to hear of."""
-    trial.mirror.sandbox.manner.paging = paging
-    trial.mirror.sandbox.misbehave(fault, 4)
-    asked = len(trial.mirror.sandbox.asked)
+    """After four faulty responses in a row the sync succeeds without an error."""
+    trial.mirror.sandbox.config.paging = paging
+    trial.mirror.sandbox.set_fault(fault, 4)
+    before = len(trial.mirror.sandbox.request_log)
     trial.assert_converges()
-    assert len(trial.mirror.sandbox.asked) == asked + (6 if paging else 5)
+    assert len(trial.mirror.sandbox.request_log) == before + (6 if paging else 5)
 
 
-def note(record_property: Note, trial: Trial, fault: str, ran: Ran) -> None:
-    """Put a line of the table on record, for the end of the tests' output."""
+def record_row(record_property: RecordProperty, trial: Trial, fault: str, ran: SyncOutput) -> None:
+    """Record a row of the table at the end of the tests' output."""
     outcome = ran.result["outcome"]
     rows = "the whole list" if outcome == "applied" else "unchanged"
     kind = trial.mirror.engine.dialect.name
@@ -245,52 +232,52 @@ GOOD = envelope([request(number) for number in range(KNOWN)])
 
 
 def page(number: int, size: int = 1, **paging: object) -> bytes:
-    """A page with some requests, whose paging says what a test wants it to say."""
+    """A page of two with some requests, and more or other paging information."""
     records = [request(size * number + place) for place in range(size)]
     return http(200, envelope(records, meta={"current_page": number, "last_page": 2, **paging}))
 
 
-def repeating_the_token(question: Question) -> bytes:
-    """An answer that says the token back wherever there is room."""
-    said = question.headers["authorization"]
-    body = {"success": False, "message": said, "code": said, "errors": {said: [said]}}
-    return http(422, json.dumps(body).encode(), f"X-Debug: {said}", f"Location: /{said}")
+def echo_token(request: HttpRequest) -> bytes:
+    """A response with the token in its headers and each field."""
+    token = request.headers["authorization"]
+    body = {"success": False, "message": token, "code": token, "errors": {token: [token]}}
+    return http(422, json.dumps(body).encode(), f"X-Debug: {token}", f"Location: /{token}")
 
 
-def tarpit(_: Question) -> Iterator[bytes]:
-    """Interim answers without an end."""
+def tarpit(_: HttpRequest) -> Iterator[bytes]:
+    """Interim responses without an end."""
     while True:
         yield b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100
 
 
 @dataclass(frozen=True)
-class Wrong:
-    """What a server says, and how a sync must end.
+class Case:
+    """Responses of a server, and how a sync must end.
 
     Attributes:
-        answers: in turn, the last one again and again.
+        responses: in turn, the last one again and again.
         code: the exit code.
-        said: what the error must name.
+        error: a part of the error.
         options: of the sync.
     """
 
-    answers: list[Answer]
+    responses: list[HttpResponse]
     code: int
-    said: str
+    error: str
     options: tuple[str, ...] = ()
 
 
-def wrong(answer: Answer, code: int, said: str, *options: str) -> Wrong:
-    """A server that always says the same."""
-    return Wrong([answer], code, said, options)
+def always(response: HttpResponse, code: int, error: str, *options: str) -> Case:
+    """A server that always sends the same response."""
+    return Case([response], code, error, options)
 
 
-def body(content: bytes, code: int, said: str) -> Wrong:
-    """A server whose answer is well made, but for its content."""
-    return wrong(http(200, content), code, said)
+def body(content: bytes, code: int, error: str) -> Case:
+    """A server that sends a well-formed response with this content."""
+    return always(http(200, content), code, error)
 
 
-WRONG = {
+BAD_RESPONSES = {
     "empty body": body(b"", 1, "empty"),
     "spaces": body(b"  \r\n ", 1, "empty"),
     "plain text": body(b"OK", 1, "not JSON"),
@@ -314,61 +301,61 @@ WRONG = {
     "infinity": body(GOOD.replace(b'"pending"', b"-Infinity", 1), 1, "not valid JSON"),
     "bottomless": body(b'{"success": true, "data": [' + b"[" * 100_000, 1, "nested too deeply"),
     "bare quote": body(GOOD.replace(b'"pending"', b'"pen"ding"', 1), 1, "not valid JSON"),
-    "100 Continue alone": wrong(b"HTTP/1.1 100 Continue\r\n\r\n", 75, "connection"),
-    "interim for ever": wrong(tarpit, 75, "--deadline", "--deadline", "0.5"),
-    "no http": wrong(b"SSH-2.0-OpenSSH_9.2\r\n", 75, "connection"),
-    "204": wrong(http(204), 1, "204"),
-    "206": wrong(http(206, GOOD), 1, "206"),
-    "304 unasked": wrong(http(304), 1, "304"),
-    "410": wrong(http(410, b'{"success":false,"message":"gone","code":"GONE"}'), 1, "GONE: gone"),
-    "401 without a body": wrong(http(401), 77, "401"),
-    "redirect to itself": wrong(http(301, b"", "Location: /api/v1"), 1, "redirects"),
-    "redirect to plain http": wrong(
+    "100 Continue alone": always(b"HTTP/1.1 100 Continue\r\n\r\n", 75, "connection"),
+    "interim for ever": always(tarpit, 75, "--deadline", "--deadline", "0.5"),
+    "no http": always(b"SSH-2.0-OpenSSH_9.2\r\n", 75, "connection"),
+    "204": always(http(204), 1, "204"),
+    "206": always(http(206, GOOD), 1, "206"),
+    "304 unasked": always(http(304), 1, "304"),
+    "410": always(http(410, b'{"success":false,"message":"gone","code":"GONE"}'), 1, "GONE: gone"),
+    "401 without a body": always(http(401), 77, "401"),
+    "redirect to itself": always(http(301, b"", "Location: /api/v1"), 1, "redirects"),
+    "redirect to plain http": always(
         http(308, b"", "Location: http://example.invalid/"), 1, "http://example.invalid/"
     ),
-    "chunks cut off": wrong(
+    "chunks cut off": always(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{", 75, "connection"
     ),
-    # If the client is quick, it asks again over a line that the server is about to close.
-    "longer than stated": wrong(
+    # A fast client sends its next request over a connection that the server is about to close.
+    "longer than stated": always(
         b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n" + GOOD, 75, "(tried 5 times)"
     ),
-    "two lengths": wrong(
+    "two lengths": always(
         b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 8\r\n\r\n", 75, "connection"
     ),
-    "bad gzip": wrong(http(200, b"\x1f\x8bjunk", "Content-Encoding: gzip"), 75, "connection"),
-    "gzip cut off": wrong(
+    "bad gzip": always(http(200, b"\x1f\x8bjunk", "Content-Encoding: gzip"), 75, "connection"),
+    "gzip cut off": always(
         http(200, gzip.compress(GOOD)[:-100], "Content-Encoding: gzip"),
         75,
         "the middle of its JSON",
     ),
-    "gzip bomb": wrong(
+    "gzip bomb": always(
         http(200, gzip.compress(b" " * 30_000_000), "Content-Encoding: gzip"),
         1,
         "--max-bytes",
         "--max-bytes",
         "1000000",
     ),
-    "gzip in gzip": wrong(http(200, GOOD, "Content-Encoding: gzip, gzip"), 1, "compressed"),
-    "header without end": wrong(
+    "gzip in gzip": always(http(200, GOOD, "Content-Encoding: gzip, gzip"), 1, "compressed"),
+    "header without end": always(
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 2_000_000, 75, "connection", "--timeout", "1"
     ),
-    "retry after never": wrong(http(503, b"", "Retry-After: 99999999999999999999"), 75, "503"),
-    "retry after junk": wrong(http(429, b"", "Retry-After: soon"), 75, "429"),
-    "the token said back": wrong(repeating_the_token, 1, "422"),
-    "another page": Wrong([page(2)], 1, "page 2 when asked for page 1"),
-    "a cursor": body(GOOD[:-1] + b',"meta":{"next_cursor":"x"}}', 1, "goes on elsewhere"),
+    "retry after never": always(http(503, b"", "Retry-After: 99999999999999999999"), 75, "503"),
+    "retry after junk": always(http(429, b"", "Retry-After: soon"), 75, "429"),
+    "the token echoed": always(echo_token, 1, "422"),
+    "another page": Case([page(2)], 1, "page 2 when asked for page 1"),
+    "a cursor": body(GOOD[:-1] + b',"meta":{"next_cursor":"x"}}', 1, "has more pages"),
     "paging as text": body(GOOD[:-1] + b',"meta":{"last_page":"many"}}', 1, "paging"),
-    "page 2 of another list": Wrong(
+    "page 2 of another list": Case(
         [page(1, total=2), page(2, total=3)] * 3, 75, "kept changing while it was read"
     ),
-    "page 2 without paging": Wrong(
+    "page 2 without paging": Case(
         [page(1), http(200, envelope([request(9)]))] * 3, 75, "kept changing while it was read"
     ),
-    "page 2 fails": Wrong([page(1, total=2), http(500)], 75, "500"),
-    "page 2 refused": Wrong([page(1, total=2), http(401)], 77, "401"),
-    "page 2 shorter, no total": Wrong([page(1, 3), page(2, 0)] * 3, 75, "kept changing"),
-    "a page of 100, and more": Wrong(
+    "page 2 fails": Case([page(1, total=2), http(500)], 75, "500"),
+    "page 2 refused": Case([page(1, total=2), http(401)], 77, "401"),
+    "page 2 shorter, no total": Case([page(1, 3), page(2, 0)] * 3, 75, "kept changing"),
+    "a page of 100, and more": Case(
         [
             http(200, envelope([request(number) for number in range(first, first + 100)]))
             for first in (0, 100) * 3
@@ -380,15 +367,15 @@ WRONG = {
 }
 
 
-@on_databases(WRONG)
-def test_wrong_answers(trial: Trial, fault: str, record_property: Note) -> None:
-    """A wrong answer is named, changes nothing, is on record, and is forgotten the next time."""
-    expected, runs = WRONG[fault], len(trial.mirror.runs("id"))
-    with Scripted(expected.answers).running() as server:
-        ran = trial.sync(*expected.options, base_url=server.base_url)
-    assert ran.code == expected.code, ran.said
-    assert expected.said in ran.result["error"]
-    assert not trial.assert_is_named(ran, runs)
+@on_databases(BAD_RESPONSES)
+def test_wrong_answers(trial: Trial, fault: str, record_property: RecordProperty) -> None:
+    """A bad response is an error that is shown and recorded, and changes nothing."""
+    case, runs = BAD_RESPONSES[fault], len(trial.mirror.runs("id"))
+    with ScriptedServer(case.responses).running() as server:
+        ran = trial.sync(*case.options, base_url=server.base_url)
+    assert ran.code == case.code, ran.text
+    assert case.error in ran.result["error"]
+    assert not trial.assert_recorded(ran, runs)
     if fault in HANDFUL:
         trial.assert_converges()
-    note(record_property, trial, fault, ran)
+    record_row(record_property, trial, fault, ran)

@@ -1,4 +1,4 @@
-"""The days from the year 1 on: 400 years have all the leap days that there are."""
+"""The days of the years 1 to 400, which have all kinds of leap years."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from datetime import date
 
 import pytest
 
-from tests.queries.test_helpers import test_every_day_there_was  # noqa: F401 (collected here too)
+from tests.queries.test_helpers import test_days_of_the_calendar  # noqa: F401 (collected here too)
 
 
 @pytest.fixture
 def first_day() -> date:
-    """Where the days begin."""
+    """The first day of the calendar."""
     return date.min

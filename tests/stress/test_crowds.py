@@ -19,7 +19,7 @@ from mirror.db.engine import create_engine
 from mirror.sync.run import Result, sync
 from tests.support.database_state import ExpectedState, Run, difference, runs_of, tables_of
 from tests.support.databases import DATABASES
-from tests.support.http_servers import Question, Scripted, envelope, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.upstream import TOKEN, FakeUpstream, request, requests
 from tests.support.upstream_generator import ChangingList
 from tests.support.workers import KILLED, TIMEOUT, Worker
@@ -58,7 +58,7 @@ class Crowd:
     def start(self, listing: ChangingList) -> None:
         """Let all processes sync the same list."""
         self.upstream.records = listing.entries
-        self.sandbox.forget()
+        self.sandbox.invalidate()
         for worker in self.workers:
             worker.start_sync(self.url, self.sandbox.base_url, TOKEN)
 
@@ -154,7 +154,7 @@ def test_six_environments_at_once_share_a_database(crowd: Crowd) -> None:
     environments = [f"tenant {number}" for number in range(len(crowd))]
     repetitions = 20 if crowd.in_full else 1
     with ExitStack() as stack:
-        servers = [stack.enter_context(Scripted([b""]).running()) for _ in environments]
+        servers = [stack.enter_context(ScriptedServer([b""]).running()) for _ in environments]
         for _ in range(repetitions):
             crowd.renew()
             listings = [
@@ -163,7 +163,7 @@ def test_six_environments_at_once_share_a_database(crowd: Crowd) -> None:
             for _ in (1, 2):
                 each = zip(environments, servers, crowd.workers, listings, strict=True)
                 for environment, server, worker, listing in each:
-                    server.answers = [http(200, envelope(listing.entries))]
+                    server.responses = [http(200, envelope(listing.entries))]
                     worker.start_sync(
                         crowd.url, server.base_url, TOKEN, "--environment", environment
                     )
@@ -198,14 +198,14 @@ def test_a_run_given_up_for_dead_may_wake_up(
     """A run that a newer one found dead corrects what is on record if it lives after all."""
     requested, resume = threading.Event(), threading.Event()
 
-    def answer_late(_: Question) -> bytes:
+    def answer_late(_: HttpRequest) -> bytes:
         requested.set()
         assert resume.wait(TIMEOUT)
         return late
 
     first = http(200, envelope(requests(1, 2)))
     newer = http(200, envelope([request(1, status="rejected"), request(4)]))
-    with Scripted([first, answer_late, newer]).running() as server:
+    with ScriptedServer([first, answer_late, newer]).running() as server:
         assert sync_here(database_url, server.base_url).outcome == "applied"
         worker.start_sync(database_url, server.base_url, TOKEN)
         assert requested.wait(TIMEOUT)

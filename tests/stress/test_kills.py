@@ -46,11 +46,11 @@ class ObservedUpstream(FakeUpstream):
         self.requested = threading.Event()
         self.requested_at = 0.0
 
-    def answered(self) -> list[Any]:
+    def list_payload(self) -> list[Any]:
         """The entries of the list."""
         self.requested_at = time.monotonic()
         self.requested.set()
-        return super().answered()
+        return super().list_payload()
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ from tests.support.upstream import TOKEN, request
 
 def in_own_process(site: OutageMirror, *before: str, **environment: str) -> Ran:
     """Sync in a process of its own; `before` are words in front of the command."""
-    site.sandbox.forget()
+    site.sandbox.invalidate()
     done = subprocess.run(
         [*before, sys.executable, "-m", "mirror", *site.arguments()],
         cwd=ROOT,
@@ -234,7 +234,7 @@ def test_the_answer_about_new_quarantine_is_lost(line_site: OutageMirror, line: 
     line_site.begin()
     line.cut(the_commit(2), delivers=True)
     assert line_site.run([*NEW, "rubbish"]).code == cli.EXIT_NEWLY_QUARANTINED
-    assert line.dead
+    assert line.is_cut
     assert outcomes(line_site) == ["applied", "applied"]
 
 
@@ -243,7 +243,7 @@ def test_the_answer_about_nothing_new_is_lost(line_site: OutageMirror, line: Tcp
     before = line_site.begin()
     line.cut(the_commit(2), delivers=True)
     ran = line_site.run()
-    assert line.dead
+    assert line.is_cut
     assert (ran.code, told(ran)["outcome"], told(ran)["unchanged"]) == (0, "unchanged", 3)
     assert outcomes(line_site) == ["applied", "unchanged"]
     assert line_site.state() == before
@@ -262,7 +262,7 @@ def test_the_line_breaks_in_the_upgrade(
         site.door = line.url(site.url)
         line.cut(the_commit(1), delivers=delivers)
         ran = site.run(OLD)
-        assert line.dead
+        assert line.is_cut
         assert (ran.code, told(ran)["run_id"]) == (75, None)
         with read_transaction(site.engine) as connection:
             assert migrate.current(connection) == (HEAD if delivers else None)
@@ -289,8 +289,8 @@ def test_the_line_breaks_anywhere(
         before, known = line_site.state(), len(outcomes(line_site))
         line.cut(the_message(place), delivers=delivers, stays_dead=stays_dead)
         ran = line_site.run([request(1, status=f"status {place}"), request(3)])
-        was_cut = line.dead
-        line.mend()
+        was_cut = line.is_cut
+        line.restore()
         status = "SELECT status FROM release_requests WHERE id = 'request-1'"
         applied = line_site.rows(status) == [(f"status {place}",)]
         assert applied or line_site.state() == before
@@ -413,8 +413,8 @@ def test_a_line_that_falls_silent(
     with monkeypatch.context() as patched:
         patched.setattr(watchdog, "RESPONSE_TIMEOUT", 1)
         ran = line_site.run(NEW)
-    until(lambda: line.given_up is not None)
-    assert line.given_up
+    until(lambda: line.client_closed is not None)
+    assert line.client_closed
     expect_failure(line_site, ran, before, *recorded)
     expect_recovery(line_site, *recorded)
 
@@ -429,8 +429,8 @@ def test_a_line_that_falls_silent_at_the_commit(
     with monkeypatch.context() as patched:
         patched.setattr(watchdog, "RESPONSE_TIMEOUT", 1)
         ran = line_site.run(NEW)
-    until(lambda: line.given_up is not None)
-    assert line.given_up
+    until(lambda: line.client_closed is not None)
+    assert line.client_closed
     if delivers:
         expect_success(line_site, ran)
     else:

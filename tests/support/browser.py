@@ -1,7 +1,6 @@
-"""Chromium, and what it makes of a page: what it complains about, and what it shows.
+"""Pages in the Chromium of the system.
 
-It is the Chromium of the system. Without one its tests are skipped, unless MIRROR_TEST_BROWSER is
-set: then they fail.
+Without one its tests are skipped, or fail if MIRROR_TEST_BROWSER is set.
 """
 
 from __future__ import annotations
@@ -20,50 +19,52 @@ import pytest
 from tests.support import moved_clock
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Dialog, Page, Request
+    from playwright.sync_api import Browser, Dialog, Locator, Page, Request
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-PRINTED = 703
-"""Pixels between the margins of a sheet of A4."""
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+PAPER_WIDTH = 703
+"""Pixels between the margins of A4."""
 
 TOLERANCE = 1
-"""Pixels, as boxes end between them."""
+"""Pixels; boxes end between pixels."""
 
-_CUT_OFF = """tolerance => {
+_FIND_CUT_OFF = """tolerance => {
   const found = [], right = innerWidth + tolerance;
-  const name = (one, what) => found.push(
-    `${one.tagName} ${one.id || one.getAttribute("class") || ""} ${what}: ` +
-    (one.textContent || "").trim().slice(0, 60));
+  const report = (element, problem) => found.push(
+    `${element.tagName} ${element.id || element.getAttribute("class") || ""} ${problem}: ` +
+    (element.textContent || "").trim().slice(0, 60));
   if (document.documentElement.scrollWidth > innerWidth) {
     found.push(`the page is ${document.documentElement.scrollWidth} wide`);
   }
-  for (const one of document.body.querySelectorAll("*")) {
-    if (!one.checkVisibility()) continue;
-    const box = one.getBoundingClientRect();
+  for (const element of document.body.querySelectorAll("*")) {
+    if (!element.checkVisibility()) continue;
+    const box = element.getBoundingClientRect();
     if (!box.width || !box.height) continue;
-    if (box.left < -tolerance || box.right > right) name(one, "sticks out");
-    const hides = getComputedStyle(one).overflowX !== "visible" && one.clientWidth;
-    if (hides && one.scrollWidth > one.clientWidth + tolerance) name(one, "hides a part of itself");
-    if (one.matches("svg text")) {
-      const chart = one.closest("svg").getBoundingClientRect();
+    if (box.left < -tolerance || box.right > right) report(element, "sticks out");
+    const hides = getComputedStyle(element).overflowX !== "visible" && element.clientWidth;
+    if (hides && element.scrollWidth > element.clientWidth + tolerance) {
+      report(element, "hides a part of itself");
+    }
+    if (element.matches("svg text")) {
+      const chart = element.closest("svg").getBoundingClientRect();
       const inside = box.left >= chart.left - tolerance && box.right <= chart.right + tolerance &&
         box.top >= chart.top - tolerance && box.bottom <= chart.bottom + tolerance;
-      if (!inside) name(one, "is not in its chart");
+      if (!inside) report(element, "is not in its chart");
     }
   }
   return found;
 }"""
 
-_COLOURS = """() => {
+_FIND_COLOURS = """() => {
   const found = [];
-  for (const one of document.body.querySelectorAll("*")) {
-    const says = [...one.childNodes].some(node => node.nodeType === 3 && node.data.trim());
-    if (!says || !one.checkVisibility()) continue;
-    let behind = one, paper;
-    do paper = getComputedStyle(behind).backgroundColor;
-    while (paper === "rgba(0, 0, 0, 0)" && (behind = behind.parentElement));
-    const style = getComputedStyle(one);
-    found.push([one.matches("svg *") ? style.fill : style.color, paper]);
+  for (const element of document.body.querySelectorAll("*")) {
+    const hasText = [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+    if (!hasText || !element.checkVisibility()) continue;
+    let behind = element, background;
+    do background = getComputedStyle(behind).backgroundColor;
+    while (background === "rgba(0, 0, 0, 0)" && (behind = behind.parentElement));
+    const style = getComputedStyle(element);
+    found.push([element.matches("svg *") ? style.fill : style.color, background]);
   }
   return [...new Set(found.map(String))];
 }"""
@@ -71,9 +72,9 @@ _COLOURS = """() => {
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start Chromium; without one, the test is skipped or fails."""
+    """Start Chromium, or skip or fail the test."""
     moved_clock.skip_what_fails("Chromium")
-    program = next(filter(None, map(shutil.which, NAMES)), None)
+    program = next(filter(None, map(shutil.which, _NAMES)), None)
     missing = [] if program else ["chromium"]
     if importlib.util.find_spec("playwright") is None:
         missing.append("playwright (pip)")
@@ -93,79 +94,102 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-class Shown:
-    """A page in a browser, which notes what it should not do.
+class Tab:
+    """A page in a browser.
 
     Args:
-        browser: shows it.
-        file: holds it.
+        browser: the browser.
+        file: the page.
 
     Attributes:
-        tab: where it is shown.
-        noted: complaints, dialogs, and what else it asked for.
+        complaints: messages of the console, errors, dialogs, and requests for anything else.
     """
 
     def __init__(self, browser: Browser, file: Path) -> None:
-        self.tab: Page = browser.new_page()
-        self.noted: list[str] = []
+        self._page: Page = browser.new_page()
         self._address = file.absolute().as_uri()
-        self.tab.on("console", lambda said: self.noted.append(f"{said.type}: {said.text}"))
-        self.tab.on("pageerror", lambda error: self.noted.append(f"error: {error}"))
-        self.tab.on("dialog", self._note_dialog)
-        self.tab.on("request", self._note_request)
-        self.tab.goto(self._address)
+        self.complaints: list[str] = []
+        note = self.complaints.append
+        self._page.on("console", lambda message: note(f"{message.type}: {message.text}"))
+        self._page.on("pageerror", lambda error: note(f"error: {error}"))
+        self._page.on("dialog", self._dismiss)
+        self._page.on("request", self._note_request)
+        self._page.goto(self._address)
 
-    def _note_dialog(self, dialog: Dialog) -> None:
-        self.noted.append(f"dialog: {dialog.message}")
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
-    def _note_request(self, asked: Request) -> None:
-        if asked.url != self._address and not asked.url.startswith("data:"):
-            self.noted.append(f"asked for {asked.url}")
+    def _note_request(self, request: Request) -> None:
+        if request.url != self._address and not request.url.startswith("data:"):
+            self.complaints.append(f"request: {request.url}")
 
-    def look(self, width: int, *, scheme: Any = "light", medium: Any = "screen") -> None:
-        """Look at it on another screen, or on paper."""
-        self.tab.set_viewport_size({"width": width, "height": 800})
-        self.tab.emulate_media(color_scheme=scheme, media=medium)
+    def close(self) -> None:
+        """Close the tab."""
+        self._page.close()
 
-    @property
+    def emulate(self, width: int, *, scheme: Any = "light", medium: Any = "screen") -> None:
+        """Emulate another screen, or paper."""
+        self._page.set_viewport_size({"width": width, "height": 800})
+        self._page.emulate_media(color_scheme=scheme, media=medium)
+
+    def evaluate(self, script: str, argument: Any = None) -> Any:
+        """Run JavaScript."""
+        return self._page.evaluate(script, argument)
+
+    def visible(self, selector: str) -> Locator:
+        """The visible elements of a selector."""
+        return self._page.locator(f"{selector} >> visible=true")
+
+    def open_details(self, selector: str = "summary") -> None:
+        """Open the details with these summaries."""
+        for summary in self._page.locator(selector).all():
+            summary.click()
+
+    def images(self) -> int:
+        """The number of images that a screen reader announces."""
+        return len(re.findall(r'- \'?img "', self._page.locator("body").aria_snapshot()))
+
+    def pdf(self) -> bytes:
+        """The printed page."""
+        return self._page.pdf(prefer_css_page_size=True)
+
     def cut_off(self) -> list[str]:
-        """What cannot be seen whole without scrolling to the side."""
-        found: list[str] = self.tab.evaluate(_CUT_OFF, TOLERANCE)
-        return found
+        """Elements that are not visible in full without scrolling sideways."""
+        elements: list[str] = self.evaluate(_FIND_CUT_OFF, TOLERANCE)
+        return elements
 
-    def read(self, selector: str) -> str:
-        """What can be read in the only such element, with single spaces."""
-        return " ".join(self.tab.locator(selector).inner_text().split())
+    def text(self, selector: str) -> str:
+        """The visible text of the only such element, with single spaces."""
+        return " ".join(self._page.locator(selector).inner_text().split())
 
     def colour(self, selector: str, name: str) -> str:
-        """A colour of the first such element that can be seen, as it is computed."""
-        found: str = self.tab.locator(f"{selector} >> visible=true").first.evaluate(
-            "(one, name) => getComputedStyle(one)[name]", name
+        """A computed colour of the first visible element of a selector."""
+        colour: str = self.visible(selector).first.evaluate(
+            "(element, name) => getComputedStyle(element)[name]", name
         )
-        return found
+        return colour
 
-    @property
     def contrasts(self) -> dict[str, float]:
-        """How much texts stand out from what is behind them, by both colours."""
-        pairs: list[str] = self.tab.evaluate(_COLOURS)
+        """The contrast of each pair of text colour and background."""
+        pairs: list[str] = self.evaluate(_FIND_COLOURS)
         return {pair: contrast(pair) for pair in pairs}
 
 
 @contextmanager
-def shown(browser: Browser, file: Path) -> Iterator[Shown]:
-    """Show a page for as long as the context lasts."""
-    page = Shown(browser, file)
+def open_tab(browser: Browser, file: Path) -> Iterator[Tab]:
+    """Open a page for as long as the context lasts."""
+    tab = Tab(browser, file)
     try:
-        yield page
+        yield tab
     finally:
-        page.tab.close()
+        tab.close()
 
 
 def contrast(colours: str) -> float:
     """The contrast of two opaque colours, as WCAG 2 defines it."""
     assert "rgba" not in colours, colours
-    lights = sorted(_luminance(found) for found in re.findall(r"rgb\((.*?)\)", colours))
+    lights = sorted(_luminance(colour) for colour in re.findall(r"rgb\((.*?)\)", colours))
     assert len(lights) == 2, colours
     return (lights[1] + 0.05) / (lights[0] + 0.05)
 

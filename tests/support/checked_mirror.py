@@ -20,7 +20,7 @@ from mirror.db.engine import read_transaction
 from mirror.db.runs import Counts, Outcome
 from mirror.sync.run import Result, sync
 from tests.support.database_state import difference, read_tables
-from tests.support.http_servers import Answer, Question, Scripted, http
+from tests.support.http_servers import HttpRequest, HttpResponse, ScriptedServer, http
 from tests.support.list_parser import KNOWN, cut, parse_list
 from tests.support.mirrors import Mirror
 from tests.support.oracle import ListResponse, PlainMirror, Row, State, expected_tables
@@ -41,7 +41,7 @@ class LifeTest:
     """One database and one upstream for many lives, each in its own environment."""
 
     mirror: Mirror
-    failing_api: Scripted
+    failing_api: ScriptedServer
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     lives: int = 0  # completed ones
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -67,7 +67,7 @@ class LifeTest:
 @contextmanager
 def life_test(mirror: Mirror) -> Iterator[LifeTest]:
     """Set up a database with a neighbour, an upstream with small pages, and an API that fails."""
-    with pytest.MonkeyPatch.context() as patch, Scripted([b""]).running() as failing_api:
+    with pytest.MonkeyPatch.context() as patch, ScriptedServer([b""]).running() as failing_api:
         patch.setattr("mirror.api.client.PER_PAGE", PAGE)
         mirror.sync([request(id=NEIGHBOUR), "junk"], environment=NEIGHBOUR)
         test = LifeTest(mirror, failing_api)
@@ -121,7 +121,7 @@ class CheckedMirror:
         return result
 
     def sync_in_vain(
-        self, response: ListResponse | Answer, expected: Outcome, **options: Any
+        self, response: ListResponse | HttpResponse, expected: Outcome, **options: Any
     ) -> None:
         """Sync from a response that changes nothing."""
         with self.checking():
@@ -139,7 +139,7 @@ class CheckedMirror:
             return
         faster: list[Result] = []
 
-        def respond(_: Question) -> bytes:
+        def respond(_: HttpRequest) -> bytes:
             faster.append(self._sync(response))
             return http(200, body(response.texts[1:]))
 
@@ -152,15 +152,15 @@ class CheckedMirror:
     def _sync(self, response: ListResponse, **options: bool) -> Result:
         """Sync an hour later, from the sandbox."""
         mirror, started_at = self._test.mirror, self._next_hour()
-        mirror.sandbox.manner.paging, mirror.sandbox.manner.etag = response.paging, self.etag
+        mirror.sandbox.config.paging, mirror.sandbox.config.etag = response.paging, self.etag
         mirror.upstream.records = [text.encode() for text in response.texts]
-        mirror.sandbox.forget()
+        mirror.sandbox.invalidate()
         return self._sync_from(mirror.api, started_at, **options)
 
-    def _sync_from_failing_api(self, response: Answer) -> Result:
+    def _sync_from_failing_api(self, response: HttpResponse) -> Result:
         """Sync an hour later, from an API with this response."""
         api = self._test.failing_api
-        api.answers[:] = [response]
+        api.responses[:] = [response]
         settings = ApiSettings(api.base_url, Secret("talq_another"))
         return self._sync_from(settings, self._next_hour())
 

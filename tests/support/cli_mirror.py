@@ -19,7 +19,7 @@ from mirror.queries import helpers
 from mirror.queries.results import ReleaseRequest
 from tests.support.commands import Ran, run_mirror
 from tests.support.hostile import NUMBER, ODD, listing, page
-from tests.support.http_servers import Answer, Scripted, http
+from tests.support.http_servers import HttpResponse, ScriptedServer, http
 from tests.support.mirrors import Mirror
 
 FORMATS = ("table", "json", "csv")
@@ -60,9 +60,9 @@ class CliMirror:
         self.second = self.sync(http(200, listing(2)), "--accept-missing")
         self.sync(http(200, page([ODD])), "--environment", "odd")
 
-    def sync(self, response: Answer, *options: str) -> Ran:
+    def sync(self, response: HttpResponse, *options: str) -> Ran:
         """Run `mirror sync --json` with a server that always gives one response."""
-        with Scripted([response]).running() as server:
+        with ScriptedServer([response]).running() as server:
             return run_mirror(*self.sync_arguments(server.base_url, "--json", *options))
 
     def sync_arguments(self, base_url: str, *options: str) -> list[str]:

@@ -58,11 +58,11 @@ class CrashedMirror:
 
     def _publish(self) -> None:
         self.mirror.upstream.records = self._listing.entries
-        self.mirror.sandbox.forget()
+        self.mirror.sandbox.invalidate()
 
     def start_sync(self, worker: Worker, kill_at: str = "") -> None:
         """Let a worker sync."""
-        self.mirror.sandbox.forget()  # otherwise the list is not fetched again
+        self.mirror.sandbox.invalidate()  # otherwise the list is not fetched again
         worker.start_sync(self.mirror.url, self.mirror.sandbox.base_url, TOKEN, kill_at=kill_at)
 
     def check_after_kill(self) -> Run | None:

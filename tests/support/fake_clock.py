@@ -1,4 +1,4 @@
-"""A clock for the client that lets it wait as it does in earnest, in no time."""
+"""A clock whose waits take no time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mirror.api.rate_limit import Clock, RateLimiter
 
 
 class FakeClock(Clock):
-    """A clock that moves only when somebody waits, or a test says so.
+    """A clock that advances only by waits, or by a test.
 
     Attributes:
-        time: what it shows.
+        time: its current time, in seconds.
         waits: seconds of each wait so far.
     """
 
@@ -24,21 +24,26 @@ class FakeClock(Clock):
         """Return the time."""
         return self.time
 
-    def wait(self, news: threading.Condition, seconds: float) -> None:  # noqa: ARG002 (no news)
-        """Let time pass."""
+    def wait(self, condition: threading.Condition, seconds: float) -> None:  # noqa: ARG002 (nobody notifies)
+        """Advance the clock."""
         self.waits.append(seconds)
         self.time += seconds
 
 
-def turns(budget: RateLimiter) -> list[float]:
-    """Return when a budget gives its turns; the list grows."""
-    given: list[float] = []
+def record_sent(rate_limiter: RateLimiter) -> list[float]:
+    """Return a list that grows by the time of each request that a rate limiter admits."""
+    times: list[float] = []
 
     class Sent(deque[float]):
         def append(self, at: float) -> None:
-            """Note a turn, while the budget's lock is held."""
+            """Record a time, while the rate limiter holds its lock."""
             super().append(at)
-            given.append(at)
+            times.append(at)
 
-    budget._sent = Sent(budget._sent, budget._sent.maxlen)
-    return given
+    rate_limiter._sent = Sent(rate_limiter._sent, rate_limiter._sent.maxlen)
+    return times
+
+
+def seconds_since_first(times: list[float]) -> list[float]:
+    """Return times relative to the first one."""
+    return [time - times[0] for time in times]

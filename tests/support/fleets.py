@@ -52,7 +52,7 @@ class Fleet(ExitStack):
         sandbox = Sandbox(upstream, SandboxConfig(token=f"{TOKEN}-of-{environment}"))
         self.enter_context(sandbox.running())
         self.upstreams[environment], self.sandboxes[environment] = upstream, sandbox
-        (self._folder / f"{environment}.token").write_text(sandbox.manner.token)
+        (self._folder / f"{environment}.token").write_text(sandbox.config.token)
         self._write()
 
     def add_three(self) -> Fleet:
@@ -75,7 +75,7 @@ class Fleet(ExitStack):
         """Change the list of each environment in place."""
         for environment, sandbox in self.sandboxes.items():
             change(self.upstreams[environment].records)
-            sandbox.forget()
+            sandbox.invalidate()
 
     def approve_first(self) -> None:
         """Approve the first request of each environment."""
@@ -83,7 +83,7 @@ class Fleet(ExitStack):
 
     def refuse_token(self, environment: str) -> None:
         """Let an environment's API refuse the token."""
-        self.sandboxes[environment].manner = SandboxConfig(token="talq_another")
+        self.sandboxes[environment].config = SandboxConfig(token="talq_another")
 
     def run(self, *arguments: str, **variables: str) -> Ran:
         """Run a command with the file."""
@@ -130,7 +130,7 @@ def fail_three_of_thirty(fleet: Fleet) -> None:
     assert fleet.run("sync", "--jobs", "4").code == 0
     fleet.approve_first()
     fleet.refuse_token("e03")
-    fleet.sandboxes["e11"].misbehave("maintenance")
+    fleet.sandboxes["e11"].set_fault("maintenance")
     fleet.upstreams["e20"].records = []
 
     ran = fleet.run("sync", "--jobs", "4", "--json")
@@ -170,11 +170,11 @@ def interrupt_fetches(fleet: Fleet, number: signal.Signals, jobs: int, *, every:
         every: sync on an interval.
     """
     for sandbox in fleet.sandboxes.values():
-        sandbox.misbehave("stall")
+        sandbox.set_fault("stall")
     interval = ("--every", "1s") if every else ()
     with fleet.start("sync", "--jobs", str(jobs), *interval) as process:
         first = list(fleet.sandboxes.values())[:jobs]
-        while not all(sandbox.asked for sandbox in first):
+        while not all(sandbox.request_log for sandbox in first):
             with suppress(subprocess.TimeoutExpired):
                 pytest.fail(f"it ended with {process.wait(0.02)}")
         process.send_signal(number)
@@ -186,5 +186,5 @@ def interrupt_fetches(fleet: Fleet, number: signal.Signals, jobs: int, *, every:
     for _, error in runs:
         assert re.search("SIGTERM|interrupted|stopped", error)
     for sandbox in fleet.sandboxes.values():
-        sandbox.misbehave(None)
+        sandbox.set_fault(None)
     assert fleet.run("sync").code == 0

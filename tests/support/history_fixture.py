@@ -104,7 +104,7 @@ def live(mirror: Mirror) -> None:
     mirror.sync(THIRD)
     mirror.sync([])
     mirror.sync([*THIRD, entry(13)], dry_run=True)
-    mirror.sandbox.misbehave("forbidden", times=1)
+    mirror.sandbox.set_fault("forbidden", times=1)
     mirror.sync()
     mirror.sync(STAGING, environment="staging")
     _begin(mirror, "staging")

@@ -8,14 +8,14 @@ from typing import Any
 
 from tests.support.cli_mirror import storable
 from tests.support.hostile import NASTY, entry, entry_with, listing, page
-from tests.support.http_servers import Answer, http
+from tests.support.http_servers import HttpResponse, http
 
 
 @dataclass(frozen=True)
 class Failure:
     """A hostile response, and the exit code and a part of the error of the sync."""
 
-    response: Answer
+    response: HttpResponse
     code: int
     message: str
 

@@ -1,4 +1,4 @@
-"""A tiny HTTP server whose answers a test writes by hand, byte for byte."""
+"""A tiny HTTP server whose responses a test writes byte for byte."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import msgspec
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a client asked.
+class HttpRequest:
+    """A received request.
 
     Attributes:
-        target: path and query, as they came.
+        target: path and query, unchanged.
         headers: by their names in lower case.
     """
 
@@ -27,42 +27,47 @@ class Question:
 
     @property
     def page(self) -> int:
-        """The page that was asked for."""
+        """The requested page."""
         return int(parse_qs(urlsplit(self.target).query)["page"][0])
 
 
-Answer = bytes | Callable[[Question], bytes | Iterable[bytes]]
-"""Bytes to write before the connection is closed, or a function that makes them."""
+HttpResponse = bytes | Callable[[HttpRequest], bytes | Iterable[bytes]]
+"""Bytes to send before the connection is closed, or a function that returns them."""
 
 
-class Scripted:
-    """A server on loopback that gives one answer a connection, the last one again and again.
+class ScriptedServer:
+    """A server on loopback that sends one response per connection, the last one repeatedly.
 
     Attributes:
-        answers: what is left to say.
-        asked: the questions so far.
+        responses: those not sent yet.
+        requests: those received so far.
     """
 
-    def __init__(self, answers: Sequence[Answer]) -> None:
-        self.answers = list(answers)
-        self.asked: list[Question] = []
+    def __init__(self, responses: Sequence[HttpResponse]) -> None:
+        self.responses = list(responses)
+        self.requests: list[HttpRequest] = []
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.script = self
 
     @property
     def base_url(self) -> str:
-        """The base URL to give to a client."""
+        """The base URL for a client."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/api/v1"
 
-    def take(self, question: Question) -> Answer:
-        """Note a question, and return the answer whose turn it is."""
+    @property
+    def pages(self) -> list[int]:
+        """The requested pages, in order."""
+        return [request.page for request in self.requests]
+
+    def next_response(self, request: HttpRequest) -> HttpResponse:
+        """Record a request, and return its response."""
         with self._lock:
-            self.asked.append(question)
-            return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            self.requests.append(request)
+            return self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
 
     @contextmanager
-    def running(self) -> Iterator[Scripted]:
+    def running(self) -> Iterator[ScriptedServer]:
         """Serve in the background, for as long as the context lasts."""
         thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
         thread.start()
@@ -74,40 +79,51 @@ class Scripted:
             self._server.server_close()
 
 
+Serve = Callable[..., ScriptedServer]
+"""A fixture that starts a server with the given responses."""
+
+
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
-    request_queue_size = 128  # many pages are asked for at once
-    script: Scripted
+    request_queue_size = 128  # clients send many requests at once
+    script: ScriptedServer
 
 
 class _Handler(socketserver.StreamRequestHandler):
-    """Reads one question, writes one answer, and closes."""
+    """Reads one request, sends one response, and closes."""
 
     def handle(self) -> None:
-        """Answer, for as long as the client listens."""
+        """Respond until the client closes the connection."""
         head = iter(lambda: self.rfile.readline().decode("latin-1").rstrip("\r\n"), "")
         first = next(head, "")
         if not first:
             return
-        headers = {name.lower(): value.strip() for name, _, value in (_split(one) for one in head)}
-        question = Question(first.split(" ")[1], headers)
-        answer = cast(_Server, self.server).script.take(question)
-        said = answer(question) if callable(answer) else answer
+        fields = (line.partition(":") for line in head)
+        headers = {name.lower(): value.strip() for name, _, value in fields}
+        request = HttpRequest(first.split(" ")[1], headers)
+        response = cast(_Server, self.server).script.next_response(request)
         try:
-            for part in [said] if isinstance(said, bytes) else said:
+            for part in parts(response, request):
                 self.wfile.write(part)
         except OSError:
-            return  # the client had enough
+            return  # the client closed the connection
 
 
-def _split(line: str) -> tuple[str, str, str]:
-    return line.partition(":")
+def parts(response: HttpResponse, request: HttpRequest) -> Iterable[bytes]:
+    """Return the bytes of a response to a request."""
+    content = response(request) if callable(response) else response
+    return [content] if isinstance(content, bytes) else content
 
 
 def http(status: int, body: bytes = b"", *headers: str) -> bytes:
-    """Return a whole answer, with its length."""
+    """Return a complete response, with its length."""
     lines = [f"HTTP/1.1 {status} Scripted", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode("latin-1") + b"\r\nConnection: close\r\n\r\n" + body
+
+
+def body_of(response: bytes) -> bytes:
+    """Return the body of a response."""
+    return response.partition(b"\r\n\r\n")[2]
 
 
 def envelope(records: Sequence[object], **more: object) -> bytes:
@@ -115,18 +131,13 @@ def envelope(records: Sequence[object], **more: object) -> bytes:
     return msgspec.json.encode({"success": True, "data": list(records), **more})
 
 
-def by_page(pages: Sequence[Answer]) -> Answer:
-    """Return an answer that is the one of the page that was asked for, the last one if beyond."""
-
-    def say(question: Question) -> bytes | Iterable[bytes]:
-        answer = pages[min(question.page, len(pages)) - 1]
-        return answer(question) if callable(answer) else answer
-
-    return say
+def by_page(pages: Sequence[HttpResponse]) -> HttpResponse:
+    """Return a response that depends on the requested page; beyond the last one, the last one."""
+    return lambda request: parts(pages[min(request.page, len(pages)) - 1], request)
 
 
 def paged(pages: Sequence[Sequence[object]], key: str = "meta", **paging: Any) -> list[bytes]:
-    """Answers that hold a list in pages; each field of their paging may be given, or left out."""
+    """Return a list in pages; each field of its paging may be given, or omitted with None."""
     stated = {
         "per_page": len(pages[0]),
         "total": sum(len(page) for page in pages),

@@ -67,13 +67,13 @@ class Mirror:
     @property
     def api(self) -> ApiSettings:
         """Settings of its API."""
-        return ApiSettings(self.sandbox.base_url, Secret(self.sandbox.manner.token))
+        return ApiSettings(self.sandbox.base_url, Secret(self.sandbox.config.token))
 
     def sync(self, records: list[Any] | None = None, **options: Any) -> Result:
         """Make `records` the list, and sync an hour later."""
         if records is not None:
             self.upstream.records = records
-            self.sandbox.forget()
+            self.sandbox.invalidate()
         self.now += timedelta(hours=1)
         environment = options.pop("environment", "default")
         return sync(self.engine, self.api, environment, now=lambda: self.now, **options)

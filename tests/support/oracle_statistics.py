@@ -1,21 +1,35 @@
-"""What the views of figures must say, found out in plain Python from what `Memory` remembers."""
+"""Oracle for statistics and the report.
+
+`turnaround` and `daily` compute views from a `Memory`, in plain Python. `Oracle` computes the
+statistics of a period in plain SQL, or in plain Python from all rows of a view.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from mirror.db import views
+from mirror.queries import helpers
+from mirror.queries.results import Change, HistoryEvent, PhoneNumber, ReleaseRequest
+from mirror.report.model import Counts, Hours, KeyFigures, Reason
+from mirror.report.period import Period
 from tests.support.oracle import Memory, State
 
 VERDICTS = ("approved", "rejected", "cancelled")
+MINUS, NOTHING = "\N{MINUS SIGN}", "\N{EN DASH}"
 _MILLISECONDS_AN_HOUR = 3_600_000
 
 
 def turnaround(memory: Memory) -> list[dict[str, Any]]:
-    """Tell how long each request took that is resolved now."""
+    """Compute the view `release_request_turnaround`, without its environment."""
     rows = []
     for key, states in memory.states.items():
         now = states[-1]
@@ -45,24 +59,24 @@ def turnaround(memory: Memory) -> list[dict[str, Any]]:
 
 
 def daily(memory: Memory, today: date) -> list[dict[str, Any]]:
-    """Count the events of each day, and look at each request at the end of each day."""
-    events = Counter((one["event"], one["occurred_at"].date()) for one in memory.history())
-    lives = [_settled(_life(states)) for states in memory.states.values()]
-    first = min((life[0][0].date() for life in lives), default=today)
+    """Compute the view `release_requests_daily`, without its environment."""
+    events = Counter((event["event"], event["occurred_at"].date()) for event in memory.history())
+    timelines = [_ordered(_transitions(states)) for states in memory.states.values()]
+    first = min((timeline[0][0].date() for timeline in timelines), default=today)
     rows = []
     for day in (first + timedelta(days=number) for number in range((today - first).days + 1)):
         end = datetime.combine(day + timedelta(days=1), time(), UTC)
         rows.append(
-            {"day": day, "open_at_end": sum(_is_open(life, end) for life in lives)}
+            {"day": day, "open_at_end": sum(_is_open(timeline, end) for timeline in timelines)}
             | {name: events[name, day] for name in ("requested", *VERDICTS)}
         )
     return rows
 
 
-def _life(states: list[State]) -> Iterator[tuple[datetime, bool]]:
-    """Tell when a request opened and closed, in the order in which it was observed.
+def _transitions(states: list[State]) -> Iterator[tuple[datetime, bool]]:
+    """Return when a request opened and closed, in order of observation.
 
-    It did so when upstream says, but not after it was observed.
+    The time is that reported by upstream, but at most that of the observation.
     """
     yield min(states[-1].fields["requested_at"], states[0].first), True
     for place, state in enumerate(states):
@@ -86,14 +100,218 @@ def _life(states: list[State]) -> Iterator[tuple[datetime, bool]]:
         )
 
 
-def _settled(life: Iterator[tuple[datetime, bool]]) -> list[tuple[datetime, bool]]:
-    """Move each step back to what came later, if that happened earlier: then it had ended."""
-    settled: list[tuple[datetime, bool]] = []
-    for when, is_open in reversed(list(life)):
-        settled.insert(0, (min(when, settled[0][0]) if settled else when, is_open))
-    return settled
+def _ordered(transitions: Iterator[tuple[datetime, bool]]) -> list[tuple[datetime, bool]]:
+    """Move each transition back to the next one, if that happened earlier."""
+    ordered: list[tuple[datetime, bool]] = []
+    for when, is_open in reversed(list(transitions)):
+        ordered.insert(0, (min(when, ordered[0][0]) if ordered else when, is_open))
+    return ordered
 
 
-def _is_open(life: list[tuple[datetime, bool]], when: datetime) -> bool:
-    """Tell whether a request was open just before a time."""
-    return [False, *(is_open for since, is_open in life if since < when)][-1]
+def _is_open(timeline: list[tuple[datetime, bool]], when: datetime) -> bool:
+    """Return whether a request was open just before a time."""
+    return [False, *(is_open for since, is_open in timeline if since < when)][-1]
+
+
+_OURS = "(CAST(:environment AS text) IS NULL OR environment = :environment)"
+_COUNTS = """SELECT event, count(*) FROM phone_number_history
+WHERE occurred_at >= :start AND occurred_at < :end AND {ours} GROUP BY event"""
+_HOURS = """SELECT count(*), min(CASE WHEN place * 2 >= total THEN hours END),
+       min(CASE WHEN place * 10 >= total * 9 THEN hours END)
+FROM (SELECT hours_to_resolve AS hours, row_number() OVER (ORDER BY hours_to_resolve) AS place,
+             count(*) OVER () AS total
+      FROM release_request_turnaround
+      WHERE time_source = 'reported' AND {ours}
+        AND resolved_at >= :start AND resolved_at < :end) ranked"""
+_RELEASED = """SELECT count(*) FROM (
+  SELECT DISTINCT environment, phone_number FROM release_request_turnaround
+  WHERE status = 'approved' AND resolved_at >= :start AND resolved_at < :end AND {ours}) numbers"""
+_MISSING = """SELECT count(*) FROM release_request_versions
+WHERE missing_since IS NOT NULL AND valid_from <= :at AND (valid_to IS NULL OR valid_to > :at)
+  AND {ours}"""
+_QUARANTINED = """SELECT count(*) FROM quarantined_records
+WHERE first_seen_at <= :at AND (resolved_at IS NULL OR resolved_at > :at) AND {ours}"""
+_OPEN_AT_END = """SELECT coalesce(sum(open_at_end), 0) FROM release_requests_daily
+WHERE day = :last AND {ours}"""
+_OPEN = """SELECT id FROM release_requests
+WHERE requested_at < :at AND (missing_since IS NULL OR missing_since >= :at)
+  AND id NOT IN (SELECT id FROM release_request_turnaround WHERE resolved_at < :at) AND {ours}
+ORDER BY requested_at, id"""
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Computes the statistics of a period.
+
+    Attributes:
+        connection: to the mirror.
+        period: the period.
+        environment: only this one; None for all.
+        now: the time in place of the period's end, if it has not ended.
+    """
+
+    connection: Connection
+    period: Period
+    environment: str | None = None
+    now: datetime | None = None
+
+    @property
+    def at(self) -> datetime:
+        """The end of the period, or now."""
+        return self.now or self.period.end
+
+    @property
+    def before(self) -> Oracle:
+        """The oracle of the period before."""
+        return Oracle(self.connection, self.period.before, self.environment)
+
+    def select(self, query: str) -> list[tuple[Any, ...]]:
+        """Run a query with :start, :end, :last (the last day), :at, and the condition {ours}."""
+        times = {"start": self.period.start, "end": self.period.end, "at": self.at}
+        values: dict[str, Any] = {
+            name: when.replace(tzinfo=None).isoformat(" ", "milliseconds")
+            for name, when in times.items()
+        }
+        values |= {"last": str(self.period.last), "environment": self.environment}
+        text = sa.text(query.replace("{ours}", _OURS))
+        wanted = {name: values[name] for name in text.compile().params}
+        return [tuple(row) for row in self.connection.execute(text, wanted)]
+
+    def count(self, query: str) -> int:
+        """Run a query that counts."""
+        ((count,),) = self.select(query)
+        return int(count)
+
+    def counts(self) -> Counts:
+        """The events of the period."""
+        events: dict[str, int] = dict(self.select(_COUNTS))  # type: ignore[arg-type]
+        return Counts(*(events.get(name, 0) for name in ("requested", *VERDICTS)))
+
+    def hours(self) -> Hours:
+        """The hours to resolve."""
+        return Hours(*self.select(_HOURS)[0])
+
+    def released(self) -> int:
+        """The number of phone numbers released."""
+        return self.count(_RELEASED)
+
+    def missing(self) -> int:
+        """The number of requests missing at the end."""
+        return self.count(_MISSING)
+
+    def quarantined(self) -> int:
+        """The number of entries in quarantine at the end."""
+        return self.count(_QUARANTINED)
+
+    def open_requests(self) -> list[ReleaseRequest]:
+        """The requests open at the end, by what is known now; oldest first."""
+        known = {
+            request.id: request
+            for missing in (False, True)
+            for request in helpers.release_requests(self.connection, missing=missing)
+        }
+        return [known[request_id] for (request_id,) in self.select(_OPEN)]
+
+    def key_figures(self) -> KeyFigures:
+        """The key figures of a report."""
+        waiting = self.open_requests()
+        return KeyFigures(
+            at=self.at,
+            open=self.count(_OPEN_AT_END),
+            oldest_open=waiting[0].requested_at if waiting else None,
+            counts=self.counts(),
+            hours=self.hours(),
+            released=self.released(),
+            missing=self.missing(),
+            quarantined=self.quarantined(),
+        )
+
+    def rejection_reasons(self) -> list[Reason]:
+        """The reasons of all rejections, most frequent first."""
+        query = """SELECT rejection_reason, count(*) FROM phone_number_history
+            WHERE event = 'rejected' AND occurred_at >= :start AND occurred_at < :end AND {ours}
+            GROUP BY rejection_reason"""
+        reasons = [Reason(*row) for row in self.select(query)]
+        return sorted(
+            reasons, key=lambda row: (-row.requests, row.reason is not None, row.reason or "")
+        )
+
+    def changes(self) -> list[Change]:
+        """The changes seen in the period, last first."""
+        changes = [
+            change
+            for change in helpers.changes(self.connection, environment=self.environment)
+            if self.period.start <= change.changed_at < self.period.end
+        ]
+        return sorted(changes, key=lambda change: change.changed_at, reverse=True)
+
+    def repeat_numbers(self) -> list[PhoneNumber]:
+        """The numbers with several requests, around the period; most requests first."""
+        numbers = [
+            number
+            for number in helpers.phone_numbers(self.connection, environment=self.environment)
+            if number.requests > 1
+            and number.first_requested_at < self.period.end
+            and number.last_requested_at >= self.period.start
+        ]
+        numbers.sort(key=lambda number: number.last_requested_at, reverse=True)
+        return sorted(numbers, key=lambda number: -number.requests)
+
+    def histories(self) -> dict[tuple[str, str], list[HistoryEvent]]:
+        """The events of each environment and number, oldest first."""
+        query = sa.select(*(views.history.c[name] for name in HistoryEvent.__slots__))
+        events = [HistoryEvent(*row) for row in self.connection.execute(query)]
+        order = {"requested": 0, "returned": 1}
+        events.sort(key=lambda event: (event.observed_at, order.get(event.event, 2)))
+        events.sort(key=lambda event: (event.occurred_at, event.request_id))
+        histories: dict[tuple[str, str], list[HistoryEvent]] = {}
+        for event in events:
+            histories.setdefault((event.environment, event.phone_number), []).append(event)
+        return histories
+
+
+def cards(now: KeyFigures, before: KeyFigures, when: str) -> list[tuple[str, ...]]:
+    """Format key figures as the page does; `when` is "now" or "at the end"."""
+    return [
+        _card(f"Open {when}", now.open, before.open),
+        _oldest(now, before),
+        _card("Requested", now.counts.requested, before.counts.requested),
+        _card("Resolved", now.counts.resolved, before.counts.resolved),
+        _card("Approval rate", now.counts.approval_rate, before.counts.approval_rate, "%"),
+        _card("Median time to resolve", now.hours.median, before.hours.median, "h"),
+        _card(
+            "90th percentile to resolve", now.hours.percentile_90, before.hours.percentile_90, "h"
+        ),
+        _card("Numbers released", now.released, before.released),
+        _card(f"Missing {when}", now.missing, before.missing),
+        _card(f"Quarantined {when}", now.quarantined, before.quarantined),
+    ]
+
+
+def _card(label: str, now: float | None, before: float | None, unit: str = "") -> tuple[str, ...]:
+    values = [NOTHING if value is None else _formatted(value, unit) for value in (now, before)]
+    if now is None or before is None:
+        return label, values[0], "no comparison", values[1]
+    change = round(round(now, 1) - round(before, 1), 1)
+    magnitude = _formatted(abs(change), "points" if unit == "%" else unit)
+    sign = "+" if change > 0 else MINUS
+    return label, values[0], sign + magnitude if change else "no change", values[1]
+
+
+def _formatted(value: float, unit: str) -> str:
+    return f"{value:,} {unit}".strip() if isinstance(value, int) else f"{value:,.1f} {unit}"
+
+
+def _oldest(*periods: KeyFigures) -> tuple[str, ...]:
+    ages = [figures.oldest_open and figures.at - figures.oldest_open for figures in periods]
+    values = [NOTHING if age is None else _age(age) for age in ages]
+    now, before = ages
+    if now is None or before is None:
+        return "Oldest open", values[0], "no comparison", values[1]
+    sign = "+" if now > before else MINUS
+    return "Oldest open", values[0], sign + _age(abs(now - before)), values[1]
+
+
+def _age(value: timedelta) -> str:
+    hours = value / timedelta(hours=1)
+    return f"{hours / 24:,.0f} days" if hours >= 47.5 else f"{hours:.0f} h"

@@ -65,12 +65,12 @@ class Busy(FakeUpstream):
         super().__init__()
         self.meanwhile: Callable[[], object] | None = None
 
-    def answered(self) -> list[Any]:
+    def list_payload(self) -> list[Any]:
         """Let it happen, and give the list."""
         happen, self.meanwhile = self.meanwhile, None
         if happen is not None:
             happen()
-        return super().answered()
+        return super().list_payload()
 
 
 class OutageMirror(Mirror):
@@ -105,7 +105,7 @@ class OutageMirror(Mirror):
         """Let upstream say `records`, or the same as before, and run the command in here."""
         if records is not None:
             self.upstream.records = records
-        self.sandbox.forget()
+        self.sandbox.invalidate()
         return run_discreetly(*self.arguments())
 
     def begin(self) -> object:

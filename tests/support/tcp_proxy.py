@@ -1,4 +1,4 @@
-"""TCP lines to a Postgres server, which tests may cut."""
+"""A TCP proxy before a Postgres server, which tests can cut."""
 
 from __future__ import annotations
 
@@ -14,135 +14,139 @@ from typing import cast
 from mirror.db.engine import parse_url
 
 LONG = 60
-"""Seconds after which tests end what they inflict, so that no mirror that waits hangs them."""
+"""Seconds after which tests end a fault, so that a mirror that waits for it does not hang them."""
 
 
 class TcpProxy:
-    """A TCP line to a Postgres server, which can be cut at a message of the client.
+    """A TCP proxy that can be cut at a message of the client.
 
     Attributes:
-        server: the path of the server's socket, or its host and port.
-        ends: tells of each message whether it is the one to cut at.
-        delivers: that message still reaches the server, whose answer does not come back.
-        silent: the client is not told that the line is cut.
-        stays_dead: nobody gets through any more.
-        dead: it was cut.
-        given_up: whether the client hung up on the silence.
+        server: path of the server's socket, or its host and port.
+        is_cut: whether the fault has happened.
+        client_closed: whether the client closed a silent connection; None before.
     """
 
     def __init__(self, server: Path | tuple[str, int]) -> None:
         self.server = server
-        self._exchange = _Exchange(("127.0.0.1", 0), _Call)
-        self._exchange.line = self
-        self.mend()
+        self._listener = _Listener(("127.0.0.1", 0), _Connection)
+        self._listener.proxy = self
+        self.restore()
 
     @classmethod
     def to(cls, url: str) -> TcpProxy:
-        """Make a line to the server of a database."""
+        """Return a proxy for the server of a database."""
         parsed = parse_url(url)
         host, port = str(parsed.query.get("host") or parsed.host or ""), parsed.port or 5432
         return cls(Path(host) / f".s.PGSQL.{port}" if host.startswith("/") else (host, port))
 
     def connect(self) -> socket.socket:
-        """Call the server."""
+        """Connect to the server."""
         if isinstance(self.server, tuple):
             return socket.create_connection(self.server)
         server = socket.socket(socket.AF_UNIX)
         server.connect(str(self.server))
         return server
 
-    def mend(self) -> None:
-        """Let everything through."""
+    def restore(self) -> None:
+        """Forward everything."""
         self.cut(lambda _: False)
 
     def cut(
         self,
-        ends: Callable[[bytes], bool],
+        matches: Callable[[bytes], bool],
         *,
         delivers: bool = False,
         silent: bool = False,
         stays_dead: bool = False,
     ) -> None:
-        """Cut it once, at the message that `ends` tells."""
-        self.ends, self.delivers, self.silent, self.stays_dead = ends, delivers, silent, stays_dead
-        self.dead = False
-        self.given_up: bool | None = None
+        """Cut the connection once.
+
+        Args:
+            matches: returns whether a message of the client is the one to cut at.
+            delivers: the message still reaches the server, whose response is lost.
+            silent: the connection to the client stays open.
+            stays_dead: later connections are refused, too.
+        """
+        self.delivers, self.silent, self.stays_dead = delivers, silent, stays_dead
+        self.is_cut = False
+        self.client_closed: bool | None = None
+        self._matches = matches
 
     def url(self, url: str) -> str:
-        """The URL of a database on the server, over this line."""
-        made = parse_url(url).difference_update_query(["host"])
-        port = self._exchange.server_address[1]
-        made = made.set(drivername="postgresql", host="127.0.0.1", port=port)
-        return made.render_as_string(hide_password=False)
+        """Return the URL of a database of the server through the proxy."""
+        parsed = parse_url(url).difference_update_query(["host"])
+        port = self._listener.server_address[1]
+        proxied = parsed.set(drivername="postgresql", host="127.0.0.1", port=port)
+        return proxied.render_as_string(hide_password=False)
 
-    def is_the_end(self, message: bytes) -> bool:
-        """Tell whether a message is the one to cut at."""
-        if not self.dead and self.ends(message):
-            self.dead = True
+    def cuts_at(self, message: bytes) -> bool:
+        """Return whether a message is the one to cut at."""
+        if not self.is_cut and self._matches(message):
+            self.is_cut = True
             return True
         return False
 
     @contextmanager
     def running(self) -> Iterator[TcpProxy]:
-        """Connect callers in the background, for as long as the context lasts."""
-        thread = threading.Thread(target=self._exchange.serve_forever, args=(0.005,), daemon=True)
+        """Serve in the background, for as long as the context lasts."""
+        thread = threading.Thread(target=self._listener.serve_forever, args=(0.005,), daemon=True)
         thread.start()
         try:
             yield self
         finally:
-            self._exchange.shutdown()
+            self._listener.shutdown()
             thread.join()
-            self._exchange.server_close()
+            self._listener.server_close()
 
 
-class _Exchange(socketserver.ThreadingTCPServer):
+class _Listener(socketserver.ThreadingTCPServer):
     daemon_threads = True
-    line: TcpProxy
+    proxy: TcpProxy
 
 
-class _Call(socketserver.BaseRequestHandler):
-    """Forwards what both ends say, until one hangs up or the line is cut."""
+class _Connection(socketserver.BaseRequestHandler):
+    """Forwards both ways until one side closes or the connection is cut."""
 
     def handle(self) -> None:
         """Forward."""
-        line = cast("_Exchange", self.server).line
+        proxy = cast("_Listener", self.server).proxy
         client: socket.socket = self.request
-        if line.dead and line.stays_dead:
+        if proxy.is_cut and proxy.stays_dead:
             return
         last = b""
-        with suppress(OSError), line.connect() as server:
-            last = _forward(line, client, server)
-            if last and line.delivers:
+        with suppress(OSError), proxy.connect() as server:
+            last = _forward(proxy, client, server)
+            if last and proxy.delivers:
                 _deliver(last, server)
-        if last and line.silent:
-            line.given_up = _hears_hanging_up(client)
+        if last and proxy.silent:
+            proxy.client_closed = _wait_for_close(client)
 
 
-def _forward(line: TcpProxy, client: socket.socket, server: socket.socket) -> bytes:
-    """Forward until one hangs up, or up to the message to cut at, which is returned."""
+def _forward(proxy: TcpProxy, client: socket.socket, server: socket.socket) -> bytes:
+    """Forward until one side closes, or up to the message to cut at, which is returned."""
     while True:
-        for end in select.select([client, server], [], [])[0]:
-            message = end.recv(65536)
+        for side in select.select([client, server], [], [])[0]:
+            message = side.recv(65536)
             if not message:
                 return b""
-            if end is server:
+            if side is server:
                 client.sendall(message)
-            elif line.is_the_end(message):
+            elif proxy.cuts_at(message):
                 return bytes(message)
             else:
                 server.sendall(message)
 
 
 def _deliver(message: bytes, server: socket.socket) -> None:
-    """Send the last message, and wait until the server has done what it says and hung up too."""
+    """Send the last message, and wait until the server has processed it and closed, too."""
     server.sendall(message)
     server.shutdown(socket.SHUT_WR)
     while server.recv(65536):
         pass
 
 
-def _hears_hanging_up(client: socket.socket) -> bool:
-    """Tell whether a client hangs up before long."""
+def _wait_for_close(client: socket.socket) -> bool:
+    """Return whether a client closes its connection in time."""
     client.settimeout(LONG)
     try:
         return client.recv(1) == b""

@@ -23,7 +23,7 @@ class FakeUpstream(Simulation):
         super().__init__(0, 0, datetime(2024, 1, 11, 12, 0, tzinfo=UTC))
         self.records: list[Any] = []
 
-    def answered(self) -> list[Any]:
+    def list_payload(self) -> list[Any]:
         """The entries of the list; bytes are sent as they are."""
         return [msgspec.Raw(one) if isinstance(one, bytes) else one for one in self.records]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from tests.support.http_servers import Answer, Question, http
+from tests.support.http_servers import HttpRequest, HttpResponse, http
 from tests.support.list_parser import HALF, Fields
 from tests.support.oracle import ListResponse, Paging
 from tests.support.upstream import request
@@ -107,20 +107,20 @@ def _unsuccessful(answer: bytes) -> bytes:
     return answer.replace(b"true", b"false", 1)
 
 
-def _in_two_pages(texts: tuple[str, ...], second: Callable[[bytes], bytes]) -> Answer:
+def _in_two_pages(texts: tuple[str, ...], second: Callable[[bytes], bytes]) -> HttpResponse:
     """The first half of a list as it is, and what `second` makes of the other half."""
     half = (len(texts) + 1) // 2
     paging = {"last_page": 2, "total": len(texts), "per_page": max(1, half)}
 
-    def answer(question: Question) -> bytes:
-        if question.page == 1:
+    def answer(http_request: HttpRequest) -> bytes:
+        if http_request.page == 1:
             return http(200, body(texts[:half], current_page=1, **paging))
         return second(body(texts[half:], current_page=2, **paging))
 
     return answer
 
 
-FAILURES: dict[str, Callable[[tuple[str, ...]], Answer]] = {
+FAILURES: dict[str, Callable[[tuple[str, ...]], HttpResponse]] = {
     "500, with the list": lambda texts: http(500, body(texts)),
     "500, HTML": lambda _: http(500, b"<html>Internal Server Error</html>"),
     "401": lambda _: http(401, b'{"success":false,"message":"The token is not valid"}'),

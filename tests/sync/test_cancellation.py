@@ -23,7 +23,7 @@ from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import Stopped
 from mirror.progress import Progress
 from mirror.sync.run import Outcome, Result
-from tests.support.http_servers import Question, Scripted, paged
+from tests.support.http_servers import HttpRequest, ScriptedServer, paged
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, FakeUpstream, request, requests
 
@@ -77,7 +77,7 @@ def _no_thread_is_left() -> Iterator[None]:
 @pytest.fixture
 def request_log(sandbox: Sandbox) -> RequestLog:
     """The requests that the sandbox received."""
-    sandbox.asked = log = RequestLog()
+    sandbox.request_log = log = RequestLog()
     return log
 
 
@@ -112,10 +112,10 @@ def assert_stops(client: Client, wait: Callable[[], object]) -> None:
 
     def stop() -> None:
         wait()
-        client.stop()
+        client.cancel()
 
     with client, in_threads(stop), at_once(), pytest.raises(Stopped, match="starts anew"):
-        client.read_list()
+        client.fetch_list()
 
 
 # The token
@@ -129,11 +129,11 @@ def test_each_callback_is_called_once() -> None:
         barrier.wait(LONG)
         cancellation.set()
 
-    with cancellation.calling(lambda: calls.append("not registered any more")):
+    with cancellation.on_cancel(lambda: calls.append("not registered any more")):
         assert not cancellation.is_set()
     with ExitStack() as stack:
         for name in ("first", "second"):
-            stack.enter_context(cancellation.calling(partial(calls.append, name)))
+            stack.enter_context(cancellation.on_cancel(partial(calls.append, name)))
         with in_threads(*[cancel] * 8):
             pass
         cancellation.set()
@@ -145,7 +145,7 @@ def test_a_late_callback_is_called_at_once() -> None:
     """A callback that is registered when the token is set is called before the body, and once."""
     cancellation, calls = CancellationToken(), []
     cancellation.set()
-    with cancellation.calling(lambda: calls.append("late")):
+    with cancellation.on_cancel(lambda: calls.append("late")):
         assert calls == ["late"]
         cancellation.set()
     assert calls == ["late"]
@@ -155,7 +155,7 @@ def test_no_callback_is_missed() -> None:
     """A callback that is registered while another thread sets the token is called."""
     for _ in range(200):
         cancellation, called = CancellationToken(), threading.Event()
-        with in_threads(cancellation.set), cancellation.calling(called.set):
+        with in_threads(cancellation.set), cancellation.on_cancel(called.set):
             assert called.wait(LONG)
 
 
@@ -165,10 +165,10 @@ def test_no_callback_is_missed() -> None:
 def test_a_stop_before_the_fetch_sends_nothing(sandbox: Sandbox) -> None:
     """A client that is stopped first does not begin."""
     with Client(settings(sandbox.base_url)) as client:
-        client.stop()
+        client.cancel()
         with pytest.raises(Stopped):
-            client.read_list()
-    assert sandbox.asked == []
+            client.fetch_list()
+    assert sandbox.request_log == []
 
 
 @pytest.mark.parametrize("fault", ["stall", "silent", "drip", "endless"])
@@ -176,7 +176,7 @@ def test_a_response_that_does_not_end_is_not_waited_for(
     sandbox: Sandbox, request_log: RequestLog, fault: str
 ) -> None:
     """Neither silence nor a body without an end delays a stop."""
-    sandbox.misbehave(fault)
+    sandbox.set_fault(fault)
     assert_stops(Client(settings(sandbox.base_url)), lambda: request_log.wait_for(1))
     assert len(request_log) == 1
 
@@ -186,15 +186,15 @@ def test_a_stop_wins_over_an_error_response(status: int) -> None:
     """A stop while the body of an error is read is reported, and not the error."""
     begun, end = threading.Event(), threading.Event()
 
-    def respond(_: Question) -> Iterable[bytes]:
+    def respond(_: HttpRequest) -> Iterable[bytes]:
         yield b"HTTP/1.1 %d No\r\nContent-Length: 500\r\n\r\n{" % status
         begun.set()
         end.wait(LONG)
 
-    with Scripted([respond]).running() as server:
+    with ScriptedServer([respond]).running() as server:
         assert_stops(Client(settings(server.base_url)), lambda: begun.wait(LONG))
         end.set()
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_pages_in_flight_are_not_waited_for(
@@ -202,11 +202,11 @@ def test_pages_in_flight_are_not_waited_for(
 ) -> None:
     """However many pages are requested at once, none of them delays a stop."""
     upstream.records = requests(*range(1000))
-    sandbox.manner.paging = "meta"
+    sandbox.config.paging = "meta"
 
     def wait() -> None:
         request_log.wait_for(1)
-        sandbox.manner.latency = LONG
+        sandbox.config.latency = LONG
         request_log.wait_for(5)
 
     assert_stops(Client(settings(sandbox.base_url)), wait)
@@ -220,13 +220,13 @@ def test_a_pause_is_not_waited_for(
 ) -> None:
     """Neither our rate limit, nor the API's, nor the backoff before a retry delays a stop."""
     upstream.records = requests(*range(1000))
-    sandbox.manner.paging = "meta"
-    sandbox.misbehave(fault)
+    sandbox.config.paging = "meta"
+    sandbox.set_fault(fault)
     clock = ObservedClock()
     with stamina.set_testing(False):
         client = Client(settings(sandbox.base_url, rate=rate), clock)
         assert_stops(client, lambda: clock.waiting.wait(LONG))
-    assert 1 <= len(sandbox.asked) <= most
+    assert 1 <= len(sandbox.request_log) <= most
 
 
 def test_a_name_lookup_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,28 +252,28 @@ def test_a_changed_list_is_not_fetched_again(caplog: pytest.LogCaptureFixture) -
     caplog.set_level(logging.DEBUG, "mirror")
     logger = logging.getLogger("mirror.api.client")
     pages = paged([[request(1)], [request(1)]])
-    with Scripted(pages).running() as server, Client(settings(server.base_url)) as client:
+    with ScriptedServer(pages).running() as server, Client(settings(server.base_url)) as client:
 
         class StopAfterFirstAttempt(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
                 if record.getMessage().startswith("reading 1 of 3"):
-                    client.stop()
+                    client.cancel()
 
         handler = StopAfterFirstAttempt()
         logger.addHandler(handler)
         try:
             with pytest.raises(Stopped):
-                client.read_list()
+                client.fetch_list()
         finally:
             logger.removeHandler(handler)
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 def test_a_signal_handler_may_stop_its_own_thread(
     sandbox: Sandbox, request_log: RequestLog
 ) -> None:
     """A handler that interrupts the fetching thread can stop it without a deadlock."""
-    sandbox.misbehave("stall")
+    sandbox.set_fault("stall")
     main = threading.main_thread().ident
     assert main is not None
 
@@ -282,10 +282,10 @@ def test_a_signal_handler_may_stop_its_own_thread(
         signal.pthread_kill(main, signal.SIGUSR1)
 
     with Client(settings(sandbox.base_url)) as client:
-        previous = signal.signal(signal.SIGUSR1, lambda *_: client.stop())
+        previous = signal.signal(signal.SIGUSR1, lambda *_: client.cancel())
         try:
             with in_threads(send_signal), at_once(), pytest.raises(Stopped):
-                client.read_list()
+                client.fetch_list()
         finally:
             signal.signal(signal.SIGUSR1, previous)
 
@@ -293,14 +293,14 @@ def test_a_signal_handler_may_stop_its_own_thread(
 def test_a_stop_after_the_fetch_changes_nothing(sandbox: Sandbox, upstream: FakeUpstream) -> None:
     """A fetched list stays readable."""
     upstream.records = requests(*range(250))
-    sandbox.manner.paging = "meta"
+    sandbox.config.paging = "meta"
     with Client(settings(sandbox.base_url)) as client:
-        fetched = client.read_list()
-        client.stop()
-        client.stop()
+        fetched = client.fetch_list()
+        client.cancel()
+        client.cancel()
         assert isinstance(fetched, FetchedList)
         assert len(list(fetched.items)) == 250
-    client.stop()
+    client.cancel()
 
 
 # The sync
@@ -322,10 +322,10 @@ def test_a_cancelled_sync_is_on_record_and_changes_nothing(
     mirror: Mirror, request_log: RequestLog, paging: Any
 ) -> None:
     """The rows stay as they were, and the next run applies the list."""
-    mirror.sandbox.manner.paging = paging
+    mirror.sandbox.config.paging = paging
     mirror.sync(requests(*range(300)))
     before, pages = mirror.state(), len(request_log)
-    mirror.sandbox.manner.latency = LONG
+    mirror.sandbox.config.latency = LONG
     cancellation = CancellationToken()
 
     def cancel() -> None:
@@ -337,7 +337,7 @@ def test_a_cancelled_sync_is_on_record_and_changes_nothing(
         result = mirror.sync(changed, cancellation=cancellation)
     assert_stopped(mirror, result)
     assert mirror.state() == before
-    mirror.sandbox.manner.latency = 0
+    mirror.sandbox.config.latency = 0
     assert mirror.sync().counts.updated == 300
 
 
@@ -346,7 +346,7 @@ def test_a_sync_that_is_cancelled_before_it_begins(mirror: Mirror) -> None:
     cancellation = CancellationToken()
     cancellation.set()
     assert_stopped(mirror, mirror.sync([request(1)], cancellation=cancellation))
-    assert mirror.sandbox.asked == []
+    assert mirror.sandbox.request_log == []
     assert mirror.rows("SELECT * FROM release_requests") == []
 
 
@@ -358,8 +358,8 @@ def test_no_merge_begins_after_a_cancellation(
     cancellation = CancellationToken()
 
     class CancelledAfterFetch(Client):
-        def read_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
-            fetched = super().read_list(known)
+        def fetch_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
+            fetched = super().fetch_list(known)
             cancellation.set()
             return fetched
 
@@ -389,7 +389,7 @@ def test_a_merge_that_has_begun_is_finished(mirror: Mirror) -> None:
 def test_a_cancellation_ends_all_running_syncs(mirror: Mirror, request_log: RequestLog) -> None:
     """Syncs of several environments, each in its thread, end together."""
     mirror.sync([request(1)])
-    mirror.sandbox.manner.latency = LONG
+    mirror.sandbox.config.latency = LONG
     cancellation = CancellationToken()
     results: list[Result] = []
 

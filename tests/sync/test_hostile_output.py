@@ -27,7 +27,7 @@ from tests.support.cli_mirror import (
 from tests.support.commands import run_on_a_terminal
 from tests.support.hostile import NUMBER, TEXTS, listing
 from tests.support.hostile_failures import FAILURES
-from tests.support.http_servers import Answer, Scripted, http
+from tests.support.http_servers import HttpResponse, ScriptedServer, http
 
 IGNORABLE = [
     0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810),
@@ -152,8 +152,8 @@ def test_no_sync_harms_a_terminal(cli_mirrors: Callable[[str], CliMirror]) -> No
     ]
     with ExitStack() as stack:
 
-        def serve(response: Answer) -> str:
-            return stack.enter_context(Scripted([response]).running()).base_url
+        def serve(response: HttpResponse) -> str:
+            return stack.enter_context(ScriptedServer([response]).running()).base_url
 
         same, other = serve(http(200, listing(2))), serve(http(200, listing(1)))
         commands = [

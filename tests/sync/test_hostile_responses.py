@@ -13,7 +13,7 @@ from tests.support.cli_mirror import CliMirror, unsafe
 from tests.support.commands import run_mirror
 from tests.support.hostile import entry, entry_with, listing, page
 from tests.support.hostile_failures import FAILURES, LONE, wire
-from tests.support.http_servers import Question, Scripted, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, http
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_a_hostile_etag_is_sent_back_unchanged(cli_mirror: CliMirror, etag: str)
     """An ETag is sent back byte for byte, and a 304 to it is accepted."""
     records = page([entry(id="etag", reason=etag)])
 
-    def respond(question: Question) -> bytes:
-        known = question.headers.get("if-none-match") == etag
+    def respond(request: HttpRequest) -> bytes:
+        known = request.headers.get("if-none-match") == etag
         return http(304) if known else http(200, records, f"ETag: {etag}")
 
-    with Scripted([respond]).running() as server:
+    with ScriptedServer([respond]).running() as server:
         command = cli_mirror.sync_arguments(server.base_url, "--json", "--environment", "etag")
         outputs = [run_mirror(*command).out for _ in range(2)]
     assert [json.loads(text)["outcome"] for text in outputs] == ["applied", "unchanged"]

@@ -107,7 +107,7 @@ def test_a_commit_whose_answer_is_lost(server_site: OutageMirror, line: TcpProxy
     server_site.begin()
     line.cut(the_commit(2), delivers=True)
     ran = server_site.run(NEW)
-    assert line.dead
+    assert line.is_cut
     assert (told(ran)["inserted"], told(ran)["updated"], told(ran)["missing"]) == (1, 1, 1)
     expect_success(server_site, ran)
 
@@ -118,7 +118,7 @@ def test_a_commit_whose_answer_is_lost_for_good(server_site: OutageMirror, line:
     line.cut(the_commit(2), delivers=True, stays_dead=True)
     ran = server_site.run(NEW)
     assert (ran.code, told(ran)["outcome"]) == (75, "failed")
-    line.mend()
+    line.restore()
     ran = server_site.run()
     assert (ran.code, told(ran)["outcome"]) == (0, "unchanged")
     assert outcomes(server_site) == ["applied", "applied", "unchanged"]
@@ -149,11 +149,11 @@ def test_a_commit_that_never_arrives(
     with monkeypatch.context() as patched:
         patched.setattr(watchdog, "RESPONSE_TIMEOUT", 1)
         ran = server_site.run(NEW)
-    assert line.dead
+    assert line.is_cut
     if silent:
-        until(lambda: line.given_up is not None)
-        assert line.given_up
-    line.mend()
+        until(lambda: line.client_closed is not None)
+        assert line.client_closed
+    line.restore()
     expect_failure(server_site, ran, before, recorded)
     expect_recovery(server_site, later)
 

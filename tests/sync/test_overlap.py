@@ -21,7 +21,7 @@ from mirror.db.engine import create_engine, parse_url
 from mirror.sync.run import Result, sync
 from tests.support.commands import run_mirror
 from tests.support.database_state import runs_of, tables_of
-from tests.support.http_servers import Question, Scripted, envelope, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, request, requests
 from tests.support.upstream_generator import ChangingList
@@ -59,7 +59,7 @@ def test_an_older_pull_that_ends_later_changes_nothing(
     url = ready_database_url
     before: list[Any] = []
 
-    def overtake(_: Question) -> bytes:
+    def overtake(_: HttpRequest) -> bytes:
         result = sync_now(url, server.base_url)
         assert result.outcome == ("unchanged" if newer == FIRST else "applied")
         (overtaken,) = (run for run in runs_of(url) if run.outcome == "abandoned")
@@ -67,7 +67,7 @@ def test_an_older_pull_that_ends_later_changes_nothing(
         before.extend((overtaken.id, tables_of(url), runs_of(url)[-1]))
         return older
 
-    with Scripted([FIRST] * known + [overtake, newer]).running() as server:
+    with ScriptedServer([FIRST] * known + [overtake, newer]).running() as server:
         if known:
             assert sync_now(url, server.base_url).outcome == "applied"
         ran = run_mirror(
@@ -84,7 +84,7 @@ def test_an_older_pull_that_ends_later_changes_nothing(
         assert (slow.id, slow.outcome, slow.error) == (run_id, outcome, result["error"])
         assert (slow.error is not None) is failed
         assert (result["run_id"], last) == (run_id, newest)
-        server.answers = [http(200, envelope(requests(1, 4, 5)))]
+        server.responses = [http(200, envelope(requests(1, 4, 5)))]
         assert sync_now(url, server.base_url).outcome == "applied"
 
 
@@ -96,7 +96,7 @@ def test_syncs_that_begin_at_once(database_url: str) -> None:
     all_have_begun = threading.Barrier(4)
     results: list[Result] = []
 
-    def wait_for_all(_: Question) -> bytes:
+    def wait_for_all(_: HttpRequest) -> bytes:
         all_have_begun.wait(TIMEOUT)
         return FIRST
 
@@ -104,7 +104,10 @@ def test_syncs_that_begin_at_once(database_url: str) -> None:
         results.append(sync_now(database_url, base_url, environment))
 
     other_list = http(200, envelope(requests(7, 8, 9)))
-    with Scripted([wait_for_all]).running() as server, Scripted([other_list]).running() as other:
+    with (
+        ScriptedServer([wait_for_all]).running() as server,
+        ScriptedServer([other_list]).running() as other,
+    ):
         arguments = [(server.base_url, "default")] * 4 + [(other.base_url, "dev")]
         threads = [threading.Thread(target=run, args=pair) for pair in arguments]
         for thread in threads:

@@ -67,7 +67,7 @@ def test_nothing_new_touches_nothing(mirror: Mirror) -> None:
 
 def test_etag_saves_the_download(sqlite_mirror: Mirror) -> None:
     """A list that is not modified, as the API says, is not even read."""
-    sqlite_mirror.sandbox.manner.etag = True
+    sqlite_mirror.sandbox.config.etag = True
     sqlite_mirror.sync([request(1)])
     result = sqlite_mirror.sync()
     assert (result.outcome, result.bytes, result.pages) == (Outcome.UNCHANGED, 0, 0)
@@ -248,10 +248,10 @@ def test_mixed_up_tokens_are_refused(mirror: Mirror) -> None:
 @pytest.mark.parametrize("paging", ["meta", "pagination"])
 def test_paged_lists_are_fetched_completely(sqlite_mirror: Mirror, paging: Any) -> None:
     """1,037 requests in pages of 100 take 11 requests, under either key."""
-    sqlite_mirror.sandbox.manner.paging = paging
+    sqlite_mirror.sandbox.config.paging = paging
     result = sqlite_mirror.sync(requests(*range(1037)))
     assert (result.counts.inserted, result.pages) == (1037, 11)
-    assert len(sqlite_mirror.sandbox.asked) == 11
+    assert len(sqlite_mirror.sandbox.request_log) == 11
     assert sqlite_mirror.rows("SELECT count(*) FROM release_requests") == [(1037,)]
     assert sqlite_mirror.sync().outcome is Outcome.UNCHANGED
 
@@ -287,11 +287,11 @@ def test_a_failed_run_is_on_record_and_changes_nothing(
     sqlite_mirror.sync([request(1)])
     before, api = sqlite_mirror.state(), sqlite_mirror.api
     if error is TokenRefused:
-        sqlite_mirror.sandbox.manner.token = "regenerated"
+        sqlite_mirror.sandbox.config.token = "regenerated"
     else:
         response = tmp_path / "list.json"
         response.write_text('{"success": false, "data": []}')
-        sqlite_mirror.sandbox.manner.file = response
+        sqlite_mirror.sandbox.config.file = response
     result = sync(sqlite_mirror.engine, api, "default")
     assert result.outcome is Outcome.FAILED
     assert type(result.failure) is error

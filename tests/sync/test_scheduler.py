@@ -120,9 +120,9 @@ def test_in_parallel(fleet: Fleet) -> None:
     barrier = threading.Barrier(3, timeout=60)
 
     class WaitingUpstream(FakeUpstream):
-        def answered(self) -> list[Any]:
+        def list_payload(self) -> list[Any]:
             barrier.wait()
-            return super().answered()
+            return super().list_payload()
 
     for environment, sandbox in fleet.sandboxes.items():
         waiting = WaitingUpstream()
@@ -178,7 +178,7 @@ def test_wrong_usage_is_refused_before_any_request(fleet: Fleet) -> None:
     fleet.path.write_text("databse = 'x'")
     ran = fleet.run("sync", "--every", "1s")
     assert (ran.code, ran.out) == (2, "")
-    assert not any(sandbox.asked for sandbox in fleet.sandboxes.values())
+    assert not any(sandbox.request_log for sandbox in fleet.sandboxes.values())
 
 
 def test_accepting_what_is_missing_in_one(fleet: Fleet) -> None:

@@ -1,0 +1,84 @@
+"""The HTTP client: token, proxy, certificates, and redaction of the token in library logs."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from mirror.api.httpx_lite import httpx
+from mirror.config.settings import ApiSettings, Secret, is_loopback
+from mirror.errors import UsageError
+from mirror.version import __version__
+
+COMPRESSION = "gzip"
+_LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
+_filters_lock = threading.Lock()
+
+
+def http_client(settings: ApiSettings) -> httpx.Client:
+    """Create an HTTP client that sends the token to the API only: it follows no redirect.
+
+    Raises:
+        UsageError: the proxy or the certificates that the environment variables name are unusable.
+    """
+    url = urlsplit(settings.base_url)
+    try:
+        return httpx.Client(
+            headers={
+                "Authorization": f"Bearer {settings.token.reveal()}",
+                "Accept": "application/json",
+                "Accept-Encoding": COMPRESSION,
+                "User-Agent": f"talkover-mirror/{__version__}",
+            },
+            follow_redirects=False,
+            # The rate limiter comes first, so no request ever waits for a pooled connection.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            # A proxy may carry https, which hides the token from it, but never plain http.
+            trust_env=not is_loopback(url.hostname or ""),
+            # Loading certificates takes 50 ms, and plain http has nothing to verify.
+            verify=url.scheme == "https",
+        )
+    except OSError as error:
+        reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise UsageError(
+            f"the certificates cannot be read ({reason})",
+            hint="check SSL_CERT_FILE and SSL_CERT_DIR",
+        ) from error
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise UsageError(
+            "the proxy settings in HTTPS_PROXY, ALL_PROXY or NO_PROXY cannot be used",
+            hint="set a proxy of the form http://host:port, or unset the variable",
+        ) from error
+
+
+def invalid_host(settings: ApiSettings) -> UsageError:
+    """Return the error for a base URL whose host cannot exist in DNS."""
+    host = urlsplit(settings.base_url).hostname
+    return UsageError(f"{host!r} is not a valid host name", hint="check --base-url")
+
+
+@contextmanager
+def redacted_logs(token: Secret) -> Iterator[None]:
+    """Redact the token in the logs of the HTTP libraries, where a server may echo it."""
+
+    def redact(record: logging.LogRecord) -> bool:
+        record.msg, record.args = token.redact(record.getMessage()), ()
+        return True
+
+    _replace_filters(lambda filters: [*filters, redact])
+    try:
+        yield
+    finally:
+        _replace_filters(lambda filters: [item for item in filters if item is not redact])
+
+
+def _replace_filters(change: Callable[[list[Any]], list[Any]]) -> None:
+    """Assign new lists: another thread that iterates a shrinking list would skip a filter."""
+    with _filters_lock:
+        for logger in map(logging.getLogger, _LOGGERS):
+            logger.filters = change(logger.filters)

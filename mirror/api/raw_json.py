@@ -1,0 +1,44 @@
+"""JSON that is decoded one level at a time, and characters that no database can store."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from msgspec import Raw
+
+DECODING_ERRORS = (msgspec.MsgspecError, RecursionError, OverflowError, UnicodeDecodeError)
+"""All exceptions of decoding, in every version of the library."""
+
+NULL = Raw(b"null")
+
+_PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_SURROGATE = rb"[dD][89a-fA-F][0-9a-fA-F]{2}"
+# Escaped backslashes and whole pairs match first, so that no part of them is replaced.
+_LONE_SURROGATE = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u" + _SURROGATE + rb")")
+_UNSTORABLE = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u(?:0000|" + _SURROGATE + rb"))")
+
+_fields = msgspec.json.Decoder(dict[str, Raw])
+
+
+def decode_fields(raw: bytes | bytearray | Raw) -> dict[str, Raw]:
+    """Return the fields of an object, their values not yet decoded.
+
+    Raises:
+        DECODING_ERRORS: it is not an object.
+    """
+    return _fields.decode(raw)
+
+
+def replace_lone_surrogates(text: bytes | bytearray) -> bytes:
+    """Replace the escapes of lone surrogates by that of U+FFFD."""
+    return _LONE_SURROGATE.sub(_replacement, text)
+
+
+def replace_unstorable(text: bytes | bytearray) -> bytes:
+    """Replace the escapes of NUL and of lone surrogates by that of U+FFFD."""
+    return _UNSTORABLE.sub(_replacement, text)
+
+
+def _replacement(match: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if match[1] else match[0]

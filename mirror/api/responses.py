@@ -1,0 +1,123 @@
+"""Status, encoding and headers of a response; failures become errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from mirror.api.connection import COMPRESSION
+from mirror.api.envelope import error_summary
+from mirror.api.httpx_lite import httpx
+from mirror.config.settings import ApiSettings
+from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused
+from mirror.text import one_line
+
+UNCOMPRESSED = "identity"
+_MAX_ERROR_BODY = 64 * 1024  # bytes
+
+
+class RetryableError(ApiUnavailable):
+    """A failure that another attempt may overcome.
+
+    Args:
+        message: what happened.
+        wait: seconds to wait first, if the API stated them.
+        is_rate_limited: it was a 429, which concerns all requests.
+    """
+
+    def __init__(
+        self, message: str, *, wait: float | None = None, is_rate_limited: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.wait = wait
+        self.is_rate_limited = is_rate_limited
+
+
+def refuse_redirect(settings: ApiSettings, response: httpx.Response) -> None:
+    """Fail on a redirect, before httpx parses its target, which may be no URL at all.
+
+    Raises:
+        ApiError: the response is a redirect.
+    """
+    if response.has_redirect_location:
+        target = _redact_line(settings, response.headers["Location"])
+        raise ApiError(
+            f"the API at {settings.base_url} answered {response.status_code} and points "
+            f"to {target}",
+            hint="redirects are not followed, correct --base-url",
+        )
+
+
+def error_from_response(settings: ApiSettings, response: httpx.Response) -> MirrorError:
+    """Return the error for a response whose status is not 200."""
+    status = response.status_code
+    summary = error_summary(_start_of_body(settings, response), settings.token.redact)
+    message = f"the API at {settings.base_url} answered {status}: {summary}"
+    if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        return TokenRefused(
+            f"{message}. Check the token and its environment",
+            hint="if it was regenerated, use the new one",
+        )
+    is_rate_limited = status == httpx.codes.TOO_MANY_REQUESTS
+    if is_rate_limited or status >= 500:
+        wait = _retry_after(response)
+        if wait is not None:
+            message += f"; it asks to wait {wait:.0f} seconds"
+        return RetryableError(message, wait=wait, is_rate_limited=is_rate_limited)
+    if status == httpx.codes.NOT_FOUND:
+        return ApiError(f"{message}. Check --base-url: it ends with /api/v1")
+    return ApiError(f"{message}. Nothing was changed", hint="report this to the API's operator")
+
+
+def content_encoding(response: httpx.Response) -> str:
+    """Return the compression of a response, `identity` if there is none."""
+    encoding: str = response.headers.get("Content-Encoding", UNCOMPRESSED)
+    return encoding.strip().lower()
+
+
+def iter_decompressed(settings: ApiSettings, response: httpx.Response) -> Iterator[bytes]:
+    """Iterate over a body while it is received, decompressed in steps of bounded size.
+
+    Raises:
+        ApiError: the compression is not the requested one, or is applied twice.
+    """
+    encoding = content_encoding(response)
+    if encoding not in {COMPRESSION, UNCOMPRESSED}:
+        raise ApiError(
+            f"the response is compressed as {_redact_line(settings, encoding)!r}, "
+            f"but {COMPRESSION} was requested",
+            hint="report this to the API's operator",
+        )
+    return response.iter_bytes()
+
+
+def _start_of_body(settings: ApiSettings, response: httpx.Response) -> bytes:
+    """Read as much of an error response as its summary can need."""
+    body = b""
+    # The status is enough for an error if the body cannot be read.
+    with suppress(httpx.TransportError, httpx.DecodingError, ApiError):
+        for chunk in iter_decompressed(settings, response):
+            body += chunk
+            if len(body) > _MAX_ERROR_BODY:
+                break
+    return body
+
+
+def _redact_line(settings: ApiSettings, text: str) -> str:
+    return one_line(settings.token.redact(text))
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Return the seconds of `Retry-After`, in either of its forms (RFC 9110, 10.2.3)."""
+    value = response.headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())

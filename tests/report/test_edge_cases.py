@@ -1,0 +1,190 @@
+"""Pages of `mirror report` on mirrors with little in them, or much."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from mirror.db.engine import create_engine, write_transaction
+from mirror.db.models import release_requests
+from tests.support.databases import DATABASES
+from tests.support.mirrors import Mirror
+from tests.support.oracle_statistics import NOTHING
+from tests.support.reports import (
+    Page,
+    execute,
+    failed_run,
+    render_page,
+    sync_hourly,
+    without_drawings,
+)
+from tests.support.upstream import request
+
+NO_VALUE = re.compile(r"\b(NaN|None|undefined|Infinity)\b")
+"""What programs print in place of a missing value."""
+
+
+@pytest.fixture
+def _without_drawings() -> Iterator[None]:
+    with without_drawings():
+        yield
+
+
+def recent(days: float = 1, **fields: Any) -> dict[str, Any]:
+    """A request submitted some days ago."""
+    requested_at = datetime.now(UTC) - timedelta(days=days)
+    return request(requested_at=requested_at.isoformat()) | fields
+
+
+@pytest.mark.calendar
+@pytest.mark.usefixtures("_without_drawings")
+def test_a_reopened_request(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """Where the list of open requests differs from the key figure, a sentence explains it."""
+    mirror, now = sqlite_mirror, datetime.now(UTC).replace(microsecond=0)
+    first = recent(30)
+    for ago, entry in (
+        (20, first | {"status": "rejected", "resolved_at": recent(25)["requested_at"]}),
+        (5, first | {"status": "pending"}),
+    ):
+        mirror.now = now - timedelta(days=ago)
+        mirror.sync([entry])
+    dates = ("--since", "40d", "--until", "10d")
+    past = render_page(mirror.url, *dates, into=tmp_path / "past.html")
+    assert past.cards[0][:2] == ("Open at the end", "0")
+    assert "The key figure above, 0, also regards requests that were reopened" in past.root.text
+    current = render_page(mirror.url, into=tmp_path / "now.html")
+    assert "The key figure above" not in current.root.text
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_an_empty_mirror(
+    make_ready_database: Callable[[str], str], tmp_path: Path, kind: str
+) -> None:
+    """A mirror without requests has a page that says so."""
+    url = make_ready_database(kind)
+    for statements, warning in (
+        ([], "This mirror is empty: run mirror sync."),
+        ([failed_run("one")], "No sync has succeeded yet."),
+        ([failed_run("two")], "No sync of 2 environments has succeeded yet."),
+    ):
+        execute(url, *statements)
+        page = render_page(url, into=tmp_path / "page.html")
+        assert warning in page.header.text
+        assert page.charts == []
+        assert [card[1:] for card in page.cards[4:6]] == [(NOTHING, "no comparison", NOTHING)] * 2
+        assert {card[1] for card in page.cards} == {"0", NOTHING}
+        for sentence in (
+            "No charts: no request was open or submitted in this period.",
+            "No request is open.",
+            "No changes in this period.",
+            "No number was requested again in this period.",
+        ):
+            assert sentence in page.root.text
+        assert not NO_VALUE.search(page.html)
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_one_request(
+    make_ready_database: Callable[[str], str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    kind: str,
+) -> None:
+    """A single request has a page: while it is pending, when it is resolved, and before."""
+    if kind != "sqlite":
+        request.getfixturevalue("_without_drawings")
+    url, pending = make_ready_database(kind), recent(30)
+
+    def page(*options: str) -> Page:
+        rendered = render_page(url, *options, into=tmp_path / "page.html")
+        assert not NO_VALUE.search(rendered.html)
+        return rendered
+
+    sync_hourly(url, [pending])
+    before = page()
+    assert before.charts == ["open", "outcomes"]
+    assert before.cards[0] == ("Open now", "1", "+1", "0")
+    assert before.cards[1] == ("Oldest open", "30 days", "no comparison", NOTHING)
+    assert len(before.section("open").rows()) == 1
+    rejected = {"status": "rejected", "resolved_at": recent(29)["requested_at"]}
+    sync_hourly(url, [pending | rejected])
+    after = page()
+    assert after.charts == ["open", "outcomes", "hours", "reasons"]
+    assert after.cards[3:6] == [
+        ("Resolved", "1", "+1", "0"),
+        ("Approval rate", "0.0 %", "no comparison", NOTHING),
+        ("Median time to resolve", "24.0 h", "no comparison", NOTHING),
+    ]
+    assert after.chart("reasons").rows() == [["none given", "1"]]
+    for since, until, charts in (("14d", "7d", ["open", "outcomes"]), ("90d", "60d", [])):
+        other = page("--since", since, "--until", until)
+        assert other.charts == charts
+        assert (other.cards[2][1], other.cards[3][1]) == ("0", "0")
+        assert "No request was open." in other.section("open").text
+
+
+@pytest.mark.usefixtures("_without_drawings")
+def test_an_unchanged_age(make_ready_database: Callable[[str], str], tmp_path: Path) -> None:
+    """If the oldest open request is as old as the one before was then, nothing changed."""
+    url = make_ready_database("sqlite")
+    before = recent(25, status="approved", resolved_at=recent(15)["requested_at"])
+    sync_hourly(url, [before | {"id": "before"}, recent(5)])
+    page = render_page(url, "--since", "20d", "--until", "0d", into=tmp_path / "page.html")
+    _, now, change, then = page.cards[1]
+    assert (now, change) == (then, "no change")
+    assert now != NOTHING
+
+
+def test_many_years(make_ready_database: Callable[[str], str], tmp_path: Path) -> None:
+    """However long a period is, its charts cover all of it with about 60 buckets at most."""
+    url = make_ready_database("sqlite")
+    ages = (365 * 9, 365 * 4, 1700, 400, 1)
+    sync_hourly(url, [recent(days, id=f"request-{days}") for days in ages])
+    for since in ("2015-01-01", "1000-01-01", "0001-01-01"):
+        page = render_page(url, "--since", since, into=tmp_path / "page.html")
+        assert page.cards[2][1] == str(len(ages))
+        assert 0 < len(page.chart("outcomes").rows()) <= 61
+        assert sum(page.chart("outcomes").column(1)) == len(ages)
+        for name in ("open", "outcomes"):
+            for drawing in page.chart(name).find_all("svg"):
+                paths = [path.attributes for path in drawing.find_all("path")]
+                marks = [path for path in paths if "var(--" in str(path)]
+                assert marks
+                assert all(str(path["d"]).count("L") <= 61 for path in marks)
+        assert not NO_VALUE.search(page.html)
+
+
+def test_a_page_stays_small(make_ready_database: Callable[[str], str], tmp_path: Path) -> None:
+    """However much there is, and however long its texts are, a page is less than a megabyte."""
+    url = make_ready_database("sqlite")
+    now = datetime.now(UTC)
+    text = "\U000e0041" * 400 + "x" * 9600  # each of the first ones is escaped by ten characters
+    rows = [
+        {
+            "id": f"{place}{text[:200]}",
+            "environment": f"{place % 40} {text[:80]}",
+            "phone_number": f"{place // 20}{text[:200]}",
+            "reason": text,
+            "status": f"{text[:200]}{place}" if place % 3 else "rejected",
+            "rejection_reason": f"{place % 100}{text}",
+            "requested_at": now - timedelta(hours=place),
+            "resolved_at": None if place % 3 else now - timedelta(hours=place // 2),
+            "first_seen_at": now - timedelta(hours=place),
+            "valid_from": now - timedelta(hours=place),
+            "sync_run_id": 1,
+        }
+        for place in range(600)
+    ]
+    environments = {str(row["environment"]) for row in rows}
+    execute(url, *(failed_run(name, text) for name in sorted(environments)))
+    with write_transaction(create_engine(url), "test") as connection:
+        connection.execute(sa.insert(release_requests), rows)
+    page = render_page(url, into=tmp_path / "page.html")
+    assert 200_000 < len(page.html.encode()) < 1_000_000
+    assert "10 more environments: see mirror status." in page.root.text

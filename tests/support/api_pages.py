@@ -1,0 +1,33 @@
+"""A list in pages, and responses that serve it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from mirror.api.client import FetchedList
+from mirror.api.envelope import parse_page
+from tests.support.api_client import fetch
+from tests.support.http_servers import HttpResponse, ScriptedServer, body_of, by_page, paged
+from tests.support.upstream import request
+
+PAGES = [[request(10 * page + place) for place in range(3)] for page in range(1, 9)]
+RESPONSES = paged(PAGES)
+BODIES = [body_of(response) for response in RESPONSES]
+SIZE = sum(map(len, BODIES))
+SHA256 = hashlib.sha256(b"".join(BODIES)).hexdigest()
+ENTRIES = [entry for body in BODIES for entry in parse_page(body).entries]
+
+
+def assert_complete(server: ScriptedServer, **fields: Any) -> None:
+    """Fetch the list of PAGES, byte for byte and entry for entry."""
+    listing = fetch(server, **fields)
+    assert listing == FetchedList(24, ENTRIES, frozenset(), SHA256, None)
+
+
+def replaced(**responses: HttpResponse) -> HttpResponse:
+    """The responses to PAGES, some of them replaced: `p3` is page 3."""
+    pages: list[HttpResponse] = list(RESPONSES)
+    for name, response in responses.items():
+        pages[int(name[1:]) - 1] = response
+    return by_page(pages)
