@@ -68,20 +68,20 @@ def report(
             f"there is no folder for {path}", hint="make it, or change --output"
         )
     svg.check()
-    made_at = now()
+    created_at = now()
     content = collect.collect(
         database_url(database, config_file),
-        period(since, until, made_at),
+        period(since, until, created_at),
         environment=environment_filter(environment),
-        now=made_at,
+        now=created_at,
     )
-    page = html.render(content, charts.charts(content))
+    text = html.render(content, charts.charts(content))
     if path == "-":
-        sys.stdout.write(page)
+        sys.stdout.write(text)
         return
-    output.write_file(Path(path), page)
+    output.write_file(Path(path), text)
     if not quiet:
-        notify(f"wrote {path} ({len(page.encode()) / 1024:,.0f} KiB)")
+        notify(f"wrote {path} ({len(text.encode()) / 1024:,.0f} KiB)")
     if open_browser:
         _open_in_browser(Path(path))
 

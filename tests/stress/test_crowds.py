@@ -46,14 +46,14 @@ class Crowd:
     in_full: bool
     record: Callable[[str, object], None]
     url: str = ""
-    ledger: ExpectedState = field(default_factory=ExpectedState)
+    expected: ExpectedState = field(default_factory=ExpectedState)
 
     def __len__(self) -> int:
         return len(self.workers)
 
     def renew(self) -> None:
         """Take an empty database."""
-        self.url, self.ledger = self.make_database(self.kind), ExpectedState()
+        self.url, self.expected = self.make_database(self.kind), ExpectedState()
 
     def start(self, listing: ChangingList) -> None:
         """Let all processes sync the same list."""
@@ -65,9 +65,9 @@ class Crowd:
     def check(self, applied: list[tuple[Run, ChangingList]]) -> None:
         """Compare the database with what these runs applied; change their lists."""
         for run, listing in applied:
-            self.ledger.apply(run, listing.entries)
+            self.expected.apply(run, listing.entries)
             listing.move_on()
-        assert difference(tables_of(self.url), self.ledger.tables()) == ""
+        assert difference(tables_of(self.url), self.expected.tables()) == ""
 
     def report(self, sentence: str) -> None:
         """Put a sentence into the summary of the test run."""
@@ -133,8 +133,8 @@ def test_kills_among_six_hurt_none_of_the_others(crowd: Crowd) -> None:
                 victim.has_ended(crowd.chance.uniform(0, 0.3))
                 victim.kill()
             ended = [worker.result() for worker in crowd.workers]
-            assert {one.code for one in ended} <= {0, KILLED}, [one.err for one in ended]
-            codes.update(one.code for one in ended)
+            assert {command.code for command in ended} <= {0, KILLED}, ended
+            codes.update(command.code for command in ended)
             sync_here(crowd.url, crowd.sandbox.base_url)
             recorded = runs_of(crowd.url)
             applied = [run for run in recorded if run.outcome == "applied"]

@@ -160,7 +160,7 @@ class CheckedMirror:
     def _sync_from_failing_api(self, response: HttpResponse) -> Result:
         """Sync an hour later, from an API with this response."""
         api = self._test.failing_api
-        api.answers[:] = [response]
+        api.responses[:] = [response]
         settings = ApiSettings(api.base_url, Secret("talq_another"))
         return self._sync_from(settings, self._next_hour())
 

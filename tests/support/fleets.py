@@ -130,7 +130,7 @@ def fail_three_of_thirty(fleet: Fleet) -> None:
     assert fleet.run("sync", "--jobs", "4").code == 0
     fleet.approve_first()
     fleet.refuse_token("e03")
-    fleet.sandboxes["e11"].misbehave("maintenance")
+    fleet.sandboxes["e11"].set_fault("maintenance")
     fleet.upstreams["e20"].records = []
 
     ran = fleet.run("sync", "--jobs", "4", "--json")

@@ -8,8 +8,8 @@ from typing import Any
 
 from mirror.queries.results import Limited
 from mirror.report.period import Period
+from tests.support.list_parser import Fields
 from tests.support.mirrors import Mirror
-from tests.support.oracle import Fields
 from tests.support.upstream import request
 
 Lists = list[tuple[datetime, list[Any]]]

@@ -97,7 +97,7 @@ def examples(count: int) -> settings:
 
 def check_list(body: bytes) -> None:
     """The records of a body are storable, complete and equal to its entries."""
-    items = parse_page(body).items
+    items = parse_page(body).entries
     index = IdIndex()
     index.add(items)
     decoded = list(decode(items, index.repeated))

@@ -115,11 +115,11 @@ def test_syncs_that_begin_at_once(database_url: str) -> None:
         for thread in threads:
             thread.join()
     recorded = {run.id: (run.environment, str(run.outcome)) for run in runs_of(database_url)}
-    assert {one.run_id: (one.environment, str(one.outcome)) for one in results} == recorded
+    assert {run.run_id: (run.environment, str(run.outcome)) for run in results} == recorded
     outcomes = [("default", "applied"), *[("default", "superseded")] * 3, ("dev", "applied")]
     assert sorted(recorded.values()) == outcomes
     rows = tables_of(database_url)["release_requests"]
-    assert [row[0] for row in rows] == [f"request-{number}" for number in (1, 2, 7, 8, 9)]
+    assert [row[1] for row in rows] == [f"request-{number}" for number in (1, 2, 7, 8, 9)]
 
 
 @contextmanager
