@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
+from mirror import cli
 from mirror.db import bulk
 from mirror.db.engine import write_transaction
 from mirror.sync import merge
@@ -20,56 +22,52 @@ from tests.support.commands import run_python
 from tests.support.mirrors import Mirror
 from tests.support.upstream import request
 
-MANY = 1_000
-WATCHED = ("release_requests", "release_request_past_versions", "quarantined_records", "sync_runs")
+COUNT = 1_000
+TABLES = ("release_requests", "release_request_past_versions", "quarantined_records", "sync_runs")
 ALLOWED = {
     "sqlite": {"first": 24, "nothing new": 11, "changed": 26, "vanished": 29},
     "postgresql": {"first": 33, "nothing new": 13, "changed": 33, "vanished": 35},
 }
-"""Statements of a sync, those that begin and end transactions and loads included."""
+"""Statements of a sync, including those that begin and end transactions, and bulk loads."""
 
 
 @contextmanager
-def counted(patched: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Note the statements that are sent to the database."""
-    sent: list[str] = []
+def recorded_statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Record the statements that are sent to the database."""
+    statements: list[str] = []
 
-    def note(_: Connection, __: Any, statement: str, *___: Any) -> None:
-        sent.append(" ".join(statement.split()))
+    def record(_: Connection, __: Any, statement: str, *___: Any) -> None:
+        statements.append(" ".join(statement.split()))
 
-    def note_load(connection: Connection, table: sa.Table, *given: Any, **same: Any) -> None:
-        sent.append(f"load {table.name}")
-        load(connection, table, *given, **same)
+    def record_load(connection: Connection, table: sa.Table, *rows: Any, **constants: Any) -> None:
+        statements.append(f"load {table.name}")
+        copy_rows(connection, table, *rows, **constants)
 
-    def note_end(_: Connection) -> None:
-        sent.append("COMMIT")
+    def record_commit(_: Connection) -> None:
+        statements.append("COMMIT")
 
-    load = bulk.copy_rows
-    event.listen(Engine, "before_cursor_execute", note)
-    event.listen(Engine, "commit", note_end)
-    with patched.context() as patch:
-        patch.setattr(merge.bulk, "copy_rows", note_load)
-        yield sent
-    event.remove(Engine, "before_cursor_execute", note)
-    event.remove(Engine, "commit", note_end)
+    copy_rows = bulk.copy_rows
+    event.listen(Engine, "before_cursor_execute", record)
+    event.listen(Engine, "commit", record_commit)
+    with monkeypatch.context() as patch:
+        patch.setattr(merge.bulk, "copy_rows", record_load)
+        yield statements
+    event.remove(Engine, "before_cursor_execute", record)
+    event.remove(Engine, "commit", record_commit)
 
 
-def listed(count: int, resolved: int = 0, new: int = 0) -> list[dict[str, Any]]:
-    """A list of requests; the first ones are resolved, and some more are new."""
-    return [
-        request(number, status="approved", resolved_at="2024-01-11T09:00:00Z")
-        if number < resolved
-        else request(number)
-        for number in range(count + new)
-    ]
+def requests(count: int, resolved: int = 0) -> list[dict[str, Any]]:
+    """Requests, of which the first ones are resolved."""
+    resolution = {"status": "approved", "resolved_at": "2024-01-11T09:00:00Z"}
+    return [request(number, **(resolution if number < resolved else {})) for number in range(count)]
 
 
 def stages(count: int) -> dict[str, list[dict[str, Any]]]:
-    """What upstream says, sync by sync."""
-    changed = listed(count, resolved=count // 100, new=2)
+    """The list of the API at each of four syncs."""
+    changed = requests(count + 2, resolved=count // 100)
     return {
-        "first": listed(count),
-        "nothing new": listed(count),
+        "first": requests(count),
+        "nothing new": requests(count),
         "changed": changed,
         "vanished": changed[1:],
     }
@@ -79,26 +77,26 @@ def test_the_number_of_statements_does_not_depend_on_the_size(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sync of many requests, or pages, sends as many statements as one of few, and not many."""
-    found: list[dict[str, Counter[str]]] = []
-    sizes: list[tuple[int, Literal["meta"] | None]] = [(MANY, None), (200, None), (200, "meta")]
+    recorded: list[dict[str, Counter[str]]] = []
+    sizes: list[tuple[int, Literal["meta"] | None]] = [(COUNT, None), (200, None), (200, "meta")]
     for count, mirror.sandbox.config.paging in sizes:
-        found.append({})
+        recorded.append({})
         for stage, records in stages(count).items():
-            with counted(monkeypatch) as sent:
+            with recorded_statements(monkeypatch) as statements:
                 result = mirror.sync(records)
             assert result.failure is None
-            found[-1][stage] = Counter(sent)
+            recorded[-1][stage] = Counter(statements)
         with write_transaction(mirror.engine, "test") as connection:
-            for table in reversed(WATCHED):
+            for table in reversed(TABLES):
                 connection.exec_driver_sql(f"DELETE FROM {table}")
-    assert found[0] == found[1] == found[2]
+    assert recorded[0] == recorded[1] == recorded[2]
     allowed = ALLOWED[mirror.engine.dialect.name]
-    totals = {stage: sent.total() for stage, sent in found[0].items()}
+    totals = {stage: statements.total() for stage, statements in recorded[0].items()}
     assert {stage: total for stage, total in totals.items() if total > allowed[stage]} == {}
 
 
-def count_writes(connection: Connection) -> None:
-    """Have the database itself note each row that is written from now on."""
+def create_triggers(connection: Connection) -> None:
+    """Let the database itself record each row that is written from now on."""
     connection.exec_driver_sql("CREATE TABLE written (what TEXT)")
     sqlite = connection.dialect.name == "sqlite"
     if not sqlite:
@@ -106,130 +104,131 @@ def count_writes(connection: Connection) -> None:
             "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
             "INSERT INTO written VALUES (TG_OP || ' ' || TG_TABLE_NAME); RETURN NULL; END $$"
         )
-    for table in WATCHED:
+    for table in TABLES:
         for verb in ("INSERT", "UPDATE", "DELETE"):
-            done = (
+            action = (
                 f"BEGIN INSERT INTO written VALUES ('{verb} {table}'); END"
                 if sqlite
                 else "FOR EACH ROW EXECUTE FUNCTION note()"
             )
             connection.exec_driver_sql(
-                f"CREATE TRIGGER {verb}_{table} AFTER {verb} ON {table} {done}"
+                f"CREATE TRIGGER {verb}_{table} AFTER {verb} ON {table} {action}"
             )
 
 
-def writes(mirror: Mirror) -> Counter[str]:
-    """The rows written since this was asked last."""
+OF_EVERY_RUN = Counter({"INSERT sync_runs": 1, "UPDATE sync_runs": 1})
+
+
+def sync(mirror: Mirror, records: list[dict[str, Any]]) -> tuple[Result, Counter[str]]:
+    """Sync; return the result, and the rows written besides those of every run."""
+    result = mirror.sync(records)
     with write_transaction(mirror.engine, "test") as connection:
-        done = Counter(connection.scalars(sa.text("SELECT what FROM written")))
+        written = Counter(connection.scalars(sa.text("SELECT what FROM written")))
         connection.exec_driver_sql("DELETE FROM written")
-    return done
-
-
-ITS_OWN = Counter({"INSERT sync_runs": 1, "UPDATE sync_runs": 1})
-"""What every run writes: its row, when it begins and when it ends."""
-
-
-def synced(mirror: Mirror, stage: str, **options: Any) -> tuple[Result, Counter[str]]:
-    """Sync a stage; return what it did, and the rows written besides the run's own."""
-    result = mirror.sync(stages(MANY)[stage], **options)
-    return result, writes(mirror) - ITS_OWN
+    assert written >= OF_EVERY_RUN
+    return result, written - OF_EVERY_RUN
 
 
 def test_only_what_changed_is_written(mirror: Mirror) -> None:
     """The database sees as many writes as there are changes, and none if there is nothing new.
 
-    Other bytes that say the same are compared, and found to be the same.
+    A list with other bytes and the same requests counts as nothing new.
     """
     with write_transaction(mirror.engine, "test") as connection:
-        count_writes(connection)
-    result, written = synced(mirror, "first")
-    assert (result.outcome, result.counts.inserted) == (Outcome.APPLIED, MANY)
-    assert written == {"INSERT release_requests": MANY}
+        create_triggers(connection)
+    lists = stages(COUNT)
+    result, written = sync(mirror, lists["first"])
+    assert (result.outcome, result.counts.inserted) == (Outcome.APPLIED, COUNT)
+    assert written == {"INSERT release_requests": COUNT}
 
-    result, written = synced(mirror, "nothing new")
+    result, written = sync(mirror, lists["nothing new"])
     assert (result.outcome, written) == (Outcome.UNCHANGED, Counter())
-    result = mirror.sync(listed(MANY)[::-1])
-    assert (result.outcome, result.counts.unchanged) == (Outcome.APPLIED, MANY)
-    assert writes(mirror) == ITS_OWN
+    result, written = sync(mirror, requests(COUNT)[::-1])
+    assert (result.outcome, result.counts.unchanged) == (Outcome.APPLIED, COUNT)
+    assert written == Counter()
 
-    result, written = synced(mirror, "changed")
-    assert (result.counts.updated, result.counts.inserted) == (MANY // 100, 2)
+    result, written = sync(mirror, lists["changed"])
+    assert (result.counts.updated, result.counts.inserted) == (COUNT // 100, 2)
     assert written == {
         "INSERT release_requests": 2,
-        "UPDATE release_requests": MANY // 100,
-        "INSERT release_request_past_versions": MANY // 100,
+        "UPDATE release_requests": COUNT // 100,
+        "INSERT release_request_past_versions": COUNT // 100,
     }
 
-    result, written = synced(mirror, "vanished")
+    result, written = sync(mirror, lists["vanished"])
     assert result.counts.missing == 1
     assert written == {"UPDATE release_requests": 1, "INSERT release_request_past_versions": 1}
 
     mirror.sandbox.config.etag = True
-    result, written = synced(mirror, "first")
+    result, written = sync(mirror, lists["first"])
     assert result.counts.returned == 1
     assert written["DELETE release_requests"] == 0
-    result, written = synced(mirror, "first")
+    result, written = sync(mirror, lists["first"])
     assert (result.outcome, result.bytes, written) == (Outcome.UNCHANGED, 0, Counter())
 
 
-@pytest.mark.parametrize("word", ["--version", "--help"])
-def test_what_is_said_at_once_imports_nothing(word: str) -> None:
-    """The start of `mirror --version` is Python's own."""
+def imported(*command_lines: list[str], **environment: str) -> list[set[str]]:
+    """What a process has imported after each of some command lines, which must succeed."""
     code = (
-        f"import sys; sys.argv[1:] = [{word!r}]; before = set(sys.modules)\n"
-        "from mirror.__main__ import main\n"
-        "try: main()\n"
-        "finally: print(*sorted(set(sys.modules) - before), file=sys.stderr)"
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "from mirror import cli\n"
+        f"for arguments in {command_lines!r}:\n"
+        "    assert cli.run(arguments) == 0\n"
+        "    print(*set(sys.modules) - before, file=sys.stderr)"
     )
-    ran = run_python("-c", code, COLUMNS="80")
-    assert ran.code == 0
-    assert ran.err.split() == ["gc", "mirror", "mirror.__main__", "mirror.version"]
+    ran = run_python("-c", code, **environment)
+    assert ran.code == 0, ran.err
+    modules = [set(line.split()) for line in ran.err.splitlines() if not line.startswith("mirror:")]
+    assert len(modules) == len(command_lines)
+    return modules
+
+
+def test_the_start_imports_only_click() -> None:
+    """`--version` and `--help` import click, and neither another library nor a command."""
+    _, modules = imported(["--version"], ["--help"])
+    packages = {module.partition(".")[0] for module in modules}
+    assert packages - sys.stdlib_module_names == {"click", "mirror"}
+    assert modules & {module for module, _ in cli.COMMANDS.values()} == set()
 
 
 def test_a_sync_imports_only_what_it_needs(mirror: Mirror) -> None:
-    """A sync into one database does without the other one's driver, Alembic and what is for people.
+    """A sync imports neither the other database's driver, nor Alembic, nor what draws tables.
 
     Each of them takes longer to import than the rest of a small sync takes.
     """
-    code = "import sys\nfrom mirror import cli\nprint(cli.run(['sync']), *sorted(sys.modules))"
     mirror.upstream.records = [request(1)]
-    ran = run_python(
-        "-c",
-        code,
+    (modules,) = imported(
+        ["sync"],
         MIRROR_DATABASE_URL=mirror.url,
         TALKOVER_BASE_URL=mirror.sandbox.base_url,
         TALKOVER_TOKEN=mirror.sandbox.config.token,
     )
-    exit_code, *modules = ran.out.split()
-    assert exit_code == "0", ran.err
     unneeded = {
         "alembic",
         "rich",
         "pygments",
         "phonenumbers",
+        "mirror.cli.queries",
         "mirror.queries.helpers",
         "mirror.sandbox.server",
     }
     if mirror.engine.dialect.name == "sqlite":
         unneeded |= {"psycopg", "sqlalchemy.dialects.postgresql"}
-    assert sorted(unneeded & set(modules)) == []
+    assert unneeded & modules == set()
 
 
 def test_a_status_imports_only_what_it_needs(sqlite_mirror: Mirror) -> None:
-    """What a monitor asks every minute needs no HTTP client, no Alembic, and no drawing.
+    """A status, which monitors run every minute, imports no HTTP client, no Alembic and no Rich.
 
-    The library of the metrics is loaded when it is needed.
+    The library of the metrics is imported only for them.
     """
-    code = (
-        "import sys\nfrom mirror import cli\n"
-        "for form in ('json', 'prometheus'):\n"
-        "    print(cli.run(['status', '--format', form]), *sorted(sys.modules), file=sys.stderr)"
+    json, prometheus = imported(
+        ["status", "--format", "json"],
+        ["status", "--format", "prometheus"],
+        MIRROR_DATABASE_URL=sqlite_mirror.url,
     )
-    ran = run_python("-c", code, MIRROR_DATABASE_URL=sqlite_mirror.url)
-    json, prometheus = (line.split() for line in ran.err.splitlines())
-    assert json[0] == prometheus[0] == "0", ran.err
     unneeded = {"alembic", "rich", "httpx", "phonenumbers", "mirror.sync.run", "psycopg"}
-    assert sorted(unneeded & {*json, *prometheus}) == []
+    assert unneeded & (json | prometheus) == set()
     assert "prometheus_client" not in json
     assert "prometheus_client" in prometheus

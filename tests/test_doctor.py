@@ -161,7 +161,7 @@ def test_clock_skew(hours: int, text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("listed", "code", "text"),
     [
-        (http(200, b"<html>", "Content-Type: text/html"), 1, "answered something else than JSON"),
+        (http(200, b"<html>", "Content-Type: text/html"), 1, "answered something other than JSON"),
         (http(404), 1, "answered 404"),
         (http(302, b"", "Location: https://evil.example/"), 1, "answered 302"),
         (http(429), 75, "answered 429"),

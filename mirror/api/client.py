@@ -152,7 +152,7 @@ class Client:
             try:
                 fetched = self._fetch_consistent(known)
             except (Cancelled, MirrorError) as error:
-                if self._cancellation.is_set():  # then the error tells nothing about the API
+                if self._cancellation.is_set():  # then the error is not about the API
                     raise Stopped from error
                 raise
             if self._cancellation.is_set():
@@ -331,8 +331,8 @@ def _parse_page(number: int, body: Body, redact: Redactor) -> Page:
     received = page.paging.current_page if page.paging else None
     if received not in {None, number}:
         raise ApiError(
-            f"the API returned page {received} when page {number} was requested, so the list "
-            "cannot be verified",
+            f"the API returned page {received} when asked for page {number}, so the list cannot "
+            "be verified",
             hint="report this to the API's operator",
         )
     return page

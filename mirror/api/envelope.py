@@ -232,7 +232,7 @@ def _parse_paging(fields: dict[str, Raw]) -> Paging:
             _number.decode(value)
         except DECODING_ERRORS as error:
             raise PayloadError(
-                f"the paging of the list is invalid: `{name}` is not a non-negative whole number"
+                f"the paging of the list is invalid: `{name}` is not a usable whole number"
             ) from error
     return _paging.decode(msgspec.json.encode(fields))
 

@@ -224,7 +224,7 @@ class HttpSession:
     def _backoff(self, latest: _Attempt, error: Exception) -> bool | float:
         """Decide whether to retry, and when.
 
-        The rate limiter waits, because its waits can be cancelled; stamina is told to wait 0 s.
+        The rate limiter waits, because its waits can be cancelled; stamina waits 0 s.
         """
         if not isinstance(error, RetryableError | TruncatedPayload):
             return False

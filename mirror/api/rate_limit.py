@@ -153,7 +153,7 @@ class RateLimiter:
                 if cancelled.is_set():
                     raise Cancelled
                 self.remaining_time()
-                block = max(self._too_slow(not_before), self._pause, *self._blocked_until())
+                block = max(self._rate_block(not_before), self._pause, *self._blocked_until())
                 wait = block.until - self._clock.now()
                 if wait <= 0:
                     break
@@ -170,7 +170,7 @@ class RateLimiter:
         """Return until when the rate, and the API's own count, allow no request."""
         blocks = []
         if len(self._sent) >= self.limit:
-            blocks.append(self._too_slow(self._sent[-self.limit] + _MINUTE))
+            blocks.append(self._rate_block(self._sent[-self.limit] + _MINUTE))
         if self._server_remaining <= 0:
             message = (
                 f"the API at {self._settings.base_url} allows no more requests for now, and none "
@@ -236,7 +236,7 @@ class RateLimiter:
             # The API states the number, which may be too large for a float.
             minutes, place = divmod(len(window) + requests - 1, self.limit)
             start = window[place] if place < len(window) else self._clock.now()
-            block = self._too_slow(start + _MINUTE * min(minutes, _MAX_MINUTES))
+            block = self._rate_block(start + _MINUTE * min(minutes, _MAX_MINUTES))
             if block.until >= self.deadline:
                 raise ApiUnavailable(block.message, hint=block.hint)
 
@@ -245,7 +245,8 @@ class RateLimiter:
         with self._changed:
             self._changed.notify_all()
 
-    def _too_slow(self, until: float) -> _Block:
+    def _rate_block(self, until: float) -> _Block:
+        """Return the block, and the error, of the rate."""
         option = "--rate or --deadline" if self.limit == self._settings.rate else "--deadline"
         message = (
             f"at {self.limit} requests a minute the list cannot be read within "

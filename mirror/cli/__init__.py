@@ -1,4 +1,4 @@
-"""The command line: options in, exit codes out. The one place that knows exit codes."""
+"""The command line: the group of all commands, and the translation of errors into exit codes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
 import click
 
 from mirror import errors
 from mirror.cli import log
-from mirror.cli.db import db
 from mirror.cli.exit_codes import (
     EXIT_CODES,
     EXIT_NEWLY_QUARANTINED,
@@ -21,31 +19,43 @@ from mirror.cli.exit_codes import (
     MOST_SERIOUS_FIRST,
     exit_code,
 )
-from mirror.cli.options import echo_status
-from mirror.cli.queries import changes, history, requests
-from mirror.cli.report import report
-from mirror.cli.sandbox import demo, sandbox
-from mirror.cli.status import doctor, quarantine, status
+from mirror.cli.lazy_group import LazyGroup
+from mirror.cli.log import notify
 from mirror.cli.stdout import OutputFailed, Stdout
-from mirror.cli.sync import sync
 from mirror.version import __version__
 
 __all__ = [
+    "COMMANDS",
     "EXIT_CODES",
     "EXIT_NEWLY_QUARANTINED",
     "EXIT_STALE",
     "MOST_SERIOUS_FIRST",
     "cli",
-    "db",
+    "exit_code",
     "main",
     "run",
 ]
 
+COMMANDS = {
+    "changes": ("mirror.cli.queries", "Show what the syncs saw change, oldest first."),
+    "db": ("mirror.cli.db", "Manage the mirror's database."),
+    "demo": ("mirror.cli.sandbox", "Run a guided tour: five syncs of a mock API."),
+    "doctor": ("mirror.cli.status", "Check everything that a sync needs."),
+    "history": ("mirror.cli.queries", "Show the history of a phone NUMBER."),
+    "quarantine": ("mirror.cli.status", "Show invalid records, and what is wrong with each."),
+    "report": ("mirror.cli.report", "Write an HTML page with key figures, charts and tables."),
+    "requests": ("mirror.cli.queries", "Show the release requests, newest first."),
+    "sandbox": ("mirror.cli.sandbox", "Serve a mock of the API on this machine."),
+    "status": ("mirror.cli.status", "Show the age, the last run and the counts of the mirror."),
+    "sync": ("mirror.cli.sync", "Fetch the list and update the mirror."),
+}
+"""The module and the short help of each command: the first sentence of its help."""
 
-class _Commands(click.Group):
-    """Commands whose errors of the operating system are told as what they are.
 
-    click would take a broken pipe of any kind for one of the output, and end in silence.
+class _Cli(LazyGroup):
+    """Reports errors of the operating system by what they concern.
+
+    Without it, click would take any broken pipe for one of standard output, and end in silence.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -53,28 +63,30 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except OSError as error:
-            if _folder_is_gone():
+            if _working_directory_is_gone():
                 raise errors.UsageError(
-                    "the folder that this was started in is gone", hint="go to another one"
+                    "the working directory does not exist any more",
+                    hint="change to another one",
                 ) from error
-            what = error.filename or "something that mirror needs"
+            subject = error.filename or "something that mirror needs"
             raise errors.MirrorError(
-                f"the system refused {what} ({error.strerror or 'without a reason'})",
-                hint="if that goes on, report it as a defect of mirror",
+                f"the system refused {subject} ({error.strerror or 'without a reason'})",
+                hint="if that goes on, report it as a bug",
             ) from error
 
 
-def _folder_is_gone() -> bool:
-    """Tell whether there is no current folder, which a relative path would begin at."""
+def _working_directory_is_gone() -> bool:
+    """Return whether there is no directory that a relative path could begin at."""
     try:
-        os.getcwd()  # noqa: PTH109 (pathlib asks the same)
+        os.getcwd()  # noqa: PTH109 (Path.cwd raises the same)
     except FileNotFoundError:
         return True
     return False
 
 
 @click.group(
-    cls=_Commands,
+    cls=_Cli,
+    lazy_commands=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog="Example, which needs no token: mirror demo",
 )
@@ -82,36 +94,20 @@ def _folder_is_gone() -> bool:
 def cli() -> None:
     """Keep a local SQL mirror of Talkover phone-number release requests.
 
-    `mirror sync` pulls the requests into SQLite or Postgres, with every earlier version; the other
-    commands, and any SQL tool, read what is there.
+    `mirror sync` fetches the requests into SQLite or Postgres and keeps every earlier version. The
+    other commands, and any SQL tool, read that database.
     """
-
-
-for _command in (
-    sync,
-    history,
-    requests,
-    changes,
-    quarantine,
-    status,
-    doctor,
-    report,
-    db,
-    sandbox,
-    demo,
-):
-    cli.add_command(_command)
 
 
 def main() -> NoReturn:
     """Run the command line, and exit."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by who started us
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        if stream is None:  # the parent process closed it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (pathlib is slow to import; open until the end)
         elif stream.isatty():
             stream.reconfigure(errors="backslashreplace")
-        else:  # what programs read is the same whatever the locale
+        else:  # programs read the same bytes in every locale
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
@@ -123,7 +119,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    """Run a command. The one boundary between exceptions and people."""
+    """Run a command. All errors become messages and exit codes here."""
     code: object = 0
     stream = sys.stdout
     sys.stdout = guarded = cast(TextIO, Stdout(stream))
@@ -131,20 +127,20 @@ def _run(arguments: list[str]) -> int:
         code = cli.main(arguments, prog_name="mirror", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        with suppress(OSError):  # if nobody reads stderr, there is nobody to tell
+        with suppress(OSError):  # nobody reads stderr
             error.show()
         return error.exit_code
     except click.Abort:
-        echo_status("interrupted", logging.ERROR)
+        notify("interrupted", logging.ERROR)
         return 1
     except errors.MirrorError as error:
-        echo_status(str(error), logging.ERROR)
+        notify(str(error), logging.ERROR)
         return exit_code(error)
     except OutputFailed as error:
-        # What is still in the buffer must not fail once more when the interpreter flushes it.
+        # The rest of the buffer must not fail again when the interpreter flushes it at exit.
         sys.stdout = sys.stderr
-        if not error.unread:
-            echo_status(f"the output could not be written ({error.reason})", logging.ERROR)
+        if not error.reader_closed:
+            notify(f"the output could not be written ({error.reason})", logging.ERROR)
             return 1
     except SystemExit:
         sys.stdout = sys.stderr

@@ -1,4 +1,4 @@
-"""The commands that look after the database."""
+"""`mirror db …`: the commands that manage the database."""
 
 from __future__ import annotations
 
@@ -9,29 +9,23 @@ from pathlib import Path
 import click
 
 from mirror import errors
-from mirror.cli.options import (
-    database_option,
-    database_url,
-    echo_status,
-    engine_of,
-    now,
-    parse_duration,
-)
+from mirror.cli.log import notify
+from mirror.cli.options import DURATION, database_option, database_url, now, open_database
 
 
 @click.group(epilog="Example: mirror db upgrade")
 def db() -> None:
-    """Look after the mirror's database."""
+    """Manage the mirror's database."""
 
 
 @db.command(epilog="Example: mirror db upgrade --database postgresql://mirror@db.example.com/bi")
 @database_option
 def upgrade(database: str | None, config_file: str | None) -> None:
-    """Bring the schema to the revision that this version works with, making it if needed."""
+    """Create the schema, or upgrade it to the latest revision."""
     from mirror.db import migrate
 
-    before, after = migrate.upgrade(engine_of(database, config_file, create=True))
-    echo_status(
+    before, after = migrate.upgrade(open_database(database, config_file, create=True))
+    notify(
         f"the schema is at revision {after} already"
         if before == after
         else f"upgraded the schema from {before or 'nothing'} to revision {after}"
@@ -45,49 +39,48 @@ def current(database: str | None, config_file: str | None) -> None:
     from mirror.db import migrate
     from mirror.db.engine import read_transaction
 
-    with read_transaction(engine_of(database, config_file)) as connection:
+    with read_transaction(open_database(database, config_file)) as connection:
         click.echo(migrate.current(connection) or "none")
 
 
 @db.command(epilog="Example: mirror db url")
 @database_option
 def url(database: str | None, config_file: str | None) -> None:
-    """Print the URL of the database that would be used, without its password."""
+    """Print the URL of the database, without its password."""
     from mirror.db.engine import shown_url
 
     click.echo(shown_url(database_url(database, config_file)))
 
 
-@db.command(
-    epilog="Example: mirror db grant-read reader --database postgresql://mirror@db.example.com/bi"
-)
+@db.command(epilog="Example: mirror db grant-read reader --database postgresql://mirror@host/bi")
 @click.argument("role")
 @database_option
 def grant_read(role: str, database: str | None, config_file: str | None) -> None:
-    """Let a ROLE of Postgres read the mirror, and do nothing else.
+    """Let a Postgres ROLE read the mirror, and nothing else.
 
-    It gets USAGE on the schema, and SELECT on every table and view that the mirror's owner has
-    there or makes there later, by upgrades too. ROLE must exist, and have its own way to log in:
-    CREATE ROLE reader LOGIN PASSWORD '…'. Run this as the mirror's owner.
+    Grants USAGE on the schema, and SELECT on every table and view that the mirror's owner has or
+    will create there, upgrades included. ROLE must exist and be able to log in: CREATE ROLE reader
+    LOGIN PASSWORD '…'. Run this as the mirror's owner.
 
-    A right to write that ROLE has already stays; it is told with the statement that takes it away.
+    Write privileges that ROLE has already are kept; each is reported with the statement that
+    revokes it.
     """
     from mirror.db import grants
 
-    granted = grants.grant_read(engine_of(database, config_file), role)
-    echo_status(
+    granted = grants.grant_read(open_database(database, config_file), role)
+    notify(
         f"{granted.role} may read the {granted.relations} tables and views in the schema "
         f"{granted.schema}, now and after upgrades"
     )
     for warning in granted.warnings:
-        echo_status(warning)
+        notify(warning)
 
 
 @db.command(epilog="Example: mirror db describe phone_number_history")
 @click.argument("relation", metavar="[NAME]", required=False)
 @click.option(
     "--format",
-    "form",
+    "output_format",
     type=click.Choice(["table", "json", "csv", "markdown", "datasette"]),
     default="table",
     show_default=True,
@@ -95,34 +88,34 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
 )
 @database_option
 def describe(
-    relation: str | None, form: str, database: str | None, config_file: str | None
+    relation: str | None, output_format: str, database: str | None, config_file: str | None
 ) -> None:
-    """Print the data dictionary: what every table, view and column is.
+    """Print the data dictionary: every table, view and column.
 
-    NAME is a table or view; without it, all are described. The database itself is not looked at.
+    NAME is a table or view; without it, all are described. No database is opened.
     """
     from mirror.cli import output
     from mirror.db import dictionary
     from mirror.db.engine import parse_url
 
-    found = dictionary.entries(relation)
-    if form == "markdown":
-        click.echo(dictionary.markdown(found), nl=False)
-    elif form == "datasette":
-        where = parse_url(database_url(database, config_file))
-        if where.get_backend_name() != "sqlite":
+    entries = dictionary.entries(relation)
+    if output_format == "markdown":
+        click.echo(dictionary.markdown(entries), nl=False)
+    elif output_format == "datasette":
+        url = parse_url(database_url(database, config_file))
+        if url.get_backend_name() != "sqlite":
             raise errors.UsageError("Datasette reads SQLite files", hint="name one with --database")
-        click.echo(output.json_text(dictionary.datasette(found, Path(where.database or "").stem)))
+        click.echo(output.json_text(dictionary.datasette(entries, Path(url.database or "").stem)))
     else:
-        output.write(
-            found,
+        output.write_rows(
+            entries,
             dictionary.Entry,
-            form,
+            output_format,
             sys.stdout,
-            drawn={
-                "name": lambda one: f"  {one.column}" if one.column else one.relation,
-                "type (Postgres)": lambda one: one.postgresql_type or one.kind,
-                "what it is": lambda one: one.comment,
+            columns={
+                "name": lambda entry: f"  {entry.column}" if entry.column else entry.relation,
+                "type (Postgres)": lambda entry: entry.postgresql_type or entry.kind,
+                "what it is": lambda entry: entry.comment,
             },
         )
 
@@ -130,29 +123,28 @@ def describe(
 @db.command(epilog="Example: mirror db prune --runs-older-than 90d --dry-run")
 @click.option(
     "--runs-older-than",
-    type=parse_duration,
+    type=DURATION,
     required=True,
-    metavar="TIME",
-    help="Remove the runs that began longer ago, such as 90d.",
+    help="Delete runs that began longer ago than this, such as 90d.",
 )
-@click.option("--dry-run", is_flag=True, help="Say how many there are, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Print how many there are, and delete nothing.")
 @database_option
 def prune(
     runs_older_than: timedelta, dry_run: bool, database: str | None, config_file: str | None
 ) -> None:
-    """Remove old runs from the record, and nothing else.
+    """Delete old rows of sync_runs, and nothing else.
 
-    A run is on record for each sync: one a minute makes half a million in a year. Those that a
-    request, a version or a record in quarantine refers to stay, and so do the last run and the
-    last complete one of each environment. What is known of requests is never removed.
+    Each sync adds a row: with one a minute, half a million a year. Runs that a request, a version
+    or a quarantined record refers to are kept, as are the last run and the last complete one of
+    each environment. Data about requests is never deleted.
     """
     from mirror.db import prune as pruning
 
     before = now() - runs_older_than
-    engine = engine_of(database, config_file)
-    done = pruning.prune(engine, before=before, dry_run=dry_run)
-    echo_status(
-        f"{'would remove' if dry_run else 'removed'} {done.removed:,} runs that began before "
-        f"{before:%Y-%m-%d %H:%M} UTC; {done.kept:,} as old as that are needed, and "
-        f"{done.remaining:,} are on record"
+    engine = open_database(database, config_file)
+    result = pruning.prune(engine, before=before, dry_run=dry_run)
+    notify(
+        f"{'would remove' if dry_run else 'removed'} {result.removed:,} runs that began before "
+        f"{before:%Y-%m-%d %H:%M} UTC; {result.kept:,} as old as that are needed, and "
+        f"{result.remaining:,} are on record"
     )

@@ -1,4 +1,4 @@
-"""Exit codes: which error has which, and which of several is the most serious."""
+"""Exit codes: the code of each error, and the most serious of several codes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ EXIT_NEWLY_QUARANTINED = 3
 EXIT_STALE = 5
 
 MOST_SERIOUS_FIRST = (2, 77, 4, 1, EXIT_NEWLY_QUARANTINED, 75, EXIT_STALE, 0)
-"""What needs a person comes first. New quarantine is said once, and what fails for now says itself
-again at the next run, so the former must not be hidden by the latter."""
+"""Codes that need a person rank first. New quarantine is reported by one run only, while a
+temporary failure is reported again by the next run, so 3 must not be hidden by 75."""
 
 
 def exit_code(error: errors.MirrorError) -> int:
-    """Return the exit code that stands for an error."""
+    """Return the exit code of an error."""
     return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
 
 
 def most_serious(codes: Iterable[int]) -> int:
-    """Return the exit code that stands for several; 0 for none."""
+    """Return the most serious of several exit codes; 0 if there are none."""
     return min(codes, key=MOST_SERIOUS_FIRST.index, default=0)

@@ -1,7 +1,7 @@
-"""What is told on stderr: to a person, a line a sentence; to a log collector, a line of JSON.
+"""Log lines on stderr: text for people, one JSON object a line for log collectors.
 
-A level decides how much. Silent when all is well: warnings and errors. By default also what each
-run did. In detail: every request and its time.
+Quiet logs warnings and errors. Normal adds one line a run. Verbose adds every HTTP request and its
+duration.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from mirror.cli.output import json_line, to_text
 from mirror.progress import log_environment
 from mirror.text import escape_unsafe
 
-NAME = "mirror"
 FORMATS = ("text", "json")
+
+_ROOT = logging.getLogger("mirror")
+_NOTICES = logging.getLogger("mirror.notices")
+"""Lines for the person who runs a command, which `Verbosity` filters by level."""
 
 
 class Verbosity(Enum):
-    """How much is told."""
+    """Lowest level of the notices that are logged."""
 
     QUIET = logging.WARNING
     NORMAL = logging.INFO
@@ -32,75 +34,70 @@ class Verbosity(Enum):
 
 @contextmanager
 def configured() -> Iterator[None]:
-    """Tell what happens in the context as `set_up` decides; afterwards all is as it was."""
-    loggers = (logging.getLogger(NAME), _told())
-    levels = [one.level for one in loggers]
+    """Log to stderr within the context; restore the loggers afterwards."""
+    levels = {logger: logger.level for logger in (_ROOT, _NOTICES)}
     set_up()
     try:
         yield
     finally:
-        _take_off()
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
+        _remove_handlers()
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 def set_up(
-    form: str = "text", detail: Verbosity = Verbosity.NORMAL, *, with_environment: bool = False
+    log_format: str = "text",
+    verbosity: Verbosity = Verbosity.NORMAL,
+    *,
+    with_environment: bool = False,
 ) -> None:
-    """Decide how what happens is told from now on.
+    """Set the log format and level from now on.
 
     Args:
-        form: "text" or "json".
-        detail: how much.
-        with_environment: a line of text says whose news it is, as there are several; JSON always
-            does.
+        log_format: one of `FORMATS`.
+        verbosity: which lines are logged.
+        with_environment: prefix lines of text with their environment; JSON always has it.
     """
-    handler = _ToStderr()
-    verbose = detail is Verbosity.VERBOSE
+    handler = _StderrHandler()
+    verbose = verbosity is Verbosity.VERBOSE
     handler.setFormatter(
-        _AsJson()
-        if form == "json"
-        else _AsText(with_time=verbose, with_environment=with_environment)
+        _JsonFormatter()
+        if log_format == "json"
+        else _TextFormatter(with_time=verbose, with_environment=with_environment)
     )
-    ours = logging.getLogger(NAME)
-    _take_off()
-    ours.addHandler(handler)
-    # What rooms behind the command line note is detail, unless it is a warning.
-    ours.setLevel(detail.value if verbose else logging.WARNING)
-    _told().setLevel(detail.value)
+    _remove_handlers()
+    _ROOT.addHandler(handler)
+    # Outside of this package, INFO is a detail: only warnings are shown by default.
+    _ROOT.setLevel(verbosity.value if verbose else logging.WARNING)
+    _NOTICES.setLevel(verbosity.value)
 
 
-def _take_off() -> None:
-    ours = logging.getLogger(NAME)
-    for one in ours.handlers[:]:
-        if isinstance(one, _ToStderr):
-            ours.removeHandler(one)
+def _remove_handlers() -> None:
+    for handler in _ROOT.handlers[:]:
+        if isinstance(handler, _StderrHandler):
+            _ROOT.removeHandler(handler)
 
 
 def notify(
-    sentence: str,
+    message: str,
     level: int = logging.INFO,
     *,
     environment: str | None = None,
     run: dict[str, Any] | None = None,
 ) -> None:
-    """Tell something.
+    """Log a notice for the person who runs the command.
 
     Args:
-        sentence: for the person.
+        message: one sentence.
         level: of `logging`.
-        environment: whose news it is.
-        run: what a log collector is told besides, about a run.
+        environment: which environment it is about.
+        run: fields of a run, for JSON only.
     """
-    _told().log(level, "%s", sentence, extra={"environment": environment, "run": run})
+    _NOTICES.log(level, "%s", message, extra={"environment": environment, "run": run})
 
 
-def _told() -> logging.Logger:
-    return logging.getLogger(f"{NAME}.told")
-
-
-class _ToStderr(logging.Handler):
-    """Writes to whatever stderr is at the time; if nobody reads that, there is nobody to tell."""
+class _StderrHandler(logging.Handler):
+    """Writes to the current `sys.stderr`, and ignores that nobody reads it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -110,8 +107,8 @@ class _ToStderr(logging.Handler):
             pass
 
 
-class _AsText(logging.Formatter):
-    """A line for a person."""
+class _TextFormatter(logging.Formatter):
+    """Formats a line for a person."""
 
     def __init__(self, *, with_time: bool, with_environment: bool) -> None:
         super().__init__()
@@ -121,22 +118,24 @@ class _AsText(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = f"{_time(record):%H:%M:%S.%f}"[:-3] + " " if self._with_time else ""
         environment = _environment(record) if self._with_environment else None
-        whose = f"{escape_unsafe(environment)}: " if environment else ""
-        return f"{NAME}: {time}{whose}{escape_unsafe(record.getMessage())}"
+        prefix = f"{escape_unsafe(environment)}: " if environment else ""
+        return f"mirror: {time}{prefix}{escape_unsafe(record.getMessage())}"
 
 
-class _AsJson(logging.Formatter):
-    """A line for a log collector."""
+class _JsonFormatter(logging.Formatter):
+    """Formats a JSON object for a log collector."""
 
     def format(self, record: logging.LogRecord) -> str:
-        said = {
+        from mirror.cli.output import json_line, to_text
+
+        fields = {
             "time": to_text(_time(record)),
             "level": record.levelname.lower(),
             "environment": _environment(record),
             "message": record.getMessage(),
             "run": getattr(record, "run", None),
         }
-        return json_line({name: value for name, value in said.items() if value is not None})
+        return json_line({name: value for name, value in fields.items() if value is not None})
 
 
 def _time(record: logging.LogRecord) -> datetime:

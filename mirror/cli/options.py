@@ -1,8 +1,7 @@
-"""What commands share: options, the forms of times, and how the mirror is opened."""
+"""Options that commands share, types of parameters, and opening the mirror."""
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,23 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from mirror.cli import log
 from mirror.config import file, settings
 from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, option_name
-from mirror.db.engine import create_engine
 from mirror.errors import MirrorError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_LONGEST = timedelta(days=365 * 1000)
+_MAX_DURATION = timedelta(days=365 * 1000)
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def echo_status(sentence: str, level: int = logging.INFO) -> None:
-    """Tell something to the person, on stderr."""
-    log.notify(sentence, level)
 
 
 def now() -> datetime:
@@ -37,42 +29,64 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def parse_time(text: str) -> datetime:
-    """Read a point in time: an ISO 8601 date or time, in UTC unless it says so, or "7d" ago."""
-    try:
-        if (ago := _length(text)) is not None:
-            return now() - ago
-        time = datetime.fromisoformat(text)
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise click.BadParameter(
-            f"{text!r} is not a time; write 2024-01-31, 2024-01-31T14:30:00Z, or a time ago such "
-            "as 24h or 7d"
-        ) from error
+def _parse_duration(text: str) -> timedelta | None:
+    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
+    return timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
 
 
-def parse_duration(text: str) -> timedelta:
-    """Read a length of time, such as "90s", "15m", "2h", "7d" or "4w"."""
-    length = _length(text)
-    if not length or length > _LONGEST:
-        raise click.BadParameter(
-            f"{text!r} is not a length of time; write a whole number and its unit, such as 90s, "
-            "15m, 2h, 7d or 4w"
-        )
-    return length
+class Time(click.ParamType):  # type: ignore[type-arg] # (not generic in click 8.1)
+    """A point in time: an ISO 8601 date or time, UTC without an offset, or "7d" for 7 days ago."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return the time in UTC."""
+        try:
+            if (ago := _parse_duration(value)) is not None:
+                return now() - ago
+            time = datetime.fromisoformat(value)
+            return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{value!r} is not a time; write 2024-01-31, 2024-01-31T14:30:00Z, or a time ago "
+                "such as 24h or 7d",
+                param,
+                ctx,
+            )
 
 
-def _length(text: str) -> timedelta | None:
-    found = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
-    return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
+class Duration(click.ParamType):  # type: ignore[type-arg] # (likewise)
+    """A positive duration: a whole number and a unit, such as "90s", "15m", "2h", "7d" or "4w"."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Return the duration, of at most 1,000 years."""
+        duration = _parse_duration(value)
+        if not duration or duration > _MAX_DURATION:
+            self.fail(
+                f"{value!r} is not a duration; write a whole number and its unit, such as 90s, "
+                "15m, 2h, 7d or 4w",
+                param,
+                ctx,
+            )
+        return duration
 
 
-def options(*given: Callable[[_F], _F]) -> Callable[[_F], _F]:
+TIME = Time()
+DURATION = Duration()
+
+
+def options(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
     """Bundle options that several commands share."""
 
     def decorate(function: _F) -> _F:
-        for one in reversed(given):
-            function = one(function)
+        for decorator in reversed(decorators):
+            function = decorator(function)
         return function
 
     return decorate
@@ -179,11 +193,11 @@ environments_option = _setting_option(
 )
 format_option = click.option(
     "--format",
-    "form",
+    "output_format",
     type=click.Choice(["table", "json", "csv"]),
     default="table",
     show_default=True,
-    help="table is drawn on a terminal, and tab-separated in a pipe.",
+    help="In a pipe, table is tab-separated.",
 )
 region_option = click.option(
     "--region", metavar="CODE", help="Country of a national number, such as BR."
@@ -212,12 +226,14 @@ def given_settings() -> dict[str, ResolvedSetting]:
 
 
 def database_url(database: str | None, config_file: str | None) -> str:
-    """Return the URL of the database that options, variables and the file name."""
+    """Return the URL of the database, from the option, the variable or the file."""
     return settings.database_url(database, file=file.load(config_file))
 
 
-def engine_of(database: str | None, config_file: str | None, *, create: bool = False) -> Engine:
-    """Open the database."""
+def open_database(database: str | None, config_file: str | None, *, create: bool = False) -> Engine:
+    """Return an engine for the database."""
+    from mirror.db.engine import create_engine
+
     return create_engine(database_url(database, config_file), create=create)
 
 
@@ -231,5 +247,5 @@ def open_mirror(database: str | None, config_file: str | None) -> Iterator[Conne
 
 
 def environment_filter(environment: str | None) -> str | None:
-    """Return the environment to look at, or None for all."""
+    """Return the name of the environment to read, or None for all."""
     return settings.environment_name(environment) if environment else None

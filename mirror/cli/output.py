@@ -1,7 +1,7 @@
-"""What a person or a program reads: tables, JSON and CSV.
+"""Output of commands: tables, JSON and CSV.
 
-Texts of upstream are not trusted: a terminal never receives a control, bidi or invisible character
-of theirs. JSON and CSV carry them as they are, in JSON as escapes.
+Text from the API is not trusted: a terminal never receives its control, bidi or invisible
+characters. JSON and CSV keep them, JSON as escapes.
 """
 
 from __future__ import annotations
@@ -22,65 +22,66 @@ import msgspec
 from mirror.errors import DiskUnavailable, UsageError
 from mirror.text import UNSAFE, escape_unsafe
 
-_LONGEST_CELL = 1000
-_NARROWEST = 40
+_MAX_CELL_LENGTH = 1000
+_MIN_WIDTH = 40
 
 Column = Callable[[Any], object]
-"""How a column of a drawn table is made from a row."""
+"""Returns the cell of a row in a table."""
 
 
-def write(
+def write_rows(
     rows: Sequence[Any],
-    kind: type[Any],
-    form: str,
+    row_type: type[Any],
+    output_format: str,
     out: TextIO,
     *,
-    drawn: Mapping[str, Column],
+    columns: Mapping[str, Column] = MappingProxyType({}),
 ) -> None:
     """Write rows.
 
     Args:
-        rows: instances of `kind`.
-        kind: a dataclass.
-        form: "table" (drawn on a terminal, tab-separated elsewhere), "json" or "csv".
-        out: where to.
-        drawn: title and content of the columns that a drawn table has.
+        rows: instances of `row_type`.
+        row_type: a dataclass; its fields are those of JSON, CSV and tab-separated rows.
+        output_format: "table" (drawn on a terminal, tab-separated elsewhere), "json" or "csv".
+        out: the stream.
+        columns: header and cells of each column of the table on a terminal.
     """
-    names = [field.name for field in fields(kind)]
-    if form == "json":
+    names = [field.name for field in fields(row_type)]
+    if output_format == "json":
         _write_json(rows, names, out)
-    elif form == "csv":
+    elif output_format == "csv":
         _write_csv(rows, names, out)
     elif out.isatty():
-        render_table([[column(row) for column in drawn.values()] for row in rows], list(drawn), out)
+        cells = [[column(row) for column in columns.values()] for row in rows]
+        render_table(cells, list(columns), out)
     else:
-        _write_lines(rows, names, out)
+        _write_tab_separated(rows, names, out)
 
 
 @dataclass(frozen=True, slots=True)
-class Coloured:
-    """A cell of a drawn table in a colour of the terminal, such as "green"."""
+class StyledCell:
+    """A cell of a table in a colour of the terminal, such as "green"."""
 
     value: object
-    colour: str
+    style: str
 
 
 def render_table(
     rows: Iterable[Sequence[object]],
-    titles: Sequence[str],
+    headers: Sequence[str],
     out: TextIO,
     *,
-    gaps: Collection[int] = (),
-    least: Mapping[str, int] = MappingProxyType({}),
+    blank_after: Collection[int] = (),
+    min_widths: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """Draw a table for a terminal; columns share its width, and long texts are folded.
+    """Draw a table as wide as the terminal at most; long cells are folded.
 
     Args:
-        rows: their cells.
-        titles: of the columns.
+        rows: cells.
+        headers: of the columns.
         out: the terminal.
-        gaps: rows after which a line is left free, counted from 0.
-        least: characters that columns have at least, by their titles.
+        blank_after: numbers of the rows that a blank line follows, from 0.
+        min_widths: least width of a column in characters, by its header.
     """
     from rich import box
     from rich.console import Console
@@ -88,87 +89,87 @@ def render_table(
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for title in titles:
+    for header in headers:
         table.add_column(
-            title,
+            header,
             overflow="fold",
-            no_wrap=title.endswith("(UTC)"),
-            min_width=least.get(title),
+            no_wrap=header.endswith("(UTC)"),
+            min_width=min_widths.get(header),
         )
     for number, row in enumerate(rows):
-        cells = (one if isinstance(one, Coloured) else Coloured(one, "") for one in row)
-        texts = (Text(escape_unsafe(_short(one.value)), one.colour) for one in cells)
-        table.add_row(*texts, end_section=number in gaps)
+        cells = (cell if isinstance(cell, StyledCell) else StyledCell(cell, "") for cell in row)
+        texts = (Text(escape_unsafe(_cell_text(cell.value)), cell.style) for cell in cells)
+        table.add_row(*texts, end_section=number in blank_after)
     Console(file=out, highlight=False, emoji=False, markup=False).print(table)
 
 
 def wrap(text: str, out: TextIO, indent: int = 0) -> None:
-    """Write a text to a terminal, in lines that fit its width.
+    """Write untrusted text in lines that fit the terminal.
 
     Args:
-        text: not trusted.
-        out: where to.
-        indent: columns that the lines after the first one leave free.
+        text: of one paragraph.
+        out: the terminal.
+        indent: spaces before each line but the first.
     """
     import shutil
     import textwrap
 
-    width = max(_NARROWEST, shutil.get_terminal_size().columns)
+    width = max(_MIN_WIDTH, shutil.get_terminal_size().columns)
     lines = textwrap.wrap(
         escape_unsafe(text), width, subsequent_indent=" " * indent, break_on_hyphens=False
     )
     out.writelines(f"{line}\n" for line in lines)
 
 
-def replace(path: Path, text: str) -> None:
-    """Write a file; whoever reads it meanwhile sees the old one or the new one, never a part.
+def write_file(path: Path, text: str) -> None:
+    """Write a file atomically: a reader sees the old content or the new one, never a part.
 
     Args:
-        path: of the file; what is no regular file, such as a pipe, is written to as it is.
-        text: all that it is to hold.
+        path: of the file. A device or pipe is written to directly.
+        text: the new content.
 
     Raises:
-        DiskUnavailable: there is no room for it.
-        UsageError: it cannot be written there.
+        DiskUnavailable: the disk is full.
+        UsageError: the file cannot be written.
     """
     try:
         path = path.resolve()
-        beside = path.with_name(f".{path.name[:100]}.{os.getpid()}")
+        temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}")
         if path.exists() and not path.is_file():
             path.write_text(text, encoding="utf-8")
             return
         try:
-            beside.write_text(text, encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
             if path.exists():
-                beside.chmod(path.stat().st_mode)
-            beside.replace(path)
+                temporary.chmod(path.stat().st_mode)
+            temporary.replace(path)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         raise (DiskUnavailable if full else UsageError)(
-            f"{path} cannot be written ({error.strerror}); choose another place for it"
+            f"{path} cannot be written ({error.strerror})", hint="choose another place for it"
         ) from error
 
 
 def json_line(value: Any) -> str:
-    """Return a value as one line of JSON, which is safe to show on a terminal."""
+    """Return a value as one line of JSON, safe to show on a terminal."""
     text = msgspec.json.encode(value).decode()
     return UNSAFE.sub(_json_escape, text)
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON in lines that a person can read, safe to show on a terminal."""
+    """Return a value as indented JSON, safe to show on a terminal."""
     return msgspec.json.format(json_line(value), indent=2)
 
 
-def abbreviated(identifier: str) -> str:
-    """Return the start of an id, for a drawn table."""
+def abbreviate_id(identifier: str) -> str:
+    """Return the start of an id, for a table on a terminal."""
     return identifier if len(identifier) <= 14 else identifier[:13] + "…"
 
 
 def to_text(value: object) -> str:
-    """Return a value as text, complete: times in ISO 8601, nothing for None."""
+    """Return a value as text: times in ISO 8601, None as an empty string."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -179,14 +180,14 @@ def to_text(value: object) -> str:
     return str(value)
 
 
-def _short(value: object) -> str:
+def _cell_text(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
     text = to_text(value)
-    return text if len(text) <= _LONGEST_CELL else text[:_LONGEST_CELL] + "…"
+    return text if len(text) <= _MAX_CELL_LENGTH else text[:_MAX_CELL_LENGTH] + "…"
 
 
-def _write_lines(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
+def _write_tab_separated(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
     out.write("\t".join(names) + "\n")
     out.writelines(
         "\t".join(escape_unsafe(to_text(getattr(row, name))) for name in names) + "\n"
@@ -194,8 +195,8 @@ def _write_lines(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
     )
 
 
-class _Lines:
-    """Ends lines as Unix does; the csv module quotes only those line ends that it writes itself."""
+class _UnixLines:
+    """Turns the CRLF of the csv module, which quotes only its own line ends, into LF."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -205,11 +206,11 @@ class _Lines:
 
 
 def _write_csv(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
-    shown = escape_unsafe if out.isatty() else str
-    writer = csv.writer(_Lines(out), lineterminator="\r\n")
+    escape = escape_unsafe if out.isatty() else str
+    writer = csv.writer(_UnixLines(out), lineterminator="\r\n")
     writer.writerow(names)
     for row in rows:
-        writer.writerow([shown(to_text(getattr(row, name))) for name in names])
+        writer.writerow([escape(to_text(getattr(row, name))) for name in names])
 
 
 def _write_json(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
@@ -227,6 +228,6 @@ def _json_value(name: str, value: object) -> object:
     return value
 
 
-def _json_escape(found: re.Match[str]) -> str:
-    units = found[0].encode("utf-16-be", "surrogatepass")
+def _json_escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

@@ -1,159 +1,84 @@
-"""A progress bar for each sync that runs, drawn on a terminal.
+"""Progress bars on a terminal, one for each sync that runs.
 
-Rich, which draws, is imported only where there is something to see.
+They appear after half a second. Rich takes long to import, so a shorter sync does without.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from mirror.progress import Phase, Progress
-from mirror.text import escape_unsafe
+from mirror.progress import Progress
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from mirror.cli.progress_display import ProgressDisplay
 
-_DELAY = 0.5
-
-
-_PAUSE = 0.1  # seconds from one picture to the next
+_DELAY = 0.5  # seconds
 
 
-_NARROW = 60
-"""Columns below which there is no room for a bar."""
-
-
-_SHORTEST_LABEL = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Doing:
-    """What a sync is doing, as it is drawn.
-
-    Attributes:
-        said: in words.
-        done, whole: what the bar shows; without a whole it only moves.
-    """
-
-    said: str
-    done: int = 0
-    whole: int | None = None
-
-
-def _doing(progress: Progress) -> _Doing:
-    if progress.phase is Phase.LOADING:
-        done, whole = progress.entries, progress.entries_expected or 0
-        return _Doing(f"{done:,} of {whole:,} requests", done, whole)
-    if progress.phase is not Phase.READING:
-        return _Doing(progress.phase.value)
-    pages = progress.pages_expected
-    if pages is not None and pages > 1:
-        return _Doing(f"page {progress.pages:,} of {pages:,}", progress.pages, pages)
-    if (size := progress.bytes_expected) is not None:
-        return _Doing(f"{_size(progress.bytes)} of {_size(size)}", progress.bytes, size)
-    return _Doing(_size(progress.bytes) if progress.bytes else "waiting for the API")
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
-
-
-class Board:
-    """The syncs that run, one line each."""
+class ProgressBars:
+    """The syncs that run, and their display once it has started."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._syncs: list[tuple[str, Progress]] = []
+        self._display: ProgressDisplay | None = None
 
-    def begin(self, label: str) -> Progress:
-        """Draw one more sync, until it is done.
+    def add(self, label: str) -> Progress:
+        """Show one more sync, until it is done.
 
         Args:
-            label: what it is called; not trusted.
+            label: name of the environment; not trusted.
 
         Returns:
-            Where the sync counts.
+            The counters for that sync to update.
         """
         progress = Progress()
         with self._lock:
-            self._syncs = [*self._running(), (label, progress)]
+            self._syncs.append((label, progress))
+            if self._display:
+                self._display.add_sync(label, progress)
         return progress
 
-    def _running(self) -> list[tuple[str, Progress]]:
-        return [one for one in self._syncs if one[1].phase is not Phase.DONE]
-
-    def draw(self, width: int) -> Table:
-        """Return a picture of the syncs that run, in so many columns."""
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        lines = [
-            (Text(escape_unsafe(label)), _doing(progress)) for label, progress in self._running()
-        ]
-        said = max((len(doing.said) for _, doing in lines), default=0)
-        bar = 0 if width < _NARROW else width // 4
-        table = Table.grid(padding=(0, 1, 0, 0))
-        room = max(_SHORTEST_LABEL, width - said - bar - 3)
-        table.add_column(no_wrap=True, overflow="ellipsis", max_width=room)
-        for label, doing in lines:
-            drawn = [ProgressBar(doing.whole, doing.done, bar)] if bar else []
-            table.add_row(label, *drawn, Text(doing.said, no_wrap=True, overflow="ellipsis"))
-        return table
+    def show_in(self, display: ProgressDisplay) -> None:
+        """Show the syncs in a display, which has started."""
+        with self._lock:
+            self._display = display
+            for label, progress in self._syncs:
+                display.add_sync(label, progress)
 
 
 @contextmanager
-def board(out: TextIO, delay: float = _DELAY) -> Iterator[Board]:
-    """Draw the syncs that run on a terminal, for as long as the context lasts.
+def progress_bars(out: TextIO, delay: float = _DELAY) -> Iterator[ProgressBars]:
+    """Show progress bars within the context.
 
-    What is written to `sys.stderr` meanwhile appears above them, line by line; but not what is
-    written past it: a log handler has to look `sys.stderr` up when it writes. Standard output has
-    to wait until the context has ended, if it is the same terminal. In the end nothing is left of
-    the picture, whatever ends the context.
+    Lines that are written to `sys.stderr` meanwhile appear above the bars, if a log handler looks
+    it up for each line. Standard output must not be written if it is the same terminal. At the end
+    the bars are erased, whatever ends the context.
 
     Args:
         out: the terminal, as a rule `sys.stderr`.
-        delay: seconds before anything is drawn; what is over by then is not seen.
+        delay: seconds before the bars appear.
     """
-    running, over = Board(), threading.Event()
-    # No daemon: the process does not end before the terminal is as it was.
-    painter = threading.Thread(target=_paint, args=(running, out, delay, over), name="mirror-board")
-    painter.start()
+    bars, finished = ProgressBars(), threading.Event()
+    # Not a daemon: even after a second Ctrl-C the process waits until the terminal is restored.
+    thread = threading.Thread(target=_show, args=(bars, out, delay, finished), name="progress-bars")
+    thread.start()
     try:
-        yield running
+        yield bars
     finally:
-        over.set()
-        painter.join()
+        finished.set()
+        thread.join()
 
 
-def _paint(running: Board, out: TextIO, delay: float, over: threading.Event) -> None:
-    """Draw again and again, until it is over."""
-    if over.wait(delay):
+def _show(bars: ProgressBars, out: TextIO, delay: float, finished: threading.Event) -> None:
+    if finished.wait(delay):
         return
-    from rich.console import Console
-    from rich.live import Live
+    from mirror.cli.progress_display import ProgressDisplay
 
-    if over.is_set():
-        return
-    # Who writes lines longer than the terminal is wide gets them as they are.
-    console = Console(file=out, highlight=False, emoji=False, markup=False, soft_wrap=True)
-    with (
-        suppress(OSError),  # the terminal is gone
-        Live(
-            get_renderable=lambda: running.draw(console.width),
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=out is sys.stderr,
-        ) as live,
-    ):
-        while True:
-            live.refresh()
-            if over.wait(_PAUSE):
-                return
+    if not finished.is_set():  # importing took a while
+        with ProgressDisplay(out) as display:
+            bars.show_in(display)
+            finished.wait()

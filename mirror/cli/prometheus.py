@@ -1,7 +1,7 @@
-"""The status of environments as metrics, in the text format of Prometheus.
+"""The status of environments as Prometheus metrics, in the text format.
 
-They are for a file that the textfile collector of the node exporter reads. Nothing that upstream
-says becomes a label: there are as many time series as environments, times a constant.
+They are for a file that the textfile collector of the node exporter reads. No label holds data from
+the API: the number of time series is that of environments, times a constant.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ from mirror.db.runs import Outcome
 from mirror.queries.status import DOCUMENTED_STATUSES, EnvironmentStatus
 
 _NEVER = 0.0
-"""In place of a time: `time() - … > …` then raises the alarm, which an absent series never does."""
+"""The time of what never happened: an alert on `time() - … > …` fires, as it would not if the
+series were absent."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Metric:
-    """A gauge of each environment.
+    """A gauge with a value for each environment.
 
     Attributes:
-        name: without the prefix that all have.
-        meaning: its sentence of help.
-        value: of an environment, and of the further label if there is one; None is not told.
-        label: the name of the further label, if there is one.
-        among: all the values that it has.
+        name: without the prefix `mirror_`.
+        documentation: its help text.
+        value: returns the value of an environment and a label value; None if there is nstatus.
+        label: name of a second label, besides the environment.
+        label_values: all values of that label.
     """
 
     name: str
-    meaning: str
+    documentation: str
     value: Callable[[EnvironmentStatus, str], float | None]
     label: str | None = None
-    among: Sequence[str] = ("",)
+    label_values: Sequence[str] = ("",)
 
 
 def _unix_time(time: datetime | None) -> float:
@@ -43,30 +44,30 @@ def _unix_time(time: datetime | None) -> float:
 _METRICS = (
     _Metric(
         "last_complete_pull_timestamp_seconds",
-        "When the last complete pull began, as Unix time; 0 if there was none.",
-        lambda one, _: _unix_time(one.complete_at),
+        "When the last complete pull began, as Unix time; 0 if there was nstatus.",
+        lambda status, _: _unix_time(status.complete_at),
     ),
     _Metric(
         "last_run_timestamp_seconds",
-        "When the last run of mirror sync began, as Unix time; 0 if there was none.",
-        lambda one, _: _unix_time(one.started_at),
+        "When the last run of mirror sync began, as Unix time; 0 if there was nstatus.",
+        lambda status, _: _unix_time(status.started_at),
     ),
     _Metric(
         "last_run_duration_seconds",
-        "How long the last run took; absent while it runs, if it died, and if there was none.",
-        lambda one, _: one.seconds,
+        "How long the last run took; absent while it runs, if it died, and if there was nstatus.",
+        lambda status, _: status.seconds,
     ),
     _Metric(
         "last_run_outcome",
         "1 for the outcome of the last run, 0 for all others.",
-        lambda one, outcome: one.outcome == outcome,
+        lambda status, outcome: status.outcome == outcome,
         "outcome",
         tuple(Outcome),
     ),
     _Metric(
         "failures_since_complete_pull",
         "Runs that failed, were refused or died since the last complete pull.",
-        lambda one, _: one.failures,
+        lambda status, _: status.failures,
     ),
     _Metric(
         "requests",
@@ -78,21 +79,23 @@ _METRICS = (
     _Metric(
         "missing_requests",
         "Release requests that are no longer in the list.",
-        lambda one, _: one.missing,
+        lambda status, _: status.missing,
     ),
     _Metric(
         "quarantined_records",
         "Entries of the list that cannot be understood.",
-        lambda one, _: one.quarantined,
+        lambda status, _: status.quarantined,
     ),
 )
 
 
-def prometheus(statuses: Sequence[EnvironmentStatus], *, schema_revision: str, version: str) -> str:
+def render_metrics(
+    statuses: Sequence[EnvironmentStatus], *, schema_revision: str, version: str
+) -> str:
     """Return the status of environments in the text exposition format of Prometheus.
 
     Args:
-        statuses: one of each environment.
+        statuses: one for each environment.
         schema_revision: of the mirror's database.
         version: of `mirror`.
 
@@ -112,10 +115,10 @@ def prometheus(statuses: Sequence[EnvironmentStatus], *, schema_revision: str, v
     info.labels(version, schema_revision).set(1)
     for metric in _METRICS:
         labels = ["environment", *filter(None, [metric.label])]
-        gauge = Gauge(f"mirror_{metric.name}", metric.meaning, labels, registry=registry)
+        gauge = Gauge(f"mirror_{metric.name}", metric.documentation, labels, registry=registry)
         for status in statuses:
-            for one in metric.among:
-                value = metric.value(status, one)
+            for label_value in metric.label_values:
+                value = metric.value(status, label_value)
                 if value is not None:
-                    gauge.labels(status.environment, *filter(None, [one])).set(value)
+                    gauge.labels(status.environment, *filter(None, [label_value])).set(value)
     return generate_latest(registry).decode()

@@ -1,4 +1,4 @@
-"""The commands that read the mirror."""
+"""`mirror history`, `requests` and `changes`: the commands that read the mirror."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mirror.cli.log import notify
 from mirror.cli.options import (
-    echo_status,
+    TIME,
     environment_filter,
     open_mirror,
-    parse_time,
     reading_options,
     region_option,
 )
@@ -24,12 +24,10 @@ if TYPE_CHECKING:
     from mirror.queries.results import Change, HistoryEvent
 
 _NARROW = 70
-"""Columns of a terminal that has no room for all there is to tell of a number."""
+"""Width of a terminal below which the time line has fewer columns."""
 
-_EVENT = len("requested *")
-"""Characters of an event that is never folded."""
-
-_COLOURS = {
+_EVENT_WIDTH = len("requested *")
+_EVENT_STYLES = {
     "requested": "blue",
     "reopened": "blue",
     "approved": "green",
@@ -37,7 +35,6 @@ _COLOURS = {
     "vanished": "yellow",
     "returned": "yellow",
 }
-"""Of events on a terminal; the others are written as all the rest."""
 
 
 @click.command(epilog='Example: mirror history "+1 (555) 123-4567"')
@@ -48,13 +45,13 @@ def history(
     number: str,
     region: str | None,
     environment: str | None,
-    form: str,
+    output_format: str,
     database: str | None,
     config_file: str | None,
 ) -> None:
-    """Show what happened to a phone NUMBER.
+    """Show the history of a phone NUMBER.
 
-    The time line goes over all its requests. NUMBER may be written in any usual way.
+    The time line covers all its requests. NUMBER may be written in any usual way.
     """
     from mirror.queries import helpers
 
@@ -62,168 +59,161 @@ def history(
         events = helpers.phone_number_history(
             connection, number, region=region, environment=environment_filter(environment)
         )
-    write_history(events, form)
+    write_history(events, output_format)
     if not events:
-        echo_status(
-            f"no release request has the number {helpers.normalize_number(number, region)} now"
-        )
+        notify(f"no release request has the number {helpers.normalize_number(number, region)} now")
 
 
 @click.command(epilog="Example: mirror requests --status pending --until 7d")
 @click.option("--status", metavar="STATUS", help="Only those with this status.")
 @click.option("--number", metavar="NUMBER", help="Only those of this phone number.")
 @region_option
-@click.option(
-    "--since", type=parse_time, metavar="TIME", help="Only those submitted at this time or later."
-)
-@click.option(
-    "--until", type=parse_time, metavar="TIME", help="Only those submitted before this time."
-)
-@click.option(
-    "--as-of", type=parse_time, metavar="TIME", help="As the mirror knew them at this time."
-)
+@click.option("--since", type=TIME, help="Only those submitted at this time or later.")
+@click.option("--until", type=TIME, help="Only those submitted before this time.")
+@click.option("--as-of", type=TIME, help="As the mirror knew them at this time.")
 @click.option("--missing", is_flag=True, help="Those that are no longer in the list, instead.")
 @reading_options
 def requests(
     environment: str | None,
-    form: str,
+    output_format: str,
     database: str | None,
     config_file: str | None,
     **filters: Any,
 ) -> None:
     """Show the release requests, newest first.
 
-    Times are written 2024-01-31, 2024-01-31T14:30:00Z, or as a time ago: 24h, 7d. Without a zone
-    they are UTC.
+    TIME is 2024-01-31, 2024-01-31T14:30:00Z, or a time ago: 24h, 7d. Without an offset it is UTC.
     """
     from mirror.cli import output
     from mirror.queries import helpers
     from mirror.queries.results import ReleaseRequest
 
     with open_mirror(database, config_file) as connection:
-        found = helpers.release_requests(
+        rows = helpers.release_requests(
             connection, environment=environment_filter(environment), **filters
         )
-    output.write(
-        found,
+    output.write_rows(
+        rows,
         ReleaseRequest,
-        form,
+        output_format,
         sys.stdout,
-        drawn={
-            "requested (UTC)": lambda one: one.requested_at,
-            "number": lambda one: one.phone_number,
-            "status": lambda one: one.status,
-            "resolved (UTC)": lambda one: one.resolved_at,
-            "reason": lambda one: one.rejection_reason or one.reason,
+        columns={
+            "requested (UTC)": lambda row: row.requested_at,
+            "number": lambda row: row.phone_number,
+            "status": lambda row: row.status,
+            "resolved (UTC)": lambda row: row.resolved_at,
+            "reason": lambda row: row.rejection_reason or row.reason,
         },
     )
 
 
 @click.command(epilog="Example: mirror changes --since 7d --format csv")
-@click.option(
-    "--since", type=parse_time, metavar="TIME", help="Only changes seen at this time or later."
-)
+@click.option("--since", type=TIME, help="Only changes seen at this time or later.")
 @reading_options
 def changes(
     since: datetime | None,
     environment: str | None,
-    form: str,
+    output_format: str,
     database: str | None,
     config_file: str | None,
 ) -> None:
     """Show what the syncs saw change, oldest first.
 
-    A request that is seen for the first time is no change.
+    A request that is seen for the first time is not a change. TIME is 2024-01-31,
+    2024-01-31T14:30:00Z, or a time ago: 24h, 7d.
     """
     from mirror.queries import helpers
 
     with open_mirror(database, config_file) as connection:
-        found = helpers.changes(
-            connection, since=since, environment=environment_filter(environment)
-        )
-    write_changes(found, form)
+        rows = helpers.changes(connection, since=since, environment=environment_filter(environment))
+    write_changes(rows, output_format)
 
 
-def write_history(events: list[HistoryEvent], form: str) -> None:
+def write_history(events: list[HistoryEvent], output_format: str) -> None:
     """Write the time line of a number."""
     from mirror.cli import output
     from mirror.queries.results import HistoryEvent
 
-    if form == "table" and sys.stdout.isatty():
-        _draw_time_line(events)
+    if output_format == "table" and sys.stdout.isatty():
+        _render_time_line(events)
     else:
-        output.write(events, HistoryEvent, form, sys.stdout, drawn={})
+        output.write_rows(events, HistoryEvent, output_format, sys.stdout)
 
 
-def _draw_time_line(events: list[HistoryEvent]) -> None:
-    """Draw the time line of a number, with a free line wherever another request goes on."""
+def _render_time_line(events: list[HistoryEvent]) -> None:
+    """Draw the time line of a number, with a blank line where the request changes."""
     from mirror.cli import output
 
     columns: dict[str, Callable[[HistoryEvent], object]] = {
-        "when (UTC)": lambda one: one.occurred_at,
-        "event": _coloured,
-        "after": _waits(events).get,
-        "request": lambda one: output.abbreviated(one.request_id),
-        "reason": _why,
-        "environment": lambda one: one.environment,
+        "when (UTC)": lambda event: event.occurred_at,
+        "event": _styled_event,
+        "after": _times_since_previous(events).get,
+        "request": lambda event: output.abbreviate_id(event.request_id),
+        "reason": _reason,
+        "environment": lambda event: event.environment,
     }
-    if len({one.environment for one in events}) < 2:
+    if len({event.environment for event in events}) < 2:
         del columns["environment"]
     if shutil.get_terminal_size().columns < _NARROW:
         del columns["after"], columns["request"]
-    gaps = {
+    last_of_request = {
         number
-        for number, (one, following) in enumerate(pairwise(events))
-        if one.request_id != following.request_id
+        for number, (event, following) in enumerate(pairwise(events))
+        if event.request_id != following.request_id
     }
-    rows = [[column(one) for column in columns.values()] for one in events]
-    output.render_table(rows, list(columns), sys.stdout, gaps=gaps, least={"event": _EVENT})
-    if any(one.time_source == "observed" for one in events):
+    output.render_table(
+        [[column(event) for column in columns.values()] for event in events],
+        list(columns),
+        sys.stdout,
+        blank_after=last_of_request,
+        min_widths={"event": _EVENT_WIDTH},
+    )
+    if any(event.time_source == "observed" for event in events):
         click.echo()
-        output.wrap("* when a sync saw it; upstream did not say when it was", sys.stdout)
+        output.wrap("* time of the sync that saw it; the API gave none", sys.stdout)
 
 
-def _coloured(event: HistoryEvent) -> object:
-    """Return what happened, with a mark if upstream did not say when."""
+def _styled_event(event: HistoryEvent) -> object:
+    """Return the event in its colour, marked if its time is that of a sync."""
     from mirror.cli import output
 
     mark = " *" if event.time_source == "observed" else ""
-    return output.Coloured(event.event + mark, _COLOURS.get(event.event, ""))
+    return output.StyledCell(event.event + mark, _EVENT_STYLES.get(event.event, ""))
 
 
-def _waits(events: list[HistoryEvent]) -> dict[HistoryEvent, str]:
-    """Return how long it took from the event before each one."""
+def _times_since_previous(events: list[HistoryEvent]) -> dict[HistoryEvent, str]:
+    """Return the time between each event and the one before it."""
     from mirror.text import format_duration
 
     return {
-        one: format_duration((one.occurred_at - before.occurred_at).total_seconds())
-        for before, one in pairwise(events)
+        event: format_duration((event.occurred_at - previous.occurred_at).total_seconds())
+        for previous, event in pairwise(events)
     }
 
 
-def _why(event: HistoryEvent) -> str | None:
-    """Return the reason for an event, which is told once in the time line."""
+def _reason(event: HistoryEvent) -> str | None:
+    """Return the reason to show for an event: each reason appears once."""
     if event.event == "requested":
         return event.reason
     return event.rejection_reason if event.event == "rejected" else None
 
 
-def write_changes(found: Sequence[Change], form: str) -> None:
-    """Write what syncs saw change."""
+def write_changes(rows: Sequence[Change], output_format: str) -> None:
+    """Write changes that syncs saw."""
     from mirror.cli import output
     from mirror.queries.results import Change
 
-    output.write(
-        found,
+    output.write_rows(
+        rows,
         Change,
-        form,
+        output_format,
         sys.stdout,
-        drawn={
-            "seen (UTC)": lambda one: one.changed_at,
-            "number": lambda one: one.phone_number,
-            "change": lambda one: one.kind,
-            "from": lambda one: one.old_status,
-            "to": lambda one: one.new_status,
-            "resolved (UTC)": lambda one: one.new_resolved_at,
+        columns={
+            "seen (UTC)": lambda row: row.changed_at,
+            "number": lambda row: row.phone_number,
+            "change": lambda row: row.kind,
+            "from": lambda row: row.old_status,
+            "to": lambda row: row.new_status,
+            "resolved (UTC)": lambda row: row.new_resolved_at,
         },
     )

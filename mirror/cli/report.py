@@ -1,4 +1,4 @@
-"""`mirror report`: the mirror as an HTML page."""
+"""`mirror report`: the HTML report."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 import click
 
 from mirror import errors
+from mirror.cli.log import notify
 from mirror.cli.options import (
+    TIME,
     database_option,
     database_url,
-    echo_status,
     environment_filter,
     environment_option,
     now,
-    parse_time,
 )
 
 
@@ -30,20 +30,12 @@ from mirror.cli.options import (
     default="mirror-report.html",
     show_default=True,
     metavar="FILE",
-    help="Output file; - for standard output.",
+    help="File to write; - is standard output.",
 )
 @click.option(
-    "--since",
-    type=parse_time,
-    metavar="TIME",
-    help="Start day.  [default: the Monday twelve weeks before]",
+    "--since", type=TIME, help="Start day, inclusive.  [default: the Monday twelve weeks before]"
 )
-@click.option(
-    "--until",
-    type=parse_time,
-    metavar="TIME",
-    help="End day, exclusive.  [default: up to now]",
-)
+@click.option("--until", type=TIME, help="End day, exclusive.  [default: up to now]")
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
 @click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
 @environment_option
@@ -58,13 +50,12 @@ def report(
     database: str | None,
     config_file: str | None,
 ) -> None:
-    """Make one HTML page with key figures, charts and tables.
+    """Write an HTML page with key figures, charts and tables.
 
-    The report covers whole days (UTC) and compares them with the same number of days before. The
-    page needs neither network nor script, and can be mailed or printed. An existing file is
-    replaced.
+    It covers whole days (UTC), and compares them with as many days before. The page needs neither
+    network nor script, and can be mailed or printed. An existing file is replaced.
 
-    Times are written 2024-01-31, 2024-01-31T14:30:00Z, or as a time ago: 24h, 7d.
+    TIME is 2024-01-31, 2024-01-31T14:30:00Z, or a time ago: 24h, 7d.
     """
     from mirror.cli import output
     from mirror.report import charts, collect, html, svg
@@ -77,26 +68,27 @@ def report(
             f"there is no folder for {path}", hint="make it, or change --output"
         )
     svg.check()
-    made_at = now()
+    created_at = now()
     content = collect.collect(
         database_url(database, config_file),
-        period(since, until, made_at),
+        period(since, until, created_at),
         environment=environment_filter(environment),
-        now=made_at,
+        now=created_at,
     )
-    page = html.render(content, charts.charts(content))
+    text = html.render(content, charts.charts(content))
     if path == "-":
-        sys.stdout.write(page)
+        sys.stdout.write(text)
         return
-    output.replace(Path(path), page)
+    output.write_file(Path(path), text)
     if not quiet:
-        echo_status(f"wrote {path} ({len(page.encode()) / 1024:,.0f} KiB)")
+        notify(f"wrote {path} ({len(text.encode()) / 1024:,.0f} KiB)")
     if open_browser:
         _open_in_browser(Path(path))
 
 
 def _open_in_browser(file: Path) -> None:
+    """Open a file in the browser, if there is one."""
     import webbrowser
 
     if not webbrowser.open(file.absolute().as_uri()):
-        echo_status(f"no browser could be opened; open {file} in one", logging.WARNING)
+        notify(f"no browser could be opened; open {file} in one", logging.WARNING)

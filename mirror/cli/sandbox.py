@@ -1,4 +1,4 @@
-"""The commands to try everything with: the stand-in for the API, and the demo."""
+"""`mirror sandbox` and `mirror demo`: trying everything without a token."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from mirror.sync.run import Result
 
 
-def _list_faults(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+def _list_faults(context: click.Context, _option: click.Parameter, value: bool) -> None:
     """Print the faults of the sandbox, and exit."""
-    if wanted:
+    if value:
         from mirror.sandbox.faults import FAULTS
 
         for name, fault in FAULTS.items():
@@ -36,7 +36,7 @@ def _list_faults(context: click.Context, _option: click.Parameter, wanted: bool)
     type=click.IntRange(0, 65535),
     default=8787,
     show_default=True,
-    help="0 for any free one.",
+    help="Port; 0 for any free one.",
 )
 @click.option(
     "--requests",
@@ -44,21 +44,21 @@ def _list_faults(context: click.Context, _option: click.Parameter, wanted: bool)
     type=click.IntRange(0, 5_000_000),
     default=200,
     show_default=True,
-    help="Requests there are at the start.",
+    help="Number of requests at the start.",
 )
-@click.option("--seed", default=1, show_default=True, help="Decides everything that happens.")
-@click.option("--token", default="talq_sandbox", show_default=True, help="The token it accepts.")
+@click.option("--seed", default=1, show_default=True, help="Random seed.")
+@click.option("--token", default="talq_sandbox", show_default=True, help="Token to accept.")
 @click.option(
     "--paged",
     type=click.Choice(["meta", "pagination"]),
-    help="Give the list in pages, which stand under this key.  [default: give it whole]",
+    help="Serve the list in pages, with their number under this key.  [default: the whole list]",
 )
-@click.option("--etag", is_flag=True, help="Send an ETag, and answer 304 to who has it already.")
+@click.option("--etag", is_flag=True, help="Send an ETag, and 304 if the client has that list.")
 @click.option(
     "--day",
     "day_length",
     type=click.FloatRange(0.01),
-    help="Let a day pass every so many seconds.",
+    help="Advance the clock by a day every S seconds.",
     metavar="S",
 )
 @click.option(
@@ -66,40 +66,35 @@ def _list_faults(context: click.Context, _option: click.Parameter, wanted: bool)
     type=click.IntRange(0, 100_000),
     default=0,
     show_default=True,
-    help="Requests made on each day.",
+    help="New requests each day.",
 )
 @click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Answer the list with this file, as it stands when asked.",
+    help="Serve the content of this file as the list; it is read for each request.",
 )
 @click.option(
     "--latency",
     type=click.FloatRange(0, 3600),
     default=0.0,
-    help="Let each answer of the list take so many seconds.",
+    help="Delay each response of the list by S seconds.",
     metavar="S",
 )
 @click.option(
     "--limit",
     type=click.IntRange(1),
-    help="Allow so many requests for the list in a minute, and say so.  [default: any number]",
+    help="Rate limit of the list, in requests a minute, with headers.  [default: none]",
     metavar="N",
 )
-@click.option("--fault", metavar="NAME", help="Misbehave when asked for the list.")
-@click.option(
-    "--times",
-    type=click.IntRange(1),
-    help="Misbehave in so many answers only.",
-    metavar="N",
-)
+@click.option("--fault", metavar="NAME", help="Inject this fault into responses of the list.")
+@click.option("--times", type=click.IntRange(1), help="Inject the fault N times only.", metavar="N")
 @click.option(
     "--faults",
     is_flag=True,
     is_eager=True,
     expose_value=False,
     callback=_list_faults,
-    help="List the faults there are, and exit.",
+    help="List the faults, and exit.",
 )
 def sandbox(
     port: int,
@@ -116,25 +111,25 @@ def sandbox(
     fault: str | None,
     times: int | None,
 ) -> None:
-    """Serve a stand-in for the API on this machine.
+    """Serve a mock of the API on this machine.
 
-    It is there to try everything without a token, alerts included.
+    Use it to try everything without a token, alerts included.
 
     \b
-    Besides the documented endpoints it has three of its own:
-      POST /api/v1/sandbox/advance  {"days": 3} lets time pass: reviews end
-      POST /api/v1/sandbox/fault    {"name": "stall", "times": 2} misbehaves in
-                                    two answers, {"name": null} no more
-      GET  /api/v1/sandbox          its time, its fault, how many requests
+    Besides the documented endpoints there are three of its own:
+      POST /api/v1/sandbox/advance  {"days": 3} advances the clock: reviews end
+      POST /api/v1/sandbox/fault    {"name": "stall", "times": 2} injects a fault
+                                    into two responses, {"name": null} ends it
+      GET  /api/v1/sandbox          the clock, the fault, the number of requests
     """
     from mirror.sandbox.server import Sandbox, SandboxConfig
     from mirror.sandbox.simulation import Simulation
 
     if not token:
         raise errors.UsageError("--token must not be empty")
-    upstream = Simulation(count, seed, datetime.now(UTC), new_per_day)
+    simulation = Simulation(count, seed, datetime.now(UTC), new_per_day)
     try:
-        server = Sandbox(upstream, SandboxConfig(token, paged, etag, file, latency, limit), port)
+        server = Sandbox(simulation, SandboxConfig(token, paged, etag, file, latency, limit), port)
     except OSError as error:
         raise errors.UsageError(
             f"port {port} cannot be used ({error.strerror})", hint="choose another one with --port"
@@ -146,18 +141,18 @@ def sandbox(
             raise errors.UsageError(
                 f"{error}", hint="`mirror sandbox --faults` lists them"
             ) from error
-        what = f"the list of {file}" if file else f"{len(upstream.requests)} requests"
+        content = f"the list of {file}" if file else f"{len(simulation.requests)} requests"
         click.echo(
             f"export TALKOVER_BASE_URL={server.base_url} TALKOVER_TOKEN={shlex.quote(token)}\n"
-            f"# {what}; paste the line above into another terminal, then: mirror sync"
+            f"# {content}; paste the line above into another terminal, then: mirror sync"
         )
         sys.stdout.flush()
         with server.running():
-            _let_time_pass(server.advance, day_length)
+            _serve(server.advance, day_length)
 
 
-def _let_time_pass(advance: Callable[[float], None], day_length: float | None) -> None:
-    """Let a day pass every `day_length` seconds, until the process is interrupted."""
+def _serve(advance: Callable[[float], None], day_length: float | None) -> None:
+    """Advance the clock by a day every `day_length` seconds, until the process is interrupted."""
     from threading import Event
 
     never = Event()
@@ -169,13 +164,13 @@ def _let_time_pass(advance: Callable[[float], None], day_length: float | None) -
 @click.option(
     "--database",
     metavar="URL",
-    help="An empty database.  [default: mirror-demo.db in this folder, made anew]",
+    help="An empty database.  [default: a new mirror-demo.db in this folder]",
 )
 def demo(database: str | None) -> None:
-    """Show the main job: a week in the sandbox.
+    """Run a guided tour: five syncs of a mock API.
 
-    Syncs from a sandbox as its days pass, and shows what the mirror knows then. Needs no token and
-    no network. Whatever MIRROR_DATABASE_URL says is left alone.
+    Simulates one week, and shows what the mirror knows at the end. It needs neither token nor
+    network, and does not use the database of MIRROR_DATABASE_URL.
     """
     from mirror import demo as story
     from mirror.db.engine import create_engine, shown_url
@@ -183,16 +178,16 @@ def demo(database: str | None) -> None:
     path = Path("mirror-demo.db")
     engine = create_engine(database or story.fresh_file(path), create=True)
 
-    def told(days: float, result: Result) -> None:
+    def print_result(days: float, result: Result) -> None:
         click.echo(f"day {days:g}: {summary(result)}")
 
     click.echo(
-        "A sandbox stands in for the API; its days pass between the syncs. In the end its\n"
-        "list lacks a request, and has one that cannot be read: neither is lost.\n"
+        "The demo starts a mock API, simulates one week and syncs five times. Before the\n"
+        "last sync the mock drops one request and corrupts another; neither is lost.\n"
     )
-    end = story.run(engine, told)
-    counted = ", ".join(f"{count} {status}" for status, count in end.by_status)
-    click.echo(f"\nNow in the mirror: {counted}.")
+    end = story.run(engine, print_result)
+    counts = ", ".join(f"{count} {status}" for status, count in end.by_status)
+    click.echo(f"\nNow in the mirror: {counts}.")
     click.echo(f"\nWhat happened to {end.approval.phone_number}:\n")
     write_history(end.history, "table")
     click.echo(
@@ -200,6 +195,6 @@ def demo(database: str | None) -> None:
         f"{end.approval.changed_at:%Y-%m-%d %H:%M} (run {end.approval.sync_run_id}) saw it "
         f"{end.approval.new_status}."
     )
-    where = shown_url(database) if database else f"sqlite:///{path}"
-    click.echo(f"\nLook further: mirror changes --database {where}")
-    click.echo(f"In pictures:  mirror report --open --database {where}")
+    url = shown_url(database) if database else f"sqlite:///{path}"
+    click.echo(f"\nNext:         mirror changes --database {url}")
+    click.echo(f"As a report:  mirror report --open --database {url}")

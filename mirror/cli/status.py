@@ -1,4 +1,4 @@
-"""The commands that tell how the mirror is."""
+"""`mirror status`, `quarantine` and `doctor`: the commands for whoever operates the mirror."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import click
 
 from mirror.cli.exit_codes import EXIT_STALE, exit_code, most_serious
+from mirror.cli.log import notify
 from mirror.cli.options import (
+    DURATION,
     api_options,
     database_option,
-    echo_status,
     environment_filter,
     environments_option,
     format_option,
     given_settings,
     now,
     open_mirror,
-    parse_duration,
     reading_options,
 )
 from mirror.config import file as config
@@ -41,33 +41,33 @@ if TYPE_CHECKING:
 def quarantine(
     resolved: bool,
     environment: str | None,
-    form: str,
+    output_format: str,
     database: str | None,
     config_file: str | None,
 ) -> None:
-    """Show the records that could not be understood, and why.
+    """Show invalid records, and what is wrong with each.
 
-    A record stays in quarantine as long as the list holds it; its request keeps the row that it
-    had before. --format json and csv have the record itself.
+    A record stays in quarantine as long as the list contains it; its request keeps the row it had
+    before. --format json and csv include the record itself.
     """
     from mirror.cli import output
     from mirror.queries import helpers
     from mirror.queries.results import QuarantinedRecord
 
     with open_mirror(database, config_file) as connection:
-        found = helpers.quarantine(
+        records = helpers.quarantine(
             connection, environment=environment_filter(environment), resolved=resolved
         )
-    output.write(
-        found,
+    output.write_rows(
+        records,
         QuarantinedRecord,
-        form,
+        output_format,
         sys.stdout,
-        drawn={
-            "first seen (UTC)": lambda one: one.first_seen_at,
-            "environment": lambda one: one.environment,
-            "request": lambda one: output.abbreviated(one.request_id or "unknown"),
-            "why": lambda one: one.error,
+        columns={
+            "first seen (UTC)": lambda record: record.first_seen_at,
+            "environment": lambda record: record.environment,
+            "request": lambda record: output.abbreviate_id(record.request_id or "unknown"),
+            "why": lambda record: record.error,
         },
     )
 
@@ -75,14 +75,13 @@ def quarantine(
 @click.command(epilog="Example: mirror status --max-age 2h || mail -s stale ops@example.com")
 @click.option(
     "--max-age",
-    type=parse_duration,
-    metavar="TIME",
-    help="Exit with 5 if an environment had no complete pull for so long, such as 2h.",
+    type=DURATION,
+    help="Exit with 5 if the last complete pull of an environment is older, such as 2h.",
 )
 @environments_option
 @click.option(
     "--format",
-    "form",
+    "output_format",
     type=click.Choice(["table", "json", "csv", "prometheus"]),
     default="table",
     show_default=True,
@@ -92,38 +91,38 @@ def quarantine(
 def status(
     max_age: timedelta | None,
     names: tuple[str, ...],
-    form: str,
+    output_format: str,
     database: str | None,
     config_file: str | None,
 ) -> int:
-    """Show how fresh the mirror is, and how the last runs went.
+    """Show the age, the last run and the counts of the mirror.
 
-    Of each environment: its last complete pull (one that found nothing new counts as well), its
-    last run and why that failed, its requests by status, and what is missing or in quarantine.
+    For each environment: the last complete pull (one that found nothing new counts), the last run
+    and its error, the requests by status, and how many are missing or in quarantine.
 
-    The environments of the configuration file are shown, or those that are named; without either,
-    all that were ever synced.
+    The environments of the configuration file are shown, or those of --environment; without
+    either, all that were ever synced.
     """
     from mirror.db import migrate
     from mirror.queries import status as health
 
     file = config.load(config_file)
-    labels = [settings.environment_name(name) for name in names] or list(file.environments)
+    environments = [settings.environment_name(name) for name in names] or list(file.environments)
     with open_mirror(database, config_file) as connection:
-        found = health.status(connection, now=now(), environments=labels or None)
+        statuses = health.status(connection, now=now(), environments=environments or None)
         revision = migrate.current(connection)
-    _write_status(found, form, str(revision))
+    _write_statuses(statuses, output_format, str(revision))
     if max_age is None:
         return 0
-    stale = [one for one in found if health.is_stale(one, max_age)]
-    for one in stale:
-        echo_status(
-            f"{one.environment} is stale: {_freshness(one)}; run `mirror doctor`",
+    stale = [status for status in statuses if health.is_stale(status, max_age)]
+    for status in stale:
+        notify(
+            f"{status.environment} is stale: {_describe_age(status)}; run `mirror doctor`",
             logging.ERROR,
         )
-    if not found:
-        echo_status("nothing was ever synced; run `mirror sync`", logging.ERROR)
-    return EXIT_STALE if stale or not found else 0
+    if not statuses:
+        notify("nothing was ever synced; run `mirror sync`", logging.ERROR)
+    return EXIT_STALE if stale or not statuses else 0
 
 
 @click.command(epilog="Example: mirror doctor --environment prod")
@@ -133,15 +132,15 @@ def status(
 @database_option
 def doctor(
     names: tuple[str, ...],
-    form: str,
+    output_format: str,
     config_file: str | None,
     **_settings: str | None,
 ) -> int:
-    """Check everything that a sync needs, and say what to do.
+    """Check everything that a sync needs.
 
-    Settings and where each comes from, the API and its token, the clock, the database, room on the
-    disk, the last runs and the quarantine: one line each. Nothing is changed. The exit code is
-    that of the most serious failure; a warning is none.
+    Settings and their sources, the API and its token, the clock, the database, disk space, the
+    last runs and the quarantine: one line each, with advice. Nothing is changed. The exit code is
+    that of the most serious failure; warnings do not count.
     """
     from mirror.checks import Check
     from mirror.cli import output
@@ -149,49 +148,50 @@ def doctor(
     from mirror.doctor import Doctor
 
     sources = SettingSources(given_settings(), config.load(config_file))
-    patient = Doctor(sources, environment_names(sources.file, names), now)
-    if form == "table" and sys.stdout.isatty():
-        for check in patient.checks():
-            _draw_check(check)
+    checks = Doctor(sources, environment_names(sources.file, names), now)
+    if output_format == "table" and sys.stdout.isatty():
+        for check in checks.checks():
+            _write_check(check)
     else:
-        output.write(list(patient.checks()), Check, form, sys.stdout, drawn={})
-    return most_serious(exit_code(error) for error in patient.failures)
+        output.write_rows(list(checks.checks()), Check, output_format, sys.stdout)
+    return most_serious(exit_code(error) for error in checks.failures)
 
 
-def _write_status(found: Sequence[EnvironmentStatus], form: str, revision: str) -> None:
-    """Write what there is to say of environments."""
+def _write_statuses(
+    statuses: Sequence[EnvironmentStatus], output_format: str, revision: str
+) -> None:
     from mirror.cli import output
     from mirror.queries.status import EnvironmentStatus
 
-    if form == "prometheus":
-        from mirror.cli.prometheus import prometheus
+    if output_format == "prometheus":
+        from mirror.cli.prometheus import render_metrics
 
-        lines = prometheus(found, schema_revision=revision, version=__version__).splitlines()
-        shown = map(escape_unsafe, lines) if sys.stdout.isatty() else lines
-        click.echo("\n".join(shown))
-    elif form == "table" and sys.stdout.isatty():
-        _draw_status(found)
+        text = render_metrics(statuses, schema_revision=revision, version=__version__)
+        escape = escape_unsafe if sys.stdout.isatty() else str
+        click.echo("\n".join(escape(line) for line in text.splitlines()))
+    elif output_format == "table" and sys.stdout.isatty():
+        _render_statuses(statuses)
     else:
-        output.write(found, EnvironmentStatus, form, sys.stdout, drawn={})
+        output.write_rows(statuses, EnvironmentStatus, output_format, sys.stdout)
 
 
-def _draw_status(found: Sequence[EnvironmentStatus]) -> None:
-    """Draw what there is to say of environments: two tables, and the errors."""
+def _render_statuses(statuses: Sequence[EnvironmentStatus]) -> None:
+    """Draw two tables of the environments, and their errors."""
     from mirror.cli import output
 
-    for where in {f"{one.database}, schema {one.schema_revision}" for one in found}:
-        output.wrap(where, sys.stdout)
+    for database in {f"{row.database}, schema {row.schema_revision}" for row in statuses}:
+        output.wrap(database, sys.stdout)
         click.echo()
     output.render_table(
         [
             (
-                one.environment,
-                one.complete_at,
-                format_duration(one.age),
-                one.outcome or "none",
-                one.failures,
+                row.environment,
+                row.complete_at,
+                format_duration(row.age),
+                row.outcome or "none",
+                row.failures,
             )
-            for one in found
+            for row in statuses
         ],
         ("environment", "complete (UTC)", "age", "last run", "failed since"),
         sys.stdout,
@@ -199,30 +199,30 @@ def _draw_status(found: Sequence[EnvironmentStatus]) -> None:
     click.echo()
     counts = ("pending", "approved", "rejected", "cancelled", "other", "missing", "quarantined")
     output.render_table(
-        [(one.environment, *(f"{getattr(one, name):,}" for name in counts)) for one in found],
+        [(row.environment, *(f"{getattr(row, count):,}" for count in counts)) for row in statuses],
         ("environment", *counts),
         sys.stdout,
     )
-    for one in found:
-        if one.error is not None:
+    for row in statuses:
+        if row.error is not None:
             click.echo()
-            output.wrap(f"{one.environment}: {one.error}", sys.stdout, indent=2)
+            output.wrap(f"{row.environment}: {row.error}", sys.stdout, indent=2)
 
 
-def _draw_check(check: Check) -> None:
-    """Draw a check on the terminal, folded to its width."""
+def _write_check(check: Check) -> None:
+    """Write a check to the terminal, folded to its width."""
     from mirror.cli import output
 
-    whose = f"{check.environment}: " if check.environment else ""
+    prefix = f"{check.environment}: " if check.environment else ""
     advice = f". {check.advice[0].upper()}{check.advice[1:]}" if check.advice else ""
-    line = f"{check.state:8} {whose}{check.check}: {check.found}{advice}"
+    line = f"{check.state:8} {prefix}{check.check}: {check.found}{advice}"
     output.wrap(line, sys.stdout, indent=9)
 
 
-def _freshness(one: EnvironmentStatus) -> str:
-    """Say when the last complete pull was."""
-    if one.age is None:
+def _describe_age(status: EnvironmentStatus) -> str:
+    """Return a sentence on the last complete pull."""
+    if status.age is None:
         return "it had no complete pull yet"
-    if one.age < 0:
+    if status.age < 0:
         return "its last complete pull began in the future, so a clock is wrong"
-    return f"its last complete pull began {format_duration(one.age)} ago"
+    return f"its last complete pull began {format_duration(status.age)} ago"

@@ -1,4 +1,4 @@
-"""The standard output: its errors are told from all other errors of the operating system."""
+"""Standard output whose errors differ from all other errors of the operating system."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, TextIO
 
 
 class OutputFailed(Exception):
-    """What a command prints could not be written.
+    """The output of a command could not be written.
 
     Attributes:
-        reason: in the system's words.
-        unread: whoever read it has enough.
+        reason: message of the operating system.
+        reader_closed: the reader of a pipe closed it, which is no failure.
     """
 
     def __init__(self, error: OSError) -> None:
         self.reason = error.strerror
-        self.unread = isinstance(error, BrokenPipeError)
+        self.reader_closed = isinstance(error, BrokenPipeError)
         super().__init__(self.reason)
 
 
 class Stdout:
-    """Behaves like a stream, but says `OutputFailed` where that says `OSError`."""
+    """Wraps a stream: raises `OutputFailed` in place of `OSError`."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -31,23 +31,23 @@ class Stdout:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write a text."""
-        with _marked():
+        """Write text."""
+        with _errors_marked():
             return self._stream.write(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write some texts."""
-        with _marked():
+        """Write lines, which end as given."""
+        with _errors_marked():
             self._stream.writelines(lines)
 
     def flush(self) -> None:
-        """Write what was kept back so far."""
-        with _marked():
+        """Write what is still in the buffer."""
+        with _errors_marked():
             self._stream.flush()
 
 
 @contextmanager
-def _marked() -> Iterator[None]:
+def _errors_marked() -> Iterator[None]:
     try:
         yield
     except OSError as error:

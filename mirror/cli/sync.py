@@ -1,13 +1,12 @@
-"""The command `mirror sync`: which environments, how often, and what is told of it."""
+"""`mirror sync`: which environments to sync, how often, and the options of both."""
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,85 +15,173 @@ import click
 from mirror import errors
 from mirror.cli import log
 from mirror.cli.exit_codes import exit_code, most_serious
+from mirror.cli.log import Verbosity, notify
 from mirror.cli.options import (
+    DURATION,
     api_options,
     database_option,
-    echo_status,
     environments_option,
     given_settings,
     options,
-    parse_duration,
 )
-from mirror.cli.sync_output import output_errors_reported, write_result
+from mirror.cli.sync_output import report_output_errors, write_result
 from mirror.config import file as config
 from mirror.config import settings
 from mirror.config.resolver import SettingSources
-from mirror.db.engine import create_engine
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mirror.cancellation import CancellationToken
-    from mirror.cli.progress_bar import Board
+    from mirror.cli.progress_bar import ProgressBars
     from mirror.config.environments import EnvironmentConfig
+    from mirror.config.sources import ResolvedSetting
     from mirror.queries.results import Change
     from mirror.sync.run import Result
 
-_round_options = options(
+_scheduling_options = options(
     click.option(
         "--jobs",
         type=click.IntRange(1, 64),
         default=1,
         show_default=True,
         metavar="N",
-        help="Environments to sync at once.",
+        help="Environments to sync in parallel.",
     ),
     click.option(
         "--every",
-        type=parse_duration,
-        metavar="TIME",
-        help="Do it again and again, such as every 15m, until SIGTERM.",
+        type=DURATION,
+        help="Repeat at this interval, such as 15m, until SIGTERM.",
     ),
 )
 _log_options = options(
-    click.option("--quiet", is_flag=True, help="Say nothing when all is well."),
-    click.option("-v", "--verbose", is_flag=True, help="Tell of each request and its time."),
+    click.option("--quiet", is_flag=True, help="Print only warnings and errors."),
+    click.option("-v", "--verbose", is_flag=True, help="Log each HTTP request."),
     click.option(
         "--log-format",
         type=click.Choice(log.FORMATS),
         default=log.FORMATS[0],
         show_default=True,
-        help="How lines on stderr are written.",
+        help="Log format.",
     ),
 )
 
 
-@dataclass(slots=True)
-class _Round:
-    """A round over environments, and what it came to.
+@dataclass(frozen=True, slots=True)
+class _Sync:
+    """The options of `mirror sync`.
 
     Attributes:
-        jobs: environments to sync at once.
+        database, config_file: values of these options, or of their variables; None if not given.
+        given: settings from options and variables, by name.
+        names: environments to sync; if empty, all of the configuration file.
+        jobs: environments to sync in parallel.
         upgrade, dry_run, accept_missing: as for `mirror.sync.run.sync`.
         as_json: print each result as JSON.
-        drawn: show progress on the terminal.
-        codes: the exit codes so far.
-        changes: in a dry run, what the syncs would have changed.
+        log_format: one of `log.FORMATS`.
+        verbosity: which lines are logged.
     """
 
+    database: str | None
+    config_file: str | None
+    given: dict[str, ResolvedSetting]
+    names: tuple[str, ...]
     jobs: int
     upgrade: bool
     dry_run: bool
     accept_missing: bool
     as_json: bool
-    drawn: bool
-    codes: list[int] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
+    log_format: str
+    verbosity: Verbosity
+
+    def run(self, cancellation: CancellationToken) -> int:
+        """Sync all environments once, with the settings of now; return the exit code."""
+        from mirror.config.environments import resolve
+
+        file = config.load(self.config_file)
+        environments = resolve(SettingSources(self.given, file), self.names)
+        if len(environments) == 1 and isinstance(environments[0].api, errors.UsageError):
+            raise environments[0].api
+        if self.accept_missing and len(environments) > 1:
+            raise errors.UsageError(
+                "--accept-missing is for one environment at a time",
+                hint="name it with --environment",
+            )
+        log.set_up(self.log_format, self.verbosity, with_environment=len(environments) > 1)
+        url = settings.database_url(self.database, file=file)
+        codes, changes = self._sync_all(url, environments, cancellation)
+        if changes and not self.as_json:
+            from mirror.cli.queries import write_changes
+
+            with report_output_errors():
+                write_changes(changes, "table")
+        if skipped := len(environments) - len(codes):
+            notify(
+                f"stopped by SIGTERM; {skipped} of {len(environments)} were not begun",
+                logging.ERROR,
+            )
+            codes.append(exit_code(errors.Stopped()))
+        return most_serious(codes)
+
+    def _sync_all(
+        self,
+        url: str,
+        environments: Sequence[EnvironmentConfig],
+        cancellation: CancellationToken,
+    ) -> tuple[list[int], list[Change]]:
+        """Sync environments; return their exit codes and, of a dry run, what would change."""
+        from mirror.db.engine import create_engine
+        from mirror.sync import scheduler
+        from mirror.sync.run import Result, utc_now
+        from mirror.sync.run import sync as sync_environment
+
+        engine = create_engine(url, create=self.upgrade)
+        codes: list[int] = []
+        changes: list[Change] = []
+        with self._progress_bars() as bars:
+
+            def sync_one(environment: EnvironmentConfig, cancellation: CancellationToken) -> Result:
+                if isinstance(environment.api, errors.UsageError):
+                    now = utc_now()
+                    return Result.of_failure(environment.environment, environment.api, now, now)
+                return sync_environment(
+                    engine,
+                    environment.api,
+                    environment.environment,
+                    cancellation=cancellation,
+                    progress=bars.add(environment.environment) if bars else None,
+                    upgrade=self.upgrade,
+                    dry_run=self.dry_run,
+                    accept_missing=self.accept_missing,
+                )
+
+            with closing(
+                scheduler.sync_all(environments, sync_one, self.jobs, cancellation)
+            ) as results:
+                for result in results:
+                    codes.append(write_result(result, as_json=self.as_json))
+                    changes += result.changes
+        return codes, changes
+
+    def _progress_bars(self) -> AbstractContextManager[ProgressBars | None]:
+        """Show progress if stderr is a terminal, and nothing else is written to it meanwhile."""
+        if (
+            self.log_format != "text"
+            or self.verbosity is Verbosity.QUIET
+            or not sys.stderr.isatty()
+            or (self.as_json and sys.stdout.isatty())
+        ):
+            return nullcontext()
+        from mirror.cli import progress_bar
+
+        return progress_bar.progress_bars(sys.stderr)
 
 
 @click.command(epilog="Example: TALKOVER_TOKEN=talq_… mirror sync --database sqlite:///mirror.db")
 @database_option
 @environments_option
 @api_options
-@_round_options
+@_scheduling_options
 @click.option("--no-upgrade", is_flag=True, help="Refuse an old schema instead of upgrading it.")
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option(
@@ -119,13 +206,14 @@ def sync(
     accept_missing: bool,
     **_api_options: str | None,
 ) -> int:
-    """Make the mirror equal to the list of the API.
+    """Fetch the list and update the mirror.
 
-    Either the whole list is applied, in one transaction, or nothing is. Made for a scheduler:
-    overlapping runs do no harm, and a run that finds nothing new costs next to nothing.
+    Each run applies the complete list in one transaction, or changes nothing. It is made for a
+    scheduler: overlapping runs do no harm, and a run that finds nothing new takes a fraction of a
+    second.
 
-    All environments of the configuration file are synced, or those that are named; without a file
-    it is one. One that fails does not stop the others.
+    All environments of the configuration file are synced, or those of --environment; without a
+    file there is one. If one fails, the others are synced all the same.
 
     \b
     Exit codes: 0 done; 1 failed, nothing was changed; 2 wrong usage; 3 done, but
@@ -140,122 +228,47 @@ def sync(
             "--accept-missing with --every would switch the guard off for good",
             hint="run it once alone",
         )
-    detail = (
-        log.Verbosity.QUIET if quiet else log.Verbosity.VERBOSE if verbose else log.Verbosity.NORMAL
+    verbosity = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
+    work = _Sync(
+        database=database,
+        config_file=config_file,
+        given=given_settings(),
+        names=names,
+        jobs=jobs,
+        upgrade=not no_upgrade,
+        dry_run=dry_run,
+        accept_missing=accept_missing,
+        as_json=as_json,
+        log_format=log_format,
+        verbosity=verbosity,
     )
-
-    given = given_settings()
-
-    def do(stopping: CancellationToken) -> int:
-        """Do a round, with the settings as they are now."""
-        from mirror.config.environments import resolve
-
-        file = config.load(config_file)
-        found = resolve(SettingSources(given, file), names)
-        if len(found) == 1 and isinstance(found[0].api, errors.UsageError):
-            raise found[0].api
-        if accept_missing and len(found) > 1:
-            raise errors.UsageError(
-                "--accept-missing is for one environment at a time",
-                hint="name it with --environment",
-            )
-        log.set_up(log_format, detail, with_environment=len(found) > 1)
-        work = _Round(
-            jobs=jobs,
-            upgrade=not no_upgrade,
-            dry_run=dry_run,
-            accept_missing=accept_missing,
-            as_json=as_json,
-            drawn=log_format == "text" and not quiet and _may_draw(as_json=as_json),
-        )
-        return _do(work, settings.database_url(database, file=file), found, stopping)
-
-    log.set_up(log_format, detail)
+    log.set_up(log_format, verbosity)
     from mirror.sync import scheduler
 
-    with scheduler.cancelled_by_sigterm() as stopping:
-        return _repeat(do, every, stopping) if every else do(stopping)
+    with scheduler.cancelled_by_sigterm() as cancellation:
+        return _repeat(work.run, every, cancellation) if every else work.run(cancellation)
 
 
 def _repeat(
-    do: Callable[[CancellationToken], int], every: timedelta, stopping: CancellationToken
+    run: Callable[[CancellationToken], int], every: timedelta, cancellation: CancellationToken
 ) -> int:
-    """Do a round again and again, until somebody ends it."""
+    """Sync at an interval, until SIGTERM or Ctrl-C."""
     from mirror.sync import scheduler
 
-    interval, first = scheduler.Interval(every), True
+    interval, is_first = scheduler.Interval(every), True
     try:
-        scheduler.sleep_until(scheduler.since_boot() + interval.initial_delay(), stopping)
-        while not stopping.is_set():
+        scheduler.sleep_until(scheduler.since_boot() + interval.initial_delay(), cancellation)
+        while not cancellation.is_set():
             began = scheduler.since_boot()
             try:
-                do(stopping)
-            except errors.UsageError as error:
-                if first:  # nobody has seen yet that it works
-                    raise
-                echo_status(str(error), logging.ERROR)
+                run(cancellation)
             except errors.MirrorError as error:
-                echo_status(str(error), logging.ERROR)
-            first = False
-            gc.collect()  # it is put off for commands, which end soon
-            scheduler.sleep_until(began + interval.next_delay(), stopping)
+                # A usage error ends the first round: the settings have never worked yet.
+                if is_first and isinstance(error, errors.UsageError):
+                    raise
+                notify(str(error), logging.ERROR)
+            is_first = False
+            scheduler.sleep_until(began + interval.next_delay(), cancellation)
     except KeyboardInterrupt:
         pass
     return 0
-
-
-def _do(
-    work: _Round, url: str, targets: list[EnvironmentConfig], stopping: CancellationToken
-) -> int:
-    """Do a round; return its exit code."""
-    from mirror.sync import scheduler
-    from mirror.sync.run import Result, utc_now
-    from mirror.sync.run import sync as run_sync
-
-    engine = create_engine(url, create=work.upgrade)
-    with _board(work) as board:
-
-        def one(target: EnvironmentConfig, stopping: CancellationToken) -> Result:
-            if isinstance(target.api, errors.UsageError):
-                now = utc_now()
-                return Result.of_failure(target.environment, target.api, now, now)
-            return run_sync(
-                engine,
-                target.api,
-                target.environment,
-                cancellation=stopping,
-                progress=board.begin(target.environment) if board else None,
-                upgrade=work.upgrade,
-                dry_run=work.dry_run,
-                accept_missing=work.accept_missing,
-            )
-
-        with closing(scheduler.sync_all(targets, one, work.jobs, stopping)) as results:
-            for result in results:
-                work.codes.append(write_result(result, as_json=work.as_json))
-                work.changes += result.changes
-    if work.changes and not work.as_json:
-        from mirror.cli.queries import write_changes
-
-        with output_errors_reported():
-            write_changes(work.changes, "table")
-    if left_out := len(targets) - len(work.codes):
-        echo_status(
-            f"stopped by SIGTERM; {left_out} of {len(targets)} were not begun", logging.ERROR
-        )
-        work.codes.append(exit_code(errors.Stopped()))
-    return most_serious(work.codes)
-
-
-def _may_draw(*, as_json: bool) -> bool:
-    """Tell whether stderr is a terminal, and nothing else is written to it meanwhile."""
-    return sys.stderr.isatty() and not (as_json and sys.stdout.isatty())
-
-
-def _board(work: _Round) -> AbstractContextManager[Board | None]:
-    """Show progress, on a terminal."""
-    if not work.drawn:
-        return nullcontext()
-    from mirror.cli.progress_bar import board
-
-    return board(sys.stderr)

@@ -1,4 +1,4 @@
-"""What is told of a sync: to a person on stderr, to a program on stdout."""
+"""The output of a sync: a line for a person on stderr, JSON for programs on stdout."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mirror.cli import log
 from mirror.cli.exit_codes import EXIT_NEWLY_QUARANTINED, exit_code
-from mirror.cli.options import echo_status
+from mirror.cli.log import notify
 from mirror.cli.stdout import OutputFailed
 
 if TYPE_CHECKING:
@@ -21,41 +20,41 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def output_errors_reported() -> Iterator[None]:
-    """Write results. What was done is done: if they cannot be written, its exit code stands."""
+def report_output_errors() -> Iterator[None]:
+    """Log that a result cannot be written, and go on: the exit code of the sync stands."""
     try:
         yield
         sys.stdout.flush()
     except OutputFailed as error:
         sys.stdout = sys.stderr
-        if not error.unread:
-            echo_status(f"the result could not be written ({error.reason})", logging.ERROR)
+        if not error.reader_closed:
+            notify(f"the result could not be written ({error.reason})", logging.ERROR)
 
 
 def write_result(result: Result, *, as_json: bool) -> int:
-    """Tell what a sync did: on stdout what was asked for, on stderr what is for the person."""
+    """Write the result of a sync; return its exit code."""
     from mirror.cli import output
 
     fields = _fields(result)
     if as_json:
-        with output_errors_reported():
+        with report_output_errors():
             click.echo(output.json_line(fields))
     if result.failure is not None:
-        code, level, sentence = exit_code(result.failure), logging.ERROR, str(result.failure)
+        code, level, message = exit_code(result.failure), logging.ERROR, str(result.failure)
     elif result.outcome == "applied" and result.counts.newly_quarantined:
         code, level = EXIT_NEWLY_QUARANTINED, logging.WARNING
-        sentence = f"{summary(result)}; `mirror quarantine` shows what could not be understood"
+        message = f"{summary(result)}; `mirror quarantine` shows the records"
     else:
-        code, level, sentence = 0, logging.INFO, summary(result)
+        code, level, message = 0, logging.INFO, summary(result)
     if result.failure is not None or not as_json:
-        log.notify(sentence, level, environment=result.environment, run=fields)
+        notify(message, level, environment=result.environment, run=fields)
     return code
 
 
 def summary(result: Result) -> str:
-    """Say in one line what a sync did."""
+    """Return one line on what a sync did."""
     counts = result.counts
-    did = {
+    labelled = {
         "new": counts.inserted,
         "updated": counts.updated,
         "missing": counts.missing,
@@ -63,13 +62,13 @@ def summary(result: Result) -> str:
         "quarantined": counts.quarantined,
         "duplicates": counts.duplicates,
     }
-    told = ", ".join(f"{number:,} {what}" for what, number in did.items() if number)
-    head = f"{result.outcome.replace('_', ' ')}: {counts.fetched:,} in the list"
-    return f"{head}{', ' + told if told else ''}; {result.seconds:.1f} s"
+    changed = "".join(f", {count:,} {label}" for label, count in labelled.items() if count)
+    outcome = result.outcome.replace("_", " ")
+    return f"{outcome}: {counts.fetched:,} in the list{changed}; {result.seconds:.1f} s"
 
 
 def _fields(result: Result) -> dict[str, Any]:
-    """Return what programs are told of a sync."""
+    """Return the fields of the JSON object of a sync."""
     from mirror.cli import output
 
     counts = asdict(result.counts)

@@ -1,1 +1,1 @@
-"""The report: one HTML page for people who would rather look than ask."""
+"""The report: one HTML page with key figures, charts and tables."""

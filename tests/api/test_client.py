@@ -208,7 +208,7 @@ def test_another_page_than_requested_is_refused(serve: Serve, received: list[int
         for number in received
     ]
     wrong = next(number for number, page in enumerate(received, start=1) if page != number)
-    message = f"returned page {received[wrong - 1]} when page {wrong} was requested"
+    message = f"returned page {received[wrong - 1]} when asked for page {wrong}"
     assert_fails(serve(by_page(responses)), ApiError, message, "report this")
 
 

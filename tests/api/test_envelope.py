@@ -63,7 +63,7 @@ ERRORS = {
         'The given data was invalid: {"page":["Too small","Odd"]}',
     ),
     "error-is-a-text": ({"error": "Something broke"}, "Something broke"),
-    "nothing-said": ({}, "success is false, without code or message"),
+    "no-message": ({}, "success is false, without code or message"),
     "empty-values": (
         {"error": [], "message": "", "code": 0},
         "success is false, without code or message",
@@ -79,11 +79,11 @@ def test_success_false_is_a_failure(
     body: dict[str, object], message: str, data: dict[str, object]
 ) -> None:
     """A response that states a failure is an error with its code and message."""
-    answer = json.dumps({"success": False} | body | data).encode()
-    error = payload_error(answer)
+    response = json.dumps({"success": False} | body | data).encode()
+    error = payload_error(response)
     assert str(error) == f"the API reports a failure: {message}"
     assert not isinstance(error, TruncatedPayload)
-    assert error_summary(answer) == message
+    assert error_summary(response) == message
 
 
 UNUSABLE = {
@@ -121,7 +121,7 @@ UNUSABLE = {
     "cut-after-an-error": (page(entry_with("score", b"NaN"))[:-1], "its syntax is invalid"),
     "never-closed": (b'{"success" true', "its syntax is invalid"),
     "not-utf-8": (b'{"success":true,"data":5,"\xff":"\xff"}', "not"),
-    "given-twice": (b'{"success":1,"success":true,"data":[]}', "a field occurs twice"),
+    "repeated-field": (b'{"success":1,"success":true,"data":[]}', "a field occurs twice"),
     "half-pair": (b'{"success":1,"data":["%s"]}' % LONE, "`success` is not true or false"),
     "message-of-success": (
         b'{"success":true,"message":"Operation completed successfully","data":{}}',
@@ -237,8 +237,8 @@ def test_an_error_without_message_is_described_by_its_kind(body: bytes, kind: st
 @pytest.mark.parametrize("broken", [LONE, b"\xff"], ids=["lone surrogate", "not UTF-8"])
 def test_the_message_of_an_error_survives_a_broken_character(broken: bytes) -> None:
     """One invalid character does not hide the API's message."""
-    answer = b'{"success":false,"code":"DOWN","message":"Closed %s today"}' % broken
-    assert error_summary(answer).startswith("DOWN: Closed ")
+    body = b'{"success":false,"code":"DOWN","message":"Closed %s today"}' % broken
+    assert error_summary(body).startswith("DOWN: Closed ")
 
 
 # Paging
@@ -287,7 +287,7 @@ def test_paging_is_found(members: bytes, expected: Paging | None) -> None:
 def test_unreadable_paging_is_refused(key: str, field: str, value: bytes) -> None:
     """A list with malformed paging is not taken for complete."""
     paging = b'{"%s":%s}' % (field.encode(), value)
-    with pytest.raises(PayloadError, match=f"`{field}` is not a non-negative whole number"):
+    with pytest.raises(PayloadError, match=f"`{field}` is not a usable whole number"):
         parse_page(page(**{key: paging}))
 
 

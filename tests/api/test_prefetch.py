@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -301,7 +302,7 @@ def test_the_same_pages_are_not_modified(serve: Serve) -> None:
 
 @pytest.mark.parametrize("changed", [{"total": 25}, {"last_page": 9}])
 def test_known_bytes_do_not_excuse_pages_of_another_list(
-    serve: Serve, changed: dict[str, int]
+    serve: Serve, changed: dict[str, Any]
 ) -> None:
     """Each page has to state that it belongs to the list, whatever is cached."""
     last = paged(PAGES, **changed)[7]

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from mirror.api.records import MAX_IDENTIFIER, InvalidRecord, Record, decode
+from mirror.api.malformed import MAX_IDENTIFIER
+from mirror.api.records import InvalidRecord, Record, decode
 from tests.support.api_payloads import (
     FACE,
     JSON_VALUES,
@@ -131,11 +132,11 @@ def test_an_invalid_record_keeps_a_usable_id(field: str, request_id: str | None)
 @pytest.mark.parametrize("raw", [b'"text"', b"5", b"null", b"[]", b"{}", b"true", b"[{}]"])
 def test_an_entry_that_is_no_request_is_kept_unchanged(raw: bytes) -> None:
     """Whatever an entry is, its neighbours are decoded."""
-    before, record, after = decoded(entry(id="a"), raw, entry(id="b"))
-    assert [type(one) for one in (before, record, after)] == [Record, InvalidRecord, Record]
-    assert record == invalid(raw)
-    assert (invalid(raw).request_id, invalid(raw).raw) == (None, raw.decode())
-    assert invalid(raw).error == ("`id` is missing" if raw == b"{}" else "not an object")
+    before, after = entry(id="a"), entry(id="b")
+    record = invalid(raw)
+    assert decoded(before, raw, after) == [valid(before), record, valid(after)]
+    assert (record.request_id, record.raw) == (None, raw.decode())
+    assert record.error == ("`id` is missing" if raw == b"{}" else "not an object")
 
 
 # Times

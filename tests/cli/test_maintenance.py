@@ -1,4 +1,4 @@
-"""The commands of who runs it: status, quarantine, pruning, completion, and how they read."""
+"""The commands of operators: status, quarantine, pruning and shell completion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
-from mirror import cli
+from mirror.cli import EXIT_STALE
 from mirror.db import migrate
 from mirror.db.engine import shown_url, write_transaction
 from tests.support.commands import Ran, run_mirror
@@ -22,11 +22,9 @@ from tests.support.mirrors import Mirror
 from tests.support.terminals import drawn, plain
 from tests.support.upstream import request
 
-ALARM = "\x1b[31m\u202e"
 
-
-def ran_long_ago(mirror: Mirror, days: int) -> None:
-    """Let all runs that are on record have begun some days ago."""
+def backdate_runs(mirror: Mirror, days: int) -> None:
+    """Let all runs have begun some days ago."""
     with write_transaction(mirror.engine, "test") as connection:
         began = datetime.now(UTC) - timedelta(days=days)
         value = sa.bindparam("began", began, migrate.metadata.tables["sync_runs"].c.started_at.type)
@@ -34,7 +32,7 @@ def ran_long_ago(mirror: Mirror, days: int) -> None:
 
 
 def status(mirror: Mirror, *options: str, **environment: str) -> tuple[Ran, list[dict[str, Any]]]:
-    """Run `mirror status`; return what it came to, and the rows."""
+    """Run `mirror status`; return the process and its rows."""
     ran = run_mirror(
         "status", "--format", "json", "--database", mirror.url, *options, **environment
     )
@@ -42,7 +40,7 @@ def status(mirror: Mirror, *options: str, **environment: str) -> tuple[Ran, list
 
 
 def test_status(mirror: Mirror) -> None:
-    """Of each environment: freshness, last run, counts; and which database and schema it is."""
+    """Each environment has its last run, its counts, the database and the schema revision."""
     mirror.sync([request(1), request(2, status="approved"), "junk"], environment="prod")
     mirror.sync([request(3)], environment="dev")
     mirror.sandbox.set_fault("not-found")
@@ -53,81 +51,77 @@ def test_status(mirror: Mirror) -> None:
     assert "answered 404" in dev["error"]
     assert (prod["environment"], prod["outcome"], prod["error"]) == ("prod", "applied", None)
     assert (prod["pending"], prod["approved"], prod["quarantined"]) == (1, 1, 1)
-    for one in (dev, prod):
-        assert one["schema_revision"] == migrate.revisions()[-1]
-        assert one["database"] == shown_url(mirror.url)
-    (only,) = status(mirror, "--environment", "dev")[1]
-    assert only["environment"] == "dev"
-    (only,) = status(mirror, MIRROR_ENVIRONMENT="prod")[1]
-    assert only["environment"] == "prod"
+    for row in (dev, prod):
+        assert row["schema_revision"] == migrate.revisions()[-1]
+        assert row["database"] == shown_url(mirror.url)
+    (row,) = status(mirror, "--environment", "dev")[1]
+    assert row["environment"] == "dev"
+    (row,) = status(mirror, MIRROR_ENVIRONMENT="prod")[1]
+    assert row["environment"] == "prod"
 
 
 @pytest.mark.calendar
 def test_status_as_health_check(sqlite_mirror: Mirror) -> None:
-    """With --max-age it exits with 5 if a complete pull is too long ago, and says whose.
+    """With --max-age the exit code is 5 if the last complete pull is older; failed ones count not.
 
-    Only complete pulls count: one that failed a moment ago is no sign of life.
+    The message names the environment.
     """
     mirror = sqlite_mirror
-    assert status(mirror, "--max-age", "2h") == (
-        Ran(cli.EXIT_STALE, "[]\n", "mirror: nothing was ever synced; run `mirror sync`\n"),
-        [],
-    )
+
+    def check(*options: str) -> tuple[int, str]:
+        ran, _ = status(mirror, "--max-age", "2h", *options)
+        return ran.code, ran.err
+
+    never = "mirror: nothing was ever synced; run `mirror sync`\n"
+    assert check() == (EXIT_STALE, never)
     mirror.sync([request(1)], environment="prod")
-    ran_long_ago(mirror, 1)
+    backdate_runs(mirror, 1)
     assert status(mirror, "--max-age", "2d")[0].code == 0
     mirror.now = datetime.now(UTC)
     mirror.sandbox.set_fault("not-found")
     mirror.sync(environment="prod")
-    ran, _ = status(mirror, "--max-age", "2h")
-    assert ran.code == cli.EXIT_STALE
-    assert ran.err == (
-        "mirror: prod is stale: its last complete pull began 24 h ago; run `mirror doctor`\n"
-    )
-    ran, _ = status(mirror, "--max-age", "2h", "--environment", "staging")
-    assert ran.code == cli.EXIT_STALE
-    assert "staging is stale: it had no complete pull yet" in ran.err
+    age = "its last complete pull began 24 h ago; run `mirror doctor`"
+    assert check() == (EXIT_STALE, f"mirror: prod is stale: {age}\n")
+    code, message = check("--environment", "staging")
+    assert code == EXIT_STALE
+    assert "staging is stale: it had no complete pull yet" in message
     mirror.sandbox.set_fault(None)
     mirror.now = datetime.now(UTC) - timedelta(hours=1)
     assert mirror.sync(environment="prod").outcome == "unchanged"
-    ran, _ = status(mirror, "--max-age", "2h")
-    assert (ran.code, ran.err) == (0, "")
+    assert check() == (0, "")
 
 
-def test_a_mirror_that_is_not_there_is_not_healthy(database_url: str) -> None:
-    """Without a schema there is nothing to be fresh, and what helps is told."""
+def test_a_missing_mirror_is_not_healthy(database_url: str) -> None:
+    """Without a schema there is nothing to be fresh, and the message names `mirror sync`."""
     missing = run_mirror("status", "--max-age", "2h", "--database", database_url)
     assert missing.code == 1
     assert "mirror sync" in missing.err
 
 
-def test_an_environment_of_the_file_that_was_never_synced_is_stale(
-    sqlite_mirror: Mirror, tmp_path: Path
-) -> None:
-    """The file says what should be fresh; what else is in the database is not judged."""
+def test_only_environments_of_the_file_are_checked(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """One of the file that was never synced is stale; others in the database do not count."""
     mirror = sqlite_mirror
     mirror.sync([request(1)], environment="prod")
     mirror.sync([request(2)], environment="retired")
-    ran_long_ago(mirror, 0)
+    backdate_runs(mirror, 0)
     file = tmp_path / "mirror.toml"
     file.write_text("[environments.prod]\n[environments.new]\n")
     ran, rows = status(mirror, "--max-age", "2h", MIRROR_CONFIG=str(file))
-    assert ran.code == cli.EXIT_STALE
-    assert [one["environment"] for one in rows] == ["new", "prod"]
-    assert ran.err.startswith("mirror: new is stale")
-    assert ran.err.count("\n") == 1
+    assert ran.code == EXIT_STALE
+    assert [row["environment"] for row in rows] == ["new", "prod"]
+    assert re.fullmatch("mirror: new is stale.*\n", ran.err)
     file.write_text("[environments.prod]\n")
     assert status(mirror, "--max-age", "2h", MIRROR_CONFIG=str(file))[0].code == 0
 
 
 def test_metrics(sqlite_mirror: Mirror) -> None:
-    """The metrics can be read back, also if the mirror is stale, and then the exit code says so."""
+    """The metrics can be parsed, also if the mirror is stale."""
     mirror = sqlite_mirror
     mirror.sync([request(1, status="un\nknown"), request(2)])
     ran = run_mirror(
         "status", "--format", "prometheus", "--max-age", "1h", "--database", mirror.url
     )
-    assert ran.code == cli.EXIT_STALE
+    assert ran.code == EXIT_STALE
     samples = {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(ran.out)
@@ -135,36 +129,33 @@ def test_metrics(sqlite_mirror: Mirror) -> None:
     }
     assert samples["mirror_requests", "default", "pending"] == 1
     assert samples["mirror_requests", "default", "other"] == 1
-    assert samples["mirror_last_complete_pull_timestamp_seconds", "default"] == (
-        mirror.now.timestamp()
-    )
+    pulled_at = samples["mirror_last_complete_pull_timestamp_seconds", "default"]
+    assert pulled_at == mirror.now.timestamp()
 
 
 def test_quarantine(sqlite_mirror: Mirror) -> None:
-    """What could not be understood is shown with its reason; what is mended only on request."""
+    """Invalid records are shown with their errors, and with --all those that were corrected."""
     mirror = sqlite_mirror
-    garbled = request(1, id="bad", requested_at="tomorrow")
-    mirror.sync([garbled, "junk"])
+    invalid = request(1, id="bad", requested_at="tomorrow")
+    mirror.sync([invalid, "junk"])
     mirror.sync(["junk"], accept_missing=True)
-    here = ("--database", mirror.url)
-    (row,) = json.loads(run_mirror("quarantine", *here, "--format", "json").out)
+    command = ("quarantine", "--database", mirror.url)
+    (row,) = json.loads(run_mirror(*command, "--format", "json").out)
     assert (row["raw"], row["request_id"], row["resolved_at"]) == ('"junk"', None, None)
-    rows = csv.DictReader(
-        io.StringIO(run_mirror("quarantine", "--all", *here, "--format", "csv").out)
-    )
-    (mended,) = (one for one in rows if one["request_id"] == "bad")
-    assert json.loads(mended["raw"]) == garbled
-    assert "requested_at" in mended["error"]
-    assert mended["resolved_at"]
-    assert run_mirror("quarantine", *here, "--environment", "other").out.count("\n") == 1
+    table = io.StringIO(run_mirror(*command, "--all", "--format", "csv").out)
+    (resolved,) = (row for row in csv.DictReader(table) if row["request_id"] == "bad")
+    assert json.loads(resolved["raw"]) == invalid
+    assert "requested_at" in resolved["error"]
+    assert resolved["resolved_at"]
+    assert run_mirror(*command, "--environment", "other").out.count("\n") == 1
 
 
 @pytest.mark.calendar
 def test_prune(mirror: Mirror) -> None:
-    """Old runs that nothing needs go, everything else stays, and a dry run says it before."""
-    for status_of_it in ("pending", "approved", "approved", "approved"):
-        mirror.sync([request(1, status=status_of_it)])
-    ran_long_ago(mirror, 100)
+    """Old runs that nothing refers to are deleted, and nothing else; a dry run deletes nothing."""
+    for request_status in ("pending", "approved", "approved", "approved"):
+        mirror.sync([request(1, status=request_status)])
+    backdate_runs(mirror, 100)
     before = mirror.state()
     prune = ("db", "prune", "--database", mirror.url, "--runs-older-than")
     young = run_mirror(*prune, "200d")
@@ -181,16 +172,15 @@ def test_prune(mirror: Mirror) -> None:
     assert mirror.sync().outcome == "unchanged"
 
 
-def test_an_age_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
-    """A length of time without its unit is not guessed at, and no database is opened."""
-    for age in ("90", "0d", "-1d", "x", "1y", "", "999999w"):
-        for command in (
-            ("db", "prune", "--runs-older-than"),
-            ("status", "--max-age"),
-            ("sync", "--every"),
-        ):
-            assert cli.run([*command, age, "--database", "sqlite:////nowhere/mirror.db"]) == 2
-            assert "is not a length of time" in " ".join(capsys.readouterr().err.split())
+@pytest.mark.parametrize(
+    "option", ["db prune --runs-older-than", "status --max-age", "sync --every"]
+)
+def test_wrong_durations(option: str) -> None:
+    """A number without its unit is not a duration, and no database is opened."""
+    for text in ("90", "0d", "-1d", "x", "1y", "", "999999w"):
+        ran = run_mirror(*option.split(), text, "--database", "sqlite:////nowhere/mirror.db")
+        assert ran.code == 2
+        assert f"{text!r} is not a duration" in ran.err
 
 
 def complete(*words: str, **environment: str) -> list[str]:
@@ -209,29 +199,35 @@ def test_completion(tmp_path: Path) -> None:
     """The shell completes commands, options, choices, and the environments of the file."""
     file = tmp_path / "mirror.toml"
     file.write_text("[environments.prod]\n[environments.preview]\n[environments.dev]\n")
-    assert complete("st") == ["status"]
-    assert complete("sync", "--accept") == ["--accept-missing"]
-    assert complete("status", "--format", "pro") == ["prometheus"]
-    named = complete("sync", "--environment", "pr", MIRROR_CONFIG=str(file))
-    assert named == ["prod", "preview"]
+    environment = {"MIRROR_CONFIG": str(file)}
+    for words, offered in (
+        (("st",), ["status"]),
+        (("db", "pr"), ["prune"]),
+        (("sync", "--accept"), ["--accept-missing"]),
+        (("status", "--format", "pro"), ["prometheus"]),
+        (("sync", "--environment", "pr"), ["prod", "preview"]),
+    ):
+        assert complete(*words, **environment) == offered
     named = complete("history", "1", "--config", str(file), "--environment", "d")
     assert named == ["dev"]
     file.write_text("broken")
-    assert complete("sync", "--environment", "", MIRROR_CONFIG=str(file)) == []
+    assert complete("sync", "--environment", "", **environment) == []
 
 
-def test_everything_fits_the_terminal(sqlite_mirror: Mirror) -> None:
-    """What is drawn keeps to the width, and shows no control character of the data."""
-    mirror, long = sqlite_mirror, "customer-of-the-north-17"
-    mirror.sync([request(1, id="x" * 40), request(2, status=7, id=ALARM)], environment=long)
+def test_output_fits_the_terminal(sqlite_mirror: Mirror) -> None:
+    """Tables keep to the width of the terminal, and show no control character of the data."""
+    mirror, long_name = sqlite_mirror, "customer-of-the-north-17"
+    hostile = request(2, status=7, id="\x1b[31m\u202e")
+    mirror.sync([request(1, id="x" * 40), hostile], environment=long_name)
     mirror.sandbox.set_fault("echo")
-    mirror.sync(environment=long)
-    commands = (("status",), ("quarantine",), ("status", "--format", "prometheus"))
-    orders = [(columns, *command) for command in commands for columns in (80, 60)]
-    for (columns, *command), shown in zip(
-        orders, drawn(*orders, MIRROR_DATABASE_URL=mirror.url), strict=True
-    ):
-        assert "\u202e" not in shown
-        assert "\x1b" not in "".join(plain(shown))
+    mirror.sync(environment=long_name)
+    commands = [
+        (columns, *command.split())
+        for command in ("status", "quarantine", "status --format prometheus")
+        for columns in (80, 60)
+    ]
+    received = drawn(*commands, MIRROR_DATABASE_URL=mirror.url)
+    for (columns, *command), text in zip(commands, received, strict=True):
+        assert not re.search("[\x1b\u202e]", "".join(plain(text)))
         if "prometheus" not in command:
-            assert max(map(len, plain(shown))) <= int(columns), shown
+            assert max(map(len, plain(text))) <= int(columns), text

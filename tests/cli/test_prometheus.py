@@ -1,4 +1,4 @@
-"""The metrics: read back by the parser of Prometheus itself, they say what the status says."""
+"""The metrics, as the parser of Prometheus reads them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from mirror.cli.prometheus import prometheus
+from mirror.cli.prometheus import render_metrics
 from mirror.queries.status import EnvironmentStatus
 from mirror.sync.run import Outcome
 
-BEGAN = datetime(2024, 1, 11, 12, 0, 0, 250_000, tzinfo=UTC)
+PULLED_AT = datetime(2024, 1, 11, 12, 0, 0, 250_000, tzinfo=UTC)
 UNIX_TIME = 1704974400.25
-FINE = EnvironmentStatus(
+STATUS = EnvironmentStatus(
     environment="prod",
-    complete_at=BEGAN,
+    complete_at=PULLED_AT,
     age=60.0,
     outcome="unchanged",
-    started_at=BEGAN + timedelta(seconds=30),
+    started_at=PULLED_AT + timedelta(seconds=30),
     seconds=1.125,
     error='at 12:00\nit "failed"',
     failures=2,
@@ -35,8 +35,8 @@ FINE = EnvironmentStatus(
     database="sqlite:///mirror.db",
     quarantined=9,
 )
-_NOTHING_YET = dict.fromkeys(("complete_at", "age", "outcome", "started_at", "seconds"))
-NEVER = replace(FINE, environment="new", failures=0, **_NOTHING_YET)
+_UNKNOWN = dict.fromkeys(("complete_at", "age", "outcome", "started_at", "seconds"))
+NEVER = replace(STATUS, environment="new", failures=0, **_UNKNOWN)
 HOSTILE = [
     'say "hello"', "back\\slash", "\\", "ends with \\n\\", "new\nline", "carriage\rreturn",
     '"} 1\nmirror_requests{environment="', "separators \x85 \u2028 \u2029 \x0b",
@@ -44,37 +44,45 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def told(*statuses: EnvironmentStatus) -> str:
+def render(*statuses: EnvironmentStatus) -> str:
     """The metrics as text."""
-    return prometheus(statuses, schema_revision="0004", version="1.2.3")
+    return render_metrics(statuses, schema_revision="0004", version="1.2.3")
 
 
-def read(text: str) -> dict[str, Metric]:
+def parse(text: str) -> dict[str, Metric]:
     """The metrics by their names."""
     families = list(text_string_to_metric_families(text))
-    assert len({one.name for one in families}) == len(families)
-    return {one.name: one for one in families}
+    assert len({family.name for family in families}) == len(families)
+    return {family.name: family for family in families}
 
 
 def values(text: str, environment: str) -> dict[str, float]:
-    """The values of an environment, by metric and its further label."""
+    """The values of an environment, by metric and second label."""
     return {
         " ".join([sample.name, *(v for k, v in sample.labels.items() if k != "environment")]): (
             sample.value
         )
-        for family in read(text).values()
+        for family in parse(text).values()
         for sample in family.samples
         if sample.labels.get("environment") == environment
     }
 
 
-def test_every_value_in_full() -> None:
-    """An environment has a value for each thing that its status says, but for texts."""
-    assert values(told(NEVER, FINE), "prod") == {
+def outcomes(metrics: dict[str, float]) -> list[str]:
+    """The outcomes whose value is 1; there is a value for each."""
+    prefix = "mirror_last_run_outcome "
+    found = {name.removeprefix(prefix): metrics[name] for name in metrics if prefix in name}
+    assert found.keys() == set(Outcome)
+    return [name for name, value in found.items() if value]
+
+
+def test_every_value() -> None:
+    """An environment has a value for each number and time of its status."""
+    assert values(render(NEVER, STATUS), "prod") == {
         "mirror_last_complete_pull_timestamp_seconds": UNIX_TIME,
         "mirror_last_run_timestamp_seconds": UNIX_TIME + 30,
         "mirror_last_run_duration_seconds": 1.125,
-        **{f"mirror_last_run_outcome {one}": float(one == "unchanged") for one in Outcome},
+        **{f"mirror_last_run_outcome {name}": float(name == "unchanged") for name in Outcome},
         "mirror_failures_since_complete_pull": 2,
         "mirror_requests pending": 3,
         "mirror_requests approved": 4,
@@ -87,29 +95,27 @@ def test_every_value_in_full() -> None:
 
 
 def test_what_never_happened() -> None:
-    """A pull that never was began at 0, so that an alert on its age fires; no duration is told."""
-    found = values(told(FINE, NEVER), "new")
-    assert found["mirror_last_complete_pull_timestamp_seconds"] == 0
-    assert found["mirror_last_run_timestamp_seconds"] == 0
-    assert "mirror_last_run_duration_seconds" not in found
-    assert {found[f"mirror_last_run_outcome {one}"] for one in Outcome} == {0}
+    """The time of what never happened is 0, so that an alert fires; its duration is absent."""
+    metrics = values(render(STATUS, NEVER), "new")
+    assert metrics["mirror_last_complete_pull_timestamp_seconds"] == 0
+    assert metrics["mirror_last_run_timestamp_seconds"] == 0
+    assert "mirror_last_run_duration_seconds" not in metrics
+    assert outcomes(metrics) == []
 
 
-def test_an_outcome_without_a_duration_or_a_name() -> None:
-    """While a run goes on it has no duration; an outcome that is not known makes no label."""
-    found = values(told(replace(FINE, outcome="running", seconds=None)), "prod")
-    assert "mirror_last_run_duration_seconds" not in found
-    assert [one for one in Outcome if found[f"mirror_last_run_outcome {one}"]] == ["running"]
-    found = values(told(replace(FINE, outcome="postponed")), "prod")
-    assert {found[f"mirror_last_run_outcome {one}"] for one in Outcome} == {0}
-    assert sum(name.startswith("mirror_last_run_outcome ") for name in found) == len(Outcome)
+def test_a_running_sync_and_an_unknown_outcome() -> None:
+    """A run that goes on has no duration; an unknown outcome makes no label."""
+    metrics = values(render(replace(STATUS, outcome="running", seconds=None)), "prod")
+    assert "mirror_last_run_duration_seconds" not in metrics
+    assert outcomes(metrics) == ["running"]
+    assert outcomes(values(render(replace(STATUS, outcome="postponed")), "prod")) == []
 
 
-def test_each_metric_says_what_it_is() -> None:
-    """All are gauges with a sentence of help, and have names as Prometheus wants them."""
-    found = read(told(FINE))
-    assert len(found) == 9
-    for name, family in found.items():
+def test_names_and_help() -> None:
+    """All metrics are gauges with a sentence of help, and follow Prometheus's naming rules."""
+    metrics = parse(render(STATUS))
+    assert len(metrics) == 9
+    for name, family in metrics.items():
         assert family.type == "gauge"
         assert re.fullmatch(r"mirror_[a-z]+(_[a-z]+)*", name)
         assert not name.endswith(("_total", "_count", "_sum", "_bucket", "_created"))
@@ -118,32 +124,32 @@ def test_each_metric_says_what_it_is() -> None:
 
 
 def test_the_version() -> None:
-    """Which versions are in use can be joined to all else; it is there without any environment."""
-    (sample,) = read(told())["mirror_info"].samples
+    """The versions are a metric that exists without any environment."""
+    (sample,) = parse(render())["mirror_info"].samples
     assert (sample.labels, sample.value) == ({"version": "1.2.3", "schema_revision": "0004"}, 1)
 
 
 @pytest.mark.calendar
 def test_times_are_those_of_utc() -> None:
-    """A time in another zone is the same moment."""
-    there = BEGAN.astimezone(timezone(timedelta(hours=5.5)))
-    assert told(replace(FINE, complete_at=there)) == told(FINE)
+    """A time in another zone has the same value."""
+    elsewhere = PULLED_AT.astimezone(timezone(timedelta(hours=5.5)))
+    assert render(replace(STATUS, complete_at=elsewhere)) == render(STATUS)
 
 
 def test_a_hostile_name_is_a_label_and_nothing_else() -> None:
-    """Whatever an environment is called, the text has the same lines and the name comes back."""
-    fine = told(FINE)
-    comments = [line[:30] for line in fine.split("\n") if line.startswith("#")]
+    """Whatever the name of an environment, the text has the same lines, and the name is read."""
+    usual = render(STATUS)
+    comments = [line[:30] for line in usual.split("\n") if line.startswith("#")]
     for name in HOSTILE:
-        text = told(replace(FINE, environment=name))
-        assert values(text, name) == values(fine, "prod"), name
-        assert text.count("\n") == fine.count("\n")
+        text = render(replace(STATUS, environment=name))
+        assert values(text, name) == values(usual, "prod"), name
+        assert text.count("\n") == usual.count("\n")
         assert [line[:30] for line in text.split("\n") if line.startswith("#")] == comments
 
 
 def test_the_text_is_what_the_textfile_collector_reads() -> None:
-    """Each line ends with its end and has no time of its own, and no error or text is told."""
-    text = told(FINE, NEVER)
+    """Each line ends with its end and has no timestamp; the text of an error is in none."""
+    text = render(STATUS, NEVER)
     assert text.endswith("\n")
     assert 'failed"' not in text.replace('outcome="failed"', "")
     for line in text.splitlines():

@@ -645,7 +645,7 @@ def test_chance(
         assert {one.outcome for one in results} == {Outcome.UNCHANGED if quiet else Outcome.APPLIED}
         assert results[0].counts == results[1].counts
         if not quiet:
-            memory.learn(mirrors[0].now, understood, bad, results[0].run_id)
+            memory.learn(mirrors[0].now, understood, bad)
         for view, model in (
             (views.changes, memory.changes()),
             (views.history, memory.history()),

@@ -12,10 +12,9 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from mirror import cli
 from mirror.db import models
 from mirror.db.engine import write_transaction
-from tests.support.commands import run_mirror
+from tests.support.commands import all_commands, run_mirror
 from tests.support.mirrors import Mirror
 from tests.support.pages import (
     CONFIGURATION,
@@ -87,7 +86,7 @@ def test_mirror_reads_the_examples(name: str, tmp_path: Path) -> None:
 def test_settings_exist() -> None:
     """Each option of the table is one of `mirror sync`; its variables are those of the README."""
     table = OPERATIONS.split("| setting |")[1].split("\n\n")[0]
-    assert set(re.findall(r"`(--[\w-]+)`", table)) <= options_of(cli.cli.commands["sync"])
+    assert set(re.findall(r"`(--[\w-]+)`", table)) <= options_of(all_commands()["sync"])
     variables, documented = (
         set(re.findall(r"`((?:MIRROR|TALKOVER)_\w+)`", text))
         for text in (table, section(README, "### Settings"))

@@ -17,7 +17,7 @@ from mirror.config.resolver import SettingSources
 from mirror.db.models import metadata
 from mirror.db.views import VIEWS
 from tests.support import ROOT
-from tests.support.commands import run_mirror
+from tests.support.commands import all_commands, run_mirror
 from tests.support.pages import README, all_options, blocks, options_of, section
 
 
@@ -43,7 +43,7 @@ def test_settings_are_complete() -> None:
     """The table has every environment variable, and only options of `mirror sync`."""
     table = section(README, "### Settings")
     options = set(re.findall(r"`(--[\w-]+)`", table))
-    assert options <= options_of(cli.cli.commands["sync"])
+    assert options <= options_of(all_commands()["sync"])
     variables = set(re.findall(r"`((?:MIRROR|TALKOVER)_\w+)`", table))
     source = "".join(path.read_text() for path in (ROOT / "mirror" / "config").glob("*.py"))
     assert variables == set(re.findall(r'"((?:MIRROR|TALKOVER)_\w+)"', source))
@@ -53,7 +53,7 @@ def test_settings_are_complete() -> None:
 def test_commands_are_all_there() -> None:
     """Every command has its row, and each option in the table exists."""
     table = section(README, "### Commands")
-    for name in cli.cli.commands:
+    for name in cli.COMMANDS:
         assert f"`mirror {name}" in table
     assert set(re.findall(r"`(--[a-z-]+)", table)) <= all_options()
 
@@ -92,4 +92,4 @@ def test_the_crontab_line_is_valid() -> None:
     assert fields == ["*/15", "*", "*", "*", "*"]
     assert variable.partition("=")[0] == "MIRROR_CONFIG"
     assert program.endswith("/mirror")
-    assert option in options_of(cli.cli.commands[command])
+    assert option in options_of(all_commands()[command])

@@ -78,15 +78,15 @@ def test_released_by_hand(synced: Connection, period: Period, expected: int) -> 
 
 def test_rejection_reasons_by_hand(synced: Connection) -> None:
     """The most frequent reason comes first; then none at all, then in the order of characters."""
-    counts = {"open": 3, None: 2, "B": 2, "a": 2, "é": 1}
-    for limit, expected in limited([Reason(*item) for item in counts.items()]):
+    ranking = {"open": 3, None: 2, "B": 2, "a": 2, "é": 1}
+    for limit, expected in limited([Reason(*item) for item in ranking.items()]):
         result = Statistics(synced, "rejected").rejection_reasons(JANUARY, limit=limit)
         assert result == expected
     result = Statistics(synced, "by hand").rejection_reasons(JANUARY, limit=5)
     assert result.rows == [Reason(OPEN_INVOICES, 2), Reason(None, 1)]
 
 
-def test_reasons_are_not_in_the_order_of_a_language(mirrors: Callable[[str], Mirror]) -> None:
+def test_ties_of_reasons_ignore_the_collation(mirrors: Callable[[str], Mirror]) -> None:
     """Their order does not depend on the collation of Postgres."""
     collations = """SELECT collname FROM pg_collation
         WHERE collname IN ('C', 'en_US.utf8', 'und-x-icu') ORDER BY collname"""

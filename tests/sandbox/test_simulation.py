@@ -62,11 +62,11 @@ def test_every_record_is_decoded(seed: int) -> None:
     try:
         for _ in range(4):
             body = b'{"success":true,"data":[%s]}' % b",".join(sandbox._entries())
-            items = parse_page(body).items
+            entries = parse_page(body).entries
             index = records.IdIndex()
-            index.add(items)
-            decoded = list(records.decode(items, index.repeated))
-            assert (index.distinct, index.repeated) == (len(items), frozenset())
+            index.add(entries)
+            decoded = list(records.decode(entries, index.repeated))
+            assert (index.distinct, index.repeated) == (len(entries), frozenset())
             assert all(
                 isinstance(record, records.Record) and record.extra == "" for record in decoded
             )

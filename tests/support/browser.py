@@ -29,12 +29,12 @@ TOLERANCE = 1
 """Pixels; boxes end between pixels."""
 
 _FIND_CUT_OFF = """tolerance => {
-  const found = [], right = innerWidth + tolerance;
-  const report = (element, problem) => found.push(
+  const problems = [], right = innerWidth + tolerance;
+  const report = (element, problem) => problems.push(
     `${element.tagName} ${element.id || element.getAttribute("class") || ""} ${problem}: ` +
     (element.textContent || "").trim().slice(0, 60));
   if (document.documentElement.scrollWidth > innerWidth) {
-    found.push(`the page is ${document.documentElement.scrollWidth} wide`);
+    problems.push(`the page is ${document.documentElement.scrollWidth} wide`);
   }
   for (const element of document.body.querySelectorAll("*")) {
     if (!element.checkVisibility()) continue;
@@ -52,11 +52,11 @@ _FIND_CUT_OFF = """tolerance => {
       if (!inside) report(element, "is not in its chart");
     }
   }
-  return found;
+  return problems;
 }"""
 
 _FIND_COLOURS = """() => {
-  const found = [];
+  const pairs = [];
   for (const element of document.body.querySelectorAll("*")) {
     const hasText = [...element.childNodes].some(node => node.nodeType === 3 && node.data.trim());
     if (!hasText || !element.checkVisibility()) continue;
@@ -64,9 +64,9 @@ _FIND_COLOURS = """() => {
     do background = getComputedStyle(behind).backgroundColor;
     while (background === "rgba(0, 0, 0, 0)" && (behind = behind.parentElement));
     const style = getComputedStyle(element);
-    found.push([element.matches("svg *") ? style.fill : style.color, background]);
+    pairs.push([element.matches("svg *") ? style.fill : style.color, background]);
   }
-  return [...new Set(found.map(String))];
+  return [...new Set(pairs.map(String))];
 }"""
 
 

@@ -12,29 +12,44 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import cast
 
+import click
 import pytest
 
 from mirror import cli
+from mirror.cli.lazy_group import LazyCommand
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command came to."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
     err: str
 
 
-def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
-    """Run `mirror` within this process, as if its output went into pipes.
+@cache
+def all_commands() -> dict[str, click.Command]:
+    """Every command by its words, such as "db upgrade"; the group of all is "" ."""
+    commands: dict[str, click.Command] = {"": cli.cli}
+    for name, placeholder in cli.cli.commands.items():
+        assert isinstance(placeholder, LazyCommand)
+        commands[name] = command = placeholder.load()
+        if isinstance(command, click.Group):
+            commands |= {f"{name} {inner}": found for inner, found in command.commands.items()}
+    return commands
 
-    What is about processes, such as start-up, signals and closed files, takes `run_process`.
+
+def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+    """Run `mirror` within this process, with its output in pipes.
+
+    What concerns processes, such as start-up, signals and closed files, takes `run_process`.
     """
-    assert threading.current_thread() is threading.main_thread(), "another command would be hit"
+    assert threading.current_thread() is threading.main_thread(), "it replaces global streams"
     with _pipe() as out, _pipe() as err, pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
@@ -48,7 +63,7 @@ def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> 
         except Exception:  # noqa: BLE001 (what a process would print; tests look for it)
             traceback.print_exc()
             code = 1
-        return Ran(code, *(_written(stream) for stream in (out, err)))
+        return Ran(code, *(_content(stream) for stream in (out, err)))
 
 
 @contextmanager
@@ -61,7 +76,7 @@ def _pipe() -> Iterator[io.TextIOWrapper]:
         stream.close()
 
 
-def _written(stream: io.TextIOWrapper) -> str:
+def _content(stream: io.TextIOWrapper) -> str:
     stream.flush()
     return cast(io.BytesIO, stream.buffer).getvalue().decode()
 
@@ -96,19 +111,19 @@ def run_on_a_terminal(*command: str, merge: bool = False, **environment: str) ->
 
     Args:
         command: arguments of the interpreter.
-        merge: its errors go to the terminal too.
-        environment: besides what there is.
+        merge: its stderr is the terminal too.
+        environment: additional variables.
 
     Returns:
-        What it came to, and all that the terminal received.
+        Its exit code and stderr, and all that the terminal received.
     """
-    ours, theirs = pty.openpty()
-    pieces: list[bytes] = []
+    controller, terminal = pty.openpty()
+    chunks: list[bytes] = []
 
     def read() -> None:
         try:
-            while piece := os.read(ours, 65536):
-                pieces.append(piece)
+            while chunk := os.read(controller, 65536):
+                chunks.append(chunk)
         except OSError:
             pass  # the other end was closed
 
@@ -117,15 +132,15 @@ def run_on_a_terminal(*command: str, merge: bool = False, **environment: str) ->
     try:
         done = subprocess.run(
             [sys.executable, *command],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs if merge else subprocess.PIPE,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal if merge else subprocess.PIPE,
             env=os.environ | {"TERM": "xterm-256color"} | environment,
             check=False,
             timeout=120,
         )
     finally:
-        os.close(theirs)
+        os.close(terminal)
         reader.join()
-        os.close(ours)
-    return Ran(done.returncode, "", (done.stderr or b"").decode()), b"".join(pieces).decode()
+        os.close(controller)
+    return Ran(done.returncode, "", (done.stderr or b"").decode()), b"".join(chunks).decode()

@@ -94,7 +94,9 @@ FAILURES: dict[str, Failure] = {
     },
     "compressed": failure(200, 1, "compressed as", b"", f"Content-Encoding: \x1b[31m{wire(LONE)}"),
     "reason phrase": Failure(
-        http(422, b'{"message":"No"}').replace(b"Scripted", b"\x1b[31m\x9b\xe2\x80\xae"), 1, "No"
+        http(422, b'{"message":"No"}').replace(b"ScriptedServer", b"\x1b[31m\x9b\xe2\x80\xae"),
+        1,
+        "No",
     ),
     "header": Failure(http(200, listing(2), "X: \0"), 75, "not HTTP"),
     "header name": Failure(http(200, listing(2), "\x1b[31m: x"), 75, "not HTTP"),
@@ -113,9 +115,11 @@ FAILURES: dict[str, Failure] = {
     "data a text": failure(200, 1, "array", b'{"success":true,"data":"\\u001b[31m\xe2\x80\xae"}'),
     "success a text": failure(200, 1, "`success` is not", b'{"success":"\\u001b[31m","data":[]}'),
     "paging": failure(200, 1, "paging", paged(b"last_page", json.dumps(NASTY).encode())),
-    "page of 400 digits": failure(200, 1, "1111 when asked", paged(b"current_page", b"1" * 400)),
+    "page of 400 digits": failure(
+        200, 1, "1111 when page 1 was requested", paged(b"current_page", b"1" * 400)
+    ),
     "paging of 5,000 digits": failure(
-        200, 1, "`last_page` is not a usable", paged(b"last_page", b"9" * 5000)
+        200, 1, "`last_page` is not a non-negative", paged(b"last_page", b"9" * 5000)
     ),
     "many pages": failure(200, 75, "--deadline", paged(b"last_page", b"9" * 20)),
 }

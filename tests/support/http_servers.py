@@ -117,7 +117,7 @@ def parts(response: HttpResponse, request: HttpRequest) -> Iterable[bytes]:
 
 def http(status: int, body: bytes = b"", *headers: str) -> bytes:
     """Return a complete response, with its length."""
-    lines = [f"HTTP/1.1 {status} Scripted", f"Content-Length: {len(body)}", *headers]
+    lines = [f"HTTP/1.1 {status} ScriptedServer", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode("latin-1") + b"\r\nConnection: close\r\n\r\n" + body
 
 

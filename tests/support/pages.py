@@ -13,9 +13,8 @@ from pathlib import Path
 import click
 import yaml
 
-from mirror import cli
 from tests.support import ROOT
-from tests.support.commands import Ran
+from tests.support.commands import Ran, all_commands
 
 README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
@@ -88,10 +87,11 @@ def named_in_text(page: str) -> Iterator[list[str]]:
 
 def find_command(words: list[str]) -> tuple[click.Command, list[str]]:
     """The command at the start of some words, and the other words."""
-    command: click.Command = cli.cli
-    while isinstance(command, click.Group) and words:
-        command, words = command.commands[words[0]], words[1:]
-    return command, words
+    known = all_commands()
+    count = max(count for count in (1, 2) if " ".join(words[:count]) in known) if words else 0
+    command, rest = known[" ".join(words[:count])], words[count:]
+    assert not (isinstance(command, click.Group) and rest), words
+    return command, rest
 
 
 def options_of(*commands: click.Command) -> set[str]:
@@ -102,4 +102,4 @@ def options_of(*commands: click.Command) -> set[str]:
 
 def all_options() -> set[str]:
     """The options of all commands."""
-    return options_of(*cli.cli.commands.values(), *cli.db.commands.values())
+    return options_of(*all_commands().values())

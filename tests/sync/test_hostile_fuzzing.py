@@ -225,5 +225,5 @@ def test_any_text_comes_back_from_a_pipe(in_full: bool) -> None:
 def write_twice(row: ReleaseRequest, form: str) -> str:
     """Write a row twice, into a pipe."""
     out = io.StringIO(newline="")
-    output.write([row, row], ReleaseRequest, form, out, drawn={})
+    output.write_rows([row, row], ReleaseRequest, form, out)
     return out.getvalue()

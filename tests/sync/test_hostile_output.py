@@ -46,7 +46,7 @@ import functools, json, os, sys
 from mirror import cli
 from mirror.cli import progress_bar
 # A slow sync would draw a progress bar, which has tests of its own.
-progress_bar.board = functools.partial(progress_bar.board, delay=3600)
+progress_bar.progress_bars = functools.partial(progress_bar.progress_bars, delay=3600)
 for columns, arguments in json.loads(sys.argv[1]):
     os.environ["COLUMNS"] = str(columns)
     sys.argv = ["mirror", *arguments]

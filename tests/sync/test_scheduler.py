@@ -163,8 +163,8 @@ WRONG_USAGE = [
     (("--accept-missing", "--every", "1h"), "switch the guard off for good"),
     (("--token-file", "x"), "would give one token to the 3 environments"),
     (("--jobs", "0"), "--jobs"),
-    (("--every", "15"), "is not a length of time"),
-    (("--every", "0m"), "is not a length of time"),
+    (("--every", "15"), "is not a duration"),
+    (("--every", "0m"), "is not a duration"),
     (("--environment", "pord"), "did you mean 'prod'?"),
 ]
 
