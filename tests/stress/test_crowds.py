@@ -46,14 +46,14 @@ class Crowd:
     in_full: bool
     record: Callable[[str, object], None]
     url: str = ""
-    ledger: ExpectedState = field(default_factory=ExpectedState)
+    expected: ExpectedState = field(default_factory=ExpectedState)
 
     def __len__(self) -> int:
         return len(self.workers)
 
     def renew(self) -> None:
         """Take an empty database."""
-        self.url, self.ledger = self.make_database(self.kind), ExpectedState()
+        self.url, self.expected = self.make_database(self.kind), ExpectedState()
 
     def start(self, listing: ChangingList) -> None:
         """Let all processes sync the same list."""
@@ -65,9 +65,9 @@ class Crowd:
     def check(self, applied: list[tuple[Run, ChangingList]]) -> None:
         """Compare the database with what these runs applied; change their lists."""
         for run, listing in applied:
-            self.ledger.apply(run, listing.entries)
+            self.expected.apply(run, listing.entries)
             listing.move_on()
-        assert difference(tables_of(self.url), self.ledger.tables()) == ""
+        assert difference(tables_of(self.url), self.expected.tables()) == ""
 
     def report(self, sentence: str) -> None:
         """Put a sentence into the summary of the test run."""

@@ -1,6 +1,6 @@
 """Syncs killed at random moments: the mirror is the old one or the new one, never in between.
 
-Real processes get a real signal, and a ledger that knows no SQL works out what the mirror must
+Real processes get a real signal, and an oracle that knows no SQL works out what the mirror must
 hold. The end of the test run says how many kills hit a running sync, and in which state.
 """
 

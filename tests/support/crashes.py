@@ -1,4 +1,4 @@
-"""A mirror whose syncs are killed, beside a ledger of what it must hold."""
+"""A mirror whose syncs are killed, beside the state that it must have."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class CrashedMirror:
         self.mirror = mirror
         self.relations: set[str] = set()
         self._listing = listing
-        self._ledger = ExpectedState()
+        self._expected = ExpectedState()
         self._applied: object = None
         self._last_applied_id = 0
         self._known_runs = 0
@@ -105,7 +105,7 @@ class CrashedMirror:
                 assert (run.error is not None) is (run.outcome == "abandoned"), run
 
     def check(self, url: str | None = None) -> Run | None:
-        """Compare the mirror, or a copy of it, with the ledger; return the new run, if any."""
+        """Compare the mirror, or a copy of it, with the expected state; return a new run."""
         with read_transaction(create_engine(url or self.mirror.url)) as connection:
             self.relations = _relations(connection)
             if not self.relations:
@@ -113,13 +113,13 @@ class CrashedMirror:
             recorded = read_runs(connection)
             new = recorded[self._known_runs :]
             self._follow(recorded)
-            wrong = difference(read_tables(connection), self._ledger.tables())
+            wrong = difference(read_tables(connection), self._expected.tables())
         assert not wrong, f"{wrong}; the last runs: {recorded[-2:]}"
         assert len(new) <= 1, new
         return new[0] if new else None
 
     def _follow(self, recorded: list[Run]) -> None:
-        """Check the runs; enter what a new one applied into the ledger."""
+        """Check the runs; enter what a new one applied into the expected state."""
         complete = [run for run in recorded if run.outcome in {"applied", "unchanged"}]
         assert [run.completion for run in complete] == list(range(1, len(complete) + 1))
         for run in recorded:
@@ -128,7 +128,7 @@ class CrashedMirror:
             if run.outcome == "running":  # a complete run marks dead ones in its transaction
                 assert not complete or run.id > complete[-1].id
             if run.outcome == "applied" and run.id > self._last_applied_id:
-                self._ledger.apply(run, self._listing.entries)
+                self._expected.apply(run, self._listing.entries)
                 self._applied, self._last_applied_id = self._listing.entries, run.id
         self._known_runs = len(recorded)
 

@@ -112,8 +112,8 @@ def _in_two_pages(texts: tuple[str, ...], second: Callable[[bytes], bytes]) -> H
     half = (len(texts) + 1) // 2
     paging = {"last_page": 2, "total": len(texts), "per_page": max(1, half)}
 
-    def answer(question: HttpRequest) -> bytes:
-        if question.page == 1:
+    def answer(http_request: HttpRequest) -> bytes:
+        if http_request.page == 1:
             return http(200, body(texts[:half], current_page=1, **paging))
         return second(body(texts[half:], current_page=2, **paging))
 
@@ -147,7 +147,7 @@ class UpstreamGenerator:
     def __init__(self, name: str) -> None:
         self.records: dict[int, Fields] = {}
         self.away: set[int] = set()  # not listed
-        self.malformed_ids: dict[int, Fields] = {}  # invalid fields
+        self.garbled: dict[int, Fields] = {}  # invalid fields
         self.twins: dict[int, tuple[int, list[Fields]]] = {}  # repetitions: days, other fields
         self.junk: list[str] = []  # entries that are no requests
         self.order = 0  # seed of the order of the list; 0: the order of the numbers
@@ -176,7 +176,7 @@ class UpstreamGenerator:
 
     def recover(self) -> None:
         """List all requests, each once and valid, and nothing else, in one response."""
-        self.away, self.malformed_ids, self.twins, self.junk = set(), {}, {}, []
+        self.away, self.garbled, self.twins, self.junk = set(), {}, {}, []
         self.paging = None
 
     def end_day(self) -> None:
@@ -187,7 +187,7 @@ class UpstreamGenerator:
         """The list of today."""
         texts: list[str] = []
         for number in self.listed():
-            entry = self.records[number] | self.malformed_ids.get(number, {})
+            entry = self.records[number] | self.garbled.get(number, {})
             _, others = self.twins.get(number, (0, []))
             texts += [self.style.write(entry | more) for more in ({}, *others)]
         texts += self.junk

@@ -119,7 +119,7 @@ def test_syncs_that_begin_at_once(database_url: str) -> None:
     outcomes = [("default", "applied"), *[("default", "superseded")] * 3, ("dev", "applied")]
     assert sorted(recorded.values()) == outcomes
     rows = tables_of(database_url)["release_requests"]
-    assert [row[0] for row in rows] == [f"request-{number}" for number in (1, 2, 7, 8, 9)]
+    assert [row[1] for row in rows] == [f"request-{number}" for number in (1, 2, 7, 8, 9)]
 
 
 @contextmanager
