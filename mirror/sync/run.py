@@ -21,7 +21,7 @@ from mirror.api.client import CachedList, Client, FetchedList, NotModified
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
 from mirror.db import migrate, runs
-from mirror.db.engine import settle, write_transaction
+from mirror.db.engine import enable_wal, write_transaction
 from mirror.db.runs import Counts, Outcome
 from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
 from mirror.progress import Phase, Progress, environment_of_log
@@ -130,8 +130,8 @@ def sync(
                 engine, run, client, now=now, began=began, progress=progress, stopping=stopping
             )
             result = job.run(api.base_url, dry_run=dry_run, accept_missing=accept_missing)
-            if result.counts.inserted:
-                settle(engine)
+            if result.failure is None:
+                enable_wal(engine)
             return result
     except MirrorError as error:
         return replace(
@@ -206,7 +206,7 @@ class _Job:
     def _do(self, base_url: str, *, dry_run: bool, accept_missing: bool) -> Result:
         """Pull the list, and apply it unless it is the one that is known already."""
         last, known = self._run.previous, None
-        if last is not None and last.reads_alike(base_url):
+        if last is not None and last.is_comparable_to(base_url):
             known = CachedList(last.etag, last.content_sha256, last.counts.fetched)
         found = self._read(known)
         if isinstance(found, FetchedList):

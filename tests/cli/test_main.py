@@ -469,10 +469,10 @@ def test_a_path_that_cannot_be(tmp_path: Path) -> None:
     """A path that the system does not take is told as that, by all that take one."""
     long = tmp_path / ("x" * 300)
     for arguments, code, said in (
-        (("requests", "--database", f"sqlite:///{long}/m.db"), 1, "cannot be looked at (File name"),
-        (("db", "upgrade", "--database", f"sqlite:///{long}"), 1, "cannot be looked at (File name"),
-        (("requests", "--database", "sqlite:////a%00b"), 1, "cannot be looked at (it is none)"),
-        (("doctor", "--database", f"sqlite:///{long}"), 2, "cannot be looked at (File name"),
+        (("requests", "--database", f"sqlite:///{long}/m.db"), 1, "cannot be accessed (File name"),
+        (("db", "upgrade", "--database", f"sqlite:///{long}"), 1, "cannot be accessed (File name"),
+        (("requests", "--database", "sqlite:////a%00b"), 1, "cannot be accessed (not a path)"),
+        (("doctor", "--database", f"sqlite:///{long}"), 2, "cannot be accessed (File name"),
         (("requests", "--config", str(long)), 2, "cannot be read (File name too long)"),
     ):
         ran = run_mirror(*arguments)

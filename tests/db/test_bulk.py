@@ -15,6 +15,7 @@ from mirror.db.engine import read_transaction
 from mirror.errors import DatabaseError
 from mirror.sandbox.server import Sandbox
 from mirror.sync.run import Outcome
+from tests.support.databases import upgrade
 from tests.support.mirrors import Mirror
 from tests.support.schema import inventory, opened
 from tests.support.upstream import FakeUpstream, request
@@ -137,15 +138,16 @@ def test_who_comes_second_compares(on_postgres: Mirror, monkeypatch: pytest.Monk
     assert on_postgres.rows(INDEXES) == before
 
 
-def test_sqlite_gets_its_log_with_its_first_rows(
-    tmp_path: Path, sandbox: Sandbox, world: FakeUpstream
-) -> None:
-    """A first load is written once; from then on readers and the writer go on side by side."""
+def test_a_sync_sets_wal_mode(tmp_path: Path, sandbox: Sandbox, world: FakeUpstream) -> None:
+    """A new file gets WAL mode after its first load, a restored copy with the next sync."""
     path = tmp_path / "mirror.db"
     mirror = Mirror(f"sqlite:///{path}", sandbox, world)
+    upgrade(mirror.url)
     modes = []
-    for records in ([], LIST):
-        mirror.sync(records)
+    for statement in ("PRAGMA journal_mode", "PRAGMA journal_mode = DELETE"):
+        with closing(sqlite3.connect(path)) as other:
+            modes += other.execute(statement).fetchone()
+        mirror.sync(LIST)
         with closing(sqlite3.connect(path)) as other:
             modes += other.execute("PRAGMA journal_mode").fetchone()
-    assert modes == ["delete", "wal"]
+    assert modes == ["delete", "wal", "delete", "wal"]

@@ -252,7 +252,7 @@ def test_a_run_given_up_for_dead_may_wake_up(
         assert newest.outcome == "applied"
         asleep = on_record(database_url)[1]
         assert asleep.outcome == "abandoned"
-        assert asleep.error == f"the run ended without a word; run {newest.run_id} found it"
+        assert asleep.error == f"the run recorded no outcome; found by run {newest.run_id}"
         before = content(database_url)
         another.send(signal.SIGCONT)
         done = another.result()

@@ -24,8 +24,8 @@ import pytest
 
 from mirror import cli
 from mirror.db import engine as engine_module
-from mirror.db import migrate, watchdog
-from mirror.db.engine import _LIBPQ, create_engine, parse_url, read_transaction
+from mirror.db import migrate
+from mirror.db.engine import LIBPQ_DEFAULTS, create_engine, parse_url, read_transaction
 from tests.support import ROOT, postgres
 from tests.support.commands import Ran
 from tests.support.databases import DATABASES
@@ -357,7 +357,7 @@ def test_a_frozen_server(
 ) -> None:
     """A server that does not answer the call is given up."""
     before = server_site.begin()
-    monkeypatch.setitem(_LIBPQ, "connect_timeout", 2)
+    monkeypatch.setitem(LIBPQ_DEFAULTS, "connect_timeout", 2)
     pid = server.pid
     assert pid is not None
     cold.freeze(pid)
@@ -377,7 +377,7 @@ def test_a_frozen_backend(
 ) -> None:
     """A server that stops in the middle is given up; what it does later is what is on record."""
     before = server_site.begin()
-    impatient.setattr(watchdog, "RESPONSE_TIMEOUT", 1)
+    impatient.setattr(engine_module, "RESPONSE_TIMEOUT", 1)
     with at(moment, server_site, lambda: cold.freeze(backends(server, server_site)[0])):
         ran = server_site.run(NEW)
     impatient.undo()
@@ -411,7 +411,7 @@ def test_a_line_that_falls_silent(
     before = line_site.begin()
     line.cut(lambda message: words.encode() in message, silent=True)
     with monkeypatch.context() as patched:
-        patched.setattr(watchdog, "RESPONSE_TIMEOUT", 1)
+        patched.setattr(engine_module, "RESPONSE_TIMEOUT", 1)
         ran = line_site.run(NEW)
     until(lambda: line.given_up is not None)
     assert line.given_up
@@ -427,7 +427,7 @@ def test_a_line_that_falls_silent_at_the_commit(
     before = line_site.begin()
     line.cut(the_commit(2), delivers=delivers, silent=True)
     with monkeypatch.context() as patched:
-        patched.setattr(watchdog, "RESPONSE_TIMEOUT", 1)
+        patched.setattr(engine_module, "RESPONSE_TIMEOUT", 1)
         ran = line_site.run(NEW)
     until(lambda: line.given_up is not None)
     assert line.given_up

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Engine
 
 from mirror import cli
 from mirror.db import migrate
-from mirror.db.engine import _LOCK_CLASS, parse_url
+from mirror.db.engine import LOCK_CLASS, parse_url
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from tests.support.commands import Ran, run_mirror
 from tests.support.mirrors import Mirror
@@ -255,7 +255,7 @@ def held(site: OutageMirror, *statements: str) -> Iterator[None]:
 
 WRITERS_LOCK = {
     "sqlite": "BEGIN IMMEDIATE",
-    "postgresql": f"SELECT pg_advisory_xact_lock({_LOCK_CLASS}, hashtext('sync default'))",
+    "postgresql": f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext('sync default'))",
 }
 """What another sync of the same environment holds."""
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from mirror.db import engine as engine_module
-from mirror.db import migrate, watchdog
+from mirror.db import migrate
 from mirror.db.engine import parse_url, read_transaction
 from tests.support import moved_clock
 from tests.support.databases import DATABASES
@@ -147,7 +147,7 @@ def test_a_commit_that_never_arrives(
     before = server_site.begin()
     line.cut(the_commit(2), stays_dead=stays_dead, silent=silent)
     with monkeypatch.context() as patched:
-        patched.setattr(watchdog, "RESPONSE_TIMEOUT", 1)
+        patched.setattr(engine_module, "RESPONSE_TIMEOUT", 1)
         ran = server_site.run(NEW)
     assert line.dead
     if silent:

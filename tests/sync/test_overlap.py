@@ -66,7 +66,7 @@ def test_an_older_pull_that_ends_later_changes_nothing(
         result = pull(ready_database_url, server.base_url)
         assert result.outcome == ("unchanged" if newer == FIRST else "applied")
         (asleep,) = (run for run in on_record(ready_database_url) if run.outcome == "abandoned")
-        assert asleep.error == f"the run ended without a word; run {result.run_id} found it"
+        assert asleep.error == f"the run recorded no outcome; found by run {result.run_id}"
         before.extend((asleep.id, content(ready_database_url), on_record(ready_database_url)[-1]))
         return older
 
