@@ -64,13 +64,13 @@ def url(database: str | None, config_file: str | None) -> None:
 @click.argument("role")
 @database_option
 def grant_read(role: str, database: str | None, config_file: str | None) -> None:
-    """Let a ROLE of Postgres read the mirror, and do nothing else.
+    """Let a ROLE of Postgres read the mirror.
 
     It gets USAGE on the schema, and SELECT on every table and view that the mirror's owner has
-    there or makes there later, by upgrades too. ROLE must exist, and have its own way to log in:
+    there or creates there later, by upgrades too. ROLE must exist, and be able to log in:
     CREATE ROLE reader LOGIN PASSWORD '…'. Run this as the mirror's owner.
 
-    A right to write that ROLE has already stays; it is told with the statement that takes it away.
+    Other privileges of ROLE stay. Prints a query that lists them all; pipe it into psql.
     """
     from mirror.db import grants
 
@@ -81,6 +81,8 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
     )
     for warning in granted.warnings:
         echo_status(warning)
+    echo_status(f"this query lists all privileges of {granted.role}:")
+    click.echo(granted.query)
 
 
 @db.command(epilog="Example: mirror db describe phone_number_history")
