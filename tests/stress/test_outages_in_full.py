@@ -34,7 +34,6 @@ from tests.support.outages import (
     MakeMirror,
     OutageMirror,
     cut_off,
-    execute,
     nth_commit,
     outage_mirrors,
     patched,
@@ -42,7 +41,7 @@ from tests.support.outages import (
     run_checked,
     wait_until,
 )
-from tests.support.postgres import NoPostgres, Server, empty_database, own_server
+from tests.support.postgres import NoPostgres, Server, empty_database, execute, own_server
 from tests.support.tcp_proxy import LONG, TcpProxy
 from tests.support.upstream import request
 

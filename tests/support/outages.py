@@ -329,11 +329,3 @@ def wait_until(condition: Callable[[], object]) -> None:
             return
         never.wait(0.05)
     pytest.fail("waited in vain")
-
-
-def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
-    """Run statements in Postgres, each by itself; return the rows of the last one."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            cursor = connection.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []

@@ -13,7 +13,9 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 
 from mirror.db.engine import parse_url
@@ -172,6 +174,14 @@ def own_server(settings: Sequence[str] = UNSAFE_SETTINGS) -> Iterator[Server]:
                 server.stop()
     finally:
         shutil.rmtree(server.folder)
+
+
+def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements in Postgres, each by itself; return the rows of the last one."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
 
 
 @contextmanager

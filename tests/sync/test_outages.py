@@ -28,13 +28,13 @@ from tests.support.outages import (
     MakeMirror,
     OutageMirror,
     cut_off,
-    execute,
     max_pages,
     nth_commit,
     outage_mirrors,
     patched,
     result_of,
 )
+from tests.support.postgres import execute
 from tests.support.tcp_proxy import TcpProxy
 
 
