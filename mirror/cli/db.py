@@ -70,7 +70,8 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
     there or creates there later, by upgrades too. ROLE must exist, and be able to log in:
     CREATE ROLE reader LOGIN PASSWORD '…'. Run this as the mirror's owner.
 
-    Other privileges of ROLE stay. Prints a query that lists them all; pipe it into psql.
+    Other privileges of ROLE stay. Prints a query that lists what ROLE may do in the database; pipe
+    it into psql.
     """
     from mirror.db import grants
 
@@ -81,7 +82,7 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
     )
     for warning in granted.warnings:
         echo_status(warning)
-    echo_status(f"this query lists all privileges of {granted.role}:")
+    echo_status(f"this query lists what {granted.role} may do in the database:")
     click.echo(granted.query)
 
 

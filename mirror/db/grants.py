@@ -36,7 +36,7 @@ class Granted:
         relations: number of tables and views that the role can read now.
         warnings: a sentence for each power of the role beyond reading that comes from ownership or
             from membership in a role such as pg_write_all_data.
-        query: a query that lists all privileges of the role, for psql.
+        query: a query that lists the privileges of the role in the database, for psql.
     """
 
     role: str

@@ -194,7 +194,7 @@ def test_commands_as_a_reader(owned: OwnedMirror, sandbox: Sandbox, world: FakeU
     assert (ran.code, ran.out) == (0, f"{owned.grant(reader).query}\n")
     assert ran.err == (
         f"mirror: {reader} may read the {len(RELATIONS)} tables and views in the schema public, "
-        f"now and after upgrades\nmirror: this query lists all privileges of {reader}:\n"
+        f"now and after upgrades\nmirror: this query lists what {reader} may do in the database:\n"
     )
     environment = {
         "MIRROR_DATABASE_URL": owned.url(reader),
