@@ -12,9 +12,9 @@ from sqlalchemy.engine import make_url
 
 from mirror.db import bulk
 from mirror.db.engine import read_transaction
+from mirror.db.runs import Outcome
 from mirror.errors import DatabaseError
 from mirror.sandbox.server import Sandbox
-from mirror.sync.run import Outcome
 from tests.support.databases import upgrade
 from tests.support.mirrors import Mirror
 from tests.support.schema import inventory, opened

@@ -53,13 +53,6 @@ def make_mirror() -> Iterator[MakeMirror]:
         yield make
 
 
-@pytest.fixture
-def sqlite_mirror(tmp_path: Path, make_mirror: MakeMirror) -> OutageMirror:
-    """A mirror in SQLite, in a folder of its own."""
-    (tmp_path / "data").mkdir()
-    return make_mirror(f"sqlite:///{tmp_path}/data/mirror.db")
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A Postgres server that tests may stop, with roles that log in by password."""
@@ -103,10 +96,17 @@ def postgres_mirror(
 
 
 @pytest.fixture
-def mirror_in(request: pytest.FixtureRequest) -> MakeMirror:
+def mirror_in(
+    request: pytest.FixtureRequest, make_mirror: MakeMirror, tmp_path: Path
+) -> MakeMirror:
     """Makes mirrors: give it "sqlite" or "postgresql"."""
-    fixtures = {"sqlite": "sqlite_mirror", "postgresql": "postgres_mirror"}
-    return lambda kind: cast("OutageMirror", request.getfixturevalue(fixtures[kind]))
+
+    def make(kind: str) -> OutageMirror:
+        if kind == "sqlite":
+            return make_mirror(f"sqlite:///{tmp_path}/mirror.db")
+        return cast("OutageMirror", request.getfixturevalue("postgres_mirror"))
+
+    return make
 
 
 def backends(server: Server, mirror: OutageMirror) -> list[int]:

@@ -29,8 +29,8 @@ import sqlalchemy as sa
 from mirror.db import models, views
 from mirror.db.engine import parse_url
 from mirror.db.models import UTCDateTime
+from mirror.db.runs import Outcome
 from mirror.sandbox.server import Sandbox, SandboxConfig
-from mirror.sync.run import Outcome
 from tests.support import moved_clock
 from tests.support.databases import new_database
 from tests.support.mirrors import Mirror
