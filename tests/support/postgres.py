@@ -178,7 +178,9 @@ def own_server(settings: Sequence[str] = UNSAFE_SETTINGS) -> Iterator[Server]:
 
 def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
     """Run statements in Postgres, each by itself; return the rows of the last one."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    parsed = parse_url(url)
+    parameters: Any = parsed.translate_connect_args(database="dbname", username="user")
+    with psycopg.connect(**parameters, **parsed.query, autocommit=True) as connection:
         for statement in statements:
             cursor = connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
