@@ -1,4 +1,4 @@
-"""Whatever a run of the tests starts ends with it."""
+"""All processes of a test run end with it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tests.support import ROOT
 RUN = """
 import subprocess, sys
 from tests.support import guardian
-watching = guardian.start()
-deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-started = subprocess.Popen([sys.executable, "-c", deaf], start_new_session=True)
-print(watching.pid, started.pid, guardian.folder(), flush=True)
+watcher = guardian.start()
+stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+started = subprocess.Popen([sys.executable, "-c", stubborn], start_new_session=True)
+print(watcher.pid, started.pid, guardian.folder(), flush=True)
 sys.stdin.read()
 """
-PATIENCE = 120
+TIMEOUT = 120
 
 
 @pytest.mark.parametrize("ending", ["kill", "end"])
 def test_nothing_outlives_a_run(ending: str) -> None:
-    """Killed or not, a run leaves neither a process, not even one deaf to SIGTERM, nor a folder."""
+    """Killed or not, a run leaves no process, also none that ignores SIGTERM, and no folder."""
     with subprocess.Popen(
         [sys.executable, "-c", RUN],
         cwd=ROOT,
@@ -43,6 +43,6 @@ def test_nothing_outlives_a_run(ending: str) -> None:
             run.send_signal(signal.SIGKILL)
         else:
             run.stdin.close()
-        _, alive = psutil.wait_procs(processes, PATIENCE)
+        _, alive = psutil.wait_procs(processes, TIMEOUT)
     assert not alive
     assert not Path(folder).exists()

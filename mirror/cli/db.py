@@ -56,14 +56,14 @@ def url(database: str | None, config_file: str | None) -> None:
 @click.argument("role")
 @database_option
 def grant_read(role: str, database: str | None, config_file: str | None) -> None:
-    """Let a Postgres ROLE read the mirror, and nothing else.
+    """Let a Postgres ROLE read the mirror.
 
     Grants USAGE on the schema, and SELECT on every table and view that the mirror's owner has or
     will create there, upgrades included. ROLE must exist and be able to log in: CREATE ROLE reader
     LOGIN PASSWORD '…'. Run this as the mirror's owner.
 
-    Write privileges that ROLE has already are kept; each is reported with the statement that
-    revokes it.
+    Other privileges of ROLE stay. Prints a query that lists what ROLE may do in the database; pipe
+    it into psql.
     """
     from mirror.db import grants
 
@@ -74,6 +74,8 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
     )
     for warning in granted.warnings:
         notify(warning)
+    notify(f"this query lists what {granted.role} may do in the database:")
+    click.echo(granted.query)
 
 
 @db.command(epilog="Example: mirror db describe phone_number_history")

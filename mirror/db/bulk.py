@@ -1,7 +1,7 @@
-"""Many rows at once: loads by the means of the drivers, and what helps the databases to join them.
+"""Bulk loads, and settings and statistics for set-based comparisons of whole tables.
 
-An index that is kept up to date row by row costs more than the rows, a comparison row by row of two
-tables more than reading both. What is to be done about it differs between SQLite and Postgres.
+Maintaining an index row by row costs more than the rows, and a nested loop over two whole tables
+more than reading both. The remedies differ between SQLite and Postgres.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex
 
-from mirror.db import watchdog
+from mirror.db.engine import mark_busy
 from mirror.db.models import Identifier, is_partial
 
-_COMPARING = """SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem',
+_HASH_JOIN_SETTINGS = """SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem',
     greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true)"""
-"""Postgres's own 4 MiB would send most of a join of whole tables through temporary files."""
+"""With Postgres's 4 MiB of work_mem a join of whole tables spills to temporary files."""
 
-_MANY_WRITTEN, _MUCH_WRITTEN = 50, 0.1
-"""So many rows, and that share of a table: what autovacuum goes by when it analyzes."""
+_ANALYZE_THRESHOLD, _ANALYZE_SCALE_FACTOR = 50, 0.1
+"""Rows written, and their share of the table, above which autovacuum analyzes (its defaults)."""
 
-_FEW_STATISTICS = 30
-"""Statistics target of Postgres for what a merge analyzes: 9,000 rows are looked at, not 30,000."""
+_STATISTICS_TARGET = 30
+"""Default statistics target for ANALYZE in a merge: it samples 9,000 rows, not 30,000."""
 
-_NOT_FOR_US = {
+_CANNOT_DROP_SQLSTATES = {
     "42501",  # insufficient privilege
     "55P03",  # lock not available
 }
@@ -35,8 +35,8 @@ _NOT_FOR_US = {
 _LITERAL: dict[str, Any] = {"compile_kwargs": {"literal_binds": True}}
 
 
-class _Taken(Exception):
-    """Leaves a savepoint: somebody else has written meanwhile."""
+class _NoLongerEmpty(Exception):
+    """Rolls back a savepoint: another transaction has written meanwhile."""
 
 
 def copy_rows(
@@ -44,54 +44,55 @@ def copy_rows(
     table: sa.Table,
     columns: Sequence[str],
     rows: Iterable[tuple[object, ...]],
-    **same: str | int,
+    **constants: str | int,
 ) -> None:
-    """Write many rows in one go, by the fastest way of the driver.
+    """Insert many rows, by `executemany` in SQLite and COPY in Postgres.
 
     Args:
         connection: in the transaction that writes.
-        table: where to.
-        columns: names of the columns that `rows` give.
-        rows: their values, as text that both databases read; taken one at a time.
-        same: the values of other columns, which all rows share.
+        table: the target.
+        columns: names of the columns in `rows`.
+        rows: their values, as text that both databases parse; consumed lazily.
+        constants: values of further columns, the same in all rows.
     """
-    watchdog.mark_busy(connection)
+    mark_busy(connection)
     driver: Any = connection.connection.driver_connection
-    names = ", ".join([*columns, *same])
+    names = ", ".join([*columns, *constants])
     if connection.dialect.name == "sqlite":
-        # What is part of the statement need not be bound for each row.
-        shared = (str(sa.literal(one).compile(connection, **_LITERAL)) for one in same.values())
-        values = ", ".join(["?"] * len(columns) + list(shared))
+        # A literal in the statement need not be bound for each row.
+        literals = [
+            str(sa.literal(value).compile(connection, **_LITERAL)) for value in constants.values()
+        ]
+        values = ", ".join(["?"] * len(columns) + literals)
         driver.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({values})", rows)  # noqa: S608
         return
     with (
         driver.cursor() as cursor,
         cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy,
     ):
-        write, own = copy.write_row, tuple(same.values())
+        write, suffix = copy.write_row, tuple(constants.values())
         for row in rows:
-            write(row + own)
+            write(row + suffix)
 
 
 @contextmanager
 def deferred_indexes(connection: Connection, table: sa.Table) -> Iterator[bool]:
-    """Take the indexes of an empty table away while it is filled, and make them again.
+    """Drop the indexes of an empty table while it is filled, and create them again at the end.
 
-    A million rows are loaded in a fifth of the time (Postgres; half in SQLite) if their indexes are
-    made afterwards, each in one go. Whoever wants to read the table meanwhile waits in Postgres:
-    there is nothing in it yet.
+    A million rows load in a fifth of the time (Postgres; half in SQLite) if their indexes are
+    created afterwards. In Postgres readers of the table, which is empty, wait meanwhile.
 
     Args:
         connection: in the transaction that fills the table.
         table: the table. Its primary key stays in force.
 
     Yields:
-        Whether it is so. Otherwise the table holds rows, somebody else uses it, or it is not ours
-        to change, and it was left as it was.
+        Whether the indexes were dropped. Otherwise the table holds rows, is in use, or belongs to
+        another role, and is unchanged.
     """
-    emptied = _is_empty(connection, table) and _drop_indexes(connection, table)
-    yield emptied
-    if emptied:
+    dropped = _is_empty(connection, table) and _drop_indexes(connection, table)
+    yield dropped
+    if dropped:
         for index in _indexes(table):
             connection.execute(CreateIndex(index))
 
@@ -101,17 +102,18 @@ def _is_empty(connection: Connection, table: sa.Table) -> bool:
 
 
 def _indexes(table: sa.Table) -> list[sa.Index]:
-    """The indexes of a table, but for those of few rows: none of these is in a list.
+    """Return the indexes of a table, except partial ones.
 
-    Only requests that went missing are in such an index, so that it costs a load nothing.
+    Those hold only requests that went missing, so a load does not touch them.
     """
     return sorted(
-        (index for index in table.indexes if not is_partial(index)), key=lambda one: str(one.name)
+        (index for index in table.indexes if not is_partial(index)),
+        key=lambda index: str(index.name),
     )
 
 
 def _drop_indexes(connection: Connection, table: sa.Table) -> bool:
-    """Drop the indexes of a table if it is still empty, and nobody else uses it."""
+    """Drop the indexes of a table if it is still empty and not in use."""
     drops = [DropIndex(index, if_exists=True) for index in _indexes(table)]
     if connection.dialect.name == "sqlite":  # the transaction has the whole file to itself
         for drop in drops:
@@ -119,16 +121,16 @@ def _drop_indexes(connection: Connection, table: sa.Table) -> bool:
         return True
     try:
         with connection.begin_nested():
-            # Without waiting: two that wait for each other would be a deadlock.
+            # NOWAIT, because two transactions that upgrade their locks would deadlock.
             connection.exec_driver_sql(f"LOCK TABLE {table.name} IN ACCESS EXCLUSIVE MODE NOWAIT")
             if not _is_empty(connection, table):
-                raise _Taken
+                raise _NoLongerEmpty
             for drop in drops:
                 connection.execute(drop)
-    except _Taken:
+    except _NoLongerEmpty:
         return False
     except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) not in _NOT_FOR_US:
+        if getattr(error.orig, "sqlstate", None) not in _CANNOT_DROP_SQLSTATES:
             raise
         return False
     return True
@@ -136,46 +138,49 @@ def _drop_indexes(connection: Connection, table: sa.Table) -> bool:
 
 @contextmanager
 def comparing_whole_tables(connection: Connection) -> Iterator[None]:
-    """Keep Postgres from joining row by row, as it does if it takes a table for empty.
+    """Keep Postgres from nested loops, which it plans if its statistics say a table is empty.
 
-    It knows a table's size from the last ANALYZE only, which may have seen it before it was filled;
-    a nested loop over two tables of 40,000 rows takes ten seconds. SQLite has indexes to go by.
+    It knows a table's size from the last ANALYZE only, which may have run before the table was
+    filled; a nested loop over two tables of 40,000 rows takes ten seconds. SQLite uses indexes.
     """
     if connection.dialect.name == "sqlite":
         yield
         return
-    connection.exec_driver_sql(_COMPARING)
+    connection.exec_driver_sql(_HASH_JOIN_SETTINGS)
     yield
     connection.exec_driver_sql("SET LOCAL enable_nestloop = DEFAULT; SET LOCAL work_mem = DEFAULT")
 
 
 def analyze(connection: Connection, *tables: sa.Table) -> None:
-    """Let the planner of Postgres know what is in tables, within the transaction.
+    """Update the statistics of Postgres's planner, within the transaction.
 
-    It learns about the columns by which rows are found, from a part of the rows; about all columns
-    of a temporary table, which has no index. Autovacuum, where
-    it is on, will look at all columns as it does anyway: an ANALYZE of some does not put it off.
+    Only of indexed columns and from a sample of the rows; of all columns of a temporary table,
+    which has no index. An ANALYZE of some columns does not delay that of autovacuum, if it is on.
     """
     if not tables or connection.dialect.name != "postgresql":
         return
-    connection.exec_driver_sql(f"SET LOCAL default_statistics_target = {_FEW_STATISTICS}")
+    connection.exec_driver_sql(f"SET LOCAL default_statistics_target = {_STATISTICS_TARGET}")
     for table in tables:
         indexed = {column for index in table.indexes for column in index.columns}
         indexed.update(table.primary_key)
-        columns = [one.name for one in table.columns if one in indexed or one.type is Identifier]
-        what = f" ({', '.join(columns)})" if indexed else ""
-        connection.exec_driver_sql(f"ANALYZE {table.name}{what}")
+        names = [
+            column.name
+            for column in table.columns
+            if column in indexed or column.type is Identifier
+        ]
+        columns = f" ({', '.join(names)})" if indexed else ""
+        connection.exec_driver_sql(f"ANALYZE {table.name}{columns}")
 
 
 def analyze_what_grew(connection: Connection, written: dict[sa.Table, int]) -> None:
-    """Analyze the tables of which much was written, for whoever asks next.
+    """Analyze the tables to which many rows were written, for the queries that follow.
 
-    Autovacuum would do so by the same measure, but later, and only where it is on; until then the
-    planner may take a table for empty, and read all of it instead of a few rows.
+    Autovacuum applies the same thresholds, but later, and only where it is on; until then the
+    planner may assume that a table is empty, and scan it for a few rows.
 
     Args:
         connection: in the transaction that wrote.
-        written: how many rows were written of each table.
+        written: rows written to each table.
     """
     if connection.dialect.name != "postgresql":
         return
@@ -183,24 +188,24 @@ def analyze_what_grew(connection: Connection, written: dict[sa.Table, int]) -> N
     grown = [
         table
         for table, rows in written.items()
-        if rows > _MANY_WRITTEN
-        and rows > _MUCH_WRITTEN * (connection.scalar(sizes, {"name": table.name}) or 0)
+        if rows > _ANALYZE_THRESHOLD
+        and rows > _ANALYZE_SCALE_FACTOR * (connection.scalar(sizes, {"name": table.name}) or 0)
     ]
     analyze(connection, *grown)
 
 
 def index_temporary(connection: Connection, table: sa.Table, column: str) -> None:
-    """Make an index of a temporary table in SQLite, which joins by nothing else."""
+    """Create an index of a temporary table in SQLite, which has no hash joins."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"CREATE INDEX {table.name}_{column} ON {table.name} ({column})")
 
 
 @contextmanager
 def temporary(connection: Connection, *tables: sa.Table) -> Iterator[None]:
-    """Make temporary tables, and drop them in the end.
+    """Create temporary tables, and drop them at the end.
 
-    In SQLite they go with the connection, which takes no time; dropping them takes a tenth of the
-    time that filling them took.
+    In SQLite they end with the connection, at no cost; dropping them would take a tenth of the time
+    that filling them took.
     """
     for table in tables:
         connection.execute(CreateTable(table))

@@ -1,7 +1,7 @@
-"""Pruning: old runs go, except those that something still rests on.
+"""Delete old runs that nothing refers to.
 
-A run is on record for each sync, so they are what grows where nothing else happens. What the mirror
-knows of requests is never pruned.
+Each sync records a run, so `sync_runs` is what grows where nothing else happens. Requests and their
+versions are never pruned.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from mirror.db.engine import read_transaction, write_transaction
 from mirror.db.models import past_versions, quarantined_records, release_requests, sync_runs
 
 LOCK = "prune"
-"""Name of the writer's lock in Postgres, so that one pruning goes on at a time."""
+"""Name of the writer's lock in Postgres: one pruning at a time."""
 
 _runs = sync_runs.c
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What pruning did, or would do.
+    """The result of pruning, or in a dry run what it would be.
 
     Attributes:
         removed: runs that were removed.
         kept: runs that began before the time as well, but are needed.
-        remaining: runs that are on record afterwards, those included.
+        remaining: all runs that are left, those included.
     """
 
     removed: int
@@ -38,16 +38,16 @@ class Pruned:
 
 
 def prune(engine: Engine, *, before: datetime, dry_run: bool = False) -> Pruned:
-    """Remove the runs that began before a time and that nothing rests on, and nothing else.
+    """Delete the runs that began before a time and are not needed.
 
-    Kept are the runs that a request, a past version or a record in quarantine refers to, the last
-    run of each environment, its last complete one, and those that say `running`. A file of SQLite
-    does not shrink by it, but uses the room again.
+    Needed are the runs that a request, a past version or a record in quarantine refers to, the last
+    run of each environment, its last completed one, and those still `running`. A SQLite file does
+    not shrink, but reuses the space.
 
     Args:
         engine: the mirror's database.
         before: the time (UTC).
-        dry_run: count alone, and remove nothing.
+        dry_run: count only.
 
     Raises:
         SchemaError: the schema is not the one that this version works with.
@@ -56,44 +56,43 @@ def prune(engine: Engine, *, before: datetime, dry_run: bool = False) -> Pruned:
     count = sa.func.count()
     with read_transaction(engine) if dry_run else write_transaction(engine, LOCK) as connection:
         migrate.require_current(connection)
-        needless = _needless(before)
+        prunable = _prunable(before)
         if dry_run:
-            removed = connection.scalar(sa.select(count).select_from(needless.subquery())) or 0
+            removed = connection.scalar(sa.select(count).select_from(prunable.subquery())) or 0
         else:
             removed = connection.execute(
-                sa.delete(sync_runs).where(_runs.id.in_(needless))
+                sa.delete(sync_runs).where(_runs.id.in_(prunable))
             ).rowcount
         total, old = connection.execute(
             sa.select(count, count.filter(_runs.started_at < before)).select_from(sync_runs)
         ).one()
-    still_there = removed if dry_run else 0
-    return Pruned(removed, kept=old - still_there, remaining=total - still_there)
+    still_counted = removed if dry_run else 0
+    return Pruned(removed, kept=old - still_counted, remaining=total - still_counted)
 
 
-def _needless(before: datetime) -> sa.CompoundSelect[int]:
-    """Select the numbers of the runs that may go, as a difference of sets.
+def _prunable(before: datetime) -> sa.CompoundSelect[int]:
+    """Select the ids of the runs that are not needed, as a set difference.
 
-    A search for each run would take hours: no index leads from a run to what refers to it.
+    A subquery for each run would take hours: no index leads from a run to its references.
     """
-    # A sync that goes on meanwhile holds another lock in Postgres, that of its environment. It
-    # needs nothing of what goes, wherever it is, as all goes by the one snapshot that READ
-    # COMMITTED gives to a statement:
-    # - Its own run is not in the snapshot, or says `running`: it is kept.
-    # - It refers to no run anew but its own. What it moves, from a request to its past version, is
-    #   in one transaction: the snapshot has it in one of the two places.
-    # - It compares the last complete run with the one that was it when it began. That of the
-    #   snapshot is kept; if there is a later one by then, it differs from any that is gone.
-    # - It updates no run but those that say `running`, which are kept: nobody waits for anybody.
-    # Only a run that was given up for dead and wakes up after all may find its row gone, and then
-    # says so. It was overtaken, so there is nothing that it would have applied.
-    ends = sa.select(_runs.environment, sa.func.max(_runs.completion)).group_by(_runs.environment)
-    kept = quarantined_records.c
+    # In Postgres a concurrent sync holds another lock, that of its environment. It needs none of
+    # the deleted runs, because the statement sees one snapshot (READ COMMITTED):
+    # - The sync's own run is not in the snapshot, or is `running`: it is kept.
+    # - The sync adds references to its own run only. It moves references from a request to its
+    #   past version in one transaction: the snapshot has them in one of the two tables.
+    # - It compares the last completion with the one at its beginning. The last one of the snapshot
+    #   is kept; if there is a later one by then, that differs from any that is deleted.
+    # - It updates only runs that are `running`, which are kept: neither waits for the other.
+    # Only a run that was marked abandoned and is alive after all may find its row deleted, and then
+    # fails. It is superseded, so it had nothing to apply.
+    last = sa.select(_runs.environment, sa.func.max(_runs.completion)).group_by(_runs.environment)
+    quarantined = quarantined_records.c
     return sa.except_(
         sa.select(_runs.id).where(_runs.started_at < before, _runs.outcome != "running"),
         sa.select(sa.func.max(_runs.id)).group_by(_runs.environment),
-        sa.select(_runs.id).where(sa.tuple_(_runs.environment, _runs.completion).in_(ends)),
+        sa.select(_runs.id).where(sa.tuple_(_runs.environment, _runs.completion).in_(last)),
         sa.select(release_requests.c.sync_run_id),
         sa.select(past_versions.c.sync_run_id),
-        sa.select(kept.first_run_id),
-        sa.select(kept.last_run_id),
+        sa.select(quarantined.first_run_id),
+        sa.select(quarantined.last_run_id),
     )

@@ -1,7 +1,7 @@
-"""The runs on record: how one begins, which one completed last, and how one ends.
+"""Record the runs of `mirror sync`: begin, end, last completion.
 
-Overlapping runs are told apart by compare and swap. A run notes when it begins which run of its
-environment was the last to complete; when it is about to complete itself, that must still be so.
+Overlapping runs are resolved by compare and swap. When a run begins, it reads which run of its
+environment completed last; when it completes, that must still be the last one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class Outcome(StrEnum):
-    """How a run ended, or that it has not."""
+    """The state of a run."""
 
     APPLIED = "applied"
     UNCHANGED = "unchanged"
@@ -37,18 +37,18 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a merge did, or found done already.
+    """Counts of a merge.
 
     Every entry of the list is inserted, updated, returned, unchanged, quarantined or a duplicate.
 
     Attributes:
         fetched: entries of the list.
         inserted: requests seen for the first time.
-        updated: requests that got a new version because a known field changed.
-        unchanged: requests whose known fields were the same.
+        updated: requests with a new version because a known field changed.
+        unchanged: requests whose known fields are the same.
         missing: requests found missing for the first time.
-        returned: missing requests that were in the list again.
-        quarantined: entries that could not be understood.
+        returned: missing requests that are listed again.
+        quarantined: entries that could not be decoded.
         newly_quarantined: those of them that were not in quarantine before.
         duplicates: entries equal to another one with the same id.
     """
@@ -66,15 +66,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The complete pull of an environment that came last.
+    """A completed run of an environment.
 
     Attributes:
-        run_id: its run.
-        number: it was the so-manyth complete pull of the environment.
+        run_id: `sync_runs.id`.
+        number: its place among the completed runs of the environment, from 1.
         outcome: `applied` or `unchanged`.
-        observed_at: the UTC time that stands for it.
-        counts: what it did, and what its list was like.
-        base_url, etag, content_sha256, mirror_version: what it read, and what read it.
+        observed_at: UTC time that its changes carry.
+        counts: of its merge.
+        base_url, etag, content_sha256: of the list it read.
+        mirror_version: the version that read it.
     """
 
     run_id: int
@@ -87,8 +88,8 @@ class Completion:
     content_sha256: str
     mirror_version: str
 
-    def reads_alike(self, base_url: str) -> bool:
-        """Tell whether the same answer would be understood the same way again."""
+    def is_comparable_to(self, base_url: str) -> bool:
+        """Return whether this version would decode the same response in the same way."""
         return self.base_url == base_url and self.mirror_version == __version__
 
 
@@ -97,10 +98,10 @@ class Run:
     """A run that has begun.
 
     Attributes:
-        id: its number on record.
-        environment: whose list it reads.
+        id: `sync_runs.id`.
+        environment: name of the environment whose list it reads.
         started_at: UTC, by this machine's clock.
-        previous: the complete pull that was the last one when the run began.
+        previous: the last completion of the environment when the run began.
     """
 
     id: int
@@ -110,7 +111,7 @@ class Run:
 
     @property
     def observed_at(self) -> datetime:
-        """The UTC time that stands for the pull: always later than that of the previous one."""
+        """UTC time that its changes carry, later than that of the previous completion."""
         started_at = self.started_at.replace(microsecond=self.started_at.microsecond // 1000 * 1000)
         if self.previous is None:
             return started_at
@@ -123,7 +124,7 @@ def lock(environment: str) -> str:
 
 
 def begin(connection: Connection, environment: str, base_url: str, started_at: datetime) -> Run:
-    """Put a new run on record, as running."""
+    """Record a new run, as running."""
     previous = last_completion(connection, environment)
     run_id = connection.scalar(
         sa.insert(sync_runs)
@@ -141,7 +142,7 @@ def begin(connection: Connection, environment: str, base_url: str, started_at: d
 
 
 def last_completion(connection: Connection, environment: str) -> Completion | None:
-    """Return the complete pull of an environment that came last."""
+    """Return the last completion of an environment."""
     return _completion(
         connection,
         sa.select(sync_runs)
@@ -152,7 +153,7 @@ def last_completion(connection: Connection, environment: str) -> Completion | No
 
 
 def completion(connection: Connection, run: Run) -> Completion | None:
-    """Return what a run did if it is on record as complete."""
+    """Return the completion of a run, or None if it is not recorded as complete."""
     return _completion(
         connection,
         sa.select(sync_runs).where(_runs.id == run.id, _runs.completion.is_not(None)),
@@ -177,9 +178,9 @@ def _completion(connection: Connection, query: sa.Select[Any]) -> Completion | N
 
 
 def is_superseded(connection: Connection, run: Run) -> bool:
-    """Tell whether another run has completed since this one began.
+    """Return whether another run has completed since this one began.
 
-    The connection must hold the environment's lock, so that the answer stays true.
+    The connection must hold the environment's lock, so that the result stays true.
     """
     last = last_completion(connection, run.environment)
     return (last and last.run_id) != (run.previous and run.previous.run_id)
@@ -194,10 +195,10 @@ def complete(
     counts: Counts,
     **values: Any,
 ) -> None:
-    """Record that a run completed, in the transaction of what it did, and clear up after the dead.
+    """Record the completion of a run, in the transaction of its merge; mark older ones abandoned.
 
-    A run that still says `running` though it began earlier is marked as abandoned; if it lives
-    after all, it corrects its row when it ends.
+    An earlier run that is still `running` becomes `abandoned`. If its process is alive after all,
+    it corrects its row when it ends.
     """
     end(
         connection,
@@ -219,7 +220,7 @@ def complete(
         .values(
             outcome="abandoned",
             finished_at=finished_at,
-            error=f"the run ended without a word; run {run.id} found it",
+            error=f"the run recorded no outcome; found by run {run.id}",
         )
     )
 
@@ -234,12 +235,12 @@ def end(
     error: str | None = None,
     **values: Any,
 ) -> None:
-    """Record how a run ended.
+    """Record the outcome of a run.
 
     Raises:
-        DatabaseUnavailable: the run is not on record any more. The caller rolls back.
+        DatabaseUnavailable: the row of the run is gone. The caller rolls back.
     """
-    found = connection.execute(
+    result = connection.execute(
         sa.update(sync_runs)
         .where(
             _runs.id == run.id,
@@ -255,9 +256,9 @@ def end(
             **values,
         )
     )
-    if not found.rowcount:
+    if not result.rowcount:
         raise DatabaseUnavailable(
             f"run {run.id} is no longer on record",
-            hint="was the database put back to an older state "
-            "meanwhile? Nothing was applied; run again",
+            hint="was the database restored to an older state meanwhile? Nothing was applied; "
+            "run again",
         )

@@ -21,7 +21,7 @@ from mirror.api.client import CachedList, Client, FetchedList, NotModified
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
 from mirror.db import migrate, runs
-from mirror.db.engine import settle, write_transaction
+from mirror.db.engine import enable_wal, write_transaction
 from mirror.db.runs import Counts, Outcome
 from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
 from mirror.progress import Phase, Progress, log_environment
@@ -135,8 +135,8 @@ def sync(
                 progress=progress,
                 cancellation=cancellation,
             ).execute()
-            if result.counts.inserted:
-                settle(engine)
+            if result.failure is None:
+                enable_wal(engine)
             return result
     except MirrorError as error:
         return replace(
@@ -212,7 +212,7 @@ class _Sync:
     def _sync(self) -> Result:
         """Fetch the list; apply it unless it is the one applied last."""
         last, cached = self.run.previous, None
-        if last is not None and last.reads_alike(self.base_url):
+        if last is not None and last.is_comparable_to(self.base_url):
             cached = CachedList(last.etag, last.content_sha256, last.counts.fetched)
         fetched = self._fetch(cached)
         if isinstance(fetched, FetchedList):

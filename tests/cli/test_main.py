@@ -145,9 +145,9 @@ WRONG_USAGE = [
     ("status --database postgresql://127.0.0.1:9/x%00y", 2, "there is a NUL (%00) in it\n"),
     ("nonsense", 2, "nonsense"),
     # Paths that the system does not take
-    (f"requests --database sqlite:///{LONG_PATH}/m.db", 1, "cannot be looked at (File name"),
-    (f"db upgrade --database sqlite:///{LONG_PATH}", 1, "cannot be looked at (File name"),
-    ("requests --database sqlite:////a%00b", 1, "cannot be looked at (it is none)"),
+    (f"requests --database sqlite:///{LONG_PATH}/m.db", 1, "cannot be accessed (File name"),
+    (f"db upgrade --database sqlite:///{LONG_PATH}", 1, "cannot be accessed (File name"),
+    ("requests --database sqlite:////a%00b", 1, "cannot be accessed (not a path)"),
     (f"requests --config {LONG_PATH}", 2, "cannot be read (File name too long)"),
     # No database there
     ("requests --database sqlite:///mirror.db", 1, "mirror sync"),
@@ -165,7 +165,7 @@ def test_wrong_usage(sqlite_mirror: Mirror, tmp_path: Path) -> None:
         assert "Traceback" not in ran.err, line
     ran = run_mirror("doctor", "--database", f"sqlite:///{LONG_PATH}", cwd=tmp_path)
     assert ran.code == 2
-    assert "cannot be looked at (File name" in ran.out
+    assert "cannot be accessed (File name" in ran.out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,7 +1,7 @@
-"""The drivers that BI tools are made of read every time column right, and are in nobody's way.
+"""The drivers of BI tools read every time column right, and block no sync.
 
-What they read is compared with what upstream said, or with what the database holds by the plain
-drivers of Python. stress/test_jdbc_elsewhere.py reads in a JVM of another time zone.
+What they read is compared with what upstream reported, or with what the drivers of Python read.
+stress/test_jdbc_elsewhere.py reads in a JVM of another time zone.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ import sqlalchemy as sa
 from mirror.db import engine as engine_module
 from mirror.db.engine import parse_url, write_transaction
 from mirror.db.models import UTCDateTime
-from mirror.sync.run import Outcome
+from mirror.db.runs import Outcome
 from tests.support.databases import DATABASES, cached_by_kind
 from tests.support.drivers import (
-    BARE,
+    EMPTY_QUERIES,
     RELATIONS,
     TIME_COLUMNS,
     TIMES,
-    Filled,
-    Jdbc,
+    FilledMirror,
+    JdbcResult,
     Note,
     Row,
     assert_equal_times,
     columns,
-    drivers_missing,
     filled_mirror,
     instant,
     query,
     read_by_jdbc,
-    said_by_upstream,
+    reported_time,
+    require_drivers,
     server_of,
     to_milliseconds,
 )
@@ -55,55 +55,51 @@ JDBC_FRACTION = {6, 8}  # FLOAT, DOUBLE
 
 
 @pytest.fixture(scope="module")
-def mirrors(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Filled]]:
+def mirrors(request: pytest.FixtureRequest) -> Iterator[Callable[[str], FilledMirror]]:
     """Mirrors that hold times of all kinds, by the kind of database."""
     with cached_by_kind(partial(filled_mirror, request=request)) as get:
         yield get
 
 
 @pytest.fixture(params=DATABASES)
-def filled(request: pytest.FixtureRequest, mirrors: Callable[[str], Filled]) -> Filled:
+def filled(request: pytest.FixtureRequest, mirrors: Callable[[str], FilledMirror]) -> FilledMirror:
     """Such a mirror, once in each database."""
     return mirrors(request.param)
 
 
-def test_the_mirror_holds_every_kind_of_time(filled: Filled) -> None:
-    """Every relation has rows, every time column a time, and no time that upstream said is lost.
-
-    What release_requests holds is what upstream said, cut to the millisecond.
-    """
+def test_the_mirror_holds_every_kind_of_time(filled: FilledMirror) -> None:
+    """Every relation has rows, every time column a time, and every reported time is stored."""
     for relation in RELATIONS:
-        assert filled.truth[relation], relation
+        assert filled.expected[relation], relation
     for relation, name in TIME_COLUMNS:
-        assert any(row[name] for row in filled.truth[relation]), (relation, name)
-    spoken = {said_by_upstream(time) for time in TIMES}
-    assert len(spoken) == len(TIMES)
+        assert any(row[name] for row in filled.expected[relation]), (relation, name)
+    reported = {reported_time(time) for time in TIMES}
+    assert len(reported) == len(TIMES)
     for name in ("requested_at", "resolved_at"):
-        assert spoken <= {row[name] for row in filled.truth["release_request_versions"]}
-    with filled._connected() as connection:
-        assert filled._stored(connection, "release_requests") == filled.truth["release_requests"]
+        assert reported <= {row[name] for row in filled.expected["release_request_versions"]}
+    assert filled.stored("release_requests") == filled.expected["release_requests"]
 
 
 # JDBC
 
 
-def test_jdbc_in_utc(mirrors: Callable[[str], Filled], record_property: Note) -> None:
+def test_jdbc_in_utc(mirrors: Callable[[str], FilledMirror], record_property: Note) -> None:
     """A JVM in UTC gets every time to the millisecond, and all else, from both databases."""
     both = [mirrors(kind) for kind in DATABASES]
     read = read_by_jdbc(both, "UTC")
     for filled in both:
-        found = read[filled.kind]
-        assert_equal_times(filled, "JDBC", found.times(instant), record_property)
-        expect_declared_times(filled.kind, found)
-        expect_declared_others(filled.kind, found)
-        expect_numbers_and_days(filled, found)
+        result = read[filled.kind]
+        assert_equal_times(filled, "JDBC", result.times(instant), record_property)
+        assert_declared_times(filled.kind, result)
+        assert_declared_others(filled.kind, result)
+        assert_numbers_and_days(filled, result)
 
 
-def expect_declared_times(kind: str, read: Jdbc) -> None:
-    """Expect type TIMESTAMP: before the first row, at each row, in results without any.
+def assert_declared_times(kind: str, read: JdbcResult) -> None:
+    """The type is TIMESTAMP: before the first row, at each row, in results without rows.
 
-    A tool that looks at the columns of a table or view is told so too. There sqlite-jdbc gives the
-    number of VARCHAR for whatever it does not know, of which TIMESTAMP is one; the name is right.
+    So it is in the metadata of a table or view. There sqlite-jdbc gives the number of VARCHAR for
+    types it does not know, of which TIMESTAMP is one; the name is right.
     """
     name_of = {"sqlite": "TIMESTAMP", "postgresql": "timestamptz"}[kind]
     listed_as = {"sqlite": {JDBC_TEXT, JDBC_TIMESTAMP}, "postgresql": {JDBC_TIMESTAMP}}[kind]
@@ -111,15 +107,15 @@ def expect_declared_times(kind: str, read: Jdbc) -> None:
         declared_name, number = read.declared[relation][name]
         assert declared_name == name_of, (relation, name)
         assert number in listed_as, (relation, name)
-    for one, types in read.types.items():
-        for name in columns(one.split()[0], UTCDateTime):
-            assert types[name] == [[name_of, JDBC_TIMESTAMP]], (one, name)
+    for query_name, types in read.types.items():
+        for name in columns(query_name.split()[0], UTCDateTime):
+            assert types[name] == [[name_of, JDBC_TIMESTAMP]], (query_name, name)
 
 
-def expect_declared_others(database_kind: str, read: Jdbc) -> None:
-    """Expect text to be text, numbers numbers, and a day a date in Postgres and text in SQLite.
+def assert_declared_others(database_kind: str, read: JdbcResult) -> None:
+    """Text is text, numbers are numbers, and a day is a date in Postgres and text in SQLite.
 
-    It is text there on purpose: sqlite-jdbc can read no date that has no time of day.
+    It is text there on purpose: sqlite-jdbc cannot read a date without a time of day.
     """
     sqlite = database_kind == "sqlite"
     kinds = {
@@ -129,16 +125,16 @@ def expect_declared_others(database_kind: str, read: Jdbc) -> None:
         sa.Boolean: JDBC_WHOLE if sqlite else {JDBC_BIT},
         sa.Date: {JDBC_TEXT if sqlite else JDBC_DATE},
     }
-    for one, types in read.types.items():
+    for query_name, types in read.types.items():
         for kind, expected in kinds.items():
-            for name in columns(one.split()[0], kind):
-                assert {number for _, number in types[name]} <= expected, (one, name)
+            for name in columns(query_name.split()[0], kind):
+                assert {number for _, number in types[name]} <= expected, (query_name, name)
 
 
-def expect_numbers_and_days(filled: Filled, read: Jdbc) -> None:
-    """Expect numbers as numbers, days as YYYY-MM-DD, and both to be right."""
+def assert_numbers_and_days(filled: FilledMirror, read: JdbcResult) -> None:
+    """Numbers are read as numbers, days as YYYY-MM-DD, and both are right."""
     for relation, rows in read.rows.items():
-        for row, stored in zip(rows, filled.truth[relation], strict=True):
+        for row, stored in zip(rows, filled.expected[relation], strict=True):
             for name in columns(relation, sa.Integer, sa.Float, sa.Boolean):
                 assert row[name] == stored[name], (relation, name)
             for name in columns(relation, sa.Date):
@@ -157,8 +153,8 @@ ODBC_DRIVERS = {
 Open = Callable[..., Any]
 
 
-def _no_odbc() -> list[str]:
-    """What is missing to connect by ODBC."""
+def _missing_odbc() -> list[str]:
+    """The packages that are missing to connect by ODBC."""
     try:
         registered = importlib.import_module("pyodbc").drivers()
     except ImportError:
@@ -169,13 +165,13 @@ def _no_odbc() -> list[str]:
 @pytest.fixture(scope="module")
 def odbc() -> Iterator[Open]:
     """Connects to a database by ODBC; without the drivers, ODBC is not tested."""
-    drivers_missing("ODBC", _no_odbc())
+    require_drivers("ODBC", _missing_odbc())
     pyodbc: Any = importlib.import_module("pyodbc")
     pyodbc.pooling = False
 
     @contextmanager
     def connect(url: str, **options: Any) -> Iterator[Any]:
-        """Connect, with further options of the driver, and end without a commit."""
+        """Connect with options of the driver; close without a commit."""
         with closing(pyodbc.connect(odbc_string(url, **options))) as connection:
             yield connection
 
@@ -185,20 +181,20 @@ def odbc() -> Iterator[Open]:
 
 
 def odbc_string(url: str, **options: Any) -> str:
-    """Write a connection string."""
-    made = parse_url(url)
-    kind = made.get_backend_name()
-    fields: dict[str, Any] = {"Driver": ODBC_DRIVERS[kind][0], "Database": made.database}
+    """The ODBC connection string of a database."""
+    parsed = parse_url(url)
+    kind = parsed.get_backend_name()
+    fields: dict[str, Any] = {"Driver": ODBC_DRIVERS[kind][0], "Database": parsed.database}
     if kind == "postgresql":
-        fields["Servername"], fields["Port"] = server_of(made)
-        fields["Username"], fields["Password"] = made.username, made.password
+        fields["Servername"], fields["Port"] = server_of(parsed)
+        fields["Username"], fields["Password"] = parsed.username, parsed.password
         # psqlodbc drops the offset of a time and keeps the clock of the session's zone.
         fields["ConnSettings"] = "SET TimeZone TO 'UTC'"
     fields |= options
     return ";".join(f"{name}={value}" for name, value in fields.items() if value is not None)
 
 
-def asked(connection: Any, sql: str) -> tuple[dict[str, type], list[Row]]:
+def fetch(connection: Any, sql: str) -> tuple[dict[str, type], list[Row]]:
     """Run a query; return the types of its columns, and its rows."""
     cursor = connection.execute(sql)
     types = {name: kind for name, kind, *_ in cursor.description}
@@ -207,18 +203,18 @@ def asked(connection: Any, sql: str) -> tuple[dict[str, type], list[Row]]:
     return types, rows
 
 
-def test_odbc_times(filled: Filled, odbc: Open, record_property: Note) -> None:
+def test_odbc_times(filled: FilledMirror, odbc: Open, record_property: Note) -> None:
     """Every time comes as a time, to the millisecond, if the session of Postgres is in UTC.
 
     A time column is one even in a result without rows or without a time. Numbers are numbers and
     right; a day is a date in Postgres and text in SQLite.
     """
     with odbc(filled.url) as connection:
-        read = {relation: asked(connection, query(relation)) for relation in RELATIONS}
-        bare = {one: asked(connection, sql)[0] for one, sql in BARE.items()}
-    for one, types in bare.items():
-        for name in columns(one.split()[0], UTCDateTime):
-            assert types[name] is datetime, (one, name)
+        read = {relation: fetch(connection, query(relation)) for relation in RELATIONS}
+        empty = {name: fetch(connection, sql)[0] for name, sql in EMPTY_QUERIES.items()}
+    for query_name, types in empty.items():
+        for name in columns(query_name.split()[0], UTCDateTime):
+            assert types[name] is datetime, (query_name, name)
     for relation, name in TIME_COLUMNS:
         for row in read[relation][1]:
             if row[name] is not None:
@@ -227,17 +223,17 @@ def test_odbc_times(filled: Filled, odbc: Open, record_property: Note) -> None:
     rows_of = {relation: rows for relation, (_, rows) in read.items()}
     assert_equal_times(filled, "ODBC", rows_of, record_property)
     kinds = {sa.Integer: int, sa.Float: float, sa.Date: str if filled.kind == "sqlite" else date}
-    for relation, true in filled.truth.items():
+    for relation, expected_rows in filled.expected.items():
         types, rows = read[relation]
         for kind, expected in kinds.items():
             for name in columns(relation, kind):
                 assert types[name] is expected, (relation, name)
-                got, stored = ([row[name] for row in found] for found in (rows, true))
-                assert all(map(alike, got, stored)), (relation, name)
+                got, stored = ([row[name] for row in side] for side in (rows, expected_rows))
+                assert all(map(are_equal, got, stored)), (relation, name)
                 assert len(got) == len(stored)
 
 
-def alike(read: Any, stored: Any) -> bool:
+def are_equal(read: Any, stored: Any) -> bool:
     """Compare two values; sqliteodbc reads 15 digits of a fraction."""
     if isinstance(stored, float):
         return math.isclose(read, stored, rel_tol=1e-14)
@@ -248,17 +244,17 @@ def alike(read: Any, stored: Any) -> bool:
 
 
 MANY = 300
-BY_THE_ROW: dict[str, dict[str, Any]] = {
+ROW_BY_ROW: dict[str, dict[str, Any]] = {
     "sqlite": {"StepAPI": 1},
     "postgresql": {"UseDeclareFetch": 1, "Fetch": 10},
 }
-"""Options that let a driver fetch rows as they are wanted, so that its query stays open."""
+"""Options with which a driver fetches rows one by one, so that its query stays open."""
 
-IMPATIENT: dict[str, dict[str, Any]] = {
+WITHOUT_LOCK_WAIT: dict[str, dict[str, Any]] = {
     "sqlite": {"Timeout": 1},  # milliseconds
     "postgresql": {"ConnSettings": "SET lock_timeout TO 1"},
 }
-"""Options that let a driver wait for no lock."""
+"""Options with which a driver waits for no lock."""
 
 
 def kind_of(mirror: Mirror) -> str:
@@ -267,7 +263,7 @@ def kind_of(mirror: Mirror) -> str:
 
 
 def holds_a_snapshot(mirror: Mirror) -> bool:
-    """Tell whether somebody reads in a transaction that has not ended."""
+    """Whether another session has an open transaction that reads."""
     if kind_of(mirror) == "sqlite":
         with closing(sqlite3.connect(str(mirror.engine.url.database), timeout=0)) as connection:
             busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -279,17 +275,14 @@ def holds_a_snapshot(mirror: Mirror) -> bool:
     return mirror.rows(idle) == [(1,)]
 
 
-def test_an_open_reader_is_in_nobodys_way(
+def test_an_open_reader_blocks_no_sync(
     mirror: Mirror, odbc: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tool that stops in the middle of a result holds up no sync, and reads on in the old state.
-
-    The next query sees the new one. A sync that had to wait for a lock would fail here.
-    """
-    monkeypatch.setattr(engine_module, "LOCK_WAIT", 1)
+    """A tool that stops in the middle of a result blocks no sync, and reads on in its snapshot."""
+    monkeypatch.setattr(engine_module, "LOCK_WAIT", 1)  # a sync that waits for a lock fails
     mirror.sync([release_request(number) for number in range(MANY)])
     statuses = "SELECT status FROM release_requests ORDER BY id"
-    with odbc(mirror.url, **BY_THE_ROW[kind_of(mirror)]) as connection:
+    with odbc(mirror.url, **ROW_BY_ROW[kind_of(mirror)]) as connection:
         cursor = connection.execute(statuses)
         read = [cursor.fetchone()[0]]
         result = mirror.sync(
@@ -302,22 +295,22 @@ def test_an_open_reader_is_in_nobodys_way(
         assert read == ["pending"] * MANY
         cursor.close()
         connection.rollback()
-        _, rows = asked(connection, statuses)
+        _, rows = fetch(connection, statuses)
         assert [row["status"] for row in rows] == ["approved"] * (MANY + 1)
 
 
-def test_a_writer_is_in_no_readers_way(mirror: Mirror, odbc: Open) -> None:
-    """While a writer's transaction is open, a tool that waits for no lock reads the old state."""
+def test_an_open_writer_blocks_no_reader(mirror: Mirror, odbc: Open) -> None:
+    """While a write transaction is open, a tool that waits for no lock reads the old state."""
     mirror.sync([release_request(number) for number in range(MANY)])
     with (
         write_transaction(mirror.engine, "test") as writer,
-        odbc(mirror.url, **IMPATIENT[kind_of(mirror)]) as connection,
+        odbc(mirror.url, **WITHOUT_LOCK_WAIT[kind_of(mirror)]) as connection,
     ):
         writer.execute(sa.text("UPDATE release_requests SET status = 'approved'"))
         writer.execute(sa.text("DELETE FROM sync_runs"))
         for relation in RELATIONS:
-            asked(connection, query(relation))
-        _, rows = asked(connection, "SELECT DISTINCT status FROM release_requests")
+            fetch(connection, query(relation))
+        _, rows = fetch(connection, "SELECT DISTINCT status FROM release_requests")
         assert [row["status"] for row in rows] == ["pending"]
-        _, rows = asked(connection, "SELECT id FROM sync_runs")
+        _, rows = fetch(connection, "SELECT id FROM sync_runs")
         assert len(rows) == 1

@@ -1,4 +1,4 @@
-"""Pruning: old runs go, what rests on runs does not notice, and syncs go on meanwhile."""
+"""Pruning deletes old runs that nothing refers to, also beside syncs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -26,91 +26,97 @@ from mirror.sandbox.server import Sandbox
 from mirror.sync.run import Result, sync
 from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
-from tests.support.upstream import TOKEN, request
+from tests.support.upstream import TOKEN, FakeUpstream, request
 
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
-"""When the clock of a mirror under test starts; its first sync is an hour later."""
+"""Start of the clock of a mirror under test; its first sync is an hour later."""
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
-"""After all runs, also those by the real clock."""
+"""Later than all runs, also those by the real clock."""
 
 HOUR = timedelta(hours=1)
 MANY = 20_000
 APPROVED = request(1, status="approved", resolved_at="2024-01-11T09:00:00Z")
 
 
-def live(mirror: Mirror) -> list[int]:
-    """Let a mirror see something of everything; return the runs that nothing rests on."""
-    first = [request(1), request(2)]
-    mirror.sync(first)  # 1: of request 2, and of a past version of request 1
+def fill_history(mirror: Mirror) -> list[int]:
+    """Sync changes of all kinds; return the runs that nothing refers to."""
+    mirror.sync([request(1), request(2)])  # 1: of request 2, and of a past version of request 1
     mirror.sync()
     mirror.sync([APPROVED, request(2), "junk"])  # 3: of request 1
-    mirror.sync([APPROVED, request(2), "junk", "scrap"])  # 4: saw the scrap first
-    mirror.sync([APPROVED, "scrap", "junk", request(3)])  # 5: of request 3; request 2 vanished
-    mirror.sync([request(3), "scrap", "junk", APPROVED])  # 6: saw junk and scrap last
+    mirror.sync([APPROVED, request(2), "junk", "scrap"])  # 4: first run of scrap
+    mirror.sync([APPROVED, "scrap", "junk", request(3)])  # 5: of request 3; request 2 is missing
+    mirror.sync([request(3), "scrap", "junk", APPROVED])  # 6: last run of junk and scrap
     mirror.sync([request(3), APPROVED])
     mirror.sync(dry_run=True)
     mirror.sync([], environment="dev")
     mirror.sync([request(9)], environment="dev")  # 10: of request 9
     mirror.sync(environment="dev")
     mirror.sync()
-    mirror.sync(environment="dev")  # 13: the last one that is complete
+    mirror.sync(environment="dev")  # 13: the last completed one
     mirror.sandbox.set_fault("not-found")
     mirror.sync(environment="dev")
     mirror.sync()
     mirror.sync(environment="dev")  # 16: the last one
     mirror.sandbox.set_fault(None)
-    mirror.sync([request(3), APPROVED])  # 17: the last one, and complete
+    mirror.sync([request(3), APPROVED])  # 17: the last one, and completed
     return [2, 7, 8, 9, 11, 12, 14, 15]
 
 
-def what_is_known(mirror: Mirror) -> list[Any]:
-    """What is in the tables and views, but for the runs."""
+def contents(mirror: Mirror) -> list[Any]:
+    """The contents of the tables and views, without the runs."""
     with read_transaction(mirror.engine) as connection:
         views = [connection.execute(sa.select(view.table)).all() for view in VIEWS]
     return [mirror.state(), *(sorted(map(repr, rows)) for rows in views)]
 
 
-def numbers(mirror: Mirror) -> list[int]:
-    """The runs on record."""
-    return [number for (number,) in mirror.runs("id")]
+def run_ids(mirror: Mirror) -> list[int]:
+    """The ids of all runs."""
+    return [run_id for (run_id,) in mirror.runs("id")]
 
 
-def test_what_nothing_rests_on_goes(mirror: Mirror) -> None:
-    """Runs go unless a row refers to them, they are the last of theirs, or began at the time."""
+def runs_by_id(mirror: Mirror) -> dict[int, list[Any]]:
+    """All runs, by id."""
+    return {run_id: row for run_id, *row in mirror.runs("*")}
+
+
+def test_unneeded_runs_are_deleted(mirror: Mirror) -> None:
+    """Runs are deleted unless a row refers to them, they are the last ones, or began later."""
     for dry_run in (True, False):
         assert prune(mirror.engine, before=LATER, dry_run=dry_run) == Pruned(0, 0, 0)
-    needless = live(mirror)
-    before = {one: row for one, *row in mirror.runs("*")}
-    known = what_is_known(mirror)
-    health = mirror.query(status, now=mirror.now)
+    unneeded = fill_history(mirror)
+    before, contents_before = runs_by_id(mirror), contents(mirror)
+    status_before = mirror.query(status, now=mirror.now)
 
     at = NOON + 8 * HOUR
     expected = Pruned(removed=8, kept=9, remaining=9)
     assert prune(mirror.engine, before=LATER, dry_run=True) == expected
     expected = Pruned(removed=2, kept=5, remaining=15)
     assert prune(mirror.engine, before=at, dry_run=True) == expected
-    assert {one: row for one, *row in mirror.runs("*")} == before
+    assert runs_by_id(mirror) == before
 
     assert prune(mirror.engine, before=at) == expected
-    assert numbers(mirror) == [1, 3, 4, 5, 6, *range(8, 18)]
+    assert run_ids(mirror) == [1, 3, 4, 5, 6, *range(8, 18)]
     just_after = at + timedelta(milliseconds=1)
     assert prune(mirror.engine, before=just_after) == Pruned(removed=1, kept=5, remaining=14)
     assert prune(mirror.engine, before=LATER) == Pruned(removed=5, kept=9, remaining=9)
     assert prune(mirror.engine, before=LATER) == Pruned(removed=0, kept=9, remaining=9)
 
-    assert {one: row for one, *row in mirror.runs("*")} == {
-        one: row for one, row in before.items() if one not in needless
+    assert runs_by_id(mirror) == {
+        run_id: row for run_id, row in before.items() if run_id not in unneeded
     }
-    assert what_is_known(mirror) == known
-    (default, dev), (default_before, dev_before) = mirror.query(status, now=mirror.now), health
+    assert contents(mirror) == contents_before
+    (default, dev), (default_before, dev_before) = (
+        mirror.query(status, now=mirror.now),
+        status_before,
+    )
     assert default == default_before
-    assert dev == replace(dev_before, failures=1)  # of those on record
+    assert dev == replace(dev_before, failures=1)  # of the runs that are left
     assert mirror.sync().run_id == 18
 
 
 def test_another_schema_is_left_alone(mirror: Mirror) -> None:
-    """A database that this version does not know is refused before anything goes."""
+    """A database of an unknown schema revision is refused before anything is deleted."""
     for _ in range(3):
         mirror.sync([request(1)])
     with write_transaction(mirror.engine, "test") as connection:
@@ -122,44 +128,46 @@ def test_another_schema_is_left_alone(mirror: Mirror) -> None:
     assert mirror.runs("*") == before
 
 
-@pytest.mark.parametrize("etag", [False, True], ids=["by its bytes", "by its ETag"])
+@pytest.mark.parametrize("etag", [False, True], ids=["by bytes", "by ETag"])
 def test_nothing_new_stays_nothing_new(sqlite_mirror: Mirror, *, etag: bool) -> None:
-    """The list that was applied last is known by the run that is kept."""
+    """The last applied list is still recognised, by the run that is kept."""
     sqlite_mirror.sandbox.config.etag = etag
     sqlite_mirror.sync([request(1)])
     sqlite_mirror.sync()
     prune(sqlite_mirror.engine, before=LATER)
     assert sqlite_mirror.sync().outcome == "unchanged"
     prune(sqlite_mirror.engine, before=LATER)
-    assert numbers(sqlite_mirror) == [1, 3]
+    assert run_ids(sqlite_mirror) == [1, 3]
     assert sqlite_mirror.sync([APPROVED]).outcome == "applied"
     assert sqlite_mirror.runs("completion") == [(1,), (3,), (4,)]
 
 
-# While syncs go on.
+# Beside syncs.
 
 LIST = http(200, envelope([request(1), request(2)]))
 CHANGED = http(200, envelope([APPROVED, request(2), "junk"]))
 
 
-def pull(url: str, base_url: str, environment: str = "default") -> Result:
+def sync_from(base_url: str, url: str) -> Result:
     """Sync, by the real clock."""
-    return sync(create_engine(url, create=True), ApiSettings(base_url, Secret(TOKEN)), environment)
+    return sync(create_engine(url, create=True), ApiSettings(base_url, Secret(TOKEN)), "default")
 
 
-def then(answer: bytes, *acts: Callable[[], object]) -> Callable[[HttpRequest], bytes]:
-    """Do something when the list is asked for, so that the run has begun, and then answer."""
+def respond_after(
+    *actions: Callable[[], object], response: bytes
+) -> Callable[[HttpRequest], bytes]:
+    """Run actions when the list is requested, so that the run has begun, and then respond."""
 
-    def say(_: HttpRequest) -> bytes:
-        for act in acts:
-            act()
-        return answer
+    def respond(_: HttpRequest) -> bytes:
+        for action in actions:
+            action()
+        return response
 
-    return say
+    return respond
 
 
 @pytest.mark.parametrize(
-    ("kind", "known", "answer"),
+    ("kind", "known", "response"),
     [
         pytest.param("sqlite", 3, LIST, id="of many, as before"),
         pytest.param("sqlite", 3, CHANGED, id="of many, changed"),
@@ -167,96 +175,85 @@ def then(answer: bytes, *acts: Callable[[], object]) -> Callable[[HttpRequest], 
         pytest.param("postgresql", 3, CHANGED, id="in Postgres"),
     ],
 )
-def test_a_run_that_waits_for_its_list_goes_on(
-    make_ready_database: Callable[[str], str], *, kind: str, known: int, answer: bytes
+def test_a_run_that_fetches_its_list(
+    make_ready_database: Callable[[str], str], kind: str, known: int, response: bytes
 ) -> None:
-    """Its own run is kept though it is not the last, and the complete one that it compares with."""
+    """A running run is kept though it is not the last, and the completed one before it."""
     database_url = make_ready_database(kind)
-    found: list[Pruned] = []
+    pruned: list[Pruned] = []
     with ScriptedServer([LIST]).running() as server:
 
         def fail() -> None:
-            assert pull(database_url, server.base_url).outcome == "failed"
+            assert sync_from(server.base_url, database_url).outcome == "failed"
 
-        def act() -> None:
-            found.append(prune(create_engine(database_url), before=LATER))
+        def prune_all() -> None:
+            pruned.append(prune(create_engine(database_url), before=LATER))
 
         for _ in range(known):
-            pull(database_url, server.base_url)
-        server.responses = [then(answer, fail, act), http(404), answer]
-        result = pull(database_url, server.base_url)
+            sync_from(server.base_url, database_url)
+        first = respond_after(fail, prune_all, response=response)
+        server.responses = [first, http(404), response]
+        result = sync_from(server.base_url, database_url)
         assert result.failure is None
-        assert result.outcome == ("unchanged" if known and answer == LIST else "applied")
-        assert pull(database_url, server.base_url).outcome == "unchanged"
-    assert found == [Pruned(removed=1, kept=4, remaining=4) if known else Pruned(0, 2, 2)]
+        assert result.outcome == ("unchanged" if known and response == LIST else "applied")
+        assert sync_from(server.base_url, database_url).outcome == "unchanged"
+    assert pruned == [Pruned(removed=1, kept=4, remaining=4) if known else Pruned(0, 2, 2)]
 
 
-def test_a_run_that_was_overtaken_is_still_superseded(ready_database_url: str) -> None:
-    """That another run completed since it began shows also when all older runs are gone."""
-    found: list[Pruned] = []
+def test_an_overtaken_run_is_superseded(ready_database_url: str) -> None:
+    """A run that another one overtook is superseded also after all older runs were pruned."""
+    pruned: list[Pruned] = []
     with ScriptedServer([LIST]).running() as server:
 
         def overtake() -> None:
-            assert pull(ready_database_url, server.base_url).outcome == "unchanged"
+            assert sync_from(server.base_url, ready_database_url).outcome == "unchanged"
             engine = create_engine(ready_database_url)
             with read_transaction(engine) as connection:
                 overtaken = connection.scalar(
                     sa.select(sync_runs.c.started_at).where(sync_runs.c.outcome == "abandoned")
                 )
             assert overtaken is not None
-            found.append(prune(engine, before=overtaken))
+            pruned.append(prune(engine, before=overtaken))
 
         for _ in range(3):
-            pull(ready_database_url, server.base_url)
-        server.responses = [then(CHANGED, overtake), LIST]
-        assert pull(ready_database_url, server.base_url).outcome == "superseded"
-    assert found == [Pruned(removed=2, kept=1, remaining=3)]
+            sync_from(server.base_url, ready_database_url)
+        server.responses = [respond_after(overtake, response=CHANGED), LIST]
+        assert sync_from(server.base_url, ready_database_url).outcome == "superseded"
+    assert pruned == [Pruned(removed=2, kept=1, remaining=3)]
 
 
-def test_a_run_given_up_for_dead_says_that_it_is_gone(ready_database_url: str) -> None:
-    """If its row was pruned before it woke up, it applies nothing, and the rest is as it was."""
+def test_an_abandoned_run_that_was_pruned(ready_database_url: str) -> None:
+    """If the row of an abandoned run was pruned, the run fails and applies nothing."""
+    pruned: list[Pruned] = []
     with ScriptedServer([LIST]).running() as server:
 
-        def bury() -> None:
+        def abandon() -> None:
             for _ in range(2):
-                assert pull(ready_database_url, server.base_url).outcome == "unchanged"
+                assert sync_from(server.base_url, ready_database_url).outcome == "unchanged"
             pruned.append(prune(create_engine(ready_database_url), before=LATER))
 
-        pruned: list[Pruned] = []
-        pull(ready_database_url, server.base_url)
-        server.responses = [then(CHANGED, bury), LIST]
-        result = pull(ready_database_url, server.base_url)
+        sync_from(server.base_url, ready_database_url)
+        server.responses = [respond_after(abandon, response=CHANGED), LIST]
+        result = sync_from(server.base_url, ready_database_url)
         assert pruned == [Pruned(removed=2, kept=2, remaining=2)]
         assert isinstance(result.failure, DatabaseUnavailable)
         assert "no longer on record" in str(result.failure)
-        assert pull(ready_database_url, server.base_url).outcome == "unchanged"
+        assert sync_from(server.base_url, ready_database_url).outcome == "unchanged"
 
 
 @contextmanager
-def before_commit(engine: Engine, number: int, act: Callable[[], object]) -> Iterator[None]:
-    """Do something when all of an engine's transaction with this number is done but its commit."""
-    commits = 0
+def before_commit(engine: Engine, number: int, action: Callable[[], object]) -> Iterator[None]:
+    """Run an action right before an engine's n-th commit."""
+    commits = count(1)
 
-    def note(_: Connection) -> None:
-        nonlocal commits
-        commits += 1
-        if commits == number:
-            act()
+    def fire(_: Connection) -> None:
+        if next(commits) == number:
+            action()
 
-    event.listen(engine, "commit", note)
+    event.listen(engine, "commit", fire)
     yield
-    event.remove(engine, "commit", note)
-    assert commits >= number
-
-
-@pytest.fixture
-def side_by_side(
-    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: Any
-) -> Mirror:
-    """A mirror in Postgres, where writers go on side by side."""
-    mirror = Mirror(make_ready_database("postgresql"), sandbox, upstream)
-    live(mirror)
-    return mirror
+    event.remove(engine, "commit", fire)
+    assert next(commits) > number
 
 
 STAGES: list[tuple[str, list[Any]]] = [
@@ -267,53 +264,61 @@ STAGES: list[tuple[str, list[Any]]] = [
 ]
 
 
-def test_pruning_beside_a_sync_that_is_about_to_commit(side_by_side: Mirror) -> None:
-    """Neither waits: what the sync has written but not committed refers to nothing that goes."""
-    engine = create_engine(side_by_side.url)
+def prune_and_sync(
+    mirror: Mirror, records: list[Any], environment: str, *, sync_commits_first: bool
+) -> tuple[Pruned, Result]:
+    """Run one of the two as a whole right before the commit of the other."""
+    results: list[Result] = []
+    pruned: list[Pruned] = []
+    engine = create_engine(mirror.url)
 
-    def act(environment: str, records: list[Any]) -> None:
-        found: list[Pruned] = []
-        needless = prune(engine, before=LATER, dry_run=True).removed
-        assert needless > 0
-        prune_now = partial(prune, engine, before=LATER)
-        with before_commit(side_by_side.engine, 2, lambda: found.append(prune_now())):
-            result = side_by_side.sync(records, environment=environment)
+    def run_sync() -> None:
+        results.append(mirror.sync(records, environment=environment))
+
+    def run_prune() -> None:
+        pruned.append(prune(engine, before=LATER))
+
+    if sync_commits_first:
+        with before_commit(engine, 1, run_sync):
+            run_prune()
+    else:
+        with before_commit(mirror.engine, 2, run_prune):
+            run_sync()
+    return pruned[0], results[0]
+
+
+@pytest.mark.parametrize("sync_commits_first", [True, False])
+def test_pruning_and_a_sync_in_parallel(
+    make_ready_database: Callable[[str], str],
+    sandbox: Sandbox,
+    upstream: FakeUpstream,
+    sync_commits_first: bool,
+) -> None:
+    """In Postgres neither waits for the other, and no row loses its run."""
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, upstream)
+    fill_history(mirror)
+    for environment, records in STAGES:
+        unneeded = prune(mirror.engine, before=LATER, dry_run=True).removed
+        assert unneeded > 0
+        if environment == "dev" and not sync_commits_first:
+            unneeded += 1  # the one that was the last run of dev
+        pruned, result = prune_and_sync(
+            mirror, records, environment, sync_commits_first=sync_commits_first
+        )
+        assert pruned.removed == unneeded
         assert result.failure is None
-        assert found[0].removed == needless + (environment == "dev")  # its last one is a new one
-        expect_whole(side_by_side, result)
-
-    for stage in STAGES:
-        act(*stage)
+        assert_consistent(mirror, result)
 
 
-def test_a_sync_beside_pruning_that_is_about_to_commit(side_by_side: Mirror) -> None:
-    """Neither waits: a whole sync begins and ends while the rows that go are locked."""
-    engine = create_engine(side_by_side.url)
-
-    def act(environment: str, records: list[Any]) -> None:
-        results: list[Result] = []
-        needless = prune(engine, before=LATER, dry_run=True).removed
-        assert needless > 0
-        sync_now = partial(side_by_side.sync, records, environment=environment)
-        with before_commit(engine, 1, lambda: results.append(sync_now())):
-            assert prune(engine, before=LATER).removed == needless
-        (result,) = results
-        assert result.failure is None
-        expect_whole(side_by_side, result)
-
-    for stage in STAGES:
-        act(*stage)
-
-
-def expect_whole(mirror: Mirror, result: Result) -> None:
-    """Expect that a sync was recorded, that nothing lacks its run, and that syncs go on."""
+def assert_consistent(mirror: Mirror, result: Result) -> None:
+    """The sync is recorded as the last one, no row lacks its run, and the next sync works."""
     last = mirror.rows(
         "SELECT id, outcome FROM sync_runs WHERE environment = :environment"
         " ORDER BY completion IS NULL, completion DESC LIMIT 1",
         environment=result.environment,
     )
     assert last == [(result.run_id, result.outcome)]
-    on_record = set(numbers(mirror))
+    recorded = set(run_ids(mirror))
     for table, column in (
         ("release_requests", "sync_run_id"),
         ("release_request_past_versions", "sync_run_id"),
@@ -321,15 +326,15 @@ def expect_whole(mirror: Mirror, result: Result) -> None:
         ("quarantined_records", "last_run_id"),
     ):
         rows = mirror.rows(f"SELECT {column} FROM {table}")
-        assert {number for (number,) in rows} <= on_record
+        assert {run_id for (run_id,) in rows} <= recorded
     assert mirror.sync(environment=result.environment).outcome == "unchanged"
 
 
-# What it costs.
+# Cost.
 
 
 def fill(connection: Connection, number: int) -> None:
-    """Put complete runs on record, so many as if they had been there for long."""
+    """Insert completed runs, as many as some years leave."""
     sqlite = connection.dialect.name == "sqlite"
     time = "'2024-01-01 00:00:00.000'" if sqlite else "timestamptz '2024-01-01 00:00:00Z'"
     connection.exec_driver_sql(
@@ -340,11 +345,8 @@ def fill(connection: Connection, number: int) -> None:
     )
 
 
-def test_all_goes_at_once(mirror: Mirror) -> None:
-    """Many runs are deleted by one statement that searches nothing for each of them.
-
-    A run notes the complete one before it as always, after all others of years are gone.
-    """
+def test_pruning_many_runs(mirror: Mirror) -> None:
+    """Many runs are deleted by one statement without a subquery for each; the last one stays."""
     with write_transaction(mirror.engine, "test") as connection:
         fill(connection, MANY)
     sent: list[tuple[str, Any]] = []
@@ -355,7 +357,7 @@ def test_all_goes_at_once(mirror: Mirror) -> None:
     event.listen(mirror.engine, "before_cursor_execute", note)
     assert prune(mirror.engine, before=LATER) == Pruned(MANY - 1, 1, 1)
     event.remove(mirror.engine, "before_cursor_execute", note)
-    deletions = [one for one in sent if one[0].startswith("DELETE")]
+    deletions = [statement for statement in sent if statement[0].startswith("DELETE")]
     assert len(deletions) == 1
     assert len(sent) < 10
     ((statement, parameters),) = deletions

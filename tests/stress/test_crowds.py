@@ -215,7 +215,7 @@ def test_a_run_given_up_for_dead_may_wake_up(
         assert newest.outcome == "applied"
         frozen = runs_of(database_url)[1]
         assert frozen.outcome == "abandoned"
-        assert frozen.error == f"the run ended without a word; run {newest.run_id} found it"
+        assert frozen.error == f"the run recorded no outcome; found by run {newest.run_id}"
         before = tables_of(database_url)
         worker.send_signal(signal.SIGCONT)
         ended = worker.result()

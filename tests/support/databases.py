@@ -43,7 +43,7 @@ def new_database(
             shutil.copy(request.getfixturevalue("_sqlite_template"), path)
         yield f"sqlite:///{path}"
         return
-    with request.getfixturevalue("_pools")(ready).one(timezone) as url:
+    with request.getfixturevalue("_pools")(ready).borrow(timezone) as url:
         yield url
 
 

@@ -1,7 +1,7 @@
-"""What the drivers that BI tools are made of are asked, what they read, and what is true.
+"""Read a mirror through the drivers of BI tools, and compare with what it holds.
 
-JDBC is behind Metabase, DBeaver and whatever else runs on Java; ODBC behind Excel and Power BI.
-Drivers that are not installed are not tested, unless MIRROR_TEST_DRIVERS is set.
+Metabase, DBeaver and others that run on Java use JDBC, Excel and Power BI use ODBC. Drivers that
+are not installed are not tested, unless MIRROR_TEST_DRIVERS is set.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import sqlalchemy as sa
 from mirror.db import models, views
 from mirror.db.engine import parse_url
 from mirror.db.models import UTCDateTime
+from mirror.db.runs import Outcome
 from mirror.sandbox.server import Sandbox, SandboxConfig
-from mirror.sync.run import Outcome
 from tests.support import moved_clock
 from tests.support.databases import new_database
 from tests.support.mirrors import Mirror
@@ -57,7 +57,7 @@ TIMES = (
     "2018-11-04T00:30:00Z",  # there was no such time of day in São Paulo
     "2024-03-10T02:30:00.250Z",  # nor this one in New York
 )
-"""What upstream says; each is the `requested_at` of a request."""
+"""Times that upstream reports; each is the `requested_at` of a request."""
 
 CLOCK = (
     "2018-11-04T00:30:00.123Z",
@@ -67,8 +67,8 @@ CLOCK = (
 )
 """When the syncs begin."""
 
-ELSEWHERE = "America/Sao_Paulo"
-"""Where the JVM of many a BI server believes to be, and what our Postgres thinks in here."""
+OTHER_ZONE = "America/Sao_Paulo"
+"""Time zone of the JVM of a BI server, and of the Postgres databases in these tests."""
 
 Row = dict[str, Any]
 Note = Callable[[str, object], None]
@@ -80,8 +80,8 @@ def to_milliseconds(time: datetime) -> str:
     return time.replace(tzinfo=None).isoformat(" ", "milliseconds")
 
 
-def said_by_upstream(text: str | None) -> str | None:
-    """Take a time from upstream's JSON, cut to the millisecond."""
+def reported_time(text: str | None) -> str | None:
+    """Parse a time of upstream's JSON, cut to the millisecond."""
     if text is None:
         return None
     time = datetime.fromisoformat(text).astimezone(UTC)
@@ -89,14 +89,18 @@ def said_by_upstream(text: str | None) -> str | None:
 
 
 def columns(relation: str, *kinds: type) -> list[str]:
-    """The names of a relation's columns that are of one of these types."""
-    return [one.name for one in RELATIONS[relation].columns if isinstance(one.type, kinds)]
+    """The names of a relation's columns of these types."""
+    return [column.name for column in RELATIONS[relation].columns if isinstance(column.type, kinds)]
 
 
 def query(relation: str, where: str = "") -> str:
-    """Write a query that gives the rows of a relation in the same order to everybody."""
-    names = [one.name for one in RELATIONS[relation].columns if not isinstance(one.type, sa.JSON)]
-    order = ", ".join(str(place) for place, _ in enumerate(names, start=1))
+    """A query for the rows of a relation in an order that does not depend on the driver."""
+    names = [
+        column.name
+        for column in RELATIONS[relation].columns
+        if not isinstance(column.type, sa.JSON)
+    ]
+    order = ", ".join(str(number) for number, _ in enumerate(names, start=1))
     return f"SELECT {', '.join(names)} FROM {relation} {where} ORDER BY {order} LIMIT 200"
 
 
@@ -104,59 +108,57 @@ TIME_COLUMNS = [
     (relation, name) for relation in RELATIONS for name in columns(relation, UTCDateTime)
 ]
 
-BARE = {f"{relation} without rows": query(relation, "WHERE 1 = 0") for relation in RELATIONS} | {
+EMPTY_QUERIES = {
+    f"{relation} without rows": query(relation, "WHERE 1 = 0") for relation in RELATIONS
+} | {
     f"{relation} without {name}": query(relation, f"WHERE {name} IS NULL")
     for relation, name in TIME_COLUMNS
 }
-"""Queries that leave a driver nothing but declarations to go by, by a name for each."""
+"""Queries whose column types a driver can learn from declarations only, by name."""
 
 
-# A mirror that holds times of all kinds, and what there is in it.
+# A mirror that holds times of all kinds.
 
 
 @dataclass(frozen=True)
-class Filled:
+class FilledMirror:
     """A mirror that tests only read.
 
     Attributes:
         kind: of its database.
-        url: where it is.
-        said: by id of the request, its record as upstream last gave it.
+        url: of its database.
+        records: by id of the request, the record that upstream last listed.
     """
 
     kind: str
     url: str
-    said: dict[str, Row]
+    records: dict[str, Row]
 
     @cached_property
-    def truth(self) -> dict[str, list[Row]]:
+    def expected(self) -> dict[str, list[Row]]:
         """The rows of each relation: times as text to the millisecond, all else as it is stored.
 
-        `release_requests` has the times that upstream said.
+        `release_requests` has the times that upstream reported.
         """
-        with self._connected() as connection:
-            found = {one: self._stored(connection, one) for one in RELATIONS}
-        for row in found["release_requests"]:
-            record = self.said[row["id"]]
-            row["requested_at"] = said_by_upstream(record["requested_at"])
-            row["resolved_at"] = said_by_upstream(record.get("resolved_at"))
-        return found
+        rows = {relation: self.stored(relation) for relation in RELATIONS}
+        for row in rows["release_requests"]:
+            record = self.records[row["id"]]
+            row["requested_at"] = reported_time(record["requested_at"])
+            row["resolved_at"] = reported_time(record.get("resolved_at"))
+        return rows
 
-    @contextmanager
-    def _connected(self) -> Iterator[Any]:
-        """Connect with Python's own driver, past SQLAlchemy and our types."""
+    def stored(self, relation: str) -> list[Row]:
+        """The rows of a relation by the driver of Python, without SQLAlchemy and our types."""
+        connection: Any
         if self.kind == "sqlite":
             path = self.url.removeprefix("sqlite:///")
-            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-                yield connection
+            connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         else:
-            with psycopg.connect(self.url) as connection:
-                yield connection
-
-    def _stored(self, connection: Any, relation: str) -> list[Row]:
-        cursor = connection.execute(query(relation))
-        names = [one[0] for one in cursor.description]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            connection = psycopg.connect(self.url)
+        with closing(connection):
+            cursor = connection.execute(query(relation))
+            names = [column[0] for column in cursor.description]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         for row in rows:
             for name in columns(relation, UTCDateTime):
                 value = row[name]
@@ -168,62 +170,66 @@ class Filled:
 
 
 def lists() -> Iterator[list[Any]]:
-    """What upstream says in each sync: every column of a time comes to have all kinds of them."""
+    """The list of each sync: every time column comes to hold all kinds of times."""
 
     def entry(number: int, turn: int, **fields: Any) -> Row:
-        said = {"requested_at": TIMES[number]}
+        values = {"requested_at": TIMES[number]}
         if turn + number % 2 > 1:
-            said["resolved_at"] = TIMES[(7 * number + turn) % len(TIMES)]
-            said["status"] = "approved"
-        return release_request(number, **(said | fields))
+            values["resolved_at"] = TIMES[(7 * number + turn) % len(TIMES)]
+            values["status"] = "approved"
+        return release_request(number, **(values | fields))
 
     requests = range(len(TIMES))
     junk = {"id": "junk", "requested_at": "yesterday"}
-    unsaid = release_request(77, status="cancelled")
+    cancelled = release_request(77, status="cancelled")
     yield [*(entry(number, 1) for number in requests), release_request(77), junk]
-    yield [*(entry(number, 2) for number in requests if number % 5), unsaid]
-    yield [*(entry(number, 3) for number in requests if number != 5), unsaid, "more junk"]
-    yield [*(entry(number, 4, carrier="Example") for number in requests[:-1]), unsaid, "more junk"]
+    yield [*(entry(number, 2) for number in requests if number % 5), cancelled]
+    yield [*(entry(number, 3) for number in requests if number != 5), cancelled, "more junk"]
+    yield [
+        *(entry(number, 4, carrier="Example") for number in requests[:-1]),
+        cancelled,
+        "more junk",
+    ]
 
 
 @contextmanager
-def filled_mirror(kind: str, request: pytest.FixtureRequest) -> Iterator[Filled]:
-    """Make a mirror that holds times of all kinds; Postgres thinks elsewhere."""
+def filled_mirror(kind: str, request: pytest.FixtureRequest) -> Iterator[FilledMirror]:
+    """Make a mirror that holds times of all kinds; its Postgres is in another time zone."""
     upstream = FakeUpstream()
-    said: dict[str, Row] = {}
+    records: dict[str, Row] = {}
     with (
-        new_database(kind, request, ELSEWHERE, ready=True) as url,
+        new_database(kind, request, OTHER_ZONE, ready=True) as url,
         Sandbox(upstream, SandboxConfig(token=TOKEN)).running() as sandbox,
     ):
         mirror = Mirror(url, sandbox, upstream)
         for begins, entries in zip(CLOCK, lists(), strict=True):
             mirror.now = datetime.fromisoformat(begins) - timedelta(hours=1)
             assert mirror.sync(entries, accept_missing=True).outcome is Outcome.APPLIED
-            said |= {one["id"]: one for one in entries if isinstance(one, dict)}
+            records |= {entry["id"]: entry for entry in entries if isinstance(entry, dict)}
         assert mirror.sync([]).outcome is Outcome.REFUSED
-        yield Filled(kind, url, said)
+        yield FilledMirror(kind, url, records)
 
 
 def assert_equal_times(
-    filled: Filled, driver: str, read: dict[str, list[Row]], note: Note | None = None
+    filled: FilledMirror, driver: str, read: dict[str, list[Row]], note: Note | None = None
 ) -> None:
-    """Compare every time of every relation, and put an example of each column on record."""
-    for place, (relation, name) in enumerate(TIME_COLUMNS):
-        true = [row[name] for row in filled.truth[relation]]
+    """Compare every time of every relation; note an example of each column."""
+    for number, (relation, name) in enumerate(TIME_COLUMNS):
+        expected = [row[name] for row in filled.expected[relation]]
         got = [row[name] for row in read[relation]]
-        assert got == true, f"{driver} reads {relation}.{name} wrong"
-        pairs = sorted({pair for pair in zip(true, got, strict=True) if pair[0]})
-        stored, example = pairs[place % len(pairs)]
+        assert got == expected, f"{driver} reads {relation}.{name} wrong"
+        pairs = sorted({pair for pair in zip(expected, got, strict=True) if pair[0]})
+        stored, example = pairs[number % len(pairs)]
         if note is not None:
-            count = sum(one is not None for one in got)
+            count = sum(time is not None for time in got)
             note("driver", (filled.kind, driver, f"{relation}.{name}", stored, example, count))
 
 
-def drivers_missing(standard: str, names: Sequence[str]) -> None:
-    """Skip the tests of a standard whose drivers are not all installed, or fail if they must be."""
+def require_drivers(standard: str, missing: Sequence[str]) -> None:
+    """Skip the test if packages are missing, or fail if MIRROR_TEST_DRIVERS is set."""
     moved_clock.skip_what_fails(standard)
-    if names:
-        reason = f"{standard} is not tested: install {', '.join(names)}"
+    if missing:
+        reason = f"{standard} is not tested: install {', '.join(missing)}"
         if os.environ.get("MIRROR_TEST_DRIVERS"):
             pytest.fail(reason)
         pytest.skip(reason)
@@ -232,38 +238,40 @@ def drivers_missing(standard: str, names: Sequence[str]) -> None:
 # JDBC
 
 
-def jar(name: str) -> list[str]:
-    """The jar file of this name, whatever its version, as far as there is one."""
+def find_jar(name: str) -> list[str]:
+    """The jar file of a name in any version, or nothing."""
     folder = Path(os.environ.get("MIRROR_TEST_JDBC") or "/usr/share/java")
     files = (str(file) for file in folder.glob(f"{name}*.jar"))
     return sorted(files, key=lambda file: (len(file), file))[:1]
 
 
-def _no_java() -> list[str]:
-    """What is missing to start a JVM."""
+def _missing_java() -> list[str]:
+    """The packages that are missing to start a JVM."""
     try:
         importlib.import_module("jpype").getDefaultJVMPath()
     except ImportError:
         return ["JPype1 (pip)"]
-    except ValueError:  # its own error for this is one
+    except ValueError:  # JVMNotFoundException
         return ["default-jre-headless"]
     return []
 
 
 def classpath() -> list[str]:
     """Find the jar files of the JDBC drivers; without them, JDBC is not tested."""
-    found = {
-        "libxerial-sqlite-jdbc-java": jar("sqlite-jdbc"),
-        "libpostgresql-jdbc-java": jar("postgresql"),
+    jars = {
+        "libxerial-sqlite-jdbc-java": find_jar("sqlite-jdbc"),
+        "libpostgresql-jdbc-java": find_jar("postgresql"),
     }
-    drivers_missing("JDBC", [*(name for name, files in found.items() if not files), *_no_java()])
+    require_drivers(
+        "JDBC", [*(name for name, files in jars.items() if not files), *_missing_java()]
+    )
     # Newer drivers for SQLite than that of Debian 12 need slf4j-api beside them.
-    return [file for files in (*found.values(), jar("slf4j-api")) for file in files]
+    return [file for files in (*jars.values(), find_jar("slf4j-api")) for file in files]
 
 
 @contextmanager
-def jdbc_url(filled: Filled) -> Iterator[str]:
-    """Give a mirror's JDBC URL; to the tests' own Postgres, which has no TCP port, over a line."""
+def jdbc_url(filled: FilledMirror) -> Iterator[str]:
+    """Yield a mirror's JDBC URL; the tests' own Postgres has no TCP port and gets a proxy."""
     if filled.kind == "sqlite":
         yield f"jdbc:sqlite:{filled.url.removeprefix('sqlite:///')}?open_mode=1"
         return
@@ -272,8 +280,8 @@ def jdbc_url(filled: Filled) -> Iterator[str]:
     if not folder.startswith("/"):
         yield _postgres_jdbc_url(url, folder, port)
         return
-    with TcpProxy(Path(folder) / f".s.PGSQL.{port}").running() as line:
-        tcp = parse_url(line.url(filled.url))
+    with TcpProxy(Path(folder) / f".s.PGSQL.{port}").running() as proxy:
+        tcp = parse_url(proxy.url(filled.url))
         yield _postgres_jdbc_url(url, str(tcp.host), tcp.port or port)
 
 
@@ -291,12 +299,12 @@ def _postgres_jdbc_url(url: sa.URL, host: str, port: int) -> str:
 
 
 @dataclass(frozen=True)
-class Jdbc:
-    """What a JVM read of a mirror.
+class JdbcResult:
+    """What a JVM read from a mirror.
 
     Attributes:
         declared: by relation and column, name and number of the declared type.
-        types: by query and column, every such type that its results had.
+        types: by query and column, every type in the results, as [name, number].
         rows: by relation, the rows; a time is [milliseconds since 1970, text], a number itself.
     """
 
@@ -319,24 +327,24 @@ class Jdbc:
 
 
 def instant(milliseconds: int, _: str) -> str:
-    """The time in UTC that a java.sql.Timestamp stands for."""
+    """The UTC time of a java.sql.Timestamp."""
     return to_milliseconds(datetime(1970, 1, 1) + timedelta(milliseconds=milliseconds))  # noqa: DTZ001
 
 
 def wall_clock(_: int, text: str) -> str:
-    """What a java.sql.Timestamp shows of itself."""
+    """The text of a java.sql.Timestamp."""
     return to_milliseconds(datetime.fromisoformat(text))
 
 
-def read_by_jdbc(mirrors: Sequence[Filled], zone: str) -> dict[str, Jdbc]:
-    """Read mirrors in a JVM that believes in a time zone; return what it read by their kinds."""
+def read_by_jdbc(mirrors: Sequence[FilledMirror], zone: str) -> dict[str, JdbcResult]:
+    """Read mirrors in a JVM with a time zone; return the results by kind of database."""
     files = classpath()
-    queries = {relation: query(relation) for relation in RELATIONS} | BARE
+    queries = {relation: query(relation) for relation in RELATIONS} | EMPTY_QUERIES
     with ExitStack() as stack:
-        order = {
+        job = {
             "zone": zone,
             "classpath": files,
-            "urls": {one.kind: stack.enter_context(jdbc_url(one)) for one in mirrors},
+            "urls": {filled.kind: stack.enter_context(jdbc_url(filled)) for filled in mirrors},
             "relations": [*RELATIONS],
             "queries": {
                 name: {"sql": sql, "times": columns(name.split()[0], UTCDateTime)}
@@ -345,7 +353,7 @@ def read_by_jdbc(mirrors: Sequence[Filled], zone: str) -> dict[str, Jdbc]:
         }
         done = subprocess.run(
             [sys.executable, Path(__file__).with_name("jdbc.py")],
-            input=json.dumps(order),
+            input=json.dumps(job),
             capture_output=True,
             text=True,
             check=False,
@@ -353,10 +361,10 @@ def read_by_jdbc(mirrors: Sequence[Filled], zone: str) -> dict[str, Jdbc]:
         )
     assert done.returncode == 0, done.stderr
     return {
-        kind: Jdbc(
-            declared=said["declared"],
-            types={name: one["types"] for name, one in said["results"].items()},
-            rows={relation: said["results"][relation]["rows"] for relation in RELATIONS},
+        kind: JdbcResult(
+            declared=output["declared"],
+            types={name: result["types"] for name, result in output["results"].items()},
+            rows={relation: output["results"][relation]["rows"] for relation in RELATIONS},
         )
-        for kind, said in json.loads(done.stdout).items()
+        for kind, output in json.loads(done.stdout).items()
     }

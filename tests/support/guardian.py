@@ -1,8 +1,8 @@
-"""Whatever a run of the tests starts ends with it, also if the run is killed.
+"""End all processes of a test run with it, also if the run is killed.
 
-As a module it starts a guardian; as a program it is one. The guardian holds one end of a pipe whose
-other end only the run of the tests has. When that closes, for whatever reason, the guardian ends
-each process that carries the run's mark in its environment, and removes the run's folder.
+As a module it starts a guardian; as a program it is the guardian, which reads from a pipe that only
+the test run can write to. When the pipe closes, for whatever reason, the guardian ends each process
+with the run's mark in its environment, and removes the run's folder.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from typing import BinaryIO
 import psutil
 
 MARK = "MIRROR_TEST_RUN"
-"""Environment variable that holds the run's folder; all that it starts inherits it."""
+"""Environment variable with the run's folder, which all processes of the run inherit."""
 
 _GRACE = 3
-"""Seconds between asking a process to end and ending it."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 
 def start() -> subprocess.Popen[bytes]:
-    """Start the guardian of this process, and mark what will be started from here.
+    """Start the guardian of this process, and mark the processes that will be started from here.
 
     Returns:
-        The guardian. It begins its work when its stdin is closed, which the end of this process
-        does too.
+        The guardian. It begins its work when its stdin is closed, at the latest by the end of this
+        process.
     """
     folder = Path(tempfile.mkdtemp(prefix="mirror-tests-"))
-    folder.chmod(0o755)  # Postgres may have to run as somebody else
+    folder.chmod(0o755)  # Postgres may have to run as another user
     guardian = subprocess.Popen(
         [sys.executable, __file__, str(folder)],
         stdin=subprocess.PIPE,
@@ -45,22 +45,22 @@ def start() -> subprocess.Popen[bytes]:
 
 
 def folder() -> Path:
-    """Return the folder of the run: what lies in it is removed at its end."""
+    """Return the folder of the run, which is removed at its end."""
     return Path(os.environ[MARK])
 
 
-def _of_run(mark: str) -> Iterator[psutil.Process]:
+def _processes_of(mark: str) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
         try:
             if process.environ().get(MARK) == mark:
                 yield process
         except psutil.Error:
-            pass  # somebody else's, or it has just ended
+            pass  # of another user, or it has just ended
 
 
 def _end_all(mark: str) -> None:
-    """Ask all processes of a run to end, and then make them."""
-    while processes := list(_of_run(mark)):
+    """Send SIGTERM to all processes of a run, and SIGKILL to those that stay."""
+    while processes := list(_processes_of(mark)):
         for process in processes:
             with suppress(psutil.Error):
                 process.terminate()
@@ -70,7 +70,7 @@ def _end_all(mark: str) -> None:
 
 
 def _guard(pipe: BinaryIO, mark: str) -> None:
-    pipe.read()  # returns when nobody can write any more
+    pipe.read()  # returns when the pipe is closed
     _end_all(mark)
     shutil.rmtree(mark, ignore_errors=True)
 

@@ -1,16 +1,16 @@
-"""Reads databases the way BI tools on Java do, and prints as JSON what it got.
+"""Read databases by JDBC, and print the results as JSON.
 
-A program of its own: a JVM can neither be started twice in a process nor move to another time zone.
+A program of its own, because a JVM can neither be started twice in a process nor change its zone.
 
-It takes a JSON object from its standard input:
+Input is a JSON object on stdin:
 
-    zone: the time zone that the JVM believes in.
+    zone: time zone of the JVM.
     classpath: jar files of the drivers.
-    urls: JDBC URLs of the databases, by a name for each.
+    urls: JDBC URLs of the databases, by name.
     relations: names of tables and views.
-    queries: by a name for each, its SQL and the names of its columns that are times.
+    queries: by name, the SQL and the names of its time columns.
 
-and prints another one, which has by name of a database:
+Output is a JSON object that has by name of a database:
 
     declared: by relation and column, name and number of the type, by DatabaseMetaData.getColumns.
     results: by query, its types and rows. Types are, by column, those that ResultSetMetaData gives
@@ -27,28 +27,28 @@ from typing import Any
 
 
 def declared(connection: Any, relation: str) -> dict[str, list[Any]]:
-    """Ask for the columns of a table or view, as a tool does that shows what there is."""
-    found = connection.getMetaData().getColumns(None, None, relation, None)
+    """The columns and types of a table or view, from DatabaseMetaData."""
+    result = connection.getMetaData().getColumns(None, None, relation, None)
     types: dict[str, list[Any]] = {}
-    while found.next():
-        name = found.getString("COLUMN_NAME")
-        types[name] = [found.getString("TYPE_NAME"), int(found.getInt("DATA_TYPE"))]
+    while result.next():
+        name = result.getString("COLUMN_NAME")
+        types[name] = [result.getString("TYPE_NAME"), int(result.getInt("DATA_TYPE"))]
     return types
 
 
-def types_now(shape: Any) -> dict[str, list[Any]]:
-    """Ask a result for the types of its columns, which may differ from row to row."""
+def current_types(metadata: Any) -> dict[str, list[Any]]:
+    """The types of a result's columns, which may differ from row to row."""
     return {
-        shape.getColumnLabel(place): [
-            shape.getColumnTypeName(place),
-            int(shape.getColumnType(place)),
+        metadata.getColumnLabel(number): [
+            metadata.getColumnTypeName(number),
+            int(metadata.getColumnType(number)),
         ]
-        for place in range(1, shape.getColumnCount() + 1)
+        for number in range(1, metadata.getColumnCount() + 1)
     }
 
 
 def cell(result: Any, name: str, *, is_time: bool) -> Any:
-    """Read a value of the row at hand."""
+    """A value of the current row."""
     if is_time:
         time = result.getTimestamp(name)
         return None if time is None else [int(time.getTime()), time.toString()]
@@ -56,37 +56,37 @@ def cell(result: Any, name: str, *, is_time: bool) -> Any:
     return value if isinstance(value, int | float) else result.getString(name)
 
 
-def answer(connection: Any, sql: str, times: list[str]) -> dict[str, Any]:
-    """Run a query, and read every value of it."""
+def fetch(connection: Any, sql: str, times: list[str]) -> dict[str, Any]:
+    """Run a query; return its types and rows."""
     result = connection.createStatement().executeQuery(sql)
-    shape = result.getMetaData()
-    types = {name: [one] for name, one in types_now(shape).items()}
+    metadata = result.getMetaData()
+    types = {name: [current] for name, current in current_types(metadata).items()}
     rows = []
     while result.next():
-        for name, one in types_now(shape).items():
-            if one not in types[name]:
-                types[name].append(one)
+        for name, current in current_types(metadata).items():
+            if current not in types[name]:
+                types[name].append(current)
         rows.append({name: cell(result, name, is_time=name in times) for name in types})
     return {"types": types, "rows": rows}
 
 
 def main() -> None:
-    """Do as the standard input says."""
-    order = json.load(sys.stdin)
+    """Run the queries of stdin."""
+    job = json.load(sys.stdin)
     jpype: Any = importlib.import_module("jpype")  # not in every environment that mypy runs in
     jpype.startJVM(
-        f"-Duser.timezone={order['zone']}", classpath=order["classpath"], convertStrings=True
+        f"-Duser.timezone={job['zone']}", classpath=job["classpath"], convertStrings=True
     )
-    said = {}
-    for place, url in order["urls"].items():
+    output = {}
+    for database, url in job["urls"].items():
         connection = jpype.JClass("java.sql.DriverManager").getConnection(url)
-        queries = order["queries"].items()
-        said[place] = {
-            "declared": {name: declared(connection, name) for name in order["relations"]},
-            "results": {name: answer(connection, **query) for name, query in queries},
+        queries = job["queries"].items()
+        output[database] = {
+            "declared": {name: declared(connection, name) for name in job["relations"]},
+            "results": {name: fetch(connection, **query) for name, query in queries},
         }
         connection.close()
-    json.dump(said, sys.stdout)
+    json.dump(output, sys.stdout)
 
 
 if __name__ == "__main__":

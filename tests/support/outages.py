@@ -1,4 +1,4 @@
-"""What the tests of outages share: a mirror whose database fails at a moment of a sync."""
+"""A mirror whose database fails at a moment of a sync, and what must hold then."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from mirror import cli
+from mirror.db import engine as engine_module
 from mirror.db import migrate
-from mirror.db.engine import _LOCK_CLASS, parse_url
+from mirror.db.engine import LOCK_CLASS, parse_url
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from tests.support.commands import Ran, run_mirror
 from tests.support.mirrors import Mirror
-from tests.support.tcp_proxy import LONG
+from tests.support.tcp_proxy import LONG, TcpProxy
 from tests.support.upstream import TOKEN, FakeUpstream, request
 
 PASSWORD = "the-password-of-the-tests"
@@ -30,7 +31,7 @@ HEAD = migrate.revisions()[-1]
 
 OLD = [request(1), request(2), request(3), "junk"]
 NEW = [request(1, status="approved"), request(3), request(4)]
-MADE_OF_NEW = {
+AFTER_NEW = {
     "SELECT id, status, missing_since IS NULL FROM release_requests ORDER BY id": [
         ("request-1", "approved", True),
         ("request-2", "pending", False),
@@ -47,29 +48,35 @@ MADE_OF_NEW = {
 
 MANY = [request(number, reason="because " * 20) for number in range(1, 4000)]
 
-START = "before the sync"
-LISTED = "while the list is read"
-COMMIT = "at the commit"
-WITHIN = ("INSERT INTO release_request_past_versions", COMMIT)
-"""When something happens to the database; if it is SQL: before it is run."""
+BEFORE_SYNC = "before the sync"
+DURING_FETCH = "while the list is fetched"
+AT_COMMIT = "at the commit"
+DURING_MERGE = ("INSERT INTO release_request_past_versions", AT_COMMIT)
+"""Moments of an outage; if one is SQL: before that statement."""
+
+WRITERS_LOCK = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, hashtext('sync default'))",
+}
+"""What another sync of the same environment holds."""
 
 
-class Busy(FakeUpstream):
-    """An upstream; while its list is read, something happens elsewhere.
+class InterruptedUpstream(FakeUpstream):
+    """An upstream that runs an action, once, when its list is requested.
 
     Attributes:
-        meanwhile: what is to happen, once.
+        action: the action.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.meanwhile: Callable[[], object] | None = None
+        self.action: Callable[[], object] | None = None
 
     def list_payload(self) -> list[Any]:
-        """Let it happen, and give the list."""
-        happen, self.meanwhile = self.meanwhile, None
-        if happen is not None:
-            happen()
+        """Run the action, and return the list."""
+        action, self.action = self.action, None
+        if action is not None:
+            action()
         return super().list_payload()
 
 
@@ -77,14 +84,14 @@ class OutageMirror(Mirror):
     """A mirror that is synced by the command.
 
     Attributes:
-        door: the URL of the database that the command is given.
+        command_url: the URL of the database for the command.
     """
 
-    upstream: Busy
+    upstream: InterruptedUpstream
 
-    def __init__(self, url: str, sandbox: Sandbox, upstream: Busy) -> None:
+    def __init__(self, url: str, sandbox: Sandbox, upstream: InterruptedUpstream) -> None:
         super().__init__(url, sandbox, upstream)
-        self.door = url
+        self.command_url = url
 
     @property
     def name(self) -> str:
@@ -97,172 +104,183 @@ class OutageMirror(Mirror):
         return Path(self.name)
 
     def arguments(self) -> list[str]:
-        """The command."""
+        """The arguments of the command."""
         api = self.sandbox.base_url
-        return ["sync", "--json", "--database", self.door, "--base-url", api]
+        return ["sync", "--json", "--database", self.command_url, "--base-url", api]
 
     def run(self, records: list[Any] | None = None) -> Ran:
-        """Let upstream say `records`, or the same as before, and run the command in here."""
+        """Run the command in this process, with other records if there are any."""
         if records is not None:
             self.upstream.records = records
         self.sandbox.invalidate()
-        return run_discreetly(*self.arguments())
+        return run_checked(*self.arguments())
 
-    def begin(self) -> object:
-        """Learn OLD; return what the tables hold."""
+    def load_old(self) -> object:
+        """Sync OLD; return what the tables hold."""
         assert self.run(OLD).code == cli.EXIT_NEWLY_QUARANTINED
         return self.state()
 
+    def outcomes(self) -> list[str]:
+        """The outcomes of the recorded runs, the first one first, which hold no secret."""
+        runs = self.runs("outcome", "error")
+        for secret in (TOKEN, PASSWORD):
+            assert secret not in str(runs)
+        return [outcome for outcome, _ in runs]
 
-def discreet(ran: Ran) -> Ran:
-    """Make sure that a command gave no secret away, and showed no traceback."""
+    def has_new(self) -> bool:
+        """Whether the tables hold what they must after NEW."""
+        return {query: self.rows(query) for query in AFTER_NEW} == AFTER_NEW
+
+    def set_revision(self, revision: str) -> None:
+        """Set the revision of the schema."""
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+
+    # What must hold.
+
+    def assert_failed(self, ran: Ran, before: object, *recorded: str, code: int = 75) -> None:
+        """The command failed, nothing changed, and the runs after the first one are recorded."""
+        result = result_of(ran)
+        assert (ran.code, result["outcome"]) == (code, "failed"), ran
+        assert result["error"] in ran.err
+        assert self.state() == before
+        assert self.outcomes() == ["applied", *recorded]
+
+    def assert_applied(self, ran: Ran, *recorded: str) -> None:
+        """NEW was applied, printed and recorded as such, and the list is known from now on."""
+        assert (ran.code, result_of(ran)["outcome"]) == (0, "applied"), ran
+        assert self.has_new()
+        abandoned = ["abandoned" if outcome == "running" else outcome for outcome in recorded]
+        assert self.outcomes() == ["applied", *abandoned, "applied"]
+        assert result_of(self.run())["outcome"] == "unchanged"
+
+    def assert_recovers(self, *recorded: str) -> None:
+        """The next sync makes the mirror equal to NEW, and marks runs without an end."""
+        self.assert_applied(self.run(NEW), *recorded)
+
+    def assert_survives(
+        self, outage: AbstractContextManager[object], *recorded: str, code: int = 75
+    ) -> Ran:
+        """A sync during an outage fails and changes nothing, and the next one recovers.
+
+        Args:
+            outage: begins and ends the outage.
+            recorded: outcomes of the runs after the first one.
+            code: exit code of the failing sync.
+        """
+        before = self.load_old()
+        with outage:
+            ran = self.run(NEW)
+        self.assert_failed(ran, before, *recorded, code=code)
+        self.assert_recovers(*recorded)
+        return ran
+
+    def assert_applies_many(self) -> None:
+        """The sync after a failed one applies MANY."""
+        assert self.run(MANY).code == 0
+        assert self.outcomes() == ["applied", "failed", "applied"]
+        assert self.rows("SELECT count(*) FROM release_requests") == [(len(MANY),)]
+
+    # Outages.
+
+    @contextmanager
+    def at(
+        self, moment: str, action: Callable[[], object], undo: Callable[[], object] = lambda: None
+    ) -> Iterator[None]:
+        """Run an action once, at a moment of the sync in the context, and undo it at the end."""
+        pending = [action]
+
+        def fire() -> None:
+            if pending:
+                pending.pop()()
+
+        def before_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if moment in statement:
+                fire()
+
+        def before_commit(_connection: Any) -> None:
+            fire()
+
+        event.listen(Engine, "before_cursor_execute", before_statement)
+        if moment == BEFORE_SYNC:
+            fire()
+        elif moment == DURING_FETCH:
+            self.upstream.action = fire
+        elif moment == AT_COMMIT:
+            self.upstream.action = lambda: event.listen(Engine, "commit", before_commit)
+        try:
+            yield
+        finally:
+            event.remove(Engine, "before_cursor_execute", before_statement)
+            if event.contains(Engine, "commit", before_commit):
+                event.remove(Engine, "commit", before_commit)
+        assert not pending
+        undo()
+
+    @contextmanager
+    def locked(self, *statements: str) -> Iterator[None]:
+        """Hold what some statements lock, in a session of another program."""
+        session: Any
+        if self.url.startswith("sqlite"):
+            session = sqlite3.connect(self.file, isolation_level=None, check_same_thread=False)
+        else:
+            session = psycopg.connect(self.url)
+            session.execute(f"SET idle_in_transaction_session_timeout = '{LONG}s'")
+        with closing(session):
+            for statement in statements:
+                session.execute(statement)
+            yield
+
+    @contextmanager
+    def locked_from(self, moment: str, *statements: str) -> Iterator[None]:
+        """Hold what some statements lock, from a moment of the sync in the context."""
+        with ExitStack() as stack:
+            lock = self.locked(*statements)
+            with self.at(moment, lambda: stack.enter_context(lock)):
+                yield
+
+
+MakeMirror = Callable[[str], OutageMirror]
+"""Makes a mirror by the URL, or the kind, of a database."""
+
+
+@contextmanager
+def outage_mirrors() -> Iterator[MakeMirror]:
+    """Run an upstream; yield what makes a mirror of it, by the URL of a database."""
+    upstream = InterruptedUpstream()
+    with Sandbox(upstream, SandboxConfig(token=TOKEN)).running() as sandbox:
+        yield lambda url: OutageMirror(_with_password(url), sandbox, upstream)
+
+
+def _with_password(url: str) -> str:
+    """Put a password into the URL of a server, which no output may show."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return url
+    parsed = parsed.set(password=parsed.password or PASSWORD, drivername="postgresql")
+    return parsed.render_as_string(hide_password=False)
+
+
+def check_output(ran: Ran) -> Ran:
+    """Assert that the output of a command has neither a secret nor a traceback."""
     for word in (TOKEN, PASSWORD, "Traceback"):
         assert word not in ran.out + ran.err
     return ran
 
 
-def run_discreetly(*arguments: str) -> Ran:
-    """Run a command, which gives no secret away, and shows no traceback."""
-    return discreet(run_mirror(*arguments, TALKOVER_TOKEN=TOKEN))
+def run_checked(*arguments: str) -> Ran:
+    """Run a command, and check its output."""
+    return check_output(run_mirror(*arguments, TALKOVER_TOKEN=TOKEN))
 
 
-def told(ran: Ran) -> Any:
-    """What a sync said that it did."""
+def result_of(ran: Ran) -> Any:
+    """The JSON object that a sync printed."""
     return json.loads(ran.out)
 
 
-def outcomes(site: OutageMirror) -> list[str]:
-    """What is on record, the first run first; no secret is in it."""
-    runs = site.runs("outcome", "error")
-    for word in (TOKEN, PASSWORD):
-        assert word not in str(runs)
-    return [outcome for outcome, _ in runs]
-
-
-def expect_failure(
-    site: OutageMirror, ran: Ran, before: object, *recorded: str, code: int = 75
-) -> None:
-    """The command failed, nothing was changed, and the runs after the first one say so."""
-    assert (ran.code, told(ran)["outcome"]) == (code, "failed"), ran
-    assert told(ran)["error"] in ran.err
-    assert site.state() == before
-    assert outcomes(site) == ["applied", *recorded]
-
-
-def expect_success(site: OutageMirror, ran: Ran, *recorded: str) -> None:
-    """NEW was applied, that is told and on record, and it is known to be the list."""
-    assert (ran.code, told(ran)["outcome"]) == (0, "applied"), ran
-    assert {query: site.rows(query) for query in MADE_OF_NEW} == MADE_OF_NEW
-    assert outcomes(site) == ["applied", *recorded, "applied"]
-    assert told(site.run())["outcome"] == "unchanged"
-
-
-def expect_recovery(site: OutageMirror, *recorded: str) -> None:
-    """The next sync makes the mirror equal to NEW."""
-    expect_success(site, site.run(NEW), *recorded)
-
-
 @contextmanager
-def at(moment: str, site: OutageMirror, do: Callable[[], object]) -> Iterator[None]:
-    """Do something once, at a moment of the sync that is run meanwhile."""
-    left = [do]
-
-    def happen() -> None:
-        if left:
-            left.pop()()
-
-    def before(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if moment in statement:
-            happen()
-
-    def arm() -> None:
-        event.listen(Engine, "commit", commit)
-
-    def commit(_connection: Any) -> None:
-        happen()
-
-    event.listen(Engine, "before_cursor_execute", before)
-    if moment == START:
-        happen()
-    elif moment in {LISTED, COMMIT}:
-        site.upstream.meanwhile = happen if moment == LISTED else arm
-    try:
-        yield
-    finally:
-        event.remove(Engine, "before_cursor_execute", before)
-        if event.contains(Engine, "commit", commit):
-            event.remove(Engine, "commit", commit)
-    assert not left
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    never = threading.Event()
-    for _ in range(2400):
-        if true():
-            return
-        never.wait(0.05)
-    pytest.fail("waited in vain")
-
-
-@contextmanager
-def sites() -> Iterator[Callable[[str], OutageMirror]]:
-    """Keep an upstream; give who makes mirrors of it, by the URL of their database."""
-    upstream = Busy()
-    with Sandbox(upstream, SandboxConfig(token=TOKEN)).running() as sandbox:
-        yield lambda url: OutageMirror(url, sandbox, upstream)
-
-
-def with_password(url: str) -> str:
-    """Put a password into the URL of a server, which must not be seen again."""
-    made = parse_url(url)
-    if made.get_backend_name() == "sqlite":
-        return url
-    made = made.set(password=made.password or PASSWORD, drivername="postgresql")
-    return made.render_as_string(hide_password=False)
-
-
-def ask(url: str, *statements: str) -> list[tuple[Any, ...]]:
-    """Run statements in Postgres, each by itself; return the rows of the last one."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            cursor = connection.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
-
-
-def the_commit(number: int) -> Callable[[bytes], bool]:
-    """Tells the so-manyth COMMIT of a sync: the first one is that of the run's beginning."""
-    seen = count(1)
-    return lambda message: b"COMMIT\0" in message and next(seen) == number
-
-
-@contextmanager
-def held(site: OutageMirror, *statements: str) -> Iterator[None]:
-    """Hold what some statements lock, in a session of somebody else."""
-    with ExitStack() as stack:
-        if site.url.startswith("sqlite"):
-            other = sqlite3.connect(site.file, isolation_level=None, check_same_thread=False)
-            stack.enter_context(closing(other))
-            for statement in statements:
-                other.execute(statement)
-        else:
-            session = stack.enter_context(psycopg.connect(site.url))
-            session.execute(f"SET idle_in_transaction_session_timeout = '{LONG}s'".encode())
-            for statement in statements:
-                session.execute(statement.encode())
-        yield
-
-
-WRITERS_LOCK = {
-    "sqlite": "BEGIN IMMEDIATE",
-    "postgresql": f"SELECT pg_advisory_xact_lock({_LOCK_CLASS}, hashtext('sync default'))",
-}
-"""What another sync of the same environment holds."""
-
-
-@contextmanager
-def limited(part: str, pages: int) -> Iterator[None]:
-    """Let SQLite take its disk for full as soon as the file, or the temporary one, has so much."""
+def max_pages(part: str, pages: int) -> Iterator[None]:
+    """Make SQLite report a full disk when the file ("main", or "temp") has so many pages."""
 
     def limit(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA {part}.max_page_count = {pages}")
@@ -274,7 +292,40 @@ def limited(part: str, pages: int) -> Iterator[None]:
         event.remove(Engine, "connect", limit)
 
 
-def set_revision(site: OutageMirror, revision: str) -> None:
-    """Let a database have another revision of the schema."""
-    with site.engine.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
+@contextmanager
+def patched(**values: float) -> Iterator[None]:
+    """Set constants of mirror.db.engine, such as LOCK_WAIT=0.2."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in values.items():
+            patch.setattr(engine_module, name, value)
+        yield
+
+
+@contextmanager
+def cut_off(proxy: TcpProxy, ends: Callable[[bytes], bool], **options: bool) -> Iterator[None]:
+    """Cut a connection at a message of the sync in the context; a silent one must be given up."""
+    proxy.cut(ends, **options)
+    silent = options.get("silent")
+    with patched(RESPONSE_TIMEOUT=1) if silent else nullcontext():
+        yield
+    assert proxy.dead
+    if silent:
+        wait_until(lambda: proxy.given_up is not None)
+        assert proxy.given_up
+    proxy.mend()
+
+
+def nth_commit(number: int) -> Callable[[bytes], bool]:
+    """Match the n-th COMMIT of a sync: the first one is that of the run's beginning."""
+    seen = count(1)
+    return lambda message: b"COMMIT\0" in message and next(seen) == number
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until a condition is true, for two minutes at most."""
+    never = threading.Event()
+    for _ in range(2400):
+        if condition():
+            return
+        never.wait(0.05)
+    pytest.fail("waited in vain")

@@ -1,4 +1,4 @@
-"""A real Postgres server of the tests' own, also when they run as root."""
+"""Postgres servers for the tests, also when they run as root, and databases on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 
 from mirror.db.engine import parse_url
@@ -22,20 +24,16 @@ from tests.support import guardian
 _UNPRIVILEGED = ("postgres", "nobody")
 _OWNER = "mirror"
 
-FORGETFUL = ("fsync=off",)
-"""Settings of a server whose data need not outlive the machine."""
+UNSAFE_SETTINGS = ("fsync=off",)
+"""Settings of a server whose data need not survive a crash of the machine."""
 
 
 class NoPostgres(RuntimeError):
-    """There is no server to test with."""
+    """No server was found to test with."""
 
 
 def _binaries() -> tuple[Path, bool]:
-    """Find initdb and postgres: those of the system, else those of the wheel.
-
-    Returns:
-        The folder, and whether it is the wheel's.
-    """
+    """Return the folder of initdb and postgres, and whether it is that of a wheel."""
     on_path = shutil.which("initdb")
     folders = [Path(on_path).resolve().parent] if on_path else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -53,7 +51,7 @@ def _binaries() -> tuple[Path, bool]:
 
 
 def _server_user() -> str | None:
-    """Return who must run the server: Postgres refuses to be run by root."""
+    """Return the user that must run the server: Postgres refuses to run as root."""
     if os.geteuid() != 0:
         return None
     users = {entry.pw_name for entry in pwd.getpwall()}
@@ -61,23 +59,27 @@ def _server_user() -> str | None:
 
 
 class Server:
-    """A server on a socket in a folder of its own, which tests may stop and start.
+    """A server on a Unix socket, which tests may stop and start.
 
     Args:
         binaries: folder of its programs.
-        folder: where everything it writes goes.
-        user: who runs it, if not the one who runs the tests.
+        folder: its socket, log and data.
+        user: the user that runs it, if not that of the tests.
         settings: of the server, as name=value.
 
     Attributes:
-        url: a database to begin with.
-        socket: the path of its Unix socket.
-        folder: where everything it writes goes.
-        data: the folder of its files.
+        url: URL of its first database.
+        socket: path of its socket.
+        folder: its socket, log and data.
+        data: folder of its data.
     """
 
     def __init__(
-        self, binaries: Path, folder: Path, user: str | None, settings: Sequence[str] = FORGETFUL
+        self,
+        binaries: Path,
+        folder: Path,
+        user: str | None,
+        settings: Sequence[str] = UNSAFE_SETTINGS,
     ) -> None:
         self.url = f"postgresql://{_OWNER}@/postgres?host={folder}"
         self.socket = folder / ".s.PGSQL.5432"
@@ -94,17 +96,17 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """The process of the server, or None if it does not run."""
+        """The id of the server's process, or None if it does not run."""
         file = self.data / "postmaster.pid"
         return int(file.read_text().split("\n", 1)[0]) if file.exists() else None
 
     def start(self) -> None:
-        """Start it, and wait until it can be used."""
+        """Start the server, and wait until it accepts connections."""
         options = " ".join(f"-c {setting}" for setting in self._settings)
         self._call("pg_ctl", "--log", f"{self._log}", "--wait", "--options", options, "start")
 
     def stop(self, mode: str = "immediate") -> None:
-        """Stop it: "fast" hangs up on its clients, "immediate" is a crash."""
+        """Stop the server: "fast" disconnects its clients, "immediate" is a crash."""
         self._call("pg_ctl", "--mode", mode, "--wait", "stop")
 
     def _call(self, program: str, *arguments: str) -> None:
@@ -120,28 +122,28 @@ class Server:
             extra_groups=[] if self._user else None,
         )
         if done.returncode:
-            told = self._log.read_text() if self._log.exists() else ""
-            raise RuntimeError(f"{program} failed: {done.stdout}{done.stderr}{told}")
+            log = self._log.read_text() if self._log.exists() else ""
+            raise RuntimeError(f"{program} failed: {done.stdout}{done.stderr}{log}")
 
 
 def shared_server() -> str:
-    """Return a database to begin with, on a server that all workers of a run of the tests share.
+    """Return the URL of a server that all workers of a test run share.
 
-    Who comes first starts it; it ends with the run.
+    The first worker starts it; it ends with the run.
     """
     folder = guardian.folder()
-    note = folder / "server.url"
+    url_file = folder / "server.url"
     with (folder / "server.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not note.exists():
-            running = _new_server(FORGETFUL)
-            running.start()
-            note.write_text(running.url)
-    return note.read_text()
+        if not url_file.exists():
+            server = _new_server(UNSAFE_SETTINGS)
+            server.start()
+            url_file.write_text(server.url)
+    return url_file.read_text()
 
 
 def _new_server(settings: Sequence[str]) -> Server:
-    """Make a server in a folder of its own, which goes with the run of the tests, if it is one."""
+    """Create a server in a folder that is removed with the test run, if there is one."""
     binaries, from_wheel = _binaries()
     user = _server_user()
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir=os.environ.get(guardian.MARK)))
@@ -154,35 +156,45 @@ def _new_server(settings: Sequence[str]) -> Server:
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Run a server; yield the URL of a database to begin with."""
+    """Run a server; yield its URL."""
     with own_server() as running:
         yield running.url
 
 
 @contextmanager
-def own_server(settings: Sequence[str] = FORGETFUL) -> Iterator[Server]:
+def own_server(settings: Sequence[str] = UNSAFE_SETTINGS) -> Iterator[Server]:
     """Run a server in a temporary folder, with settings of its own."""
-    running = _new_server(settings)
+    server = _new_server(settings)
     try:
         try:
-            running.start()
-            yield running
+            server.start()
+            yield server
         finally:
-            if running.pid is not None:
-                running.stop()
+            if server.pid is not None:
+                server.stop()
     finally:
-        shutil.rmtree(running.folder)
+        shutil.rmtree(server.folder)
+
+
+def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements in Postgres, each by itself; return the rows of the last one."""
+    parsed = parse_url(url)
+    parameters: Any = parsed.translate_connect_args(database="dbname", username="user")
+    with psycopg.connect(**parameters, **parsed.query, autocommit=True) as connection:
+        for statement in statements:
+            cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
 
 
 @contextmanager
 def empty_database(
     server: str, timezone: str = "UTC", template: str = "template1"
 ) -> Iterator[str]:
-    """Make a database on a server, and drop it in the end; yield its URL.
+    """Create a database on a server, and drop it at the end; yield its URL.
 
     Args:
-        server: URL of any database on it, as somebody who may create others.
-        timezone: the zone that the server thinks in.
+        server: URL of any database on it, as a role that may create others.
+        timezone: time zone of its sessions.
         template: the database to copy.
     """
     name = _name()
@@ -197,13 +209,13 @@ def empty_database(
 
 
 class Databases:
-    """Databases on a server that are used again: to clean one takes a tenth of making it.
+    """A pool of databases on a server: to clean one takes a tenth of the time to create it.
 
     One in which a test has left more than rows in the mirror's tables is dropped.
 
     Args:
-        server: URL of any database on it, as somebody who may create others.
-        prepare: makes of an empty database what is handed out; is told its URL.
+        server: URL of any database on it, as a role that may create others.
+        prepare: prepares a new database; takes its URL.
     """
 
     def __init__(self, server: str, prepare: Callable[[str], None] = lambda _: None) -> None:
@@ -212,8 +224,8 @@ class Databases:
         self._free: list[tuple[str, str]] = []
 
     @contextmanager
-    def one(self, timezone: str = "UTC") -> Iterator[str]:
-        """Hand out a database whose server thinks in some time zone; yield its URL."""
+    def borrow(self, timezone: str = "UTC") -> Iterator[str]:
+        """Borrow a database whose sessions have a time zone; yield its URL."""
         name, clean = self._free.pop() if self._free else self._make()
         url = _url(self._server, name)
         try:
@@ -223,7 +235,7 @@ class Databases:
             yield url
         finally:
             with _opened(self._server) as connection:
-                connection.execute(_HANG_UP, {"name": name})
+                connection.execute(_TERMINATE, {"name": name})
             if _emptied(url) == clean:
                 self._free.append((name, clean))
             else:
@@ -241,7 +253,7 @@ class Databases:
             return name, _contents(connection)
 
 
-_HANG_UP = sa.text(
+_TERMINATE = sa.text(
     "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = :name"
 )
 _TABLES = sa.text(
@@ -281,12 +293,14 @@ _CONTENTS = sa.text(
 
 
 def _emptied(url: str) -> str | None:
-    """Delete all rows of a database; return what else there is in it, or None if rows resist."""
+    """Delete all rows of a database; return a hash of the rest, or None if that fails."""
     try:
         with _opened(url) as connection:
             if tables := connection.scalars(_TABLES).all():
-                # In one statement, at whose end foreign keys are looked at.
-                parts = (f"t{number} AS (DELETE FROM {one})" for number, one in enumerate(tables))
+                # In one statement, at whose end foreign keys are checked.
+                parts = (
+                    f"t{number} AS (DELETE FROM {table})" for number, table in enumerate(tables)
+                )
                 connection.exec_driver_sql(f"WITH {', '.join(parts)} SELECT")
             for sequence in connection.scalars(_SEQUENCES).all():
                 connection.exec_driver_sql(f"ALTER SEQUENCE {sequence} RESTART")
@@ -296,7 +310,7 @@ def _emptied(url: str) -> str | None:
 
 
 def _contents(connection: sa.Connection) -> str:
-    """Sum up what there is in a database besides rows, and of which revision it is."""
+    """Return a hash of what a database holds besides rows, and its schema revision."""
     revision = None
     if connection.scalar(sa.text("SELECT to_regclass('public.alembic_version')")):
         revision = connection.scalar(
@@ -316,14 +330,14 @@ def _url(server: str, name: str) -> str:
 
 @contextmanager
 def _opened(url: str) -> Iterator[sa.Connection]:
-    """Open a database for statements that are no part of a transaction."""
+    """Open a database in autocommit mode."""
     engine = sa.create_engine(parse_url(url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as connection:
         yield connection
 
 
 def _copy_wheel(binaries: Path, to: Path) -> Path:
-    """Copy the wheel's programs, and the libraries that lie beside it; return where they are."""
+    """Copy the wheel's programs and libraries; return the folder of the programs."""
     package = binaries.parent.parent
     for part in (package, package.with_name(f"{package.name}.libs")):
         shutil.copytree(part, to / part.name, symlinks=True)

@@ -1,334 +1,275 @@
-"""Outages of the database: whatever fails when, the mirror tells the truth, and recovers.
+"""Outages of the database: the sync reports what happened, changes nothing, and the next recovers.
 
 There is one of each kind here; `stress/test_outages_in_full.py` stops, crashes and freezes a server
-of its own, and fills disks.
+of its own, and `stress/test_disk_outages.py` fills disks.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
-from mirror.db import engine as engine_module
-from mirror.db import migrate, watchdog
+from mirror.db import migrate
 from mirror.db.engine import parse_url, read_transaction
 from tests.support import moved_clock
 from tests.support.databases import DATABASES
 from tests.support.outages import (
+    BEFORE_SYNC,
+    DURING_FETCH,
+    DURING_MERGE,
     HEAD,
-    LISTED,
-    MADE_OF_NEW,
     NEW,
     OLD,
-    START,
-    WITHIN,
     WRITERS_LOCK,
+    MakeMirror,
     OutageMirror,
-    ask,
-    at,
-    expect_failure,
-    expect_recovery,
-    expect_success,
-    held,
-    limited,
-    outcomes,
-    set_revision,
-    sites,
-    the_commit,
-    told,
-    until,
-    with_password,
+    cut_off,
+    max_pages,
+    nth_commit,
+    outage_mirrors,
+    patched,
+    result_of,
 )
+from tests.support.postgres import execute
 from tests.support.tcp_proxy import TcpProxy
 
 
 @pytest.fixture
-def site_in(make_ready_database: Callable[[str], str]) -> Iterator[Callable[[str], OutageMirror]]:
+def mirror_in(make_ready_database: Callable[[str], str]) -> Iterator[MakeMirror]:
     """Makes mirrors: give it "sqlite" or "postgresql"."""
-    with sites() as make:
-        yield lambda kind: make(with_password(make_ready_database(kind)))
+    with outage_mirrors() as make:
+        yield lambda kind: make(make_ready_database(kind))
 
 
 @pytest.fixture(params=DATABASES)
-def site(request: pytest.FixtureRequest, site_in: Callable[[str], OutageMirror]) -> OutageMirror:
+def mirror(request: pytest.FixtureRequest, mirror_in: MakeMirror) -> OutageMirror:
     """A mirror, once in each kind of database."""
-    return site_in(request.param)
+    return mirror_in(request.param)
 
 
 @pytest.fixture
-def file_site(site_in: Callable[[str], OutageMirror]) -> OutageMirror:
+def sqlite_mirror(mirror_in: MakeMirror) -> OutageMirror:
     """A mirror in SQLite, in a folder of its own."""
-    return site_in("sqlite")
+    return mirror_in("sqlite")
 
 
 @pytest.fixture
-def server_site(site_in: Callable[[str], OutageMirror]) -> OutageMirror:
+def postgres_mirror(mirror_in: MakeMirror) -> OutageMirror:
     """A mirror in Postgres."""
-    return site_in("postgresql")
+    return mirror_in("postgresql")
 
 
 @pytest.fixture
-def line(server_site: OutageMirror) -> Iterator[TcpProxy]:
-    """The line over which commands reach the mirror in Postgres."""
-    with TcpProxy.to(server_site.url).running() as running:
-        server_site.door = running.url(server_site.url)
+def proxy(postgres_mirror: OutageMirror) -> Iterator[TcpProxy]:
+    """The connection of the command to the mirror in Postgres."""
+    with TcpProxy.to(postgres_mirror.url).running() as running:
+        postgres_mirror.command_url = running.url(postgres_mirror.url)
         yield running
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Mirror waits for locks only briefly."""
-    with monkeypatch.context() as patched:
-        patched.setattr(engine_module, "LOCK_WAIT", 0.2)
-        yield
+# Postgres, or the connection to it.
 
 
-# Postgres, or the line to it.
-
-
-@pytest.mark.parametrize("moment", WITHIN)
-def test_postgres_hangs_up(server_site: OutageMirror, moment: str) -> None:
-    """A server that hangs up within the merge, as it stops or restarts, fails the run."""
-    before = server_site.begin()
+@pytest.mark.parametrize("moment", DURING_MERGE)
+def test_postgres_hangs_up(postgres_mirror: OutageMirror, moment: str) -> None:
+    """A server that closes the connection during the merge, as a restart does, fails the run."""
     hang_up = (
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
-        f" WHERE datname = '{server_site.name}' AND pid <> pg_backend_pid()"
+        f" WHERE datname = '{postgres_mirror.name}' AND pid <> pg_backend_pid()"
     )
-    with at(moment, server_site, lambda: ask(server_site.url, hang_up)):
-        ran = server_site.run(NEW)
-    expect_failure(server_site, ran, before, "failed")
-    expect_recovery(server_site, "failed")
+    outage = postgres_mirror.at(moment, lambda: execute(postgres_mirror.url, hang_up))
+    postgres_mirror.assert_survives(outage, "failed")
 
 
-def test_a_commit_whose_answer_is_lost(server_site: OutageMirror, line: TcpProxy) -> None:
-    """What was applied is on record as applied, and told so, though the line broke."""
-    server_site.begin()
-    line.cut(the_commit(2), delivers=True)
-    ran = server_site.run(NEW)
-    assert line.is_cut
-    assert (told(ran)["inserted"], told(ran)["updated"], told(ran)["missing"]) == (1, 1, 1)
-    expect_success(server_site, ran)
+def test_a_commit_whose_answer_is_lost(postgres_mirror: OutageMirror, proxy: TcpProxy) -> None:
+    """What was applied is printed and recorded as applied, though the connection broke."""
+    postgres_mirror.load_old()
+    with cut_off(proxy, nth_commit(2), delivers=True):
+        ran = postgres_mirror.run(NEW)
+    result = result_of(ran)
+    assert (result["inserted"], result["updated"], result["missing"]) == (1, 1, 1)
+    postgres_mirror.assert_applied(ran)
 
 
-def test_a_commit_whose_answer_is_lost_for_good(server_site: OutageMirror, line: TcpProxy) -> None:
-    """If nobody can be asked any more the command failed for now; the record knows better."""
-    server_site.begin()
-    line.cut(the_commit(2), delivers=True, stays_dead=True)
-    ran = server_site.run(NEW)
-    assert (ran.code, told(ran)["outcome"]) == (75, "failed")
-    line.restore()
-    ran = server_site.run()
-    assert (ran.code, told(ran)["outcome"]) == (0, "unchanged")
-    assert outcomes(server_site) == ["applied", "applied", "unchanged"]
-    assert {query: server_site.rows(query) for query in MADE_OF_NEW} == MADE_OF_NEW
+def test_a_commit_whose_answer_is_lost_for_good(
+    postgres_mirror: OutageMirror, proxy: TcpProxy
+) -> None:
+    """If the server stays away the command fails for now, but the run is recorded as applied."""
+    postgres_mirror.load_old()
+    with cut_off(proxy, nth_commit(2), delivers=True, stays_dead=True):
+        ran = postgres_mirror.run(NEW)
+    assert (ran.code, result_of(ran)["outcome"]) == (75, "failed")
+    ran = postgres_mirror.run()
+    assert (ran.code, result_of(ran)["outcome"]) == (0, "unchanged")
+    assert postgres_mirror.outcomes() == ["applied", "applied", "unchanged"]
+    assert postgres_mirror.has_new()
 
 
 @pytest.mark.parametrize(
-    ("stays_dead", "silent", "recorded", "later"),
+    ("options", "recorded"),
     [
-        pytest.param(False, False, "failed", "failed", id="the line breaks"),
-        pytest.param(True, False, "running", "abandoned", id="it breaks for good"),
-        pytest.param(False, True, "failed", "failed", id="it falls silent"),
+        pytest.param({}, "failed", id="the connection breaks"),
+        pytest.param({"stays_dead": True}, "running", id="it breaks for good"),
+        pytest.param({"silent": True}, "failed", id="it falls silent"),
     ],
 )
 def test_a_commit_that_never_arrives(
-    server_site: OutageMirror,
-    line: TcpProxy,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    stays_dead: bool,
-    silent: bool,
-    recorded: str,
-    later: str,
+    postgres_mirror: OutageMirror, proxy: TcpProxy, options: dict[str, bool], recorded: str
 ) -> None:
-    """Nothing was applied, and the run is on record as failed, if anybody can be told."""
-    before = server_site.begin()
-    line.cut(the_commit(2), stays_dead=stays_dead, silent=silent)
-    with monkeypatch.context() as patched:
-        patched.setattr(watchdog, "RESPONSE_TIMEOUT", 1)
-        ran = server_site.run(NEW)
-    assert line.is_cut
-    if silent:
-        until(lambda: line.client_closed is not None)
-        assert line.client_closed
-    line.restore()
-    expect_failure(server_site, ran, before, recorded)
-    expect_recovery(server_site, later)
+    """Nothing was applied, and the run is recorded as failed if the server can be reached."""
+    postgres_mirror.assert_survives(cut_off(proxy, nth_commit(2), **options), recorded)
 
 
 @pytest.mark.parametrize(
-    ("table", "moment", "recorded", "later"),
+    ("table", "moment", "recorded"),
     [
-        ("alembic_version", START, [], []),
-        ("sync_runs", START, [], []),
-        ("sync_runs", LISTED, ["running"], ["abandoned"]),
-        ("release_requests", LISTED, ["failed"], ["failed"]),
+        ("alembic_version", BEFORE_SYNC, []),
+        ("sync_runs", BEFORE_SYNC, []),
+        ("sync_runs", DURING_FETCH, ["running"]),
+        ("release_requests", DURING_FETCH, ["failed"]),
     ],
 )
 def test_a_locked_table(
-    server_site: OutageMirror,
-    impatient: None,
-    *,
-    table: str,
-    moment: str,
-    recorded: list[str],
-    later: list[str],
+    postgres_mirror: OutageMirror, table: str, moment: str, recorded: list[str]
 ) -> None:
-    """A table that somebody locked is not waited for without an end, be it to read."""
+    """The wait for a table that another session locked has an end, also the wait to read it."""
     moved_clock.skip_what_fails("A time-out of Postgres")
-    before = server_site.begin()
-    with ExitStack() as stack:
-        lock = held(server_site, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
-        with at(moment, server_site, lambda: stack.enter_context(lock)):
-            ran = server_site.run(NEW)
-    expect_failure(server_site, ran, before, *recorded)
-    expect_recovery(server_site, *later)
+    lock = f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"
+    with patched(LOCK_WAIT=0.2):
+        postgres_mirror.assert_survives(postgres_mirror.locked_from(moment, lock), *recorded)
 
 
-def test_postgres_becomes_read_only(server_site: OutageMirror) -> None:
-    """What passes by itself, as a failover does, is for the next sync."""
-    before = server_site.begin()
-    rule = f"ALTER DATABASE {server_site.name} {{}} default_transaction_read_only"
-    harm, cure = f"{rule.format('SET')} = on", rule.format("RESET")
-    with at(LISTED, server_site, lambda: ask(server_site.url, harm)):
-        ran = server_site.run(NEW)
-    ask(server_site.url, "SET default_transaction_read_only = off", cure)
-    expect_failure(server_site, ran, before, "running")
-    expect_recovery(server_site, "abandoned")
+def test_postgres_becomes_read_only(postgres_mirror: OutageMirror) -> None:
+    """A server that is read-only, as after a failover, is left to the next sync."""
+    url, database = postgres_mirror.url, f"ALTER DATABASE {postgres_mirror.name}"
+    outage = postgres_mirror.at(
+        DURING_FETCH,
+        lambda: execute(url, f"{database} SET default_transaction_read_only = on"),
+        lambda: execute(
+            url,
+            "SET default_transaction_read_only = off",
+            f"{database} RESET default_transaction_read_only",
+        ),
+    )
+    postgres_mirror.assert_survives(outage, "running")
 
 
-def test_a_wrong_url(server_site: OutageMirror) -> None:
-    """A database that is not there is for somebody to mend, also if its name sounds otherwise."""
-    url = parse_url(server_site.url)
-    for name in ("nowhere", "recovery"):  # what a server says while it starts
-        server_site.door = url.set(database=name).render_as_string(hide_password=False)
-        ran = server_site.run(NEW)
-        assert (ran.code, told(ran)["run_id"]) == (1, None), ran
+@pytest.mark.parametrize("name", ["nowhere", "recovery"])  # a server says "recovery" as it starts
+def test_a_wrong_url(postgres_mirror: OutageMirror, name: str) -> None:
+    """A database that does not exist is no temporary failure, whatever its name."""
+    url = parse_url(postgres_mirror.url).set(database=name)
+    postgres_mirror.command_url = url.render_as_string(hide_password=False)
+    ran = postgres_mirror.run(NEW)
+    assert (ran.code, result_of(ran)["run_id"]) == (1, None), ran
 
 
 # Either database.
 
 
 @pytest.mark.parametrize("kind", DATABASES)
-@pytest.mark.parametrize("moment", [START, LISTED])
-def test_another_writer(
-    site_in: Callable[[str], OutageMirror], impatient: None, kind: str, moment: str
-) -> None:
-    """Another writer that does not end is not waited for without an end."""
+@pytest.mark.parametrize(("moment", "recorded"), [(BEFORE_SYNC, []), (DURING_FETCH, ["running"])])
+def test_another_writer(mirror_in: MakeMirror, kind: str, moment: str, recorded: list[str]) -> None:
+    """The wait for another writer has an end."""
     if kind == "postgresql":
         moved_clock.skip_what_fails("A time-out of Postgres")
-    site = site_in(kind)
-    before = site.begin()
-    begun = moment == LISTED
-    with ExitStack() as stack:
-        lock = held(site, WRITERS_LOCK[kind])
-        with at(moment, site, lambda: stack.enter_context(lock)):
-            ran = site.run(NEW)
-        expect_failure(site, ran, before, *["running"] * begun)
-    expect_recovery(site, *["abandoned"] * begun)
+    mirror = mirror_in(kind)
+    with patched(LOCK_WAIT=0.2):
+        mirror.assert_survives(mirror.locked_from(moment, WRITERS_LOCK[kind]), *recorded)
 
 
-def test_a_newer_schema(site: OutageMirror) -> None:
+def test_a_newer_schema(mirror: OutageMirror) -> None:
     """A database that a newer mirror has upgraded is left alone."""
-    before = site.begin()
-    set_revision(site, "9999")
-    ran = site.run(NEW)
-    set_revision(site, HEAD)
-    expect_failure(site, ran, before, code=1)
+    upgrade, downgrade = (partial(mirror.set_revision, name) for name in ("9999", HEAD))
+    ran = mirror.assert_survives(mirror.at(BEFORE_SYNC, upgrade, downgrade), code=1)
     assert "pip install --upgrade" in ran.err
-    expect_recovery(site)
 
 
-def test_the_beginning_of_a_run_is_lost(site: OutageMirror) -> None:
-    """A run that a failover to an older copy has forgotten is not applied off the record."""
-    before = site.begin()
+def test_the_beginning_of_a_run_is_lost(mirror: OutageMirror) -> None:
+    """A run whose row was lost in a failover to an older copy is not applied."""
 
     def fail_over() -> None:
-        with site.engine.begin() as connection:
+        with mirror.engine.begin() as connection:
             connection.exec_driver_sql("DELETE FROM sync_runs WHERE outcome = 'running'")
 
-    with at(LISTED, site, fail_over):
-        ran = site.run(NEW)
-    expect_failure(site, ran, before)
+    mirror.assert_survives(mirror.at(DURING_FETCH, fail_over))
 
 
 # A file of SQLite.
 
 
-def test_a_file_that_somebody_keeps_to_himself(file_site: OutageMirror, impatient: None) -> None:
-    """Somebody who lets nobody even read the SQLite file is not waited for without an end."""
-    before = file_site.begin()
-    with held(file_site, "PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE", "COMMIT"):
-        ran = file_site.run(NEW)
-    expect_failure(file_site, ran, before)
-    expect_recovery(file_site)
+def test_an_exclusively_locked_file(sqlite_mirror: OutageMirror) -> None:
+    """The wait for a file that another process lets nobody read has an end."""
+    lock = ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN IMMEDIATE", "COMMIT")
+    with patched(LOCK_WAIT=0.2):
+        sqlite_mirror.assert_survives(sqlite_mirror.locked(*lock))
 
 
-def test_sqlite_is_full(file_site: OutageMirror) -> None:
-    """Where there is no more room the change is undone, and the run on record as failed."""
-    before = file_site.begin()
-    ((pages,),) = file_site.rows("PRAGMA page_count")
-    wordy = [one | {"reason": "because " * 2000} for one in NEW]
-    failures = 0
+def test_sqlite_is_full(sqlite_mirror: OutageMirror) -> None:
+    """If the disk is full the change is rolled back, and the run recorded as failed."""
+    before = sqlite_mirror.load_old()
+    ((pages,),) = sqlite_mirror.rows("PRAGMA page_count")
+    large = [record | {"reason": "because " * 2000} for record in NEW]
+    recorded: list[str] = []
     for part, limit in (("main", pages), ("main", pages + 2), ("temp", 1)):
-        with limited(part, limit):
-            ran = file_site.run(wordy)
-        failures += 1
-        expect_failure(file_site, ran, before, *["failed"] * failures)
-    expect_recovery(file_site, *["failed"] * failures)
+        with max_pages(part, limit):
+            ran = sqlite_mirror.run(large)
+        recorded.append("failed")
+        sqlite_mirror.assert_failed(ran, before, *recorded)
+    sqlite_mirror.assert_recovers(*recorded)
 
 
-def test_sqlite_is_full_before_the_first_sync(file_site: OutageMirror) -> None:
-    """If there is no room for the whole schema there is none of it, until there is."""
-    file_site.file.unlink()
+def test_sqlite_is_full_before_the_first_sync(sqlite_mirror: OutageMirror) -> None:
+    """If there is no room for the whole schema nothing of it is created."""
+    sqlite_mirror.file.unlink()
     for pages in (1, 9):
-        with limited("main", pages):
-            assert file_site.run(OLD).code == 75
-        with read_transaction(file_site.engine) as connection:
+        with max_pages("main", pages):
+            assert sqlite_mirror.run(OLD).code == 75
+        with read_transaction(sqlite_mirror.engine) as connection:
             assert migrate.current(connection) is None
-    file_site.begin()
-    assert outcomes(file_site) == ["applied"]
+    sqlite_mirror.load_old()
+    assert sqlite_mirror.outcomes() == ["applied"]
 
 
-def test_a_file_that_is_no_database(file_site: OutageMirror) -> None:
-    """A file of somebody else is left as it is."""
-    for content in (b"This is somebody's diary.\n" * 100, b"SQLite format 3\0" + bytes(5000)):
-        file_site.file.write_bytes(content)
-        ran = file_site.run(OLD)
-        assert (ran.code, told(ran)["run_id"]) == (1, None)
-        assert file_site.file.read_bytes() == content
-        assert list(file_site.file.parent.iterdir()) == [file_site.file]
+@pytest.mark.parametrize(
+    "content", [b"This is somebody's diary.\n" * 100, b"SQLite format 3\0" + bytes(5000)]
+)
+def test_a_file_that_is_no_database(sqlite_mirror: OutageMirror, content: bytes) -> None:
+    """A file of another program is left as it is."""
+    sqlite_mirror.file.write_bytes(content)
+    ran = sqlite_mirror.run(OLD)
+    assert (ran.code, result_of(ran)["run_id"]) == (1, None)
+    assert sqlite_mirror.file.read_bytes() == content
+    assert list(sqlite_mirror.file.parent.iterdir()) == [sqlite_mirror.file]
 
 
-def test_a_page_that_is_broken(file_site: OutageMirror) -> None:
-    """A file that is damaged within is reported, and nothing of it is replaced."""
-    before = file_site.begin()
-    root = "SELECT rootpage FROM sqlite_master WHERE name = 'release_requests'"
-    ((page,),), ((size,),) = file_site.rows(root), file_site.rows("PRAGMA page_size")
-    with file_site.file.open("r+b") as file:
-        file.seek((page - 1) * size)
-        whole = file.read(size)
-        file.seek((page - 1) * size)
-        file.write(b"\xff" * size)
-    ran = file_site.run(NEW)
-    assert (ran.code, told(ran)["outcome"]) == (1, "failed")
-    assert "malformed" in ran.err
-    with file_site.file.open("r+b") as file:
-        file.seek((page - 1) * size)
-        file.write(whole)
-    expect_failure(file_site, ran, before, "failed", code=1)
-    expect_recovery(file_site, "failed")
+def test_a_damaged_page(sqlite_mirror: OutageMirror) -> None:
+    """A damaged file is reported, and nothing of it is replaced."""
+
+    @contextmanager
+    def damaged() -> Iterator[None]:
+        root = "SELECT rootpage FROM sqlite_master WHERE name = 'release_requests'"
+        ((page,),), ((size,),) = sqlite_mirror.rows(root), sqlite_mirror.rows("PRAGMA page_size")
+        start = (page - 1) * size
+        with sqlite_mirror.file.open("r+b", buffering=0) as file:
+            whole = os.pread(file.fileno(), size, start)
+            os.pwrite(file.fileno(), b"\xff" * size, start)
+            yield
+            os.pwrite(file.fileno(), whole, start)
+
+    assert "malformed" in sqlite_mirror.assert_survives(damaged(), "failed", code=1).err
 
 
-def test_the_file_is_removed_during_a_sync(file_site: OutageMirror) -> None:
-    """Where somebody removed the file there is no half mirror afterwards; the next sync starts."""
-    file_site.begin()
-    with at(LISTED, file_site, file_site.file.unlink):
-        ran = file_site.run(NEW)
-    assert (ran.code, told(ran)["outcome"]) == (1, "failed")
-    with read_transaction(file_site.engine) as connection:
+def test_the_file_is_removed_during_a_sync(sqlite_mirror: OutageMirror) -> None:
+    """If the file was removed there is no half mirror afterwards; the next sync starts anew."""
+    sqlite_mirror.load_old()
+    with sqlite_mirror.at(DURING_FETCH, sqlite_mirror.file.unlink):
+        ran = sqlite_mirror.run(NEW)
+    assert (ran.code, result_of(ran)["outcome"]) == (1, "failed")
+    with read_transaction(sqlite_mirror.engine) as connection:
         assert migrate.current(connection) is None
-    file_site.begin()
-    expect_recovery(file_site)
+    sqlite_mirror.load_old()
+    sqlite_mirror.assert_recovers()

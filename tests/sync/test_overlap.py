@@ -63,7 +63,7 @@ def test_an_older_pull_that_ends_later_changes_nothing(
         result = sync_now(url, server.base_url)
         assert result.outcome == ("unchanged" if newer == FIRST else "applied")
         (overtaken,) = (run for run in runs_of(url) if run.outcome == "abandoned")
-        assert overtaken.error == f"the run ended without a word; run {result.run_id} found it"
+        assert overtaken.error == f"the run recorded no outcome; found by run {result.run_id}"
         before.extend((overtaken.id, tables_of(url), runs_of(url)[-1]))
         return older
 

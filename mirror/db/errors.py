@@ -1,0 +1,109 @@
+"""Translate errors of SQLAlchemy and the drivers into MirrorErrors."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Engine
+
+from mirror.errors import DatabaseError, DatabaseUnavailable
+
+_TRANSIENT_SQLITE_CODES = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+}
+_TRANSIENT_SQLSTATE_CLASSES = {
+    "08",  # connection exception
+    "25",  # invalid transaction state, such as a server that is read-only after a failover
+    "40",  # transaction rollback: deadlock, serialization
+    "53",  # insufficient resources, such as a full disk or too many connections
+    "55",  # object not in prerequisite state, such as a lock not available
+    "57",  # operator intervention, such as a shutdown
+    "58",  # system error
+}
+_LOGIN_FAILURE = re.compile(r"FATAL:|no password supplied")
+_TRANSIENT_LOGIN_FAILURE = re.compile(
+    r"FATAL: +(the database system is|sorry, too many clients|remaining connection slots"
+    r"|too many connections for|terminating connection due to"
+    r'|database ".*" is not currently accepting connections)'
+)
+_SECRET_PARAMETER = re.compile(r"(?i)pass|secret|token|key")
+_MIN_SECRET_LENGTH = 4
+"""Characters. A shorter password cannot be distinguished from ordinary words of a message."""
+
+
+@contextmanager
+def translate_errors(engine: Engine) -> Iterator[None]:
+    """Raise errors of SQLAlchemy and of the engine's driver as DatabaseError."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise _translate(error.orig, engine) from error
+    except sa.exc.SQLAlchemyError as error:
+        raise DatabaseError(
+            f"SQLAlchemy rejected a statement for the database {redact_url(engine.url)} "
+            f"({type(error).__name__})",
+            hint="please report this as a defect of mirror",
+        ) from error
+    except engine.dialect.loaded_dbapi.Error as error:  # SQLAlchemy does not see a COPY
+        raise _translate(error, engine) from error
+
+
+def redact_url(url: URL) -> str:
+    """Return a database URL as text, with `***` in place of its passwords."""
+    redacted = url.set(drivername=url.get_backend_name()).update_query_dict(
+        {name: "***" for name in url.query if _SECRET_PARAMETER.search(name)}
+    )
+    return redacted.render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+
+
+def _translate(error: BaseException | None, engine: Engine) -> DatabaseError:
+    """Return the MirrorError for an error of the driver, whose message is quoted in brackets."""
+    message = " ".join(str(error).split())
+    for secret in _secrets(engine.url):
+        message = message.replace(secret, "***")
+    url = redact_url(engine.url)
+    if is_transient(error, engine.dialect.loaded_dbapi):
+        return DatabaseUnavailable(
+            f"the database {url} is unavailable ({message})",
+            hint="check that it is running and reachable, and try again",
+        )
+    return DatabaseError(
+        f"the database {url} refused ({message})", hint="check its URL and the rights of its user"
+    )
+
+
+def _secrets(url: URL) -> list[str]:
+    """Return the passwords in a URL that may occur in a message of the driver."""
+    values = [str(url.password or "")]
+    values += [str(value) for name, value in url.query.items() if _SECRET_PARAMETER.search(name)]
+    return [value for value in values if len(value) >= _MIN_SECRET_LENGTH]
+
+
+def is_transient(error: BaseException | None, driver: Any) -> bool:
+    """Return whether the same attempt may succeed later, by the database's error code.
+
+    Args:
+        error: of the driver.
+        driver: the driver's module, with the exception classes of PEP 249.
+    """
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)
+        return code is not None and code & 0xFF in _TRANSIENT_SQLITE_CODES
+    sqlstate = getattr(error, "sqlstate", None)
+    if sqlstate is not None:
+        return sqlstate[:2] in _TRANSIENT_SQLSTATE_CLASSES
+    if not isinstance(error, (driver.OperationalError, driver.InterfaceError)):
+        return False
+    # The one decision by wording: libpq gives no code while connecting, only the server's last
+    # message, in the language of the server.
+    message = str(error)
+    permanent = _LOGIN_FAILURE.search(message) and not _TRANSIENT_LOGIN_FAILURE.search(message)
+    return not permanent
