@@ -166,7 +166,7 @@ def test_a_change_too_big_for_the_disk(disk_mirror: OutageMirror) -> None:
 def test_a_full_folder_for_temporary_files(sqlite_mirror: OutageMirror) -> None:
     """A list that finds no room to be compared is not applied."""
     before = sqlite_mirror.load_old()
-    sqlite_mirror.world.records = [record | {"reason": "because " * 100} for record in MANY]
+    sqlite_mirror.upstream.records = [record | {"reason": "because " * 100} for record in MANY]
     with small_disk("size=1m") as disk, filled(disk):
         ran = run_in_process(sqlite_mirror, SQLITE_TMPDIR=str(disk))
     sqlite_mirror.assert_failed(ran, before, "failed")
@@ -193,7 +193,7 @@ def test_a_file_that_may_not_be_written(sqlite_mirror: OutageMirror, name: str, 
         prefix = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
     sqlite_mirror.load_old()
     before = sqlite_mirror.file.read_bytes()
-    sqlite_mirror.world.records = NEW
+    sqlite_mirror.upstream.records = NEW
     path = sqlite_mirror.file.parent / name
     old_mode = path.stat().st_mode
     path.chmod(mode)
