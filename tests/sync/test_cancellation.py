@@ -299,7 +299,7 @@ def test_a_stop_after_the_fetch_changes_nothing(sandbox: Sandbox, upstream: Fake
         client.cancel()
         client.cancel()
         assert isinstance(fetched, FetchedList)
-        assert len(list(fetched.items)) == 250
+        assert len(list(fetched.entries)) == 250
     client.cancel()
 
 
