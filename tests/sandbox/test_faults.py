@@ -343,7 +343,7 @@ BAD_RESPONSES = {
     "retry after never": always(http(503, b"", "Retry-After: 99999999999999999999"), 75, "503"),
     "retry after junk": always(http(429, b"", "Retry-After: soon"), 75, "429"),
     "the token echoed": always(echo_token, 1, "422"),
-    "another page": Case([page(2)], 1, "page 2 when page 1 was requested"),
+    "another page": Case([page(2)], 1, "page 2 when asked for page 1"),
     "a cursor": body(GOOD[:-1] + b',"meta":{"next_cursor":"x"}}', 1, "has more pages"),
     "paging as text": body(GOOD[:-1] + b',"meta":{"last_page":"many"}}', 1, "paging"),
     "page 2 of another list": Case(
