@@ -191,6 +191,7 @@ def _write_status(found: Sequence[EnvironmentStatus], form: str, revision: str) 
 def _draw_status(found: Sequence[EnvironmentStatus]) -> None:
     """Draw what there is to say of environments: two tables, and the errors."""
     from mirror.cli import output
+    from mirror.queries.status import DOCUMENTED_STATUSES
 
     for where in {f"{one.database}, schema {one.schema_revision}" for one in found}:
         output.wrap(where, sys.stdout)
@@ -210,7 +211,7 @@ def _draw_status(found: Sequence[EnvironmentStatus]) -> None:
         sys.stdout,
     )
     click.echo()
-    counts = ("pending", "approved", "rejected", "cancelled", "other", "missing", "quarantined")
+    counts = (*DOCUMENTED_STATUSES, "other", "missing", "quarantined")
     output.render_table(
         [(one.environment, *(f"{getattr(one, name):,}" for name in counts)) for one in found],
         ("environment", *counts),

@@ -15,7 +15,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex
 
 from mirror.db import watchdog
-from mirror.db.models import Identifier, is_partial
+from mirror.db.models import is_partial
+from mirror.db.types import Identifier
 
 _COMPARING = """SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem',
     greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true)"""

@@ -68,7 +68,7 @@ def entries(relation: str | None = None) -> list[Entry]:
     Raises:
         UsageError: there is none of that name.
     """
-    kinds = dict.fromkeys(_TABLES, "table") | {view.table: "view" for view in VIEWS}
+    kinds = dict.fromkeys(_TABLES, "table") | dict.fromkeys(VIEWS, "view")
     names = [table.name for table in kinds]
     if relation is not None and relation not in names:
         raise UsageError(

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mirror.db.models import CLOSED_STATUSES
 from mirror.report import formatting
 from mirror.report.model import Report, Step
 from mirror.report.statistics import Reason
@@ -21,7 +22,6 @@ from mirror.report.svg import (
 )
 from mirror.text import escape_unsafe
 
-_OUTCOMES = ("approved", "rejected", "cancelled")
 _AROUND_BARS = 60
 _BAR = 46
 """Pixels for each bar, and for all around them."""
@@ -95,7 +95,7 @@ def _outcomes(report: Report) -> Chart:
     import altair as alt
 
     highest = max(max(one.counts.requested, one.counts.resolved) for one in report.steps)
-    bars = [("1", "requested"), *(("2", outcome) for outcome in _OUTCOMES)]
+    bars = [("1", "requested"), *(("2", outcome) for outcome in CLOSED_STATUSES)]
     data = [
         {
             "step": _label(one, report),

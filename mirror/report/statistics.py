@@ -15,9 +15,8 @@ from itertools import chain
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.db.dialects import BY_NAME
-from mirror.db.models import Identifier, past_versions, quarantined_records, release_requests
-from mirror.db.view_sql import is_resolved_sql
+from mirror.db.models import is_resolved, past_versions, quarantined_records, release_requests
+from mirror.db.types import Identifier, utc_day
 from mirror.db.views import changes as changes_view
 from mirror.db.views import history as history_view
 from mirror.db.views import numbers as numbers_view
@@ -36,7 +35,7 @@ from mirror.queries.select import (
 from mirror.report.period import Period
 
 _current = release_requests.c
-_unresolved = sa.not_(sa.literal_column(is_resolved_sql(release_requests.name), sa.Boolean))
+_unresolved = sa.not_(is_resolved(release_requests))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +117,7 @@ def hours_by_day(
         The reviews whose time was reported by upstream.
     """
     view = turnaround_view.c
-    day = BY_NAME[connection.dialect.name].day(view.resolved_at.name)
-    query = sa.select(sa.literal_column(day), view.hours_to_resolve).where(
+    query = sa.select(utc_day(view.resolved_at), view.hours_to_resolve).where(
         view.time_source == "reported",
         *between(view.resolved_at, period.start, period.end),
         *in_environment(view, environment),

@@ -17,15 +17,9 @@ from sqlalchemy.engine import Connection
 
 from mirror.api.records import InvalidRecord, Record, batches
 from mirror.db import bulk
-from mirror.db.models import (
-    Identifier,
-    past_versions,
-    quarantined_records,
-    release_requests,
-    to_text,
-    to_texts,
-)
+from mirror.db.models import past_versions, quarantined_records, release_requests
 from mirror.db.runs import Counts
+from mirror.db.types import Identifier, to_text, to_texts
 from mirror.errors import GuardRefused
 from mirror.progress import Progress
 

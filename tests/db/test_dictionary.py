@@ -23,7 +23,7 @@ from mirror.db import dictionary
 from mirror.db.cookbook import RECIPES
 from mirror.db.dictionary import Entry
 from mirror.db.engine import create_engine, read_transaction
-from mirror.db.models import UTCDateTime
+from mirror.db.types import UTCDateTime
 from mirror.db.views import VIEWS
 from tests.support.commands import run_mirror
 from tests.support.mirrors import Mirror
@@ -101,9 +101,9 @@ def test_nothing_is_null_that_is_said_not_to_be(mirror: Mirror) -> None:
     mirror.sync([*records[:2], request(3), request(4, status="rejected")], accept_missing=True)
     with read_transaction(mirror.engine) as connection:
         for view in VIEWS:
-            rows = connection.execute(sa.select(view.table)).mappings().all()
+            rows = connection.execute(sa.select(view)).mappings().all()
             assert rows, view.name
-            for column in view.table.columns:
+            for column in view.columns:
                 if not column.nullable:
                     assert all(row[column.name] is not None for row in rows), column
 
@@ -113,7 +113,7 @@ def test_times_are_times_in_both_databases() -> None:
     times = {
         (view.name, column.name)
         for view in VIEWS
-        for column in view.table.columns
+        for column in view.columns
         if isinstance(column.type, UTCDateTime)
     }
     names = {view.name for view in VIEWS}

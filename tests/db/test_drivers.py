@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from mirror.db import engine as engine_module
 from mirror.db.engine import parse_url, write_transaction
-from mirror.db.models import UTCDateTime
+from mirror.db.types import UTCDateTime
 from mirror.sync.run import Outcome
 from tests.support.databases import DATABASES, once_of_each_kind
 from tests.support.drivers import (

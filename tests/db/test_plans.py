@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from mirror.db.engine import create_engine, read_transaction
-from mirror.db.models import is_partial, past_versions, release_requests, to_text
+from mirror.db.models import is_partial, past_versions, release_requests
+from mirror.db.types import to_text
 from mirror.sandbox.server import Sandbox
 from tests.support import big_database as large
 from tests.support.mirrors import Mirror

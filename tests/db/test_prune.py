@@ -67,7 +67,7 @@ def live(mirror: Mirror) -> list[int]:
 def what_is_known(mirror: Mirror) -> list[Any]:
     """What is in the tables and views, but for the runs."""
     with read_transaction(mirror.engine) as connection:
-        views = [connection.execute(sa.select(view.table)).all() for view in VIEWS]
+        views = [connection.execute(sa.select(view)).all() for view in VIEWS]
     return [mirror.state(), *(sorted(map(repr, rows)) for rows in views)]
 
 

@@ -1,14 +1,13 @@
 """Upgrades: a database of every released revision is upgraded, and then used.
 
-Such databases are kept as SQL in the folder frozen; freeze.py makes them, and history_fixture.py
-has what happened to them. They all hold the same rows, but for the words of an error.
+The folder `frozen` has them as SQL, made by freeze.py with the rows of history_fixture.py.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from contextlib import nullcontext
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ import pytest
 
 from mirror.db import migrate
 from mirror.db.engine import parse_url, read_transaction
+from mirror.db.views import VIEWS
 from tests.db.frozen.freeze import FOLDER, Rows, path_of, restored_inventory, rows_of, thaw
 from tests.support.commands import run_mirror
-from tests.support.databases import DATABASES, new_database, once_of_each_kind
+from tests.support.databases import DATABASES, upgrade
 from tests.support.history_fixture import STAGING, THIRD, after, entry
 from tests.support.mirrors import Mirror
-from tests.support.schema import inventory, opened
+from tests.support.schema import inventory, later_revision, opened
 from tests.support.upstream import TOKEN
 
 REVISIONS = migrate.revisions()
@@ -82,13 +82,6 @@ def ask(*words: str) -> Any:
     return json.loads(ran.out)
 
 
-@pytest.fixture(scope="module")
-def new_inventory(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
-    """What a database is made of that this version has made, of a kind."""
-    with once_of_each_kind(partial(new_database, request=request, ready=True)) as make:
-        yield lambda kind: inventory_of(make(kind))
-
-
 def inventory_of(url: str) -> Any:
     """What a database is made of."""
     with opened(url) as connection:
@@ -127,30 +120,45 @@ def expect_the_past(*later: tuple[str, str, str]) -> None:
 
 
 def test_every_revision_is_frozen() -> None:
-    """There is a pair of dumps for each revision, and for nothing else."""
+    """Each revision has a dump of both databases, and there are no others."""
     expected = {path_of(revision, kind) for revision in REVISIONS for kind in DATABASES}
     missing = sorted(path.name for path in expected if not path.exists())
     assert not missing, f"run: python tests/db/frozen/freeze.py {missing[0][:4]}"
     assert set(FOLDER.glob("*.sql")) == expected
 
 
+@pytest.mark.parametrize("later", [False, True], ids=["head", "a later revision"])
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_a_sync_upgrades_and_goes_on(
-    prepared: Mirror, revision: str, new_inventory: Callable[[str], Any]
+    prepared: Mirror,
+    revision: str,
+    later: bool,
+    make_database: Callable[[str], str],
+    tmp_path: Path,
 ) -> None:
-    """What is there is upgraded, all of it is kept, and a sync sees what has changed since.
+    """An upgrade keeps all rows, and the next sync sees what has changed since.
 
-    On one database the sync itself upgrades, on the other `mirror db upgrade` does it before: that
-    changes no row. A sync of a list that is the same as before writes no version either.
+    In SQLite the sync upgrades, in Postgres `mirror db upgrade` does; that changes no row.
     """
-    kind = prepared.engine.dialect.name
+    with later_revision(tmp_path) if later else nullcontext(HEAD) as head:
+        expect_an_upgrade(prepared, revision, head)
+        new = make_database(prepared.engine.dialect.name)
+        upgrade(new)
+        assert inventory_of(prepared.url) == inventory_of(new)
+
+
+def expect_an_upgrade(prepared: Mirror, revision: str, head: str) -> None:
+    """Load a frozen database, have it upgraded, and expect what two syncs make of it."""
     thaw(prepared.url, revision)
     before = read(prepared)
-    if (kind == "sqlite") == (int(revision) % 2 == 1):
+    if prepared.engine.dialect.name == "postgresql":
         ran = run_mirror("db", "upgrade")
-        told = "the schema is at" if revision == HEAD else f"upgraded the schema from {revision} to"
-        already = " already" if revision == HEAD else ""
-        assert (ran.code, ran.err) == (0, f"mirror: {told} revision {HEAD}{already}\n")
+        message = (
+            f"the schema is at revision {head} already"
+            if revision == head
+            else f"upgraded the schema from {revision} to revision {head}"
+        )
+        assert (ran.code, ran.err) == (0, f"mirror: {message}\n")
         assert read(prepared, before) == before
     prepared.world.records = FOURTH
     told = ask("sync", "--json")
@@ -180,7 +188,6 @@ def test_a_sync_upgrades_and_goes_on(
     assert found["sync_runs"][10]["outcome"] == "abandoned"
     for table in before.keys() - {"sync_runs"}:
         assert found[table] == synced[table]
-    assert inventory_of(prepared.url) == new_inventory(kind)
 
 
 def expect_rows(before: Rows, found: Rows) -> None:
@@ -209,36 +216,78 @@ def expect_rows(before: Rows, found: Rows) -> None:
     ]
 
 
-UPGRADE = "run `pip install --upgrade talkover-mirror`"
 READING = [("requests",), ("changes",), ("history", "+15551230003")]
-REFUSED = {
-    "older": (
-        [("sync", "--no-upgrade"), ("sync", "--no-upgrade", "--dry-run"), *READING],
-        f"revision 0001, and this version of mirror works with {HEAD}; run `mirror db upgrade`",
-    ),
+WRITING = [("sync", "--no-upgrade"), ("sync", "--no-upgrade", "--dry-run")]
+UPGRADING = [("sync",), ("sync", "--dry-run"), ("db", "upgrade")]
+SET_REVISION = "UPDATE alembic_version SET version_num = "
+DROP_VIEWS = [f"DROP VIEW {view.name}" for view in reversed(VIEWS)]
+UNRELEASED = (
+    "the database was made by an unreleased version of mirror (schema revision {}), and cannot be "
+    "upgraded; name a new database and run `mirror sync`"
+)
+NEWER = (
+    "the database is at schema revision 9999, and this version of mirror knows none after "
+    f"{HEAD}; run `pip install --upgrade talkover-mirror`"
+)
+REFUSED: dict[str, tuple[list[str], list[tuple[str, ...]], str]] = {
     "newer": (
-        [("sync",), ("sync", "--no-upgrade"), ("sync", "--dry-run"), ("db", "upgrade"), *READING],
-        f"revision 9999, and this version of mirror knows none after {HEAD}; {UPGRADE}",
+        [f"{SET_REVISION} '9999'"],
+        [*UPGRADING, *WRITING, *READING],
+        NEWER,
+    ),
+    "unreleased 0001": (
+        DROP_VIEWS,
+        [*UPGRADING, *WRITING, *READING],
+        UNRELEASED.format("0001"),
+    ),
+    "unreleased 0003": (
+        [*DROP_VIEWS[:1], f"{SET_REVISION} '0003'"],
+        [*UPGRADING, *WRITING, *READING],
+        UNRELEASED.format("0003"),
+    ),
+    "unreleased 0005": (
+        [
+            *DROP_VIEWS[:1],
+            "CREATE VIEW release_requests_daily AS WITH winding_ids AS (SELECT 1) SELECT 2 AS day",
+            f"{SET_REVISION} '0005'",
+        ],
+        [*UPGRADING, *WRITING, *READING],
+        UNRELEASED.format("0005"),
     ),
 }
-"""By the age of a database: the commands that refuse it, and what they say."""
+"""By the age of a database: SQL that makes it so, the commands that refuse it, and their error."""
 
 
 @pytest.mark.parametrize("age", REFUSED)
 def test_a_database_of_another_age_is_left_alone(prepared: Mirror, age: str) -> None:
-    """One sentence names the command to run; the API is not asked, the database not touched."""
-    thaw(prepared.url, REVISIONS[0] if age == "older" else HEAD)
-    if age == "newer":
-        with opened(prepared.url) as connection:
-            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    before = everything(prepared)
-    commands, said = REFUSED[age]
+    """One sentence names the remedy; the API gets no request, and the database is not touched."""
+    statements, commands, message = REFUSED[age]
+    thaw(prepared.url, HEAD)
+    with opened(prepared.url) as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    expect_refusals(prepared, commands, message)
+
+
+def test_an_older_database_is_left_alone(prepared: Mirror, tmp_path: Path) -> None:
+    """A command that does not upgrade names the one that does."""
+    thaw(prepared.url, HEAD)
+    with later_revision(tmp_path) as head:
+        message = (
+            f"the database is at schema revision {HEAD}, and this version of mirror works with "
+            f"{head}; run `mirror db upgrade`"
+        )
+        expect_refusals(prepared, [*WRITING, *READING], message)
+
+
+def expect_refusals(mirror: Mirror, commands: list[tuple[str, ...]], message: str) -> None:
+    """Expect that each command prints one message, and changes nothing."""
+    before = everything(mirror)
     for words in commands:
         ran = run_mirror(*words)
-        told = f"mirror: the database is at schema {said}\n"
-        assert (words, ran.code, ran.out, ran.err) == (words, 1, "", told)
-    assert everything(prepared) == before
-    assert prepared.sandbox.asked == []
+        assert (words, ran.code, ran.out, ran.err) == (words, 1, "", f"mirror: {message}\n")
+    assert everything(mirror) == before
+    assert mirror.sandbox.asked == []
 
 
 def everything(mirror: Mirror) -> tuple[object, ...]:

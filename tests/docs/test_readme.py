@@ -20,7 +20,8 @@ from mirror.config.sources import SettingSources
 from mirror.db import dictionary
 from mirror.db.cookbook import RECIPES
 from mirror.db.engine import create_engine, read_transaction
-from mirror.db.models import metadata, to_text
+from mirror.db.models import metadata
+from mirror.db.types import to_text
 from mirror.db.views import VIEWS
 from tests.support import ROOT
 from tests.support.commands import run_mirror
@@ -112,7 +113,7 @@ def test_tables_and_views_are_all_there() -> None:
     listed = dict(re.findall(r"^\| `(\w+)`(?: \(view\))? \|(.*)\|$", README, re.MULTILINE))
     assert set(metadata.tables) | {view.name for view in VIEWS} <= set(listed)
     for view in VIEWS[1:]:
-        assert all(f"`{column.name}`" in listed[view.name] for column in view.table.columns)
+        assert all(f"`{column.name}`" in listed[view.name] for column in view.columns)
     for column in metadata.tables["release_requests"].columns:
         assert f"`{column.name}`" in listed["release_requests"]
 

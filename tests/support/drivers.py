@@ -28,7 +28,7 @@ import sqlalchemy as sa
 
 from mirror.db import models, views
 from mirror.db.engine import parse_url
-from mirror.db.models import UTCDateTime
+from mirror.db.types import UTCDateTime
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from mirror.sync.run import Outcome
 from tests.support import moved_clock

@@ -3,13 +3,13 @@
     python tests/db/frozen/freeze.py
     python tests/db/frozen/freeze.py 0002
 
-makes NNNN.sqlite.sql and NNNN.postgresql.sql beside this script, of the last revision or of the
-one that is named: the schema as that revision leaves it, and the rows that came of life.py. Once
-a revision is released its dumps are never changed: they stand for the databases that people have.
+writes NNNN.sqlite.sql and NNNN.postgresql.sql beside this script, of the last revision or the one
+that is named: the schema of that revision, with the rows of tests/support/history_fixture.py. The
+dumps of a released revision are never changed: they stand for the databases that users have.
 
-SQLite is dumped by `iterdump`, Postgres by the `pg_dump` beside the server of the tests. What psql
-alone understands, versions, and settings of the session are left out, so that a driver can load the
-dump into any Postgres since 13; and so is a fifth of it that is indentation.
+SQLite is dumped by `iterdump`, Postgres by the `pg_dump` beside the server of the tests. Left out
+are psql's own commands, versions and session settings, so that a driver can load a dump into any
+Postgres since 13, and indentation, a fifth of the dump.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from tests.support.upstream import TOKEN, FakeUpstream
 FOLDER = Path(__file__).parent
 
 _HEADER = """\
--- A mirror at revision {revision} of the schema, made by tests/db/frozen/freeze.py.
+-- A mirror at schema revision {revision}, written by tests/db/frozen/freeze.py.
 -- Once the revision is released, this file is never changed.
 """
 _LEFT_OUT = re.compile(

@@ -1,0 +1,192 @@
+-- What happened on each day (UTC) and how many requests were open at its end: the events of
+-- phone_number_history, counted.
+--
+-- A request opens and closes where its events say so, in the order in which syncs observed them: at
+-- the best known time, but not after the observation, nor after what came next. So the sum over all
+-- days is what is open now, whatever the clocks were like.
+--
+-- (SELECT <expression> UNION ALL SELECT <column> WHERE 0) is the expression with the column's
+-- declared type; see release_request_versions.sql.
+CREATE VIEW release_requests_daily AS
+WITH RECURSIVE
+-- Requests that were missing at some time, or changed after they were resolved. Only their events
+-- are put in order one by one, which takes several times as long as what suffices for the others.
+complex_ids AS MATERIALIZED (
+  SELECT id FROM release_requests WHERE missing_since IS NOT NULL
+  UNION
+  SELECT id FROM release_request_past_versions
+  WHERE missing_since IS NOT NULL
+     OR status IN ('approved', 'rejected', 'cancelled')
+     OR status <> 'pending' AND resolved_at IS NOT NULL
+),
+-- When the resolved ones among all other requests got their status: when the last version with
+-- another one ended.
+simple_resolved AS (
+  SELECT environment, requested_at, first_seen_at, status, resolved_at,
+         (SELECT earlier.valid_to FROM release_request_past_versions AS earlier
+          WHERE earlier.id = request.id AND earlier.status <> request.status
+          ORDER BY earlier.valid_from DESC LIMIT 1) AS entered_at
+  FROM release_requests AS request
+  WHERE (status IN ('approved', 'rejected', 'cancelled')
+         OR status <> 'pending' AND resolved_at IS NOT NULL)
+    AND NOT EXISTS (SELECT 1 FROM complex_ids WHERE complex_ids.id = request.id)
+),
+-- All other requests opened once and closed at most once.
+simple_requests AS (
+  SELECT environment, requested_at, first_seen_at, status,
+         coalesce(resolved_at, entered_at, first_seen_at) AS resolved_at,
+         coalesce(entered_at, first_seen_at) AS observed_at
+  FROM simple_resolved
+  UNION ALL
+  SELECT environment, requested_at, first_seen_at, NULL, NULL, NULL
+  FROM release_requests AS request
+  WHERE NOT (status IN ('approved', 'rejected', 'cancelled')
+             OR status <> 'pending' AND resolved_at IS NOT NULL)
+    AND NOT EXISTS (SELECT 1 FROM complex_ids WHERE complex_ids.id = request.id)
+),
+-- The same, grouped by days. Status, resolved_on and closed_on are null for those that are open.
+simple_days AS MATERIALIZED (
+  SELECT environment, status,
+         substr(requested_at, 1, 10) AS requested_on,
+         substr(resolved_at, 1, 10) AS resolved_on,
+         substr(min(requested_at, first_seen_at, coalesce(resolved_at, requested_at),
+                    coalesce(observed_at, requested_at)), 1, 10) AS opened_on,
+         substr(min(resolved_at, observed_at), 1, 10) AS closed_on,
+         count(*) AS requests
+  FROM simple_requests
+  GROUP BY 1, 2, 3, 4, 5, 6
+),
+-- All versions of the complex requests, each beside its neighbours.
+complex_versions AS (
+  SELECT environment, id, status, resolved_at, valid_from, missing_since,
+         lag(status) OVER life AS previous_status,
+         lead(status) OVER life AS next_status,
+         lag(missing_since) OVER life AS previous_missing_since
+  FROM (SELECT request.environment, past.id, past.status, past.resolved_at, past.valid_from,
+               past.missing_since
+        FROM release_requests AS request
+        JOIN release_request_past_versions AS past ON past.id = request.id
+        WHERE request.id IN (SELECT id FROM complex_ids)
+        UNION ALL
+        SELECT environment, id, status, resolved_at, valid_from, missing_since
+        FROM release_requests
+        WHERE id IN (SELECT id FROM complex_ids)) AS version
+  WINDOW life AS (PARTITION BY id ORDER BY valid_from)
+),
+-- A period is a row of versions with the same status; the periods of a request count from 0.
+numbered AS (
+  SELECT complex_versions.*,
+         sum(CASE WHEN status <> previous_status THEN 1 ELSE 0 END)
+           OVER (PARTITION BY id ORDER BY valid_from) AS period
+  FROM complex_versions
+),
+-- When the period began, the last resolved_at in it, and when upstream first reported the version's
+-- resolved_at with its status.
+periods AS (
+  SELECT numbered.*,
+         min(valid_from) OVER (PARTITION BY id, period) AS entered_at,
+         last_value(resolved_at) OVER (
+           PARTITION BY id, period ORDER BY valid_from
+           ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS last_resolved_at,
+         min(valid_from) OVER (PARTITION BY id, status, resolved_at) AS first_reported_at
+  FROM numbered
+),
+-- Whether the request is open during the period while it is in the list: 1 or 0.
+complex_states AS (
+  SELECT periods.*,
+         CASE WHEN status IN ('approved', 'rejected', 'cancelled')
+                OR status <> 'pending' AND last_resolved_at IS NOT NULL
+              THEN 0 ELSE 1 END AS is_open
+  FROM periods
+),
+-- Their events, as in phone_number_history, and whether the request is open after each. Place is
+-- their order where one sync observed several. Upstream might call a status "requested": entering
+-- that is not counted as submitting.
+complex_events AS (
+  SELECT environment, id, 'requested' AS event, 0 AS place, 1 AS is_open,
+         requested_at AS occurred_at, first_seen_at AS observed_at
+  FROM release_requests
+  WHERE id IN (SELECT id FROM complex_ids)
+  UNION ALL
+  SELECT environment, id, NULL, 1, is_open, valid_from, valid_from
+  FROM complex_states
+  WHERE previous_missing_since IS NOT NULL
+  UNION ALL
+  SELECT environment, id, nullif(status, 'requested'), 2, is_open,
+         CASE WHEN status = 'pending' OR resolved_at IS NULL OR first_reported_at < entered_at
+              THEN entered_at ELSE resolved_at END,
+         entered_at
+  FROM complex_states
+  WHERE (next_status IS NULL OR next_status <> status) AND (status <> 'pending' OR period > 0)
+  UNION ALL
+  SELECT environment, id, NULL, 2, 0, missing_since, missing_since
+  FROM complex_states
+  WHERE missing_since IS NOT NULL
+),
+-- When each of them counts for what is open, and what it changes there: 1, 0 or -1.
+complex_steps AS (
+  SELECT environment, event, occurred_at,
+         min(min(occurred_at, observed_at)) OVER sequel AS effective_at,
+         is_open - lag(is_open, 1, 0) OVER sequel AS opened
+  FROM complex_events
+  WINDOW sequel AS (PARTITION BY id ORDER BY observed_at, place
+                    ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+),
+-- The same, grouped by days.
+complex_days AS MATERIALIZED (
+  SELECT environment, event,
+         substr(occurred_at, 1, 10) AS occurred_on,
+         substr(effective_at, 1, 10) AS effective_on,
+         count(*) AS events, sum(opened) AS opened
+  FROM complex_steps
+  GROUP BY 1, 2, 3, 4
+),
+-- What each day adds: events to count, and requests that opened (or closed, if negative).
+additions AS (
+  SELECT environment, requested_on AS day, 'requested' AS event, requests AS events, 0 AS opened
+  FROM simple_days
+  UNION ALL
+  SELECT environment, resolved_on, nullif(status, 'requested'), requests, 0
+  FROM simple_days WHERE status IS NOT NULL
+  UNION ALL
+  SELECT environment, opened_on, NULL, 0, requests FROM simple_days
+  UNION ALL
+  SELECT environment, closed_on, NULL, 0, -requests FROM simple_days WHERE status IS NOT NULL
+  UNION ALL
+  SELECT environment, occurred_on, event, events, 0 FROM complex_days
+  UNION ALL
+  SELECT environment, effective_on, NULL, 0, opened FROM complex_days
+),
+-- Every day from the first one of an environment to today. SQLite 3.40 takes 1 March of the year 300
+-- for 29 February, which that year did not have.
+calendar AS (
+  SELECT environment, min(day) AS day FROM additions
+  GROUP BY environment HAVING min(day) <= date('now')
+  UNION ALL
+  SELECT environment, replace(date(day, '+1 day'), '0300-02-29', '0300-03-01') FROM calendar
+  WHERE day < date('now')
+),
+all_days AS (
+  SELECT environment, day, event, events, opened FROM additions
+  WHERE day <= date('now')
+  UNION ALL
+  SELECT environment, day, NULL, 0, 0 FROM calendar
+),
+counted AS (
+  SELECT environment, day,
+         sum(CASE WHEN event = 'requested' THEN events ELSE 0 END) AS requested,
+         sum(CASE WHEN event = 'approved' THEN events ELSE 0 END) AS approved,
+         sum(CASE WHEN event = 'rejected' THEN events ELSE 0 END) AS rejected,
+         sum(CASE WHEN event = 'cancelled' THEN events ELSE 0 END) AS cancelled,
+         sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS open_at_end
+  FROM all_days
+  GROUP BY environment, day
+)
+SELECT environment,
+       (SELECT day UNION ALL SELECT environment WHERE 0) AS day,
+       (SELECT requested UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS requested,
+       (SELECT approved UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS approved,
+       (SELECT rejected UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS rejected,
+       (SELECT cancelled UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS cancelled,
+       (SELECT open_at_end UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS open_at_end
+FROM counted;
