@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +17,14 @@ from alembic import command
 from sqlalchemy.pool import NullPool
 
 from mirror.db import grants, migrate, models, views
-from mirror.db.engine import create_engine, parse_url, write_transaction
+from mirror.db.engine import create_engine, parse_url
 from mirror.errors import DatabaseError, SchemaError, UsageError
 from mirror.sandbox.server import Sandbox
 from tests.support.commands import run_mirror
 from tests.support.databases import upgrade
 from tests.support.mirrors import Mirror
 from tests.support.postgres import empty_database
+from tests.support.schema import alembic, later_revision
 from tests.support.upstream import TOKEN, FakeUpstream, request
 
 KEYS = {name: next(iter(table.columns)).name for name, table in models.metadata.tables.items()} | {
@@ -191,7 +193,9 @@ def bare(superuser: str) -> Iterator[Place]:
         yield place
 
 
-def test_a_reader_reads_everything(place: Place, sandbox: Sandbox, world: FakeUpstream) -> None:
+def test_a_reader_reads_everything(
+    place: Place, sandbox: Sandbox, world: FakeUpstream, tmp_path: Path
+) -> None:
     """All tables and views are open to it, also those made later and made anew by an upgrade."""
     owner, reader = place.url(place.owner), place.role()
     mirror = Mirror(owner, sandbox, world)
@@ -207,18 +211,18 @@ def test_a_reader_reads_everything(place: Place, sandbox: Sandbox, world: FakeUp
         assert execute(place.url(reader), query) == rows
     execute(owner, "CREATE TABLE later (a int)", "CREATE VIEW seen AS SELECT a FROM later")
     assert execute(place.url(reader), "SELECT * FROM later", "SELECT * FROM seen") == []
-    config = migrate.alembic_config()
-    for revision in (migrate.revisions()[0], "base"):
-        with write_transaction(create_engine(owner), migrate.LOCK) as connection:
-            config.attributes["connection"] = connection
-            command.downgrade(config, revision)
-        upgrade(owner)
-        queries = [f"SELECT * FROM {name}" for name in OURS]
-        assert refusals(place.url(reader), queries) == dict.fromkeys(queries)
+    queries = [f"SELECT * FROM {name}" for name in OURS]
+    with later_revision(tmp_path):
+        for revision in (migrate.revisions()[0], "base"):
+            upgrade(owner)
+            assert refusals(place.url(reader), queries) == dict.fromkeys(queries)
+            alembic(owner, command.downgrade, revision)
+    upgrade(owner)
+    assert refusals(place.url(reader), queries) == dict.fromkeys(queries)
 
 
 def test_the_commands_work_for_a_reader(
-    place: Place, sandbox: Sandbox, world: FakeUpstream
+    place: Place, sandbox: Sandbox, world: FakeUpstream, tmp_path: Path
 ) -> None:
     """The command says what it did, and warns; what only reads works, what writes says why not."""
     reader = place.role()
@@ -250,8 +254,8 @@ def test_the_commands_work_for_a_reader(
         assert "approved" in read.out
     before = mirror.runs("id")
     attempts = [run_mirror("sync", **given), run_mirror("db", "grant-read", reader, **given)]
-    execute(mirror.url, f"UPDATE alembic_version SET version_num = '{migrate.revisions()[-2]}'")
-    attempts.append(run_mirror("db", "upgrade", **given))
+    with later_revision(tmp_path):
+        attempts.append(run_mirror("db", "upgrade", **given))
     for attempt in attempts:
         assert (attempt.code, attempt.out) == (1, "")
         assert attempt.err.startswith("mirror: ")
@@ -510,15 +514,14 @@ def test_a_mirror_in_another_schema(bare: Place) -> None:
     assert (read.code, read.err) == (0, "")
 
 
-def test_a_mirror_is_needed(bare: Place) -> None:
+def test_a_mirror_is_needed(bare: Place, tmp_path: Path) -> None:
     """Without a mirror, or with an old one, the person is told what to run."""
     with pytest.raises(SchemaError, match="mirror sync"):
         bare.grant(bare.role())
     bare.do("GRANT CREATE ON SCHEMA public TO {owner}")
     owner = bare.url(bare.owner)
     upgrade(owner)
-    execute(owner, f"UPDATE alembic_version SET version_num = '{migrate.revisions()[0]}'")
-    with pytest.raises(SchemaError, match="mirror db upgrade"):
+    with later_revision(tmp_path), pytest.raises(SchemaError, match="mirror db upgrade"):
         bare.grant(bare.role())
     assert bare.rights_of_everybody() == [("schema", "USAGE")]
 

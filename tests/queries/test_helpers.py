@@ -24,6 +24,7 @@ from mirror.errors import DatabaseError, SchemaError, UsageError
 from mirror.sync.run import Outcome
 from tests.support.databases import DATABASES
 from tests.support.mirrors import Mirror, of_each_kind
+from tests.support.schema import later_revision
 from tests.support.upstream import request
 
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
@@ -604,10 +605,9 @@ def empty(url: str) -> None:
             lambda url: to_revision(url, "head", downgrade="base"),
             "no mirror in it yet; run `mirror sync`, or `mirror db upgrade`",
         ),
-        (lambda url: to_revision(url, "0001"), "at schema revision 0001.*run `mirror db upgrade`"),
         (from_the_future, "revision 9999.*run `pip install --upgrade talkover-mirror`"),
     ],
-    ids=["empty", "downgraded to nothing", "older", "newer"],
+    ids=["empty", "downgraded to nothing", "newer"],
 )
 def test_a_schema_that_does_not_fit(
     database_url: str, prepare: Callable[[str], None], message: str
@@ -615,6 +615,17 @@ def test_a_schema_that_does_not_fit(
     """A database with another schema is refused, and the message names the command to run."""
     prepare(database_url)
     with pytest.raises(SchemaError, match=message), package.connect(database_url):
+        pytest.fail("it was opened")
+
+
+def test_an_older_schema(mirror: Mirror, tmp_path: Path) -> None:
+    """A database with an older schema is refused, and the message names the command to run."""
+    message = "at schema revision 0001.*run `mirror db upgrade`"
+    with (
+        later_revision(tmp_path),
+        pytest.raises(SchemaError, match=message),
+        package.connect(mirror.url),
+    ):
         pytest.fail("it was opened")
 
 

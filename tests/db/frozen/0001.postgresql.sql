@@ -656,28 +656,29 @@ FROM complex_ids
 WHERE (complex_ids.id = request.id)))))
 ), simple_days AS MATERIALIZED (
 SELECT simple_requests.environment,
-simple_requests.status,
 ((simple_requests.requested_at AT TIME ZONE 'UTC'::text))::date AS requested_on,
+simple_requests.status,
 ((simple_requests.resolved_at AT TIME ZONE 'UTC'::text))::date AS resolved_on,
 ((LEAST(simple_requests.requested_at, simple_requests.first_seen_at, simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date AS opened_on,
 ((LEAST(simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date AS closed_on,
 count(*) AS requests
 FROM simple_requests
-GROUP BY simple_requests.environment, simple_requests.status, (((simple_requests.requested_at AT TIME ZONE 'UTC'::text))::date), (((simple_requests.resolved_at AT TIME ZONE 'UTC'::text))::date), (((LEAST(simple_requests.requested_at, simple_requests.first_seen_at, simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date), (((LEAST(simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date)
+GROUP BY simple_requests.environment, (((simple_requests.requested_at AT TIME ZONE 'UTC'::text))::date), simple_requests.status, (((simple_requests.resolved_at AT TIME ZONE 'UTC'::text))::date), (((LEAST(simple_requests.requested_at, simple_requests.first_seen_at, simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date), (((LEAST(simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date)
 ), complex_versions AS (
 SELECT version.environment,
 version.id,
 version.status,
 version.resolved_at,
+version.first_seen_at,
 version.valid_from,
 version.missing_since,
 lag(version.status) OVER life AS previous_status,
-lead(version.status) OVER life AS next_status,
 lag(version.missing_since) OVER life AS previous_missing_since
 FROM ( SELECT request.environment,
 past.id,
 past.status,
 past.resolved_at,
+past.first_seen_at,
 past.valid_from,
 past.missing_since
 FROM (release_requests request
@@ -689,62 +690,47 @@ SELECT release_requests.environment,
 release_requests.id,
 release_requests.status,
 release_requests.resolved_at,
+release_requests.first_seen_at,
 release_requests.valid_from,
 release_requests.missing_since
 FROM release_requests
 WHERE (release_requests.id IN ( SELECT complex_ids.id
 FROM complex_ids))) version
 WINDOW life AS (PARTITION BY version.id ORDER BY version.valid_from)
-), numbered AS (
+), complex_entries AS (
 SELECT complex_versions.environment,
 complex_versions.id,
 complex_versions.status,
 complex_versions.resolved_at,
+complex_versions.first_seen_at,
 complex_versions.valid_from,
 complex_versions.missing_since,
 complex_versions.previous_status,
-complex_versions.next_status,
 complex_versions.previous_missing_since,
-sum(
+max(
 CASE
-WHEN (complex_versions.status <> complex_versions.previous_status) THEN 1
-ELSE 0
-END) OVER (PARTITION BY complex_versions.id ORDER BY complex_versions.valid_from) AS period
+WHEN ((complex_versions.previous_status IS NULL) OR (complex_versions.previous_status <> complex_versions.status)) THEN complex_versions.valid_from
+ELSE NULL::timestamp with time zone
+END) OVER (PARTITION BY complex_versions.id ORDER BY complex_versions.valid_from) AS entered_at
 FROM complex_versions
-), periods AS (
-SELECT numbered.environment,
-numbered.id,
-numbered.status,
-numbered.resolved_at,
-numbered.valid_from,
-numbered.missing_since,
-numbered.previous_status,
-numbered.next_status,
-numbered.previous_missing_since,
-numbered.period,
-min(numbered.valid_from) OVER (PARTITION BY numbered.id, numbered.period) AS entered_at,
-last_value(numbered.resolved_at) OVER (PARTITION BY numbered.id, numbered.period ORDER BY numbered.valid_from ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS last_resolved_at,
-min(numbered.valid_from) OVER (PARTITION BY numbered.id, numbered.status, numbered.resolved_at) AS first_reported_at
-FROM numbered
 ), complex_states AS (
-SELECT periods.environment,
-periods.id,
-periods.status,
-periods.resolved_at,
-periods.valid_from,
-periods.missing_since,
-periods.previous_status,
-periods.next_status,
-periods.previous_missing_since,
-periods.period,
-periods.entered_at,
-periods.last_resolved_at,
-periods.first_reported_at,
+SELECT complex_entries.environment,
+complex_entries.id,
+complex_entries.status,
+complex_entries.resolved_at,
+complex_entries.first_seen_at,
+complex_entries.valid_from,
+complex_entries.missing_since,
+complex_entries.previous_status,
+complex_entries.previous_missing_since,
+complex_entries.entered_at,
 CASE
-WHEN ((periods.status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((periods.status <> 'pending'::text) AND (periods.last_resolved_at IS NOT NULL))) THEN 0
+WHEN ((complex_entries.status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((complex_entries.status <> 'pending'::text) AND (last_value(complex_entries.resolved_at) OVER period IS NOT NULL))) THEN 0
 ELSE 1
-END AS is_open
-FROM periods
+END AS is_open,
+(last_value(complex_entries.valid_from) OVER period = complex_entries.valid_from) AS is_last
+FROM complex_entries
+WINDOW period AS (PARTITION BY complex_entries.id, complex_entries.entered_at ORDER BY complex_entries.valid_from ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
 ), complex_events AS (
 SELECT release_requests.environment,
 release_requests.id,
@@ -767,18 +753,20 @@ complex_states.valid_from
 FROM complex_states
 WHERE (complex_states.previous_missing_since IS NOT NULL)
 UNION ALL
-SELECT complex_states.environment,
-complex_states.id,
-NULLIF(complex_states.status, 'requested'::text) AS "nullif",
+SELECT state.environment,
+state.id,
+NULLIF(state.status, 'requested'::text) AS "nullif",
 2,
-complex_states.is_open,
+state.is_open,
 CASE
-WHEN ((complex_states.status = 'pending'::text) OR (complex_states.resolved_at IS NULL) OR (complex_states.first_reported_at < complex_states.entered_at)) THEN complex_states.entered_at
-ELSE complex_states.resolved_at
+WHEN ((state.status = 'pending'::text) OR (state.resolved_at IS NULL) OR (EXISTS ( SELECT 1
+FROM release_request_past_versions earlier
+WHERE ((earlier.id = state.id) AND (earlier.valid_to <= state.entered_at) AND (earlier.status = state.status) AND (earlier.resolved_at = state.resolved_at))))) THEN state.entered_at
+ELSE state.resolved_at
 END AS resolved_at,
-complex_states.entered_at
-FROM complex_states
-WHERE (((complex_states.next_status IS NULL) OR (complex_states.next_status <> complex_states.status)) AND ((complex_states.status <> 'pending'::text) OR (complex_states.period > 0)))
+state.entered_at
+FROM complex_states state
+WHERE (state.is_last AND ((state.status <> 'pending'::text) OR (state.entered_at > state.first_seen_at)))
 UNION ALL
 SELECT complex_states.environment,
 complex_states.id,
@@ -868,7 +856,6 @@ additions.event,
 additions.events,
 additions.opened
 FROM additions
-WHERE (additions.day <= ((now() AT TIME ZONE 'UTC'::text))::date)
 UNION ALL
 SELECT calendar.environment,
 calendar.day,
@@ -901,6 +888,7 @@ ELSE (0)::bigint
 END))::bigint AS cancelled,
 (sum(sum(all_days.opened)) OVER (PARTITION BY all_days.environment ORDER BY all_days.day))::bigint AS open_at_end
 FROM all_days
+WHERE (all_days.day <= ((now() AT TIME ZONE 'UTC'::text))::date)
 GROUP BY all_days.environment, all_days.day;
 COMMENT ON VIEW release_requests_daily IS 'Daily counts of the events of phone_number_history, with a row for every day from the first request of the environment to today (UTC).';
 COMMENT ON COLUMN release_requests_daily.environment IS 'Environment (label of the API token, --environment) whose list contains the request.';

@@ -258,7 +258,7 @@ entered AS (
           ORDER BY earlier.valid_from DESC LIMIT 1) AS entered_at
   FROM last_of_status AS version
 ),
--- When it was entered as upstream reported it, unless upstream had reported the same time when the
+-- When it was entered as the API reported it, unless the API had reported the same time when the
 -- request had that status before.
 reported AS (
   SELECT version.*,
@@ -355,8 +355,8 @@ FROM ranked
 WHERE place = 1;
 CREATE VIEW release_request_turnaround AS
 WITH
--- Requests whose time of resolution upstream reported. It is passed on as it is, and a filter on
--- it reaches the index.
+-- Requests whose time of resolution the API reported. The column is passed on as it is, so a filter
+-- on it reaches the index.
 reported AS (
   SELECT id, environment, phone_number, status, requested_at, resolved_at,
          (SELECT 'reported' UNION ALL SELECT status WHERE 0) AS time_source
@@ -409,7 +409,7 @@ complex_ids AS MATERIALIZED (
 ),
 -- When the resolved ones among all other requests got their status: when the last version with
 -- another one ended.
-simple_resolved AS (
+simple_resolved AS NOT MATERIALIZED (
   SELECT environment, requested_at, first_seen_at, status, resolved_at,
          (SELECT earlier.valid_to FROM release_request_past_versions AS earlier
           WHERE earlier.id = request.id AND earlier.status <> request.status
@@ -420,7 +420,7 @@ simple_resolved AS (
     AND NOT EXISTS (SELECT 1 FROM complex_ids WHERE complex_ids.id = request.id)
 ),
 -- All other requests opened once and closed at most once.
-simple_requests AS (
+simple_requests AS NOT MATERIALIZED (
   SELECT environment, requested_at, first_seen_at, status,
          coalesce(resolved_at, entered_at, first_seen_at) AS resolved_at,
          coalesce(entered_at, first_seen_at) AS observed_at
@@ -434,8 +434,9 @@ simple_requests AS (
 ),
 -- The same, grouped by days. Status, resolved_on and closed_on are null for those that are open.
 simple_days AS MATERIALIZED (
-  SELECT environment, status,
+  SELECT environment,
          substr(requested_at, 1, 10) AS requested_on,
+         status,
          substr(resolved_at, 1, 10) AS resolved_on,
          substr(min(requested_at, first_seen_at, coalesce(resolved_at, requested_at),
                     coalesce(observed_at, requested_at)), 1, 10) AS opened_on,
@@ -444,53 +445,45 @@ simple_days AS MATERIALIZED (
   FROM simple_requests
   GROUP BY 1, 2, 3, 4, 5, 6
 ),
--- All versions of the complex requests, each beside its neighbours.
-complex_versions AS (
-  SELECT environment, id, status, resolved_at, valid_from, missing_since,
+-- All versions of the complex requests, each beside the one before it.
+complex_versions AS NOT MATERIALIZED (
+  SELECT environment, id, status, resolved_at, first_seen_at, valid_from, missing_since,
          lag(status) OVER life AS previous_status,
-         lead(status) OVER life AS next_status,
          lag(missing_since) OVER life AS previous_missing_since
-  FROM (SELECT request.environment, past.id, past.status, past.resolved_at, past.valid_from,
-               past.missing_since
+  FROM (SELECT request.environment, past.id, past.status, past.resolved_at, past.first_seen_at,
+               past.valid_from, past.missing_since
         FROM release_requests AS request
         JOIN release_request_past_versions AS past ON past.id = request.id
         WHERE request.id IN (SELECT id FROM complex_ids)
         UNION ALL
-        SELECT environment, id, status, resolved_at, valid_from, missing_since
+        SELECT environment, id, status, resolved_at, first_seen_at, valid_from, missing_since
         FROM release_requests
         WHERE id IN (SELECT id FROM complex_ids)) AS version
   WINDOW life AS (PARTITION BY id ORDER BY valid_from)
 ),
--- A period is a row of versions with the same status; the periods of a request count from 0.
-numbered AS (
+-- When the period of versions with the same status began.
+complex_entries AS NOT MATERIALIZED (
   SELECT complex_versions.*,
-         sum(CASE WHEN status <> previous_status THEN 1 ELSE 0 END)
-           OVER (PARTITION BY id ORDER BY valid_from) AS period
+         max(CASE WHEN previous_status IS NULL OR previous_status <> status THEN valid_from END)
+           OVER (PARTITION BY id ORDER BY valid_from) AS entered_at
   FROM complex_versions
 ),
--- When the period began, the last resolved_at in it, and when upstream first reported the version's
--- resolved_at with its status.
-periods AS (
-  SELECT numbered.*,
-         min(valid_from) OVER (PARTITION BY id, period) AS entered_at,
-         last_value(resolved_at) OVER (
-           PARTITION BY id, period ORDER BY valid_from
-           ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS last_resolved_at,
-         min(valid_from) OVER (PARTITION BY id, status, resolved_at) AS first_reported_at
-  FROM numbered
-),
--- Whether the request is open during the period while it is in the list: 1 or 0.
+-- Whether the request is open (1 or 0) in the period in which it has the status, while it is in the
+-- list. A status that is not documented is closed if the period ends with a resolved_at.
 complex_states AS (
-  SELECT periods.*,
+  SELECT complex_entries.*,
          CASE WHEN status IN ('approved', 'rejected', 'cancelled')
-                OR status <> 'pending' AND last_resolved_at IS NOT NULL
-              THEN 0 ELSE 1 END AS is_open
-  FROM periods
+                OR status <> 'pending' AND last_value(resolved_at) OVER period IS NOT NULL
+              THEN 0 ELSE 1 END AS is_open,
+         last_value(valid_from) OVER period = valid_from AS is_last
+  FROM complex_entries
+  WINDOW period AS (PARTITION BY id, entered_at ORDER BY valid_from
+                  ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
 ),
 -- Their events, as in phone_number_history, and whether the request is open after each. Place is
--- their order where one sync observed several. Upstream might call a status "requested": entering
--- that is not counted as submitting.
-complex_events AS (
+-- their order where one sync observed several. A status that the API calls "requested" is not
+-- counted as a submission.
+complex_events AS NOT MATERIALIZED (
   SELECT environment, id, 'requested' AS event, 0 AS place, 1 AS is_open,
          requested_at AS occurred_at, first_seen_at AS observed_at
   FROM release_requests
@@ -501,18 +494,22 @@ complex_events AS (
   WHERE previous_missing_since IS NOT NULL
   UNION ALL
   SELECT environment, id, nullif(status, 'requested'), 2, is_open,
-         CASE WHEN status = 'pending' OR resolved_at IS NULL OR first_reported_at < entered_at
+         CASE WHEN status = 'pending' OR resolved_at IS NULL
+                OR EXISTS (SELECT 1 FROM release_request_past_versions AS earlier
+                           WHERE earlier.id = state.id AND earlier.valid_to <= state.entered_at
+                             AND earlier.status = state.status
+                             AND earlier.resolved_at = state.resolved_at)
               THEN entered_at ELSE resolved_at END,
          entered_at
-  FROM complex_states
-  WHERE (next_status IS NULL OR next_status <> status) AND (status <> 'pending' OR period > 0)
+  FROM complex_states AS state
+  WHERE is_last AND (status <> 'pending' OR entered_at > first_seen_at)
   UNION ALL
   SELECT environment, id, NULL, 2, 0, missing_since, missing_since
   FROM complex_states
   WHERE missing_since IS NOT NULL
 ),
 -- When each of them counts for what is open, and what it changes there: 1, 0 or -1.
-complex_steps AS (
+complex_steps AS NOT MATERIALIZED (
   SELECT environment, event, occurred_at,
          min(min(occurred_at, observed_at)) OVER sequel AS effective_at,
          is_open - lag(is_open, 1, 0) OVER sequel AS opened
@@ -545,8 +542,8 @@ additions AS (
   UNION ALL
   SELECT environment, effective_on, NULL, 0, opened FROM complex_days
 ),
--- Every day from the first one of an environment to today. SQLite 3.40 takes 1 March of the year 300
--- for 29 February, which that year did not have.
+-- Every day from the first one of an environment to today. SQLite 3.40 takes 1 March 300 for 29
+-- February, which that year did not have.
 calendar AS (
   SELECT environment, min(day) AS day FROM additions
   GROUP BY environment HAVING min(day) <= date('now')
@@ -556,7 +553,6 @@ calendar AS (
 ),
 all_days AS (
   SELECT environment, day, event, events, opened FROM additions
-  WHERE day <= date('now')
   UNION ALL
   SELECT environment, day, NULL, 0, 0 FROM calendar
 ),
@@ -568,6 +564,7 @@ counted AS (
          sum(CASE WHEN event = 'cancelled' THEN events ELSE 0 END) AS cancelled,
          sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS open_at_end
   FROM all_days
+  WHERE day <= date('now')
   GROUP BY environment, day
 )
 SELECT environment,
@@ -576,7 +573,8 @@ SELECT environment,
        (SELECT approved UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS approved,
        (SELECT rejected UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS rejected,
        (SELECT cancelled UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS cancelled,
-       (SELECT open_at_end UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS open_at_end
+       (SELECT open_at_end UNION ALL SELECT sync_run_id FROM release_requests WHERE 0)
+         AS open_at_end
 FROM counted;
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('sync_runs',11);

@@ -1,5 +1,5 @@
--- The history of each phone number: one row per event, over all its requests. A request's events
--- stand under the number that it has now.
+-- The history of each phone number: one row per event, over all its requests. The events of
+-- a request are listed under its current number.
 CREATE VIEW phone_number_history AS
 WITH
 -- Each request was submitted once.
@@ -37,7 +37,7 @@ entered AS (
     ORDER BY earlier.valid_from DESC LIMIT 1
   ) AS entry (entered_at) ON true
 ),
--- When it was entered as upstream reported it, unless upstream had reported the same time when the
+-- When it was entered as the API reported it, unless the API had reported the same time when the
 -- request had that status before.
 reported AS (
   SELECT version.*, report.reported_at

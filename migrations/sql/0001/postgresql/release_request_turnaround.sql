@@ -1,8 +1,8 @@
 -- How long reviews took: one row per resolved request.
 CREATE VIEW release_request_turnaround AS
 WITH
--- Requests whose time of resolution upstream reported. It is passed on as it is, and a filter on
--- it reaches the index.
+-- Requests whose time of resolution the API reported. The column is passed on as it is, so a filter
+-- on it reaches the index.
 reported AS (
   SELECT id, environment, phone_number, status, requested_at, resolved_at,
          'reported' AS time_source
