@@ -1,4 +1,4 @@
-"""The schema: revisions go up and down, and make what models.py and views.py describe."""
+"""The migrations: up, down, offline, at the same time, half way, and on a new file."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ A_REQUEST = {
 
 
 def names_in(url: str) -> set[str]:
-    """The tables and views of a database."""
+    """Return the tables and views of a database."""
     with opened(url) as connection:
         inspector = sa.inspect(connection)
         return {*inspector.get_table_names(), *inspector.get_view_names()}
 
 
 def current(url: str) -> str | None:
-    """The revision of a database."""
+    """Return the revision of a database."""
     with opened(url) as connection:
         return migrate.current(connection)
 
 
 def fill(mirror: Mirror) -> dict[str, list[tuple[Any, ...]]]:
-    """Put rows into every table; return them."""
+    """Insert rows into every table; return them."""
     mirror.sync([request(1), request(2), "junk"])
     mirror.sync([request(1, status="approved"), request(2), "junk"])
     rows = {name: mirror.rows(f"SELECT * FROM {name}") for name in TABLES}
@@ -78,19 +78,19 @@ def fill(mirror: Mirror) -> dict[str, list[tuple[Any, ...]]]:
 
 @pytest.fixture(scope="module")
 def urls(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
-    """Databases with the schema and nothing else, of each kind, that are only looked at."""
+    """Databases with an empty schema, one of each kind; tests only read them."""
     with once_of_each_kind(partial(new_database, request=request, ready=True)) as get:
         yield get
 
 
 @pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, urls: Callable[[str], str]) -> str:
-    """Such a database of each kind."""
+    """A database with an empty schema, of each kind."""
     return urls(request.param)
 
 
 def test_upgrade_from_nothing(database_url: str) -> None:
-    """An empty database gets all tables and views; the next upgrade finds nothing to do."""
+    """An empty database gets all tables and views; the next upgrade does nothing."""
     assert migrate.upgrade(create_engine(database_url, create=True)) == (None, HEAD)
     assert names_in(database_url) == {*TABLES, *VIEWS, "alembic_version"}
     assert migrate.upgrade(create_engine(database_url)) == (HEAD, HEAD)
@@ -133,14 +133,15 @@ def test_an_upgrade_keeps_what_others_built_on_the_views(mirror: Mirror, tmp_pat
 
 @pytest.fixture
 def from_checkout(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Runs a command of Alembic as its command line does in a checkout; returns what it says."""
-    # The lines of alembic.ini on logging are for a process of its own.
+    """Run an Alembic command like its command line in a checkout; return the output."""
+    # The logging section of alembic.ini would change this process.
     monkeypatch.setattr("logging.config.fileConfig", lambda *_, **__: None)
 
     def run(do: Callable[..., Any], *arguments: str, **options: Any) -> str:
-        said = StringIO()
-        do(Config(ROOT / "alembic.ini", output_buffer=said, stdout=said), *arguments, **options)
-        return said.getvalue()
+        output = StringIO()
+        config = Config(ROOT / "alembic.ini", output_buffer=output, stdout=output)
+        do(config, *arguments, **options)
+        return output.getvalue()
 
     return run
 
@@ -148,7 +149,7 @@ def from_checkout(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 def test_alembic_from_a_checkout(
     database_url: str, from_checkout: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Alembic's own command obeys MIRROR_DATABASE_URL, and finds nothing to change."""
+    """The Alembic commands use MIRROR_DATABASE_URL; `check` finds a change of the models."""
     monkeypatch.setenv("MIRROR_DATABASE_URL", database_url)
     from_checkout(command.upgrade, "head")
     assert from_checkout(command.check) == "No new upgrade operations detected.\n"
@@ -187,7 +188,7 @@ def test_the_printed_sql_makes_the_same_schema(
 
 
 def names_by_convention(table: sa.Table, dialect: str = "") -> set[str]:
-    """What the constraints and indexes of a table must be called; partial indexes are freer."""
+    """Return the required names of constraints and indexes; partial indexes may differ."""
     # SQLAlchemy cannot name the key of a table with AUTOINCREMENT, which only SQLite has.
     unnamed = dialect == "sqlite" and table.dialect_options["sqlite"]["autoincrement"]
     names = set() if unnamed else {f"pk_{table.name}"}
@@ -205,12 +206,12 @@ def names_by_convention(table: sa.Table, dialect: str = "") -> set[str]:
 
 
 def names_in_models(table: sa.Table) -> set[str]:
-    """What models.py calls the constraints and indexes of a table."""
-    return {str(one.name) for one in table.constraints} | {str(one.name) for one in table.indexes}
+    """Return the names of constraints and indexes in models.py."""
+    return {str(item.name) for item in (*table.constraints, *table.indexes)}
 
 
 def names_in_database(connection: Connection, table: str) -> set[str]:
-    """What a database calls the constraints and indexes of a table."""
+    """Return the names of constraints and indexes in a database."""
     inspector = sa.inspect(connection)
     found: list[Any] = [
         inspector.get_pk_constraint(table),
@@ -219,11 +220,11 @@ def names_in_database(connection: Connection, table: str) -> set[str]:
         *inspector.get_check_constraints(table),
         *inspector.get_indexes(table),
     ]
-    return {one["name"] for one in found if one["name"] is not None}
+    return {item["name"] for item in found if item["name"] is not None}
 
 
 def test_names_follow_the_convention(url: str) -> None:
-    """Constraints and indexes are called alike in models.py and both databases, by one rule."""
+    """Names of constraints and indexes follow the convention, in models.py and in databases."""
     tables = models.metadata.tables
     for name, table in tables.items():
         assert names_in_models(table) == names_by_convention(table)
@@ -288,11 +289,11 @@ for url in urls:
 os.close(go)
 print([os.waitstatus_to_exitcode(os.wait()[1]) for _ in urls])
 """
-"""Runs `mirror db upgrade` in many processes, which all wait for the same moment to begin."""
+"""Runs `mirror db upgrade` in many processes that start at the same moment."""
 
 
 def test_upgrades_at_the_same_time(make_database: Callable[[str], str]) -> None:
-    """Of many processes that upgrade the same empty database at once one does it, all succeed."""
+    """Of many processes that upgrade an empty database at once, one does, and all succeed."""
     urls = [make_database(kind) for kind in DATABASES]
     done = run_python("-c", UPGRADES, *urls)
     assert done.out == f"{[0] * len(urls) * PROCESSES}\n", done.err
@@ -302,8 +303,8 @@ def test_upgrades_at_the_same_time(make_database: Callable[[str], str]) -> None:
         assert current(url) == HEAD
 
 
-def test_an_upgrade_waits_for_whoever_makes_the_file(tmp_path: Path) -> None:
-    """An upgrade that finds another process at work in a new SQLite file waits until it is done."""
+def test_an_upgrade_waits_for_a_process_that_creates_the_file(tmp_path: Path) -> None:
+    """An upgrade waits until another process has finished with a new SQLite file."""
     path = tmp_path / "mirror.db"
     with (
         closing(sqlite3.connect(path, isolation_level=None)) as other,
@@ -318,7 +319,7 @@ def test_an_upgrade_waits_for_whoever_makes_the_file(tmp_path: Path) -> None:
 
 
 def test_a_new_file_belongs_to_its_owner(tmp_path: Path) -> None:
-    """A new SQLite file, and those beside it, can be read by the owner alone, without any umask."""
+    """A new SQLite file and its journals have mode 0600, whatever the umask."""
     url = f"sqlite:///{tmp_path}/new/mirror.db"
 
     def modes_while_writing() -> dict[str, str]:
@@ -343,7 +344,7 @@ def test_a_new_file_belongs_to_its_owner(tmp_path: Path) -> None:
 
 
 def imports_of(path: Path) -> set[str]:
-    """The packages that a script imports."""
+    """Return the packages that a script imports."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -354,14 +355,14 @@ def imports_of(path: Path) -> set[str]:
 
 
 def test_a_revision_stands_alone() -> None:
-    """A revision imports nothing from mirror, which will change while the revision must not."""
+    """A revision imports nothing from mirror, which changes while the revision must not."""
     for path in REVISIONS:
         used = imports_of(path) - {"__future__", "sqlalchemy", "alembic", *sys.stdlib_module_names}
         assert (path.name, used) == (path.name, set())
 
 
 def test_a_revision_goes_both_ways() -> None:
-    """A revision is numbered like its file, and says how to apply it and how to take it back."""
+    """A revision is numbered like its file, and has an upgrade and a downgrade."""
     for path in REVISIONS:
         assert re.fullmatch(r"\d{4}_[a-z0-9_]+\.py", path.name)
         tree = ast.parse(path.read_text())
@@ -380,9 +381,9 @@ def test_a_revision_goes_both_ways() -> None:
 
 
 def test_revisions_form_a_chain() -> None:
-    """Each revision follows the one numbered before it; mirror counts those that Alembic sees."""
-    found = list(ScriptDirectory.from_config(migrate.alembic_config()).walk_revisions())[::-1]
-    numbers = [one.revision for one in found]
-    assert numbers == migrate.revisions() == [f"{place:04d}" for place in range(1, len(found) + 1)]
-    assert [one.down_revision for one in found] == [None, *numbers[:-1]]
-    assert len(found) == len(REVISIONS)
+    """Each revision follows the number before it; mirror and Alembic know the same ones."""
+    scripts = list(ScriptDirectory.from_config(migrate.alembic_config()).walk_revisions())[::-1]
+    numbers = [script.revision for script in scripts]
+    assert numbers == migrate.revisions() == [path.name[:4] for path in REVISIONS]
+    assert numbers == [f"{number:04d}" for number in range(1, len(scripts) + 1)]
+    assert [script.down_revision for script in scripts] == [None, *numbers[:-1]]

@@ -35,7 +35,7 @@ FOURTH = [
     entry(7, status="rejected", resolved_at=NOON),
     entry(13),
 ]
-"""What upstream says next: 6 vanishes, 7 returns, 12 can be read at last, 13 is new."""
+"""The next list: 6 is missing, 7 returns, 12 is valid at last, 13 is new."""
 
 CHANGES = [
     *[("2024-01-11T15:00:00Z", "resolved", number) for number in (2, 3, 4, 5)],
@@ -44,14 +44,14 @@ CHANGES = [
     ("2024-01-11T16:00:00Z", "corrected", 4),
     ("2024-01-11T16:00:00Z", "returned", 6),
 ]
-"""When a sync saw a change, its kind, and the number of the request."""
+"""Start of the sync that saw a change, its kind, and the number of the request."""
 
 HISTORY = [
     ("2024-01-10T14:30:03Z", "requested", "reported"),
     ("2024-01-11T14:00:00.500Z", "rejected", "reported"),
     ("2024-01-11T16:00:00Z", "reopened", "observed"),
 ]
-"""The life of the number of request 3."""
+"""The history of the number of request 3."""
 
 STATES = {
     "2024-01-11T12:59:59Z": {},
@@ -63,33 +63,33 @@ STATES = {
     | dict.fromkeys([2, 4, 9], "approved")
     | {5: "cancelled"},
 }
-"""The status of each request in the list, as the mirror knew it at a time."""
+"""By time, the status of each listed request as the mirror knew it."""
 
 
 @pytest.fixture
 def prepared(new_mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> Mirror:
-    """A mirror whose settings stand in the environment variables."""
+    """An empty mirror; the environment variables have its settings."""
     monkeypatch.setenv("MIRROR_DATABASE_URL", new_mirror.url)
     monkeypatch.setenv("TALKOVER_BASE_URL", new_mirror.sandbox.base_url)
     monkeypatch.setenv("TALKOVER_TOKEN", TOKEN)
     return new_mirror
 
 
-def ask(*words: str) -> Any:
-    """Run a command that succeeds in silence; return what it tells in JSON."""
+def run_json(*words: str) -> Any:
+    """Run a command that prints nothing but JSON; return the JSON."""
     ran = run_mirror(*words)
     assert (ran.code, ran.err) == (0, "")
     return json.loads(ran.out)
 
 
 def inventory_of(url: str) -> Any:
-    """What a database is made of."""
+    """Return the inventory of a database, as if restored from a dump."""
     with opened(url) as connection:
         return restored_inventory(connection)
 
 
 def read(mirror: Mirror, like: Rows | None = None) -> Rows:
-    """All rows of a mirror; `like` says which columns are meant."""
+    """Return all rows of a mirror, of `like` only with the columns of its rows."""
     with read_transaction(mirror.engine) as connection:
         found = rows_of(connection)
     for table, rows in (like or {}).items():
@@ -97,25 +97,25 @@ def read(mirror: Mirror, like: Rows | None = None) -> Rows:
     return found
 
 
-def number_of(told: dict[str, Any], name: str = "id") -> int:
-    """The number in the id of a request."""
-    return int(told[name].removeprefix("request-"))
+def number_of(row: dict[str, Any], name: str = "id") -> int:
+    """Return the number in the id of a request."""
+    return int(row[name].removeprefix("request-"))
 
 
-def changes(told: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
-    """What `mirror changes` tells, in the form of `CHANGES`."""
-    return [(one["changed_at"], one["kind"], number_of(one, "request_id")) for one in told]
+def changes(rows: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
+    """Return rows of `mirror changes` in the form of `CHANGES`."""
+    return [(row["changed_at"], row["kind"], number_of(row, "request_id")) for row in rows]
 
 
 def expect_the_past(*later: tuple[str, str, str]) -> None:
-    """Expect that the commands tell what happened before the upgrade, and then `later`."""
+    """Expect that the commands print the history before the upgrade, and then `later`."""
     for time, statuses in STATES.items():
-        told = ask("requests", "--as-of", time, "--format", "json")
-        assert {number_of(one): one["status"] for one in told} == statuses
-    told = ask("changes", "--format", "json")
-    assert changes(told)[: len(CHANGES)] == CHANGES
-    told = ask("history", "+1 555 123 0003", "--format", "json")
-    events = [(one["occurred_at"], one["event"], one["time_source"]) for one in told]
+        rows = run_json("requests", "--as-of", time, "--format", "json")
+        assert {number_of(row): row["status"] for row in rows} == statuses
+    rows = run_json("changes", "--format", "json")
+    assert changes(rows)[: len(CHANGES)] == CHANGES
+    rows = run_json("history", "+1 555 123 0003", "--format", "json")
+    events = [(row["occurred_at"], row["event"], row["time_source"]) for row in rows]
     assert events == [*HISTORY, *later]
 
 
@@ -161,15 +161,15 @@ def expect_an_upgrade(prepared: Mirror, revision: str, head: str) -> None:
         assert (ran.code, ran.err) == (0, f"mirror: {message}\n")
         assert read(prepared, before) == before
     prepared.world.records = FOURTH
-    told = ask("sync", "--json")
-    assert [told[name] for name in ("run_id", "inserted", "updated", "missing", "returned")] == [
+    result = run_json("sync", "--json")
+    assert [result[name] for name in ("run_id", "inserted", "updated", "missing", "returned")] == [
         12, 2, 2, 1, 1,
     ]  # fmt: skip
     synced = read(prepared, before)
     expect_rows(before, synced)
     expect_the_past((NOON, "approved", "reported"))
-    seen = ask("changes", "--format", "json")[len(CHANGES) :]
-    assert {one["sync_run_id"] for one in seen} == {12}
+    seen = run_json("changes", "--format", "json")[len(CHANGES) :]
+    assert {row["sync_run_id"] for row in seen} == {12}
     assert [(kind, number) for _, kind, number in changes(seen)] == [
         ("resolved", 1),
         ("resolved", 3),
@@ -177,13 +177,13 @@ def expect_an_upgrade(prepared: Mirror, revision: str, head: str) -> None:
         ("resolved", 7),
         ("returned", 7),
     ]
-    listed = ask("requests", "--environment", "default", "--format", "json")
-    assert {number_of(one) for one in listed} == {*range(1, 14)} - {6, 11}
-    assert ask("sync", "--json")["outcome"] == "unchanged"
+    listed = run_json("requests", "--environment", "default", "--format", "json")
+    assert {number_of(row) for row in listed} == {*range(1, 14)} - {6, 11}
+    assert run_json("sync", "--json")["outcome"] == "unchanged"
     prepared.world.records = STAGING
     prepared.sandbox.forget()
-    told = ask("sync", "--json", "--environment", "staging")
-    assert (told["outcome"], told["fetched"]) == ("applied", len(STAGING))
+    result = run_json("sync", "--json", "--environment", "staging")
+    assert (result["outcome"], result["fetched"]) == ("applied", len(STAGING))
     found = read(prepared, before)
     assert found["sync_runs"][10]["outcome"] == "abandoned"
     for table in before.keys() - {"sync_runs"}:
@@ -191,7 +191,7 @@ def expect_an_upgrade(prepared: Mirror, revision: str, head: str) -> None:
 
 
 def expect_rows(before: Rows, found: Rows) -> None:
-    """Expect what a sync of `FOURTH` makes of the rows, and that it leaves all else alone."""
+    """Expect what a sync of `FOURTH` changes, and nothing else."""
     assert found["sync_runs"][:-1] == before["sync_runs"]
     now = found["sync_runs"][-1]["observed_at"]
 
@@ -208,7 +208,7 @@ def expect_rows(before: Rows, found: Rows) -> None:
     assert sorted(found[past], key=by_version) == sorted(before[past] + superseded, key=by_version)
 
     still, healed, gone = before["quarantined_records"]
-    reason = "`requested_at` is not a time"  # in the words of the version that saw it last
+    reason = "`requested_at` is not a time"  # the message of the version that saw it last
     assert found["quarantined_records"] == [
         still | {"last_run_id": "12", "last_seen_at": now, "error": reason},
         healed | {"resolved_at": now},
@@ -291,7 +291,7 @@ def expect_refusals(mirror: Mirror, commands: list[tuple[str, ...]], message: st
 
 
 def everything(mirror: Mirror) -> tuple[object, ...]:
-    """All that a database holds, and all bytes of its file if it is one."""
+    """Return everything in a database, and the bytes of its files."""
     path = parse_url(mirror.url).database or ""
     files = sorted(Path(path).parent.iterdir()) if mirror.url.startswith("sqlite") else []
     content = [(file, file.read_bytes()) for file in files]
