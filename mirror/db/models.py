@@ -42,10 +42,10 @@ CLOSED_STATUSES = ("approved", "rejected", "cancelled")
 metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
 PARTIAL = "partial"
-"""Key in `Index.info`: the condition of a partial index, in SQL.
+"""Key in `Index.info` for the condition of a partial index, in SQL.
 
-As an option of each dialect, SQLAlchemy would load both dialects, which adds 20 ms to each start.
-The indexes are created by the migrations.
+Passed as an option of each dialect, it would make SQLAlchemy load both dialects: 20 ms at each
+start. The migrations create the indexes.
 """
 
 

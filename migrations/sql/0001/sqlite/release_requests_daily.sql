@@ -13,7 +13,7 @@
 CREATE VIEW release_requests_daily AS
 WITH RECURSIVE
 -- Requests that were missing at some time, or changed after they were resolved. Only their events
--- are put in order one by one, which takes several times as long as what suffices for the others.
+-- are sorted one by one, which takes several times as long as what suffices for the others.
 complex_ids AS MATERIALIZED (
   SELECT id FROM release_requests WHERE missing_since IS NOT NULL
   UNION
@@ -93,7 +93,7 @@ complex_states AS (
          last_value(valid_from) OVER period = valid_from AS is_last
   FROM complex_entries
   WINDOW period AS (PARTITION BY id, entered_at ORDER BY valid_from
-                  ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
 ),
 -- Their events, as in phone_number_history, and whether the request is open after each. Place is
 -- their order where one sync observed several. A status that the API calls "requested" is not
@@ -123,7 +123,7 @@ complex_events AS NOT MATERIALIZED (
   FROM complex_states
   WHERE missing_since IS NOT NULL
 ),
--- When each of them counts for what is open, and what it changes there: 1, 0 or -1.
+-- When each event takes effect on the count of open requests, and by how much: 1, 0 or -1.
 complex_steps AS NOT MATERIALIZED (
   SELECT environment, event, occurred_at,
          min(min(occurred_at, observed_at)) OVER sequel AS effective_at,
@@ -141,7 +141,7 @@ complex_days AS MATERIALIZED (
   FROM complex_steps
   GROUP BY 1, 2, 3, 4
 ),
--- What each day adds: events to count, and requests that opened (or closed, if negative).
+-- What each day adds: events to count, and requests that opened (closed, if negative).
 additions AS (
   SELECT environment, requested_on AS day, 'requested' AS event, requests AS events, 0 AS opened
   FROM simple_days
