@@ -1,4 +1,4 @@
-"""Runs the migrations, on the connection that `mirror` gives or on one of Alembic's own command."""
+"""Runs the migrations, on a connection of `mirror` or, for the `alembic` command, on a new one."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from alembic import context
 from sqlalchemy.engine import Connection
 
 from mirror.config import settings
-from mirror.db import migrate as schema
-from mirror.db import models
+from mirror.db import migrate, models
 from mirror.db.engine import create_engine, parse_url, write_transaction
 
 
 def database_url() -> str:
-    """The database that `mirror` would use; `alembic -x database=URL` is the option's place."""
+    """Return the URL of `alembic -x database=URL`, or else of the database that `mirror` uses."""
     return settings.database_url(context.get_x_argument(as_dictionary=True).get("database"))
 
 
-def migrate(connection: Connection) -> None:
-    """Run the migrations in the connection's transaction, so that all or none count."""
+def run_online(connection: Connection) -> None:
+    """Run the migrations in the connection's transaction: all or none."""
     context.configure(
         connection=connection,
         target_metadata=models.metadata,
@@ -30,7 +29,7 @@ def migrate(connection: Connection) -> None:
         context.run_migrations()
 
 
-def migrate_offline() -> None:
+def run_offline() -> None:
     """Print the SQL of the migrations."""
     context.configure(
         dialect_name=parse_url(database_url()).get_backend_name(),
@@ -42,16 +41,15 @@ def migrate_offline() -> None:
         context.run_migrations()
 
 
-given: Connection | None = context.config.attributes.get("connection")
-if given is not None:
-    migrate(given)
+connection_of_mirror: Connection | None = context.config.attributes.get("connection")
+if connection_of_mirror is not None:
+    run_online(connection_of_mirror)
 else:
     if context.config.config_file_name is not None:
         fileConfig(context.config.config_file_name, disable_existing_loggers=False)
     if context.is_offline_mode():
-        migrate_offline()
+        run_offline()
     else:
-        with write_transaction(
-            create_engine(database_url(), create=True), schema.LOCK
-        ) as connection:
-            migrate(connection)
+        engine = create_engine(database_url(), create=True)
+        with write_transaction(engine, migrate.LOCK) as connection:
+            run_online(connection)

@@ -3,8 +3,9 @@
 Revision ${up_revision}, after ${down_revision or "nothing"}.
 
 House rules: a revision imports nothing from `mirror`, does one thing, is numbered like the file,
-goes down as well as up, runs on SQLite and Postgres, and is never edited once it was released.
-SQLite rebuilds a table to alter it: drop the views over it first, and create them again after.
+has an upgrade and a downgrade, runs on SQLite and Postgres, and is never edited once released. SQL
+of views goes to `migrations/sql/${up_revision}/`. SQLite rebuilds a table to alter it: drop its
+views before, and create them again after.
 """
 
 from __future__ import annotations

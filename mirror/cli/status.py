@@ -178,6 +178,7 @@ def _write_statuses(
 def _render_statuses(statuses: Sequence[EnvironmentStatus]) -> None:
     """Draw two tables of the environments, and their errors."""
     from mirror.cli import output
+    from mirror.queries.status import DOCUMENTED_STATUSES
 
     for database in {f"{row.database}, schema {row.schema_revision}" for row in statuses}:
         output.wrap(database, sys.stdout)
@@ -197,7 +198,7 @@ def _render_statuses(statuses: Sequence[EnvironmentStatus]) -> None:
         sys.stdout,
     )
     click.echo()
-    counts = ("pending", "approved", "rejected", "cancelled", "other", "missing", "quarantined")
+    counts = (*DOCUMENTED_STATUSES, "other", "missing", "quarantined")
     output.render_table(
         [(row.environment, *(f"{getattr(row, count):,}" for count in counts)) for row in statuses],
         ("environment", *counts),

@@ -15,7 +15,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex
 
 from mirror.db.engine import mark_busy
-from mirror.db.models import Identifier, is_partial
+from mirror.db.models import is_partial
+from mirror.db.types import Identifier
 
 _HASH_JOIN_SETTINGS = """SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem',
     greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true)"""

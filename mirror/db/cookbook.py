@@ -1,6 +1,6 @@
-"""Questions that people ask, with SQL that both databases answer alike.
+"""Common questions with their SQL, for the documentation and for Datasette.
 
-One source for the cookbook of the documentation and for what Datasette offers.
+Both databases return the same rows.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ class Recipe:
     """A question and its SQL.
 
     Attributes:
-        name: what to call the query, in lower case with hyphens.
-        question: what it answers.
-        sql: one SELECT without a semicolon; `:since` and the like stand for what the asker fills
-            in, such as '2026-11-16'.
+        name: name of the query, in lower case with hyphens.
+        question: the question in English.
+        sql: one SELECT without a semicolon; `:since` and the like are parameters, such as
+            '2026-11-16'.
     """
 
     name: str
@@ -153,4 +153,4 @@ FROM sync_runs
 ORDER BY id DESC LIMIT 10""",
     ),
 )
-"""In the order of the documentation."""
+"""All recipes, in the order of the documentation."""

@@ -1,7 +1,7 @@
-"""The data dictionary: what every table, view and column is, from the one place that says so.
+"""The data dictionary: tables, views and columns with their types and comments.
 
-The comments stand in `mirror.db.models` and `mirror.db.views`. Postgres has them too, by the
-revisions; SQLite has no place for them, so its users find them here.
+The comments are those of `mirror.db.models` and `mirror.db.views`. The migrations store them in
+Postgres; SQLite has no place for them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TABLES = (release_requests, past_versions, sync_runs, quarantined_records, alem
 _SQLITE = sqlite.dialect()
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call]
 _SQLITE_NAMES = {"DOUBLE": "FLOAT", "BOOLEAN": "BIGINT", "DATE": "TEXT"}
-"""Where a view's column borrows its type from a column of a table, as it has to in SQLite."""
+"""Types of views' columns in SQLite, which only has the types of tables' columns for them."""
 _POSTGRES_NAMES = {
     "FLOAT": "double precision",
     "TIMESTAMP WITH TIME ZONE": "timestamptz",
@@ -38,16 +38,16 @@ _POSTGRES_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What there is to say of a table or view, or of one of its columns.
+    """A table, a view, or one of its columns.
 
     Attributes:
         relation: name of the table or view.
         kind: "table" or "view".
         column: name of the column, or None for the table or view itself.
-        sqlite_type: the type that SQLite declares for the column.
-        postgresql_type: its type in Postgres.
-        nullable: whether it may be null.
-        comment: what it is, its unit and time zone, where it comes from, and when it is null.
+        sqlite_type: type of the column in SQLite.
+        postgresql_type: type of the column in Postgres.
+        nullable: whether the column may be null.
+        comment: meaning, unit and time zone, source, and when the column is null.
     """
 
     relation: str
@@ -60,15 +60,15 @@ class Entry:
 
 
 def entries(relation: str | None = None) -> list[Entry]:
-    """Return the dictionary: of each table and view itself first, then of its columns.
+    """Return the entries of each table and view, followed by those of its columns.
 
     Args:
-        relation: only this table or view.
+        relation: name of a table or view, or None for all.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no table or view of that name.
     """
-    kinds = dict.fromkeys(_TABLES, "table") | {view.table: "view" for view in VIEWS}
+    kinds = dict.fromkeys(_TABLES, "table") | dict.fromkeys(VIEWS, "view")
     names = [table.name for table in kinds]
     if relation is not None and relation not in names:
         raise UsageError(
@@ -101,45 +101,45 @@ def _entries(table: sa.Table, kind: str) -> list[Entry]:
 
 
 def _type(column: sa.Column[Any], dialect: sa.Dialect, names: dict[str, str]) -> str:
-    """Return the name that a database has for the type of a column."""
+    """Return the name of a column's type in a database."""
     name = column.type.compile(dialect=dialect)
     return names.get(name, name if dialect is _SQLITE else name.lower())
 
 
-def markdown(shown: Sequence[Entry]) -> str:
-    """Write entries as Markdown: a heading, a sentence and a table for each table and view."""
+def markdown(rows: Sequence[Entry]) -> str:
+    """Format entries as Markdown, with a heading and a table for each table and view."""
     lines: list[str] = []
-    for one in shown:
-        if one.column is None:
+    for entry in rows:
+        if entry.column is None:
             if lines:
                 lines.append("")
             lines += [
-                f"### `{one.relation}` ({one.kind})",
+                f"### `{entry.relation}` ({entry.kind})",
                 "",
-                one.comment,
+                entry.comment,
                 "",
                 "| column | SQLite | Postgres | |",
                 "| --- | --- | --- | --- |",
             ]
         else:
-            cells = f"`{one.column}`", one.sqlite_type, one.postgresql_type, one.comment
+            cells = f"`{entry.column}`", entry.sqlite_type, entry.postgresql_type, entry.comment
             lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def datasette(shown: Sequence[Entry], database: str) -> dict[str, Any]:
-    """Return metadata for Datasette: the dictionary as descriptions, the cookbook as queries.
+def datasette(rows: Sequence[Entry], database: str) -> dict[str, Any]:
+    """Return metadata for Datasette: entries as descriptions, the cookbook as queries.
 
     Args:
-        shown: entries.
-        database: what Datasette calls the database: the name of its file without `.db`.
+        rows: entries of the dictionary.
+        database: Datasette's name of the database: its file name without `.db`.
     """
     tables: dict[str, dict[str, Any]] = {"sqlite_sequence": {"hidden": True}}
-    for one in shown:
-        if one.column is None:
-            tables[one.relation] = {"description": one.comment, "columns": {}}
+    for entry in rows:
+        if entry.column is None:
+            tables[entry.relation] = {"description": entry.comment, "columns": {}}
         else:
-            tables[one.relation]["columns"][one.column] = one.comment
+            tables[entry.relation]["columns"][entry.column] = entry.comment
     if alembic_version.name in tables:
         tables[alembic_version.name]["hidden"] = True
     queries = {recipe.name: {"title": recipe.question, "sql": recipe.sql} for recipe in RECIPES}

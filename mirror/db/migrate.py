@@ -1,23 +1,21 @@
-"""The schema and its revisions: Alembic, run inside one transaction that holds the writer's lock.
+"""Schema revisions: Alembic's migrations, run in one transaction under the writer's lock.
 
-Alembic takes a sixth of a second to import, so whether there is anything to do is found out
-without it: the revisions are numbered, and the last number is the head. A new database gets the
-schema as `models` and `views` describe it, and not revision by revision, which is how Alembic's
-cookbook builds one from scratch; that the revisions lead to the same is for the tests to show.
+Alembic takes a sixth of a second to import, so an up-to-date database is recognized without it:
+revisions are numbered, and the last number is the head.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.schema import SetColumnComment
 
 from mirror.db.engine import advisory_lock, read_transaction, write_transaction
-from mirror.db.models import alembic_version, complete_indexes, metadata
+from mirror.db.models import alembic_version
 from mirror.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -26,115 +24,144 @@ if TYPE_CHECKING:
 LOCK = "schema"
 """Name of the writer's lock of upgrades in Postgres; those of environments begin with "sync "."""
 
+_EXISTING = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE name IN (:revision, :view)",
+    "postgresql": "SELECT relname FROM pg_class"
+    " WHERE oid IN (to_regclass(:revision), to_regclass(:view))",
+}
+"""By dialect, which of two relations exist. Cheaper than SQLAlchemy's inspector."""
+
+_VIEW = "release_requests_daily"
+_UNRELEASED_CTE = "winding_ids"
+"""A view of revision 0001, and a part of its SQL as unreleased versions of `mirror` created it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Schema:
+    """The schema of a database.
+
+    Attributes:
+        revision: its number, or None if there is none.
+        is_unreleased: whether an unreleased version of `mirror` created it.
+    """
+
+    revision: str | None
+    is_unreleased: bool
+
 
 def scripts_folder() -> Path:
-    """Return the folder of the migration scripts, of the wheel or of the checkout."""
+    """Return the folder of the migration scripts, in the wheel or in the checkout."""
     package = Path(__file__).parent.parent
     inside = package / "migrations"
     return inside if inside.is_dir() else package.parent / "migrations"
 
 
 def revisions() -> list[str]:
-    """Return the revisions that this version of `mirror` knows, the first one first."""
+    """Return the revisions that this version of `mirror` has, the first one first."""
     return sorted(path.name[:4] for path in (scripts_folder() / "versions").glob("[0-9]*.py"))
 
 
 def current(connection: Connection) -> str | None:
     """Return the revision of a database, or None if it has no schema yet."""
-    if not _has_revision_table(connection):
-        return None
-    return connection.scalar(sa.select(alembic_version.c.version_num))
+    return _read_schema(connection).revision
 
 
-def _has_revision_table(connection: Connection) -> bool:
-    return sa.inspect(connection).has_table(alembic_version.name)
+def _read_schema(connection: Connection) -> _Schema:
+    """Read the revision, and recognize the schemas that were in use before the first release.
+
+    Their revisions were numbered 0001 to 0005 as well. 0001 to 0003 lack the view
+    `release_requests_daily`. The view of 0004 and 0005 has another definition, which is only read
+    while this version has no revision of that number.
+    """
+    names = {"revision": alembic_version.name, "view": _VIEW}
+    existing = set(connection.scalars(sa.text(_EXISTING[connection.dialect.name]), names))
+    if alembic_version.name not in existing:
+        return _Schema(None, is_unreleased=False)
+    revision = connection.scalar(sa.select(alembic_version.c.version_num))
+    if revision is None or _VIEW not in existing:
+        return _Schema(revision, is_unreleased=revision is not None)
+    if revision in revisions():
+        return _Schema(revision, is_unreleased=False)
+    definition = sa.inspect(connection).get_view_definition(_VIEW)
+    return _Schema(revision, is_unreleased=_UNRELEASED_CTE in definition)
 
 
 def require_current(connection: Connection) -> None:
-    """Make sure that a database has the schema that this version of `mirror` works with.
+    """Check that a database has the schema that this version of `mirror` works with.
 
     Raises:
-        SchemaError: it is missing, older or newer; the message names the command to run.
+        SchemaError: it is missing, older, newer or of an unreleased version; the hint names the
+            command to run.
     """
-    found = current(connection)
-    known = revisions()
-    if found == known[-1]:
-        return
-    if found is None:
+    schema = _read_schema(connection)
+    _require_known(schema)
+    head = revisions()[-1]
+    if schema.revision is None:
         raise SchemaError(
             "the database has no mirror in it yet", hint="run `mirror sync`, or `mirror db upgrade`"
         )
-    if found in known:
+    if schema.revision != head:
         raise SchemaError(
-            f"the database is at schema revision {found}, and this version of mirror works with "
-            f"{known[-1]}",
+            f"the database is at schema revision {schema.revision}, and this version of mirror "
+            f"works with {head}",
             hint="run `mirror db upgrade`",
         )
-    raise SchemaError(
-        f"the database is at schema revision {found}, and this version of mirror knows none after "
-        f"{known[-1]}",
-        hint="run `pip install --upgrade talkover-mirror`",
-    )
+
+
+def _require_known(schema: _Schema) -> None:
+    """Check that this version of `mirror` can use or upgrade a schema."""
+    if schema.is_unreleased:
+        raise SchemaError(
+            f"the database was made by an unreleased version of mirror (schema revision "
+            f"{schema.revision}), and cannot be upgraded",
+            hint="name a new database and run `mirror sync`",
+        )
+    known = revisions()
+    if schema.revision is not None and schema.revision not in known:
+        raise SchemaError(
+            f"the database is at schema revision {schema.revision}, and this version of mirror "
+            f"knows none after {known[-1]}",
+            hint="run `pip install --upgrade talkover-mirror`",
+        )
 
 
 def upgrade(engine: Engine) -> tuple[str | None, str]:
-    """Bring a database to the head revision, in one transaction; do nothing if it is there.
+    """Upgrade a database to the head revision, in one transaction; do nothing if it is there.
 
     Returns:
         The revision before and the revision after.
 
     Raises:
-        SchemaError: the database is newer than this version of `mirror`.
+        SchemaError: the schema is newer than this version of `mirror`, or of an unreleased one.
     """
     head = revisions()[-1]
     with read_transaction(engine) as connection:
-        found = current(connection)
-    if found == head:
-        return found, head
+        schema = _read_schema(connection)
+    _require_known(schema)
+    if schema.revision == head:
+        return head, head
     with write_transaction(engine, LOCK) as connection:
         return upgrade_in(connection), head
 
 
 def upgrade_in(connection: Connection) -> str | None:
-    """Bring a database to the head revision, in the connection's transaction.
+    """Upgrade a database to the head revision, in the connection's transaction.
 
     Returns:
         The revision before.
 
     Raises:
-        SchemaError: the database is newer than this version of `mirror`.
+        SchemaError: the schema is newer than this version of `mirror`, or of an unreleased one.
     """
-    known = revisions()
-    found = current(connection)
-    if found == known[-1]:
-        return found
-    advisory_lock(connection, LOCK)
-    found = current(connection)  # somebody else may have held the lock, and done it
-    if found is not None and found not in known:
-        require_current(connection)
-    if found is None and not _has_revision_table(connection):
-        _create(connection, known[-1])
-    elif found != known[-1]:
+    head = revisions()[-1]
+    schema = _read_schema(connection)
+    if schema.revision != head:
+        advisory_lock(connection, LOCK)
+        schema = _read_schema(connection)  # the holder of the lock may have upgraded meanwhile
+    _require_known(schema)
+    if schema.revision != head:
         _run_alembic(connection)
-    return found
-
-
-def _create(connection: Connection, head: str) -> None:
-    """Make the schema in a database that has none."""
-    from mirror.db import views
-
-    dialect = connection.dialect.name
-    complete_indexes(dialect)
-    metadata.create_all(connection, checkfirst=False)
-    for view in views.VIEWS:
-        connection.exec_driver_sql(f"CREATE VIEW {view.name} AS\n{view.query(dialect)}")
-        if dialect == "postgresql":
-            said = str(view.table.comment).replace("'", "''")
-            connection.exec_driver_sql(f"COMMENT ON VIEW {view.name} IS '{said}'")
-            for column in view.table.columns:
-                connection.execute(SetColumnComment(column))
-    alembic_version.create(connection, checkfirst=False)
-    connection.execute(sa.insert(alembic_version).values(version_num=head))
+    return schema.revision
 
 
 def _run_alembic(connection: Connection) -> None:
@@ -147,16 +174,16 @@ def _run_alembic(connection: Connection) -> None:
         command.upgrade(config, "head")
     except CommandError as error:
         raise SchemaError(
-            "the schema cannot be upgraded, as its revisions and what the database says of its own "
-            "do not fit",
-            hint="install mirror anew, or restore the table alembic_version from a backup",
+            "the schema cannot be upgraded, because the table alembic_version does not match the "
+            "installed revisions",
+            hint="reinstall mirror, or restore the table alembic_version from a backup",
         ) from error
 
 
 def alembic_config() -> Config:
-    """Return Alembic's configuration for the scripts that belong to this version."""
+    """Return Alembic's configuration for the migrations of this version."""
     from alembic.config import Config
 
-    config = Config(stdout=sys.stdout)  # its default is what stdout was when it was imported
+    config = Config(stdout=sys.stdout)  # the default is sys.stdout at the time of import
     config.set_main_option("script_location", str(scripts_folder()).replace("%", "%%"))
     return config

@@ -1,77 +1,52 @@
-"""The views: the surface for SQL, BI tools, the query helpers and the commands.
+"""The views, as SQLAlchemy tables: the read interface for SQL, BI tools and the query helpers.
 
-What they are called and what they say about themselves is here; their SELECTs are in
-`mirror.db.view_sql`.
+Their SELECTs are in `migrations/sql/`. Column comments are the data dictionary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Date, Double, MetaData, Table, Text
 
-from mirror.db import daily_sql as days
-from mirror.db import view_sql
-from mirror.db.dialects import BY_NAME, Dialect
-from mirror.db.models import Identifier, UTCDateTime, past_versions, release_requests
+from mirror.db.models import CLOSED_STATUSES, past_versions, release_requests
+from mirror.db.types import Identifier, UTCDateTime
 
 metadata = MetaData()
-"""The views as SQLAlchemy sees them; apart from the tables, so that Alembic leaves them alone."""
+"""Apart from the tables' metadata, so that `alembic check` ignores the views."""
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """A view, and what it says about itself.
-
-    Attributes:
-        table: its name, comment and columns, in the order of the query.
-        select: writes its SELECT in the words of a database.
-    """
-
-    table: Table
-    select: Callable[[Dialect], str]
-
-    @property
-    def name(self) -> str:
-        """The view's name in the database."""
-        return self.table.name
-
-    def query(self, dialect: str) -> str:
-        """Return its SELECT for a database, "sqlite" or "postgresql"."""
-        return self.select(BY_NAME[dialect]).strip()
-
-
-def _same(*names: str) -> list[Column[Any]]:
-    """Columns that a view takes over from `release_requests` as they are."""
+def _copied(*names: str) -> list[Column[Any]]:
+    """Return columns with the type and comment that they have in `release_requests`."""
     return [
-        Column(one.name, one.type, comment=one.comment, nullable=one.nullable)
-        for one in (release_requests.c[name] for name in names)
+        Column(name, column.type, comment=column.comment, nullable=column.nullable)
+        for name, column in ((name, release_requests.c[name]) for name in names)
     ]
 
 
-def _made(name: str, kind: Any, comment: str, *, nullable: bool = False) -> Column[Any]:
-    """A column that a view makes itself."""
+def _column(name: str, kind: Any, comment: str, *, nullable: bool = False) -> Column[Any]:
+    """Return a column that the view computes."""
     return Column(name, kind, comment=comment, nullable=nullable)
 
 
-_KNOWN_WHEN = (
-    "reported: it is what upstream said; observed: upstream said nothing, and it is when the pull "
-    "began that first saw it."
+_REQUEST_ID = str(release_requests.c.id.comment)
+_TIME_SOURCE = (
+    "reported: sent by the API; observed: the API sent no time, and it is the start of the sync "
+    "that first saw it."
 )
 
 versions = Table(
     "release_request_versions",
     metadata,
-    *_same(*release_requests.columns.keys()),
-    _made(
+    *_copied(*release_requests.columns.keys()),
+    _column(
         "valid_to",
         UTCDateTime,
         f"{past_versions.c.valid_to.comment} Null for the current version.",
         nullable=True,
     ),
-    _made("version", BigInteger, "1, 2, … over the versions of the request."),
+    _column("version", BigInteger, "1, 2, … over the versions of the request."),
     comment="Every version of every release request, past and current. As of a time T: "
     "valid_from <= T and (valid_to is null or valid_to > T).",
 )
@@ -79,147 +54,140 @@ versions = Table(
 changes = Table(
     "release_request_changes",
     metadata,
-    _made("request_id", Identifier, "Id of the request, as upstream gave it."),
-    *_same("environment", "phone_number"),
-    _made(
+    _column("request_id", Identifier, _REQUEST_ID),
+    *_copied("environment", "phone_number"),
+    _column(
         "changed_at",
         UTCDateTime,
-        "When the pull began that first saw the change (UTC, this machine's clock).",
+        "Start of the sync that first saw the change (UTC, local clock).",
     ),
-    _made(
+    _column(
         "kind",
         Text,
-        "resolved (left pending for good), reopened (back to pending), corrected (any "
-        "other field or status), vanished (no longer in the list), returned (in it again).",
+        "resolved (left pending for good), reopened (back to pending), corrected (another change "
+        "of a field or the status), vanished (no longer in the list), returned (in it again).",
     ),
-    _made("old_status", Identifier, "Status before, as upstream gave it."),
-    _made("new_status", Identifier, "Status after, as upstream gave it."),
-    _made(
+    _column("old_status", Identifier, "Status before the change, as returned by the API."),
+    _column("new_status", Identifier, "Status after the change, as returned by the API."),
+    _column(
         "old_resolved_at",
         UTCDateTime,
-        "resolved_at before (UTC, reported by upstream). Null if there was none.",
+        "resolved_at before the change (UTC, reported by the API). Null if there was none.",
         nullable=True,
     ),
-    _made(
+    _column(
         "new_resolved_at",
         UTCDateTime,
-        "resolved_at after (UTC, reported by upstream). Null if there is none.",
+        "resolved_at after the change (UTC, reported by the API). Null if there is none.",
         nullable=True,
     ),
-    _made("sync_run_id", BigInteger, "The run that saw the change (sync_runs.id)."),
-    comment="What the syncs saw change in requests known before. A request that returned with "
-    "other fields has two rows.",
+    _column("sync_run_id", BigInteger, "Run that first saw the change (sync_runs.id)."),
+    comment="Changes that syncs saw in requests known before. A request that returned with other "
+    "fields has two rows.",
 )
 
 history = Table(
     "phone_number_history",
     metadata,
-    *_same("environment", "phone_number", "phone_number_id"),
-    _made(
+    *_copied("environment", "phone_number", "phone_number_id"),
+    _column(
         "occurred_at",
         UTCDateTime,
-        "When it happened (UTC), as well as is known; time_source says who says so.",
+        "Best known time of the event (UTC); time_source says where it comes from.",
     ),
-    _made(
+    _column(
         "event",
         Text,
         "requested; the status entered (approved, …); reopened (back to pending); "
-        "vanished or returned (from and to the list).",
+        "vanished from or returned to the list.",
     ),
-    _made("request_id", Identifier, "Id of the request, as upstream gave it."),
-    _made("status", Identifier, "Status of the request after the event."),
-    *_same("reason", "rejection_reason"),
-    _made("time_source", Text, f"Whose time occurred_at is. {_KNOWN_WHEN}"),
-    _made(
+    _column("request_id", Identifier, _REQUEST_ID),
+    _column("status", Identifier, "Status of the request after the event."),
+    *_copied("reason", "rejection_reason"),
+    _column("time_source", Text, f"Source of occurred_at. {_TIME_SOURCE}"),
+    _column(
         "observed_at",
         UTCDateTime,
-        "When the pull began that first saw it (UTC, this machine's clock).",
+        "Start of the sync that first saw the event (UTC, local clock).",
     ),
-    comment="The life of each phone number: one row per event, over all its requests.",
+    comment="The history of each phone number: one row per event, over all its requests.",
 )
 
 numbers = Table(
     "phone_numbers",
     metadata,
-    *_same("environment", "phone_number"),
-    _made(
+    *_copied("environment", "phone_number"),
+    _column(
         "phone_number_id",
         Identifier,
-        "Upstream id of the number's record in its last request. Null if upstream gave none.",
+        "API id of the phone number's record in its last request. Null if the API sent none.",
         nullable=True,
     ),
-    _made("requests", BigInteger, "How many release requests there were for the number."),
-    _made("last_request_id", Identifier, "Id of the request submitted last."),
-    _made("last_status", Identifier, "Status of that request, as upstream gave it."),
-    _made(
+    _column("requests", BigInteger, "Count of release requests for the number."),
+    _column("last_request_id", Identifier, "Id of the request submitted last."),
+    _column("last_status", Identifier, "Status of that request, as returned by the API."),
+    _column(
         "first_requested_at",
         UTCDateTime,
-        "When the first was submitted (UTC, reported by upstream).",
+        "When the first request was submitted (UTC, reported by the API).",
     ),
-    _made(
+    _column(
         "last_requested_at",
         UTCDateTime,
-        "When the last was submitted (UTC, reported by upstream).",
+        "When the last request was submitted (UTC, reported by the API).",
     ),
-    _made(
+    _column(
         "last_resolved_at",
         UTCDateTime,
-        "The latest resolved_at of its requests (UTC, reported by upstream). Null if none has one.",
+        "Latest resolved_at of the requests (UTC, reported by the API). Null if none has one.",
         nullable=True,
     ),
-    _made(
+    _column(
         "released",
         Boolean,
         "Whether the last request was approved: the number has been or will be released. "
         "1 or 0 in SQLite.",
     ),
-    comment="Phone numbers for which there were release requests, one row per environment.",
+    comment="Phone numbers that have release requests, one row per environment and number.",
 )
 
 turnaround = Table(
     "release_request_turnaround",
     metadata,
-    *_same("id", "environment", "phone_number", "status", "requested_at"),
-    _made(
+    *_copied("id", "environment", "phone_number", "status", "requested_at"),
+    _column(
         "resolved_at",
         UTCDateTime,
-        "When the request got its status (UTC), as well as is known; time_source says who says so.",
+        "Best known time at which the request got its status (UTC); time_source says where it "
+        "comes from.",
     ),
-    _made(
+    _column(
         "hours_to_resolve",
         Double,
-        "Hours from requested_at to resolved_at. Where time_source is observed, at most so many.",
+        "Hours from requested_at to resolved_at; an upper bound where time_source is observed.",
     ),
-    _made("time_source", Text, f"Whose time resolved_at is. {_KNOWN_WHEN}"),
-    comment="How long reviews took: one row per request that is resolved (approved, rejected, "
-    "cancelled, or another status than pending with a resolved_at), missing ones included.",
+    _column("time_source", Text, f"Source of resolved_at. {_TIME_SOURCE}"),
+    comment="Review times: one row per resolved request (approved, rejected, cancelled, or another "
+    "status than pending with a resolved_at), missing ones included.",
 )
 
 daily = Table(
     "release_requests_daily",
     metadata,
-    *_same("environment"),
-    _made("day", Date, "The day (UTC). Text YYYY-MM-DD in SQLite."),
-    _made("requested", BigInteger, "Requests submitted on the day."),
+    *_copied("environment"),
+    _column("day", Date, "Day (UTC). Text YYYY-MM-DD in SQLite."),
+    _column("requested", BigInteger, "Requests submitted on the day."),
     *(
-        _made(verdict, BigInteger, f"Requests {verdict} on the day, at the best known time.")
-        for verdict in ("approved", "rejected", "cancelled")
+        _column(status, BigInteger, f"Requests {status} on the day, by the best known time.")
+        for status in CLOSED_STATUSES
     ),
-    _made(
+    _column(
         "open_at_end",
         BigInteger,
-        "Requests that were neither resolved nor missing at the end of the day; for today, now.",
+        "Requests neither resolved nor missing at the end of the day; for today, now.",
     ),
-    comment="What happened on each day, without gaps from the first request of the environment "
-    "to today (UTC): the events of phone_number_history, counted.",
+    comment="Daily counts of the events of phone_number_history, with a row for every day from the "
+    "first request of the environment to today (UTC).",
 )
 
-VIEWS: Sequence[View] = (
-    View(versions, view_sql.versions),
-    View(changes, view_sql.changes),
-    View(history, view_sql.history),
-    View(numbers, view_sql.numbers),
-    View(turnaround, view_sql.turnaround),
-    View(daily, days.daily),
-)
-"""In the order in which they can be created."""
+VIEWS: Sequence[Table] = (versions, changes, history, numbers, turnaround, daily)

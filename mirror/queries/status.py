@@ -16,9 +16,9 @@ from sqlalchemy.engine import Connection
 
 from mirror.db import migrate
 from mirror.db.engine import shown_url_of
-from mirror.db.models import quarantined_records, release_requests, sync_runs
+from mirror.db.models import CLOSED_STATUSES, quarantined_records, release_requests, sync_runs
 
-DOCUMENTED_STATUSES = ("pending", "approved", "rejected", "cancelled")
+DOCUMENTED_STATUSES = ("pending", *CLOSED_STATUSES)
 """Upstream may send others at any time; see `EnvironmentStatus.other`."""
 
 _CLOCK_TOLERANCE = 60.0

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mirror.db.models import CLOSED_STATUSES
 from mirror.report import formatting
 from mirror.report.model import Bucket, Reason, Report
 from mirror.report.svg import (
@@ -20,8 +21,7 @@ from mirror.report.svg import (
 )
 from mirror.text import escape_unsafe
 
-_OUTCOMES = ("approved", "rejected", "cancelled")
-_SERIES = ("requested", *_OUTCOMES)
+_SERIES = ("requested", *CLOSED_STATUSES)
 _BAR = 46
 _AROUND_BARS = 60
 """Pixels of height for each bar, and for everything around the bars."""

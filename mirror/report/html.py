@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mirror.db.models import CLOSED_STATUSES
 from mirror.report import formatting
 from mirror.report.cards import age, cards
 from mirror.report.model import Report
@@ -12,7 +13,7 @@ from mirror.text import escape_unsafe, format_duration
 from mirror.version import __version__
 
 _FOLDER = Path(__file__).parent
-_COLOURED_EVENTS = {"requested", "reopened", "approved", "rejected", "cancelled"}
+_COLOURED_EVENTS = {"requested", "reopened", *CLOSED_STATUSES}
 _MAX_ENVIRONMENTS = 30
 _STALE_AFTER = 86_400.0
 """Seconds."""

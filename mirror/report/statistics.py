@@ -16,8 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.db.models import Identifier, past_versions, quarantined_records, release_requests
-from mirror.db.view_sql import is_resolved_sql
+from mirror.db.models import is_resolved, past_versions, quarantined_records, release_requests
+from mirror.db.types import Identifier
 from mirror.db.views import changes as changes_view
 from mirror.db.views import history as history_view
 from mirror.db.views import numbers as numbers_view
@@ -30,7 +30,7 @@ from mirror.report.model import Counts, Hours, Reason
 from mirror.report.period import Period
 
 _requests = release_requests.c
-_unresolved = sa.not_(sa.literal_column(is_resolved_sql(release_requests.name), sa.Boolean))
+_unresolved = sa.not_(is_resolved(release_requests))
 
 
 def counts(days: Iterable[Day], period: Period) -> Counts:

@@ -22,8 +22,9 @@ from sqlalchemy.engine import Connection
 
 from mirror.api.records import InvalidRecord, Record, batches
 from mirror.db import bulk
-from mirror.db.models import release_requests, to_texts
+from mirror.db.models import release_requests
 from mirror.db.runs import Run
+from mirror.db.types import to_texts
 from mirror.errors import GuardRefused
 from mirror.progress import Progress
 

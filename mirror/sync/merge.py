@@ -14,14 +14,9 @@ from sqlalchemy.engine import Connection
 
 from mirror.api.records import InvalidRecord, Record
 from mirror.db import bulk
-from mirror.db.models import (
-    Identifier,
-    past_versions,
-    quarantined_records,
-    release_requests,
-    to_text,
-)
+from mirror.db.models import past_versions, quarantined_records, release_requests
 from mirror.db.runs import Counts, Run
+from mirror.db.types import Identifier, to_text
 from mirror.progress import Progress
 from mirror.sync.compare import (
     KNOWN_FIELDS,

@@ -160,7 +160,7 @@ def _report(options: argparse.Namespace, folder: Path, server: str) -> Iterator[
     """Time `mirror report` on mirrors that saw a year of requests in three pulls."""
     yield "| requests | database | twelve weeks | all of the year | size of the page |"
     yield "| ---: | --- | ---: | ---: | ---: |"
-    large.LAST_PULL = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5)
+    large.LAST_SYNC = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5)
     file = folder / "report.html"
     for count in map(int, options.requests.split(",")):
         for kind in options.databases:

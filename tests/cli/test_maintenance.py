@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mirror.cli import EXIT_STALE
 from mirror.db import migrate
 from mirror.db.engine import shown_url, write_transaction
+from mirror.db.models import sync_runs
 from tests.support.commands import Ran, run_mirror
 from tests.support.mirrors import Mirror
 from tests.support.terminals import drawn, plain
@@ -27,7 +28,7 @@ def backdate_runs(mirror: Mirror, days: int) -> None:
     """Let all runs have begun some days ago."""
     with write_transaction(mirror.engine, "test") as connection:
         began = datetime.now(UTC) - timedelta(days=days)
-        value = sa.bindparam("began", began, migrate.metadata.tables["sync_runs"].c.started_at.type)
+        value = sa.bindparam("began", began, sync_runs.c.started_at.type)
         connection.execute(sa.text("UPDATE sync_runs SET started_at = :began").bindparams(value))
 
 

@@ -1,6 +1,6 @@
-"""The figures: how long reviews took, and what each day was like; told by hand, story by story.
+"""The views of review times and of daily counts, story by story, on both databases.
 
-`test_views.py` compares both with plain Python on what chance does; here one can read them.
+`test_views.py` compares them with a model on random data.
 """
 
 from __future__ import annotations
@@ -17,44 +17,45 @@ import sqlalchemy as sa
 
 from mirror.db import views
 from mirror.db.engine import read_transaction
+from mirror.db.models import CLOSED_STATUSES
 from mirror.queries import helpers
 from mirror.sandbox.server import Sandbox
 from tests.support import postgres
 from tests.support.databases import DATABASES
-from tests.support.list_parser import Fields
 from tests.support.mirrors import Mirror, mirrors_by_kind
+from tests.support.oracle import Fields
 from tests.support.upstream import FakeUpstream, request
 
 REQUESTED = date(2024, 1, 10)
-"""Each story's request is submitted on that day, in the afternoon; the syncs begin on the next."""
+"""Day on which each story's request is submitted, in the afternoon; syncs start a day later."""
 
 FIRST_SYNC = datetime(2024, 1, 11, 12, tzinfo=UTC)
-"""At noon, and a day later the next one."""
+"""Start of the first sync; each next one is a day later."""
 
 
 def on(day: int, hour: int = 9) -> str:
-    """Write a time in January as upstream does."""
+    """Format a time in January like the API."""
     return f"2024-01-{day:02d}T{hour:02d}:00:00Z"
 
 
 APPROVED = {"status": "approved", "resolved_at": on(12)}
 CANCELLED = {"status": "cancelled"}
 ESCALATED = {"status": "escalated"}
-GONE = None
+MISSING = None
 
 
 @dataclass(frozen=True)
 class Story:
-    """What upstream said of a request from sync to sync, and what the figures must be.
+    """The responses for one request, sync after sync, and the rows that must follow.
 
     Attributes:
-        told: the fields that differ from a plain pending request, or None if it was not listed.
-        open_at_end: of each day, from the one on which it was submitted.
-        counted: the days on which a verdict is counted, as "approved 12".
-        turnaround: status, hours and whose time it is, or None while it is not resolved.
+        responses: fields that differ from a plain pending request, or None if it is not listed.
+        open_at_end: of each day, from the day of submission.
+        counted: status and day of each count, as "approved 12".
+        turnaround: status, hours and source of the time, or None while it is not resolved.
     """
 
-    told: list[Fields | None]
+    responses: list[Fields | None]
     open_at_end: str
     counted: tuple[str, ...] = ()
     turnaround: tuple[str, float, str] | None = None
@@ -68,7 +69,7 @@ STORIES = {
     "approved, seen two days later": Story(
         [{}, {}, {}, APPROVED], "110000", ("approved 12",), ("approved", 42.5, "reported")
     ),
-    "cancelled, no time given": Story(
+    "cancelled, without a time": Story(
         [{}, {}, CANCELLED], "11100", ("cancelled 13",), ("cancelled", 69.5, "observed")
     ),
     "first seen approved": Story(
@@ -77,7 +78,7 @@ STORIES = {
         ("approved 10",),
         ("approved", 5.5, "reported"),
     ),
-    "first seen cancelled, no time given": Story(
+    "first seen cancelled, without a time": Story(
         [CANCELLED], "10", ("cancelled 11",), ("cancelled", 21.5, "observed")
     ),
     "the time comes later": Story(
@@ -112,61 +113,61 @@ STORIES = {
         ("rejected", 66.5, "reported"),
     ),
     "on hold": Story([{}, {"status": "on_hold"}], "1111"),
-    "vanished": Story([{}, GONE], "1100"),
-    "vanished and returned": Story([{}, GONE, GONE, {}], "110011"),
+    "vanished": Story([{}, MISSING], "1100"),
+    "vanished and returned": Story([{}, MISSING, MISSING, {}], "110011"),
     "vanished after it was approved": Story(
-        [APPROVED | {"resolved_at": on(11)}, GONE],
+        [APPROVED | {"resolved_at": on(11)}, MISSING],
         "100",
         ("approved 11",),
         ("approved", 18.5, "reported"),
     ),
     "returned, approved before it vanished": Story(
-        [{}, {}, GONE, APPROVED], "110000", ("approved 12",), ("approved", 42.5, "reported")
+        [{}, {}, MISSING, APPROVED], "110000", ("approved 12",), ("approved", 42.5, "reported")
     ),
     "an unknown status that resolves": Story(
         [{}, ESCALATED | {"resolved_at": on(12)}], "1100", (), ("escalated", 42.5, "reported")
     ),
     "an unknown status that resolves in the end": Story(
-        [ESCALATED, GONE, ESCALATED, ESCALATED | {"resolved_at": on(11)}],
+        [ESCALATED, MISSING, ESCALATED, ESCALATED | {"resolved_at": on(11)}],
         "10000",
         (),
         ("escalated", 18.5, "reported"),
     ),
     "an unknown status that resolves after it returned": Story(
-        [{}, ESCALATED, GONE, ESCALATED, ESCALATED | {"resolved_at": on(12)}],
+        [{}, ESCALATED, MISSING, ESCALATED, ESCALATED | {"resolved_at": on(12)}],
         "1100000",
         (),
         ("escalated", 42.5, "reported"),
     ),
-    "a status that is called as we call submitting": Story([{}, {"status": "requested"}], "1111"),
-    "such a status that resolves": Story(
+    "a status named requested": Story([{}, {"status": "requested"}], "1111"),
+    "such a status, resolved": Story(
         [{}, {"status": "requested", "resolved_at": on(12)}],
         "1100",
         (),
         ("requested", 42.5, "reported"),
     ),
-    "such a status after it was approved": Story(
+    "such a status after an approval": Story(
         [{}, APPROVED, {"status": "requested"}], "11011", ("approved 12",)
     ),
-    "resolved before it was submitted, they say": Story(
+    "resolved before it was submitted, reported": Story(
         [{}, APPROVED | {"resolved_at": on(10, 3)}],
         "000",
         ("approved 10",),
         ("approved", -11.5, "reported"),
     ),
-    "resolved in the future, they say": Story(
+    "resolved in the future, reported": Story(
         [{}, APPROVED | {"resolved_at": on(20)}],
         "11000000000",
         ("approved 20",),
         ("approved", 234.5, "reported"),
     ),
 }
-SYNCS = max(len(story.told) for story in STORIES.values())
+SYNCS = max(len(story.responses) for story in STORIES.values())
 
 
 @dataclass(frozen=True)
-class Told:
-    """A mirror that was told each story in an environment of its own, and what its views say."""
+class Synced:
+    """A mirror that synced each story into an environment of its own, and the rows of its views."""
 
     mirror: Mirror
     turnaround: list[sa.Row[Any]]
@@ -178,94 +179,93 @@ class Told:
         return {name: list(days) for name, days in groupby(self.days, lambda row: row.environment)}
 
 
-def tell(mirror: Mirror) -> Told:
-    """Tell the stories."""
+def sync_stories(mirror: Mirror) -> Synced:
+    """Sync all stories, a day per response."""
     for number in range(SYNCS):
         for place, (name, story) in enumerate(STORIES.items()):
-            if number < len(story.told):
+            if number < len(story.responses):
                 mirror.now = FIRST_SYNC + timedelta(days=number, hours=-1)
-                listed = story.told[number]
-                records = [] if listed is None else [entry(place, listed)]
+                fields = story.responses[number]
+                records = [] if fields is None else [entry(place, fields)]
                 result = mirror.sync(records, environment=name, accept_missing=True)
                 assert result.failure is None
     by_id, by_day = views.turnaround.c.id, views.daily.c.day
-    return Told(mirror, rows(mirror, views.turnaround, by_id), rows(mirror, views.daily, by_day))
+    return Synced(mirror, rows(mirror, views.turnaround, by_id), rows(mirror, views.daily, by_day))
 
 
 def rows(mirror: Mirror, view: sa.Table, *order: sa.Column[Any]) -> list[sa.Row[Any]]:
-    """All rows of a view, by environment."""
+    """Return all rows of a view, by environment."""
     query = sa.select(view).order_by(view.c.environment, *order)
     with read_transaction(mirror.engine) as connection:
         return list(connection.execute(query))
 
 
 @pytest.fixture(scope="module")
-def tellings(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Told]]:
-    """The mirrors that were told the stories, once of each kind; tests only read them."""
-    with mirrors_by_kind(request, tell) as get:
+def of_each_database(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Synced]]:
+    """Mirrors that synced the stories, one of each kind; tests only read them."""
+    with mirrors_by_kind(request, sync_stories) as get:
         yield get
 
 
 @pytest.fixture(params=DATABASES)
-def told(request: pytest.FixtureRequest, tellings: Callable[[str], Told]) -> Told:
-    """A mirror that was told the stories."""
-    return tellings(request.param)
+def stories(request: pytest.FixtureRequest, of_each_database: Callable[[str], Synced]) -> Synced:
+    """A mirror that synced the stories."""
+    return of_each_database(request.param)
 
 
 def entry(place: int, fields: Fields) -> Fields:
-    """Make the record of a story's request."""
+    """Return the record of a story's request."""
     return request(place, requested_at=on(10, 14).replace(":00:00Z", ":30:00Z"), **fields)
 
 
 @pytest.mark.parametrize("name", STORIES)
-def test_stories(told: Told, name: str) -> None:
-    """What is resolved took a time that somebody says; days count verdicts, and what is open.
-
-    A request is open from the day on which it was submitted until the best known time. A verdict is
-    counted on the day of its event in the history, a request on its own. There is a row for each
-    day from the first request to today, also where nothing happened.
-    """
+def test_stories(stories: Synced, name: str) -> None:
+    """Review times are those of the story; days count its events and what is open, without gaps."""
     story, today = STORIES[name], datetime.now(UTC).date()
-    reviews = [row for row in told.turnaround if row.environment == name]
+    reviews = [row for row in stories.turnaround if row.environment == name]
     found = [(row.status, row.hours_to_resolve, row.time_source) for row in reviews]
     assert found == [story.turnaround] * (story.turnaround is not None)
     for row in reviews:
         assert (row.resolved_at - row.requested_at) / timedelta(hours=1) == row.hours_to_resolve
-    days = told.days_of[name]
+    days = stories.days_of[name]
     assert [row.day for row in days] == [
         REQUESTED + timedelta(days=number) for number in range(len(days))
     ]
     assert today - timedelta(days=1) <= days[-1].day <= today
     open_at_end = "".join(str(row.open_at_end) for row in days)
     assert open_at_end == story.open_at_end.ljust(len(days), story.open_at_end[-1])
-    verdicts = ("approved", "rejected", "cancelled")
-    counted = [f"{one} {row.day.day}" for row in days for one in verdicts if getattr(row, one)]
+    counted = [
+        f"{status} {row.day.day}"
+        for row in days
+        for status in CLOSED_STATUSES
+        if getattr(row, status)
+    ]
     assert counted == list(story.counted)
     assert [(row.day, row.requested) for row in days if row.requested] == [(REQUESTED, 1)]
 
 
-def test_the_helpers_say_what_the_views_say(told: Told) -> None:
-    """The helpers for Python give the rows of the views, also of a part of the time alone."""
-    ask = told.mirror.query
+def test_the_helpers_return_the_rows_of_the_views(stories: Synced) -> None:
+    """The query helpers return the rows of the views, also for a part of the time."""
+    ask = stories.mirror.query
     start, end = datetime(2024, 1, 11, 9, tzinfo=UTC), datetime(2024, 1, 13, 9, tzinfo=UTC)
-    every = ask(helpers.turnaround)
-    assert sorted(map(astuple, every)) == sorted(map(tuple, told.turnaround))
-    assert every == sorted(every, key=lambda one: (one.resolved_at, one.id))
+    reviews = ask(helpers.turnaround)
+    assert sorted(map(astuple, reviews)) == sorted(map(tuple, stories.turnaround))
+    assert reviews == sorted(reviews, key=lambda review: (review.resolved_at, review.id))
     some = ask(helpers.turnaround, since=start, until=end)
-    assert some == [one for one in every if start <= one.resolved_at < end]
+    assert some == [review for review in reviews if start <= review.resolved_at < end]
     assert some[0].resolved_at == start
     name = "reopened, and approved again"
-    (one,) = ask(helpers.turnaround, environment=name)
-    assert [one] == [other for other in every if other.environment == name]
+    (review,) = ask(helpers.turnaround, environment=name)
+    assert [review] == [other for other in reviews if other.environment == name]
     first, last = date(2024, 1, 11), date(2024, 1, 13)
     days = ask(helpers.days, environment=name, until=last)
-    assert [astuple(one) for one in days] == [row for row in told.days_of[name] if row.day < last]
-    two = ask(helpers.days, since=first, until=last)
-    assert sorted(map(astuple, two)) == [row for row in told.days if first <= row.day < last]
+    assert list(map(astuple, days)) == [row for row in stories.days_of[name] if row.day < last]
+    days = ask(helpers.days, since=first, until=last)
+    assert sorted(map(astuple, days)) == [row for row in stories.days if first <= row.day < last]
 
 
 def test_resolved_days_before_it_was_submitted(mirror: Mirror) -> None:
-    """Whatever upstream says, nothing is open before there is anything, nor less than nothing."""
+    """With a resolved_at before requested_at, the count of open requests is never negative."""
     bogus = {"status": "approved", "resolved_at": on(8)}
     mirror.sync([request(requested_at=on(10), **bogus), request(2, requested_at=on(11))])
     query = "SELECT CAST(day AS text), requested, approved, open_at_end FROM release_requests_daily"
@@ -279,8 +279,8 @@ def test_resolved_days_before_it_was_submitted(mirror: Mirror) -> None:
 
 
 @pytest.mark.calendar
-def test_figures_of_nothing(mirror: Mirror) -> None:
-    """An empty mirror has no days, and a request from the future has none yet."""
+def test_days_of_nothing(mirror: Mirror) -> None:
+    """An empty mirror has no days; a request from the future is counted later, but is open."""
     mirror.now = datetime.now(UTC) - timedelta(hours=2)
     mirror.sync([])
     assert mirror.rows("SELECT * FROM release_requests_daily") == []
@@ -296,7 +296,7 @@ def test_figures_of_nothing(mirror: Mirror) -> None:
 def test_days_are_those_of_utc(
     postgres_server: str, sandbox: Sandbox, upstream: FakeUpstream, zone: str
 ) -> None:
-    """The day of an event does not depend on the time zone that Postgres thinks in."""
+    """The day of an event does not depend on the time zone of the Postgres session."""
     with postgres.empty_database(postgres_server, zone) as url:
         mirror = Mirror(url, sandbox, upstream)
         first, last = "2016-01-10T00:30:00Z", "2016-01-11T23:30:00Z"

@@ -1,4 +1,4 @@
-"""The data dictionary: it says of every table, view and column what the databases say, and more."""
+"""The data dictionary agrees with both databases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mirror.db import dictionary
 from mirror.db.cookbook import RECIPES
 from mirror.db.dictionary import Entry
 from mirror.db.engine import create_engine, read_transaction
-from mirror.db.models import UTCDateTime
+from mirror.db.types import UTCDateTime
 from mirror.db.views import VIEWS
 from tests.support.commands import run_mirror
 from tests.support.mirrors import Mirror
@@ -31,8 +31,8 @@ from tests.support.terminals import drawn, plain
 from tests.support.upstream import request
 
 ENTRIES = dictionary.entries()
-COLUMNS = [one for one in ENTRIES if one.column is not None]
-RELATIONS = [one.relation for one in ENTRIES if one.column is None]
+COLUMNS = [entry for entry in ENTRIES if entry.column is not None]
+RELATIONS = [entry.relation for entry in ENTRIES if entry.column is None]
 
 TYPES_IN_POSTGRES = """
 SELECT a.attrelid::regclass::text, a.attname, format_type(a.atttypid, a.atttypmod),
@@ -49,46 +49,45 @@ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v', 'm', '
 """
 
 
-def test_the_database_says_the_same(connection: Connection) -> None:
-    """The dictionary has the tables and views of a database, with columns in order, and types.
-
-    Postgres has a comment on every table, view and column: the one of the dictionary.
-    """
+def test_a_database_matches_the_dictionary(connection: Connection) -> None:
+    """A database has exactly the tables, views, columns, types and comments of the dictionary."""
     inspector = sa.inspect(connection)
     names = {*inspector.get_table_names(), *inspector.get_view_names()}
     assert names == set(RELATIONS)
     for name in names:
-        columns = [str(one["name"]) for one in inspector.get_columns(name)]
-        assert columns == [one.column for one in COLUMNS if one.relation == name]
+        columns = [str(column["name"]) for column in inspector.get_columns(name)]
+        assert columns == [entry.column for entry in COLUMNS if entry.relation == name]
     if connection.dialect.name == "sqlite":
         found = [
             (relation, row.name, row.type)
             for relation in RELATIONS
             for row in connection.execute(sa.text(f"PRAGMA table_info({relation})"))
         ]
-        assert found == [(one.relation, one.column, one.sqlite_type) for one in COLUMNS]
+        assert found == [(entry.relation, entry.column, entry.sqlite_type) for entry in COLUMNS]
         return
     aliases = {"timestamp with time zone": "timestamptz", "character varying(32)": "varchar(32)"}
     rows = [tuple(row) for row in connection.exec_driver_sql(TYPES_IN_POSTGRES)]
     assert {
         (relation, column): (aliases.get(kind, kind), comment)
         for relation, column, kind, comment in rows
-    } == {(one.relation, one.column): (one.postgresql_type, one.comment) for one in COLUMNS}
+    } == {
+        (entry.relation, entry.column): (entry.postgresql_type, entry.comment) for entry in COLUMNS
+    }
     assert {tuple(row) for row in connection.exec_driver_sql(COMMENTS_IN_POSTGRES)} == {
-        (one.relation, one.kind, one.comment) for one in ENTRIES if one.column is None
+        (entry.relation, entry.kind, entry.comment) for entry in ENTRIES if entry.column is None
     }
 
 
 def test_a_column_says_when_it_is_null_and_in_which_zone_its_time_is() -> None:
-    """A column that may be null says when, another does not; a time says that it is UTC."""
-    for one in COLUMNS:
-        assert one.comment.endswith((".", ")")), one
-        assert bool(re.search(r"\bNull\b", one.comment)) is one.nullable, one
-        assert "UTC" in one.comment or one.postgresql_type != "timestamptz", one
+    """A comment says when its column is null, exactly if it may be, and that times are UTC."""
+    for entry in COLUMNS:
+        assert entry.comment.endswith((".", ")")), entry
+        assert bool(re.search(r"\bNull\b", entry.comment)) is entry.nullable, entry
+        assert "UTC" in entry.comment or entry.postgresql_type != "timestamptz", entry
 
 
-def test_nothing_is_null_that_is_said_not_to_be(mirror: Mirror) -> None:
-    """Whatever happens to requests, a column of a view that is never null has a value."""
+def test_a_column_that_is_never_null_has_values(mirror: Mirror) -> None:
+    """A view's column that is declared not null has a value in every row."""
     records = [
         request(1, phone_number_id=None, reason=None),
         request(2, status="approved", resolved_at="2024-01-11T09:00:00Z"),
@@ -101,59 +100,56 @@ def test_nothing_is_null_that_is_said_not_to_be(mirror: Mirror) -> None:
     mirror.sync([*records[:2], request(3), request(4, status="rejected")], accept_missing=True)
     with read_transaction(mirror.engine) as connection:
         for view in VIEWS:
-            rows = connection.execute(sa.select(view.table)).mappings().all()
+            rows = connection.execute(sa.select(view)).mappings().all()
             assert rows, view.name
-            for column in view.table.columns:
+            for column in view.columns:
                 if not column.nullable:
                     assert all(row[column.name] is not None for row in rows), column
 
 
 def test_times_are_times_in_both_databases() -> None:
-    """A column that is a time in Python is a time in both databases, and none other is."""
+    """The same columns are times in Python and in both databases."""
     times = {
         (view.name, column.name)
         for view in VIEWS
-        for column in view.table.columns
+        for column in view.columns
         if isinstance(column.type, UTCDateTime)
     }
     names = {view.name for view in VIEWS}
     for kind in ({"timestamptz"}, {"TIMESTAMP"}):
         assert times == {
-            (one.relation, one.column)
-            for one in COLUMNS
-            if one.relation in names and kind & {one.sqlite_type, one.postgresql_type}
+            (entry.relation, entry.column)
+            for entry in COLUMNS
+            if entry.relation in names and kind & {entry.sqlite_type, entry.postgresql_type}
         }
 
 
 def test_describe() -> None:
-    """Programs get every field of every entry, without a database or any setting.
-
-    A pipe gets a line for each table, view and column, with tabs between the fields.
-    """
+    """JSON, CSV and tab-separated output have all entries, without a database or a setting."""
     ran = run_mirror("db", "describe", "--format", "json")
     assert (ran.code, ran.err) == (0, "")
     assert [Entry(**row) for row in json.loads(ran.out)] == ENTRIES
     ran = run_mirror("db", "describe", "phone_numbers", "--format", "csv")
     lines = list(csv.DictReader(io.StringIO(ran.out)))
     assert [line["comment"] for line in lines] == [
-        one.comment for one in ENTRIES if one.relation == "phone_numbers"
+        entry.comment for entry in ENTRIES if entry.relation == "phone_numbers"
     ]
     header, *rows = (line.split("\t") for line in run_mirror("db", "describe").out.splitlines())
     assert header[:3] == ["relation", "kind", "column"]
-    assert [row[2] for row in rows] == [one.column or "" for one in ENTRIES]
+    assert [row[2] for row in rows] == [entry.column or "" for entry in ENTRIES]
 
 
 def test_describe_on_a_terminal() -> None:
-    """A terminal of 80 columns gets a table that fits, and shows every name in one piece."""
+    """On a terminal of 80 columns the table fits, and every name is in one piece."""
     (shown,) = drawn((80, "db", "describe"))
     lines = plain(shown)
     assert max(map(len, lines)) <= 80
     names = {line.split()[0] for line in lines if line.strip()}
-    assert {one.column or one.relation for one in ENTRIES} <= names
+    assert {entry.column or entry.relation for entry in ENTRIES} <= names
 
 
 def test_what_cannot_be_described() -> None:
-    """A name that is none is refused, and the names are told; so is Postgres for Datasette."""
+    """An unknown name is refused, with the known ones; so is a Postgres URL for Datasette."""
     ran = run_mirror("db", "describe", "phone_number")
     assert (ran.code, ran.out) == (2, "")
     assert all(name in ran.err for name in RELATIONS)
@@ -165,7 +161,7 @@ def test_what_cannot_be_described() -> None:
 
 @contextmanager
 def datasette(path: Path, metadata: Path) -> Iterator[str]:
-    """Serve a database with Datasette, on a free port; yield its address."""
+    """Serve a database with Datasette on a free port; yield the URL."""
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "datasette", path, "-m", metadata, "-p", "0"],
         stdin=subprocess.DEVNULL,
@@ -175,8 +171,8 @@ def datasette(path: Path, metadata: Path) -> Iterator[str]:
     )
     assert process.stderr is not None
     try:
-        said = iter(process.stderr.readline, "")
-        yield next(found[0] for line in said if (found := re.search(r"http://127[^ ]+", line)))
+        lines = iter(process.stderr.readline, "")
+        yield next(found[0] for line in lines if (found := re.search(r"http://127[^ ]+", line)))
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -184,7 +180,7 @@ def datasette(path: Path, metadata: Path) -> Iterator[str]:
 
 
 def test_datasette_shows_the_dictionary_and_the_cookbook(tmp_path: Path) -> None:
-    """Datasette takes the metadata: each page has its descriptions, each query gives its rows."""
+    """Datasette shows the descriptions on each page, and each query returns rows."""
     path = tmp_path / "my-mirror.db"
     url = f"sqlite:///{path}"
     demo.run(create_engine(url, create=True), lambda *_: None)
@@ -197,7 +193,7 @@ def test_datasette_shows_the_dictionary_and_the_cookbook(tmp_path: Path) -> None
             assert recipe.question in page
         for relation in RELATIONS:
             page = html.unescape(client.get(f"/my-mirror/{relation}").text)
-            assert all(one.comment in page for one in ENTRIES if one.relation == relation)
+            assert all(entry.comment in page for entry in ENTRIES if entry.relation == relation)
         for recipe in RECIPES:
             filled_in = dict.fromkeys(re.findall(r":(\w+)", recipe.sql), "2026")
             answer: dict[str, Any] = client.get(

@@ -23,8 +23,8 @@ import sqlalchemy as sa
 
 from mirror.db import engine as engine_module
 from mirror.db.engine import parse_url, write_transaction
-from mirror.db.models import UTCDateTime
 from mirror.db.runs import Outcome
+from mirror.db.types import UTCDateTime
 from tests.support.databases import DATABASES, cached_by_kind
 from tests.support.drivers import (
     EMPTY_QUERIES,

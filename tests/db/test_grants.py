@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,13 +14,14 @@ import pytest
 from alembic import command
 
 from mirror.db import grants, migrate, models, views
-from mirror.db.engine import create_engine, parse_url, write_transaction
+from mirror.db.engine import create_engine, parse_url
 from mirror.errors import DatabaseError, SchemaError, UsageError
 from mirror.sandbox.server import Sandbox
 from tests.support.commands import run_mirror
 from tests.support.databases import upgrade
 from tests.support.mirrors import Mirror
 from tests.support.postgres import empty_database, execute
+from tests.support.schema import alembic, later_revision
 from tests.support.upstream import TOKEN, FakeUpstream, request
 
 KEYS = {name: next(iter(table.columns)).name for name, table in models.metadata.tables.items()} | {
@@ -155,7 +157,7 @@ def bare(superuser: str) -> Iterator[OwnedMirror]:
 
 
 def test_a_reader_reads_everything(
-    owned: OwnedMirror, sandbox: Sandbox, upstream: FakeUpstream
+    owned: OwnedMirror, sandbox: Sandbox, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
     """A reader reads all tables and views, also those created later by the owner or an upgrade."""
     owner, reader = owned.url(owned.owner), owned.role()
@@ -174,17 +176,19 @@ def test_a_reader_reads_everything(
         assert execute(owned.url(reader), query) == rows
     execute(owner, "CREATE TABLE later (a int)", "CREATE VIEW seen AS SELECT a FROM later")
     assert execute(owned.url(reader), "SELECT * FROM later", "SELECT * FROM seen") == []
-    config = migrate.alembic_config()
-    for revision in (migrate.revisions()[0], "base"):
-        with write_transaction(create_engine(owner), migrate.LOCK) as connection:
-            config.attributes["connection"] = connection
-            command.downgrade(config, revision)
-        upgrade(owner)
-        queries = [f"SELECT * FROM {name}" for name in RELATIONS]
-        assert refusals(owned.url(reader), queries) == dict.fromkeys(queries)
+    queries = [f"SELECT * FROM {name}" for name in RELATIONS]
+    with later_revision(tmp_path):
+        for revision in (migrate.revisions()[0], "base"):
+            upgrade(owner)
+            assert refusals(owned.url(reader), queries) == dict.fromkeys(queries)
+            alembic(owner, command.downgrade, revision)
+    upgrade(owner)
+    assert refusals(owned.url(reader), queries) == dict.fromkeys(queries)
 
 
-def test_commands_as_a_reader(owned: OwnedMirror, sandbox: Sandbox, upstream: FakeUpstream) -> None:
+def test_commands_as_a_reader(
+    owned: OwnedMirror, sandbox: Sandbox, upstream: FakeUpstream, tmp_path: Path
+) -> None:
     """The command reports its grants; as the reader, commands that read work, others fail."""
     reader = owned.role()
     mirror = Mirror(owned.url(owned.owner), sandbox, upstream)
@@ -209,8 +213,8 @@ def test_commands_as_a_reader(owned: OwnedMirror, sandbox: Sandbox, upstream: Fa
     attempts = [
         run_mirror(*words, **environment) for words in (["sync"], ["db", "grant-read", reader])
     ]
-    execute(mirror.url, f"UPDATE alembic_version SET version_num = '{migrate.revisions()[-2]}'")
-    attempts.append(run_mirror("db", "upgrade", **environment))
+    with later_revision(tmp_path):
+        attempts.append(run_mirror("db", "upgrade", **environment))
     for attempt in attempts:
         assert (attempt.code, attempt.out) == (1, "")
         assert attempt.err.startswith("mirror: ")
@@ -476,16 +480,15 @@ def test_a_mirror_in_another_schema(bare: OwnedMirror) -> None:
     assert (read.code, read.err) == (0, "")
 
 
-def test_a_mirror_is_needed(bare: OwnedMirror) -> None:
+def test_a_mirror_is_needed(bare: OwnedMirror, tmp_path: Path) -> None:
     """Without a mirror, or with an old one, the error names the command to run."""
     with pytest.raises(SchemaError, match="mirror sync"):
         bare.grant(bare.role())
     bare.administer("GRANT CREATE ON SCHEMA public TO {owner}")
     owner = bare.url(bare.owner)
     upgrade(owner)
-    execute(owner, f"UPDATE alembic_version SET version_num = '{migrate.revisions()[0]}'")
     before = bare.rights()
-    with pytest.raises(SchemaError, match="mirror db upgrade"):
+    with later_revision(tmp_path), pytest.raises(SchemaError, match="mirror db upgrade"):
         bare.grant(bare.role())
     assert bare.rights() == before
 

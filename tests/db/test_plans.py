@@ -1,6 +1,6 @@
-"""What people ask reaches the indexes: no question of theirs reads a whole table.
+"""Common queries use the indexes; none reads a whole table.
 
-Here the tables are small; stress/test_large_plans.py looks at the plans of 100,000 requests.
+stress/test_large_plans.py does the same with 100,000 requests.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from mirror.db.engine import create_engine, read_transaction
-from mirror.db.models import is_partial, past_versions, release_requests, to_text
+from mirror.db.models import is_partial, past_versions, release_requests
+from mirror.db.types import to_text
 from mirror.sandbox.server import Sandbox
-from tests.support import big_database as large
+from tests.support import big_database
 from tests.support.mirrors import Mirror
 from tests.support.upstream import FakeUpstream, request
 
 FEW = 10_000
-"""Requests: enough for planners to prefer indexes."""
+"""Count of requests that makes planners prefer indexes."""
 
-YESTERDAY = to_text(large.LAST_PULL - timedelta(days=1))
+YESTERDAY = to_text(big_database.LAST_SYNC - timedelta(days=1))
 LARGE = {release_requests.name, past_versions.name}
 PARTIAL = {index.name for index in release_requests.indexes if is_partial(index)}
-"""Indexes of a few rows, such as the missing ones: these may be read from end to end."""
+"""Partial indexes: they have few rows, and may be read from end to end."""
 
 
-def questions(number: str) -> dict[str, str]:
-    """What people ask, some of it about a number, in SQL."""
+def queries_about(number: str) -> dict[str, str]:
+    """Return common queries by name, some of them about a number."""
     of_number = f"phone_number = '{number}'"
     return {
         "history of a number": f"SELECT * FROM phone_number_history WHERE {of_number}",
@@ -50,29 +51,29 @@ def questions(number: str) -> dict[str, str]:
     }
 
 
-EVERYTHING = (
+WHOLE_TABLES = (
     "SELECT event, count(*) FROM phone_number_history GROUP BY event",
     "SELECT max(reason) FROM release_requests",
 )
-"""Questions that must read whole tables: they show that it would be noticed."""
+"""Queries that must read whole tables: a check of the check."""
 
 DAYS = "SELECT * FROM release_requests_daily"
-A_SET = """
+NOT_IN = """
     WITH many AS MATERIALIZED (SELECT id FROM release_request_past_versions)
     SELECT count(*) FROM release_requests WHERE id NOT IN (SELECT id FROM many)
 """
-"""A question whose set of ids must be read for each row, if it is too large for the memory."""
+"""A query whose set of ids is read again for each row if it exceeds work_mem."""
 
 
-def read_whole(connection: Connection, query: str) -> set[str]:
-    """The large tables and their indexes that a query reads from one end to the other."""
+def full_scans(connection: Connection, query: str) -> set[str]:
+    """Return the large tables and their indexes that a query reads from end to end."""
     if connection.dialect.name == "sqlite":
-        return set(_whole_in_sqlite(connection, query))
-    return set(_whole_in_postgres(connection, query))
+        return set(_scans_in_sqlite(connection, query))
+    return set(_scans_in_postgres(connection, query))
 
 
-def _whole_in_sqlite(connection: Connection, query: str) -> Iterator[str]:
-    """Follow the program of the query: a cursor that is set to the start goes to the end."""
+def _scans_in_sqlite(connection: Connection, query: str) -> Iterator[str]:
+    """Read the bytecode of the query: a cursor that is rewound runs to the end."""
     stored = connection.exec_driver_sql("SELECT rootpage, name, tbl_name FROM sqlite_master")
     roots = {root: name for root, name, table in stored if table in LARGE}
     opened: dict[int, str] = {}
@@ -83,8 +84,8 @@ def _whole_in_sqlite(connection: Connection, query: str) -> Iterator[str]:
             yield opened[cursor]
 
 
-def _whole_in_postgres(connection: Connection, query: str) -> Iterator[str]:
-    """Look for scans of tables, and of indexes without a condition."""
+def _scans_in_postgres(connection: Connection, query: str) -> Iterator[str]:
+    """Find scans of tables, and of indexes without a condition."""
     for node in _nodes(_plan(connection, query)):
         kind, relation = node["Node Type"], node.get("Relation Name")
         by_index = kind in {"Index Scan", "Index Only Scan"} and (
@@ -95,20 +96,20 @@ def _whole_in_postgres(connection: Connection, query: str) -> Iterator[str]:
 
 
 def _plan(connection: Connection, query: str) -> dict[str, Any]:
-    """The uppermost node of the plan that Postgres makes."""
+    """Return the top node of the plan."""
     (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {query}").scalar_one()
     return dict(plan["Plan"])
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A node of such a plan, and all below it."""
+    """Yield a node of a plan and all nodes below it."""
     yield node
     for child in node.get("Plans", ()):
         yield from _nodes(child)
 
 
-def read_again(connection: Connection, query: str) -> set[str]:
-    """The parts of a query (WITH) that Postgres, with little memory, reads once for each row."""
+def rescanned_ctes(connection: Connection, query: str) -> set[str]:
+    """Return the CTEs that Postgres, with little work_mem, reads once per row."""
     with connection.begin_nested() as setting:
         connection.exec_driver_sql("SET LOCAL work_mem = '64kB'")
         plan = _plan(connection, query)
@@ -123,61 +124,60 @@ def read_again(connection: Connection, query: str) -> set[str]:
     }
 
 
-def ways(connection: Connection, query: str) -> list[str]:
-    """What the database says about how it gets at the rows, each way once."""
+def access_paths(connection: Connection, query: str) -> list[str]:
+    """Return the distinct access paths of a query, as the database describes them."""
     explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
     lines = [row[-1] for row in connection.exec_driver_sql(f"{explain} {query}")]
     found = [
         re.search(r"(SEARCH|(?:Seq|Index|Index Only|Bitmap Heap|Bitmap Index) Scan)\b .*", line)
         for line in lines
     ]
-    said = [re.sub(r"_\d+(?= )|  \(cost.*", "", match[0]) for match in found if match]
-    return list(dict.fromkeys(said))
+    paths = [re.sub(r"_\d+(?= )|  \(cost.*", "", match[0]) for match in found if match]
+    return list(dict.fromkeys(paths))
 
 
 def expect_indexes(
     url: str, requests: int, note: Callable[[str, object], None] | None = None
 ) -> None:
-    """Expect that each question to a mirror of so many requests has an answer, by indexes.
-
-    However little memory Postgres has, it looks through no set anew for each request.
-    """
-    large.fill(url, requests)
+    """Expect that the queries return rows and use indexes, in a mirror of that many requests."""
+    big_database.fill(url, requests)
     with read_transaction(create_engine(url)) as connection:
         kind = connection.dialect.name
-        for question, query in questions(large.number_of(requests // 2)).items():
-            assert connection.exec_driver_sql(query).first() is not None, question
-            assert (question, read_whole(connection, query)) == (question, set())
+        for name, query in queries_about(big_database.number_of(requests // 2)).items():
+            assert connection.exec_driver_sql(query).first() is not None, name
+            assert (name, full_scans(connection, query)) == (name, set())
             if note is not None:
-                note("plan", (question, kind, ways(connection, query)))
-        for query in EVERYTHING:
-            assert read_whole(connection, query), query
+                note("plan", (name, kind, access_paths(connection, query)))
+        for query in WHOLE_TABLES:
+            assert full_scans(connection, query), query
         if kind == "postgresql":
-            assert read_again(connection, DAYS) == set()
-            assert read_again(connection, A_SET) == {"many"}
+            assert rescanned_ctes(connection, DAYS) == set()
+            assert rescanned_ctes(connection, NOT_IN) == {"many"}
 
 
-def test_no_question_reads_a_whole_table(database_url: str) -> None:
-    """The plan of each question goes by indexes; one about everything is seen to read all of it."""
+def test_no_query_reads_a_whole_table(database_url: str) -> None:
+    """Each query uses indexes; queries about everything are seen to read whole tables."""
     expect_indexes(database_url, FEW)
 
 
 def test_the_planner_of_postgres_knows_what_grew(
     make_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
 ) -> None:
-    """A sync that writes much of a table has it analyzed; one that writes little does not."""
+    """A sync that writes much of a table analyzes it; one that writes little does not."""
     mirror = Mirror(make_database("postgresql"), sandbox, upstream)
 
-    def known() -> list[tuple[Any, ...]]:
-        """How many rows the planner expects in requests and past versions; -1 is unknown."""
+    def estimates() -> list[tuple[Any, ...]]:
+        """Return the planner's row counts of requests and past versions; -1 is unknown."""
         query = "SELECT reltuples FROM pg_class WHERE relname = :name"
-        return [row for one in sorted(LARGE, reverse=True) for row in mirror.rows(query, name=one)]
+        return [
+            row for name in sorted(LARGE, reverse=True) for row in mirror.rows(query, name=name)
+        ]
 
     records = [request(number) for number in range(200)]
     mirror.sync(records)
-    assert known() == [(200,), (-1,)]
-    approved = [one | {"status": "approved"} for one in records]
+    assert estimates() == [(200,), (-1,)]
+    approved = [record | {"status": "approved"} for record in records]
     mirror.sync(approved[:100] + records[100:])
-    assert known() == [(200,), (100,)]
+    assert estimates() == [(200,), (100,)]
     mirror.sync(approved[:103] + records[103:])
-    assert known() == [(200,), (100,)]
+    assert estimates() == [(200,), (100,)]

@@ -66,7 +66,7 @@ def fill_history(mirror: Mirror) -> list[int]:
 def contents(mirror: Mirror) -> list[Any]:
     """The contents of the tables and views, without the runs."""
     with read_transaction(mirror.engine) as connection:
-        views = [connection.execute(sa.select(view.table)).all() for view in VIEWS]
+        views = [connection.execute(sa.select(view)).all() for view in VIEWS]
     return [mirror.state(), *(sorted(map(repr, rows)) for rows in views)]
 
 

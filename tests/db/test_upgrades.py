@@ -1,14 +1,13 @@
 """Upgrades: a database of every released revision is upgraded, and then used.
 
-Such databases are kept as SQL in the folder frozen; freeze.py makes them, and history_fixture.py
-has what happened to them. They all hold the same rows, but for the words of an error.
+The folder `frozen` has them as SQL, made by freeze.py with the rows of history_fixture.py.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from contextlib import nullcontext
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ import pytest
 
 from mirror.db import migrate
 from mirror.db.engine import parse_url, read_transaction
+from mirror.db.views import VIEWS
 from tests.db.frozen.freeze import FOLDER, Rows, path_of, restored_inventory, rows_of, thaw
 from tests.support.commands import run_mirror
-from tests.support.databases import DATABASES, cached_by_kind, new_database
+from tests.support.databases import DATABASES, upgrade
 from tests.support.history_fixture import STAGING, THIRD, after, entry
 from tests.support.mirrors import Mirror
-from tests.support.schema import inventory, opened
+from tests.support.schema import inventory, later_revision, opened
 from tests.support.upstream import TOKEN
 
 REVISIONS = migrate.revisions()
@@ -35,7 +35,7 @@ FOURTH = [
     entry(7, status="rejected", resolved_at=NOON),
     entry(13),
 ]
-"""What upstream says next: 6 vanishes, 7 returns, 12 can be read at last, 13 is new."""
+"""The next list: 6 is missing, 7 returns, 12 is valid at last, 13 is new."""
 
 CHANGES = [
     *[("2024-01-11T15:00:00Z", "resolved", number) for number in (2, 3, 4, 5)],
@@ -44,14 +44,14 @@ CHANGES = [
     ("2024-01-11T16:00:00Z", "corrected", 4),
     ("2024-01-11T16:00:00Z", "returned", 6),
 ]
-"""When a sync saw a change, its kind, and the number of the request."""
+"""Start of the sync that saw a change, its kind, and the number of the request."""
 
 HISTORY = [
     ("2024-01-10T14:30:03Z", "requested", "reported"),
     ("2024-01-11T14:00:00.500Z", "rejected", "reported"),
     ("2024-01-11T16:00:00Z", "reopened", "observed"),
 ]
-"""The life of the number of request 3."""
+"""The history of the number of request 3."""
 
 STATES = {
     "2024-01-11T12:59:59Z": {},
@@ -63,40 +63,33 @@ STATES = {
     | dict.fromkeys([2, 4, 9], "approved")
     | {5: "cancelled"},
 }
-"""The status of each request in the list, as the mirror knew it at a time."""
+"""By time, the status of each listed request as the mirror knew it."""
 
 
 @pytest.fixture
 def prepared(new_mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> Mirror:
-    """A mirror whose settings stand in the environment variables."""
+    """An empty mirror; the environment variables have its settings."""
     monkeypatch.setenv("MIRROR_DATABASE_URL", new_mirror.url)
     monkeypatch.setenv("TALKOVER_BASE_URL", new_mirror.sandbox.base_url)
     monkeypatch.setenv("TALKOVER_TOKEN", TOKEN)
     return new_mirror
 
 
-def ask(*words: str) -> Any:
-    """Run a command that succeeds in silence; return what it tells in JSON."""
+def run_json(*words: str) -> Any:
+    """Run a command that prints nothing but JSON; return the JSON."""
     ran = run_mirror(*words)
     assert (ran.code, ran.err) == (0, "")
     return json.loads(ran.out)
 
 
-@pytest.fixture(scope="module")
-def new_inventory(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
-    """What a database is made of that this version has made, of a kind."""
-    with cached_by_kind(partial(new_database, request=request, ready=True)) as make:
-        yield lambda kind: inventory_of(make(kind))
-
-
 def inventory_of(url: str) -> Any:
-    """What a database is made of."""
+    """Return the inventory of a database, as if restored from a dump."""
     with opened(url) as connection:
         return restored_inventory(connection)
 
 
 def read(mirror: Mirror, like: Rows | None = None) -> Rows:
-    """All rows of a mirror; `like` says which columns are meant."""
+    """Return all rows of a mirror, of `like` only with the columns of its rows."""
     with read_transaction(mirror.engine) as connection:
         found = rows_of(connection)
     for table, rows in (like or {}).items():
@@ -104,64 +97,79 @@ def read(mirror: Mirror, like: Rows | None = None) -> Rows:
     return found
 
 
-def number_of(told: dict[str, Any], name: str = "id") -> int:
-    """The number in the id of a request."""
-    return int(told[name].removeprefix("request-"))
+def number_of(row: dict[str, Any], name: str = "id") -> int:
+    """Return the number in the id of a request."""
+    return int(row[name].removeprefix("request-"))
 
 
-def changes(told: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
-    """What `mirror changes` tells, in the form of `CHANGES`."""
-    return [(one["changed_at"], one["kind"], number_of(one, "request_id")) for one in told]
+def changes(rows: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
+    """Return rows of `mirror changes` in the form of `CHANGES`."""
+    return [(row["changed_at"], row["kind"], number_of(row, "request_id")) for row in rows]
 
 
 def expect_the_past(*later: tuple[str, str, str]) -> None:
-    """Expect that the commands tell what happened before the upgrade, and then `later`."""
+    """Expect that the commands print the history before the upgrade, and then `later`."""
     for time, statuses in STATES.items():
-        told = ask("requests", "--as-of", time, "--format", "json")
-        assert {number_of(one): one["status"] for one in told} == statuses
-    told = ask("changes", "--format", "json")
-    assert changes(told)[: len(CHANGES)] == CHANGES
-    told = ask("history", "+1 555 123 0003", "--format", "json")
-    events = [(one["occurred_at"], one["event"], one["time_source"]) for one in told]
+        rows = run_json("requests", "--as-of", time, "--format", "json")
+        assert {number_of(row): row["status"] for row in rows} == statuses
+    rows = run_json("changes", "--format", "json")
+    assert changes(rows)[: len(CHANGES)] == CHANGES
+    rows = run_json("history", "+1 555 123 0003", "--format", "json")
+    events = [(row["occurred_at"], row["event"], row["time_source"]) for row in rows]
     assert events == [*HISTORY, *later]
 
 
 def test_every_revision_is_frozen() -> None:
-    """There is a pair of dumps for each revision, and for nothing else."""
+    """Each revision has a dump of both databases, and there are no others."""
     expected = {path_of(revision, kind) for revision in REVISIONS for kind in DATABASES}
     missing = sorted(path.name for path in expected if not path.exists())
     assert not missing, f"run: python tests/db/frozen/freeze.py {missing[0][:4]}"
     assert set(FOLDER.glob("*.sql")) == expected
 
 
+@pytest.mark.parametrize("later", [False, True], ids=["head", "a later revision"])
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_a_sync_upgrades_and_goes_on(
-    prepared: Mirror, revision: str, new_inventory: Callable[[str], Any]
+    prepared: Mirror,
+    revision: str,
+    later: bool,
+    make_database: Callable[[str], str],
+    tmp_path: Path,
 ) -> None:
-    """What is there is upgraded, all of it is kept, and a sync sees what has changed since.
+    """An upgrade keeps all rows, and the next sync sees what has changed since.
 
-    On one database the sync itself upgrades, on the other `mirror db upgrade` does it before: that
-    changes no row. A sync of a list that is the same as before writes no version either.
+    In SQLite the sync upgrades, in Postgres `mirror db upgrade` does; that changes no row.
     """
-    kind = prepared.engine.dialect.name
+    with later_revision(tmp_path) if later else nullcontext(HEAD) as head:
+        expect_an_upgrade(prepared, revision, head)
+        new = make_database(prepared.engine.dialect.name)
+        upgrade(new)
+        assert inventory_of(prepared.url) == inventory_of(new)
+
+
+def expect_an_upgrade(prepared: Mirror, revision: str, head: str) -> None:
+    """Load a frozen database, have it upgraded, and expect what two syncs make of it."""
     thaw(prepared.url, revision)
     before = read(prepared)
-    if (kind == "sqlite") == (int(revision) % 2 == 1):
+    if prepared.engine.dialect.name == "postgresql":
         ran = run_mirror("db", "upgrade")
-        told = "the schema is at" if revision == HEAD else f"upgraded the schema from {revision} to"
-        already = " already" if revision == HEAD else ""
-        assert (ran.code, ran.err) == (0, f"mirror: {told} revision {HEAD}{already}\n")
+        message = (
+            f"the schema is at revision {head} already"
+            if revision == head
+            else f"upgraded the schema from {revision} to revision {head}"
+        )
+        assert (ran.code, ran.err) == (0, f"mirror: {message}\n")
         assert read(prepared, before) == before
     prepared.upstream.records = FOURTH
-    told = ask("sync", "--json")
-    assert [told[name] for name in ("run_id", "inserted", "updated", "missing", "returned")] == [
+    result = run_json("sync", "--json")
+    assert [result[name] for name in ("run_id", "inserted", "updated", "missing", "returned")] == [
         12, 2, 2, 1, 1,
     ]  # fmt: skip
     synced = read(prepared, before)
     expect_rows(before, synced)
     expect_the_past((NOON, "approved", "reported"))
-    seen = ask("changes", "--format", "json")[len(CHANGES) :]
-    assert {one["sync_run_id"] for one in seen} == {12}
+    seen = run_json("changes", "--format", "json")[len(CHANGES) :]
+    assert {row["sync_run_id"] for row in seen} == {12}
     assert [(kind, number) for _, kind, number in changes(seen)] == [
         ("resolved", 1),
         ("resolved", 3),
@@ -169,22 +177,21 @@ def test_a_sync_upgrades_and_goes_on(
         ("resolved", 7),
         ("returned", 7),
     ]
-    listed = ask("requests", "--environment", "default", "--format", "json")
-    assert {number_of(one) for one in listed} == {*range(1, 14)} - {6, 11}
-    assert ask("sync", "--json")["outcome"] == "unchanged"
+    listed = run_json("requests", "--environment", "default", "--format", "json")
+    assert {number_of(row) for row in listed} == {*range(1, 14)} - {6, 11}
+    assert run_json("sync", "--json")["outcome"] == "unchanged"
     prepared.upstream.records = STAGING
     prepared.sandbox.invalidate()
-    told = ask("sync", "--json", "--environment", "staging")
-    assert (told["outcome"], told["fetched"]) == ("applied", len(STAGING))
+    result = run_json("sync", "--json", "--environment", "staging")
+    assert (result["outcome"], result["fetched"]) == ("applied", len(STAGING))
     found = read(prepared, before)
     assert found["sync_runs"][10]["outcome"] == "abandoned"
     for table in before.keys() - {"sync_runs"}:
         assert found[table] == synced[table]
-    assert inventory_of(prepared.url) == new_inventory(kind)
 
 
 def expect_rows(before: Rows, found: Rows) -> None:
-    """Expect what a sync of `FOURTH` makes of the rows, and that it leaves all else alone."""
+    """Expect what a sync of `FOURTH` changes, and nothing else."""
     assert found["sync_runs"][:-1] == before["sync_runs"]
     now = found["sync_runs"][-1]["observed_at"]
 
@@ -201,7 +208,7 @@ def expect_rows(before: Rows, found: Rows) -> None:
     assert sorted(found[past], key=by_version) == sorted(before[past] + superseded, key=by_version)
 
     still, healed, gone = before["quarantined_records"]
-    reason = "`requested_at` is not a time"  # in the words of the version that saw it last
+    reason = "`requested_at` is not a time"  # the message of the version that saw it last
     assert found["quarantined_records"] == [
         still | {"last_run_id": "12", "last_seen_at": now, "error": reason},
         healed | {"resolved_at": now},
@@ -209,40 +216,82 @@ def expect_rows(before: Rows, found: Rows) -> None:
     ]
 
 
-UPGRADE = "run `pip install --upgrade talkover-mirror`"
 READING = [("requests",), ("changes",), ("history", "+15551230003")]
-REFUSED = {
-    "older": (
-        [("sync", "--no-upgrade"), ("sync", "--no-upgrade", "--dry-run"), *READING],
-        f"revision 0001, and this version of mirror works with {HEAD}; run `mirror db upgrade`",
-    ),
+WRITING = [("sync", "--no-upgrade"), ("sync", "--no-upgrade", "--dry-run")]
+UPGRADING = [("sync",), ("sync", "--dry-run"), ("db", "upgrade")]
+SET_REVISION = "UPDATE alembic_version SET version_num = "
+DROP_VIEWS = [f"DROP VIEW {view.name}" for view in reversed(VIEWS)]
+UNRELEASED = (
+    "the database was made by an unreleased version of mirror (schema revision {}), and cannot be "
+    "upgraded; name a new database and run `mirror sync`"
+)
+NEWER = (
+    "the database is at schema revision 9999, and this version of mirror knows none after "
+    f"{HEAD}; run `pip install --upgrade talkover-mirror`"
+)
+REFUSED: dict[str, tuple[list[str], list[tuple[str, ...]], str]] = {
     "newer": (
-        [("sync",), ("sync", "--no-upgrade"), ("sync", "--dry-run"), ("db", "upgrade"), *READING],
-        f"revision 9999, and this version of mirror knows none after {HEAD}; {UPGRADE}",
+        [f"{SET_REVISION} '9999'"],
+        [*UPGRADING, *WRITING, *READING],
+        NEWER,
+    ),
+    "unreleased 0001": (
+        DROP_VIEWS,
+        [*UPGRADING, *WRITING, *READING],
+        UNRELEASED.format("0001"),
+    ),
+    "unreleased 0003": (
+        [*DROP_VIEWS[:1], f"{SET_REVISION} '0003'"],
+        [*UPGRADING, *WRITING, *READING],
+        UNRELEASED.format("0003"),
+    ),
+    "unreleased 0005": (
+        [
+            *DROP_VIEWS[:1],
+            "CREATE VIEW release_requests_daily AS WITH winding_ids AS (SELECT 1) SELECT 2 AS day",
+            f"{SET_REVISION} '0005'",
+        ],
+        [*UPGRADING, *WRITING, *READING],
+        UNRELEASED.format("0005"),
     ),
 }
-"""By the age of a database: the commands that refuse it, and what they say."""
+"""By the age of a database: SQL that makes it so, the commands that refuse it, and their error."""
 
 
 @pytest.mark.parametrize("age", REFUSED)
 def test_a_database_of_another_age_is_left_alone(prepared: Mirror, age: str) -> None:
-    """One sentence names the command to run; the API is not asked, the database not touched."""
-    thaw(prepared.url, REVISIONS[0] if age == "older" else HEAD)
-    if age == "newer":
-        with opened(prepared.url) as connection:
-            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    before = everything(prepared)
-    commands, said = REFUSED[age]
+    """One sentence names the remedy; the API gets no request, and the database is not touched."""
+    statements, commands, message = REFUSED[age]
+    thaw(prepared.url, HEAD)
+    with opened(prepared.url) as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    expect_refusals(prepared, commands, message)
+
+
+def test_an_older_database_is_left_alone(prepared: Mirror, tmp_path: Path) -> None:
+    """A command that does not upgrade names the one that does."""
+    thaw(prepared.url, HEAD)
+    with later_revision(tmp_path) as head:
+        message = (
+            f"the database is at schema revision {HEAD}, and this version of mirror works with "
+            f"{head}; run `mirror db upgrade`"
+        )
+        expect_refusals(prepared, [*WRITING, *READING], message)
+
+
+def expect_refusals(mirror: Mirror, commands: list[tuple[str, ...]], message: str) -> None:
+    """Expect that each command prints one message, and changes nothing."""
+    before = everything(mirror)
     for words in commands:
         ran = run_mirror(*words)
-        told = f"mirror: the database is at schema {said}\n"
-        assert (words, ran.code, ran.out, ran.err) == (words, 1, "", told)
-    assert everything(prepared) == before
-    assert prepared.sandbox.request_log == []
+        assert (words, ran.code, ran.out, ran.err) == (words, 1, "", f"mirror: {message}\n")
+    assert everything(mirror) == before
+    assert mirror.sandbox.request_log == []
 
 
 def everything(mirror: Mirror) -> tuple[object, ...]:
-    """All that a database holds, and all bytes of its file if it is one."""
+    """Return everything in a database, and the bytes of its files."""
     path = parse_url(mirror.url).database or ""
     files = sorted(Path(path).parent.iterdir()) if mirror.url.startswith("sqlite") else []
     content = [(file, file.read_bytes()) for file in files]

@@ -139,4 +139,4 @@ def test_the_message_of_a_newer_schema(sqlite_mirror: Mirror) -> None:
         connection.execute(sa.update(models.alembic_version).values(version_num="0099"))
     failure = sqlite_mirror.sync([request(1)]).failure
     (quoted,) = re.findall(r'"(the\s+database is at schema revision .*?)"', OPERATIONS, re.DOTALL)
-    assert " ".join(quoted.split()).replace("0006", "0099") == str(failure)
+    assert " ".join(quoted.split()).replace("0002", "0099") == str(failure)

@@ -26,7 +26,7 @@ def test_tables_and_views_are_complete() -> None:
     rows = dict(re.findall(r"^\| `(\w+)`(?: \(view\))? \|(.*)\|$", README, re.MULTILINE))
     assert set(metadata.tables) | {view.name for view in VIEWS} <= set(rows)
     for view in VIEWS[1:]:
-        assert all(f"`{column.name}`" in rows[view.name] for column in view.table.columns)
+        assert all(f"`{column.name}`" in rows[view.name] for column in view.columns)
     for column in metadata.tables["release_requests"].columns:
         assert f"`{column.name}`" in rows["release_requests"]
 

@@ -13,7 +13,7 @@ from mirror import demo
 from mirror.db import dictionary
 from mirror.db.cookbook import RECIPES
 from mirror.db.engine import create_engine, read_transaction
-from mirror.db.models import to_text
+from mirror.db.types import to_text
 from tests.support.databases import DATABASES, new_database
 from tests.support.pages import README, SQL
 

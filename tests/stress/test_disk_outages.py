@@ -60,7 +60,7 @@ def disk_mirror(make_mirror: MakeMirror) -> Iterator[OutageMirror]:
 
 def run_in_process(mirror: OutageMirror, *prefix: str, **environment: str) -> Ran:
     """Sync in a process of its own; `prefix` are words in front of the command."""
-    mirror.sandbox.forget()
+    mirror.sandbox.invalidate()
     done = subprocess.run(
         [*prefix, sys.executable, "-m", "mirror", *mirror.arguments()],
         cwd=ROOT,

@@ -1,6 +1,6 @@
-"""What happened to the database that was frozen: the lists that upstream gave, and each sync.
+"""The history in every frozen database: the lists of the API, and the syncs.
 
-All dumps hold this life, so it is never changed, and it leaves the defaults of other tests alone.
+All dumps hold these rows, so this is never changed, and it uses no defaults of other tests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.support.mirrors import Mirror
 Entry = dict[str, Any]
 
 BASE_URL = "https://api.example/api/v1"
-"""Where the lists came from."""
+"""Base URL of the API."""
 
 _REASON = 'It\'s "over" — número não é mais necessário;\n100 % \\ {done} 漢字 🙂'
 _CARRIER = msgspec.Raw(b'{"name": "It\'s \\u00e9 \\\\", "since": 1.50, "tags": [null, true, 1e3]}')
@@ -24,7 +24,7 @@ _JUNK = 'no "object", isn\'t it? — não'
 
 
 def entry(number: int, **fields: Any) -> Entry:
-    """A release request as the API gives it."""
+    """Return a release request as the API returns it."""
     return {
         "id": f"request-{number}",
         "phone_number_id": f"phone-{number}",
@@ -36,7 +36,7 @@ def entry(number: int, **fields: Any) -> Entry:
 
 
 def after(before: list[Entry], gone: tuple[int, ...] = (), **changes: Entry) -> list[Entry]:
-    """A list in which some requests are gone and others, called by r and their number, differ."""
+    """Return a list without some requests, and with changes by "r" and number."""
     lost = {f"request-{number}" for number in gone}
     changed = {name.replace("r", "request-"): fields for name, fields in changes.items()}
     return [one | changed.get(one["id"], {}) for one in before if one["id"] not in lost]
@@ -89,11 +89,11 @@ STAGING = [
 ]
 
 
-def live(mirror: Mirror) -> None:
-    """Let it all happen to an empty mirror, whose clock goes on by an hour with each sync."""
+def sync_all(mirror: Mirror) -> None:
+    """Sync everything into an empty mirror; its clock advances by an hour per sync."""
     mirror.sync([*FIRST, FIRST[0], _JUNK])
     mirror.sync()
-    _begin(mirror, "default")  # it dies, and the next complete sync will find it
+    _begin(mirror, "default")  # abandoned; the next complete sync finds it
     slow = _begin(mirror, "default")
     mirror.sync(SECOND)
     with write_transaction(mirror.engine, runs.lock(slow.environment)) as connection:
@@ -111,6 +111,6 @@ def live(mirror: Mirror) -> None:
 
 
 def _begin(mirror: Mirror, environment: str) -> runs.Run:
-    """Put a run on record that does not go on."""
+    """Record the start of a run that does not continue."""
     with write_transaction(mirror.engine, runs.lock(environment)) as connection:
         return runs.begin(connection, environment, BASE_URL, mirror.now)

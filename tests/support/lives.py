@@ -149,15 +149,15 @@ class Life(RuleBasedStateMachine):
     @rule(who=st.lists(requests, min_size=1, max_size=3), how=st.sampled_from(GARBLED))
     def garble(self, who: list[int], how: Fields) -> None:
         """Requests become invalid, or even lose their ids."""
-        self.upstream.garbled |= dict.fromkeys(who, how)
+        self.upstream.malformed_ids |= dict.fromkeys(who, how)
         self._end_day()
 
-    @precondition(lambda self: bool(self.upstream.garbled))
+    @precondition(lambda self: bool(self.upstream.malformed_ids))
     @rule(all_of_them=st.booleans())
     def repair(self, all_of_them: bool) -> None:
         """Requests become valid again."""
-        for number in sorted(self.upstream.garbled)[: None if all_of_them else 1]:
-            del self.upstream.garbled[number]
+        for number in sorted(self.upstream.malformed_ids)[: None if all_of_them else 1]:
+            del self.upstream.malformed_ids[number]
         self._end_day()
 
     @has_requests

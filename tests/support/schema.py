@@ -1,13 +1,16 @@
-"""What there is in a database: its tables, views, columns, indexes and rights."""
+"""The schema of a database: scripts, Alembic commands, a later revision, and an inventory."""
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from sqlalchemy.engine import Connection
 
 from mirror.db import migrate
@@ -29,23 +32,76 @@ INVENTORY = (
     "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'",
     "SELECT version_num, '' FROM alembic_version",
 )
-"""What Postgres knows about a schema."""
+"""Queries of everything that a schema in Postgres consists of."""
 
 
-def words(text: str) -> str:
-    """Leave differences in white space aside."""
-    return " ".join(text.split())
+_LATER = """
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{revision}"
+down_revision = "{head}"
+
+
+def create_view(revision):
+    folder = Path(__file__).parents[1] / "sql" / revision
+    path = folder / op.get_context().dialect.name / "phone_numbers.sql"
+    op.execute(path.read_text().rstrip().removesuffix(";"))
+
+
+def upgrade():
+    op.add_column("release_requests", sa.Column("colour", sa.Text()))
+    if op.get_context().dialect.name == "sqlite":
+        op.execute("DROP VIEW phone_numbers")
+    create_view(revision)
+    {last_step}
+
+
+def downgrade():
+    op.execute("DROP VIEW phone_numbers")
+    create_view("0001")
+    op.drop_column("release_requests", "colour")
+"""
+
+
+@contextmanager
+def later_revision(folder: Path, last_step: str = "pass") -> Iterator[str]:
+    """Add a revision that adds columns to a table and a view, in a copy of the migrations.
+
+    Args:
+        folder: an empty folder; the name of the copy needs escaping in Alembic's configuration.
+        last_step: a Python statement at the end of the revision's upgrade.
+    """
+    head = migrate.revisions()[-1]
+    revision = f"{int(head) + 1:04d}"
+    scripts = folder / "100% of them"
+    shutil.copytree(migrate.scripts_folder(), scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    text = _LATER.format(revision=revision, head=head, last_step=last_step)
+    (scripts / "versions" / f"{revision}_later.py").write_text(text)
+    for create in ("CREATE VIEW", "CREATE OR REPLACE VIEW"):
+        dialect = "sqlite" if create == "CREATE VIEW" else "postgresql"
+        view = (scripts / "sql" / "0001" / dialect / "phone_numbers.sql").read_text()
+        path = scripts / "sql" / revision / dialect / "phone_numbers.sql"
+        path.parent.mkdir(parents=True)
+        path.write_text(
+            view.replace("CREATE VIEW", create).replace("AS released", "AS released, 1 AS later")
+        )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrate, "scripts_folder", lambda: scripts)
+        yield revision
 
 
 @contextmanager
 def opened(url: str) -> Iterator[Connection]:
-    """Open a database for writing, as an upgrade does."""
+    """Open a database for writing under the lock of upgrades."""
     with write_transaction(create_engine(url, create=True), migrate.LOCK) as connection:
         yield connection
 
 
 def alembic(url: str, do: Callable[..., Any], *arguments: str) -> None:
-    """Run a command of Alembic's own on a database, in one transaction."""
+    """Run an Alembic command on a database, in one transaction."""
     config = migrate.alembic_config()
     with opened(url) as connection:
         config.attributes["connection"] = connection
@@ -53,10 +109,10 @@ def alembic(url: str, do: Callable[..., Any], *arguments: str) -> None:
 
 
 def inventory(connection: Connection) -> list[tuple[Any, ...]]:
-    """Everything that a schema is made of, as the database describes it."""
+    """Return everything that a schema consists of, as the database describes it."""
     if connection.dialect.name == "sqlite":
         stored = connection.exec_driver_sql("SELECT type, name, tbl_name, sql FROM sqlite_master")
-        return sorted((*row[:3], words(row[3] or "")) for row in stored)
+        return sorted((*row[:3], " ".join((row[3] or "").split())) for row in stored)
     found: list[tuple[Any, ...]] = []
     for query in INVENTORY:
         found += sorted(map(tuple, connection.exec_driver_sql(query)), key=str)
@@ -64,7 +120,7 @@ def inventory(connection: Connection) -> list[tuple[Any, ...]]:
 
 
 def execute_script(url: str, script: str) -> None:
-    """Run a script as the database's own command line would."""
+    """Run a script of many statements."""
     if url.startswith("sqlite"):
         connection = sqlite3.connect(str(parse_url(url).database))
         connection.executescript(script)

@@ -147,7 +147,7 @@ class UpstreamGenerator:
     def __init__(self, name: str) -> None:
         self.records: dict[int, Fields] = {}
         self.away: set[int] = set()  # not listed
-        self.garbled: dict[int, Fields] = {}  # invalid fields
+        self.malformed_ids: dict[int, Fields] = {}  # invalid fields
         self.twins: dict[int, tuple[int, list[Fields]]] = {}  # repetitions: days, other fields
         self.junk: list[str] = []  # entries that are no requests
         self.order = 0  # seed of the order of the list; 0: the order of the numbers
@@ -176,7 +176,7 @@ class UpstreamGenerator:
 
     def recover(self) -> None:
         """List all requests, each once and valid, and nothing else, in one response."""
-        self.away, self.garbled, self.twins, self.junk = set(), {}, {}, []
+        self.away, self.malformed_ids, self.twins, self.junk = set(), {}, {}, []
         self.paging = None
 
     def end_day(self) -> None:
@@ -187,7 +187,7 @@ class UpstreamGenerator:
         """The list of today."""
         texts: list[str] = []
         for number in self.listed():
-            entry = self.records[number] | self.garbled.get(number, {})
+            entry = self.records[number] | self.malformed_ids.get(number, {})
             _, others = self.twins.get(number, (0, []))
             texts += [self.style.write(entry | more) for more in ({}, *others)]
         texts += self.junk

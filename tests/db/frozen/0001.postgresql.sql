@@ -1,40 +1,10 @@
--- A mirror at revision 0001 of the schema, made by tests/frozen/freeze.py.
+-- A mirror at schema revision 0001, written by tests/db/frozen/freeze.py.
 -- Once the revision is released, this file is never changed.
 CREATE TABLE alembic_version (
 version_num character varying(32) NOT NULL
 );
-CREATE TABLE quarantined_records (
-id bigint NOT NULL,
-environment text NOT NULL COLLATE pg_catalog."C",
-fingerprint text NOT NULL COLLATE pg_catalog."C",
-request_id text COLLATE pg_catalog."C",
-raw text NOT NULL,
-error text NOT NULL,
-first_run_id bigint NOT NULL,
-last_run_id bigint NOT NULL,
-first_seen_at timestamp with time zone NOT NULL,
-last_seen_at timestamp with time zone NOT NULL,
-resolved_at timestamp with time zone
-);
-COMMENT ON TABLE quarantined_records IS 'Entries of the list that could not be understood, each once.';
-COMMENT ON COLUMN quarantined_records.id IS 'Number of the record.';
-COMMENT ON COLUMN quarantined_records.environment IS 'Label of the token whose list held the record.';
-COMMENT ON COLUMN quarantined_records.fingerprint IS 'SHA-256 of the record''s known fields, in hex, or of all of it if it has none.';
-COMMENT ON COLUMN quarantined_records.request_id IS 'Id of the request, if that much could be read. Null otherwise.';
-COMMENT ON COLUMN quarantined_records.raw IS 'The record''s JSON, as it last came.';
-COMMENT ON COLUMN quarantined_records.error IS 'Why it could not be understood.';
-COMMENT ON COLUMN quarantined_records.first_run_id IS 'The run that first saw it (sync_runs.id).';
-COMMENT ON COLUMN quarantined_records.last_run_id IS 'The last applied run that saw it (sync_runs.id).';
-COMMENT ON COLUMN quarantined_records.first_seen_at IS 'When the pull began that first saw it (UTC).';
-COMMENT ON COLUMN quarantined_records.last_seen_at IS 'When the last applied pull began that saw it (UTC).';
-COMMENT ON COLUMN quarantined_records.resolved_at IS 'When the pull began that no longer held it (UTC). Null while it occurs.';
-CREATE SEQUENCE quarantined_records_id_seq
-START WITH 1
-INCREMENT BY 1
-NO MINVALUE
-NO MAXVALUE
-CACHE 1;
-ALTER SEQUENCE quarantined_records_id_seq OWNED BY quarantined_records.id;
+COMMENT ON TABLE alembic_version IS 'Revision of the schema, used by mirror db upgrade.';
+COMMENT ON COLUMN alembic_version.version_num IS 'Number of the revision.';
 CREATE TABLE release_request_past_versions (
 id text NOT NULL COLLATE pg_catalog."C",
 environment text NOT NULL COLLATE pg_catalog."C",
@@ -53,21 +23,21 @@ missing_since timestamp with time zone,
 sync_run_id bigint NOT NULL
 );
 COMMENT ON TABLE release_request_past_versions IS 'Superseded versions of release requests, one row per id and valid_from.';
-COMMENT ON COLUMN release_request_past_versions.id IS 'Id of the request, as upstream gave it.';
-COMMENT ON COLUMN release_request_past_versions.environment IS 'Label of the token whose list holds the request (setting --environment).';
-COMMENT ON COLUMN release_request_past_versions.phone_number_id IS 'Upstream id of the number''s record; a number bought again has a new one. Null if upstream gave none.';
-COMMENT ON COLUMN release_request_past_versions.phone_number IS 'The number, as upstream gave it; documented as E.164 (+15551234567).';
-COMMENT ON COLUMN release_request_past_versions.reason IS 'Why the customer gives the number back. Null if upstream gave none.';
-COMMENT ON COLUMN release_request_past_versions.status IS 'As upstream gave it; documented: pending, approved, rejected, cancelled.';
-COMMENT ON COLUMN release_request_past_versions.rejection_reason IS 'Why the request was denied. Null unless upstream gave one.';
-COMMENT ON COLUMN release_request_past_versions.requested_at IS 'When the request was submitted (UTC, reported by upstream).';
-COMMENT ON COLUMN release_request_past_versions.resolved_at IS 'When it left pending (UTC, reported by upstream). Null while pending, and where upstream did not say.';
+COMMENT ON COLUMN release_request_past_versions.id IS 'Request id, as returned by the API.';
+COMMENT ON COLUMN release_request_past_versions.environment IS 'Environment (label of the API token, --environment) whose list contains the request.';
+COMMENT ON COLUMN release_request_past_versions.phone_number_id IS 'API id of the phone number''s record; a number bought again has a new one. Null if the API sent none.';
+COMMENT ON COLUMN release_request_past_versions.phone_number IS 'Phone number, as returned by the API; documented as E.164 (+15551234567).';
+COMMENT ON COLUMN release_request_past_versions.reason IS 'The customer''s reason to release the number. Null if the API sent none.';
+COMMENT ON COLUMN release_request_past_versions.status IS 'Status, as returned by the API; documented: pending, approved, rejected, cancelled.';
+COMMENT ON COLUMN release_request_past_versions.rejection_reason IS 'Why the request was rejected. Null unless the API sent a reason.';
+COMMENT ON COLUMN release_request_past_versions.requested_at IS 'When the request was submitted (UTC, reported by the API).';
+COMMENT ON COLUMN release_request_past_versions.resolved_at IS 'When the request left pending (UTC, reported by the API). Null while it is pending, and if the API sent no time.';
 COMMENT ON COLUMN release_request_past_versions.extra IS 'JSON object of the fields that this version of mirror does not know. Null if there are none.';
-COMMENT ON COLUMN release_request_past_versions.first_seen_at IS 'When the pull began that first saw the request (UTC, this machine''s clock).';
-COMMENT ON COLUMN release_request_past_versions.valid_from IS 'When the pull began that first saw this version (UTC, this machine''s clock).';
-COMMENT ON COLUMN release_request_past_versions.valid_to IS 'When the pull began that first saw the next version (UTC): the valid_from of that one.';
-COMMENT ON COLUMN release_request_past_versions.missing_since IS 'When the pull began that no longer found the request in the list (UTC). Null while it is in the list.';
-COMMENT ON COLUMN release_request_past_versions.sync_run_id IS 'The run that first saw this version (sync_runs.id).';
+COMMENT ON COLUMN release_request_past_versions.first_seen_at IS 'Start of the sync that first saw the request (UTC, local clock).';
+COMMENT ON COLUMN release_request_past_versions.valid_from IS 'Start of the sync that first saw this version (UTC, local clock).';
+COMMENT ON COLUMN release_request_past_versions.valid_to IS 'Start of the sync that first saw the next version (UTC, local clock): its valid_from.';
+COMMENT ON COLUMN release_request_past_versions.missing_since IS 'Start of the first sync whose list lacked the request (UTC, local clock). Null while the request is listed.';
+COMMENT ON COLUMN release_request_past_versions.sync_run_id IS 'Run that first saw this version (sync_runs.id).';
 CREATE TABLE release_requests (
 id text NOT NULL COLLATE pg_catalog."C",
 environment text NOT NULL COLLATE pg_catalog."C",
@@ -85,20 +55,849 @@ missing_since timestamp with time zone,
 sync_run_id bigint NOT NULL
 );
 COMMENT ON TABLE release_requests IS 'The current version of each release request, one row per id.';
-COMMENT ON COLUMN release_requests.id IS 'Id of the request, as upstream gave it.';
-COMMENT ON COLUMN release_requests.environment IS 'Label of the token whose list holds the request (setting --environment).';
-COMMENT ON COLUMN release_requests.phone_number_id IS 'Upstream id of the number''s record; a number bought again has a new one. Null if upstream gave none.';
-COMMENT ON COLUMN release_requests.phone_number IS 'The number, as upstream gave it; documented as E.164 (+15551234567).';
-COMMENT ON COLUMN release_requests.reason IS 'Why the customer gives the number back. Null if upstream gave none.';
-COMMENT ON COLUMN release_requests.status IS 'As upstream gave it; documented: pending, approved, rejected, cancelled.';
-COMMENT ON COLUMN release_requests.rejection_reason IS 'Why the request was denied. Null unless upstream gave one.';
-COMMENT ON COLUMN release_requests.requested_at IS 'When the request was submitted (UTC, reported by upstream).';
-COMMENT ON COLUMN release_requests.resolved_at IS 'When it left pending (UTC, reported by upstream). Null while pending, and where upstream did not say.';
+COMMENT ON COLUMN release_requests.id IS 'Request id, as returned by the API.';
+COMMENT ON COLUMN release_requests.environment IS 'Environment (label of the API token, --environment) whose list contains the request.';
+COMMENT ON COLUMN release_requests.phone_number_id IS 'API id of the phone number''s record; a number bought again has a new one. Null if the API sent none.';
+COMMENT ON COLUMN release_requests.phone_number IS 'Phone number, as returned by the API; documented as E.164 (+15551234567).';
+COMMENT ON COLUMN release_requests.reason IS 'The customer''s reason to release the number. Null if the API sent none.';
+COMMENT ON COLUMN release_requests.status IS 'Status, as returned by the API; documented: pending, approved, rejected, cancelled.';
+COMMENT ON COLUMN release_requests.rejection_reason IS 'Why the request was rejected. Null unless the API sent a reason.';
+COMMENT ON COLUMN release_requests.requested_at IS 'When the request was submitted (UTC, reported by the API).';
+COMMENT ON COLUMN release_requests.resolved_at IS 'When the request left pending (UTC, reported by the API). Null while it is pending, and if the API sent no time.';
 COMMENT ON COLUMN release_requests.extra IS 'JSON object of the fields that this version of mirror does not know. Null if there are none.';
-COMMENT ON COLUMN release_requests.first_seen_at IS 'When the pull began that first saw the request (UTC, this machine''s clock).';
-COMMENT ON COLUMN release_requests.valid_from IS 'When the pull began that first saw this version (UTC, this machine''s clock).';
-COMMENT ON COLUMN release_requests.missing_since IS 'When the pull began that no longer found the request in the list (UTC). Null while it is in the list.';
-COMMENT ON COLUMN release_requests.sync_run_id IS 'The run that first saw this version (sync_runs.id).';
+COMMENT ON COLUMN release_requests.first_seen_at IS 'Start of the sync that first saw the request (UTC, local clock).';
+COMMENT ON COLUMN release_requests.valid_from IS 'Start of the sync that first saw this version (UTC, local clock).';
+COMMENT ON COLUMN release_requests.missing_since IS 'Start of the first sync whose list lacked the request (UTC, local clock). Null while the request is listed.';
+COMMENT ON COLUMN release_requests.sync_run_id IS 'Run that first saw this version (sync_runs.id).';
+CREATE VIEW phone_number_history AS
+WITH requested AS (
+SELECT release_requests.environment,
+release_requests.phone_number,
+release_requests.phone_number_id,
+release_requests.requested_at AS occurred_at,
+'requested'::text AS event,
+release_requests.id AS request_id,
+'pending'::text AS status,
+release_requests.reason,
+NULL::text AS rejection_reason,
+'reported'::text AS time_source,
+release_requests.first_seen_at AS observed_at
+FROM release_requests
+), last_of_status AS (
+SELECT release_requests.environment,
+release_requests.phone_number,
+release_requests.phone_number_id,
+release_requests.id,
+release_requests.status,
+release_requests.reason,
+release_requests.rejection_reason,
+release_requests.resolved_at,
+release_requests.first_seen_at,
+release_requests.valid_from
+FROM release_requests
+UNION ALL
+SELECT request.environment,
+request.phone_number,
+request.phone_number_id,
+past.id,
+past.status,
+past.reason,
+past.rejection_reason,
+past.resolved_at,
+past.first_seen_at,
+past.valid_from
+FROM ((release_requests request
+JOIN release_request_past_versions past ON ((past.id = request.id)))
+LEFT JOIN release_request_past_versions successor ON (((successor.id = past.id) AND (successor.valid_from = past.valid_to))))
+WHERE (COALESCE(successor.status, request.status) <> past.status)
+), entered AS (
+SELECT version.environment,
+version.phone_number,
+version.phone_number_id,
+version.id,
+version.status,
+version.reason,
+version.rejection_reason,
+version.resolved_at,
+version.first_seen_at,
+version.valid_from,
+entry.entered_at
+FROM (last_of_status version
+LEFT JOIN LATERAL ( SELECT earlier.valid_to
+FROM release_request_past_versions earlier
+WHERE ((earlier.id = version.id) AND (earlier.valid_from < version.valid_from) AND (earlier.status <> version.status))
+ORDER BY earlier.valid_from DESC
+LIMIT 1) entry(entered_at) ON (true))
+), reported AS (
+SELECT version.environment,
+version.phone_number,
+version.phone_number_id,
+version.id,
+version.status,
+version.reason,
+version.rejection_reason,
+version.resolved_at,
+version.first_seen_at,
+version.valid_from,
+version.entered_at,
+report.reported_at
+FROM (entered version
+LEFT JOIN LATERAL ( SELECT version.resolved_at
+WHERE ((version.status <> 'pending'::text) AND (NOT (EXISTS ( SELECT 1
+FROM release_request_past_versions earlier
+WHERE ((earlier.id = version.id) AND (earlier.valid_to <= version.entered_at) AND (earlier.status = version.status) AND (earlier.resolved_at = version.resolved_at))))))) report(reported_at) ON (true))
+), status_entered AS (
+SELECT reported.environment,
+reported.phone_number,
+reported.phone_number_id,
+COALESCE(reported.reported_at, reported.entered_at, reported.first_seen_at) AS occurred_at,
+CASE
+WHEN (reported.status = 'pending'::text) THEN 'reopened'::text
+ELSE reported.status
+END AS event,
+reported.id AS request_id,
+reported.status,
+reported.reason,
+reported.rejection_reason,
+CASE
+WHEN (reported.reported_at IS NULL) THEN 'observed'::text
+ELSE 'reported'::text
+END AS time_source,
+COALESCE(reported.entered_at, reported.first_seen_at) AS observed_at
+FROM reported
+WHERE ((reported.status <> 'pending'::text) OR (reported.entered_at IS NOT NULL))
+), vanished AS (
+SELECT release_requests.environment,
+release_requests.phone_number,
+release_requests.phone_number_id,
+release_requests.missing_since AS occurred_at,
+'vanished'::text AS event,
+release_requests.id AS request_id,
+release_requests.status,
+release_requests.reason,
+release_requests.rejection_reason,
+'observed'::text AS time_source,
+release_requests.missing_since AS observed_at
+FROM release_requests
+WHERE (release_requests.missing_since IS NOT NULL)
+UNION ALL
+SELECT request.environment,
+request.phone_number,
+request.phone_number_id,
+past.missing_since,
+'vanished'::text,
+request.id,
+past.status,
+past.reason,
+past.rejection_reason,
+'observed'::text,
+past.missing_since
+FROM (release_requests request
+JOIN release_request_past_versions past ON ((past.id = request.id)))
+WHERE (past.missing_since IS NOT NULL)
+), returned AS (
+SELECT request.environment,
+request.phone_number,
+request.phone_number_id,
+past.valid_to AS occurred_at,
+'returned'::text AS event,
+request.id AS request_id,
+successor.status,
+successor.reason,
+successor.rejection_reason,
+'observed'::text AS time_source,
+past.valid_to AS observed_at
+FROM ((release_requests request
+JOIN release_request_past_versions past ON ((past.id = request.id)))
+JOIN release_request_past_versions successor ON (((successor.id = past.id) AND (successor.valid_from = past.valid_to))))
+WHERE (past.missing_since IS NOT NULL)
+UNION ALL
+SELECT request.environment,
+request.phone_number,
+request.phone_number_id,
+past.valid_to,
+'returned'::text,
+request.id,
+request.status,
+request.reason,
+request.rejection_reason,
+'observed'::text,
+past.valid_to
+FROM (release_requests request
+JOIN release_request_past_versions past ON (((past.id = request.id) AND (past.valid_to = request.valid_from))))
+WHERE (past.missing_since IS NOT NULL)
+)
+SELECT requested.environment,
+requested.phone_number,
+requested.phone_number_id,
+requested.occurred_at,
+requested.event,
+requested.request_id,
+requested.status,
+requested.reason,
+requested.rejection_reason,
+requested.time_source,
+requested.observed_at
+FROM requested
+UNION ALL
+SELECT status_entered.environment,
+status_entered.phone_number,
+status_entered.phone_number_id,
+status_entered.occurred_at,
+status_entered.event,
+status_entered.request_id,
+status_entered.status,
+status_entered.reason,
+status_entered.rejection_reason,
+status_entered.time_source,
+status_entered.observed_at
+FROM status_entered
+UNION ALL
+SELECT vanished.environment,
+vanished.phone_number,
+vanished.phone_number_id,
+vanished.occurred_at,
+vanished.event,
+vanished.request_id,
+vanished.status,
+vanished.reason,
+vanished.rejection_reason,
+vanished.time_source,
+vanished.observed_at
+FROM vanished
+UNION ALL
+SELECT returned.environment,
+returned.phone_number,
+returned.phone_number_id,
+returned.occurred_at,
+returned.event,
+returned.request_id,
+returned.status,
+returned.reason,
+returned.rejection_reason,
+returned.time_source,
+returned.observed_at
+FROM returned;
+COMMENT ON VIEW phone_number_history IS 'The history of each phone number: one row per event, over all its requests.';
+COMMENT ON COLUMN phone_number_history.environment IS 'Environment (label of the API token, --environment) whose list contains the request.';
+COMMENT ON COLUMN phone_number_history.phone_number IS 'Phone number, as returned by the API; documented as E.164 (+15551234567).';
+COMMENT ON COLUMN phone_number_history.phone_number_id IS 'API id of the phone number''s record; a number bought again has a new one. Null if the API sent none.';
+COMMENT ON COLUMN phone_number_history.occurred_at IS 'Best known time of the event (UTC); time_source says where it comes from.';
+COMMENT ON COLUMN phone_number_history.event IS 'requested; the status entered (approved, …); reopened (back to pending); vanished from or returned to the list.';
+COMMENT ON COLUMN phone_number_history.request_id IS 'Request id, as returned by the API.';
+COMMENT ON COLUMN phone_number_history.status IS 'Status of the request after the event.';
+COMMENT ON COLUMN phone_number_history.reason IS 'The customer''s reason to release the number. Null if the API sent none.';
+COMMENT ON COLUMN phone_number_history.rejection_reason IS 'Why the request was rejected. Null unless the API sent a reason.';
+COMMENT ON COLUMN phone_number_history.time_source IS 'Source of occurred_at. reported: sent by the API; observed: the API sent no time, and it is the start of the sync that first saw it.';
+COMMENT ON COLUMN phone_number_history.observed_at IS 'Start of the sync that first saw the event (UTC, local clock).';
+CREATE VIEW phone_numbers AS
+WITH ranked AS (
+SELECT release_requests.environment,
+release_requests.phone_number,
+release_requests.phone_number_id,
+release_requests.id,
+release_requests.status,
+release_requests.requested_at,
+row_number() OVER (PARTITION BY release_requests.phone_number, release_requests.environment ORDER BY release_requests.requested_at DESC, release_requests.id DESC) AS place,
+count(*) OVER number AS requests,
+min(release_requests.requested_at) OVER number AS first_requested_at,
+max(release_requests.resolved_at) OVER number AS last_resolved_at
+FROM release_requests
+WINDOW number AS (PARTITION BY release_requests.phone_number, release_requests.environment)
+)
+SELECT ranked.environment,
+ranked.phone_number,
+ranked.phone_number_id,
+ranked.requests,
+ranked.id AS last_request_id,
+ranked.status AS last_status,
+ranked.first_requested_at,
+ranked.requested_at AS last_requested_at,
+ranked.last_resolved_at,
+(ranked.status = 'approved'::text) AS released
+FROM ranked
+WHERE (ranked.place = 1);
+COMMENT ON VIEW phone_numbers IS 'Phone numbers that have release requests, one row per environment and number.';
+COMMENT ON COLUMN phone_numbers.environment IS 'Environment (label of the API token, --environment) whose list contains the request.';
+COMMENT ON COLUMN phone_numbers.phone_number IS 'Phone number, as returned by the API; documented as E.164 (+15551234567).';
+COMMENT ON COLUMN phone_numbers.phone_number_id IS 'API id of the phone number''s record in its last request. Null if the API sent none.';
+COMMENT ON COLUMN phone_numbers.requests IS 'Count of release requests for the number.';
+COMMENT ON COLUMN phone_numbers.last_request_id IS 'Id of the request submitted last.';
+COMMENT ON COLUMN phone_numbers.last_status IS 'Status of that request, as returned by the API.';
+COMMENT ON COLUMN phone_numbers.first_requested_at IS 'When the first request was submitted (UTC, reported by the API).';
+COMMENT ON COLUMN phone_numbers.last_requested_at IS 'When the last request was submitted (UTC, reported by the API).';
+COMMENT ON COLUMN phone_numbers.last_resolved_at IS 'Latest resolved_at of the requests (UTC, reported by the API). Null if none has one.';
+COMMENT ON COLUMN phone_numbers.released IS 'Whether the last request was approved: the number has been or will be released. 1 or 0 in SQLite.';
+CREATE TABLE quarantined_records (
+id bigint NOT NULL,
+environment text NOT NULL COLLATE pg_catalog."C",
+fingerprint text NOT NULL COLLATE pg_catalog."C",
+request_id text COLLATE pg_catalog."C",
+raw text NOT NULL,
+error text NOT NULL,
+first_run_id bigint NOT NULL,
+last_run_id bigint NOT NULL,
+first_seen_at timestamp with time zone NOT NULL,
+last_seen_at timestamp with time zone NOT NULL,
+resolved_at timestamp with time zone
+);
+COMMENT ON TABLE quarantined_records IS 'Invalid entries of the list, one row per distinct entry.';
+COMMENT ON COLUMN quarantined_records.id IS 'Number of the record.';
+COMMENT ON COLUMN quarantined_records.environment IS 'Environment (label of the API token) whose list contained the record.';
+COMMENT ON COLUMN quarantined_records.fingerprint IS 'SHA-256 of the record''s known fields, in hex, or of the whole record if it has none.';
+COMMENT ON COLUMN quarantined_records.request_id IS 'Request id, if it is valid. Null otherwise.';
+COMMENT ON COLUMN quarantined_records.raw IS 'JSON of the record, as last received.';
+COMMENT ON COLUMN quarantined_records.error IS 'Why the record is invalid.';
+COMMENT ON COLUMN quarantined_records.first_run_id IS 'First run that saw the record (sync_runs.id).';
+COMMENT ON COLUMN quarantined_records.last_run_id IS 'Last applied run that saw the record (sync_runs.id).';
+COMMENT ON COLUMN quarantined_records.first_seen_at IS 'Start of the sync that first saw the record (UTC, local clock).';
+COMMENT ON COLUMN quarantined_records.last_seen_at IS 'Start of the last applied sync that saw the record (UTC, local clock).';
+COMMENT ON COLUMN quarantined_records.resolved_at IS 'Start of the sync whose list no longer contained the record (UTC, local clock). Null while it does.';
+CREATE SEQUENCE quarantined_records_id_seq
+START WITH 1
+INCREMENT BY 1
+NO MINVALUE
+NO MAXVALUE
+CACHE 1;
+ALTER SEQUENCE quarantined_records_id_seq OWNED BY quarantined_records.id;
+CREATE VIEW release_request_changes AS
+WITH succession AS NOT MATERIALIZED (
+SELECT earlier.id AS request_id,
+later.environment,
+later.phone_number,
+earlier.valid_to AS changed_at,
+earlier.status AS old_status,
+later.status AS new_status,
+earlier.resolved_at AS old_resolved_at,
+later.resolved_at AS new_resolved_at,
+earlier.missing_since AS old_missing_since,
+later.missing_since AS new_missing_since,
+(((((((earlier.phone_number_id IS DISTINCT FROM later.phone_number_id) OR (earlier.phone_number IS DISTINCT FROM later.phone_number)) OR (earlier.reason IS DISTINCT FROM later.reason)) OR (earlier.status IS DISTINCT FROM later.status)) OR (earlier.rejection_reason IS DISTINCT FROM later.rejection_reason)) OR (earlier.requested_at IS DISTINCT FROM later.requested_at)) OR (earlier.resolved_at IS DISTINCT FROM later.resolved_at)) AS fields_differ,
+later.sync_run_id
+FROM (release_request_past_versions earlier
+JOIN release_requests later ON (((later.id = earlier.id) AND (later.valid_from = earlier.valid_to))))
+WHERE ((earlier.id || ''::text) = earlier.id)
+UNION ALL
+SELECT earlier.id,
+later.environment,
+later.phone_number,
+earlier.valid_to,
+earlier.status,
+later.status,
+earlier.resolved_at,
+later.resolved_at,
+earlier.missing_since,
+later.missing_since,
+(((((((earlier.phone_number_id IS DISTINCT FROM later.phone_number_id) OR (earlier.phone_number IS DISTINCT FROM later.phone_number)) OR (earlier.reason IS DISTINCT FROM later.reason)) OR (earlier.status IS DISTINCT FROM later.status)) OR (earlier.rejection_reason IS DISTINCT FROM later.rejection_reason)) OR (earlier.requested_at IS DISTINCT FROM later.requested_at)) OR (earlier.resolved_at IS DISTINCT FROM later.resolved_at)),
+later.sync_run_id
+FROM (release_request_past_versions earlier
+JOIN release_request_past_versions later ON (((later.id = earlier.id) AND (later.valid_from = earlier.valid_to))))
+WHERE ((earlier.id || ''::text) = earlier.id)
+), presence AS (
+SELECT succession.request_id,
+succession.environment,
+succession.phone_number,
+succession.changed_at,
+CASE
+WHEN (succession.new_missing_since IS NULL) THEN 'returned'::text
+ELSE 'vanished'::text
+END AS kind,
+succession.old_status,
+succession.new_status,
+succession.old_resolved_at,
+succession.new_resolved_at,
+succession.sync_run_id
+FROM succession
+WHERE ((succession.old_missing_since IS NULL) <> (succession.new_missing_since IS NULL))
+), content AS (
+SELECT succession.request_id,
+succession.environment,
+succession.phone_number,
+succession.changed_at,
+CASE
+WHEN ((succession.new_status = 'pending'::text) AND (succession.old_status <> 'pending'::text)) THEN 'reopened'::text
+WHEN (((succession.new_status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((succession.new_status <> 'pending'::text) AND (succession.new_resolved_at IS NOT NULL))) AND (NOT ((succession.old_status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((succession.old_status <> 'pending'::text) AND (succession.old_resolved_at IS NOT NULL))))) THEN 'resolved'::text
+ELSE 'corrected'::text
+END AS kind,
+succession.old_status,
+succession.new_status,
+succession.old_resolved_at,
+succession.new_resolved_at,
+succession.sync_run_id
+FROM succession
+WHERE ((succession.new_missing_since IS NULL) AND ((succession.old_missing_since IS NULL) OR succession.fields_differ))
+)
+SELECT presence.request_id,
+presence.environment,
+presence.phone_number,
+presence.changed_at,
+presence.kind,
+presence.old_status,
+presence.new_status,
+presence.old_resolved_at,
+presence.new_resolved_at,
+presence.sync_run_id
+FROM presence
+UNION ALL
+SELECT content.request_id,
+content.environment,
+content.phone_number,
+content.changed_at,
+content.kind,
+content.old_status,
+content.new_status,
+content.old_resolved_at,
+content.new_resolved_at,
+content.sync_run_id
+FROM content;
+COMMENT ON VIEW release_request_changes IS 'Changes that syncs saw in requests known before. A request that returned with other fields has two rows.';
+COMMENT ON COLUMN release_request_changes.request_id IS 'Request id, as returned by the API.';
+COMMENT ON COLUMN release_request_changes.environment IS 'Environment (label of the API token, --environment) whose list contains the request.';
+COMMENT ON COLUMN release_request_changes.phone_number IS 'Phone number, as returned by the API; documented as E.164 (+15551234567).';
+COMMENT ON COLUMN release_request_changes.changed_at IS 'Start of the sync that first saw the change (UTC, local clock).';
+COMMENT ON COLUMN release_request_changes.kind IS 'resolved (left pending for good), reopened (back to pending), corrected (another change of a field or the status), vanished (no longer in the list), returned (in it again).';
+COMMENT ON COLUMN release_request_changes.old_status IS 'Status before the change, as returned by the API.';
+COMMENT ON COLUMN release_request_changes.new_status IS 'Status after the change, as returned by the API.';
+COMMENT ON COLUMN release_request_changes.old_resolved_at IS 'resolved_at before the change (UTC, reported by the API). Null if there was none.';
+COMMENT ON COLUMN release_request_changes.new_resolved_at IS 'resolved_at after the change (UTC, reported by the API). Null if there is none.';
+COMMENT ON COLUMN release_request_changes.sync_run_id IS 'Run that first saw the change (sync_runs.id).';
+CREATE VIEW release_request_turnaround AS
+WITH reported AS (
+SELECT release_requests.id,
+release_requests.environment,
+release_requests.phone_number,
+release_requests.status,
+release_requests.requested_at,
+release_requests.resolved_at,
+'reported'::text AS time_source
+FROM release_requests
+WHERE ((release_requests.status <> 'pending'::text) AND (release_requests.resolved_at IS NOT NULL))
+), observed AS (
+SELECT request.id,
+request.environment,
+request.phone_number,
+request.status,
+request.requested_at,
+COALESCE(entry.entered_at, request.first_seen_at) AS resolved_at,
+'observed'::text AS time_source
+FROM (release_requests request
+LEFT JOIN LATERAL ( SELECT earlier.valid_to
+FROM release_request_past_versions earlier
+WHERE ((earlier.id = request.id) AND (earlier.status <> request.status))
+ORDER BY earlier.valid_from DESC
+LIMIT 1) entry(entered_at) ON (true))
+WHERE ((request.status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) AND (request.resolved_at IS NULL))
+), resolved AS (
+SELECT reported.id,
+reported.environment,
+reported.phone_number,
+reported.status,
+reported.requested_at,
+reported.resolved_at,
+reported.time_source
+FROM reported
+UNION ALL
+SELECT observed.id,
+observed.environment,
+observed.phone_number,
+observed.status,
+observed.requested_at,
+observed.resolved_at,
+observed.time_source
+FROM observed
+)
+SELECT resolved.id,
+resolved.environment,
+resolved.phone_number,
+resolved.status,
+resolved.requested_at,
+resolved.resolved_at,
+((((EXTRACT(epoch FROM (resolved.resolved_at - resolved.requested_at)) * (1000)::numeric))::bigint)::double precision / (3600000)::double precision) AS hours_to_resolve,
+resolved.time_source
+FROM resolved;
+COMMENT ON VIEW release_request_turnaround IS 'Review times: one row per resolved request (approved, rejected, cancelled, or another status than pending with a resolved_at), missing ones included.';
+COMMENT ON COLUMN release_request_turnaround.id IS 'Request id, as returned by the API.';
+COMMENT ON COLUMN release_request_turnaround.environment IS 'Environment (label of the API token, --environment) whose list contains the request.';
+COMMENT ON COLUMN release_request_turnaround.phone_number IS 'Phone number, as returned by the API; documented as E.164 (+15551234567).';
+COMMENT ON COLUMN release_request_turnaround.status IS 'Status, as returned by the API; documented: pending, approved, rejected, cancelled.';
+COMMENT ON COLUMN release_request_turnaround.requested_at IS 'When the request was submitted (UTC, reported by the API).';
+COMMENT ON COLUMN release_request_turnaround.resolved_at IS 'Best known time at which the request got its status (UTC); time_source says where it comes from.';
+COMMENT ON COLUMN release_request_turnaround.hours_to_resolve IS 'Hours from requested_at to resolved_at; an upper bound where time_source is observed.';
+COMMENT ON COLUMN release_request_turnaround.time_source IS 'Source of resolved_at. reported: sent by the API; observed: the API sent no time, and it is the start of the sync that first saw it.';
+CREATE VIEW release_request_versions AS
+WITH past AS (
+SELECT version.id,
+version.environment,
+version.phone_number_id,
+version.phone_number,
+version.reason,
+version.status,
+version.rejection_reason,
+version.requested_at,
+version.resolved_at,
+version.extra,
+version.first_seen_at,
+version.valid_from,
+version.missing_since,
+version.sync_run_id,
+version.valid_to,
+(1 + ( SELECT count(*) AS count
+FROM release_request_past_versions earlier
+WHERE ((earlier.id = version.id) AND (earlier.valid_from < version.valid_from)))) AS version
+FROM release_request_past_versions version
+), current AS (
+SELECT request.id,
+request.environment,
+request.phone_number_id,
+request.phone_number,
+request.reason,
+request.status,
+request.rejection_reason,
+request.requested_at,
+request.resolved_at,
+request.extra,
+request.first_seen_at,
+request.valid_from,
+request.missing_since,
+request.sync_run_id,
+NULL::timestamp with time zone AS valid_to,
+(1 + ( SELECT count(*) AS count
+FROM release_request_past_versions earlier
+WHERE (earlier.id = request.id))) AS version
+FROM release_requests request
+)
+SELECT past.id,
+past.environment,
+past.phone_number_id,
+past.phone_number,
+past.reason,
+past.status,
+past.rejection_reason,
+past.requested_at,
+past.resolved_at,
+past.extra,
+past.first_seen_at,
+past.valid_from,
+past.missing_since,
+past.sync_run_id,
+past.valid_to,
+past.version
+FROM past
+UNION ALL
+SELECT current.id,
+current.environment,
+current.phone_number_id,
+current.phone_number,
+current.reason,
+current.status,
+current.rejection_reason,
+current.requested_at,
+current.resolved_at,
+current.extra,
+current.first_seen_at,
+current.valid_from,
+current.missing_since,
+current.sync_run_id,
+current.valid_to,
+current.version
+FROM current;
+COMMENT ON VIEW release_request_versions IS 'Every version of every release request, past and current. As of a time T: valid_from <= T and (valid_to is null or valid_to > T).';
+COMMENT ON COLUMN release_request_versions.id IS 'Request id, as returned by the API.';
+COMMENT ON COLUMN release_request_versions.environment IS 'Environment (label of the API token, --environment) whose list contains the request.';
+COMMENT ON COLUMN release_request_versions.phone_number_id IS 'API id of the phone number''s record; a number bought again has a new one. Null if the API sent none.';
+COMMENT ON COLUMN release_request_versions.phone_number IS 'Phone number, as returned by the API; documented as E.164 (+15551234567).';
+COMMENT ON COLUMN release_request_versions.reason IS 'The customer''s reason to release the number. Null if the API sent none.';
+COMMENT ON COLUMN release_request_versions.status IS 'Status, as returned by the API; documented: pending, approved, rejected, cancelled.';
+COMMENT ON COLUMN release_request_versions.rejection_reason IS 'Why the request was rejected. Null unless the API sent a reason.';
+COMMENT ON COLUMN release_request_versions.requested_at IS 'When the request was submitted (UTC, reported by the API).';
+COMMENT ON COLUMN release_request_versions.resolved_at IS 'When the request left pending (UTC, reported by the API). Null while it is pending, and if the API sent no time.';
+COMMENT ON COLUMN release_request_versions.extra IS 'JSON object of the fields that this version of mirror does not know. Null if there are none.';
+COMMENT ON COLUMN release_request_versions.first_seen_at IS 'Start of the sync that first saw the request (UTC, local clock).';
+COMMENT ON COLUMN release_request_versions.valid_from IS 'Start of the sync that first saw this version (UTC, local clock).';
+COMMENT ON COLUMN release_request_versions.missing_since IS 'Start of the first sync whose list lacked the request (UTC, local clock). Null while the request is listed.';
+COMMENT ON COLUMN release_request_versions.sync_run_id IS 'Run that first saw this version (sync_runs.id).';
+COMMENT ON COLUMN release_request_versions.valid_to IS 'Start of the sync that first saw the next version (UTC, local clock): its valid_from. Null for the current version.';
+COMMENT ON COLUMN release_request_versions.version IS '1, 2, … over the versions of the request.';
+CREATE VIEW release_requests_daily AS
+WITH RECURSIVE complex_ids AS MATERIALIZED (
+SELECT release_requests.id
+FROM release_requests
+WHERE (release_requests.missing_since IS NOT NULL)
+UNION
+SELECT release_request_past_versions.id
+FROM release_request_past_versions
+WHERE ((release_request_past_versions.missing_since IS NOT NULL) OR (release_request_past_versions.status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((release_request_past_versions.status <> 'pending'::text) AND (release_request_past_versions.resolved_at IS NOT NULL)))
+), simple_requests AS (
+SELECT request.environment,
+request.requested_at,
+request.first_seen_at,
+request.status,
+COALESCE(request.resolved_at, entry.entered_at, request.first_seen_at) AS resolved_at,
+COALESCE(entry.entered_at, request.first_seen_at) AS observed_at
+FROM (release_requests request
+LEFT JOIN LATERAL ( SELECT earlier.valid_to
+FROM release_request_past_versions earlier
+WHERE ((earlier.id = request.id) AND (earlier.status <> request.status))
+ORDER BY earlier.valid_from DESC
+LIMIT 1) entry(entered_at) ON (true))
+WHERE (((request.status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((request.status <> 'pending'::text) AND (request.resolved_at IS NOT NULL))) AND (NOT (EXISTS ( SELECT 1
+FROM complex_ids
+WHERE (complex_ids.id = request.id)))))
+UNION ALL
+SELECT request.environment,
+request.requested_at,
+request.first_seen_at,
+NULL::text,
+NULL::timestamp with time zone,
+NULL::timestamp with time zone
+FROM release_requests request
+WHERE ((NOT ((request.status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((request.status <> 'pending'::text) AND (request.resolved_at IS NOT NULL)))) AND (NOT (EXISTS ( SELECT 1
+FROM complex_ids
+WHERE (complex_ids.id = request.id)))))
+), simple_days AS MATERIALIZED (
+SELECT simple_requests.environment,
+((simple_requests.requested_at AT TIME ZONE 'UTC'::text))::date AS requested_on,
+simple_requests.status,
+((simple_requests.resolved_at AT TIME ZONE 'UTC'::text))::date AS resolved_on,
+((LEAST(simple_requests.requested_at, simple_requests.first_seen_at, simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date AS opened_on,
+((LEAST(simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date AS closed_on,
+count(*) AS requests
+FROM simple_requests
+GROUP BY simple_requests.environment, (((simple_requests.requested_at AT TIME ZONE 'UTC'::text))::date), simple_requests.status, (((simple_requests.resolved_at AT TIME ZONE 'UTC'::text))::date), (((LEAST(simple_requests.requested_at, simple_requests.first_seen_at, simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date), (((LEAST(simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date)
+), complex_versions AS (
+SELECT version.environment,
+version.id,
+version.status,
+version.resolved_at,
+version.first_seen_at,
+version.valid_from,
+version.missing_since,
+lag(version.status) OVER life AS previous_status,
+lag(version.missing_since) OVER life AS previous_missing_since
+FROM ( SELECT request.environment,
+past.id,
+past.status,
+past.resolved_at,
+past.first_seen_at,
+past.valid_from,
+past.missing_since
+FROM (release_requests request
+JOIN release_request_past_versions past ON ((past.id = request.id)))
+WHERE (request.id IN ( SELECT complex_ids.id
+FROM complex_ids))
+UNION ALL
+SELECT release_requests.environment,
+release_requests.id,
+release_requests.status,
+release_requests.resolved_at,
+release_requests.first_seen_at,
+release_requests.valid_from,
+release_requests.missing_since
+FROM release_requests
+WHERE (release_requests.id IN ( SELECT complex_ids.id
+FROM complex_ids))) version
+WINDOW life AS (PARTITION BY version.id ORDER BY version.valid_from)
+), complex_entries AS (
+SELECT complex_versions.environment,
+complex_versions.id,
+complex_versions.status,
+complex_versions.resolved_at,
+complex_versions.first_seen_at,
+complex_versions.valid_from,
+complex_versions.missing_since,
+complex_versions.previous_status,
+complex_versions.previous_missing_since,
+max(
+CASE
+WHEN ((complex_versions.previous_status IS NULL) OR (complex_versions.previous_status <> complex_versions.status)) THEN complex_versions.valid_from
+ELSE NULL::timestamp with time zone
+END) OVER (PARTITION BY complex_versions.id ORDER BY complex_versions.valid_from) AS entered_at
+FROM complex_versions
+), complex_states AS (
+SELECT complex_entries.environment,
+complex_entries.id,
+complex_entries.status,
+complex_entries.resolved_at,
+complex_entries.first_seen_at,
+complex_entries.valid_from,
+complex_entries.missing_since,
+complex_entries.previous_status,
+complex_entries.previous_missing_since,
+complex_entries.entered_at,
+CASE
+WHEN ((complex_entries.status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((complex_entries.status <> 'pending'::text) AND (last_value(complex_entries.resolved_at) OVER period IS NOT NULL))) THEN 0
+ELSE 1
+END AS is_open,
+(last_value(complex_entries.valid_from) OVER period = complex_entries.valid_from) AS is_last
+FROM complex_entries
+WINDOW period AS (PARTITION BY complex_entries.id, complex_entries.entered_at ORDER BY complex_entries.valid_from ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+), complex_events AS (
+SELECT release_requests.environment,
+release_requests.id,
+'requested'::text AS event,
+0 AS place,
+1 AS is_open,
+release_requests.requested_at AS occurred_at,
+release_requests.first_seen_at AS observed_at
+FROM release_requests
+WHERE (release_requests.id IN ( SELECT complex_ids.id
+FROM complex_ids))
+UNION ALL
+SELECT complex_states.environment,
+complex_states.id,
+NULL::text,
+1,
+complex_states.is_open,
+complex_states.valid_from,
+complex_states.valid_from
+FROM complex_states
+WHERE (complex_states.previous_missing_since IS NOT NULL)
+UNION ALL
+SELECT state.environment,
+state.id,
+NULLIF(state.status, 'requested'::text) AS "nullif",
+2,
+state.is_open,
+CASE
+WHEN ((state.status = 'pending'::text) OR (state.resolved_at IS NULL) OR (EXISTS ( SELECT 1
+FROM release_request_past_versions earlier
+WHERE ((earlier.id = state.id) AND (earlier.valid_to <= state.entered_at) AND (earlier.status = state.status) AND (earlier.resolved_at = state.resolved_at))))) THEN state.entered_at
+ELSE state.resolved_at
+END AS resolved_at,
+state.entered_at
+FROM complex_states state
+WHERE (state.is_last AND ((state.status <> 'pending'::text) OR (state.entered_at > state.first_seen_at)))
+UNION ALL
+SELECT complex_states.environment,
+complex_states.id,
+NULL::text,
+2,
+0,
+complex_states.missing_since,
+complex_states.missing_since
+FROM complex_states
+WHERE (complex_states.missing_since IS NOT NULL)
+), complex_steps AS (
+SELECT complex_events.environment,
+complex_events.event,
+complex_events.occurred_at,
+min(LEAST(complex_events.occurred_at, complex_events.observed_at)) OVER sequel AS effective_at,
+(complex_events.is_open - lag(complex_events.is_open, 1, 0) OVER sequel) AS opened
+FROM complex_events
+WINDOW sequel AS (PARTITION BY complex_events.id ORDER BY complex_events.observed_at, complex_events.place ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+), complex_days AS MATERIALIZED (
+SELECT complex_steps.environment,
+complex_steps.event,
+((complex_steps.occurred_at AT TIME ZONE 'UTC'::text))::date AS occurred_on,
+((complex_steps.effective_at AT TIME ZONE 'UTC'::text))::date AS effective_on,
+count(*) AS events,
+sum(complex_steps.opened) AS opened
+FROM complex_steps
+GROUP BY complex_steps.environment, complex_steps.event, (((complex_steps.occurred_at AT TIME ZONE 'UTC'::text))::date), (((complex_steps.effective_at AT TIME ZONE 'UTC'::text))::date)
+), additions AS (
+SELECT simple_days.environment,
+simple_days.requested_on AS day,
+'requested'::text AS event,
+simple_days.requests AS events,
+0 AS opened
+FROM simple_days
+UNION ALL
+SELECT simple_days.environment,
+simple_days.resolved_on,
+NULLIF(simple_days.status, 'requested'::text) AS "nullif",
+simple_days.requests,
+0
+FROM simple_days
+WHERE (simple_days.status IS NOT NULL)
+UNION ALL
+SELECT simple_days.environment,
+simple_days.opened_on,
+NULL::text,
+0,
+simple_days.requests
+FROM simple_days
+UNION ALL
+SELECT simple_days.environment,
+simple_days.closed_on,
+NULL::text,
+0,
+(- simple_days.requests)
+FROM simple_days
+WHERE (simple_days.status IS NOT NULL)
+UNION ALL
+SELECT complex_days.environment,
+complex_days.occurred_on,
+complex_days.event,
+complex_days.events,
+0
+FROM complex_days
+UNION ALL
+SELECT complex_days.environment,
+complex_days.effective_on,
+NULL::text,
+0,
+complex_days.opened
+FROM complex_days
+), calendar AS (
+SELECT additions.environment,
+min(additions.day) AS day
+FROM additions
+GROUP BY additions.environment
+HAVING (min(additions.day) <= ((now() AT TIME ZONE 'UTC'::text))::date)
+UNION ALL
+SELECT calendar.environment,
+(calendar.day + 1)
+FROM calendar
+WHERE (calendar.day < ((now() AT TIME ZONE 'UTC'::text))::date)
+), all_days AS (
+SELECT additions.environment,
+additions.day,
+additions.event,
+additions.events,
+additions.opened
+FROM additions
+UNION ALL
+SELECT calendar.environment,
+calendar.day,
+NULL::text,
+0,
+0
+FROM calendar
+)
+SELECT all_days.environment,
+all_days.day,
+(sum(
+CASE
+WHEN (all_days.event = 'requested'::text) THEN all_days.events
+ELSE (0)::bigint
+END))::bigint AS requested,
+(sum(
+CASE
+WHEN (all_days.event = 'approved'::text) THEN all_days.events
+ELSE (0)::bigint
+END))::bigint AS approved,
+(sum(
+CASE
+WHEN (all_days.event = 'rejected'::text) THEN all_days.events
+ELSE (0)::bigint
+END))::bigint AS rejected,
+(sum(
+CASE
+WHEN (all_days.event = 'cancelled'::text) THEN all_days.events
+ELSE (0)::bigint
+END))::bigint AS cancelled,
+(sum(sum(all_days.opened)) OVER (PARTITION BY all_days.environment ORDER BY all_days.day))::bigint AS open_at_end
+FROM all_days
+WHERE (all_days.day <= ((now() AT TIME ZONE 'UTC'::text))::date)
+GROUP BY all_days.environment, all_days.day;
+COMMENT ON VIEW release_requests_daily IS 'Daily counts of the events of phone_number_history, with a row for every day from the first request of the environment to today (UTC).';
+COMMENT ON COLUMN release_requests_daily.environment IS 'Environment (label of the API token, --environment) whose list contains the request.';
+COMMENT ON COLUMN release_requests_daily.day IS 'Day (UTC). Text YYYY-MM-DD in SQLite.';
+COMMENT ON COLUMN release_requests_daily.requested IS 'Requests submitted on the day.';
+COMMENT ON COLUMN release_requests_daily.approved IS 'Requests approved on the day, by the best known time.';
+COMMENT ON COLUMN release_requests_daily.rejected IS 'Requests rejected on the day, by the best known time.';
+COMMENT ON COLUMN release_requests_daily.cancelled IS 'Requests cancelled on the day, by the best known time.';
+COMMENT ON COLUMN release_requests_daily.open_at_end IS 'Requests neither resolved nor missing at the end of the day; for today, now.';
 CREATE TABLE sync_runs (
 id bigint NOT NULL,
 environment text NOT NULL COLLATE pg_catalog."C",
@@ -125,30 +924,30 @@ etag text,
 content_sha256 text,
 mirror_version text NOT NULL
 );
-COMMENT ON TABLE sync_runs IS 'Every run of mirror sync, with its outcome and what it did.';
+COMMENT ON TABLE sync_runs IS 'Every run of mirror sync, with its outcome and its counts.';
 COMMENT ON COLUMN sync_runs.id IS 'Number of the run.';
-COMMENT ON COLUMN sync_runs.environment IS 'Label of the token that was used.';
-COMMENT ON COLUMN sync_runs.outcome IS 'running, applied, unchanged, superseded, refused, failed, dry_run, or abandoned for a run that died and was found by a later one.';
-COMMENT ON COLUMN sync_runs.started_at IS 'When the run began (UTC, this machine''s clock).';
-COMMENT ON COLUMN sync_runs.finished_at IS 'When the outcome was recorded (UTC, this machine''s clock). Null while running.';
-COMMENT ON COLUMN sync_runs.observed_at IS 'The time that stands for this pull in valid_from and valid_to (UTC): started_at, or just after the complete pull before it if the clock went back. Null unless complete.';
-COMMENT ON COLUMN sync_runs.seconds IS 'How long the run took, in seconds. Null while running.';
-COMMENT ON COLUMN sync_runs.completion IS '1, 2, … over the complete pulls (applied or unchanged) of the environment, in the order they completed. Null for all others.';
-COMMENT ON COLUMN sync_runs.fetched IS 'Entries of the list.';
-COMMENT ON COLUMN sync_runs.inserted IS 'Requests seen for the first time.';
-COMMENT ON COLUMN sync_runs.updated IS 'Requests that got a new version because a field changed.';
-COMMENT ON COLUMN sync_runs.unchanged IS 'Requests whose known fields were the same as before.';
-COMMENT ON COLUMN sync_runs.missing IS 'Requests found missing from the list for the first time.';
-COMMENT ON COLUMN sync_runs.returned IS 'Missing requests that were in the list again.';
-COMMENT ON COLUMN sync_runs.quarantined IS 'Entries of the list that could not be understood.';
-COMMENT ON COLUMN sync_runs.newly_quarantined IS 'Those of them that were not in quarantine before the run.';
-COMMENT ON COLUMN sync_runs.duplicates IS 'Entries equal to another one with the same id.';
-COMMENT ON COLUMN sync_runs.pages IS 'Answers of the list that were read, repetitions included.';
-COMMENT ON COLUMN sync_runs.bytes IS 'Size of those answers, decompressed, in bytes.';
+COMMENT ON COLUMN sync_runs.environment IS 'Environment (label of the API token) of the run.';
+COMMENT ON COLUMN sync_runs.outcome IS 'running, applied, unchanged, superseded, refused, failed, dry_run, or abandoned: the process died, and a later run found it.';
+COMMENT ON COLUMN sync_runs.started_at IS 'Start of the run (UTC, local clock).';
+COMMENT ON COLUMN sync_runs.finished_at IS 'When the outcome was recorded (UTC, local clock). Null while running.';
+COMMENT ON COLUMN sync_runs.observed_at IS 'The run''s time in valid_from and valid_to (UTC): started_at, or just after the complete run before it if the clock went back. Null unless complete.';
+COMMENT ON COLUMN sync_runs.seconds IS 'Duration in seconds. Null while running, and if abandoned.';
+COMMENT ON COLUMN sync_runs.completion IS '1, 2, … over the complete runs (applied or unchanged) of the environment, in order of completion. Null for all others.';
+COMMENT ON COLUMN sync_runs.fetched IS 'Entries of the list. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.inserted IS 'Requests seen for the first time. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.updated IS 'Requests with a new version because a field changed. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.unchanged IS 'Requests without a change in a known field. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.missing IS 'Requests newly missing from the list. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.returned IS 'Missing requests that were in the list again. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.quarantined IS 'Invalid entries of the list. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.newly_quarantined IS 'Invalid entries that were not in quarantine before the run. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.duplicates IS 'Entries equal to another entry with the same id. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.pages IS 'List responses read, repeated reads included. Null while running, and if abandoned.';
+COMMENT ON COLUMN sync_runs.bytes IS 'Size of these responses in bytes, decompressed. Null while running, and if abandoned.';
 COMMENT ON COLUMN sync_runs.error IS 'Why the run did not complete. Null if it did.';
-COMMENT ON COLUMN sync_runs.base_url IS 'Base URL of the API that was asked.';
-COMMENT ON COLUMN sync_runs.etag IS 'ETag of the list, if it came in one answer that had one.';
-COMMENT ON COLUMN sync_runs.content_sha256 IS 'SHA-256 of the list''s bytes, in hex.';
+COMMENT ON COLUMN sync_runs.base_url IS 'Base URL of the API.';
+COMMENT ON COLUMN sync_runs.etag IS 'ETag of the list, as sent by the API. Null if there was none, if the list was paged, or unless complete.';
+COMMENT ON COLUMN sync_runs.content_sha256 IS 'SHA-256 of the list''s bytes, in hex. Null unless complete.';
 COMMENT ON COLUMN sync_runs.mirror_version IS 'Version of mirror that ran.';
 CREATE SEQUENCE sync_runs_id_seq
 START WITH 1
@@ -160,9 +959,9 @@ ALTER SEQUENCE sync_runs_id_seq OWNED BY sync_runs.id;
 ALTER TABLE ONLY quarantined_records ALTER COLUMN id SET DEFAULT nextval('quarantined_records_id_seq'::regclass);
 ALTER TABLE ONLY sync_runs ALTER COLUMN id SET DEFAULT nextval('sync_runs_id_seq'::regclass);
 INSERT INTO alembic_version VALUES ('0001');
-INSERT INTO quarantined_records VALUES (1, 'default', '27ae539ce0f580dbb2e246709837dd35408c5db7dde3d6808f12f9e738e6377d', 'request-11', '{"id":"request-11","phone_number_id":"phone-11","phone_number":"+15551230011","reason":"The campaign has ended","status":"pending","requested_at":"yesterday"}', 'Invalid RFC3339 encoded datetime - at `$.requested_at`', 1, 6, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL);
-INSERT INTO quarantined_records VALUES (2, 'default', '4a826b8f94c4f88dcb3761855e863d9c75b64b7b746326da71e88abb89a713bd', 'request-12', '{"id":"request-12","phone_number_id":"phone-12","phone_number":"+15551230012","reason":"The campaign has ended","status":7,"requested_at":"2024-01-10T14:30:12Z"}', 'Expected `str`, got `int` - at `$.status`', 1, 6, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL);
-INSERT INTO quarantined_records VALUES (3, 'default', 'b6272773015dc2e95e8fffc4ec10c1b53ac5cca9b8dd907b51b8f625b62d39d9', NULL, '"no \"object\", isn''t it? — não"', 'Expected `object`, got `str`', 1, 1, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00');
+INSERT INTO quarantined_records VALUES (1, 'default', '27ae539ce0f580dbb2e246709837dd35408c5db7dde3d6808f12f9e738e6377d', 'request-11', '{"id":"request-11","phone_number_id":"phone-11","phone_number":"+15551230011","reason":"The campaign has ended","status":"pending","requested_at":"yesterday"}', '`requested_at` is not a time', 1, 6, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL);
+INSERT INTO quarantined_records VALUES (2, 'default', '4a826b8f94c4f88dcb3761855e863d9c75b64b7b746326da71e88abb89a713bd', 'request-12', '{"id":"request-12","phone_number_id":"phone-12","phone_number":"+15551230012","reason":"The campaign has ended","status":7,"requested_at":"2024-01-10T14:30:12Z"}', '`status` is not a text', 1, 6, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL);
+INSERT INTO quarantined_records VALUES (3, 'default', 'b6272773015dc2e95e8fffc4ec10c1b53ac5cca9b8dd907b51b8f625b62d39d9', NULL, '"no \"object\", isn''t it? — não"', 'not an object', 1, 1, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00');
 INSERT INTO release_request_past_versions VALUES ('request-2', 'default', 'phone-2', '+15551230002', 'The campaign has ended', 'pending', NULL, '2024-01-09 23:59:59.25+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1);
 INSERT INTO release_request_past_versions VALUES ('request-3', 'default', 'phone-3', '+15551230003', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:03+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1);
 INSERT INTO release_request_past_versions VALUES ('request-3', 'default', 'phone-3', '+15551230003', 'The campaign has ended', 'rejected', 'A porting request isn''t "done" — aguarde', '2024-01-10 14:30:03+00', '2024-01-11 14:00:00.5+00', NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 16:00:00+00', NULL, 5);
@@ -191,7 +990,7 @@ INSERT INTO sync_runs VALUES (3, 'default', 'abandoned', '2024-01-11 14:00:00+00
 INSERT INTO sync_runs VALUES (4, 'default', 'superseded', '2024-01-11 14:00:00+00', '2024-01-11 15:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, 2479, NULL, 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 INSERT INTO sync_runs VALUES (5, 'default', 'applied', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', 0.25, 3, 10, 0, 4, 4, 2, 0, 2, 0, 0, 1, 2045, NULL, 'https://api.example/api/v1', '"a248c47706eabe8664cfbc97a486ef7b"', 'a248c47706eabe8664cfbc97a486ef7b4bce27f314ca281e8cdb29d7394e3342', '0.1.0');
 INSERT INTO sync_runs VALUES (6, 'default', 'applied', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', 0.25, 4, 11, 0, 2, 6, 0, 1, 2, 0, 0, 1, 2156, NULL, 'https://api.example/api/v1', '"535c4d5e1923c48473fd36c333f62307"', '535c4d5e1923c48473fd36c333f62307d2dd3ba1ba051330d82c6db2edc79211', '0.1.0');
-INSERT INTO sync_runs VALUES (7, 'default', 'refused', '2024-01-11 17:00:00+00', '2024-01-11 17:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, 26, '9 of the 9 requests known in ''default'' are no longer in the list. Nothing was applied; if that is right, run again with --accept-missing', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
+INSERT INTO sync_runs VALUES (7, 'default', 'refused', '2024-01-11 17:00:00+00', '2024-01-11 17:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, 26, '9 of the 9 requests known in ''default'' are no longer in the list. Nothing was applied; if that is right, run again with --environment default --accept-missing', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 INSERT INTO sync_runs VALUES (8, 'default', 'dry_run', '2024-01-11 18:00:00+00', '2024-01-11 18:00:00+00', NULL, 0.25, NULL, 12, 1, 0, 9, 0, 0, 2, 0, 0, 1, 2326, NULL, 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 INSERT INTO sync_runs VALUES (9, 'default', 'failed', '2024-01-11 19:00:00+00', '2024-01-11 19:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests. Check the token and its environment; if it was regenerated, use the new one', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 INSERT INTO sync_runs VALUES (10, 'staging', 'applied', '2024-01-11 20:00:00+00', '2024-01-11 20:00:00+00', '2024-01-11 20:00:00+00', 0.25, 1, 2, 2, 0, 0, 0, 0, 0, 0, 0, 1, 434, NULL, 'https://api.example/api/v1', '"775cff605a0b2759a8c2595467b4a3b9"', '775cff605a0b2759a8c2595467b4a3b95431113fbbe719e44a4d73502da79b5b', '0.1.0');
@@ -218,6 +1017,8 @@ CREATE INDEX ix_release_request_past_versions_phone_number ON release_request_pa
 CREATE INDEX ix_release_request_past_versions_valid_to ON release_request_past_versions USING btree (valid_to);
 CREATE INDEX ix_release_requests_missing_since ON release_requests USING btree (missing_since) WHERE (missing_since IS NOT NULL);
 CREATE INDEX ix_release_requests_phone_number ON release_requests USING btree (phone_number);
+CREATE INDEX ix_release_requests_requested_at ON release_requests USING btree (requested_at);
+CREATE INDEX ix_release_requests_resolved_at ON release_requests USING btree (resolved_at);
 CREATE INDEX ix_release_requests_status_requested_at ON release_requests USING btree (status, requested_at);
 CREATE INDEX ix_sync_runs_environment_id ON sync_runs USING btree (environment, id);
 CREATE INDEX ix_sync_runs_running ON sync_runs USING btree (environment) WHERE (outcome = 'running'::text);

@@ -1,4 +1,4 @@
--- A mirror at revision 0001 of the schema, made by tests/frozen/freeze.py.
+-- A mirror at schema revision 0001, written by tests/db/frozen/freeze.py.
 -- Once the revision is released, this file is never changed.
 BEGIN TRANSACTION;
 CREATE TABLE alembic_version (
@@ -22,9 +22,9 @@ CREATE TABLE quarantined_records (
 	CONSTRAINT fk_quarantined_records_last_run_id_sync_runs FOREIGN KEY(last_run_id) REFERENCES sync_runs (id), 
 	CONSTRAINT uq_quarantined_records_environment_fingerprint UNIQUE (environment, fingerprint)
 );
-INSERT INTO "quarantined_records" VALUES(1,'default','27ae539ce0f580dbb2e246709837dd35408c5db7dde3d6808f12f9e738e6377d','request-11','{"id":"request-11","phone_number_id":"phone-11","phone_number":"+15551230011","reason":"The campaign has ended","status":"pending","requested_at":"yesterday"}','Invalid RFC3339 encoded datetime - at `$.requested_at`',1,6,'2024-01-11 13:00:00.000','2024-01-11 16:00:00.000',NULL);
-INSERT INTO "quarantined_records" VALUES(2,'default','4a826b8f94c4f88dcb3761855e863d9c75b64b7b746326da71e88abb89a713bd','request-12','{"id":"request-12","phone_number_id":"phone-12","phone_number":"+15551230012","reason":"The campaign has ended","status":7,"requested_at":"2024-01-10T14:30:12Z"}','Expected `str`, got `int` - at `$.status`',1,6,'2024-01-11 13:00:00.000','2024-01-11 16:00:00.000',NULL);
-INSERT INTO "quarantined_records" VALUES(3,'default','b6272773015dc2e95e8fffc4ec10c1b53ac5cca9b8dd907b51b8f625b62d39d9',NULL,'"no \"object\", isn''t it? — não"','Expected `object`, got `str`',1,1,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000');
+INSERT INTO "quarantined_records" VALUES(1,'default','27ae539ce0f580dbb2e246709837dd35408c5db7dde3d6808f12f9e738e6377d','request-11','{"id":"request-11","phone_number_id":"phone-11","phone_number":"+15551230011","reason":"The campaign has ended","status":"pending","requested_at":"yesterday"}','`requested_at` is not a time',1,6,'2024-01-11 13:00:00.000','2024-01-11 16:00:00.000',NULL);
+INSERT INTO "quarantined_records" VALUES(2,'default','4a826b8f94c4f88dcb3761855e863d9c75b64b7b746326da71e88abb89a713bd','request-12','{"id":"request-12","phone_number_id":"phone-12","phone_number":"+15551230012","reason":"The campaign has ended","status":7,"requested_at":"2024-01-10T14:30:12Z"}','`status` is not a text',1,6,'2024-01-11 13:00:00.000','2024-01-11 16:00:00.000',NULL);
+INSERT INTO "quarantined_records" VALUES(3,'default','b6272773015dc2e95e8fffc4ec10c1b53ac5cca9b8dd907b51b8f625b62d39d9',NULL,'"no \"object\", isn''t it? — não"','not an object',1,1,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000');
 CREATE TABLE release_request_past_versions (
 	id TEXT NOT NULL, 
 	environment TEXT NOT NULL, 
@@ -115,7 +115,7 @@ INSERT INTO "sync_runs" VALUES(3,'default','abandoned','2024-01-11 14:00:00.000'
 INSERT INTO "sync_runs" VALUES(4,'default','superseded','2024-01-11 14:00:00.000','2024-01-11 15:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,1,2479,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
 INSERT INTO "sync_runs" VALUES(5,'default','applied','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000',0.25,3,10,0,4,4,2,0,2,0,0,1,2045,NULL,'https://api.example/api/v1','"a248c47706eabe8664cfbc97a486ef7b"','a248c47706eabe8664cfbc97a486ef7b4bce27f314ca281e8cdb29d7394e3342','0.1.0');
 INSERT INTO "sync_runs" VALUES(6,'default','applied','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000',0.25,4,11,0,2,6,0,1,2,0,0,1,2156,NULL,'https://api.example/api/v1','"535c4d5e1923c48473fd36c333f62307"','535c4d5e1923c48473fd36c333f62307d2dd3ba1ba051330d82c6db2edc79211','0.1.0');
-INSERT INTO "sync_runs" VALUES(7,'default','refused','2024-01-11 17:00:00.000','2024-01-11 17:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,1,26,'9 of the 9 requests known in ''default'' are no longer in the list. Nothing was applied; if that is right, run again with --accept-missing','https://api.example/api/v1',NULL,NULL,'0.1.0');
+INSERT INTO "sync_runs" VALUES(7,'default','refused','2024-01-11 17:00:00.000','2024-01-11 17:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,1,26,'9 of the 9 requests known in ''default'' are no longer in the list. Nothing was applied; if that is right, run again with --environment default --accept-missing','https://api.example/api/v1',NULL,NULL,'0.1.0');
 INSERT INTO "sync_runs" VALUES(8,'default','dry_run','2024-01-11 18:00:00.000','2024-01-11 18:00:00.000',NULL,0.25,NULL,12,1,0,9,0,0,2,0,0,1,2326,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
 INSERT INTO "sync_runs" VALUES(9,'default','failed','2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests. Check the token and its environment; if it was regenerated, use the new one','https://api.example/api/v1',NULL,NULL,'0.1.0');
 INSERT INTO "sync_runs" VALUES(10,'staging','applied','2024-01-11 20:00:00.000','2024-01-11 20:00:00.000','2024-01-11 20:00:00.000',0.25,1,2,2,0,0,0,0,0,0,0,1,434,NULL,'https://api.example/api/v1','"775cff605a0b2759a8c2595467b4a3b9"','775cff605a0b2759a8c2595467b4a3b95431113fbbe719e44a4d73502da79b5b','0.1.0');
@@ -125,10 +125,457 @@ CREATE INDEX ix_sync_runs_running ON sync_runs (environment) WHERE outcome = 'ru
 CREATE INDEX ix_release_requests_missing_since ON release_requests (missing_since) WHERE missing_since IS NOT NULL;
 CREATE INDEX ix_release_requests_phone_number ON release_requests (phone_number);
 CREATE INDEX ix_release_requests_status_requested_at ON release_requests (status, requested_at);
+CREATE INDEX ix_release_requests_requested_at ON release_requests (requested_at);
+CREATE INDEX ix_release_requests_resolved_at ON release_requests (resolved_at);
 CREATE INDEX ix_release_request_past_versions_phone_number ON release_request_past_versions (phone_number);
 CREATE INDEX ix_release_request_past_versions_valid_to ON release_request_past_versions (valid_to);
 CREATE INDEX ix_quarantined_records_first_run_id ON quarantined_records (first_run_id);
 CREATE INDEX ix_quarantined_records_last_run_id ON quarantined_records (last_run_id);
+CREATE VIEW release_request_versions AS
+WITH
+past AS (
+  SELECT version.id, version.environment, version.phone_number_id, version.phone_number,
+         version.reason, version.status, version.rejection_reason, version.requested_at,
+         version.resolved_at, version.extra, version.first_seen_at, version.valid_from,
+         version.missing_since, version.sync_run_id, version.valid_to,
+         (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
+                      WHERE earlier.id = version.id AND earlier.valid_from < version.valid_from)
+          UNION ALL SELECT version.sync_run_id WHERE 0) AS version
+  FROM release_request_past_versions AS version
+),
+-- A current version has no end yet, and comes after all past ones.
+current AS (
+  SELECT request.id, request.environment, request.phone_number_id, request.phone_number,
+         request.reason, request.status, request.rejection_reason, request.requested_at,
+         request.resolved_at, request.extra, request.first_seen_at, request.valid_from,
+         request.missing_since, request.sync_run_id,
+         (SELECT request.valid_from WHERE 0) AS valid_to,
+         (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
+                      WHERE earlier.id = request.id)
+          UNION ALL SELECT request.sync_run_id WHERE 0) AS version
+  FROM release_requests AS request
+)
+SELECT * FROM past
+UNION ALL
+SELECT * FROM current;
+CREATE VIEW release_request_changes AS
+WITH
+-- Each past version beside its successor: the version of the same request that begins when it ends,
+-- which is the current one or a past one.
+-- The + keeps SQLite from looking past versions up by valid_to, which is the same for all that one
+-- sync superseded.
+succession AS NOT MATERIALIZED (
+  SELECT earlier.id AS request_id, later.environment, later.phone_number,
+         earlier.valid_to AS changed_at,
+         earlier.status AS old_status, later.status AS new_status,
+         earlier.resolved_at AS old_resolved_at, later.resolved_at AS new_resolved_at,
+         earlier.missing_since AS old_missing_since, later.missing_since AS new_missing_since,
+         (earlier.phone_number_id, earlier.phone_number, earlier.reason, earlier.status,
+          earlier.rejection_reason, earlier.requested_at, earlier.resolved_at)
+         IS NOT
+         (later.phone_number_id, later.phone_number, later.reason, later.status,
+          later.rejection_reason, later.requested_at, later.resolved_at) AS fields_differ,
+         later.sync_run_id
+  FROM release_request_past_versions AS earlier
+  JOIN release_requests AS later ON later.id = earlier.id AND later.valid_from = +earlier.valid_to
+  UNION ALL
+  SELECT earlier.id, later.environment, later.phone_number, earlier.valid_to,
+         earlier.status, later.status, earlier.resolved_at, later.resolved_at,
+         earlier.missing_since, later.missing_since,
+         (earlier.phone_number_id, earlier.phone_number, earlier.reason, earlier.status,
+          earlier.rejection_reason, earlier.requested_at, earlier.resolved_at)
+         IS NOT
+         (later.phone_number_id, later.phone_number, later.reason, later.status,
+          later.rejection_reason, later.requested_at, later.resolved_at),
+         later.sync_run_id
+  FROM release_request_past_versions AS earlier
+  JOIN release_request_past_versions AS later
+    ON later.id = earlier.id AND later.valid_from = +earlier.valid_to
+),
+-- The request is no longer in the list, or in it again.
+presence AS (
+  SELECT request_id, environment, phone_number, changed_at,
+         (SELECT CASE WHEN new_missing_since IS NULL THEN 'returned' ELSE 'vanished' END
+          UNION ALL SELECT new_status WHERE 0) AS kind,
+         old_status, new_status, old_resolved_at, new_resolved_at, sync_run_id
+  FROM succession
+  WHERE (old_missing_since IS NULL) <> (new_missing_since IS NULL)
+),
+-- Its fields changed. Versions that are both in the list differ in some field; one that returned
+-- may have come back as it was.
+content AS (
+  SELECT request_id, environment, phone_number, changed_at,
+         (SELECT CASE
+            WHEN new_status = 'pending' AND old_status <> 'pending' THEN 'reopened'
+            WHEN (new_status IN ('approved', 'rejected', 'cancelled')
+                  OR new_status <> 'pending' AND new_resolved_at IS NOT NULL)
+             AND NOT (old_status IN ('approved', 'rejected', 'cancelled')
+                      OR old_status <> 'pending' AND old_resolved_at IS NOT NULL) THEN 'resolved'
+            ELSE 'corrected'
+          END
+          UNION ALL SELECT new_status WHERE 0) AS kind,
+         old_status, new_status, old_resolved_at, new_resolved_at, sync_run_id
+  FROM succession
+  WHERE new_missing_since IS NULL AND (old_missing_since IS NULL OR fields_differ)
+)
+SELECT * FROM presence
+UNION ALL
+SELECT * FROM content;
+CREATE VIEW phone_number_history AS
+WITH
+-- Each request was submitted once.
+requested AS (
+  SELECT environment, phone_number, phone_number_id, requested_at AS occurred_at,
+         (SELECT 'requested' UNION ALL SELECT status WHERE 0) AS event, id AS request_id,
+         (SELECT 'pending' UNION ALL SELECT status WHERE 0) AS status, reason,
+         (SELECT rejection_reason WHERE 0) AS rejection_reason,
+         (SELECT 'reported' UNION ALL SELECT status WHERE 0) AS time_source,
+         first_seen_at AS observed_at
+  FROM release_requests
+),
+-- The last version with each status that a request has or had: the current version, and each past
+-- one whose successor has another status.
+last_of_status AS (
+  SELECT environment, phone_number, phone_number_id, id, status, reason, rejection_reason,
+         resolved_at, first_seen_at, valid_from
+  FROM release_requests
+  UNION ALL
+  SELECT request.environment, request.phone_number, request.phone_number_id, past.id, past.status,
+         past.reason, past.rejection_reason, past.resolved_at, past.first_seen_at, past.valid_from
+  FROM release_requests AS request
+  JOIN release_request_past_versions AS past ON past.id = request.id
+  LEFT JOIN release_request_past_versions AS successor
+    ON successor.id = past.id AND successor.valid_from = past.valid_to
+  WHERE coalesce(successor.status, request.status) <> past.status
+),
+-- When a sync first saw that status: when the last version with another status before it ended.
+-- Null for the status that the request had when it was first seen.
+entered AS (
+  SELECT version.*,
+         (SELECT earlier.valid_to FROM release_request_past_versions AS earlier
+          WHERE earlier.id = version.id AND earlier.valid_from < version.valid_from
+            AND earlier.status <> version.status
+          ORDER BY earlier.valid_from DESC LIMIT 1) AS entered_at
+  FROM last_of_status AS version
+),
+-- When it was entered as the API reported it, unless the API had reported the same time when the
+-- request had that status before.
+reported AS (
+  SELECT version.*,
+         (SELECT version.resolved_at
+          WHERE version.status <> 'pending'
+            AND NOT EXISTS (
+              SELECT 1 FROM release_request_past_versions AS earlier
+              WHERE earlier.id = version.id AND earlier.valid_to <= version.entered_at
+                AND earlier.status = version.status
+                AND earlier.resolved_at = version.resolved_at)) AS reported_at
+  FROM entered AS version
+),
+-- The best known time is the reported one, then the observed one. That a request was pending at
+-- first is no event.
+status_entered AS (
+  SELECT environment, phone_number, phone_number_id,
+         (SELECT coalesce(reported_at, entered_at, first_seen_at)
+          UNION ALL SELECT first_seen_at WHERE 0) AS occurred_at,
+         CASE WHEN status = 'pending' THEN 'reopened' ELSE status END AS event,
+         id AS request_id, status, reason, rejection_reason,
+         CASE WHEN reported_at IS NULL THEN 'observed' ELSE 'reported' END AS time_source,
+         (SELECT coalesce(entered_at, first_seen_at)
+          UNION ALL SELECT first_seen_at WHERE 0) AS observed_at
+  FROM reported
+  WHERE status <> 'pending' OR entered_at IS NOT NULL
+),
+-- Requests that are no longer in the list, and those that once were not.
+vanished AS (
+  SELECT environment, phone_number, phone_number_id, missing_since AS occurred_at,
+         'vanished' AS event, id AS request_id, status, reason, rejection_reason,
+         'observed' AS time_source, missing_since AS observed_at
+  FROM release_requests
+  WHERE missing_since IS NOT NULL
+  UNION ALL
+  SELECT request.environment, request.phone_number, request.phone_number_id, past.missing_since,
+         'vanished', request.id, past.status, past.reason, past.rejection_reason, 'observed',
+         past.missing_since
+  FROM release_requests AS request
+  JOIN release_request_past_versions AS past ON past.id = request.id
+  WHERE past.missing_since IS NOT NULL
+),
+-- What followed a missing version, which is a past version or the current one.
+-- The + keeps SQLite from looking past versions up by valid_to, which is the same for all that one
+-- sync superseded.
+returned AS (
+  SELECT request.environment, request.phone_number, request.phone_number_id,
+         past.valid_to AS occurred_at, 'returned' AS event, request.id AS request_id,
+         successor.status, successor.reason, successor.rejection_reason,
+         'observed' AS time_source, past.valid_to AS observed_at
+  FROM release_requests AS request
+  JOIN release_request_past_versions AS past ON past.id = request.id
+  JOIN release_request_past_versions AS successor
+    ON successor.id = past.id AND successor.valid_from = past.valid_to
+  WHERE past.missing_since IS NOT NULL
+  UNION ALL
+  SELECT request.environment, request.phone_number, request.phone_number_id, past.valid_to,
+         (SELECT 'returned' UNION ALL SELECT request.status WHERE 0), request.id, request.status,
+         request.reason, request.rejection_reason,
+         (SELECT 'observed' UNION ALL SELECT request.status WHERE 0), past.valid_to
+  FROM release_requests AS request
+  JOIN release_request_past_versions AS past
+    ON past.id = request.id AND +past.valid_to = request.valid_from
+  WHERE past.missing_since IS NOT NULL
+)
+SELECT * FROM requested
+UNION ALL
+SELECT * FROM status_entered
+UNION ALL
+SELECT * FROM vanished
+UNION ALL
+SELECT * FROM returned;
+CREATE VIEW phone_numbers AS
+WITH
+-- Each request beside what is known of all requests of its number.
+-- The number comes first in PARTITION BY, and a filter on it is applied before the windows.
+ranked AS (
+  SELECT environment, phone_number, phone_number_id, id, status, requested_at, sync_run_id,
+         row_number() OVER (PARTITION BY phone_number, environment
+                            ORDER BY requested_at DESC, id DESC) AS place,
+         count(*) OVER number AS requests,
+         min(requested_at) OVER number AS first_requested_at,
+         max(resolved_at) OVER number AS last_resolved_at
+  FROM release_requests
+  WINDOW number AS (PARTITION BY phone_number, environment)
+)
+SELECT environment, phone_number, phone_number_id,
+       (SELECT requests UNION ALL SELECT sync_run_id WHERE 0) AS requests,
+       id AS last_request_id, status AS last_status,
+       (SELECT first_requested_at UNION ALL SELECT requested_at WHERE 0) AS first_requested_at,
+       requested_at AS last_requested_at,
+       (SELECT last_resolved_at UNION ALL SELECT requested_at WHERE 0) AS last_resolved_at,
+       (SELECT status = 'approved' UNION ALL SELECT sync_run_id WHERE 0) AS released
+FROM ranked
+WHERE place = 1;
+CREATE VIEW release_request_turnaround AS
+WITH
+-- Requests whose time of resolution the API reported. The column is passed on as it is, so a filter
+-- on it reaches the index.
+reported AS (
+  SELECT id, environment, phone_number, status, requested_at, resolved_at,
+         (SELECT 'reported' UNION ALL SELECT status WHERE 0) AS time_source
+  FROM release_requests
+  WHERE status <> 'pending' AND resolved_at IS NOT NULL
+),
+-- When the others got their status: when the last version with another one ended.
+entered AS (
+  SELECT request.id, request.environment, request.phone_number, request.status,
+         request.requested_at, request.first_seen_at,
+         (SELECT earlier.valid_to FROM release_request_past_versions AS earlier
+          WHERE earlier.id = request.id AND earlier.status <> request.status
+          ORDER BY earlier.valid_from DESC LIMIT 1) AS entered_at
+  FROM release_requests AS request
+  WHERE request.status IN ('approved', 'rejected', 'cancelled') AND request.resolved_at IS NULL
+),
+-- If there is no such version, they had it when they were first seen.
+observed AS (
+  SELECT id, environment, phone_number, status, requested_at,
+         (SELECT coalesce(entered_at, first_seen_at)
+          UNION ALL SELECT first_seen_at WHERE 0) AS resolved_at,
+         (SELECT 'observed' UNION ALL SELECT status WHERE 0) AS time_source
+  FROM entered
+),
+resolved AS (
+  SELECT * FROM reported
+  UNION ALL
+  SELECT * FROM observed
+)
+-- The hours are a whole number of milliseconds, divided: Postgres comes to the same. Seconds and
+-- milliseconds are counted apart, as julianday() is not exact to the millisecond.
+SELECT id, environment, phone_number, status, requested_at, resolved_at,
+       (SELECT CAST((strftime('%s', substr(resolved_at, 1, 19))
+                     - strftime('%s', substr(requested_at, 1, 19))) * 1000
+                    + substr(resolved_at, 21, 3) - substr(requested_at, 21, 3) AS REAL) / 3600000
+        UNION ALL SELECT seconds FROM sync_runs WHERE 0) AS hours_to_resolve,
+       time_source
+FROM resolved;
+CREATE VIEW release_requests_daily AS
+WITH RECURSIVE
+-- Requests that were missing at some time, or changed after they were resolved. Only their events
+-- are sorted one by one, which takes several times as long as what suffices for the others.
+complex_ids AS MATERIALIZED (
+  SELECT id FROM release_requests WHERE missing_since IS NOT NULL
+  UNION
+  SELECT id FROM release_request_past_versions
+  WHERE missing_since IS NOT NULL
+     OR status IN ('approved', 'rejected', 'cancelled')
+     OR status <> 'pending' AND resolved_at IS NOT NULL
+),
+-- When the resolved ones among all other requests got their status: when the last version with
+-- another one ended.
+simple_resolved AS NOT MATERIALIZED (
+  SELECT environment, requested_at, first_seen_at, status, resolved_at,
+         (SELECT earlier.valid_to FROM release_request_past_versions AS earlier
+          WHERE earlier.id = request.id AND earlier.status <> request.status
+          ORDER BY earlier.valid_from DESC LIMIT 1) AS entered_at
+  FROM release_requests AS request
+  WHERE (status IN ('approved', 'rejected', 'cancelled')
+         OR status <> 'pending' AND resolved_at IS NOT NULL)
+    AND NOT EXISTS (SELECT 1 FROM complex_ids WHERE complex_ids.id = request.id)
+),
+-- All other requests opened once and closed at most once.
+simple_requests AS NOT MATERIALIZED (
+  SELECT environment, requested_at, first_seen_at, status,
+         coalesce(resolved_at, entered_at, first_seen_at) AS resolved_at,
+         coalesce(entered_at, first_seen_at) AS observed_at
+  FROM simple_resolved
+  UNION ALL
+  SELECT environment, requested_at, first_seen_at, NULL, NULL, NULL
+  FROM release_requests AS request
+  WHERE NOT (status IN ('approved', 'rejected', 'cancelled')
+             OR status <> 'pending' AND resolved_at IS NOT NULL)
+    AND NOT EXISTS (SELECT 1 FROM complex_ids WHERE complex_ids.id = request.id)
+),
+-- The same, grouped by days. Status, resolved_on and closed_on are null for those that are open.
+simple_days AS MATERIALIZED (
+  SELECT environment,
+         substr(requested_at, 1, 10) AS requested_on,
+         status,
+         substr(resolved_at, 1, 10) AS resolved_on,
+         substr(min(requested_at, first_seen_at, coalesce(resolved_at, requested_at),
+                    coalesce(observed_at, requested_at)), 1, 10) AS opened_on,
+         substr(min(resolved_at, observed_at), 1, 10) AS closed_on,
+         count(*) AS requests
+  FROM simple_requests
+  GROUP BY 1, 2, 3, 4, 5, 6
+),
+-- All versions of the complex requests, each beside the one before it.
+complex_versions AS NOT MATERIALIZED (
+  SELECT environment, id, status, resolved_at, first_seen_at, valid_from, missing_since,
+         lag(status) OVER life AS previous_status,
+         lag(missing_since) OVER life AS previous_missing_since
+  FROM (SELECT request.environment, past.id, past.status, past.resolved_at, past.first_seen_at,
+               past.valid_from, past.missing_since
+        FROM release_requests AS request
+        JOIN release_request_past_versions AS past ON past.id = request.id
+        WHERE request.id IN (SELECT id FROM complex_ids)
+        UNION ALL
+        SELECT environment, id, status, resolved_at, first_seen_at, valid_from, missing_since
+        FROM release_requests
+        WHERE id IN (SELECT id FROM complex_ids)) AS version
+  WINDOW life AS (PARTITION BY id ORDER BY valid_from)
+),
+-- When the period of versions with the same status began.
+complex_entries AS NOT MATERIALIZED (
+  SELECT complex_versions.*,
+         max(CASE WHEN previous_status IS NULL OR previous_status <> status THEN valid_from END)
+           OVER (PARTITION BY id ORDER BY valid_from) AS entered_at
+  FROM complex_versions
+),
+-- Whether the request is open (1 or 0) in the period in which it has the status, while it is in the
+-- list. A status that is not documented is closed if the period ends with a resolved_at.
+complex_states AS (
+  SELECT complex_entries.*,
+         CASE WHEN status IN ('approved', 'rejected', 'cancelled')
+                OR status <> 'pending' AND last_value(resolved_at) OVER period IS NOT NULL
+              THEN 0 ELSE 1 END AS is_open,
+         last_value(valid_from) OVER period = valid_from AS is_last
+  FROM complex_entries
+  WINDOW period AS (PARTITION BY id, entered_at ORDER BY valid_from
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+),
+-- Their events, as in phone_number_history, and whether the request is open after each. Place is
+-- their order where one sync observed several. A status that the API calls "requested" is not
+-- counted as a submission.
+complex_events AS NOT MATERIALIZED (
+  SELECT environment, id, 'requested' AS event, 0 AS place, 1 AS is_open,
+         requested_at AS occurred_at, first_seen_at AS observed_at
+  FROM release_requests
+  WHERE id IN (SELECT id FROM complex_ids)
+  UNION ALL
+  SELECT environment, id, NULL, 1, is_open, valid_from, valid_from
+  FROM complex_states
+  WHERE previous_missing_since IS NOT NULL
+  UNION ALL
+  SELECT environment, id, nullif(status, 'requested'), 2, is_open,
+         CASE WHEN status = 'pending' OR resolved_at IS NULL
+                OR EXISTS (SELECT 1 FROM release_request_past_versions AS earlier
+                           WHERE earlier.id = state.id AND earlier.valid_to <= state.entered_at
+                             AND earlier.status = state.status
+                             AND earlier.resolved_at = state.resolved_at)
+              THEN entered_at ELSE resolved_at END,
+         entered_at
+  FROM complex_states AS state
+  WHERE is_last AND (status <> 'pending' OR entered_at > first_seen_at)
+  UNION ALL
+  SELECT environment, id, NULL, 2, 0, missing_since, missing_since
+  FROM complex_states
+  WHERE missing_since IS NOT NULL
+),
+-- When each event takes effect on the count of open requests, and by how much: 1, 0 or -1.
+complex_steps AS NOT MATERIALIZED (
+  SELECT environment, event, occurred_at,
+         min(min(occurred_at, observed_at)) OVER sequel AS effective_at,
+         is_open - lag(is_open, 1, 0) OVER sequel AS opened
+  FROM complex_events
+  WINDOW sequel AS (PARTITION BY id ORDER BY observed_at, place
+                    ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+),
+-- The same, grouped by days.
+complex_days AS MATERIALIZED (
+  SELECT environment, event,
+         substr(occurred_at, 1, 10) AS occurred_on,
+         substr(effective_at, 1, 10) AS effective_on,
+         count(*) AS events, sum(opened) AS opened
+  FROM complex_steps
+  GROUP BY 1, 2, 3, 4
+),
+-- What each day adds: events to count, and requests that opened (closed, if negative).
+additions AS (
+  SELECT environment, requested_on AS day, 'requested' AS event, requests AS events, 0 AS opened
+  FROM simple_days
+  UNION ALL
+  SELECT environment, resolved_on, nullif(status, 'requested'), requests, 0
+  FROM simple_days WHERE status IS NOT NULL
+  UNION ALL
+  SELECT environment, opened_on, NULL, 0, requests FROM simple_days
+  UNION ALL
+  SELECT environment, closed_on, NULL, 0, -requests FROM simple_days WHERE status IS NOT NULL
+  UNION ALL
+  SELECT environment, occurred_on, event, events, 0 FROM complex_days
+  UNION ALL
+  SELECT environment, effective_on, NULL, 0, opened FROM complex_days
+),
+-- Every day from the first one of an environment to today. SQLite 3.40 takes 1 March 300 for 29
+-- February, which that year did not have.
+calendar AS (
+  SELECT environment, min(day) AS day FROM additions
+  GROUP BY environment HAVING min(day) <= date('now')
+  UNION ALL
+  SELECT environment, replace(date(day, '+1 day'), '0300-02-29', '0300-03-01') FROM calendar
+  WHERE day < date('now')
+),
+all_days AS (
+  SELECT environment, day, event, events, opened FROM additions
+  UNION ALL
+  SELECT environment, day, NULL, 0, 0 FROM calendar
+),
+counted AS (
+  SELECT environment, day,
+         sum(CASE WHEN event = 'requested' THEN events ELSE 0 END) AS requested,
+         sum(CASE WHEN event = 'approved' THEN events ELSE 0 END) AS approved,
+         sum(CASE WHEN event = 'rejected' THEN events ELSE 0 END) AS rejected,
+         sum(CASE WHEN event = 'cancelled' THEN events ELSE 0 END) AS cancelled,
+         sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS open_at_end
+  FROM all_days
+  WHERE day <= date('now')
+  GROUP BY environment, day
+)
+SELECT environment,
+       (SELECT day UNION ALL SELECT environment WHERE 0) AS day,
+       (SELECT requested UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS requested,
+       (SELECT approved UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS approved,
+       (SELECT rejected UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS rejected,
+       (SELECT cancelled UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS cancelled,
+       (SELECT open_at_end UNION ALL SELECT sync_run_id FROM release_requests WHERE 0)
+         AS open_at_end
+FROM counted;
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('sync_runs',11);
 INSERT INTO "sqlite_sequence" VALUES('quarantined_records',3);

@@ -3,13 +3,13 @@
     python tests/db/frozen/freeze.py
     python tests/db/frozen/freeze.py 0002
 
-makes NNNN.sqlite.sql and NNNN.postgresql.sql beside this script, of the last revision or of the
-one that is named: the schema as that revision leaves it, and the rows that came of life.py. Once
-a revision is released its dumps are never changed: they stand for the databases that people have.
+writes NNNN.sqlite.sql and NNNN.postgresql.sql beside this script, of the last revision or the one
+that is named: the schema of that revision, with the rows of tests/support/history_fixture.py. The
+dumps of a released revision are never changed: they stand for the databases that users have.
 
-SQLite is dumped by `iterdump`, Postgres by the `pg_dump` beside the server of the tests. What psql
-alone understands, versions, and settings of the session are left out, so that a driver can load the
-dump into any Postgres since 13; and so is a fifth of it that is indentation.
+SQLite is dumped by `iterdump`, Postgres by the `pg_dump` beside the server of the tests. Left out
+are psql's own commands, versions and session settings, so that a driver can load a dump into any
+Postgres since 13, and indentation, a fifth of the dump.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ from mirror.db import migrate
 from mirror.db.engine import parse_url
 from mirror.db.models import metadata
 from mirror.sandbox.server import Sandbox, SandboxConfig
-from tests.support import history_fixture as life
-from tests.support import postgres
+from tests.support import history_fixture, postgres
 from tests.support.databases import DATABASES
 from tests.support.mirrors import Mirror
 from tests.support.schema import alembic, execute_script, inventory, opened
@@ -43,7 +42,7 @@ from tests.support.upstream import TOKEN, FakeUpstream
 FOLDER = Path(__file__).parent
 
 _HEADER = """\
--- A mirror at revision {revision} of the schema, made by tests/db/frozen/freeze.py.
+-- A mirror at schema revision {revision}, written by tests/db/frozen/freeze.py.
 -- Once the revision is released, this file is never changed.
 """
 _LEFT_OUT = re.compile(
@@ -71,27 +70,27 @@ Rows = dict[str, list[Row]]
 
 
 def path_of(revision: str, kind: str) -> Path:
-    """Return where the dump of a revision is, "sqlite" or "postgresql"."""
+    """Return the path of a revision's dump, of "sqlite" or "postgresql"."""
     return FOLDER / f"{revision}.{kind}.sql"
 
 
 def thaw(url: str, revision: str) -> None:
-    """Load a dump into an empty database, and let a file have the mode that a mirror gives it."""
+    """Load a dump into an empty database; a file gets the journal mode of a mirror."""
     kind = parse_url(url).get_backend_name()
     mode = "PRAGMA journal_mode = WAL;" if kind == "sqlite" else ""
     execute_script(url, path_of(revision, kind).read_text() + mode)
 
 
 def rows_of(connection: Connection) -> Rows:
-    """Read all rows of those of our tables that there are; rows with a number in its order."""
+    """Return all rows of the existing tables, as text, in numeric order."""
     there = sa.inspect(connection).get_table_names()
     return {name: _rows(connection, name) for name in metadata.tables if name in there}
 
 
 def restored_inventory(connection: Connection) -> list[tuple[Any, ...]]:
-    """Return what a schema would be made of once it has been restored from a dump.
+    """Return the inventory of a schema as if restored from a dump.
 
-    Postgres then has names for those columns within views that had none.
+    Postgres then names the columns within views that had no name.
     """
     with connection.begin_nested() as restoring:
         if connection.dialect.name == "postgresql":
@@ -117,30 +116,30 @@ def _columns(connection: Connection, table: str) -> list[str]:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Freeze the revision of the command line."""
     revision = sys.argv[1] if sys.argv[1:] else migrate.revisions()[-1]
     paths = [path_of(revision, kind) for kind in DATABASES]
     if there := [path for path in paths if path.exists()]:
-        sys.exit(f"{there[0]} is there already; remove it only if it was never released")
+        sys.exit(f"{there[0]} exists; remove it only if the revision was never released")
     with tempfile.TemporaryDirectory() as folder, postgres.server() as server:
-        rows = _lived(f"sqlite:///{folder}/lived.db")
+        rows = _history(f"sqlite:///{folder}/history.db")
         dumps = [_freeze(kind, revision, rows, Path(folder), server) for kind in DATABASES]
     for path, dump in zip(paths, dumps, strict=True):
         path.write_text(_HEADER.format(revision=revision) + dump)
 
 
-def _lived(url: str) -> Rows:
-    """Return the rows that come of the life, without what is different each time."""
+def _history(url: str) -> Rows:
+    """Return the rows of the history, without values that differ each time."""
     upstream = FakeUpstream()
     with Sandbox(upstream, SandboxConfig(TOKEN, etag=True)).running() as sandbox:
-        life.live(Mirror(url, sandbox, upstream))
+        history_fixture.sync_all(Mirror(url, sandbox, upstream))
     with opened(url) as connection:
-        connection.exec_driver_sql(_TIMELESS, (life.BASE_URL, life.BASE_URL))
+        connection.exec_driver_sql(_TIMELESS, (history_fixture.BASE_URL, history_fixture.BASE_URL))
         return rows_of(connection)
 
 
 def _freeze(kind: str, revision: str, rows: Rows, folder: Path, server: str) -> str:
-    """Make a database at a revision with the rows in it, dump it, and prove the dump."""
+    """Create a database at a revision with the rows, dump it, and verify the dump."""
     with ExitStack() as stack:
         if kind == "sqlite":
             url, copy = f"sqlite:///{folder}/frozen.db", f"sqlite:///{folder}/copy.db"
@@ -159,7 +158,7 @@ def _freeze(kind: str, revision: str, rows: Rows, folder: Path, server: str) -> 
 
 
 def _insert(connection: Connection, table: str, rows: list[Row]) -> None:
-    """Write rows, as far as a table of a former revision has their columns."""
+    """Insert rows, as far as a table of an older revision has their columns."""
     names = [name for name in _columns(connection, table) if name in rows[0]]
     mark = "?" if connection.dialect.name == "sqlite" else "%s"
     statement = (

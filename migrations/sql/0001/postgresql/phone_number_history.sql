@@ -1,0 +1,107 @@
+-- The history of each phone number: one row per event, over all its requests. The events of
+-- a request are listed under its current number.
+CREATE VIEW phone_number_history AS
+WITH
+-- Each request was submitted once.
+requested AS (
+  SELECT environment, phone_number, phone_number_id, requested_at AS occurred_at,
+         'requested' AS event, id AS request_id, 'pending' AS status, reason,
+         CAST(NULL AS text) AS rejection_reason, 'reported' AS time_source,
+         first_seen_at AS observed_at
+  FROM release_requests
+),
+-- The last version with each status that a request has or had: the current version, and each past
+-- one whose successor has another status.
+last_of_status AS (
+  SELECT environment, phone_number, phone_number_id, id, status, reason, rejection_reason,
+         resolved_at, first_seen_at, valid_from
+  FROM release_requests
+  UNION ALL
+  SELECT request.environment, request.phone_number, request.phone_number_id, past.id, past.status,
+         past.reason, past.rejection_reason, past.resolved_at, past.first_seen_at, past.valid_from
+  FROM release_requests AS request
+  JOIN release_request_past_versions AS past ON past.id = request.id
+  LEFT JOIN release_request_past_versions AS successor
+    ON successor.id = past.id AND successor.valid_from = past.valid_to
+  WHERE coalesce(successor.status, request.status) <> past.status
+),
+-- When a sync first saw that status: when the last version with another status before it ended.
+-- Null for the status that the request had when it was first seen.
+entered AS (
+  SELECT version.*, entry.entered_at
+  FROM last_of_status AS version
+  LEFT JOIN LATERAL (
+    SELECT earlier.valid_to FROM release_request_past_versions AS earlier
+    WHERE earlier.id = version.id AND earlier.valid_from < version.valid_from
+      AND earlier.status <> version.status
+    ORDER BY earlier.valid_from DESC LIMIT 1
+  ) AS entry (entered_at) ON true
+),
+-- When it was entered as the API reported it, unless the API had reported the same time when the
+-- request had that status before.
+reported AS (
+  SELECT version.*, report.reported_at
+  FROM entered AS version
+  LEFT JOIN LATERAL (
+    SELECT version.resolved_at
+    WHERE version.status <> 'pending'
+      AND NOT EXISTS (
+        SELECT 1 FROM release_request_past_versions AS earlier
+        WHERE earlier.id = version.id AND earlier.valid_to <= version.entered_at
+          AND earlier.status = version.status AND earlier.resolved_at = version.resolved_at)
+  ) AS report (reported_at) ON true
+),
+-- The best known time is the reported one, then the observed one. That a request was pending at
+-- first is no event.
+status_entered AS (
+  SELECT environment, phone_number, phone_number_id,
+         coalesce(reported_at, entered_at, first_seen_at) AS occurred_at,
+         CASE WHEN status = 'pending' THEN 'reopened' ELSE status END AS event,
+         id AS request_id, status, reason, rejection_reason,
+         CASE WHEN reported_at IS NULL THEN 'observed' ELSE 'reported' END AS time_source,
+         coalesce(entered_at, first_seen_at) AS observed_at
+  FROM reported
+  WHERE status <> 'pending' OR entered_at IS NOT NULL
+),
+-- Requests that are no longer in the list, and those that once were not.
+vanished AS (
+  SELECT environment, phone_number, phone_number_id, missing_since AS occurred_at,
+         'vanished' AS event, id AS request_id, status, reason, rejection_reason,
+         'observed' AS time_source, missing_since AS observed_at
+  FROM release_requests
+  WHERE missing_since IS NOT NULL
+  UNION ALL
+  SELECT request.environment, request.phone_number, request.phone_number_id, past.missing_since,
+         'vanished', request.id, past.status, past.reason, past.rejection_reason, 'observed',
+         past.missing_since
+  FROM release_requests AS request
+  JOIN release_request_past_versions AS past ON past.id = request.id
+  WHERE past.missing_since IS NOT NULL
+),
+-- What followed a missing version, which is a past version or the current one.
+returned AS (
+  SELECT request.environment, request.phone_number, request.phone_number_id,
+         past.valid_to AS occurred_at, 'returned' AS event, request.id AS request_id,
+         successor.status, successor.reason, successor.rejection_reason,
+         'observed' AS time_source, past.valid_to AS observed_at
+  FROM release_requests AS request
+  JOIN release_request_past_versions AS past ON past.id = request.id
+  JOIN release_request_past_versions AS successor
+    ON successor.id = past.id AND successor.valid_from = past.valid_to
+  WHERE past.missing_since IS NOT NULL
+  UNION ALL
+  SELECT request.environment, request.phone_number, request.phone_number_id, past.valid_to,
+         'returned', request.id, request.status, request.reason, request.rejection_reason,
+         'observed', past.valid_to
+  FROM release_requests AS request
+  JOIN release_request_past_versions AS past
+    ON past.id = request.id AND past.valid_to = request.valid_from
+  WHERE past.missing_since IS NOT NULL
+)
+SELECT * FROM requested
+UNION ALL
+SELECT * FROM status_entered
+UNION ALL
+SELECT * FROM vanished
+UNION ALL
+SELECT * FROM returned;

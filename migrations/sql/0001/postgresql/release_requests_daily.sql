@@ -1,0 +1,174 @@
+-- What happened on each day (UTC) and how many requests were open at its end: the events of
+-- phone_number_history, counted.
+--
+-- A request opens and closes where its events say so, in the order in which syncs observed them: at
+-- the best known time, but not after the observation, nor after what came next. So the sum over all
+-- days is what is open now, whatever the clocks were like.
+CREATE VIEW release_requests_daily AS
+WITH RECURSIVE
+-- Requests that were missing at some time, or changed after they were resolved. Only their events
+-- are sorted one by one, which takes several times as long as what suffices for the others.
+complex_ids AS MATERIALIZED (
+  SELECT id FROM release_requests WHERE missing_since IS NOT NULL
+  UNION
+  SELECT id FROM release_request_past_versions
+  WHERE missing_since IS NOT NULL
+     OR status IN ('approved', 'rejected', 'cancelled')
+     OR status <> 'pending' AND resolved_at IS NOT NULL
+),
+-- All other requests opened once and closed at most once.
+-- NOT EXISTS, not NOT IN: where Postgres expects more ids than fit into work_mem, NOT IN reads all
+-- of them again for each request.
+simple_requests AS (
+  SELECT request.environment, request.requested_at, request.first_seen_at, request.status,
+         coalesce(request.resolved_at, entry.entered_at, request.first_seen_at) AS resolved_at,
+         coalesce(entry.entered_at, request.first_seen_at) AS observed_at
+  FROM release_requests AS request
+  LEFT JOIN LATERAL (
+    SELECT earlier.valid_to FROM release_request_past_versions AS earlier
+    WHERE earlier.id = request.id AND earlier.status <> request.status
+    ORDER BY earlier.valid_from DESC LIMIT 1
+  ) AS entry (entered_at) ON true
+  WHERE (request.status IN ('approved', 'rejected', 'cancelled')
+         OR request.status <> 'pending' AND request.resolved_at IS NOT NULL)
+    AND NOT EXISTS (SELECT 1 FROM complex_ids WHERE complex_ids.id = request.id)
+  UNION ALL
+  SELECT environment, requested_at, first_seen_at, NULL, NULL, NULL
+  FROM release_requests AS request
+  WHERE NOT (status IN ('approved', 'rejected', 'cancelled')
+             OR status <> 'pending' AND resolved_at IS NOT NULL)
+    AND NOT EXISTS (SELECT 1 FROM complex_ids WHERE complex_ids.id = request.id)
+),
+-- The same, grouped by days. Status, resolved_on and closed_on are null for those that are open;
+-- least() leaves nulls out.
+simple_days AS MATERIALIZED (
+  SELECT environment,
+         CAST(requested_at AT TIME ZONE 'UTC' AS date) AS requested_on,
+         status,
+         CAST(resolved_at AT TIME ZONE 'UTC' AS date) AS resolved_on,
+         CAST(least(requested_at, first_seen_at, resolved_at, observed_at) AT TIME ZONE 'UTC'
+              AS date) AS opened_on,
+         CAST(least(resolved_at, observed_at) AT TIME ZONE 'UTC' AS date) AS closed_on,
+         count(*) AS requests
+  FROM simple_requests
+  GROUP BY 1, 2, 3, 4, 5, 6
+),
+-- All versions of the complex requests, each beside the one before it.
+complex_versions AS (
+  SELECT environment, id, status, resolved_at, first_seen_at, valid_from, missing_since,
+         lag(status) OVER life AS previous_status,
+         lag(missing_since) OVER life AS previous_missing_since
+  FROM (SELECT request.environment, past.id, past.status, past.resolved_at, past.first_seen_at,
+               past.valid_from, past.missing_since
+        FROM release_requests AS request
+        JOIN release_request_past_versions AS past ON past.id = request.id
+        WHERE request.id IN (SELECT id FROM complex_ids)
+        UNION ALL
+        SELECT environment, id, status, resolved_at, first_seen_at, valid_from, missing_since
+        FROM release_requests
+        WHERE id IN (SELECT id FROM complex_ids)) AS version
+  WINDOW life AS (PARTITION BY id ORDER BY valid_from)
+),
+-- When the period of versions with the same status began.
+complex_entries AS (
+  SELECT complex_versions.*,
+         max(CASE WHEN previous_status IS NULL OR previous_status <> status THEN valid_from END)
+           OVER (PARTITION BY id ORDER BY valid_from) AS entered_at
+  FROM complex_versions
+),
+-- Whether the request is open (1 or 0) in the period in which it has the status, while it is in the
+-- list. A status that is not documented is closed if the period ends with a resolved_at.
+complex_states AS (
+  SELECT complex_entries.*,
+         CASE WHEN status IN ('approved', 'rejected', 'cancelled')
+                OR status <> 'pending' AND last_value(resolved_at) OVER period IS NOT NULL
+              THEN 0 ELSE 1 END AS is_open,
+         last_value(valid_from) OVER period = valid_from AS is_last
+  FROM complex_entries
+  WINDOW period AS (PARTITION BY id, entered_at ORDER BY valid_from
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+),
+-- Their events, as in phone_number_history, and whether the request is open after each. Place is
+-- their order where one sync observed several. A status that the API calls "requested" is not
+-- counted as a submission.
+complex_events AS (
+  SELECT environment, id, 'requested' AS event, 0 AS place, 1 AS is_open,
+         requested_at AS occurred_at, first_seen_at AS observed_at
+  FROM release_requests
+  WHERE id IN (SELECT id FROM complex_ids)
+  UNION ALL
+  SELECT environment, id, NULL, 1, is_open, valid_from, valid_from
+  FROM complex_states
+  WHERE previous_missing_since IS NOT NULL
+  UNION ALL
+  SELECT environment, id, nullif(status, 'requested'), 2, is_open,
+         CASE WHEN status = 'pending' OR resolved_at IS NULL
+                OR EXISTS (SELECT 1 FROM release_request_past_versions AS earlier
+                           WHERE earlier.id = state.id AND earlier.valid_to <= state.entered_at
+                             AND earlier.status = state.status
+                             AND earlier.resolved_at = state.resolved_at)
+              THEN entered_at ELSE resolved_at END,
+         entered_at
+  FROM complex_states AS state
+  WHERE is_last AND (status <> 'pending' OR entered_at > first_seen_at)
+  UNION ALL
+  SELECT environment, id, NULL, 2, 0, missing_since, missing_since
+  FROM complex_states
+  WHERE missing_since IS NOT NULL
+),
+-- When each event takes effect on the count of open requests, and by how much: 1, 0 or -1.
+complex_steps AS (
+  SELECT environment, event, occurred_at,
+         min(least(occurred_at, observed_at)) OVER sequel AS effective_at,
+         is_open - lag(is_open, 1, 0) OVER sequel AS opened
+  FROM complex_events
+  WINDOW sequel AS (PARTITION BY id ORDER BY observed_at, place
+                    ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+),
+-- The same, grouped by days.
+complex_days AS MATERIALIZED (
+  SELECT environment, event,
+         CAST(occurred_at AT TIME ZONE 'UTC' AS date) AS occurred_on,
+         CAST(effective_at AT TIME ZONE 'UTC' AS date) AS effective_on,
+         count(*) AS events, sum(opened) AS opened
+  FROM complex_steps
+  GROUP BY 1, 2, 3, 4
+),
+-- What each day adds: events to count, and requests that opened (closed, if negative).
+additions AS (
+  SELECT environment, requested_on AS day, 'requested' AS event, requests AS events, 0 AS opened
+  FROM simple_days
+  UNION ALL
+  SELECT environment, resolved_on, nullif(status, 'requested'), requests, 0
+  FROM simple_days WHERE status IS NOT NULL
+  UNION ALL
+  SELECT environment, opened_on, NULL, 0, requests FROM simple_days
+  UNION ALL
+  SELECT environment, closed_on, NULL, 0, -requests FROM simple_days WHERE status IS NOT NULL
+  UNION ALL
+  SELECT environment, occurred_on, event, events, 0 FROM complex_days
+  UNION ALL
+  SELECT environment, effective_on, NULL, 0, opened FROM complex_days
+),
+-- Every day from the first one of an environment to today.
+calendar AS (
+  SELECT environment, min(day) AS day FROM additions
+  GROUP BY environment HAVING min(day) <= CAST(now() AT TIME ZONE 'UTC' AS date)
+  UNION ALL
+  SELECT environment, day + 1 FROM calendar
+  WHERE day < CAST(now() AT TIME ZONE 'UTC' AS date)
+),
+all_days AS (
+  SELECT environment, day, event, events, opened FROM additions
+  UNION ALL
+  SELECT environment, day, NULL, 0, 0 FROM calendar
+)
+SELECT environment, day,
+       CAST(sum(CASE WHEN event = 'requested' THEN events ELSE 0 END) AS bigint) AS requested,
+       CAST(sum(CASE WHEN event = 'approved' THEN events ELSE 0 END) AS bigint) AS approved,
+       CAST(sum(CASE WHEN event = 'rejected' THEN events ELSE 0 END) AS bigint) AS rejected,
+       CAST(sum(CASE WHEN event = 'cancelled' THEN events ELSE 0 END) AS bigint) AS cancelled,
+       CAST(sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS bigint) AS open_at_end
+FROM all_days
+WHERE day <= CAST(now() AT TIME ZONE 'UTC' AS date)
+GROUP BY environment, day;

@@ -1,0 +1,410 @@
+"""The views of versions, changes and history, story by story, on both databases.
+
+A story is what the API returned for one request, sync after sync. One mirror of each kind syncs all
+stories side by side, and each test looks at one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from mirror.db import views
+from mirror.queries import helpers
+from mirror.queries.results import ReleaseRequest
+from tests.support.databases import DATABASES
+from tests.support.mirrors import Mirror, mirrors_by_kind
+from tests.support.oracle import Fields
+from tests.support.rows import in_order, rows_of
+from tests.support.upstream import request
+
+Event = tuple[str, str, str, str]
+"""Event, status after it, time, and source of the time."""
+
+NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
+"""Start of the mirror's clock; the first sync is an hour later."""
+
+REQUESTED_AT = "2024-01-10T14:30:00Z"
+MORNING = "2024-01-11T09:00:00Z"
+NEXT_DAY = "2024-01-12T09:00:00Z"
+
+APPROVED = {"status": "approved", "resolved_at": MORNING}
+REJECTED = {
+    "status": "rejected",
+    "resolved_at": NEXT_DAY,
+    "rejection_reason": "A porting request is in progress",
+}
+ON_HOLD = {"status": "on_hold"}
+INVALID = {"requested_at": "yesterday"}
+MISSING = None
+
+
+def sync_start(number: int) -> datetime:
+    """Return the start of a sync by its number, from 1."""
+    return NOON + timedelta(hours=number)
+
+
+def iso(time: datetime) -> str:
+    """Format a time like the API."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+REQUESTED: Event = ("requested", "pending", REQUESTED_AT, "reported")
+"""The first event of each story."""
+
+
+def reported(event: str, when: str) -> Event:
+    """Return the event of a status entered at a time that the API reported."""
+    return (event, event, when, "reported")
+
+
+def observed(event: str, number: int, status: str | None = None) -> Event:
+    """Return an event with the time of a sync."""
+    return (event, status or event, iso(sync_start(number)), "observed")
+
+
+@dataclass(frozen=True)
+class Story:
+    """The responses for one request, sync after sync, and the rows that must follow.
+
+    Attributes:
+        responses: fields that differ from a plain pending request, or None if it is not listed; the
+            last one lasts until all stories have ended.
+        changes: number of the sync and kind of each change.
+        events: history of the request, oldest event first.
+    """
+
+    responses: list[Fields | None]
+    changes: list[tuple[int, str]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=lambda: [REQUESTED])
+
+    def at(self, number: int) -> Fields | None:
+        """Return the response of a sync."""
+        return self.responses[min(number, len(self.responses)) - 1]
+
+    def states(self) -> list[tuple[Fields, bool]]:
+        """Return the expected known fields after each sync, and whether the request is listed."""
+        states: list[tuple[Fields, bool]] = []
+        for number in range(1, SYNCS + 1):
+            fields = self.at(number)
+            if fields is None:
+                states.append((states[-1][0], False))
+            elif fields is INVALID:
+                states.append(states[-1])
+            else:
+                states.append(({key: fields[key] for key in fields if key != "carrier"}, True))
+        return states
+
+
+STORIES = {
+    "nothing happens": Story([{}]),
+    "approved": Story(
+        [{}, APPROVED], [(2, "resolved")], [REQUESTED, reported("approved", MORNING)]
+    ),
+    "rejected": Story(
+        [{}, REJECTED], [(2, "resolved")], [REQUESTED, reported("rejected", NEXT_DAY)]
+    ),
+    "cancelled, without a time": Story(
+        [{}, {}, {"status": "cancelled"}], [(3, "resolved")], [REQUESTED, observed("cancelled", 3)]
+    ),
+    "first seen approved": Story([APPROVED], [], [REQUESTED, reported("approved", MORNING)]),
+    "first seen approved, without a time": Story(
+        [{"status": "approved"}], [], [REQUESTED, observed("approved", 1)]
+    ),
+    "resolved_at comes later": Story(
+        [{}, {"status": "approved"}, APPROVED],
+        [(2, "resolved"), (3, "corrected")],
+        [REQUESTED, reported("approved", MORNING)],
+    ),
+    "resolved_at is corrected": Story(
+        [{}, APPROVED, APPROVED | {"resolved_at": NEXT_DAY}],
+        [(2, "resolved"), (3, "corrected")],
+        [REQUESTED, reported("approved", NEXT_DAY)],
+    ),
+    "resolved_at is corrected, then the status changes": Story(
+        [{}, APPROVED, APPROVED | {"resolved_at": "2024-01-11T10:00:00Z"}, REJECTED],
+        [(2, "resolved"), (3, "corrected"), (4, "corrected")],
+        [REQUESTED, reported("approved", "2024-01-11T10:00:00Z"), reported("rejected", NEXT_DAY)],
+    ),
+    "approved, then rejected": Story(
+        [{}, APPROVED, REJECTED],
+        [(2, "resolved"), (3, "corrected")],
+        [REQUESTED, reported("approved", MORNING), reported("rejected", NEXT_DAY)],
+    ),
+    "approved, then rejected, without a time": Story(
+        [{"status": "approved"}, {"status": "approved"}, {"status": "rejected"}],
+        [(3, "corrected")],
+        [REQUESTED, observed("approved", 1), observed("rejected", 3)],
+    ),
+    "approved, then rejected, with the same time": Story(
+        [{}, APPROVED, APPROVED | {"status": "rejected"}],
+        [(2, "resolved"), (3, "corrected")],
+        [REQUESTED, reported("approved", MORNING), reported("rejected", MORNING)],
+    ),
+    "reopened": Story(
+        [{}, APPROVED, {}],
+        [(2, "resolved"), (3, "reopened")],
+        [REQUESTED, reported("approved", MORNING), observed("reopened", 3, "pending")],
+    ),
+    "reopened, then approved again": Story(
+        [{}, APPROVED, {}, APPROVED | {"resolved_at": NEXT_DAY}],
+        [(2, "resolved"), (3, "reopened"), (4, "resolved")],
+        [
+            REQUESTED,
+            reported("approved", MORNING),
+            observed("reopened", 3, "pending"),
+            reported("approved", NEXT_DAY),
+        ],
+    ),
+    "reopened, then approved again, the old time kept": Story(
+        [{}, APPROVED, {}, APPROVED],
+        [(2, "resolved"), (3, "reopened"), (4, "resolved")],
+        [
+            REQUESTED,
+            reported("approved", MORNING),
+            observed("reopened", 3, "pending"),
+            observed("approved", 4),
+        ],
+    ),
+    "reopened, then cancelled again, without a time": Story(
+        [{}, {"status": "cancelled"}, {}, {"status": "cancelled"}],
+        [(2, "resolved"), (3, "reopened"), (4, "resolved")],
+        [
+            REQUESTED,
+            observed("cancelled", 2),
+            observed("reopened", 3, "pending"),
+            observed("cancelled", 4),
+        ],
+    ),
+    "on hold, then approved": Story(
+        [{}, ON_HOLD, APPROVED | {"resolved_at": NEXT_DAY}],
+        [(2, "corrected"), (3, "resolved")],
+        [REQUESTED, observed("on_hold", 2), reported("approved", NEXT_DAY)],
+    ),
+    "on hold, then pending": Story(
+        [ON_HOLD, {}],
+        [(2, "reopened")],
+        [REQUESTED, observed("on_hold", 1), observed("reopened", 2, "pending")],
+    ),
+    "an unknown status resolves, then does not": Story(
+        [{}, {"status": "escalated", "resolved_at": MORNING}, ON_HOLD],
+        [(2, "resolved"), (3, "corrected")],
+        [REQUESTED, reported("escalated", MORNING), observed("on_hold", 3)],
+    ),
+    "vanished": Story(
+        [{}, MISSING], [(2, "vanished")], [REQUESTED, observed("vanished", 2, "pending")]
+    ),
+    "vanished after it was approved": Story(
+        [APPROVED, MISSING],
+        [(2, "vanished")],
+        [REQUESTED, reported("approved", MORNING), observed("vanished", 2, "approved")],
+    ),
+    "vanished twice": Story(
+        [{}, MISSING, {}, MISSING, MISSING, {}],
+        [(2, "vanished"), (3, "returned"), (4, "vanished"), (6, "returned")],
+        [
+            REQUESTED,
+            observed("vanished", 2, "pending"),
+            observed("returned", 3, "pending"),
+            observed("vanished", 4, "pending"),
+            observed("returned", 6, "pending"),
+        ],
+    ),
+    "returned with another reason": Story(
+        [{}, MISSING, {"reason": "The campaign has ended"}],
+        [(2, "vanished"), (3, "corrected"), (3, "returned")],
+        [REQUESTED, observed("vanished", 2, "pending"), observed("returned", 3, "pending")],
+    ),
+    "returned approved, before it vanished": Story(
+        [{}, MISSING, APPROVED],
+        [(2, "vanished"), (3, "resolved"), (3, "returned")],
+        [
+            REQUESTED,
+            reported("approved", MORNING),
+            observed("vanished", 2, "pending"),
+            observed("returned", 3, "approved"),
+        ],
+    ),
+    "returned cancelled, without a time": Story(
+        [{}, MISSING, {"status": "cancelled"}],
+        [(2, "vanished"), (3, "resolved"), (3, "returned")],
+        [
+            REQUESTED,
+            observed("vanished", 2, "pending"),
+            observed("returned", 3, "cancelled"),
+            observed("cancelled", 3),
+        ],
+    ),
+    "returned reopened": Story(
+        [APPROVED, MISSING, {}],
+        [(2, "vanished"), (3, "reopened"), (3, "returned")],
+        [
+            REQUESTED,
+            reported("approved", MORNING),
+            observed("vanished", 2, "approved"),
+            observed("returned", 3, "pending"),
+            observed("reopened", 3, "pending"),
+        ],
+    ),
+    "invalid for a while": Story([{}, INVALID, INVALID, {}]),
+    "approved while invalid": Story(
+        [{}, INVALID, APPROVED], [(3, "resolved")], [REQUESTED, reported("approved", MORNING)]
+    ),
+    "only an unknown field changes": Story([{}, {"carrier": "Example"}, {"carrier": "Other"}]),
+    "another reason": Story([{}, {"reason": "The campaign has ended"}], [(2, "corrected")]),
+    "another phone_number_id": Story([{}, {"phone_number_id": "phone-x"}], [(2, "corrected")]),
+    "phone_number_id withdrawn": Story([{}, {"phone_number_id": None}], [(2, "corrected")]),
+    "another phone_number": Story([{}, {"phone_number": "+15559990000"}], [(2, "corrected")]),
+    "another requested_at": Story(
+        [{}, {"requested_at": MORNING}],
+        [(2, "corrected")],
+        [("requested", "pending", MORNING, "reported")],
+    ),
+    "another rejection_reason": Story(
+        [REJECTED, REJECTED | {"rejection_reason": "There are open invoices"}],
+        [(2, "corrected")],
+        [REQUESTED, reported("rejected", NEXT_DAY)],
+    ),
+}
+IDS = {name: f"request-{position}" for position, name in enumerate(STORIES)}
+SYNCS = max(len(story.responses) for story in STORIES.values())
+
+
+def entry(name: str, fields: Fields) -> Fields:
+    """Return the record of a story's request."""
+    return request(int(IDS[name].removeprefix("request-")), **fields)
+
+
+def as_record(row: ReleaseRequest) -> Fields:
+    """Convert a row to the record that the API sent, unknown fields apart."""
+    fields = {
+        name: getattr(row, name)
+        for name in ("id", "phone_number_id", "phone_number", "reason", "status")
+    } | {"requested_at": iso(row.requested_at), "rejection_reason": row.rejection_reason}
+    if row.resolved_at is not None:
+        fields["resolved_at"] = iso(row.resolved_at)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+class Synced:
+    """A mirror that synced all stories, and the rows of its views; tests only read it."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        for number in range(1, SYNCS + 1):
+            responses = ((name, story.at(number)) for name, story in STORIES.items())
+            records = [entry(name, fields) for name, fields in responses if fields is not None]
+            result = mirror.sync(records, accept_missing=True)
+            assert result.failure is None
+            assert result.started_at == sync_start(number)
+        self.ask = mirror.query
+        self.changes = rows_of(mirror, views.changes)
+        versions = rows_of(mirror, views.versions)
+        self.versions = sorted(versions, key=lambda row: row["valid_from"])
+
+
+@pytest.fixture(scope="module")
+def of_each_database(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Synced]]:
+    """Mirrors that synced the stories, one of each kind."""
+    with mirrors_by_kind(request, Synced) as get:
+        yield get
+
+
+@pytest.fixture(params=DATABASES)
+def stories(request: pytest.FixtureRequest, of_each_database: Callable[[str], Synced]) -> Synced:
+    """A mirror that synced the stories."""
+    return of_each_database(request.param)
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_stories(stories: Synced, name: str) -> None:
+    """A story makes the expected versions, changes, and events under the request's last number."""
+    story, states = STORIES[name], STORIES[name].states()
+    entered = [1] + [
+        number for number, (old, new) in enumerate(pairwise(states), start=2) if old != new
+    ]
+    begins = list(map(sync_start, entered))
+    expected = [
+        {
+            "version": place,
+            "valid_from": begin,
+            "valid_to": end,
+            "sync_run_id": number,
+            "first_seen_at": sync_start(1),
+            "status": states[number - 1][0].get("status", "pending"),
+            "missing_since": None if states[number - 1][1] else begin,
+        }
+        for place, (number, begin, end) in enumerate(
+            zip(entered, begins, [*begins[1:], None], strict=True), start=1
+        )
+    ]
+    versions = [row for row in stories.versions if row["id"] == IDS[name]]
+    assert [{key: row[key] for key in expected[0]} for row in versions] == expected
+    changes = [row for row in stories.changes if row["request_id"] == IDS[name]]
+    assert changes == in_order([changed(name, number, kind) for number, kind in story.changes])
+    number = entry(name, states[-1][0])["phone_number"]
+    events = stories.ask(helpers.phone_number_history, number)
+    assert [
+        (event.event, event.status, iso(event.occurred_at), event.time_source) for event in events
+    ] == story.events
+    assert {(event.environment, event.request_id) for event in events} == {("default", IDS[name])}
+
+
+def changed(name: str, number: int, kind: str) -> dict[str, Any]:
+    """Return the expected row of a change that a sync saw."""
+    old, new = (fields for fields, _ in STORIES[name].states()[number - 2 : number])
+    row: dict[str, Any] = {
+        "request_id": IDS[name],
+        "environment": "default",
+        "phone_number": entry(name, new)["phone_number"],
+        "changed_at": sync_start(number),
+        "kind": kind,
+        "sync_run_id": number,
+    }
+    for which, fields in (("old", old), ("new", new)):
+        at = fields.get("resolved_at")
+        row[f"{which}_status"] = fields.get("status", "pending")
+        row[f"{which}_resolved_at"] = at and datetime.fromisoformat(at)
+    return row
+
+
+@pytest.mark.parametrize("number", range(1, SYNCS + 1))
+def test_as_of(stories: Synced, number: int) -> None:
+    """As of any time from one sync to the next, the mirror has the rows of the first."""
+    states = {name: story.states()[number - 1] for name, story in STORIES.items()}
+    for when in (
+        sync_start(number),
+        sync_start(number) + timedelta(minutes=30),
+        sync_start(number + 1) - timedelta(milliseconds=1),
+    ):
+        for missing in (False, True):
+            found = stories.ask(helpers.release_requests, as_of=when, missing=missing)
+            assert in_order([as_record(row) for row in found]) == in_order(
+                [entry(name, fields) for name, (fields, here) in states.items() if here != missing]
+            )
+
+
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [
+        ("another rejection_reason", [None, "There are open invoices"]),
+        ("approved, then rejected", [None, None, REJECTED["rejection_reason"]]),
+    ],
+)
+def test_history_has_the_rejection_reason(
+    stories: Synced, name: str, reasons: list[str | None]
+) -> None:
+    """The event that rejected a request has the reason, as the API last returned it."""
+    events = stories.ask(helpers.phone_number_history, entry(name, {})["phone_number"])
+    assert [event.rejection_reason for event in events] == reasons
+
+
+def test_a_corrected_number_keeps_its_history(stories: Synced) -> None:
+    """The history of a request is listed under its current number, and only there."""
+    old = entry("another phone_number", {})["phone_number"]
+    assert stories.ask(helpers.phone_number_history, old) == []
+    assert len(stories.ask(helpers.phone_number_history, "+15559990000")) == 1
