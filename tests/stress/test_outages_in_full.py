@@ -285,8 +285,8 @@ def test_the_line_breaks_anywhere(
         before, known = proxy_mirror.state(), len(proxy_mirror.outcomes())
         proxy.cut(nth_message(number), delivers=delivers, stays_dead=stays_dead)
         ran = proxy_mirror.run([request(1, status=f"status {number}"), request(3)])
-        was_cut = proxy.dead
-        proxy.mend()
+        was_cut = proxy.is_cut
+        proxy.restore()
         status = "SELECT status FROM release_requests WHERE id = 'request-1'"
         applied = proxy_mirror.rows(status) == [(f"status {number}",)]
         assert applied or proxy_mirror.state() == before
@@ -572,7 +572,7 @@ def test_staging_is_cancelled(server: Server, proxy_mirror: OutageMirror, proxy:
             cancelled.extend(execute(server.url, f"SELECT pg_cancel_backend({pid})"))
         return False
 
-    outage = proxy_mirror.at(BEFORE_SYNC, lambda: proxy.cut(cancel), proxy.mend)
+    outage = proxy_mirror.at(BEFORE_SYNC, lambda: proxy.cut(cancel), proxy.restore)
     proxy_mirror.assert_survives(outage, "failed")
     assert cancelled == [(True,)]
 

@@ -308,11 +308,11 @@ def cut_off(proxy: TcpProxy, ends: Callable[[bytes], bool], **options: bool) -> 
     silent = options.get("silent")
     with patched(RESPONSE_TIMEOUT=1) if silent else nullcontext():
         yield
-    assert proxy.dead
+    assert proxy.is_cut
     if silent:
-        wait_until(lambda: proxy.given_up is not None)
-        assert proxy.given_up
-    proxy.mend()
+        wait_until(lambda: proxy.client_closed is not None)
+        assert proxy.client_closed
+    proxy.restore()
 
 
 def nth_commit(number: int) -> Callable[[bytes], bool]:
