@@ -20,7 +20,7 @@ from mirror.queries.results import ReleaseRequest
 from tests.support.databases import DATABASES
 from tests.support.mirrors import Mirror, mirrors_by_kind
 from tests.support.oracle import Fields
-from tests.support.rows import in_order, rows_of
+from tests.support.rows import in_order, iso, rows_of
 from tests.support.upstream import request
 
 Event = tuple[str, str, str, str]
@@ -29,7 +29,6 @@ Event = tuple[str, str, str, str]
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
 """Start of the mirror's clock; the first sync is an hour later."""
 
-REQUESTED_AT = "2024-01-10T14:30:00Z"
 MORNING = "2024-01-11T09:00:00Z"
 NEXT_DAY = "2024-01-12T09:00:00Z"
 
@@ -49,12 +48,7 @@ def sync_start(number: int) -> datetime:
     return NOON + timedelta(hours=number)
 
 
-def iso(time: datetime) -> str:
-    """Format a time like the API."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-REQUESTED: Event = ("requested", "pending", REQUESTED_AT, "reported")
+REQUESTED: Event = ("requested", "pending", "2024-01-10T14:30:00Z", "reported")
 """The first event of each story."""
 
 
@@ -101,6 +95,11 @@ class Story:
         return states
 
 
+APPROVED_AND_REOPENED = [
+    REQUESTED,
+    reported("approved", MORNING),
+    observed("reopened", 3, "pending"),
+]
 STORIES = {
     "nothing happens": Story([{}]),
     "approved": Story(
@@ -149,27 +148,17 @@ STORIES = {
     "reopened": Story(
         [{}, APPROVED, {}],
         [(2, "resolved"), (3, "reopened")],
-        [REQUESTED, reported("approved", MORNING), observed("reopened", 3, "pending")],
+        APPROVED_AND_REOPENED,
     ),
     "reopened, then approved again": Story(
         [{}, APPROVED, {}, APPROVED | {"resolved_at": NEXT_DAY}],
         [(2, "resolved"), (3, "reopened"), (4, "resolved")],
-        [
-            REQUESTED,
-            reported("approved", MORNING),
-            observed("reopened", 3, "pending"),
-            reported("approved", NEXT_DAY),
-        ],
+        [*APPROVED_AND_REOPENED, reported("approved", NEXT_DAY)],
     ),
     "reopened, then approved again, the old time kept": Story(
         [{}, APPROVED, {}, APPROVED],
         [(2, "resolved"), (3, "reopened"), (4, "resolved")],
-        [
-            REQUESTED,
-            reported("approved", MORNING),
-            observed("reopened", 3, "pending"),
-            observed("approved", 4),
-        ],
+        [*APPROVED_AND_REOPENED, observed("approved", 4)],
     ),
     "reopened, then cancelled again, without a time": Story(
         [{}, {"status": "cancelled"}, {}, {"status": "cancelled"}],

@@ -18,13 +18,8 @@ from tests.support.databases import DATABASES
 from tests.support.mirrors import Mirror
 from tests.support.oracle import KNOWN, Fields, Memory, State
 from tests.support.random_upstream import NOON, RandomUpstream
-from tests.support.rows import in_order, like, rows_of
+from tests.support.rows import in_order, iso, like, rows_of
 from tests.support.upstream import FakeUpstream, request
-
-
-def iso(time: datetime) -> str:
-    """Format a time like the API."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def test_phone_numbers(mirror: Mirror) -> None:
@@ -39,9 +34,13 @@ def test_phone_numbers(mirror: Mirror) -> None:
         resolved_at: datetime | None = None,
         **fields: Any,
     ) -> Fields:
-        resolved = {} if resolved_at is None else {"resolved_at": iso(resolved_at)}
-        times = {"requested_at": iso(requested_at)} | resolved
-        return request(number, phone_number=phone_number, **times, **fields)
+        return request(
+            number,
+            phone_number=phone_number,
+            requested_at=iso(requested_at),
+            resolved_at=resolved_at and iso(resolved_at),
+            **fields,
+        )
 
     records = [
         make(1, again, mar, status="approved", resolved_at=apr),

@@ -1,7 +1,8 @@
-"""Rows of views, in an order that depends on nothing but the rows."""
+"""Rows of views for comparing them: a fixed order, chosen columns, times like the API's."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,3 +27,8 @@ def like(rows: list[dict[str, Any]], model: list[dict[str, Any]]) -> list[dict[s
     """Return the rows with the columns of a model only."""
     names = {name for row in model for name in row}
     return in_order([{name: row[name] for name in names} for row in rows])
+
+
+def iso(time: datetime) -> str:
+    """Format a time like the API."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
