@@ -135,7 +135,7 @@ def test_chance(
         }
         assert results[0].counts == results[1].counts
         if not quiet:
-            memory.learn(mirrors[0].now, valid, invalid)
+            memory.learn(mirrors[0].now, valid, invalid, results[0].run_id)
         for view, model in (
             (views.changes, memory.changes()),
             (views.history, memory.history()),
