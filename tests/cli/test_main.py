@@ -406,22 +406,6 @@ def test_a_sandbox_that_is_refused_closes_its_port() -> None:
     socket.create_server(("127.0.0.1", port)).close()
 
 
-def test_the_end_of_a_process() -> None:
-    """The quick exit keeps the exit code, and waits for output, threads and exit handlers."""
-    code = (
-        "import atexit, threading, mirror.cli\n"
-        "from mirror.__main__ import main\n"
-        "def run():\n"
-        "    print('output')\n"
-        "    atexit.register(print, 'handler')\n"
-        "    threading.Timer(0.1, print, ['thread']).start()\n"
-        "    raise SystemExit(75)\n"
-        "mirror.cli.main = run\n"
-        "main()\n"
-    )
-    assert run_python("-c", code) == Ran(75, "output\nthread\nhandler\n", "")
-
-
 def test_json_is_utf_8_in_a_pipe_whatever_the_locale(sqlite_mirror: Mirror) -> None:
     """Programs that read the output need not know the locale of the command."""
     sqlite_mirror.sync([request(1, reason="número não atribuído")])
