@@ -5,11 +5,13 @@ from __future__ import annotations
 from logging.config import fileConfig
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy.engine import Connection
 
 from mirror.config import settings
 from mirror.db import migrate, models
 from mirror.db.engine import create_engine, parse_url, write_transaction
+from mirror.errors import SchemaError
 
 
 def database_url() -> str:
@@ -52,4 +54,8 @@ else:
     else:
         engine = create_engine(database_url(), create=True)
         with write_transaction(engine, migrate.LOCK) as connection:
+            try:
+                migrate.require_known(connection)
+            except SchemaError as error:
+                raise CommandError(str(error)) from error
             run_online(connection)

@@ -144,11 +144,13 @@ class Doctor:
             with read_transaction(engine) as connection:
                 yield Check(State.OK, "database", None, shown)
                 yield from checks.SERVER_CHECKS[connection.dialect.name](connection)
-                yield from self._schema(connection)
+                schema = list(self._schema(connection))
+                yield from schema
         except MirrorError as error:
             yield self._no_database(error, shown)
             return
-        yield self._write_access(engine)
+        if all(check.state is not State.FAILED for check in schema if check.check == "schema"):
+            yield self._write_access(engine)
         yield from self._disk_space(engine)
 
     def _no_database(self, error: MirrorError, shown: str) -> Check:
@@ -197,6 +199,7 @@ class Doctor:
                     connection.execute(
                         sa.update(table).where(sa.false()).values({next(iter(table.c)): None})
                     )
+                connection.rollback()  # a commit without rows can write to a SQLite file too
         except DatabaseError as error:
             return self._failed("write access", error)
         return Check(State.OK, "write access", None, "a sync can write")

@@ -59,6 +59,8 @@ def test_all_checks_pass(mirror: Mirror, token_file: Path) -> None:
     """After a sync each check is ok, with two requests to the API and no change to the database."""
     mirror.sync([request(1)])
     before, runs = mirror.state(), mirror.stored("sync_runs")
+    path = Path(mirror.engine.url.database or "")
+    file = path.read_bytes() if path.exists() else b""
     requests = len(mirror.sandbox.request_log)
     ran, checks = run_doctor("--rate", "90", **variables(mirror, token_file), MIRROR_TIMEOUT="20")
     assert (ran.code, ran.err) == (0, "")
@@ -77,6 +79,7 @@ def test_all_checks_pass(mirror: Mirror, token_file: Path) -> None:
     kind = mirror.engine.dialect.name
     assert ("journal mode wal" in checks["WAL"]["found"]) if kind == "sqlite" else checks["server"]
     assert (mirror.state(), mirror.stored("sync_runs")) == (before, runs)
+    assert (path.read_bytes() if path.exists() else b"") == file
     assert len(mirror.sandbox.request_log) == requests + 2
 
 

@@ -110,8 +110,12 @@ class _SettingOption(click.Option):
         self, ctx: click.Context, opts: Mapping[str, Any]
     ) -> tuple[Any, ParameterSource]:
         """Return the value and its source."""
-        if opts.get(self.name or "") in ("", [""]) and self.resolve_envvar_value(ctx):
+        name = self.name or ""
+        value, variable = opts.get(name), self.resolve_envvar_value(ctx)
+        if variable and value == "":
             opts = {}
+        elif variable and isinstance(value, list):
+            opts = {name: [each or variable for each in value]} if any(value) else {}
         return super().consume_value(ctx, opts)
 
 

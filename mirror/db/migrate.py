@@ -108,6 +108,15 @@ def require_current(connection: Connection) -> None:
         )
 
 
+def require_known(connection: Connection) -> None:
+    """Check that the revisions of this version can upgrade or downgrade a database.
+
+    Raises:
+        SchemaError: the schema is newer, or of an unreleased version.
+    """
+    _require_known(_read_schema(connection))
+
+
 def _require_known(schema: _Schema) -> None:
     """Check that this version of `mirror` can use or upgrade a schema."""
     if schema.is_unreleased:

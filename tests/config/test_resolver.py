@@ -84,6 +84,8 @@ def test_the_environment() -> None:
     assert environments(variable, *options) == ("prod", "dev")
     assert environments(variable) == ("EU staging",)
     assert environments(variable, "--environment", "") == ("EU staging",)
+    assert environments(variable, *("--environment", "") * 2) == ("EU staging",)
+    assert environments(variable, *options, "--environment", "") == ("prod", "dev", "EU staging")
     assert environments({"MIRROR_ENVIRONMENT": ""}) == ()
 
 

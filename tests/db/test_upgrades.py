@@ -18,7 +18,8 @@ from mirror.db import migrate
 from mirror.db.engine import parse_url, read_transaction
 from mirror.db.views import VIEWS
 from tests.db.frozen.freeze import FOLDER, Rows, path_of, restored_inventory, rows_of, thaw
-from tests.support.commands import run_mirror
+from tests.support import ROOT
+from tests.support.commands import run_mirror, run_module
 from tests.support.databases import DATABASES, upgrade
 from tests.support.history_fixture import STAGING, THIRD, after, entry
 from tests.support.mirrors import Mirror
@@ -267,6 +268,11 @@ def test_a_database_of_another_age_is_left_alone(prepared: Mirror, age: str) -> 
         for statement in statements:
             connection.exec_driver_sql(statement)
     expect_refusals(prepared, commands, message)
+    before = everything(prepared)
+    for words in (["upgrade", "head"], ["downgrade", "base"]):
+        ran = run_module("alembic", "-x", f"database={prepared.url}", *words, cwd=ROOT)
+        assert (ran.code, ran.out.strip()) == (255, f"FAILED: {message}"), ran
+    assert everything(prepared) == before
 
 
 def test_an_older_database_is_left_alone(prepared: Mirror, tmp_path: Path) -> None:
