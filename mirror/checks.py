@@ -56,13 +56,13 @@ class Check:
     advice: str | None = None
 
 
-def check_private(path: Path, check: str, found: str, environment: str | None = None) -> Check:
-    """Check that only its owner may use a file; `check` and `found` describe it."""
+def check_private(path: Path, check: str, finding: str, environment: str | None = None) -> Check:
+    """Check that only its owner may use a file; `check` and `finding` describe it."""
     mode = path.stat().st_mode
     if os.name == "posix" and mode & _GROUP_AND_OTHERS:
-        found += f"; other users may use it ({stat.filemode(mode)})"
-        return Check(State.WARNING, check, environment, found, "set its mode to 600")
-    return Check(State.OK, check, environment, found)
+        finding += f"; other users may use it ({stat.filemode(mode)})"
+        return Check(State.WARNING, check, environment, finding, "set its mode to 600")
+    return Check(State.OK, check, environment, finding)
 
 
 def check_disk_space(check: str, folder: Path, needed: int = 0) -> Check:
@@ -74,19 +74,21 @@ def check_disk_space(check: str, folder: Path, needed: int = 0) -> Check:
         needed: bytes that should be free at least.
     """
     free = shutil.disk_usage(folder).free
-    found = f"{free / MIB:,.0f} MiB free in {folder}"
+    finding = f"{free / MIB:,.0f} MiB free in {folder}"
     if free < max(_MIN_FREE_SPACE, needed):
         advice = "free some space: a sync that runs out of it fails, and changes nothing"
-        return Check(State.WARNING, check, None, found, advice)
-    return Check(State.OK, check, None, found)
+        return Check(State.WARNING, check, None, finding, advice)
+    return Check(State.OK, check, None, finding)
 
 
 def check_health(environment: str, api: ApiSettings, probe: ProbeResult) -> Check:
     """Check the response of the API's health endpoint."""
-    found = f"{api.base_url}{HEALTH_PATH} answered {probe.status} in {probe.seconds:.2f} s"
+    finding = f"{api.base_url}{HEALTH_PATH} answered {probe.status} in {probe.seconds:.2f} s"
     if probe.status == 200:
-        return Check(State.OK, "API", environment, found)
-    return Check(State.WARNING, "API", environment, found, "if more checks fail, check --base-url")
+        return Check(State.OK, "API", environment, finding)
+    return Check(
+        State.WARNING, "API", environment, finding, "if more checks fail, check --base-url"
+    )
 
 
 def check_clock(environment: str, probe: ProbeResult) -> Check:
@@ -94,28 +96,28 @@ def check_clock(environment: str, probe: ProbeResult) -> Check:
     if probe.skew is None:
         return Check(State.WARNING, "clock", environment, "the API sends no time to compare with")
     seconds = probe.skew.total_seconds()
-    found = f"{abs(seconds):,.0f} s {'ahead of' if seconds > 0 else 'behind'} the API's"
+    finding = f"{abs(seconds):,.0f} s {'ahead of' if seconds > 0 else 'behind'} the API's"
     if abs(probe.skew) - timedelta(seconds=probe.seconds) < _MAX_SKEW:
-        return Check(State.OK, "clock", environment, found)
+        return Check(State.OK, "clock", environment, finding)
     advice = "set this machine's clock (NTP); until then times of observation are off by that"
-    return Check(State.WARNING, "clock", environment, found, advice)
+    return Check(State.WARNING, "clock", environment, finding, advice)
 
 
 def _check_sqlite(connection: Connection) -> Iterator[Check]:
     mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
     version = connection.exec_driver_sql("SELECT sqlite_version()").scalar_one()
-    found = f"SQLite {version}, journal mode {mode}"
+    finding = f"SQLite {version}, journal mode {mode}"
     has_rows = sa.inspect(connection).has_table("release_requests") and connection.scalar(
         sa.text("SELECT 1 FROM release_requests LIMIT 1")
     )
     if mode == "wal" or not has_rows:
-        yield Check(State.OK, "WAL", None, found)
+        yield Check(State.OK, "WAL", None, finding)
         return
     advice = (
         "readers and syncs wait for each other; keep the file on a local disk, where the next "
         "`mirror sync` turns WAL on"
     )
-    yield Check(State.WARNING, "WAL", None, found, advice)
+    yield Check(State.WARNING, "WAL", None, finding, advice)
 
 
 def _check_postgres(connection: Connection) -> Iterator[Check]:
@@ -125,12 +127,12 @@ def _check_postgres(connection: Connection) -> Iterator[Check]:
             "pg_is_in_recovery()"
         )
     ).one()
-    found = f"Postgres {version}, {size / MIB:,.1f} MiB"
+    finding = f"Postgres {version}, {size / MIB:,.1f} MiB"
     if is_replica:
         advice = "let syncs write to the primary server; a replica is for reading"
-        yield Check(State.WARNING, "server", None, f"{found}, a read-only replica", advice)
+        yield Check(State.WARNING, "server", None, f"{finding}, a read-only replica", advice)
     else:
-        yield Check(State.OK, "server", None, found)
+        yield Check(State.OK, "server", None, finding)
     yield _check_encryption(connection)
 
 
@@ -157,20 +159,22 @@ SERVER_CHECKS: dict[str, Callable[[Connection], Iterator[Check]]] = {
 
 def check_runs(status: EnvironmentStatus) -> Check:
     """Check that the last run of an environment succeeded."""
-    found, advice = "no complete pull yet", "run `mirror sync`"
+    finding, advice = "no complete pull yet", "run `mirror sync`"
     if status.complete_at is not None:
-        found = f"last complete pull at {status.complete_at:%Y-%m-%d %H:%M} UTC"
+        finding = f"last complete pull at {status.complete_at:%Y-%m-%d %H:%M} UTC"
     if status.failures:
-        found += f", {status.failures:,} failed since; the last: {status.error}"
+        finding += f", {status.failures:,} failed since; the last: {status.error}"
         advice = "run `mirror sync -v`"
     elif status.complete_at is not None:
-        return Check(State.OK, "runs", status.environment, found)
-    return Check(State.WARNING, "runs", status.environment, found, advice)
+        return Check(State.OK, "runs", status.environment, finding)
+    return Check(State.WARNING, "runs", status.environment, finding, advice)
 
 
 def check_quarantine(status: EnvironmentStatus) -> Check:
     """Check that no record of an environment is in quarantine."""
     if not status.quarantined:
         return Check(State.OK, "quarantine", status.environment, "empty")
-    found = f"{status.quarantined:,} records that cannot be decoded"
-    return Check(State.WARNING, "quarantine", status.environment, found, "run `mirror quarantine`")
+    finding = f"{status.quarantined:,} records that cannot be decoded"
+    return Check(
+        State.WARNING, "quarantine", status.environment, finding, "run `mirror quarantine`"
+    )

@@ -35,7 +35,7 @@ _NEW_PER_DAY = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class DemoResult:
     """The result of the demo.
 
     Attributes:
@@ -89,7 +89,7 @@ def run(
     engine: Engine,
     on_sync: Callable[[float, Result], None],
     now: Callable[[], datetime] = utc_now,
-) -> Story:
+) -> DemoResult:
     """Run the demo.
 
     Args:
@@ -124,7 +124,7 @@ def run(
                 raise result.failure
     with read_transaction(engine) as connection:
         approval = _approved_in_a_later_sync(connection)
-        return Story(
+        return DemoResult(
             helpers.count_by_status(connection),
             approval,
             helpers.phone_number_history(connection, approval.phone_number),

@@ -89,8 +89,8 @@ class Doctor:
                 yield self._setting(setting, environment)
         defaults = [f"{item.name} {item.text}" for item in resolved if item.source == DEFAULT]
         if defaults:
-            found = f"by default: {', '.join(defaults)}"
-            yield Check(State.OK, "settings", environment, found)
+            finding = f"by default: {', '.join(defaults)}"
+            yield Check(State.OK, "settings", environment, finding)
 
     def _setting(self, setting: ResolvedSetting, environment: str) -> Check:
         """Show a setting, unless it is an invalid base URL, which may hold the token."""
@@ -106,10 +106,10 @@ class Doctor:
         """Check that the token can be read, and its file by nobody else."""
         setting = self._sources.resolve_token(environment)
         settings.read_token(self._sources, environment)
-        found = f"read from {setting.source}"
+        finding = f"read from {setting.source}"
         if setting.name == "token_file":
-            return check_private(Path(setting.text), "token", found, environment)
-        return Check(State.OK, "token", environment, found)
+            return check_private(Path(setting.text), "token", finding, environment)
+        return Check(State.OK, "token", environment, finding)
 
     # The API
 
@@ -174,11 +174,11 @@ class Doctor:
             if revision is not None:
                 yield self._failed("schema", error)
             else:
-                found, advice = (
+                finding, advice = (
                     "no mirror in the database yet",
                     "run `mirror sync`, which creates it",
                 )
-                yield Check(State.WARNING, "schema", None, found, advice)
+                yield Check(State.WARNING, "schema", None, finding, advice)
             return
         yield Check(State.OK, "schema", None, f"revision {revision}, which this version needs")
         for environment in status.status(

@@ -5,9 +5,9 @@
     ├── TokenRefused             the API does not accept the token
     ├── ApiError                 the API answered something that cannot be used
     │   └── ApiUnavailable       the API is out of reach for now: try again later
-    ├── Stopped                  somebody stopped the run: nothing was applied
+    ├── Stopped                  the run was cancelled: nothing was applied
     ├── DiskUnavailable          there is no room for temporary files for now: try again later
-    ├── DatabaseError            the database refused
+    ├── DatabaseError            the database rejected an operation
     │   ├── DatabaseUnavailable  the database is out of reach for now: try again later
     │   └── SchemaError          the database's schema is not the one this version works with
     └── GuardRefused             the pull is suspicious: nothing was applied
@@ -49,27 +49,27 @@ class ApiError(MirrorError):
 
 
 class ApiUnavailable(ApiError):
-    """The API could not be reached, was overloaded, or its list never held still."""
+    """The API could not be reached, was overloaded, or the list kept changing."""
 
 
 class Stopped(MirrorError):
-    """Somebody stopped the run before it was done."""
+    """The run was cancelled before it was done."""
 
     def __init__(
         self,
         message: str = "the run was stopped before it was done; nothing was applied",
         *,
-        hint: str | None = "the next run starts anew",
+        hint: str | None = "the next run starts from the beginning",
     ) -> None:
         super().__init__(message, hint=hint)
 
 
 class DiskUnavailable(MirrorError):
-    """What has to be kept for a while finds no room in the folder for temporary files."""
+    """Not enough space for temporary files."""
 
 
 class DatabaseError(MirrorError):
-    """The database refused what it was asked."""
+    """The database rejected an operation."""
 
 
 class DatabaseUnavailable(DatabaseError):
@@ -81,4 +81,4 @@ class SchemaError(DatabaseError):
 
 
 class GuardRefused(MirrorError):
-    """Applying the pull would do damage that cannot be told from an upstream accident."""
+    """The list would mark too many requests as missing, or has requests of another environment."""

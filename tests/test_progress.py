@@ -143,7 +143,7 @@ def test_a_sync_logs_its_steps(sqlite_mirror: Mirror, caplog: pytest.LogCaptureF
     for _ in range(2):
         mirror.sync([ONE])
     assert {record.levelno for record in caplog.records} == {logging.DEBUG}
-    read = rf"1 pages, {len(envelope([ONE]))} bytes in \d\.\d s"
+    read = rf"1 page, {len(envelope([ONE]))} bytes in \d\.\d s"
     begun = rf"has begun, with {re.escape(mirror.sandbox.base_url)}"
     committed = r"committed in \d\.\d{3} s"
     assert_matches(

@@ -144,8 +144,8 @@ def _payload_error(body: bytes | bytearray, redact: Redactor) -> PayloadError:
             return TruncatedPayload("the response ends in the middle of its JSON")
         if (fault := malformed.json_fault(body)) is not None:
             kind = _guess_content_type(body)
-            what = f"not valid JSON: {fault}" if kind == "JSON" else f"{kind}, not JSON"
-            return PayloadError(f"the response is {what}")
+            description = f"not valid JSON: {fault}" if kind == "JSON" else f"{kind}, not JSON"
+            return PayloadError(f"the response is {description}")
         with suppress(*DECODING_ERRORS):
             if message := _error_from_envelope(body, redact):
                 return PayloadError(_NO_SUCCESS + message)

@@ -20,7 +20,7 @@ from mirror.config.settings import ApiSettings
 from mirror.errors import ApiError, ApiUnavailable, TokenRefused
 
 HEALTH_PATH = "/health"
-"""Needs no token and is exempt from the rate limit, says the vendor's documentation."""
+"""Needs no token and is exempt from the rate limit, according to the vendor's documentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,11 @@ def check_token(settings: ApiSettings, now: Callable[[], datetime]) -> ProbeResu
     if result.status == httpx.codes.TOO_MANY_REQUESTS or result.status >= 500:
         raise ApiUnavailable(f"{answered} {result.status}", hint="try again later")
     if result.status != httpx.codes.OK or not result.is_json:
-        what = "something other than JSON" if result.status == httpx.codes.OK else result.status
-        raise ApiError(f"{answered} {what}", hint="check --base-url, which ends with /api/v1")
+        is_ok = result.status == httpx.codes.OK
+        description = "something other than JSON" if is_ok else result.status
+        raise ApiError(
+            f"{answered} {description}", hint="check --base-url, which ends with /api/v1"
+        )
     return result
 
 

@@ -124,7 +124,7 @@ class HttpSession:
         self._clock = clock
         self._lock = threading.Lock()
         self._sockets = OpenSockets()
-        # stamina's default hook writes to the console; `_backoff` logs instead.
+        # stamina's default hook writes to the console; `_retry_delay` logs instead.
         stamina.instrumentation.set_on_retry_hooks(())
         self._http = http_client(settings)
         self._http.event_hooks = {"response": [partial(refuse_redirect, settings)]}
@@ -146,7 +146,7 @@ class HttpSession:
             with self._sockets.closed_after(self._settings.deadline):
                 yield
         except MirrorError as error:
-            # Whatever form a hostile server echoes the token in, it is not in our messages.
+            # Redact the token even if the server echoes it, in any encoding.
             redact = self._settings.token.redact
             hint = error.hint and redact(error.hint)
             raise type(error)(redact(error.message), hint=hint) from error
@@ -187,9 +187,9 @@ class HttpSession:
             Cancelled: the attempt was cancelled.
         """
         request, latest = _Request(path, params, etag, hashed), _Attempt()
-        backoff = partial(self._backoff, latest)
+        retry_delay = partial(self._retry_delay, latest)
         try:
-            for attempt in stamina.retry_context(on=backoff, attempts=ATTEMPTS, timeout=None):
+            for attempt in stamina.retry_context(on=retry_delay, attempts=ATTEMPTS, timeout=None):
                 with attempt:
                     latest.number = attempt.num
                     latest.ticket = self._acquire(state, request, latest.next_not_before)
@@ -221,7 +221,7 @@ class HttpSession:
             logger.debug("%s: waited %.1f s for its turn", request, waited)
         return ticket
 
-    def _backoff(self, latest: _Attempt, error: Exception) -> bool | float:
+    def _retry_delay(self, latest: _Attempt, error: Exception) -> bool | float:
         """Decide whether to retry, and when.
 
         The rate limiter waits, because its waits can be cancelled; stamina waits 0 s.
@@ -238,10 +238,10 @@ class HttpSession:
         if isinstance(error, RetryableError) and error.is_rate_limited:
             self.rate_limiter.on_429(latest.ticket, wait, str(error))
         latest.next_not_before = self._clock.now() + wait
-        then = (
+        next_step = (
             f"trying again in {wait:.1f} s" if in_time else "the deadline is too near to try again"
         )
-        logger.debug("%s; %s", self._settings.token.redact(str(error)), then)
+        logger.debug("%s; %s", self._settings.token.redact(str(error)), next_step)
         return 0.0 if in_time else False
 
     def _send(
@@ -266,12 +266,12 @@ class HttpSession:
                 with self._log_response(state, request, response, began):
                     return self._receive(state, response, request)
         except httpx.TimeoutException as error:
-            self._check_wanted(state)
+            self._check_not_cancelled_or_late(state)
             raise RetryableError(
                 f"the API at {self._settings.base_url} sent nothing for {timeout:g} seconds"
             ) from error
         except (httpx.TransportError, httpx.DecodingError) as error:
-            self._check_wanted(state)
+            self._check_not_cancelled_or_late(state)
             raise RetryableError(
                 f"the connection to {self._settings.base_url} failed "
                 f"({network.describe(error, responding=responding)})"
@@ -285,7 +285,7 @@ class HttpSession:
     ) -> Iterator[None]:
         """Log a response after its body, unless it is cancelled or incomplete.
 
-        `_backoff` logs incomplete responses.
+        `_retry_delay` logs incomplete responses.
         """
         failure: MirrorError | None = None
         try:
@@ -334,9 +334,9 @@ class HttpSession:
                     if digest is not None:
                         digest.update(chunk)
                     state.add_bytes(len(chunk))
-                    self._check_wanted(state)
+                    self._check_not_cancelled_or_late(state)
                 # A body without Content-Length also ends where the deadline closes the socket.
-                self._check_wanted(state)
+                self._check_not_cancelled_or_late(state)
         except BaseException:
             state.discard_bytes(len(content))
             raise
@@ -345,7 +345,7 @@ class HttpSession:
             self.bytes_received += len(content)
         return Body(content, digest.sha256 if digest is not None else None)
 
-    def _check_wanted(self, state: FetchState) -> None:
+    def _check_not_cancelled_or_late(self, state: FetchState) -> None:
         """Stop if the response is no longer needed, or the deadline has passed."""
         if state.cancelled.is_set():
             raise Cancelled

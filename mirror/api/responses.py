@@ -21,6 +21,9 @@ _MAX_ERROR_BODY = 64 * 1024  # bytes
 class RetryableError(ApiUnavailable):
     """A failure that another attempt may overcome.
 
+    Its causes: the status 429 or one of 500 and more, a timeout, a connection that fails or ends
+    before the response is complete, and a body that cannot be decompressed.
+
     Args:
         message: what happened.
         wait: seconds to wait first, if the API stated them.

@@ -55,7 +55,7 @@ COMMANDS = {
 class _Cli(LazyGroup):
     """Reports errors of the operating system by what they concern.
 
-    Without it, click would take any broken pipe for one of standard output, and end in silence.
+    Otherwise click would treat any broken pipe as one of standard output, and exit silently.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -70,8 +70,8 @@ class _Cli(LazyGroup):
                 ) from error
             subject = error.filename or "something that mirror needs"
             raise errors.MirrorError(
-                f"the system refused {subject} ({error.strerror or 'without a reason'})",
-                hint="if that goes on, report it as a bug",
+                f"an operation on {subject} failed ({error.strerror or 'without a reason'})",
+                hint="if this persists, report it as a bug",
             ) from error
 
 

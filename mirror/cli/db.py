@@ -117,7 +117,7 @@ def describe(
             columns={
                 "name": lambda entry: f"  {entry.column}" if entry.column else entry.relation,
                 "type (Postgres)": lambda entry: entry.postgresql_type or entry.kind,
-                "what it is": lambda entry: entry.comment,
+                "description": lambda entry: entry.comment,
             },
         )
 

@@ -1,6 +1,6 @@
 """Progress bars on a terminal, one for each sync that runs.
 
-They appear after half a second. Rich takes long to import, so a shorter sync does without.
+They appear after half a second. Rich takes long to import, so shorter syncs show no bar.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def history(
         )
     write_history(events, output_format)
     if not events:
-        notify(f"no release request has the number {helpers.normalize_number(number, region)} now")
+        notify(f"no release request has the number {helpers.normalize_number(number, region)}")
 
 
 @click.command(epilog="Example: mirror requests --status pending --until 7d")
@@ -105,6 +105,10 @@ def requests(
             "reason": lambda row: row.rejection_reason or row.reason,
         },
     )
+    given = {name for name, value in filters.items() if value}
+    if not rows and given == {"status"}:
+        scope = f" in {environment!r}" if environment else ""
+        notify(f"no request has the status {filters['status']!r}{scope}")
 
 
 @click.command(epilog="Example: mirror changes --since 7d --format csv")

@@ -143,8 +143,10 @@ def sandbox(
             ) from error
         content = f"the list of {file}" if file else f"{len(simulation.requests)} requests"
         click.echo(
-            f"export TALKOVER_BASE_URL={server.base_url} TALKOVER_TOKEN={shlex.quote(token)}\n"
-            f"# {content}; paste the line above into another terminal, then: mirror sync"
+            f"export TALKOVER_BASE_URL={server.base_url} TALKOVER_TOKEN={shlex.quote(token)} "
+            "MIRROR_DATABASE_URL=sqlite:///mirror-sandbox.db\n"
+            "# paste the line above into another terminal, then: mirror sync\n"
+            f"# serving {content}; Ctrl-C ends it"
         )
         sys.stdout.flush()
         with server.running():
@@ -172,11 +174,11 @@ def demo(database: str | None) -> None:
     Simulates one week, and shows what the mirror knows at the end. It needs neither token nor
     network, and does not use the database of MIRROR_DATABASE_URL.
     """
-    from mirror import demo as story
     from mirror.db.engine import create_engine, shown_url
+    from mirror.demo import fresh_file, run
 
     path = Path("mirror-demo.db")
-    engine = create_engine(database or story.fresh_file(path), create=True)
+    engine = create_engine(database or fresh_file(path), create=True)
 
     def print_result(days: float, result: Result) -> None:
         click.echo(f"day {days:g}: {summary(result)}")
@@ -185,7 +187,7 @@ def demo(database: str | None) -> None:
         "The demo starts a mock API, simulates one week and syncs five times. Before the\n"
         "last sync the mock drops one request and corrupts another; neither is lost.\n"
     )
-    end = story.run(engine, print_result)
+    end = run(engine, print_result)
     counts = ", ".join(f"{count} {status}" for status, count in end.by_status)
     click.echo(f"\nNow in the mirror: {counts}.")
     click.echo(f"\nWhat happened to {end.approval.phone_number}:\n")

@@ -1,4 +1,4 @@
-"""`mirror status`, `quarantine` and `doctor`: the commands for whoever operates the mirror."""
+"""`mirror status`, `quarantine` and `doctor`: commands for operators."""
 
 from __future__ import annotations
 
@@ -104,17 +104,17 @@ def status(
     either, all that were ever synced.
     """
     from mirror.db import migrate
-    from mirror.queries import status as health
+    from mirror.queries import status as status_queries
 
     file = config.load(config_file)
     environments = [settings.environment_name(name) for name in names] or list(file.environments)
     with open_mirror(database, config_file) as connection:
-        statuses = health.status(connection, now=now(), environments=environments or None)
+        statuses = status_queries.status(connection, now=now(), environments=environments or None)
         revision = migrate.current(connection)
     _write_statuses(statuses, output_format, str(revision))
     if max_age is None:
         return 0
-    stale = [status for status in statuses if health.is_stale(status, max_age)]
+    stale = [status for status in statuses if status_queries.is_stale(status, max_age)]
     for status in stale:
         notify(
             f"{status.environment} is stale: {_describe_age(status)}; run `mirror doctor`",
@@ -194,7 +194,7 @@ def _render_statuses(statuses: Sequence[EnvironmentStatus]) -> None:
             )
             for row in statuses
         ],
-        ("environment", "complete (UTC)", "age", "last run", "failed since"),
+        ("environment", "complete (UTC)", "age", "last run", "failures since"),
         sys.stdout,
     )
     click.echo()

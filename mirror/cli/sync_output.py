@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def report_output_errors() -> Iterator[None]:
-    """Log that a result cannot be written, and go on: the exit code of the sync stands."""
+    """Log that a result cannot be written; the exit code remains that of the sync."""
     try:
         yield
         sys.stdout.flush()
@@ -53,6 +53,10 @@ def write_result(result: Result, *, as_json: bool) -> int:
 
 def summary(result: Result) -> str:
     """Return one line on what a sync did."""
+    seconds = f"{result.seconds:.1f}"
+    duration = "< 0.1 s" if seconds == "0.0" else f"{seconds} s"
+    if result.outcome == "superseded":
+        return f"superseded: another sync completed meanwhile, nothing was applied; {duration}"
     counts = result.counts
     labelled = {
         "new": counts.inserted,
@@ -64,7 +68,7 @@ def summary(result: Result) -> str:
     }
     changed = "".join(f", {count:,} {label}" for label, count in labelled.items() if count)
     outcome = result.outcome.replace("_", " ")
-    return f"{outcome}: {counts.fetched:,} in the list{changed}; {result.seconds:.1f} s"
+    return f"{outcome}: {counts.fetched:,} in the list{changed}; {duration}"
 
 
 def _fields(result: Result) -> dict[str, Any]:

@@ -172,18 +172,18 @@ class _Parser:
         for key in table:
             if key in known:
                 continue
-            where = f" in [{heading}]" if heading else ""
+            location = f" in [{heading}]" if heading else ""
             if key == "token":
                 raise self._error(
-                    f"has a token{where}, where it must not be; put it into a file of its own, "
-                    "and name that with token_file (or a variable with token_env)"
+                    f"contains a token{location}",
+                    hint="move it to a file of its own and name that in token_file",
                 )
             if heading == "defaults" and key in _ENVIRONMENT_KEYS:
                 raise self._error(
                     f"has {key} in [defaults], but a token belongs to one environment; move it to "
                     "[environments.NAME]"
                 )
-            raise self._error(f"has the unknown key {key!r}{where}; {suggest(key, known)}")
+            raise self._error(f"has the unknown key {key!r}{location}; {suggest(key, known)}")
 
     def _text(self, heading: str, key: str, value: object) -> str:
         """Return a value as the text that an option would have."""
@@ -216,5 +216,5 @@ class _Parser:
     def _setting(self, key: str, text: str, place: str) -> ResolvedSetting:
         return ResolvedSetting(key, text, f"{key} {place} {self._path}", in_file=True)
 
-    def _error(self, problem: str) -> UsageError:
-        return UsageError(f"the configuration file {self._path} {problem}")
+    def _error(self, problem: str, *, hint: str | None = None) -> UsageError:
+        return UsageError(f"the configuration file {self._path} {problem}", hint=hint)

@@ -225,6 +225,6 @@ def _number(
         value = math.nan
     if not 0 < value < 1e15:
         option = option_name(setting.name)
-        where = "" if setting.source == option else f" ({setting.source})"
-        raise UsageError(f"{option} takes a positive {kind}, not {setting.text!r}{where}")
+        location = "" if setting.source == option else f" ({setting.source})"
+        raise UsageError(f"{option} takes a positive {kind}, not {setting.text!r}{location}")
     return value

@@ -141,8 +141,8 @@ def _drop_indexes(connection: Connection, table: sa.Table) -> bool:
 def comparing_whole_tables(connection: Connection) -> Iterator[None]:
     """Keep Postgres from nested loops, which it plans if its statistics say a table is empty.
 
-    It knows a table's size from the last ANALYZE only, which may have run before the table was
-    filled; a nested loop over two tables of 40,000 rows takes ten seconds. SQLite uses indexes.
+    Postgres knows a table's size only from the last ANALYZE, which may have run before the table
+    was filled; a nested loop over two tables of 40,000 rows takes ten seconds. SQLite uses indexes.
     """
     if connection.dialect.name == "sqlite":
         yield

@@ -45,7 +45,7 @@ _READ_SETTINGS = {
     # In another zone year 1 may be year 0.
     "TimeZone": "UTC",
     "lock_timeout": "{lock_wait}s",
-    # Compiling a query of ours takes longer than running it.
+    # Compiling one of mirror's queries takes longer than running it.
     "jit": "off",
 }
 _WRITE_SETTINGS = _READ_SETTINGS | {
@@ -66,7 +66,7 @@ _MIN_SQLITE_VERSION = (3, 35)
 _BEGIN_OPTION = "mirror_begin"
 _WATCHDOG_KEY = "mirror_watchdog"
 LOCK_CLASS = 0x6D72
-"""First key of our advisory locks ("mr"): keeps them apart from those of other programs."""
+"""First key of mirror's advisory locks ("mr"): keeps them apart from those of other programs."""
 
 
 def parse_url(text: str) -> URL:

@@ -140,7 +140,7 @@ def grant_read(engine: Engine, role: str) -> Granted:
     """
     if engine.dialect.name == "sqlite":
         raise UsageError(
-            "SQLite has no roles: whoever may read the file may read the mirror",
+            "SQLite has no roles: file permissions decide who can read the mirror",
             hint="open it with file:PATH?mode=ro in programs that must not write",
         )
     _check_name(role)

@@ -83,7 +83,7 @@ def _prunable(before: datetime) -> sa.CompoundSelect[int]:
     # - It compares the last completion with the one at its beginning. The last one of the snapshot
     #   is kept; if there is a later one by then, that differs from any that is deleted.
     # - It updates only runs that are `running`, which are kept: neither waits for the other.
-    # Only a run that was marked abandoned and is alive after all may find its row deleted, and then
+    # Only a run that was marked abandoned and is still running may find its row deleted, and then
     # fails. It is superseded, so it had nothing to apply.
     last = sa.select(_runs.environment, sa.func.max(_runs.completion)).group_by(_runs.environment)
     quarantined = quarantined_records.c

@@ -197,7 +197,7 @@ def complete(
 ) -> None:
     """Record the completion of a run, in the transaction of its merge; mark older ones abandoned.
 
-    An earlier run that is still `running` becomes `abandoned`. If its process is alive after all,
+    An earlier run that is still `running` becomes `abandoned`. If its process is still running,
     it corrects its row when it ends.
     """
     end(

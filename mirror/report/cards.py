@@ -103,5 +103,7 @@ def age(value: timedelta | None) -> str:
     """Format an age in hours, or in days from two days on."""
     if value is None:
         return formatting.NOTHING
-    hours = round(max(value, timedelta()) / _HOUR)  # negative if our clock is behind upstream's
+    hours = round(
+        max(value, timedelta()) / _HOUR
+    )  # negative if mirror's clock is behind upstream's
     return f"{hours} h" if hours < _MIN_DAYS else f"{value / _DAY:,.0f} days"

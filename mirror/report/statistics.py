@@ -212,8 +212,8 @@ class Statistics:
             .having(sa.and_(count > 1, last >= period.start, first < period.end))
             .order_by(count.desc(), last.desc(), _requests.phone_number, _requests.environment)
         )
-        ours = in_environment(_requests, self.environment)
-        ranked = fetch_limited(self.connection, _Number, ranking, ours, limit)
+        in_scope = in_environment(_requests, self.environment)
+        ranked = fetch_limited(self.connection, _Number, ranking, in_scope, limit)
         in_rows = numbers_view.c.phone_number.in_({row.phone_number for row in ranked.rows})
         query = select_as(PhoneNumber, numbers_view)
         numbers = {

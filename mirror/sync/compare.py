@@ -172,8 +172,9 @@ def _wrong_environment(connection: Connection, run: Run) -> GuardRefused:
     ).one()
     return GuardRefused(
         f"the list holds request {request.id}, which belongs to the environment "
-        f"{request.environment!r}: the tokens seem to be mixed up. Nothing was applied",
-        hint=f"check which token belongs to {run.environment!r}",
+        f"{request.environment!r}. Nothing was applied",
+        hint=f"check the token of {run.environment!r}, or use the old name if the environment was "
+        "renamed",
     )
 
 
@@ -216,7 +217,7 @@ def _check_missing_threshold(run: Run, missing: int, known: int, fetched: int) -
         raise GuardRefused(
             f"{missing:,} of the {known:,} requests known in {run.environment!r} are no longer in "
             "the list. Nothing was applied",
-            hint="if that is right, run again with "
+            hint="if they are really gone, run again with "
             f"--environment {shlex.quote(run.environment)} --accept-missing",
         )
 

@@ -205,8 +205,9 @@ class _Sync:
             return self._finish(Outcome.FAILED, failure=error)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
-            why = "interrupted" if interrupted else "ended by a defect of mirror; please report it"
-            self._finish(Outcome.FAILED, failure=MirrorError(why))
+            defect = "ended by a defect of mirror; please report it"
+            reason = "interrupted" if interrupted else defect
+            self._finish(Outcome.FAILED, failure=MirrorError(reason))
             raise
 
     def _sync(self) -> Result:
@@ -218,7 +219,7 @@ class _Sync:
         if isinstance(fetched, FetchedList):
             return self._apply(fetched)
         assert last is not None, "without a cached list there is no NotModified"
-        return self._keep(last, fetched.etag)
+        return self._record_unchanged(last, fetched.etag)
 
     def _fetch(self, cached: CachedList | None) -> FetchedList | NotModified:
         """Fetch the list, unless or until the sync is cancelled."""
@@ -226,15 +227,15 @@ class _Sync:
         with self.cancellation.on_cancel(self.client.cancel):
             fetched = self.client.fetch_list(cached)
         logger.debug(
-            "%s: %d pages, %s bytes in %.1f s",
+            "%s: %s, %s bytes in %.1f s",
             "list read" if isinstance(fetched, FetchedList) else "nothing new",
-            self.client.pages,
+            "1 page" if self.client.pages == 1 else f"{self.client.pages:,} pages",
             f"{self.client.received:,}",
             time.monotonic() - began,
         )
         return fetched
 
-    def _keep(self, last: runs.Completion, etag: str | None) -> Result:
+    def _record_unchanged(self, last: runs.Completion, etag: str | None) -> Result:
         """Record that the list is the one applied last; touch nothing else."""
         counts = Counts(
             fetched=last.counts.fetched,

@@ -55,7 +55,7 @@ def sync_all(
     else:
         for config in configs:
             if not cancellation.is_set():
-                yield _guarded(config, sync, cancellation)
+                yield _sync_and_catch(config, sync, cancellation)
 
 
 def _in_parallel(
@@ -67,7 +67,7 @@ def _in_parallel(
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     def sync_unless_cancelled(config: EnvironmentConfig) -> Result | None:
-        return None if cancellation.is_set() else _guarded(config, sync, cancellation)
+        return None if cancellation.is_set() else _sync_and_catch(config, sync, cancellation)
 
     with ThreadPoolExecutor(jobs, thread_name_prefix="mirror-sync") as pool:
         try:
@@ -80,7 +80,7 @@ def _in_parallel(
             raise
 
 
-def _guarded(
+def _sync_and_catch(
     config: EnvironmentConfig, sync: SyncFunction, cancellation: CancellationToken
 ) -> Result:
     """Sync an environment; turn an unexpected exception into its failure, so that others go on."""

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ import click
 import pytest
 
 from mirror import cli
+from mirror.cli import sync_output
+from mirror.db.runs import Counts, Outcome
 from mirror.sandbox.faults import FAULTS
 from mirror.sandbox.server import Sandbox
+from mirror.sync.run import Result
 from mirror.text import escape_unsafe
 from tests.support import ROOT
 from tests.support.commands import Ran, all_commands, run_mirror, run_process, run_python
@@ -92,6 +96,12 @@ def test_sync_and_read(new_mirror: Mirror) -> None:
     assert run_mirror("requests", *database, "--since", "2024-01-11").out.count("\n") == 1
     (row,) = rows("requests", *database, "--as-of", summary["finished_at"])
     assert row["status"] == "pending"
+    none = run_mirror("requests", *database, "--status", "foo")
+    assert (none.code, none.err) == (0, "mirror: no request has the status 'foo'\n")
+    none = run_mirror("requests", *database, "--status", "approved", "--environment", "dev")
+    assert none.err == "mirror: no request has the status 'approved' in 'dev'\n"
+    assert run_mirror("requests", *database, "--status", "foo", "--since", "1d").err == ""
+    assert run_mirror("requests", *database, "--status", "approved").err == ""
 
 
 def test_exit_codes(sqlite_mirror: Mirror, tmp_path: Path) -> None:
@@ -328,9 +338,18 @@ def test_output_that_cannot_be_written(sqlite_mirror: Mirror) -> None:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (FileNotFoundError(errno.ENOENT, "Not there", "/a/file"), "refused /a/file (Not there)"),
-        (OSError(errno.EMFILE, "Too many"), "refused something that mirror needs (Too many)"),
-        (OSError("no code"), "refused something that mirror needs (without a reason)"),
+        (
+            FileNotFoundError(errno.ENOENT, "Not there", "/a/file"),
+            "an operation on /a/file failed (Not there)",
+        ),
+        (
+            OSError(errno.EMFILE, "Too many"),
+            "an operation on something that mirror needs failed (Too many)",
+        ),
+        (
+            OSError("no code"),
+            "an operation on something that mirror needs failed (without a reason)",
+        ),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), "(Broken pipe)"),
     ],
     ids=repr,
@@ -338,7 +357,7 @@ def test_output_that_cannot_be_written(sqlite_mirror: Mirror) -> None:
 def test_an_error_of_the_system_is_not_one_of_the_output(
     monkeypatch: pytest.MonkeyPatch, error: OSError, message: str
 ) -> None:
-    """The message names what the system refused, also if it is a pipe other than the output."""
+    """The message names what could not be used, also if it is a pipe other than the output."""
 
     def fail(*_: object) -> None:
         raise error
@@ -396,6 +415,41 @@ def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.Mo
         ran = run_mirror("status", *option)
         message = "mirror: the working directory does not exist any more; change to another one\n"
         assert (ran.code, ran.err) == (2, message)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "seconds", "line"),
+    [
+        (Outcome.APPLIED, 0.04, "applied: 3 in the list, 2 new; < 0.1 s"),
+        (Outcome.UNCHANGED, 0.06, "unchanged: 3 in the list, 2 new; 0.1 s"),
+        (
+            Outcome.SUPERSEDED,
+            0.8,
+            "superseded: another sync completed meanwhile, nothing was applied; 0.8 s",
+        ),
+    ],
+)
+def test_the_summary_of_a_sync(outcome: Outcome, seconds: float, line: str) -> None:
+    """It says what was done, and of a superseded run why nothing was."""
+    now = datetime.now(UTC)
+    counts = Counts(fetched=3, inserted=2)
+    assert sync_output.summary(Result(1, "default", outcome, seconds, now, now, counts)) == line
+
+
+def test_the_sandbox_names_a_database_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it prints to paste keeps mock data out of the real mirror."""
+    monkeypatch.setattr("mirror.cli.sandbox._serve", lambda *_: None)
+    ran = run_mirror("sandbox", "--port", "0", "--requests", "3")
+    export, *comments = ran.out.splitlines()
+    assert re.fullmatch(
+        r"export TALKOVER_BASE_URL=http://127\.0\.0\.1:\d+/api/v1 TALKOVER_TOKEN=talq_sandbox "
+        r"MIRROR_DATABASE_URL=sqlite:///mirror-sandbox\.db",
+        export,
+    )
+    assert comments == [
+        "# paste the line above into another terminal, then: mirror sync",
+        "# serving 3 requests; Ctrl-C ends it",
+    ]
 
 
 def test_a_sandbox_that_is_refused_closes_its_port() -> None:

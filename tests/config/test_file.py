@@ -140,8 +140,11 @@ INVALID: dict[str, tuple[str | bytes, str]] = {
         "unknown key 'baseurl' in [environments.prod]; did you mean 'base_url'?",
     ),
     "like nothing": ("[defaults]\nxyz = 1", "'xyz' in [defaults]; there are base_url, rate"),
-    "a token": (f"[environments.prod]\ntoken = '{TOKEN}'", "has a token in [environments.prod]"),
-    "a token on top": (f"token = '{TOKEN}'", "has a token, where it must not be"),
+    "a token": (
+        f"[environments.prod]\ntoken = '{TOKEN}'",
+        "contains a token in [environments.prod]; move it",
+    ),
+    "a token on top": (f"token = '{TOKEN}'", "contains a token; move it to a file"),
     "a token for all": ("[defaults]\ntoken_file = 'x'", "a token belongs to one environment"),
     "two tokens": (
         "[environments.prod]\ntoken_file = 'x'\ntoken_env = 'X'",

@@ -114,7 +114,12 @@ def assert_stops(client: Client, wait: Callable[[], object]) -> None:
         wait()
         client.cancel()
 
-    with client, in_threads(stop), at_once(), pytest.raises(Stopped, match="starts anew"):
+    with (
+        client,
+        in_threads(stop),
+        at_once(),
+        pytest.raises(Stopped, match="starts from the beginning"),
+    ):
         client.fetch_list()
 
 
@@ -313,7 +318,10 @@ def assert_stopped(mirror: Mirror, result: Result) -> None:
     assert mirror.runs("id", "outcome", "error")[-1] == (
         result.run_id,
         "failed",
-        "the run was stopped before it was done; nothing was applied; the next run starts anew",
+        (
+            "the run was stopped before it was done; nothing was applied; "
+            "the next run starts from the beginning"
+        ),
     )
 
 
