@@ -1,7 +1,7 @@
 """API client: fetches one complete, verified list, or raises.
 
 Facts about the API are from the vendor's public documentation. `_fetch_once` and `_fetch_pages`
-verify that a list is complete.
+verify that a list is complete, by the rules in docs/trust.md, "When a list is accepted".
 """
 
 from __future__ import annotations

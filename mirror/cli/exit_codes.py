@@ -1,4 +1,7 @@
-"""Exit codes: the code of each error, and the most serious of several codes."""
+"""Exit codes: the code of each error, and the most serious of several codes.
+
+Two codes stand for no error, and are chosen elsewhere: 3 in `sync_output`, 5 in `status`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ EXIT_NEWLY_QUARANTINED = 3
 EXIT_STALE = 5
 
 MOST_SERIOUS_FIRST = (2, 77, 4, 1, EXIT_NEWLY_QUARANTINED, 75, EXIT_STALE, 0)
-"""Codes that need a person rank first. New quarantine is reported by one run only, while a
+"""Codes that need action rank first. New quarantine is reported by one run only, while a
 temporary failure is reported again by the next run, so 3 must not be hidden by 75."""
 
 

@@ -174,7 +174,9 @@ def _render_time_line(events: list[HistoryEvent]) -> None:
     )
     if any(event.time_source == "observed" for event in events):
         click.echo()
-        output.wrap("* time of the sync that saw it; the API gave none", sys.stdout)
+        output.wrap(
+            "* time of the sync that first saw it; the API stated none for this event", sys.stdout
+        )
 
 
 def _styled_event(event: HistoryEvent) -> object:

@@ -31,10 +31,17 @@ def _column(name: str, kind: Any, comment: str, *, nullable: bool = False) -> Co
 
 
 _REQUEST_ID = str(release_requests.c.id.comment)
-_TIME_SOURCE = (
-    "reported: sent by the API; observed: the API sent no time, and it is the start of the sync "
-    "that first saw it."
-)
+
+
+def _time_source(column: str, when_observed: str) -> Column[Any]:
+    """Return the column that says where the time in another column comes from."""
+    return _column(
+        "time_source",
+        Text,
+        f"Source of {column}. reported: sent by the API; observed: the API states {when_observed}; "
+        "it is then the start of the sync that first saw it.",
+    )
+
 
 versions = Table(
     "release_request_versions",
@@ -104,7 +111,11 @@ history = Table(
     _column("request_id", Identifier, _REQUEST_ID),
     _column("status", Identifier, "Status of the request after the event."),
     *_copied("reason", "rejection_reason"),
-    _column("time_source", Text, f"Source of occurred_at. {_TIME_SOURCE}"),
+    _time_source(
+        "occurred_at",
+        "no time for this event (always for reopened, vanished and returned), or only the time of "
+        "an earlier one",
+    ),
     _column(
         "observed_at",
         UTCDateTime,
@@ -166,7 +177,7 @@ turnaround = Table(
         Double,
         "Hours from requested_at to resolved_at; an upper bound where time_source is observed.",
     ),
-    _column("time_source", Text, f"Source of resolved_at. {_TIME_SOURCE}"),
+    _time_source("resolved_at", "no time"),
     comment="Review times: one row per resolved request (approved, rejected, cancelled, or another "
     "status than pending with a resolved_at), missing ones included.",
 )

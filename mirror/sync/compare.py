@@ -45,7 +45,7 @@ KNOWN_FIELDS = [
 """The columns whose change makes a new version."""
 
 LIST_FIELDS = ["id", *KNOWN_FIELDS, "extra"]
-"""The columns whose values come from the list."""
+"""The columns whose values come from the list, in the order of the rows of `StagingRows`."""
 
 
 def temporary_table(name: str, *columns: sa.Column[str]) -> sa.Table:
@@ -85,7 +85,7 @@ class StagingRows:
             requested_at = to_texts([record.requested_at for record in records])
             resolved_at = to_texts([record.resolved_at for record in records])
             for record, requested, resolved in zip(records, requested_at, resolved_at, strict=True):
-                yield (
+                yield (  # in the order of LIST_FIELDS
                     record.id,
                     record.phone_number_id,
                     record.phone_number,
@@ -192,7 +192,8 @@ def _count_known(connection: Connection, run: Run) -> int:
 def _insert_missing(connection: Connection, run: Run, invalid: list[InvalidRecord]) -> int:
     """Find the requests that the list lacks; return their number.
 
-    A request is not missing if its entry is invalid.
+    A request is not missing if its entry is invalid and has a usable id. An invalid entry without
+    one protects no request: the request that it stands for, if known, counts as missing.
     """
     ids = {(entry.request_id,) for entry in invalid if entry.request_id is not None}
     bulk.copy_rows(connection, staged, ["id"], ids)

@@ -288,7 +288,7 @@ COMMENT ON COLUMN phone_number_history.request_id IS 'Request id, as returned by
 COMMENT ON COLUMN phone_number_history.status IS 'Status of the request after the event.';
 COMMENT ON COLUMN phone_number_history.reason IS 'The customer''s reason to release the number. Null if the API sent none.';
 COMMENT ON COLUMN phone_number_history.rejection_reason IS 'Why the request was rejected. Null unless the API sent a reason.';
-COMMENT ON COLUMN phone_number_history.time_source IS 'Source of occurred_at. reported: sent by the API; observed: the API sent no time, and it is the start of the sync that first saw it.';
+COMMENT ON COLUMN phone_number_history.time_source IS 'Source of occurred_at. reported: sent by the API; observed: the API states no time for this event (always for reopened, vanished and returned), or only the time of an earlier one; it is then the start of the sync that first saw it.';
 COMMENT ON COLUMN phone_number_history.observed_at IS 'Start of the sync that first saw the event (UTC, local clock).';
 CREATE VIEW phone_numbers AS
 WITH ranked AS (
@@ -523,7 +523,7 @@ COMMENT ON COLUMN release_request_turnaround.status IS 'Status, as returned by t
 COMMENT ON COLUMN release_request_turnaround.requested_at IS 'When the request was submitted (UTC, reported by the API).';
 COMMENT ON COLUMN release_request_turnaround.resolved_at IS 'Best known time at which the request got its status (UTC); time_source says where it comes from.';
 COMMENT ON COLUMN release_request_turnaround.hours_to_resolve IS 'Hours from requested_at to resolved_at; an upper bound where time_source is observed.';
-COMMENT ON COLUMN release_request_turnaround.time_source IS 'Source of resolved_at. reported: sent by the API; observed: the API sent no time, and it is the start of the sync that first saw it.';
+COMMENT ON COLUMN release_request_turnaround.time_source IS 'Source of resolved_at. reported: sent by the API; observed: the API states no time; it is then the start of the sync that first saw it.';
 CREATE VIEW release_request_versions AS
 WITH past AS (
 SELECT version.id,
@@ -960,7 +960,7 @@ ALTER TABLE ONLY quarantined_records ALTER COLUMN id SET DEFAULT nextval('quaran
 ALTER TABLE ONLY sync_runs ALTER COLUMN id SET DEFAULT nextval('sync_runs_id_seq'::regclass);
 INSERT INTO alembic_version VALUES ('0001');
 INSERT INTO quarantined_records VALUES (1, 'default', '27ae539ce0f580dbb2e246709837dd35408c5db7dde3d6808f12f9e738e6377d', 'request-11', '{"id":"request-11","phone_number_id":"phone-11","phone_number":"+15551230011","reason":"The campaign has ended","status":"pending","requested_at":"yesterday"}', '`requested_at` is not a time', 1, 6, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL);
-INSERT INTO quarantined_records VALUES (2, 'default', '4a826b8f94c4f88dcb3761855e863d9c75b64b7b746326da71e88abb89a713bd', 'request-12', '{"id":"request-12","phone_number_id":"phone-12","phone_number":"+15551230012","reason":"The campaign has ended","status":7,"requested_at":"2024-01-10T14:30:12Z"}', '`status` is not a text', 1, 6, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL);
+INSERT INTO quarantined_records VALUES (2, 'default', '4a826b8f94c4f88dcb3761855e863d9c75b64b7b746326da71e88abb89a713bd', 'request-12', '{"id":"request-12","phone_number_id":"phone-12","phone_number":"+15551230012","reason":"The campaign has ended","status":7,"requested_at":"2024-01-10T14:30:12Z"}', '`status` is not a string', 1, 6, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL);
 INSERT INTO quarantined_records VALUES (3, 'default', 'b6272773015dc2e95e8fffc4ec10c1b53ac5cca9b8dd907b51b8f625b62d39d9', NULL, '"no \"object\", isn''t it? — não"', 'not an object', 1, 1, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00');
 INSERT INTO release_request_past_versions VALUES ('request-2', 'default', 'phone-2', '+15551230002', 'The campaign has ended', 'pending', NULL, '2024-01-09 23:59:59.25+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1);
 INSERT INTO release_request_past_versions VALUES ('request-3', 'default', 'phone-3', '+15551230003', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:03+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1);
@@ -986,7 +986,7 @@ INSERT INTO release_requests VALUES ('request-21', 'staging', 'phone-21', '+1555
 INSERT INTO release_requests VALUES ('request-22', 'staging', 'phone-22', '+15551230022', 'The campaign has ended', 'rejected', 'Open bill', '2024-01-10 14:30:22+00', '2024-01-10 18:00:00+00', NULL, '2024-01-11 20:00:00+00', '2024-01-11 20:00:00+00', NULL, 10);
 INSERT INTO sync_runs VALUES (1, 'default', 'applied', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', 0.25, 1, 14, 10, 0, 0, 0, 0, 3, 3, 1, 1, 2459, NULL, 'https://api.example/api/v1', '"cc6c65dc6564414b03aa157c71c151ef"', 'cc6c65dc6564414b03aa157c71c151efe1377e45fd688b0fe16136940690a396', '0.1.0');
 INSERT INTO sync_runs VALUES (2, 'default', 'unchanged', '2024-01-11 14:00:00+00', '2024-01-11 14:00:00+00', '2024-01-11 14:00:00+00', 0.25, 2, 14, 0, 0, 10, 0, 0, 3, 0, 1, 0, 0, NULL, 'https://api.example/api/v1', '"cc6c65dc6564414b03aa157c71c151ef"', 'cc6c65dc6564414b03aa157c71c151efe1377e45fd688b0fe16136940690a396', '0.1.0');
-INSERT INTO sync_runs VALUES (3, 'default', 'abandoned', '2024-01-11 14:00:00+00', '2024-01-11 15:00:00+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'the run ended without a word; run 5 found it', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
+INSERT INTO sync_runs VALUES (3, 'default', 'abandoned', '2024-01-11 14:00:00+00', '2024-01-11 15:00:00+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'the run recorded no outcome; found by run 5', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 INSERT INTO sync_runs VALUES (4, 'default', 'superseded', '2024-01-11 14:00:00+00', '2024-01-11 15:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, 2479, NULL, 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 INSERT INTO sync_runs VALUES (5, 'default', 'applied', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', 0.25, 3, 10, 0, 4, 4, 2, 0, 2, 0, 0, 1, 2045, NULL, 'https://api.example/api/v1', '"a248c47706eabe8664cfbc97a486ef7b"', 'a248c47706eabe8664cfbc97a486ef7b4bce27f314ca281e8cdb29d7394e3342', '0.1.0');
 INSERT INTO sync_runs VALUES (6, 'default', 'applied', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', 0.25, 4, 11, 0, 2, 6, 0, 1, 2, 0, 0, 1, 2156, NULL, 'https://api.example/api/v1', '"535c4d5e1923c48473fd36c333f62307"', '535c4d5e1923c48473fd36c333f62307d2dd3ba1ba051330d82c6db2edc79211', '0.1.0');

@@ -224,7 +224,7 @@ COMMENT ON COLUMN phone_number_history.reason IS
 COMMENT ON COLUMN phone_number_history.rejection_reason IS
   'Why the request was rejected. Null unless the API sent a reason.';
 COMMENT ON COLUMN phone_number_history.time_source IS
-  'Source of occurred_at. reported: sent by the API; observed: the API sent no time, and it is the start of the sync that first saw it.';
+  'Source of occurred_at. reported: sent by the API; observed: the API states no time for this event (always for reopened, vanished and returned), or only the time of an earlier one; it is then the start of the sync that first saw it.';
 COMMENT ON COLUMN phone_number_history.observed_at IS
   'Start of the sync that first saw the event (UTC, local clock).';
 
@@ -268,7 +268,7 @@ COMMENT ON COLUMN release_request_turnaround.resolved_at IS
 COMMENT ON COLUMN release_request_turnaround.hours_to_resolve IS
   'Hours from requested_at to resolved_at; an upper bound where time_source is observed.';
 COMMENT ON COLUMN release_request_turnaround.time_source IS
-  'Source of resolved_at. reported: sent by the API; observed: the API sent no time, and it is the start of the sync that first saw it.';
+  'Source of resolved_at. reported: sent by the API; observed: the API states no time; it is then the start of the sync that first saw it.';
 
 COMMENT ON VIEW release_requests_daily IS
   'Daily counts of the events of phone_number_history, with a row for every day from the first request of the environment to today (UTC).';
