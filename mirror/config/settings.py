@@ -22,7 +22,6 @@ from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, opti
 from mirror.errors import UsageError
 
 DEFAULT_ENVIRONMENT = "default"
-DEFAULT_BASE_URL = API_DEFAULTS["base_url"].text
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:\d+)?")
 _BASE_URL_HINT = "it must end with its path, as in https://host/api/v1"

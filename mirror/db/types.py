@@ -8,9 +8,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import TIMESTAMP, BigInteger, Dialect, Integer, Text
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
@@ -63,22 +60,6 @@ class UTCDateTime(TypeDecorator[datetime]):
             return datetime.fromisoformat(value).replace(tzinfo=UTC)
         time: datetime = value
         return time.astimezone(UTC)
-
-
-class utc_day(FunctionElement[Any]):  # noqa: N801 (a SQL function, named like those of SQLAlchemy)
-    """The day (UTC) of a time: a `date` from Postgres, text from SQLite."""
-
-    inherit_cache = True
-
-
-@compiles(utc_day, "sqlite")
-def _utc_day_sqlite(element: utc_day, compiler: SQLCompiler, **kwargs: Any) -> str:
-    return f"substr({compiler.process(element.clauses, **kwargs)}, 1, 10)"
-
-
-@compiles(utc_day, "postgresql")
-def _utc_day_postgresql(element: utc_day, compiler: SQLCompiler, **kwargs: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **kwargs)} AT TIME ZONE 'UTC' AS date)"
 
 
 def to_text(time: datetime) -> str:

@@ -14,6 +14,7 @@ from mirror.config import file as config
 from mirror.config import settings
 from mirror.config.environments import resolve
 from mirror.config.resolver import SettingSources
+from mirror.config.sources import API_DEFAULTS
 from mirror.db.models import metadata
 from mirror.db.views import VIEWS
 from tests.support import ROOT
@@ -47,7 +48,7 @@ def test_settings_are_complete() -> None:
     variables = set(re.findall(r"`((?:MIRROR|TALKOVER)_\w+)`", table))
     source = "".join(path.read_text() for path in (ROOT / "mirror" / "config").glob("*.py"))
     assert variables == set(re.findall(r'"((?:MIRROR|TALKOVER)_\w+)"', source))
-    assert settings.DEFAULT_BASE_URL in table
+    assert API_DEFAULTS["base_url"].text in table
 
 
 def test_commands_are_all_there() -> None:
