@@ -101,6 +101,8 @@ class EntryScan:
         pairs = list(map(hash, zip(ids, digests, strict=True)))
         matched = self.unmatched.intersection(pairs)
         self.unmatched -= matched
+        if len(matched) == len(pairs):
+            return
         if matched:
             kept = [index for index, pair in enumerate(pairs) if pair not in matched]
             digests = array("q", [digests[index] for index in kept])
