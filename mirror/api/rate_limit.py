@@ -25,7 +25,7 @@ _MIN_UNIX_TIME = 1e9  # as seconds from now this would be 31 years
 _NEVER = -math.inf
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _INTEGER = re.compile(r"[0-9]{1,15}")
-_SLOWEST_PACE = 1.0  # requests a minute: the window of most limiters is a minute
+_SLOWEST_PACE = 0.95  # requests a minute; the window of most limiters is a minute
 _MIN_PAUSE = 0.5  # seconds, after a refusal that states less
 _STEPS = 25  # good responses until a pace that was refused is reached again
 
@@ -199,10 +199,10 @@ class RateLimiter:
 
         Several requests may be in flight when the API refuses them; the pace is halved once.
 
-        A refusal says that a request came too early, not that it failed. So it uses up no attempt
-        while the pace can still be lowered: the request will succeed when the pace is found, even
-        if that takes more refusals than a request has attempts. At the slowest pace, one request a
-        minute, waiting longer is unlikely to help.
+        A refusal says that a request came too early, not that it failed, so it uses up none of the
+        request's attempts: until the pace is found, there may be more refusals than attempts. They
+        end all the same, because each one lowers the pace. If a request that was alone for more
+        than a minute is refused, more waiting is unlikely to help.
 
         Args:
             ticket: of the refused request.
@@ -210,18 +210,20 @@ class RateLimiter:
             message: of the error if the pause ends after the deadline.
 
         Returns:
-            Whether the refusal uses up an attempt of the request.
+            Whether the request should be sent again; `acquire` waits until then.
         """
-        pace = min(self._pace, self.limit)
         if ticket > self._tickets_when_refused:
             self._tickets_when_refused = self._tickets
+            pace = min(self._pace, self.limit)
+            if pace <= _SLOWEST_PACE and not self._pace_worked:
+                return False
             if self._pace_worked:
                 self._additive_from = pace / 2
             self._pace, self._pace_worked = max(_SLOWEST_PACE, pace / 2), False
         until = self._clock.now() + max(wait or 0.0, _MINUTE / self._pace, _MIN_PAUSE)
         self._pause = max(self._pause, _Block(until, message, "try again later"))
         self._notify()
-        return pace <= _SLOWEST_PACE
+        return True
 
     def on_success(self, ticket: int) -> None:
         """Raise the pace after a good response, if requests are paced.
