@@ -62,7 +62,8 @@ def parse_rate_limit_headers(headers: Mapping[str, str], unix_time: float) -> Ra
 
     Args:
         headers: response headers, names in any case; the values are untrusted.
-        unix_time: current time; a reset may be a Unix time as well as a number of seconds.
+        unix_time: current time of the server; a reset may be a Unix time as well as a number of
+            seconds.
     """
 
     def header(name: str) -> str:
@@ -142,11 +143,15 @@ class RateLimiter:
         """
         remaining = self.deadline - self._clock.now()
         if remaining <= 0:
-            raise ApiUnavailable(
-                f"the pull took longer than the {self._settings.deadline:g} seconds allowed",
-                hint="try again later, or raise --deadline",
-            )
+            raise self.deadline_error()
         return remaining
+
+    def deadline_error(self) -> ApiUnavailable:
+        """Return the error for a fetch that did not end before the deadline."""
+        return ApiUnavailable(
+            f"the pull took longer than the {self._settings.deadline:g} seconds allowed",
+            hint="try again later, or raise --deadline",
+        )
 
     async def acquire(self) -> int:
         """Wait until a request may be sent, behind those that wait already.
