@@ -1,6 +1,6 @@
 """Client-side rate limiting.
 
-All threads of a fetch share one limiter. The API's headers and its 429 responses can lower the
+All requests of a fetch share one limiter. The API's headers and its 429 responses can lower the
 rate, never raise it.
 """
 
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import anyio
 
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiUnavailable
@@ -33,13 +34,9 @@ class Clock:
         """Return monotonic seconds."""
         return time.monotonic()
 
-    def wait(self, condition: threading.Condition, seconds: float) -> None:
-        """Wait for a notification, at most some seconds; the caller holds the condition's lock."""
-        condition.wait(min(seconds, threading.TIMEOUT_MAX))
-
-
-class Cancelled(Exception):
-    """The response is no longer needed."""
+    async def sleep(self, seconds: float) -> None:
+        """Wait for some seconds."""
+        await anyio.sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +85,7 @@ class _Block(NamedTuple):
 
 
 class RateLimiter:
-    """Decides when a request may be sent; any number of threads may call it.
+    """Decides when a request may be sent; all its callers share one event loop.
 
     A request may be sent if fewer than `limit` were sent in the last 60 seconds, no 429 response
     asked to wait, and the API did not state that no requests remain until its reset.
@@ -109,7 +106,6 @@ class RateLimiter:
         self.in_flight = 0
         self._settings = settings
         self._clock = clock
-        self._changed = threading.Condition()
         self._sent: deque[float] = deque(maxlen=settings.rate)
         self._tickets = 0
         self._tickets_when_halved = 0
@@ -128,43 +124,39 @@ class RateLimiter:
         """
         remaining = self.deadline - self._clock.now()
         if remaining <= 0:
-            raise ApiUnavailable(
-                f"the pull took longer than the {self._settings.deadline:g} seconds allowed",
-                hint="try again later, or raise --deadline",
-            )
+            raise self.deadline_error()
         return remaining
 
-    def acquire(self, cancelled: threading.Event, not_before: float = _NEVER) -> int:
-        """Wait until a request may be sent.
+    def deadline_error(self) -> ApiUnavailable:
+        """Return the error for a fetch that did not end before the deadline."""
+        return ApiUnavailable(
+            f"the pull took longer than the {self._settings.deadline:g} seconds allowed",
+            hint="try again later, or raise --deadline",
+        )
 
-        Args:
-            cancelled: ends the wait; call `notify` after setting it.
-            not_before: earliest time to return, by the clock.
+    async def acquire(self) -> int:
+        """Wait until a request may be sent.
 
         Returns:
             The ticket of the request, from 1. Call `release` when the request has ended.
 
         Raises:
-            Cancelled: `cancelled` is set.
             ApiUnavailable: the wait would end after the deadline.
         """
-        with self._changed:
-            while True:
-                if cancelled.is_set():
-                    raise Cancelled
-                self.remaining_time()
-                block = max(self._rate_block(not_before), self._pause, *self._blocked_until())
-                wait = block.until - self._clock.now()
-                if wait <= 0:
-                    break
-                if block.until >= self.deadline:
-                    raise ApiUnavailable(block.message, hint=block.hint)
-                self._clock.wait(self._changed, wait)
-            self._sent.append(self._clock.now())
-            self._tickets += 1
-            self._server_remaining -= 1
-            self.in_flight += 1
-            return self._tickets
+        while True:
+            self.remaining_time()
+            block = max([self._pause, *self._blocked_until()])
+            wait = block.until - self._clock.now()
+            if wait <= 0:
+                break
+            if block.until >= self.deadline:
+                raise ApiUnavailable(block.message, hint=block.hint)
+            await self._clock.sleep(wait)
+        self._sent.append(self._clock.now())
+        self._tickets += 1
+        self._server_remaining -= 1
+        self.in_flight += 1
+        return self._tickets
 
     def _blocked_until(self) -> list[_Block]:
         """Return until when the rate, and the API's own count, allow no request."""
@@ -179,10 +171,9 @@ class RateLimiter:
             blocks.append(_Block(self._server_reset, message, "try again later"))
         return blocks
 
-    def release(self) -> None:
+    def release(self, ticket: int) -> None:  # noqa: ARG002
         """Note that a request has ended, with or without a response."""
-        with self._changed:
-            self.in_flight -= 1
+        self.in_flight -= 1
 
     def update_from_headers(self, ticket: int, headers: RateLimitHeaders) -> None:
         """Apply the rate limit that a response states; it can only lower the rate.
@@ -195,20 +186,18 @@ class RateLimiter:
             ticket: of the request. Responses can overtake each other; the latest request counts.
             headers: of its response.
         """
-        with self._changed:
-            self.limit = min(self.limit, headers.limit or self.limit)
-            if headers.remaining is None or ticket < self._server_ticket:
-                return
-            now = self._clock.now()
-            window_end = _MINUTE + next((at for at in self._sent if at > now - _MINUTE), now)
-            until = window_end if headers.reset is None else now + headers.reset
-            if until >= self.deadline and headers.remaining:
-                until = window_end  # while some requests remain, it is too early to give up
-            self._server_remaining = headers.remaining - (self.in_flight - 1)
-            self._server_reset, self._server_ticket = until, ticket
-            self._changed.notify_all()
+        self.limit = min(self.limit, headers.limit or self.limit)
+        if headers.remaining is None or ticket < self._server_ticket:
+            return
+        now = self._clock.now()
+        window_end = _MINUTE + next((at for at in self._sent if at > now - _MINUTE), now)
+        until = window_end if headers.reset is None else now + headers.reset
+        if until >= self.deadline and headers.remaining:
+            until = window_end  # while some requests remain, it is too early to give up
+        self._server_remaining = headers.remaining - (self.in_flight - 1)
+        self._server_reset, self._server_ticket = until, ticket
 
-    def on_429(self, ticket: int, wait: float, message: str) -> None:
+    def on_refused(self, ticket: int, wait: float, message: str) -> None:
         """Pause all threads after a 429 response.
 
         Several requests may be in flight when the API refuses them; the rate is halved once.
@@ -218,12 +207,11 @@ class RateLimiter:
             wait: seconds of the pause.
             message: of the error if the pause ends after the deadline.
         """
-        with self._changed:
-            pause = _Block(self._clock.now() + wait, message, "try again later")
-            self._pause = max(self._pause, pause)
-            if ticket > self._tickets_when_halved:
-                self._tickets_when_halved = self._tickets
-                self.limit = max(1, self.limit // 2)
+        pause = _Block(self._clock.now() + wait, message, "try again later")
+        self._pause = max(self._pause, pause)
+        if ticket > self._tickets_when_halved:
+            self._tickets_when_halved = self._tickets
+            self.limit = max(1, self.limit // 2)
 
     def check_feasible(self, requests: int) -> None:
         """Fail early if a number of further requests does not fit before the deadline.
@@ -231,19 +219,13 @@ class RateLimiter:
         Raises:
             ApiUnavailable: it does not.
         """
-        with self._changed:
-            window = list(self._sent)[-self.limit :]
-            # The API states the number, which may be too large for a float.
-            minutes, place = divmod(len(window) + requests - 1, self.limit)
-            start = window[place] if place < len(window) else self._clock.now()
-            block = self._rate_block(start + _MINUTE * min(minutes, _MAX_MINUTES))
-            if block.until >= self.deadline:
-                raise ApiUnavailable(block.message, hint=block.hint)
-
-    def notify(self) -> None:
-        """Wake the threads that wait in `acquire`, so that they see a cancellation."""
-        with self._changed:
-            self._changed.notify_all()
+        window = list(self._sent)[-self.limit :]
+        # The API states the number, which may be too large for a float.
+        minutes, place = divmod(len(window) + requests - 1, self.limit)
+        start = window[place] if place < len(window) else self._clock.now()
+        block = self._rate_block(start + _MINUTE * min(minutes, _MAX_MINUTES))
+        if block.until >= self.deadline:
+            raise ApiUnavailable(block.message, hint=block.hint)
 
     def _rate_block(self, until: float) -> _Block:
         """Return the block, and the error, of the rate."""

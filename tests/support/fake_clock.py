@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 
 from mirror.api.rate_limit import Clock, RateLimiter
@@ -24,10 +23,11 @@ class FakeClock(Clock):
         """Return the time."""
         return self.time
 
-    def wait(self, condition: threading.Condition, seconds: float) -> None:  # noqa: ARG002 (nobody notifies)
+    async def sleep(self, seconds: float) -> None:
         """Advance the clock."""
-        self.waits.append(seconds)
-        self.time += seconds
+        if seconds > 0:
+            self.waits.append(seconds)
+            self.time += seconds
 
 
 def record_sent(rate_limiter: RateLimiter) -> list[float]:
@@ -36,7 +36,7 @@ def record_sent(rate_limiter: RateLimiter) -> list[float]:
 
     class Sent(deque[float]):
         def append(self, at: float) -> None:
-            """Record a time, while the rate limiter holds its lock."""
+            """Record a time."""
             super().append(at)
             times.append(at)
 
