@@ -6,29 +6,24 @@ verify that a list is complete, by the rules in docs/trust.md, "When a list is a
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar
 
 from msgspec import Raw
+from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from mirror.api.envelope import Page, Paging, Redactor, parse_page
-from mirror.api.fetch_state import FetchState
-from mirror.api.http import ApiResponse, Body, HttpSession
-from mirror.api.prefetch import map_ordered
-from mirror.api.rate_limit import Cancelled, Clock
+from mirror.api.event_loop import run
+from mirror.api.http import ApiResponse, HttpSession
+from mirror.api.prefetch import fetch_in_order
+from mirror.api.rate_limit import Clock
 from mirror.api.records import IdIndex
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, Stopped
 from mirror.progress import Progress
-
-if TYPE_CHECKING:
-    from mirror.api.page_store import PageStore
 
 LIST_PATH = "/phone-numbers/release-requests"
 PER_PAGE = 100
@@ -38,8 +33,6 @@ MAX_CONSISTENCY_ATTEMPTS = 3
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class CachedList:
@@ -47,12 +40,12 @@ class CachedList:
 
     Attributes:
         etag: its latest ETag, if any.
-        sha256: of the bytes of all its responses, in hex.
+        digest: xxh3_128 of the bytes of all its responses, in hex.
         count: number of its entries.
     """
 
     etag: str | None
-    sha256: str
+    digest: str
     count: int
 
 
@@ -73,17 +66,16 @@ class FetchedList:
 
     Attributes:
         count: number of its entries.
-        entries: the entries, not yet decoded. They can be iterated more than once while the client
-            is open; those of several pages are read from a temporary file.
+        entries: the entries, not yet decoded.
         repeated: the ids that occur more than once; only an unpaged list may have any.
-        sha256: of the bytes of all responses, in hex.
+        digest: xxh3_128 of the bytes of all responses, in hex.
         etag: its ETag, if it has one page and an ETag.
     """
 
     count: int
-    entries: Iterable[Raw]
+    entries: Sequence[Raw]
     repeated: frozenset[str]
-    sha256: str
+    digest: str
     etag: str | None
 
 
@@ -92,15 +84,17 @@ class _ListChanged(Exception):
 
 
 class Client:
-    """Fetches the list of release requests; use it as a context manager, for one fetch.
+    """Fetches the list of release requests, once.
 
     Args:
         settings: base URL, token and limits.
         clock: monotonic clock and waits.
         progress: counts bytes and pages.
+        cancellation: ends `fetch_list` at once, or prevents it.
 
     Raises:
-        UsageError: the proxy or the certificates that the environment variables name are unusable.
+        UsageError: the host cannot exist in DNS, or the proxy or the certificates that the
+            environment variables name are unusable.
     """
 
     def __init__(
@@ -108,21 +102,11 @@ class Client:
         settings: ApiSettings,
         clock: Clock | None = None,
         progress: Progress | None = None,
+        cancellation: CancellationToken | None = None,
     ) -> None:
-        self._max_bytes = settings.max_bytes
         self._progress = progress or Progress()
-        self._session = HttpSession(settings, clock or Clock())
-        self._cancellation = CancellationToken()
-        self._page_store: PageStore | None = None
-
-    def __enter__(self) -> Self:
-        self._session.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._page_store is not None:
-            self._page_store.close()
-        self._session.__exit__()
+        self._cancellation = cancellation or CancellationToken()
+        self._session = HttpSession(settings, clock or Clock(), self._progress)
 
     @property
     def pages(self) -> int:
@@ -145,46 +129,38 @@ class Client:
             TokenRefused: the API does not accept the token.
             ApiUnavailable: the API is unreachable, or the list kept changing.
             ApiError: a response is unusable.
-            DiskUnavailable: the pages cannot be stored.
-            Stopped: `cancel` was called.
+            Stopped: the fetch was cancelled.
         """
-        with self._session.fetching():
-            try:
-                fetched = self._fetch_consistent(known)
-            except (Cancelled, MirrorError) as error:
-                if self._cancellation.is_set():  # then the error is not about the API
-                    raise Stopped from error
-                raise
-            if self._cancellation.is_set():
-                raise Stopped
-            return fetched
+        try:
+            fetched = run(partial(self._fetch, known), self._cancellation)
+        except MirrorError as error:
+            if self._cancellation.is_set():  # then the error is not about the API
+                raise Stopped from error
+            raise
+        if self._cancellation.is_set():
+            raise Stopped
+        return fetched
 
-    def cancel(self) -> None:
-        """End `fetch_list` at once, or prevent it; any thread may call this, at any time.
-
-        It takes a second while a connection is being made.
-        """
-        self._cancellation.set()
-
-    def _fetch_consistent(self, known: CachedList | None) -> FetchedList | NotModified:
+    async def _fetch(self, known: CachedList | None) -> FetchedList | NotModified:
         """Fetch the list, again if it changed meanwhile."""
         changed = _ListChanged()
-        for number in range(1, MAX_CONSISTENCY_ATTEMPTS + 1):
-            self._progress.begin_reading()
-            try:
-                return self._fetch_once(FetchState(self._max_bytes, self._progress), known)
-            except _ListChanged as error:
-                changed = error
-                logger.debug("reading %d of %d: %s", number, MAX_CONSISTENCY_ATTEMPTS, error)
-        raise ApiUnavailable(
-            "the list of release requests kept changing while it was read: "
-            f"{MAX_CONSISTENCY_ATTEMPTS} attempts, in the last one {changed}",
-            hint="try again later",
-        )
+        async with self._session.fetching():
+            for number in range(1, MAX_CONSISTENCY_ATTEMPTS + 1):
+                self._progress.begin_reading()
+                try:
+                    return await self._fetch_once(known)
+                except _ListChanged as error:
+                    changed = error
+                    logger.debug("reading %d of %d: %s", number, MAX_CONSISTENCY_ATTEMPTS, error)
+            raise ApiUnavailable(
+                "the list of release requests kept changing while it was read: "
+                f"{MAX_CONSISTENCY_ATTEMPTS} attempts, in the last one {changed}",
+                hint="try again later",
+            )
 
-    def _fetch_once(self, state: FetchState, known: CachedList | None) -> FetchedList | NotModified:
+    async def _fetch_once(self, known: CachedList | None) -> FetchedList | NotModified:
         """Fetch all pages once, and verify that together they are the list."""
-        first = self._fetch_first_page(state, known)
+        first = await self._fetch_first_page(known)
         if isinstance(first, NotModified):
             return first
         entries, paging = first.parsed.entries, first.parsed.paging
@@ -194,114 +170,83 @@ class Client:
                 hint="report this to the API's operator",
             )
         if paging is not None and paging.pages != 1:
-            return self._fetch_pages(state, first, known)
+            return await self._fetch_pages(first, known)
         if paging is None and len(entries) == PER_PAGE:
-            self._verify_not_truncated(state, entries)
+            await self._verify_not_truncated(entries)
         self._progress.expect_pages(1)
-        sha256 = _sha256(first.body).hexdigest()
-        if known is not None and sha256 == known.sha256:
+        digest = xxh3_128_hexdigest(first.body)
+        if known is not None and digest == known.digest:
             return NotModified(first.etag)
         ids = IdIndex()
         ids.add(entries)
         if paging is not None:
             _verify_complete(ids, [len(entries)], paging.total)
-        return FetchedList(len(entries), entries, ids.repeated, sha256, first.etag)
+        return FetchedList(len(entries), entries, ids.repeated, digest, first.etag)
 
-    def _fetch_first_page(
-        self, state: FetchState, known: CachedList | None
-    ) -> ApiResponse[Page] | NotModified:
+    async def _fetch_first_page(self, known: CachedList | None) -> ApiResponse[Page] | NotModified:
         """Fetch page 1, unless its ETag or its bytes show that the list is the cached one.
 
         Equal bytes are not decoded again. They are the whole list, as they were then: two responses
         are never one JSON text. A list as long as a page is the exception: whether it ends there
         has to be verified again, and that needs its entries.
         """
-        cached = known.sha256 if known is not None and known.count != PER_PAGE else None
+        cached = known.digest if known is not None and known.count != PER_PAGE else None
 
-        def parse(body: Body, redact: Redactor) -> Page | None:
-            return None if _sha256(body).hexdigest() == cached else _parse_page(1, body, redact)
+        def parse(body: bytearray, redact: Redactor) -> Page | None:
+            return None if xxh3_128_hexdigest(body) == cached else _parse_page(1, body, redact)
 
         etag = known.etag if known else None
-        response = self._run_cancellable(
-            state,
-            lambda: self._session.get_json(state, LIST_PATH, _params(1), parse, etag, hashed=True),
-        )
+        response = await self._session.get_json(LIST_PATH, _params(1), parse, etag)
         if response is None:
             return NotModified(etag)
         if response.parsed is None:
             return NotModified(response.etag)
         return ApiResponse(response.parsed, response.body, response.etag)
 
-    def _fetch_pages(
-        self, state: FetchState, first: ApiResponse[Page], known: CachedList | None
+    async def _fetch_pages(
+        self, first: ApiResponse[Page], known: CachedList | None
     ) -> FetchedList | NotModified:
-        """Fetch the pages after the first one concurrently; process them in order."""
+        """Fetch the pages after the first one side by side; process them in order."""
         paging = first.parsed.paging
         assert paging is not None, "the caller checks it"
         assert paging.pages is not None, "the caller checks it"
         rate_limiter = self._session.rate_limiter
         rate_limiter.check_feasible(paging.pages - 1)
         self._progress.expect_pages(paging.pages)
-        store, ids, digest = self._empty_page_store(), IdIndex(), _sha256(first.body)
-        store.add(first.body.content)
-        ids.add(first.parsed.entries)
-        sizes = [len(first.parsed.entries)]
-        pages = map_ordered(
-            partial(self._fetch_page, state),
-            range(2, paging.pages + 1),
-            concurrency_for_rate(rate_limiter.limit),
-            partial(self._session.cancel, state),
-            self._cancellation,
-        )
-        with closing(pages):
-            for number, page in enumerate(pages, start=2):
-                _verify_same_list(page.parsed, number, paging)
-                digest.update(page.body.content)
-                store.add(page.body.content)
-                ids.add(page.parsed.entries)
-                sizes.append(len(page.parsed.entries))
+        ids, digest = IdIndex(), xxh3_128()
+        entries: list[Raw] = []
+        sizes: list[int] = []
+
+        def process(number: int, page: ApiResponse[Page]) -> None:
+            _verify_same_list(page.parsed, number, paging)
+            digest.update(page.body)
+            ids.add(page.parsed.entries)
+            entries.extend(page.parsed.entries)
+            sizes.append(len(page.parsed.entries))
+
+        process(1, first)
+        numbers = range(2, paging.pages + 1)
+        concurrency = concurrency_for_rate(rate_limiter.limit)
+        await fetch_in_order(self._fetch_page, numbers, concurrency, process)
         _verify_complete(ids, sizes, paging.total)
-        sha256 = digest.hexdigest()
-        if known is not None and sha256 == known.sha256:
+        if known is not None and digest.hexdigest() == known.digest:
             return NotModified(None)
-        from mirror.api.page_store import StoredEntries
+        return FetchedList(sum(sizes), entries, ids.repeated, digest.hexdigest(), None)
 
-        entries = StoredEntries(store, lambda body: parse_page(body).entries)
-        return FetchedList(sum(sizes), entries, ids.repeated, sha256, None)
-
-    def _empty_page_store(self) -> PageStore:
-        """Return an empty store, which only a list of several pages needs."""
-        from mirror.api.page_store import PageStore
-
-        if self._page_store is None:
-            self._page_store = PageStore()
-        self._page_store.clear()
-        return self._page_store
-
-    def _verify_not_truncated(self, state: FetchState, entries: list[Raw]) -> None:
+    async def _verify_not_truncated(self, entries: list[Raw]) -> None:
         """Verify that an unpaged list as long as a page is not page 1 of more.
 
         An API without paging ignores the page number, so page 2 is the same list.
         """
-        page = self._run_cancellable(state, lambda: self._fetch_page(state, 2))
+        page = await self._fetch_page(2)
         if page.parsed.entries != entries:
             raise _ListChanged(
                 f"it has exactly the {PER_PAGE} entries of a page, and page 2 has others"
             )
 
-    def _run_cancellable(self, state: FetchState, fetch: Callable[[], T]) -> T:
-        """Run a function in a thread that can be abandoned.
-
-        A DNS lookup and the making of a connection cannot be interrupted.
-        """
-        cancel = partial(self._session.cancel, state)
-        (result,) = map_ordered(lambda _: fetch(), range(1), 1, cancel, self._cancellation)
-        return result
-
-    def _fetch_page(self, state: FetchState, number: int) -> ApiResponse[Page]:
-        page = self._session.get_json(
-            state, LIST_PATH, _params(number), partial(_parse_page, number)
-        )
+    async def _fetch_page(self, number: int) -> ApiResponse[Page]:
+        parse = partial(_parse_page, number)
+        page = await self._session.get_json(LIST_PATH, _params(number), parse)
         assert page is not None, "without an ETag there is no 304"
         return page
 
@@ -319,15 +264,9 @@ def _params(page: int) -> dict[str, int]:
     return {"page": page, "per_page": PER_PAGE}
 
 
-def _sha256(body: Body) -> hashlib._Hash:
-    """Return a copy of a body's SHA-256, which may be updated."""
-    assert body.sha256 is not None, "the request was `hashed`"
-    return body.sha256.copy()
-
-
-def _parse_page(number: int, body: Body, redact: Redactor) -> Page:
+def _parse_page(number: int, body: bytearray, redact: Redactor) -> Page:
     """Parse a page, which must be the requested one."""
-    page = parse_page(body.content, redact)
+    page = parse_page(body, redact)
     received = page.paging.current_page if page.paging else None
     if received not in {None, number}:
         raise ApiError(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+
+import anyio
 
 from mirror.api.connection import COMPRESSION
 from mirror.api.envelope import error_summary
@@ -49,7 +51,7 @@ class RetryableError(ApiUnavailable):
         self.may_be_rate_limited = may_be_rate_limited
 
 
-def refuse_redirect(settings: ApiSettings, response: httpx.Response) -> None:
+async def refuse_redirect(settings: ApiSettings, response: httpx.Response) -> None:
     """Fail on a redirect, before httpx parses its target, which may be no URL at all.
 
     Raises:
@@ -64,10 +66,20 @@ def refuse_redirect(settings: ApiSettings, response: httpx.Response) -> None:
         )
 
 
-def error_from_response(settings: ApiSettings, response: httpx.Response) -> MirrorError:
-    """Return the error for a response whose status is not 200."""
+async def error_from_response(
+    settings: ApiSettings, response: httpx.Response, timeout: float
+) -> MirrorError:
+    """Return the error for a response whose status is not 200.
+
+    Args:
+        settings: base URL and token.
+        response: its body has not been read.
+        timeout: seconds to read the body; the status is enough for an error without it.
+    """
     status = response.status_code
-    summary = error_summary(_start_of_body(settings, response), settings.token.redact)
+    summary = error_summary(
+        await _start_of_body(settings, response, timeout), settings.token.redact
+    )
     message = f"the API at {settings.base_url} answered {status}: {summary}"
     if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         return TokenRefused(
@@ -96,7 +108,7 @@ def content_encoding(response: httpx.Response) -> str:
     return encoding.strip().lower()
 
 
-def iter_decompressed(settings: ApiSettings, response: httpx.Response) -> Iterator[bytes]:
+def iter_decompressed(settings: ApiSettings, response: httpx.Response) -> AsyncIterator[bytes]:
     """Iterate over a body while it is received, decompressed in steps of bounded size.
 
     Raises:
@@ -109,15 +121,17 @@ def iter_decompressed(settings: ApiSettings, response: httpx.Response) -> Iterat
             f"but {COMPRESSION} was requested",
             hint="report this to the API's operator",
         )
-    return response.iter_bytes()
+    return response.aiter_bytes()
 
 
-def _start_of_body(settings: ApiSettings, response: httpx.Response) -> bytes:
+async def _start_of_body(settings: ApiSettings, response: httpx.Response, timeout: float) -> bytes:
     """Read as much of an error response as its summary can need."""
     body = b""
-    # The status is enough for an error if the body cannot be read.
-    with suppress(httpx.TransportError, httpx.DecodingError, ApiError):
-        for chunk in iter_decompressed(settings, response):
+    with (
+        anyio.move_on_after(timeout),
+        suppress(httpx.TransportError, httpx.DecodingError, ApiError),
+    ):
+        async for chunk in iter_decompressed(settings, response):
             body += chunk
             if len(body) > _MAX_ERROR_BODY:
                 break

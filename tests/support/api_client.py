@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,12 +39,9 @@ def settings(server: Server | str, token: str = TOKEN, **fields: Any) -> ApiSett
 def try_fetch(
     server: Server | str, known: CachedList | None = None, clock: Clock | None = None, **fields: Any
 ) -> tuple[FetchedList | NotModified, Client]:
-    """Fetch a list with its entries; return the closed client, too."""
-    with Client(settings(server, **fields), clock) as client:
-        result = client.fetch_list(known)
-        if isinstance(result, FetchedList):
-            result = replace(result, entries=list(result.entries))
-    return result, client
+    """Fetch a list; return the client, too."""
+    client = Client(settings(server, **fields), clock)
+    return client.fetch_list(known), client
 
 
 def fetch(server: Server | str, **options: Any) -> FetchedList:
@@ -72,9 +68,9 @@ def assert_fails(server: Server | str, kind: type[MirrorError], *texts: str, **o
 
 def sent_times(server: Server, clock: FakeClock, **fields: Any) -> list[float]:
     """Fetch a list; return when its requests were sent, in seconds from the first one."""
-    with Client(settings(server, **fields), clock) as client:
-        sent = record_sent(client._session.rate_limiter)
-        client.fetch_list()
+    client = Client(settings(server, **fields), clock)
+    sent = record_sent(client._session.rate_limiter)
+    client.fetch_list()
     return seconds_since_first(sent)
 
 

@@ -30,6 +30,21 @@ class FakeClock(Clock):
             self.time += seconds
 
 
+class SkippingClock(Clock):
+    """The real time, but waits are skipped."""
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+
+    def now(self) -> float:
+        """Return monotonic seconds, plus those skipped."""
+        return super().now() + self._skipped
+
+    async def sleep(self, seconds: float) -> None:
+        """Skip some seconds."""
+        self._skipped += seconds
+
+
 def record_sent(rate_limiter: RateLimiter) -> list[float]:
     """Return a list that grows by the time of each request that a rate limiter admits."""
     times: list[float] = []
