@@ -266,8 +266,8 @@ class RateLimiter:
     def _wait_time(self) -> float:
         """Return the seconds until a request may be sent, as far as that is known."""
         self.remaining_time()
-        if self._is_paced and self._tickets_in_flight:
-            return math.inf  # until one is released
+        if self._is_paced and any(t > self._tickets_when_refused for t in self._tickets_in_flight):
+            return math.inf  # until it is released; those sent before the refusal may hang
         block = max(self._blocks())
         wait = block.until - self._clock.now()
         if wait > 0 and block.until >= self.deadline:

@@ -135,7 +135,7 @@ class Fetch:
 
     seconds: float = 0.0
     refused: int = 0
-    error: ApiUnavailable | None = None
+    error: BaseException | None = None
 
 
 def fetch_pages(
@@ -151,7 +151,7 @@ def fetch_pages(
         fields: settings of the client, such as `rate`.
     """
     fetch, clock = Fetch(), LoopClock()
-    remaining = iter(range(pages))
+    remaining = iter(range(pages - 1))
 
     async def get(rate_limiter: RateLimiter) -> None:
         while True:
@@ -169,22 +169,20 @@ def fetch_pages(
             if not rate_limiter.on_refused(ticket, reply.retry_after, "refused"):
                 raise ApiUnavailable("refused finally")
 
-    async def get_remaining(rate_limiter: RateLimiter, tasks: anyio.abc.TaskGroup) -> None:
-        try:
-            for _ in remaining:
-                await get(rate_limiter)
-        except ApiUnavailable as error:
-            fetch.error = error
-            tasks.cancel_scope.cancel()
+    async def get_remaining(rate_limiter: RateLimiter) -> None:
+        for _ in remaining:
+            await get(rate_limiter)
 
     async def get_all() -> None:
         rate_limiter = RateLimiter(settings("https://host.example/api/v1", **fields), clock)
         rate_limiter.start()
-        next(remaining)
-        await get(rate_limiter)
-        async with anyio.create_task_group() as tasks:
-            for _ in range(parallel):
-                tasks.start_soon(get_remaining, rate_limiter, tasks)
+        try:
+            await get(rate_limiter)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(parallel):
+                    tasks.start_soon(get_remaining, rate_limiter)
+        except* ApiUnavailable as errors:
+            (fetch.error,) = errors.exceptions
         fetch.seconds = clock.now()
 
     run_simulated(get_all)
