@@ -17,7 +17,7 @@ import pytest
 import stamina
 
 from mirror import cli
-from mirror.api.client import CachedList, Client, FetchedList, NotModified
+from mirror.api.client import Client, FetchedList, NotModified
 from mirror.api.rate_limit import Clock
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings, Secret
@@ -299,7 +299,7 @@ def test_a_stop_after_the_fetch_changes_nothing(sandbox: Sandbox, upstream: Fake
     fetched = Client(settings(sandbox.base_url), cancellation=cancellation).fetch_list()
     cancellation.set()
     assert isinstance(fetched, FetchedList)
-    assert len(list(fetched.entries)) == 250
+    assert fetched.scan.count == 250
 
 
 # The sync
@@ -360,8 +360,8 @@ def test_no_merge_begins_after_a_cancellation(
     cancellation = CancellationToken()
 
     class CancelledAfterFetch(Client):
-        def fetch_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
-            fetched = super().fetch_list(known)
+        def fetch_list(self, *arguments: Any) -> FetchedList | NotModified:
+            fetched = super().fetch_list(*arguments)
             cancellation.set()
             return fetched
 
