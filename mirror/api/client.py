@@ -7,19 +7,21 @@ verify that a list is complete, by the rules in docs/trust.md, "When a list is a
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
+from anyio import to_thread
 from msgspec import Raw
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
+from mirror.api.entries import EntryScan, split
 from mirror.api.envelope import Page, Paging, Redactor, parse_page
 from mirror.api.event_loop import run
 from mirror.api.http import ApiResponse, HttpSession
 from mirror.api.prefetch import fetch_in_order
 from mirror.api.rate_limit import Clock
-from mirror.api.records import IdIndex
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, Stopped
@@ -65,16 +67,12 @@ class FetchedList:
     """A complete list of release requests.
 
     Attributes:
-        count: number of its entries.
-        entries: the entries, not yet decoded.
-        repeated: the ids that occur more than once; only an unpaged list may have any.
+        scan: its entries; only an unpaged list may have repeated ids.
         digest: xxh3_128 of the bytes of all responses, in hex.
         etag: its ETag, if it has one page and an ETag.
     """
 
-    count: int
-    entries: Sequence[Raw]
-    repeated: frozenset[str]
+    scan: EntryScan
     digest: str
     etag: str | None
 
@@ -118,12 +116,18 @@ class Client:
         """Bytes of those pages, decompressed."""
         return self._session.bytes_received
 
-    def fetch_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
+    def fetch_list(
+        self,
+        known: CachedList | None = None,
+        known_entries: Callable[[], Iterable[tuple[str, int | None]]] = tuple,
+    ) -> FetchedList | NotModified:
         """Fetch the complete list.
 
         Args:
             known: the list of an earlier fetch; None if this version of `mirror` could decode the
                 same bytes otherwise.
+            known_entries: returns id and digest of the requests that the list should hold; it is
+                called in another thread, and only if the list may be another one.
 
         Raises:
             TokenRefused: the API does not accept the token.
@@ -131,6 +135,7 @@ class Client:
             ApiError: a response is unusable.
             Stopped: the fetch was cancelled.
         """
+        self._known_entries = known_entries
         try:
             fetched = run(partial(self._fetch, known), self._cancellation)
         except MirrorError as error:
@@ -163,7 +168,7 @@ class Client:
         first = await self._fetch_first_page(known)
         if isinstance(first, NotModified):
             return first
-        entries, paging = first.parsed.entries, first.parsed.paging
+        data, paging = first.parsed.data, first.parsed.paging
         if paging is not None and paging.pages is None:
             raise ApiError(
                 "the list has pages but does not state how many, so it cannot be verified",
@@ -171,17 +176,17 @@ class Client:
             )
         if paging is not None and paging.pages != 1:
             return await self._fetch_pages(first, known)
-        if paging is None and len(entries) == PER_PAGE:
-            await self._verify_not_truncated(entries)
+        if paging is None:
+            await self._verify_not_truncated(data)
         self._progress.expect_pages(1)
         digest = xxh3_128_hexdigest(first.body)
         if known is not None and digest == known.digest:
             return NotModified(first.etag)
-        ids = IdIndex()
-        ids.add(entries)
+        scan = await self._begin_scan()
+        scan.add(data)
         if paging is not None:
-            _verify_complete(ids, [len(entries)], paging.total)
-        return FetchedList(len(entries), entries, ids.repeated, digest, first.etag)
+            _verify_complete(scan, [scan.count], paging.total)
+        return FetchedList(scan, digest, first.etag)
 
     async def _fetch_first_page(self, known: CachedList | None) -> ApiResponse[Page] | NotModified:
         """Fetch page 1, unless its ETag or its bytes show that the list is the cached one.
@@ -213,33 +218,37 @@ class Client:
         rate_limiter = self._session.rate_limiter
         rate_limiter.check_feasible(paging.pages - 1)
         self._progress.expect_pages(paging.pages)
-        ids, digest = IdIndex(), xxh3_128()
-        entries: list[Raw] = []
+        scan, digest = await self._begin_scan(), xxh3_128()
         sizes: list[int] = []
 
         def process(number: int, page: ApiResponse[Page]) -> None:
             _verify_same_list(page.parsed, number, paging)
             digest.update(page.body)
-            ids.add(page.parsed.entries)
-            entries.extend(page.parsed.entries)
-            sizes.append(len(page.parsed.entries))
+            sizes.append(scan.add(page.parsed.data))
 
         process(1, first)
         numbers = range(2, paging.pages + 1)
         concurrency = concurrency_for_rate(rate_limiter.limit)
         await fetch_in_order(self._fetch_page, numbers, concurrency, process)
-        _verify_complete(ids, sizes, paging.total)
+        _verify_complete(scan, sizes, paging.total)
         if known is not None and digest.hexdigest() == known.digest:
             return NotModified(None)
-        return FetchedList(sum(sizes), entries, ids.repeated, digest.hexdigest(), None)
+        return FetchedList(scan, digest.hexdigest(), None)
 
-    async def _verify_not_truncated(self, entries: list[Raw]) -> None:
+    async def _begin_scan(self) -> EntryScan:
+        """Return an empty scan that knows the entries of the mirror."""
+        return await to_thread.run_sync(lambda: EntryScan(self._known_entries()))
+
+    async def _verify_not_truncated(self, data: Raw) -> None:
         """Verify that an unpaged list as long as a page is not page 1 of more.
 
         An API without paging ignores the page number, so page 2 is the same list.
         """
+        entries = [entry for _, entries in islice(split(data), 2) for entry in entries]
+        if len(entries) != PER_PAGE:
+            return
         page = await self._fetch_page(2)
-        if page.parsed.entries != entries:
+        if [entry for _, entries in split(page.parsed.data) for entry in entries] != entries:
             raise _ListChanged(
                 f"it has exactly the {PER_PAGE} entries of a page, and page 2 has others"
             )
@@ -283,20 +292,20 @@ def _verify_same_list(page: Page, number: int, first: Paging) -> None:
         raise _ListChanged(f"page {number} states another length of the list than page 1")
 
 
-def _verify_complete(ids: IdIndex, sizes: list[int], total: int | None) -> None:
+def _verify_complete(scan: EntryScan, sizes: list[int], total: int | None) -> None:
     """Verify that the pages hold each request once, and all of them.
 
     Without a total, each page but the last must be as long as the first one, and none empty.
 
     Args:
-        ids: of the entries of all pages.
+        scan: of all pages.
         sizes: number of entries of each page.
         total: number of entries that the API states, if it does.
     """
-    if ids.repeated:
-        raise _ListChanged(f"{len(ids.repeated)} requests were on more than one page")
-    if total is not None and ids.distinct != total:
-        raise _ListChanged(f"{sum(sizes)} requests were received, {total} were announced")
+    if scan.repeated:
+        raise _ListChanged(f"{len(scan.repeated)} requests were on more than one page")
+    if total is not None and scan.distinct != total:
+        raise _ListChanged(f"{scan.count} requests were received, {total} were announced")
     if total is None and len(sizes) > 1:
         for number, size in enumerate(sizes, start=1):
             is_last = number == len(sizes)

@@ -290,7 +290,7 @@ class HttpSession:
                         f"the list is larger than the {self._settings.max_bytes:,} bytes allowed",
                         hint="raise --max-bytes to allow it",
                     )
-            self.rate_limiter.remaining_time()
+            self.rate_limiter.remaining_time()  # the scope ends only what waits
         except BaseException:
             progress.bytes -= len(body)
             raise

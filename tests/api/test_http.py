@@ -14,7 +14,15 @@ import stamina
 from mirror.api.client import Client
 from mirror.api.http import ATTEMPTS
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused
-from tests.support.api_client import HEAD, assert_fails, failure, fetch, sent_times, settings
+from tests.support.api_client import (
+    HEAD,
+    assert_fails,
+    failure,
+    fetch,
+    fetch_content,
+    sent_times,
+    settings,
+)
 from tests.support.fake_clock import FakeClock
 from tests.support.http_servers import (
     HttpRequest,
@@ -129,10 +137,10 @@ RETRYABLE = {
 def test_five_attempts_are_made(serve: Serve, name: str) -> None:
     """Up to four failures leave no trace, and a part of a list is never taken for the list."""
     assert ATTEMPTS == 5
-    expected = fetch(serve(GOOD))
+    expected = fetch_content(serve(GOOD))
     for failures in (1, 4):
         server = serve(*[RETRYABLE[name]] * failures, GOOD)
-        assert fetch(server) == expected
+        assert fetch_content(server) == expected
         assert len(server.requests) == failures + 1
     server = serve(RETRYABLE[name])
     message = f"answered {name}: BUSY: Not now" if name.isdecimal() else ""
@@ -143,7 +151,7 @@ def test_five_attempts_are_made(serve: Serve, name: str) -> None:
 def test_each_page_has_its_attempts(serve: Serve) -> None:
     """Failures of one page use up no attempts of another."""
     server = serve(*[DOWN] * 4, STABLE[0], *[DOWN] * 4, STABLE[1])
-    assert fetch(server).count == 4
+    assert fetch(server).scan.count == 4
     assert server.pages == [1] * 5 + [2] * 5
 
 
@@ -203,7 +211,7 @@ def test_retry_after_is_obeyed(
     now = int(time.time() + skew)
     header = value if isinstance(value, str) else formatdate(now + value, usegmt=True)
     headers = (f"Date: {formatdate(now, usegmt=True)}", f"Retry-After: {header}")
-    assert fetch(serve(http(status, b"", *headers), GOOD), clock=clock).count == 2
+    assert fetch(serve(http(status, b"", *headers), GOOD), clock=clock).scan.count == 2
     (wait,) = clock.waits
     assert least <= wait <= most + 1e-6
 
@@ -211,14 +219,14 @@ def test_retry_after_is_obeyed(
 def test_a_date_without_a_date_to_compare_it_with(serve: Serve, clock: FakeClock) -> None:
     """Then our own clock has to do."""
     server = serve(http(429, b"", f"Retry-After: {_date(120)}"), GOOD)
-    assert fetch(server, clock=clock).count == 2
+    assert fetch(server, clock=clock).scan.count == 2
     assert 90 <= sum(clock.waits) <= 120
 
 
 def test_two_headers(serve: Serve, clock: FakeClock) -> None:
     """The longer wait counts."""
     server = serve(http(429, b"", "Retry-After: 20", "Retry-After: 5"), GOOD)
-    assert fetch(server, clock=clock).count == 2
+    assert fetch(server, clock=clock).scan.count == 2
     assert clock.waits == pytest.approx([20])
 
 
@@ -236,7 +244,7 @@ NOT_NOW = {
 def test_refusals_use_up_no_attempts(serve: Serve, clock: FakeClock, refusal: bytes) -> None:
     """A page that is refused more often than it has attempts is fetched when the pace is found."""
     pages = paged(single_entries(2))
-    assert fetch(serve(pages[0], *[refusal] * 7, pages[1]), clock=clock).count == 2
+    assert fetch(serve(pages[0], *[refusal] * 7, pages[1]), clock=clock).scan.count == 2
 
 
 def test_refusals_and_failures_are_counted_apart(serve: Serve, clock: FakeClock) -> None:
@@ -244,7 +252,7 @@ def test_refusals_and_failures_are_counted_apart(serve: Serve, clock: FakeClock)
     pages = paged(single_entries(2))
     down = http(500, b"")
     mixed = [response for _ in range(4) for response in (NOT_NOW["429"], down)]
-    assert fetch(serve(pages[0], *mixed, pages[1]), clock=clock).count == 2
+    assert fetch(serve(pages[0], *mixed, pages[1]), clock=clock).scan.count == 2
     assert_fails(serve(pages[0], *mixed, down), ApiUnavailable, "answered 500", clock=clock)
 
 
@@ -329,7 +337,7 @@ def test_a_list_that_the_rate_cannot_finish_in_time_is_not_begun(
     server = serve(by_page(paged(single_entries(4), last_page=pages, total=pages)))
     limits = {"clock": clock, "rate": 2, "deadline": deadline}
     if feasible:
-        assert fetch(server, **limits).count == 4
+        assert fetch(server, **limits).scan.count == 4
     else:
         assert_fails(server, ApiUnavailable, "raise --rate or --deadline", **limits)
         assert (len(server.requests), clock.waits) == (1, [])
@@ -401,13 +409,13 @@ def test_a_server_that_drips_is_given_up_at_the_deadline(
 @pytest.mark.parametrize("seconds", [1e7, 1e10, 9e14])
 def test_any_limit_that_settings_accept_can_be_used(serve: Serve, seconds: float) -> None:
     """A huge time-out or deadline, which stands for none, works."""
-    assert fetch(serve(GOOD), timeout=seconds, deadline=seconds).count == 2
+    assert fetch(serve(GOOD), timeout=seconds, deadline=seconds).scan.count == 2
 
 
 def test_a_list_may_be_as_large_as_allowed(serve: Serve) -> None:
     """A list of exactly the allowed size is read, over all its pages; one byte more is refused."""
     size = sum(len(body_of(page)) for page in STABLE)
-    assert fetch(serve(*STABLE), max_bytes=size).count == 4
+    assert fetch(serve(*STABLE), max_bytes=size).scan.count == 4
     server = serve(*STABLE)
     texts = (f"larger than the {size - 1:,} bytes allowed", "raise --max-bytes")
     assert_fails(server, ApiError, *texts, max_bytes=size - 1)

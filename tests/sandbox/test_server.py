@@ -193,7 +193,7 @@ def test_the_client_keeps_to_the_announced_limit(
     client = Client(settings, clock)
     fetched = client.fetch_list()
     assert isinstance(fetched, FetchedList)
-    assert (fetched.count, client.pages, len(sandbox.request_log)) == (850, 9, 9)
+    assert (fetched.scan.count, client.pages, len(sandbox.request_log)) == (850, 9, 9)
     assert sum(clock.waits) == 120
 
 

@@ -14,6 +14,7 @@ from mirror.api.client import CachedList, Client, FetchedList, NotModified
 from mirror.api.rate_limit import Clock
 from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import MirrorError
+from tests.support.api_payloads import unknown_entries
 from tests.support.fake_clock import FakeClock, record_sent, seconds_since_first
 from tests.support.upstream import TOKEN
 
@@ -49,6 +50,12 @@ def fetch(server: Server | str, **options: Any) -> FetchedList:
     result, _ = try_fetch(server, **options)
     assert isinstance(result, FetchedList)
     return result
+
+
+def fetch_content(server: Server | str, **options: Any) -> tuple[str, list[bytes]]:
+    """Fetch a list that is not the cached one; return its digest and its entries."""
+    fetched = fetch(server, **options)
+    return fetched.digest, unknown_entries(fetched.scan)
 
 
 def failure(server: Server | str, **options: Any) -> MirrorError:

@@ -17,7 +17,7 @@ import pytest
 import stamina
 
 from mirror import cli
-from mirror.api.client import CachedList, Client, FetchedList, NotModified
+from mirror.api.client import Client, FetchedList, NotModified
 from mirror.api.rate_limit import Clock
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings, Secret
@@ -209,16 +209,13 @@ def test_pages_in_flight_are_not_waited_for(
     assert_stops(settings(sandbox.base_url), wait)
 
 
-@pytest.mark.parametrize(
-    ("fault", "rate", "most"), [(None, 3, 3), ("rate-limit", 100, 1), ("maintenance", 100, 1)]
-)
+@pytest.mark.parametrize(("fault", "rate"), [(None, 3), ("rate-limit", 100), ("maintenance", 100)])
 def test_a_pause_is_not_waited_for(
     sandbox: Sandbox,
     upstream: FakeUpstream,
     monkeypatch: pytest.MonkeyPatch,
     fault: str | None,
     rate: int,
-    most: int,
 ) -> None:
     """Neither our rate limit, nor the API's, nor the backoff before a retry delays a stop."""
     upstream.records = requests(*range(1000))
@@ -228,7 +225,7 @@ def test_a_pause_is_not_waited_for(
     monkeypatch.setattr("asyncio.sleep", clock.sleep)  # which stamina uses
     with stamina.set_testing(False):
         assert_stops(settings(sandbox.base_url, rate=rate), lambda: clock.waiting.wait(LONG), clock)
-    assert 1 <= len(sandbox.request_log) <= most
+    assert 1 <= len(sandbox.request_log) <= (1 if fault else rate)
 
 
 def test_a_name_lookup_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +299,7 @@ def test_a_stop_after_the_fetch_changes_nothing(sandbox: Sandbox, upstream: Fake
     fetched = Client(settings(sandbox.base_url), cancellation=cancellation).fetch_list()
     cancellation.set()
     assert isinstance(fetched, FetchedList)
-    assert len(list(fetched.entries)) == 250
+    assert fetched.scan.count == 250
 
 
 # The sync
@@ -363,8 +360,8 @@ def test_no_merge_begins_after_a_cancellation(
     cancellation = CancellationToken()
 
     class CancelledAfterFetch(Client):
-        def fetch_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
-            fetched = super().fetch_list(known)
+        def fetch_list(self, *arguments: Any) -> FetchedList | NotModified:
+            fetched = super().fetch_list(*arguments)
             cancellation.set()
             return fetched
 
