@@ -7,7 +7,7 @@ verify that a list is complete, by the rules in docs/trust.md, "When a list is a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -119,15 +119,15 @@ class Client:
     def fetch_list(
         self,
         known: CachedList | None = None,
-        known_entries: Callable[[], Iterable[tuple[str, int | None]]] = tuple,
+        new_scan: Callable[[], EntryScan] = EntryScan,
     ) -> FetchedList | NotModified:
         """Fetch the complete list.
 
         Args:
             known: the list of an earlier fetch; None if this version of `mirror` could decode the
                 same bytes otherwise.
-            known_entries: returns id and digest of the requests that the list should hold; it is
-                called in another thread, and only if the list may be another one.
+            new_scan: returns a scan that knows the requests that the list should hold; it is called
+                in another thread, and only if the list may be another one.
 
         Raises:
             TokenRefused: the API does not accept the token.
@@ -135,7 +135,7 @@ class Client:
             ApiError: a response is unusable.
             Stopped: the fetch was cancelled.
         """
-        self._known_entries = known_entries
+        self._new_scan = new_scan
         try:
             fetched = run(partial(self._fetch, known), self._cancellation)
         except MirrorError as error:
@@ -182,7 +182,7 @@ class Client:
         digest = xxh3_128_hexdigest(first.body)
         if known is not None and digest == known.digest:
             return NotModified(first.etag)
-        scan = await self._begin_scan()
+        scan = await to_thread.run_sync(self._new_scan)
         scan.add(data)
         if paging is not None:
             _verify_complete(scan, [scan.count], paging.total)
@@ -218,7 +218,7 @@ class Client:
         rate_limiter = self._session.rate_limiter
         rate_limiter.check_feasible(paging.pages - 1)
         self._progress.expect_pages(paging.pages)
-        scan, digest = await self._begin_scan(), xxh3_128()
+        scan, digest = await to_thread.run_sync(self._new_scan), xxh3_128()
         sizes: list[int] = []
 
         def process(number: int, page: ApiResponse[Page]) -> None:
@@ -234,10 +234,6 @@ class Client:
         if known is not None and digest.hexdigest() == known.digest:
             return NotModified(None)
         return FetchedList(scan, digest.hexdigest(), None)
-
-    async def _begin_scan(self) -> EntryScan:
-        """Return an empty scan that knows the entries of the mirror."""
-        return await to_thread.run_sync(lambda: EntryScan(self._known_entries()))
 
     async def _verify_not_truncated(self, data: Raw) -> None:
         """Verify that an unpaged list as long as a page is not page 1 of more.
@@ -302,8 +298,8 @@ def _verify_complete(scan: EntryScan, sizes: list[int], total: int | None) -> No
         sizes: number of entries of each page.
         total: number of entries that the API states, if it does.
     """
-    if scan.repeated:
-        raise _ListChanged(f"{len(scan.repeated)} requests were on more than one page")
+    if scan.repetitions:
+        raise _ListChanged(f"{scan.repetitions} requests were on more than one page")
     if total is not None and scan.distinct != total:
         raise _ListChanged(f"{scan.count} requests were received, {total} were announced")
     if total is None and len(sizes) > 1:
