@@ -22,7 +22,7 @@ from mirror.api.records import (
 )
 from mirror.version import __version__
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 19
 """Bytes of JSON that are processed at once."""
 
 _BOUNDARY = re.compile(rb"\}[ \t\n\r]*,[ \t\n\r]*(?=\{[ \t\n\r]*\")")
@@ -55,7 +55,7 @@ class EntryScan:
 
     Attributes:
         known: number of these requests.
-        unmatched: hashes of id and digest of those that no entry has matched.
+        unmatched: number of those that no entry has matched.
         count: number of entries.
         unknown: number of entries that are not known.
         distinct_ids: number of different ids.
@@ -63,13 +63,14 @@ class EntryScan:
     """
 
     def __init__(self, known: Iterable[tuple[str, int | None]] = ()) -> None:
-        self.unmatched = set(map(hash, known))
-        self.known = len(self.unmatched)
+        # Hashes of id and digest of the unmatched requests, and of the ids of entries. One set for
+        # both: while one half shrinks, the other grows.
+        self._hashes = set(map(hash, known))
+        self.known = self.unmatched = len(self._hashes)
         self.count = 0
         self.unknown = 0
         self.repetitions = 0
         self.distinct_ids = 0
-        self._ids: set[int] = set()
         self._without_id = 0
         self._kept: deque[tuple[bytes | memoryview, array[int]]] = deque()
         self._duplicates: dict[str | None, list[Raw]] = {}
@@ -95,10 +96,11 @@ class EntryScan:
     def _add(self, text: memoryview, entries: list[Raw]) -> None:
         digests, ids = digests_of(entries), request_ids(text, entries)
         self.count += len(entries)
-        self._add_ids(ids)
         pairs = list(map(hash, zip(ids, digests, strict=True)))
-        matched = self.unmatched.intersection(pairs)
-        self.unmatched -= matched
+        matched = self._hashes.intersection(pairs)
+        self._hashes -= matched
+        self.unmatched -= len(matched)
+        self._add_ids(ids)
         if len(matched) == len(pairs):
             return
         if matched:
@@ -120,13 +122,14 @@ class EntryScan:
             self._kept.append((text, digests))
 
     def _add_ids(self, ids: Sequence[str | None]) -> None:
-        before, without_id = self.distinct_ids, ids.count(None)
-        self._ids.update(map(hash, ids))
+        before, without_id = len(self._hashes), ids.count(None)
+        self._hashes.update(map(hash, ids))
         if without_id:
-            self._ids.discard(hash(None))
-            self._without_id += without_id
-        self.distinct_ids = len(self._ids)
-        self.repetitions += len(ids) - without_id - (self.distinct_ids - before)
+            self._hashes.discard(hash(None))
+        distinct = len(self._hashes) - before
+        self._without_id += without_id
+        self.distinct_ids += distinct
+        self.repetitions += len(ids) - without_id - distinct
 
     def _collect_duplicates(self, data: Raw | bytes) -> None:
         """Keep each entry of a list whose id occurs more than once, also if it is known."""
@@ -144,11 +147,13 @@ class EntryScan:
 
     def match(self, requests: Iterable[tuple[str, int | None]]) -> None:
         """Take known requests for matched, by their id and stored digest."""
-        self.unmatched.difference_update(map(hash, requests))
+        matched = self._hashes.intersection(map(hash, requests))
+        self._hashes -= matched
+        self.unmatched -= len(matched)
 
     def unmatched_ids(self, requests: Iterable[tuple[str, int | None]]) -> set[str]:
         """Return the ids of those known requests that are unmatched."""
-        return {request[0] for request in requests if hash(request) in self.unmatched}
+        return {request[0] for request in requests if hash(request) in self._hashes}
 
     def decode(self) -> Iterator[list[tuple[Record | InvalidRecord, int]]]:
         """Decode the entries that are not known, some at a time, and drop them.
@@ -158,7 +163,8 @@ class EntryScan:
             Equal entries with the same id yield one of these, contradicting ones an invalid record
             each.
         """
-        self._ids.clear()
+        if not self.unmatched:
+            self._hashes.clear()
         while self._kept:
             text, digests = self._kept.popleft()
             decoded = zip(decode_entries(text), digests, strict=True)

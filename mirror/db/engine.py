@@ -62,7 +62,7 @@ _SQLITE_PAGE_SIZE = 8 * 1024
 _SQLITE_CACHE_KIB = 64 * 1024
 """KiB, allocated as needed. With SQLite's 2 MiB a first load spends half its time on indexes."""
 
-_SQLITE_READ_CACHE_KIB = 16 * 1024
+_SQLITE_READ_CACHE_KIB = 4 * 1024
 """KiB, for transactions that only read: most of them read a page once."""
 
 _MIN_SQLITE_VERSION = (3, 35)

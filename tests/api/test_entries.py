@@ -75,7 +75,7 @@ def test_known_entries_are_dropped() -> None:
     assert (scan.known, scan.count, scan.unknown) == (2, 3, 2)
     assert scan.unmatched_ids(known(A, B)) == {"b"}
     scan.match(known(B))
-    assert scan.unmatched == set()
+    assert scan.unmatched == 0
 
 
 def test_a_missing_request_stays_unmatched() -> None:

@@ -161,7 +161,7 @@ def test_loaded_requests_are_counted(
     connection: Connection, terminal: Terminal, resume: threading.Event
 ) -> None:
     """While the list is loaded into the database, its line shows how many requests are."""
-    pages = [[request(number, reason="x" * 200) for number in part] for part in PARTS]
+    pages = [[request(number, reason="x" * 60) for number in part] for part in PARTS]
     scan = PausedScan(resume)
     for page in pages:
         scan.add(json.dumps(page).encode())
