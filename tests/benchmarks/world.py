@@ -90,6 +90,14 @@ def measure(*command: str, settings: dict[str, str] | None = None) -> Measured:
     return Measured(told["seconds"], told["peak"])
 
 
+def output(*command: str) -> str:
+    """Run a command, and return what it prints; raises Failure if it fails."""
+    ran = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise Failure(f"{' '.join(command)}: exit code {ran.returncode}\n{ran.stderr}")
+    return ran.stdout.strip()
+
+
 @contextmanager
 def sandbox(*options: str) -> Iterator[str]:
     """Run the project's stand-in for the API in a process of its own; yield its base URL."""
