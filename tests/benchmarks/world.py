@@ -49,11 +49,15 @@ class Measured:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of all processes: no setting of the person who measures."""
+    """Return the environment of all processes: no setting of the person who measures.
+
+    Nor one of Python's: without bytecode on the disk each start would compile a checkout anew, and
+    another installation not.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("MIRROR_", "TALKOVER_"))
+        if not name.startswith(("MIRROR_", "TALKOVER_", "PYTHON"))
     }
     return kept | {"TALKOVER_TOKEN": TOKEN}
 
