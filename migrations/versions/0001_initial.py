@@ -89,7 +89,7 @@ def create_sync_runs() -> None:
         sa.Column("error", sa.Text()),
         sa.Column("base_url", sa.Text(), nullable=False),
         sa.Column("etag", sa.Text()),
-        sa.Column("content_sha256", sa.Text()),
+        sa.Column("content_digest", sa.Text()),
         sa.Column("mirror_version", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sync_runs")),
         sa.UniqueConstraint(
@@ -110,8 +110,10 @@ def create_release_requests() -> None:
         table,
         *request_columns(),
         *version_columns(),
+        sa.Column("digest", sa.BigInteger()),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_release_requests")),
     )
+    op.create_index("ix_release_requests_environment", table, ["environment"])
     create_partial_index(
         "ix_release_requests_missing_since", table, ["missing_since"], "missing_since IS NOT NULL"
     )

@@ -12,23 +12,21 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar
+from itertools import islice
+from typing import Self, TypeVar
 
 from msgspec import Raw
 
+from mirror.api.entries import EntryScan, split
 from mirror.api.envelope import Page, Paging, Redactor, parse_page
 from mirror.api.fetch_state import FetchState
 from mirror.api.http import ApiResponse, Body, HttpSession
 from mirror.api.prefetch import map_ordered
 from mirror.api.rate_limit import Cancelled, Clock
-from mirror.api.records import IdIndex
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, Stopped
 from mirror.progress import Progress
-
-if TYPE_CHECKING:
-    from mirror.api.page_store import PageStore
 
 LIST_PATH = "/phone-numbers/release-requests"
 PER_PAGE = 100
@@ -72,17 +70,12 @@ class FetchedList:
     """A complete list of release requests.
 
     Attributes:
-        count: number of its entries.
-        entries: the entries, not yet decoded. They can be iterated more than once while the client
-            is open; those of several pages are read from a temporary file.
-        repeated: the ids that occur more than once; only an unpaged list may have any.
+        scan: its entries; only an unpaged list may have repeated ids.
         sha256: of the bytes of all responses, in hex.
         etag: its ETag, if it has one page and an ETag.
     """
 
-    count: int
-    entries: Iterable[Raw]
-    repeated: frozenset[str]
+    scan: EntryScan
     sha256: str
     etag: str | None
 
@@ -113,15 +106,12 @@ class Client:
         self._progress = progress or Progress()
         self._session = HttpSession(settings, clock or Clock())
         self._cancellation = CancellationToken()
-        self._page_store: PageStore | None = None
 
     def __enter__(self) -> Self:
         self._session.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._page_store is not None:
-            self._page_store.close()
         self._session.__exit__()
 
     @property
@@ -134,12 +124,17 @@ class Client:
         """Bytes of those pages, decompressed."""
         return self._session.bytes_received
 
-    def fetch_list(self, known: CachedList | None = None) -> FetchedList | NotModified:
+    def fetch_list(
+        self,
+        known: CachedList | None = None,
+        known_entries: Callable[[], Iterable[tuple[str, int | None]]] = tuple,
+    ) -> FetchedList | NotModified:
         """Fetch the complete list.
 
         Args:
             known: the list of an earlier fetch; None if this version of `mirror` could decode the
                 same bytes otherwise.
+            known_entries: returns id and digest of the requests that the list should hold.
 
         Raises:
             TokenRefused: the API does not accept the token.
@@ -149,6 +144,7 @@ class Client:
             Stopped: `cancel` was called.
         """
         with self._session.fetching():
+            self._known_entries = known_entries
             try:
                 fetched = self._fetch_consistent(known)
             except (Cancelled, MirrorError) as error:
@@ -187,7 +183,7 @@ class Client:
         first = self._fetch_first_page(state, known)
         if isinstance(first, NotModified):
             return first
-        entries, paging = first.parsed.entries, first.parsed.paging
+        data, paging = first.parsed.data, first.parsed.paging
         if paging is not None and paging.pages is None:
             raise ApiError(
                 "the list has pages but does not state how many, so it cannot be verified",
@@ -195,17 +191,17 @@ class Client:
             )
         if paging is not None and paging.pages != 1:
             return self._fetch_pages(state, first, known)
-        if paging is None and len(entries) == PER_PAGE:
-            self._verify_not_truncated(state, entries)
+        if paging is None:
+            self._verify_not_truncated(state, data)
         self._progress.expect_pages(1)
         sha256 = _sha256(first.body).hexdigest()
         if known is not None and sha256 == known.sha256:
             return NotModified(first.etag)
-        ids = IdIndex()
-        ids.add(entries)
+        scan = EntryScan(self._known_entries())
+        scan.add(data)
         if paging is not None:
-            _verify_complete(ids, [len(entries)], paging.total)
-        return FetchedList(len(entries), entries, ids.repeated, sha256, first.etag)
+            _verify_complete(scan, [scan.count], paging.total)
+        return FetchedList(scan, sha256, first.etag)
 
     def _fetch_first_page(
         self, state: FetchState, known: CachedList | None
@@ -242,10 +238,8 @@ class Client:
         rate_limiter = self._session.rate_limiter
         rate_limiter.check_feasible(paging.pages - 1)
         self._progress.expect_pages(paging.pages)
-        store, ids, digest = self._empty_page_store(), IdIndex(), _sha256(first.body)
-        store.add(first.body.content)
-        ids.add(first.parsed.entries)
-        sizes = [len(first.parsed.entries)]
+        scan, digest = EntryScan(self._known_entries()), _sha256(first.body)
+        sizes = [scan.add(first.parsed.data)]
         pages = map_ordered(
             partial(self._fetch_page, state),
             range(2, paging.pages + 1),
@@ -257,34 +251,23 @@ class Client:
             for number, page in enumerate(pages, start=2):
                 _verify_same_list(page.parsed, number, paging)
                 digest.update(page.body.content)
-                store.add(page.body.content)
-                ids.add(page.parsed.entries)
-                sizes.append(len(page.parsed.entries))
-        _verify_complete(ids, sizes, paging.total)
+                sizes.append(scan.add(page.parsed.data))
+        _verify_complete(scan, sizes, paging.total)
         sha256 = digest.hexdigest()
         if known is not None and sha256 == known.sha256:
             return NotModified(None)
-        from mirror.api.page_store import StoredEntries
+        return FetchedList(scan, sha256, None)
 
-        entries = StoredEntries(store, lambda body: parse_page(body).entries)
-        return FetchedList(sum(sizes), entries, ids.repeated, sha256, None)
-
-    def _empty_page_store(self) -> PageStore:
-        """Return an empty store, which only a list of several pages needs."""
-        from mirror.api.page_store import PageStore
-
-        if self._page_store is None:
-            self._page_store = PageStore()
-        self._page_store.clear()
-        return self._page_store
-
-    def _verify_not_truncated(self, state: FetchState, entries: list[Raw]) -> None:
+    def _verify_not_truncated(self, state: FetchState, data: Raw) -> None:
         """Verify that an unpaged list as long as a page is not page 1 of more.
 
         An API without paging ignores the page number, so page 2 is the same list.
         """
+        entries = [entry for _, entries in islice(split(data), 2) for entry in entries]
+        if len(entries) != PER_PAGE:
+            return
         page = self._run_cancellable(state, lambda: self._fetch_page(state, 2))
-        if page.parsed.entries != entries:
+        if [entry for _, entries in split(page.parsed.data) for entry in entries] != entries:
             raise _ListChanged(
                 f"it has exactly the {PER_PAGE} entries of a page, and page 2 has others"
             )
@@ -344,7 +327,7 @@ def _verify_same_list(page: Page, number: int, first: Paging) -> None:
         raise _ListChanged(f"page {number} states another length of the list than page 1")
 
 
-def _verify_complete(ids: IdIndex, sizes: list[int], total: int | None) -> None:
+def _verify_complete(ids: EntryScan, sizes: list[int], total: int | None) -> None:
     """Verify that the pages hold each request once, and all of them.
 
     Without a total, each page but the last must be as long as the first one, and none empty.

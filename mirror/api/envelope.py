@@ -51,9 +51,14 @@ class Paging(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of the list: its entries, not yet decoded, and its paging, if any."""
+    """A page of the list.
 
-    entries: list[Raw]
+    Attributes:
+        data: the JSON array of its entries.
+        paging: its paging, if any.
+    """
+
+    data: Raw
     paging: Paging | None
 
 
@@ -67,7 +72,7 @@ class TruncatedPayload(PayloadError):
 
 class _Envelope(Struct):
     success: bool
-    data: list[Raw]
+    data: Raw
     meta: Raw = NULL
     pagination: Raw = NULL
     links: Raw = NULL
@@ -115,9 +120,11 @@ def parse_page(body: bytes | bytearray, redact: Redactor = _unredacted) -> Page:
         envelope = _decode_envelope(body)
     except DECODING_ERRORS as error:
         raise _payload_error(body, redact) from error
+    if bytes(memoryview(envelope.data)[:1]) != b"[":
+        raise _payload_error(body, redact)
     if not envelope.success:
         raise PayloadError(_NO_SUCCESS + error_summary(body, redact))
-    return Page(entries=envelope.data, paging=_find_paging(envelope))
+    return Page(envelope.data, _find_paging(envelope))
 
 
 def _decode_envelope(body: bytes | bytearray) -> _Envelope:

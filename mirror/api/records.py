@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -23,7 +21,6 @@ from mirror.api.malformed import MAX_IDENTIFIER
 from mirror.api.raw_json import DECODING_ERRORS, NULL, decode_fields, replace_unstorable
 
 _NUL = re.compile(rb"\\u0000")  # takes half the time of `in`
-_BATCH = 1_000
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=MAX_IDENTIFIER)]
 Time = Annotated[datetime, Meta(tz=True)]
@@ -56,20 +53,17 @@ class InvalidRecord:
     """An entry of the list that is not a valid release request.
 
     Attributes:
-        request_id: its id, if usable.
+        id: its id, if usable.
         raw: its JSON, unchanged; a byte that is not UTF-8 is written as a hex escape.
         error: why it is invalid.
         fingerprint: SHA-256 in hex of its known fields, so that a field that upstream adds does not
             change it; of the whole entry if it has no known field, or contradicts another entry.
     """
 
-    request_id: str | None
+    id: str | None
     raw: str
     error: str
     fingerprint: str
-
-
-_T = TypeVar("_T")
 
 
 class _Identity(Struct, gc=False):
@@ -78,88 +72,35 @@ class _Identity(Struct, gc=False):
 
 _record = msgspec.json.Decoder(Record)
 _records = msgspec.json.Decoder(list[Record])
+_entries = msgspec.json.Decoder(list[Raw])
 _identity = msgspec.json.Decoder(_Identity)
 _identities = msgspec.json.Decoder(list[_Identity])
 _text = msgspec.json.Decoder(str)
 _KNOWN_FIELDS = frozenset(Record.__struct_encode_fields__) - {"extra"}
 
 
-class IdIndex:
-    """The ids of a list, collected before the rest of its entries is decoded."""
-
-    def __init__(self) -> None:
-        self._seen: set[str] = set()
-        self._repeated: set[str] = set()
-        self._without_id = 0
-
-    @property
-    def distinct(self) -> int:
-        """Number of entries, those with the same id counted once."""
-        return len(self._seen) + self._without_id
-
-    @property
-    def repeated(self) -> frozenset[str]:
-        """The ids that occur more than once."""
-        return frozenset(self._repeated)
-
-    def add(self, entries: Sequence[Raw]) -> None:
-        """Add entries of the list."""
-        for batch in batches(entries):
-            ids = _request_ids(batch)
-            distinct = set(ids)
-            if len(distinct) < len(ids) or not distinct.isdisjoint(self._seen):
-                self._repeated.update(
-                    request_id
-                    for request_id, count in Counter(ids).items()
-                    if request_id is not None and (count > 1 or request_id in self._seen)
-                )
-            if None in distinct:
-                self._without_id += ids.count(None)
-                distinct.discard(None)
-            self._seen |= distinct  # type: ignore[arg-type]
+def as_array(text: bytes | memoryview) -> bytes:
+    """Return a JSON array of entries that are separated by commas."""
+    return b"".join((b"[", text, b"]"))
 
 
-def decode(entries: Iterable[Raw], repeated: frozenset[str]) -> Iterator[Record | InvalidRecord]:
-    """Decode the entries of a list, a batch at a time.
+def decode_entries(text: bytes | memoryview) -> Sequence[Record | InvalidRecord]:
+    """Decode entries: a record for each request, an invalid record for each invalid entry.
 
     Args:
-        entries: the entries.
-        repeated: the ids that occur more than once, from an `IdIndex`.
-
-    Yields:
-        A record for each request, an invalid record for each invalid entry. Equal entries with the
-        same id yield one of these, contradicting ones an invalid record each.
+        text: the entries, separated by commas.
     """
-    duplicates: dict[str, list[Raw]] = {}
-    for batch in batches(entries):
-        yield from _decode_batch(
-            _split_duplicates(batch, repeated, duplicates) if repeated else batch
-        )
-    for group in duplicates.values():
-        yield from _merge_duplicates(group)
+    array = as_array(text)
+    if not _NUL.search(array):
+        with suppress(*DECODING_ERRORS):
+            records = _records.decode(array)
+            zones = {record.requested_at.tzinfo for record in records}
+            zones.update([record.resolved_at.tzinfo for record in records if record.resolved_at])
+            return records if zones == {UTC} else [_in_utc(record) for record in records]
+    return [_decode_one(entry) for entry in _entries.decode(array)]
 
 
-def batches(items: Iterable[_T]) -> Iterator[list[_T]]:
-    """Split items into batches: processing many at once takes two thirds of the time."""
-    rest = iter(items)
-    while batch := list(islice(rest, _BATCH)):
-        yield batch
-
-
-def _split_duplicates(
-    batch: Sequence[Raw], repeated: frozenset[str], duplicates: dict[str, list[Raw]]
-) -> Sequence[Raw]:
-    """Move the entries with a repeated id into `duplicates`; return the others."""
-    unique = []
-    for entry, request_id in zip(batch, _request_ids(batch), strict=True):
-        if request_id is not None and request_id in repeated:
-            duplicates.setdefault(request_id, []).append(entry)
-        else:
-            unique.append(entry)
-    return unique
-
-
-def _merge_duplicates(entries: list[Raw]) -> Iterator[Record | InvalidRecord]:
+def merge_duplicates(entries: Sequence[Raw]) -> Iterator[Record | InvalidRecord]:
     """Decode entries with the same id: one record if they are equal, else all are invalid."""
     decoded = [_decode_one(entry) for entry in entries]
     if all(record == decoded[0] for record in decoded):
@@ -171,23 +112,6 @@ def _merge_duplicates(entries: list[Raw]) -> Iterator[Record | InvalidRecord]:
         else:
             reason = f"the list has {len(entries)} contradicting entries with this id"
             yield _invalid(entry, reason, identity=bytes(entry))
-
-
-def _join(entries: Sequence[Raw]) -> bytes:
-    """Return one JSON array of some entries."""
-    return b"[" + b",".join(entries) + b"]"
-
-
-def _decode_batch(batch: Sequence[Raw]) -> Sequence[Record | InvalidRecord]:
-    """Decode entries at once, or one by one if any of them is unusual."""
-    joined = _join(batch)
-    if not _NUL.search(joined):
-        with suppress(*DECODING_ERRORS):
-            records = _records.decode(joined)
-            zones = {record.requested_at.tzinfo for record in records}
-            zones.update([record.resolved_at.tzinfo for record in records if record.resolved_at])
-            return records if zones == {UTC} else [_in_utc(record) for record in records]
-    return [_decode_one(entry) for entry in batch]
 
 
 def _decode_one(raw: Raw) -> Record | InvalidRecord:
@@ -216,7 +140,7 @@ def _decode_with_unknown_fields(entry: bytes) -> Record:
 def _invalid(raw: Raw, error: str, identity: bytes | None = None) -> InvalidRecord:
     """Return an invalid record whose fingerprint is of `identity`, by default the known fields."""
     return InvalidRecord(
-        request_id=_request_id(raw),
+        id=_request_id(raw),
         raw=bytes(raw).decode("utf-8", "backslashreplace"),
         error=error,
         fingerprint=hashlib.sha256(replace_unstorable(identity or _known_fields(raw))).hexdigest(),
@@ -245,10 +169,15 @@ def _in_utc(record: Record) -> Record:
     )
 
 
-def _request_ids(entries: Sequence[Raw]) -> list[str | None]:
-    """Return the id of each entry, as `_request_id` does."""
+def request_ids(text: bytes | memoryview, entries: Sequence[Raw]) -> list[str | None]:
+    """Return the id of each entry; None if it has no usable one.
+
+    Args:
+        text: the entries, separated by commas.
+        entries: the same entries.
+    """
     with suppress(*DECODING_ERRORS):
-        ids = [identity.id for identity in _identities.decode(_join(entries))]
+        ids = [identity.id for identity in _identities.decode(as_array(text))]
         if "\0" not in "".join(ids):
             return list(ids)
     return [_request_id(entry) for entry in entries]

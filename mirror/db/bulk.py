@@ -1,11 +1,8 @@
-"""Bulk loads, and settings and statistics for set-based comparisons of whole tables.
-
-Maintaining an index row by row costs more than the rows, and a nested loop over two whole tables
-more than reading both. The remedies differ between SQLite and Postgres.
-"""
+"""Bulk reads and loads, by the means of each database."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,12 +15,11 @@ from mirror.db.engine import mark_busy
 from mirror.db.models import is_partial
 from mirror.db.types import Identifier
 
-_HASH_JOIN_SETTINGS = """SELECT set_config('enable_nestloop', 'off', true), set_config('work_mem',
-    greatest(pg_size_bytes(current_setting('work_mem')), 64 * 1024 * 1024) / 1024 || 'kB', true)"""
-"""With Postgres's 4 MiB of work_mem a join of whole tables spills to temporary files."""
-
 _ANALYZE_THRESHOLD, _ANALYZE_SCALE_FACTOR = 50, 0.1
 """Rows written, and their share of the table, above which autovacuum analyzes (its defaults)."""
+
+_FETCHED_AT_ONCE = 20_000
+"""Rows that Postgres sends at once: all of a million would take 100 MB."""
 
 _STATISTICS_TARGET = 30
 """Default statistics target for ANALYZE in a merge: it samples 9,000 rows, not 30,000."""
@@ -34,10 +30,6 @@ _CANNOT_DROP_SQLSTATES = {
 }
 
 _LITERAL: dict[str, Any] = {"compile_kwargs": {"literal_binds": True}}
-
-
-class _NoLongerEmpty(Exception):
-    """Rolls back a savepoint: another transaction has written meanwhile."""
 
 
 def copy_rows(
@@ -76,12 +68,51 @@ def copy_rows(
             write(row + suffix)
 
 
+def stream_digests(connection: Connection, environment: str) -> Iterator[tuple[str, int | None]]:
+    """Yield id and digest of each request of an environment that is not missing.
+
+    Args:
+        connection: in a transaction.
+        environment: its name.
+    """
+    driver: Any = connection.connection.driver_connection
+    sqlite = connection.dialect.name == "sqlite"
+    query = (
+        "SELECT id, digest FROM release_requests "  # noqa: S608 (no value is in it)
+        f"WHERE environment = {'?' if sqlite else '%s'} AND missing_since IS NULL"
+    )
+    if sqlite:
+        yield from driver.execute(query, (environment,))
+        return
+    mark_busy(connection)
+    with driver.cursor("mirror_digests", binary=True) as cursor:
+        cursor.itersize = _FETCHED_AT_ONCE
+        cursor.execute(query, (environment,))
+        yield from cursor
+
+
+def existing_ids(connection: Connection, ids: list[str]) -> set[str]:
+    """Return those of some ids that requests of any environment have."""
+    if connection.dialect.name == "sqlite":
+        value: object
+        condition, value = "IN (SELECT value FROM json_each(?))", json.dumps(ids)
+    else:
+        condition, value = "= ANY(%s)", ids
+    query = f"SELECT id FROM release_requests WHERE id {condition}"  # noqa: S608 (no value is in it)
+    return set(connection.exec_driver_sql(query, (value,)).scalars())
+
+
+def _is_empty(connection: Connection, table: sa.Table) -> bool:
+    """Return whether a table has no rows."""
+    return connection.scalar(sa.select(sa.literal(1)).select_from(table).limit(1)) is None
+
+
 @contextmanager
 def deferred_indexes(connection: Connection, table: sa.Table) -> Iterator[bool]:
     """Drop the indexes of an empty table while it is filled, and create them again at the end.
 
-    A million rows load in a fifth of the time (Postgres; half in SQLite) if their indexes are
-    created afterwards. In Postgres readers of the table, which is empty, wait meanwhile.
+    A first load takes half the time then. In Postgres readers of the table, which is empty, wait
+    meanwhile. Partial indexes stay: they hold only requests that went missing.
 
     Args:
         connection: in the transaction that fills the table.
@@ -91,65 +122,28 @@ def deferred_indexes(connection: Connection, table: sa.Table) -> Iterator[bool]:
         Whether the indexes were dropped. Otherwise the table holds rows, is in use, or belongs to
         another role, and is unchanged.
     """
-    dropped = _is_empty(connection, table) and _drop_indexes(connection, table)
+    indexes = sorted(
+        (index for index in table.indexes if not is_partial(index)), key=lambda one: str(one.name)
+    )
+    dropped = False
+    if _is_empty(connection, table):
+        savepoint = connection.begin_nested()
+        try:
+            if connection.dialect.name != "sqlite":
+                # NOWAIT: two transactions that both read the table would wait for each other.
+                connection.exec_driver_sql(f"LOCK TABLE {table.name} NOWAIT")
+            if _is_empty(connection, table):  # still, now that nobody else can write
+                for index in indexes:
+                    connection.execute(DropIndex(index, if_exists=True))
+                dropped = True
+        except sa.exc.DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) not in _CANNOT_DROP_SQLSTATES:
+                raise
+        savepoint.commit() if dropped else savepoint.rollback()
     yield dropped
     if dropped:
-        for index in _indexes(table):
+        for index in indexes:
             connection.execute(CreateIndex(index))
-
-
-def _is_empty(connection: Connection, table: sa.Table) -> bool:
-    return connection.scalar(sa.select(sa.literal(1)).select_from(table).limit(1)) is None
-
-
-def _indexes(table: sa.Table) -> list[sa.Index]:
-    """Return the indexes of a table, except partial ones.
-
-    Those hold only requests that went missing, so a load does not touch them.
-    """
-    return sorted(
-        (index for index in table.indexes if not is_partial(index)),
-        key=lambda index: str(index.name),
-    )
-
-
-def _drop_indexes(connection: Connection, table: sa.Table) -> bool:
-    """Drop the indexes of a table if it is still empty and not in use."""
-    drops = [DropIndex(index, if_exists=True) for index in _indexes(table)]
-    if connection.dialect.name == "sqlite":  # the transaction has the whole file to itself
-        for drop in drops:
-            connection.execute(drop)
-        return True
-    try:
-        with connection.begin_nested():
-            # NOWAIT, because two transactions that upgrade their locks would deadlock.
-            connection.exec_driver_sql(f"LOCK TABLE {table.name} IN ACCESS EXCLUSIVE MODE NOWAIT")
-            if not _is_empty(connection, table):
-                raise _NoLongerEmpty
-            for drop in drops:
-                connection.execute(drop)
-    except _NoLongerEmpty:
-        return False
-    except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) not in _CANNOT_DROP_SQLSTATES:
-            raise
-        return False
-    return True
-
-
-@contextmanager
-def comparing_whole_tables(connection: Connection) -> Iterator[None]:
-    """Keep Postgres from nested loops, which it plans if its statistics say a table is empty.
-
-    Postgres knows a table's size only from the last ANALYZE, which may have run before the table
-    was filled; a nested loop over two tables of 40,000 rows takes ten seconds. SQLite uses indexes.
-    """
-    if connection.dialect.name == "sqlite":
-        yield
-        return
-    connection.exec_driver_sql(_HASH_JOIN_SETTINGS)
-    yield
-    connection.exec_driver_sql("SET LOCAL enable_nestloop = DEFAULT; SET LOCAL work_mem = DEFAULT")
 
 
 def analyze(connection: Connection, *tables: sa.Table) -> None:

@@ -218,7 +218,9 @@ sync_runs = Table(
         "ETag of the list, as sent by the API. Null if there was none, if the list was paged, or "
         "unless complete.",
     ),
-    _optional("content_sha256", Text, "SHA-256 of the list's bytes, in hex. Null unless complete."),
+    _optional(
+        "content_digest", Text, "XXH3-128 of the list's bytes, in hex. Null unless complete."
+    ),
     _required("mirror_version", Text, "Version of mirror that ran."),
     UniqueConstraint("environment", "completion"),
     Index("ix_sync_runs_environment_id", "environment", "id"),
@@ -232,7 +234,14 @@ release_requests = Table(
     metadata,
     *_request_columns(),
     *_version_columns(),
+    _optional(
+        "digest",
+        BigInteger,
+        "XXH3-64 of the list entry that the request was last read from, seeded with the version of "
+        "mirror. An entry with the same digest is not decoded again. Null: compare it once.",
+    ),
     PrimaryKeyConstraint("id"),
+    Index("ix_release_requests_environment", "environment"),
     Index(
         "ix_release_requests_missing_since",
         "missing_since",

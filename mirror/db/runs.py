@@ -74,7 +74,7 @@ class Completion:
         outcome: `applied` or `unchanged`.
         observed_at: UTC time that its changes carry.
         counts: of its merge.
-        base_url, etag, content_sha256: of the list it read.
+        base_url, etag, content_digest: of the list it read.
         mirror_version: the version that read it.
     """
 
@@ -85,7 +85,7 @@ class Completion:
     counts: Counts
     base_url: str
     etag: str | None
-    content_sha256: str
+    content_digest: str
     mirror_version: str
 
     def is_comparable_to(self, base_url: str) -> bool:
@@ -172,7 +172,7 @@ def _completion(connection: Connection, query: sa.Select[Any]) -> Completion | N
         counts=Counts(**{name: getattr(row, name) for name in Counts.__dataclass_fields__}),
         base_url=row.base_url,
         etag=row.etag,
-        content_sha256=row.content_sha256,
+        content_digest=row.content_digest,
         mirror_version=row.mirror_version,
     )
 

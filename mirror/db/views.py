@@ -46,7 +46,7 @@ def _time_source(column: str, when_observed: str) -> Column[Any]:
 versions = Table(
     "release_request_versions",
     metadata,
-    *_copied(*release_requests.columns.keys()),
+    *_copied(*(name for name in past_versions.columns.keys() if name != "valid_to")),  # noqa: SIM118
     _column(
         "valid_to",
         UTCDateTime,

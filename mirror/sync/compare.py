@@ -1,12 +1,11 @@
-"""Compare a list with the mirror: stage it, find the differences, refuse an implausible list.
+"""Compare a list with the mirror: insert what is new, find what differs, or refuse the list.
 
-The list is staged in a temporary table and compared by set-based SQL. Each request that differs
-becomes a row of `differences`, with the kind of its difference:
+Only entries without a known digest are looked at. Requests that are new go straight into their
+table. The others become rows of the temporary table `staged`, each with the kind of its difference:
 
-    new         not in the mirror yet
     updated     a known field changed
     returned    it was missing, and is listed again
-    extra       only fields that `mirror` does not know changed
+    equal       its entry is written otherwise, or only fields that `mirror` does not know changed
     missing     in the mirror, but no longer in the list
     foreign     in the mirror, but of another environment
 """
@@ -15,16 +14,19 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.api.records import InvalidRecord, Record, batches
+from mirror.api.entries import EntryScan
+from mirror.api.records import InvalidRecord, Record
 from mirror.db import bulk
 from mirror.db.models import release_requests
 from mirror.db.runs import Run
-from mirror.db.types import to_texts
+from mirror.db.types import to_text, to_texts
 from mirror.errors import GuardRefused
 from mirror.progress import Progress
 
@@ -44,8 +46,10 @@ KNOWN_FIELDS = [
 ]
 """The columns whose change makes a new version."""
 
-LIST_FIELDS = ["id", *KNOWN_FIELDS, "extra"]
-"""The columns whose values come from the list, in the order of the rows of `StagingRows`."""
+LIST_FIELDS = ["id", *KNOWN_FIELDS, "extra", "digest"]
+"""The columns whose values come from the list, in the order of the rows that are loaded."""
+
+_Row = tuple[Any, ...]
 
 
 def temporary_table(name: str, *columns: sa.Column[str]) -> sa.Table:
@@ -53,121 +57,153 @@ def temporary_table(name: str, *columns: sa.Column[str]) -> sa.Table:
     return sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
 
 
-def _list_columns() -> list[sa.Column[str]]:
-    return [sa.Column(name, _current[name].type) for name in LIST_FIELDS]
+staged = temporary_table(
+    "staged",
+    *(sa.Column(name, _current[name].type) for name in LIST_FIELDS),
+    sa.Column("kind", sa.Text),
+)
 
 
-staged = temporary_table("staged", *_list_columns())
-differences = temporary_table("differences", sa.Column("kind", sa.Text), *_list_columns())
-
-
-class StagingRows:
-    """The records of a list as rows of its columns, made while they are loaded.
+@dataclass(slots=True)
+class Differences:
+    """What a list has that the mirror has not, and the other way round.
 
     Attributes:
-        count: number of records so far.
-        invalid: the other entries so far.
+        kinds: number of requests, by kind; new ones as `new`.
+        invalid: the invalid entries.
     """
 
-    def __init__(self, entries: Iterable[Record | InvalidRecord], progress: Progress) -> None:
-        self.count = 0
-        self.invalid: list[InvalidRecord] = []
-        self._entries = entries
-        self._progress = progress
-
-    def __iter__(self) -> Iterator[tuple[str | None, ...]]:
-        """Yield the rows, in the text form that both databases read."""
-        for batch in batches(self._entries):
-            records = [entry for entry in batch if isinstance(entry, Record)]
-            self.count += len(records)
-            if len(records) < len(batch):
-                self.invalid += [entry for entry in batch if isinstance(entry, InvalidRecord)]
-            requested_at = to_texts([record.requested_at for record in records])
-            resolved_at = to_texts([record.resolved_at for record in records])
-            for record, requested, resolved in zip(records, requested_at, resolved_at, strict=True):
-                yield (  # in the order of LIST_FIELDS
-                    record.id,
-                    record.phone_number_id,
-                    record.phone_number,
-                    record.reason,
-                    record.status,
-                    record.rejection_reason,
-                    requested,
-                    resolved,
-                    record.extra or None,
-                )
-            self._progress.entries += len(batch)
+    kinds: Counter[str] = field(default_factory=Counter)
+    invalid: list[InvalidRecord] = field(default_factory=list)
 
 
 def compare(
-    connection: Connection, run: Run, rows: StagingRows, fetched: int, *, accept_missing: bool
-) -> Counter[str]:
-    """Fill `differences`, and count them by kind.
+    connection: Connection,
+    run: Run,
+    scan: EntryScan,
+    progress: Progress,
+    *,
+    accept_missing: bool,
+) -> Differences:
+    """Insert the new requests, and fill `staged` with the others that differ.
 
     Args:
-        connection: in the transaction of the merge; the two temporary tables exist.
+        connection: in the transaction of the merge; `staged` exists.
         run: the run that fetched the list.
-        rows: the list.
-        fetched: number of entries of the list, invalid ones and duplicates included.
+        scan: the list.
+        progress: counts the entries.
         accept_missing: skip the check for too many missing requests.
 
     Raises:
         GuardRefused: the list belongs to another environment, or lacks too many requests.
     """
-    bulk.copy_rows(connection, staged, LIST_FIELDS, rows)
-    with bulk.comparing_whole_tables(connection):
-        _insert_listed_differences(connection, run)
-        counts = _count_by_kind(connection)
-        if counts["foreign"]:
+    found = Differences()
+    if _load(connection, run, _batches(scan, found, progress), found):
+        bulk.analyze(connection, staged)
+        found.kinds += _set_kinds(connection, run)
+        if found.kinds["foreign"]:
             raise _wrong_environment(connection, run)
-        known = _count_known(connection, run)
-        if known > rows.count - counts["new"] - counts["returned"]:
-            counts["missing"] = _insert_missing(connection, run, rows.invalid)
-    if counts["missing"] and not accept_missing:
-        _check_missing_threshold(run, counts["missing"], known, fetched)
-    bulk.analyze(connection, differences)
-    return counts
+        scan.match(_stored_digests(connection))
+    if scan.unmatched:
+        ids = scan.unmatched_ids(bulk.stream_digests(connection, run.environment))
+        # An invalid entry without a usable id protects no request from being missing.
+        missing = ids.difference(entry.id for entry in found.invalid)
+        bulk.copy_rows(connection, staged, ["id"], ((one,) for one in missing), kind="missing")
+        found.kinds["missing"] = len(missing)
+    if found.kinds["missing"] and not accept_missing:
+        _check_missing_threshold(run, found.kinds["missing"], scan)
+    return found
 
 
-def _insert_listed_differences(connection: Connection, run: Run) -> None:
-    """Find the requests of the list that differ from the mirror."""
-    is_new = _current.id.is_(None)
-    is_foreign = _current.environment != run.environment
-    was_missing = _current.missing_since.is_not(None)
+def _load(
+    connection: Connection, run: Run, batches: Iterator[list[_Row]], found: Differences
+) -> bool:
+    """Insert the new requests; return whether there are others, which are staged."""
+    is_staged, observed_at = False, to_text(run.observed_at)
+    with bulk.deferred_indexes(connection, release_requests) as was_empty:
+        for rows in batches:
+            ids = set() if was_empty else bulk.existing_ids(connection, [row[0] for row in rows])
+            new = [row for row in rows if row[0] not in ids]
+            bulk.copy_rows(
+                connection,
+                release_requests,
+                LIST_FIELDS,
+                new,
+                environment=run.environment,
+                first_seen_at=observed_at,
+                valid_from=observed_at,
+                sync_run_id=run.id,
+            )
+            found.kinds["new"] += len(new)
+            if ids:
+                others = [row for row in rows if row[0] in ids]
+                bulk.copy_rows(connection, staged, LIST_FIELDS, others)
+                is_staged = True
+    return is_staged
+
+
+def _batches(scan: EntryScan, found: Differences, progress: Progress) -> Iterator[list[_Row]]:
+    """Decode the unknown entries; yield their rows, in the text form that both databases read."""
+    progress.entries += scan.count - scan.unknown
+    for batch in scan.decode():
+        records = [(entry, digest) for entry, digest in batch if isinstance(entry, Record)]
+        if len(records) < len(batch):
+            found.invalid += [entry for entry, _ in batch if isinstance(entry, InvalidRecord)]
+        requested_at = to_texts([record.requested_at for record, _ in records])
+        resolved_at = to_texts([record.resolved_at for record, _ in records])
+        yield [
+            (  # in the order of LIST_FIELDS
+                record.id,
+                record.phone_number_id,
+                record.phone_number,
+                record.reason,
+                record.status,
+                record.rejection_reason,
+                requested,
+                resolved,
+                record.extra or None,
+                digest,
+            )
+            for (record, digest), requested, resolved in zip(
+                records, requested_at, resolved_at, strict=True
+            )
+        ]
+        progress.entries += len(batch)
+
+
+def _set_kinds(connection: Connection, run: Run) -> Counter[str]:
+    """Set the kind of each staged request; count them by kind."""
     is_updated = sa.or_(*(_current[name].is_distinct_from(staged.c[name]) for name in KNOWN_FIELDS))
-    # Postgres cannot compare values of type json.
-    has_other_extra = sa.cast(_current.extra, sa.Text).is_distinct_from(
-        sa.cast(staged.c.extra, sa.Text)
-    )
-    kind = sa.case(
-        (is_new, "new"),
-        (is_foreign, "foreign"),
-        (was_missing, "returned"),
-        (is_updated, "updated"),
-        else_="extra",
-    )
     connection.execute(
-        sa.insert(differences).from_select(
-            [*LIST_FIELDS, "kind"],
-            sa.select(staged, kind)
-            .join_from(staged, release_requests, _current.id == staged.c.id, isouter=True)
-            .where(sa.or_(is_new, is_foreign, was_missing, is_updated, has_other_extra)),
+        sa.update(staged)
+        .where(staged.c.id == _current.id)
+        .values(
+            kind=sa.case(
+                (_current.environment != run.environment, "foreign"),
+                (_current.missing_since.is_not(None), "returned"),
+                (is_updated, "updated"),
+                else_="equal",
+            )
         )
     )
-
-
-def _count_by_kind(connection: Connection) -> Counter[str]:
-    kind = differences.c.kind
-    rows = connection.execute(sa.select(kind, sa.func.count()).group_by(kind))
+    rows = connection.execute(sa.select(staged.c.kind, sa.func.count()).group_by(staged.c.kind))
     return Counter(dict(rows.all()))
+
+
+def _stored_digests(connection: Connection) -> list[tuple[str, int | None]]:
+    """Return id and digest of the staged requests, as the mirror has them."""
+    rows = connection.execute(
+        sa.select(_current.id, _current.digest).join(staged, staged.c.id == _current.id)
+    )
+    return [(row.id, row.digest) for row in rows]
 
 
 def _wrong_environment(connection: Connection, run: Run) -> GuardRefused:
     """Describe a list that holds requests of another environment."""
     request = connection.execute(
         sa.select(_current.id, _current.environment)
-        .join(differences, differences.c.id == _current.id)
-        .where(differences.c.kind == "foreign")
+        .join(staged, staged.c.id == _current.id)
+        .where(staged.c.kind == "foreign")
         .limit(1)
     ).one()
     return GuardRefused(
@@ -178,51 +214,13 @@ def _wrong_environment(connection: Connection, run: Run) -> GuardRefused:
     )
 
 
-def _count_known(connection: Connection, run: Run) -> int:
-    """Count the requests of the environment that were in the list applied last."""
-    known = connection.scalar(
-        sa.select(sa.func.count()).where(
-            _current.environment == run.environment, _current.missing_since.is_(None)
-        )
-    )
-    assert known is not None
-    return known
-
-
-def _insert_missing(connection: Connection, run: Run, invalid: list[InvalidRecord]) -> int:
-    """Find the requests that the list lacks; return their number.
-
-    A request is not missing if its entry is invalid and has a usable id. An invalid entry without
-    one protects no request: the request that it stands for, if known, counts as missing.
-    """
-    ids = {(entry.request_id,) for entry in invalid if entry.request_id is not None}
-    bulk.copy_rows(connection, staged, ["id"], ids)
-    bulk.index_temporary(connection, staged, "id")
-    return insert_counted(
-        connection,
-        sa.insert(differences).from_select(
-            ["id", "kind"],
-            sa.select(_current.id, sa.literal("missing")).where(
-                _current.environment == run.environment,
-                _current.missing_since.is_(None),
-                ~sa.exists().where(staged.c.id == _current.id),
-            ),
-        ),
-    )
-
-
-def _check_missing_threshold(run: Run, missing: int, known: int, fetched: int) -> None:
+def _check_missing_threshold(run: Run, missing: int, scan: EntryScan) -> None:
     """Refuse an empty list, and one that lacks more requests than the guard tolerates."""
-    too_many = missing > _TOLERATED_MISSING and missing > known * _TOLERATED_MISSING_SHARE
-    if not fetched or too_many:
+    too_many = missing > _TOLERATED_MISSING and missing > scan.known * _TOLERATED_MISSING_SHARE
+    if not scan.count or too_many:
         raise GuardRefused(
-            f"{missing:,} of the {known:,} requests known in {run.environment!r} are no longer in "
-            "the list. Nothing was applied",
+            f"{missing:,} of the {scan.known:,} requests known in {run.environment!r} are no "
+            "longer in the list. Nothing was applied",
             hint="if they are really gone, run again with "
             f"--environment {shlex.quote(run.environment)} --accept-missing",
         )
-
-
-def insert_counted(connection: Connection, statement: sa.Insert) -> int:
-    """Run an INSERT … SELECT; return its number of rows, which SQLAlchemy drops by default."""
-    return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount

@@ -1,33 +1,22 @@
 """Apply a verified list to the mirror: its rows, their versions and the quarantine.
 
-The differences that `compare` finds are applied by set-based SQL; an empty mirror is loaded without
-a comparison. Everything happens in the caller's transaction, so that all of it counts or none.
+The differences that `compare` finds are applied by set-based SQL. Everything happens in the
+caller's transaction, so that all of it counts or none.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.api.records import InvalidRecord, Record
+from mirror.api.entries import EntryScan
+from mirror.api.records import InvalidRecord
 from mirror.db import bulk
 from mirror.db.models import past_versions, quarantined_records, release_requests
 from mirror.db.runs import Counts, Run
-from mirror.db.types import Identifier, to_text
+from mirror.db.types import Identifier
 from mirror.progress import Progress
-from mirror.sync.compare import (
-    KNOWN_FIELDS,
-    LIST_FIELDS,
-    StagingRows,
-    compare,
-    differences,
-    insert_counted,
-    staged,
-    temporary_table,
-)
+from mirror.sync.compare import LIST_FIELDS, compare, staged, temporary_table
 
 _current = release_requests.c
 _quarantined = quarantined_records.c
@@ -43,8 +32,7 @@ _rejected = temporary_table(
 def merge(
     connection: Connection,
     run: Run,
-    entries: Iterable[Record | InvalidRecord],
-    fetched: int,
+    scan: EntryScan,
     *,
     accept_missing: bool = False,
     progress: Progress | None = None,
@@ -54,8 +42,7 @@ def merge(
     Args:
         connection: in a transaction that holds the writer's lock of the environment.
         run: the run that fetched the list; its `observed_at` is the `valid_from` of new versions.
-        entries: the complete list, decoded; no id occurs in two records.
-        fetched: number of entries of the list, duplicates included.
+        scan: the complete list, compared with the digests of the environment's requests.
         accept_missing: apply the list however many requests it lacks.
         progress: counts the entries as they are loaded.
 
@@ -64,58 +51,41 @@ def merge(
             caller rolls back.
     """
     progress = progress or Progress()
-    progress.begin_loading(fetched)
-    rows = StagingRows(entries, progress)
-    with bulk.deferred_indexes(connection, release_requests) as is_empty:
-        if is_empty:
-            _load(connection, run, rows)
-    if is_empty:
-        differing = Counter(new=rows.count)
-    else:
-        with bulk.temporary(connection, staged, differences):
-            differing = compare(connection, run, rows, fetched, accept_missing=accept_missing)
+    progress.begin_loading(scan.count)
+    with bulk.temporary(connection, staged):
+        found = compare(connection, run, scan, progress, accept_missing=accept_missing)
+        kinds, invalid = found.kinds, found.invalid
+        if kinds["updated"] or kinds["returned"] or kinds["missing"]:
             _keep_past_versions(connection, run)
             _mark_missing(connection, run)
             _update(connection, run)
-            _update_extra(connection)
-            _insert_new(connection, run)
-    newly_quarantined = _quarantine(connection, run, rows.invalid)
-    new, updated, returned = (differing[kind] for kind in ("new", "updated", "returned"))
-    superseded = updated + returned + differing["missing"]
-    bulk.analyze_what_grew(
-        connection, {release_requests: differing.total(), past_versions: superseded}
+        if kinds["equal"]:
+            _update_equal(connection)
+    newly_quarantined = _quarantine(connection, run, invalid)
+    new, updated, returned, missing = (
+        kinds[kind] for kind in ("new", "updated", "returned", "missing")
     )
+    bulk.analyze_what_grew(
+        connection,
+        {release_requests: kinds.total(), past_versions: updated + returned + missing},
+    )
+    valid = scan.distinct_ids - len({entry.id for entry in invalid} - {None})
     return Counts(
-        fetched=fetched,
+        fetched=scan.count,
         inserted=new,
         updated=updated,
-        unchanged=rows.count - new - updated - returned,
-        missing=differing["missing"],
+        unchanged=valid - new - updated - returned,
+        missing=missing,
         returned=returned,
-        quarantined=len(rows.invalid),
+        quarantined=len(invalid),
         newly_quarantined=newly_quarantined,
-        duplicates=fetched - rows.count - len(rows.invalid),
-    )
-
-
-def _load(connection: Connection, run: Run, rows: StagingRows) -> None:
-    """Write the list into an empty mirror."""
-    observed_at = to_text(run.observed_at)
-    bulk.copy_rows(
-        connection,
-        release_requests,
-        LIST_FIELDS,
-        rows,
-        environment=run.environment,
-        first_seen_at=observed_at,
-        valid_from=observed_at,
-        sync_run_id=run.id,
+        duplicates=scan.count - valid - len(invalid),
     )
 
 
 def _keep_past_versions(connection: Connection, run: Run) -> None:
     """Copy the versions that are about to be superseded."""
-    names = list(_current.keys())
+    names = [name for name in _current.keys() if name != "digest"]  # noqa: SIM118
     connection.execute(
         sa.insert(past_versions).from_select(
             [*names, "valid_to"],
@@ -123,8 +93,8 @@ def _keep_past_versions(connection: Connection, run: Run) -> None:
                 *(_current[name] for name in names),
                 sa.literal(run.observed_at, past_versions.c.valid_to.type),
             )
-            .join(differences, differences.c.id == _current.id)
-            .where(differences.c.kind.in_(("missing", "updated", "returned"))),
+            .join(staged, staged.c.id == _current.id)
+            .where(staged.c.kind.in_(("missing", "updated", "returned"))),
         )
     )
 
@@ -142,44 +112,33 @@ def _update(connection: Connection, run: Run) -> None:
     """Give the updated and returned requests their new version."""
     connection.execute(
         _update_where("updated", "returned").values(
-            {name: differences.c[name] for name in [*KNOWN_FIELDS, "extra"]}
+            {name: staged.c[name] for name in LIST_FIELDS[1:]}
             | {"missing_since": None, "valid_from": run.observed_at, "sync_run_id": run.id}
         )
     )
 
 
-def _update_extra(connection: Connection) -> None:
-    """Update unknown fields in place: their change alone makes no version."""
-    connection.execute(_update_where("extra").values(extra=differences.c.extra))
+def _update_equal(connection: Connection) -> None:
+    """Update digest and unknown fields in place: their change alone makes no version."""
+    is_other = sa.or_(
+        _current.digest.is_distinct_from(staged.c.digest),
+        # Postgres cannot compare values of type json.
+        sa.cast(_current.extra, sa.Text).is_distinct_from(sa.cast(staged.c.extra, sa.Text)),
+    )
+    connection.execute(
+        _update_where("equal").where(is_other).values(extra=staged.c.extra, digest=staged.c.digest)
+    )
 
 
 def _update_where(*kinds: str) -> sa.Update:
-    return sa.update(release_requests).where(
-        _current.id == differences.c.id, differences.c.kind.in_(kinds)
-    )
-
-
-def _insert_new(connection: Connection, run: Run) -> None:
-    observed_at = sa.literal(run.observed_at, _current.valid_from.type)
-    connection.execute(
-        sa.insert(release_requests).from_select(
-            [*LIST_FIELDS, "environment", "first_seen_at", "valid_from", "sync_run_id"],
-            sa.select(
-                *(differences.c[name] for name in LIST_FIELDS),
-                sa.literal(run.environment),
-                observed_at,
-                observed_at,
-                sa.literal(run.id),
-            ).where(differences.c.kind == "new"),
-        )
-    )
+    return sa.update(release_requests).where(_current.id == staged.c.id, staged.c.kind.in_(kinds))
 
 
 def _quarantine(connection: Connection, run: Run, invalid: list[InvalidRecord]) -> int:
     """Keep the invalid entries, close those that no longer occur; return how many are new."""
     new = 0
     if invalid:
-        with bulk.temporary(connection, _rejected), bulk.comparing_whole_tables(connection):
+        with bulk.temporary(connection, _rejected):
             new = _keep_invalid(connection, run, invalid)
     connection.execute(
         sa.update(quarantined_records)
@@ -201,7 +160,10 @@ def _keep_invalid(connection: Connection, run: Run, invalid: list[InvalidRecord]
         connection,
         _rejected,
         columns,
-        (tuple(getattr(entry, name) for name in columns) for entry in by_fingerprint.values()),
+        (
+            (entry.id, entry.raw, entry.error, entry.fingerprint)
+            for entry in by_fingerprint.values()
+        ),
     )
     bulk.index_temporary(connection, _rejected, "fingerprint")
     is_same = sa.and_(
@@ -234,11 +196,11 @@ def _keep_invalid(connection: Connection, run: Run, invalid: list[InvalidRecord]
         "first_seen_at": observed_at,
         "last_seen_at": observed_at,
     }
-    inserted = insert_counted(
-        connection,
+    inserted = connection.execute(
         sa.insert(quarantined_records).from_select(
             [*columns, *values],
             sa.select(*_rejected.columns, *values.values()).where(~sa.exists().where(is_same)),
         ),
+        execution_options={"preserve_rowcount": True},  # dropped by default
     )
-    return reopened.rowcount + inserted
+    return reopened.rowcount + inserted.rowcount

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy.engine import Connection, Engine
 
-from mirror.api import records
 from mirror.api.client import CachedList, Client, FetchedList, NotModified
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
-from mirror.db import migrate, runs
-from mirror.db.engine import enable_wal, write_transaction
+from mirror.db import bulk, migrate, runs
+from mirror.db.engine import enable_wal, read_transaction, write_transaction
 from mirror.db.runs import Counts, Outcome
 from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
 from mirror.progress import Phase, Progress, log_environment
@@ -214,7 +213,7 @@ class _Sync:
         """Fetch the list; apply it unless it is the one applied last."""
         last, cached = self.run.previous, None
         if last is not None and last.is_comparable_to(self.base_url):
-            cached = CachedList(last.etag, last.content_sha256, last.counts.fetched)
+            cached = CachedList(last.etag, last.content_digest, last.counts.fetched)
         fetched = self._fetch(cached)
         if isinstance(fetched, FetchedList):
             return self._apply(fetched)
@@ -225,7 +224,7 @@ class _Sync:
         """Fetch the list, unless or until the sync is cancelled."""
         began = time.monotonic()
         with self.cancellation.on_cancel(self.client.cancel):
-            fetched = self.client.fetch_list(cached)
+            fetched = self.client.fetch_list(cached, self._known_entries)
         logger.debug(
             "%s: %s, %s bytes in %.1f s",
             "list read" if isinstance(fetched, FetchedList) else "nothing new",
@@ -234,6 +233,11 @@ class _Sync:
             time.monotonic() - began,
         )
         return fetched
+
+    def _known_entries(self) -> Iterator[tuple[str, int | None]]:
+        """Read id and digest of each request that the list should hold."""
+        with read_transaction(self.engine) as connection:
+            yield from bulk.stream_digests(connection, self.run.environment)
 
     def _record_unchanged(self, last: runs.Completion, etag: str | None) -> Result:
         """Record that the list is the one applied last; touch nothing else."""
@@ -253,7 +257,7 @@ class _Sync:
                 Outcome.UNCHANGED,
                 counts,
                 etag=etag,
-                content_sha256=last.content_sha256,
+                content_digest=last.content_digest,
             )
 
     def _apply(self, fetched: FetchedList) -> Result:
@@ -273,8 +277,7 @@ class _Sync:
                 counts = merge(
                     connection,
                     self.run,
-                    records.decode(fetched.entries, fetched.repeated),
-                    fetched.count,
+                    fetched.scan,
                     accept_missing=self.accept_missing,
                     progress=self.progress,
                 )
@@ -289,7 +292,7 @@ class _Sync:
                     Outcome.APPLIED,
                     counts,
                     etag=fetched.etag,
-                    content_sha256=fetched.sha256,
+                    content_digest=fetched.sha256,
                 )
         except _Rollback:
             return replace(self._finish(Outcome.DRY_RUN, counts), changes=tuple(preview))
@@ -338,7 +341,7 @@ class _Sync:
             outcome: how the run ended.
             counts: what it did.
             failure: why it failed or was refused.
-            fetched_list: `etag` and `content_sha256` of a list that was applied or is unchanged.
+            fetched_list: `etag` and `content_digest` of a list that was applied or is unchanged.
         """
         result = self._result(outcome, counts, failure)
         values: dict[str, Any] = {

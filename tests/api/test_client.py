@@ -19,6 +19,7 @@ from tests.support.api_client import (
     fetch,
     try_fetch,
 )
+from tests.support.api_payloads import unknown_entries
 from tests.support.http_servers import (
     Serve,
     body_of,
@@ -43,7 +44,7 @@ def cached(etag: str | None = None, sha256: str = "", count: int = 1) -> CachedL
 
 def ids(listing: FetchedList) -> list[str]:
     """The ids of a list, in its order."""
-    return [json.loads(bytes(raw))["id"] for raw in listing.entries]
+    return [json.loads(raw)["id"] for raw in unknown_entries(listing.scan)]
 
 
 def requests(*numbers: int) -> list[str]:
@@ -77,7 +78,7 @@ def test_an_unpaged_list_takes_one_request(sandbox: Sandbox, upstream: FakeUpstr
     listing, client = try_fetch(sandbox)
     assert isinstance(listing, FetchedList)
     assert ids(listing) == requests(*range(250))
-    assert (listing.repeated, listing.etag) == (frozenset(), None)
+    assert (listing.scan.repeated, listing.etag) == (set(), None)
     assert (client.pages, client.received) == (1, len(envelope(upstream.records)))
     assert listing.sha256 == hashlib.sha256(envelope(upstream.records)).hexdigest()
     assert sandbox.request_log == [FIRST]
@@ -86,7 +87,7 @@ def test_an_unpaged_list_takes_one_request(sandbox: Sandbox, upstream: FakeUpstr
 def test_repeated_ids_are_reported(serve: Serve) -> None:
     """An unpaged list may repeat ids; they are named, and no entry is dropped."""
     listing = fetch(serve(http(200, envelope([request(1), request(2), request(1)]))))
-    assert (listing.count, listing.repeated) == (3, frozenset({"request-1"}))
+    assert (listing.scan.count, listing.scan.repeated) == (3, {"request-1"})
 
 
 def test_compressed_responses_are_read(serve: Serve) -> None:
@@ -117,7 +118,7 @@ def test_a_list_as_long_as_a_page_takes_two_requests(
 ) -> None:
     """An API without paging gives the same list as page 2, which proves that it ends there."""
     upstream.records = [request(number) for number in range(100)]
-    assert fetch(sandbox).count == 100
+    assert fetch(sandbox).scan.count == 100
     assert len(sandbox.request_log) == 2
 
 
@@ -196,7 +197,7 @@ def test_invalid_entries_do_not_make_a_list_incomplete(serve: Serve) -> None:
         [request(1), "junk", "junk"],
         [request(2, id=""), {}, request(3, id=5)],
     ]
-    assert fetch(serve(*paged(pages))).count == 6
+    assert fetch(serve(*paged(pages))).scan.count == 6
 
 
 @pytest.mark.parametrize("received", [[2], [0], [1, 1], [1, 3], [1, 2, 2], [1, 3, 2]], ids=str)

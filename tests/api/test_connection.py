@@ -51,7 +51,7 @@ def test_the_token_does_not_pass_through_a_proxy_unencrypted(
     proxy, server = serve(GOOD), serve(GOOD)
     for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(variable, proxy.base_url.removesuffix("/api/v1"))
-    assert fetch(server).count == 2
+    assert fetch(server).scan.count == 2
     assert proxy.requests == []
 
 

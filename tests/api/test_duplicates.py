@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from msgspec import Raw
 
-from mirror.api.records import IdIndex, InvalidRecord, Record, decode
+from mirror.api.records import InvalidRecord, Record
 from tests.support.api_payloads import (
     LONE,
     alone,
@@ -15,8 +14,8 @@ from tests.support.api_payloads import (
     entry,
     entry_with,
     entry_without,
-    index,
     invalid,
+    scan_of,
     valid,
 )
 from tests.support.upstream import request
@@ -47,7 +46,7 @@ def test_contradicting_entries_are_all_rejected() -> None:
     assert isinstance(other, Record)
     for raw, record in zip(raws, records, strict=True):
         assert isinstance(record, InvalidRecord)
-        assert (record.request_id, record.raw) == ("request-1", raw.decode())
+        assert (record.id, record.raw) == ("request-1", raw.decode())
         assert "3 contradicting entries" in record.error
 
 
@@ -135,11 +134,8 @@ INDEXED: dict[str, tuple[list[bytes], int, set[str]]] = {
 @pytest.mark.parametrize(("raws", "distinct", "repeated"), INDEXED.values(), ids=INDEXED)
 def test_ids_are_counted(raws: list[bytes], distinct: int, repeated: set[str]) -> None:
     """Each id counts once, and each entry without a usable id counts, added at once or in steps."""
-    in_steps = IdIndex()
-    for raw in raws:
-        in_steps.add([Raw(raw)])
-    for ids in (index(raws), in_steps):
-        assert (ids.distinct, ids.repeated) == (distinct, frozenset(repeated))
+    for scan in (scan_of(raws), scan_of(*([raw] for raw in raws))):
+        assert (scan.count, scan.distinct, scan.repeated) == (len(raws), distinct, repeated)
 
 
 # Batches
@@ -160,7 +156,7 @@ def test_an_unusual_entry_does_not_affect_its_neighbours() -> None:
     for place, raw in enumerate(unusual):
         raws.insert(place * 333, raw)
     expected = [alone(raw) for raw in raws]
-    assert list(decode(map(Raw, raws), frozenset())) == expected
+    assert decoded(*raws) == expected
     assert sum(isinstance(record, InvalidRecord) for record in expected) == 4
 
 

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from mirror.api.envelope import Paging, PayloadError, TruncatedPayload, error_summary, parse_page
 from mirror.api.malformed import is_truncated
 from tests.support import ROOT
-from tests.support.api_payloads import FACE, JSON_VALUES, LONE, TAIL, entry, entry_with, page
+from tests.support.api_payloads import (
+    FACE,
+    JSON_VALUES,
+    LONE,
+    TAIL,
+    entries_of,
+    entry,
+    entry_with,
+    page,
+)
 from tests.support.upstream import request
 
 DOCUMENTED = (ROOT / "tests" / "data" / "documented-list.json").read_bytes().strip()
@@ -39,7 +48,7 @@ def payload_error(body: bytes) -> PayloadError:
 def test_a_list_is_parsed(body: bytes, count: int) -> None:
     """Undocumented fields are ignored, and so is a BOM, which PHP may put before every response."""
     parsed = parse_page(body)
-    assert (len(parsed.entries), parsed.paging) == (count, None)
+    assert (len(entries_of(parsed.data)), parsed.paging) == (count, None)
     assert parse_page(BOM + body) == parsed
 
 

@@ -143,7 +143,7 @@ def test_five_attempts_are_made(serve: Serve, name: str) -> None:
 def test_each_page_has_its_attempts(serve: Serve) -> None:
     """Failures of one page use up no attempts of another."""
     server = serve(*[DOWN] * 4, STABLE[0], *[DOWN] * 4, STABLE[1])
-    assert fetch(server).count == 4
+    assert fetch(server).scan.count == 4
     assert server.pages == [1] * 5 + [2] * 5
 
 
@@ -188,7 +188,7 @@ def test_retry_after_is_obeyed(
         clock.waits.clear()
         header = value if isinstance(value, str) else _date(value)
         server = serve(http(status, b"", f"Retry-After: {header}"), GOOD)
-        assert fetch(server, clock=clock).count == 2
+        assert fetch(server, clock=clock).scan.count == 2
         assert len(clock.waits) <= 1
         assert least <= sum(clock.waits) <= most
 
@@ -258,7 +258,7 @@ def test_a_list_that_the_rate_cannot_finish_in_time_is_not_begun(
     server = serve(by_page(paged(single_entries(4), last_page=pages, total=pages)))
     limits = {"clock": clock, "rate": 2, "deadline": deadline}
     if feasible:
-        assert fetch(server, **limits).count == 4
+        assert fetch(server, **limits).scan.count == 4
     else:
         assert_fails(server, ApiUnavailable, "raise --rate or --deadline", **limits)
         assert (len(server.requests), clock.waits) == (1, [])
@@ -330,13 +330,13 @@ def test_a_server_that_drips_is_given_up_at_the_deadline(
 @pytest.mark.parametrize("seconds", [1e7, 1e10, 9e14])
 def test_any_limit_that_settings_accept_can_be_used(serve: Serve, seconds: float) -> None:
     """A huge time-out or deadline, which stands for none, works."""
-    assert fetch(serve(GOOD), timeout=seconds, deadline=seconds).count == 2
+    assert fetch(serve(GOOD), timeout=seconds, deadline=seconds).scan.count == 2
 
 
 def test_a_list_may_be_as_large_as_allowed(serve: Serve) -> None:
     """A list of exactly the allowed size is read, over all its pages; one byte more is refused."""
     size = sum(len(body_of(page)) for page in STABLE)
-    assert fetch(serve(*STABLE), max_bytes=size).count == 4
+    assert fetch(serve(*STABLE), max_bytes=size).scan.count == 4
     server = serve(*STABLE)
     texts = (f"larger than the {size - 1:,} bytes allowed", "raise --max-bytes")
     assert_fails(server, ApiError, *texts, max_bytes=size - 1)

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Raw
 
 from mirror.api.malformed import MAX_IDENTIFIER
-from mirror.api.records import InvalidRecord, Record, decode
+from mirror.api.records import InvalidRecord, Record, decode_entries
 from tests.support.api_payloads import (
     FACE,
     JSON_VALUES,
@@ -126,7 +125,7 @@ def test_an_invalid_record_keeps_a_usable_id(field: str, request_id: str | None)
     """The row of a request whose entry becomes invalid can be found by its id."""
     raw = entry(**{field: 5})
     record = invalid(raw)
-    assert (record.request_id, record.raw) == (request_id, raw.decode())
+    assert (record.id, record.raw) == (request_id, raw.decode())
 
 
 @pytest.mark.parametrize("raw", [b'"text"', b"5", b"null", b"[]", b"{}", b"true", b"[{}]"])
@@ -135,7 +134,7 @@ def test_an_entry_that_is_no_request_is_kept_unchanged(raw: bytes) -> None:
     before, after = entry(id="a"), entry(id="b")
     record = invalid(raw)
     assert decoded(before, raw, after) == [valid(before), record, valid(after)]
-    assert (record.request_id, record.raw) == (None, raw.decode())
+    assert (record.id, record.raw) == (None, raw.decode())
     assert record.error == ("`id` is missing" if raw == b"{}" else "not an object")
 
 
@@ -186,7 +185,7 @@ def test_times_are_converted_to_utc(field: str, text: str, expected: datetime) -
 def test_invalid_times_are_rejected(field: str, text: str, fault: str) -> None:
     """A time without zone, without sense, or outside the calendar in UTC is never guessed at."""
     record = invalid(entry(**{field: text}))
-    assert (record.error, record.request_id) == (f"`{field}` {fault}", "request-1")
+    assert (record.error, record.id) == (f"`{field}` {fault}", "request-1")
 
 
 # Unknown fields
@@ -291,14 +290,14 @@ def test_invalid_utf8_is_rejected(field: str, bad: bytes) -> None:
     assert isinstance(record, InvalidRecord)
     assert record.error == "not valid UTF-8"
     assert record.raw == raw.decode("utf-8", "backslashreplace")
-    assert record.request_id == (None if field == "id" else "request-1")
+    assert record.id == (None if field == "id" else "request-1")
 
 
 @pytest.mark.parametrize("depth", [50_000, 200_000])
 def test_an_entry_nested_too_deeply_is_rejected(depth: int) -> None:
     """An entry of any depth neither ends the process nor stops its neighbours."""
-    deep = Raw(entry_with("x", b"[" * depth + b"]" * depth))
-    record, neighbour = decode([deep, Raw(entry(id="b"))], frozenset())
+    deep = entry_with("x", b"[" * depth + b"]" * depth)
+    record, neighbour = decode_entries(b"%b,%b" % (deep, entry(id="b")))
     assert isinstance(neighbour, Record)
     assert isinstance(record, InvalidRecord)
     assert record.error == "nested too deeply to be read"

@@ -33,12 +33,12 @@ _PROGRAM = "python tests/benchmarks/operations.py"
 _RUN = """
     INSERT INTO sync_runs (environment, outcome, started_at, finished_at, observed_at, seconds,
         completion, fetched, inserted, updated, unchanged, missing, returned, quarantined,
-        newly_quarantined, duplicates, pages, bytes, base_url, content_sha256, mirror_version,
+        newly_quarantined, duplicates, pages, bytes, base_url, content_digest, mirror_version,
         error)
     SELECT environment, CASE WHEN number % 100 = 0 THEN 'failed' ELSE 'unchanged' END,
         started_at, finished_at, CASE WHEN number % 100 <> 0 THEN observed_at END, seconds,
         CASE WHEN number % 100 <> 0 THEN number + 1 END, fetched, 0, 0, fetched, 0, 0, 0, 0, 0,
-        pages, bytes, base_url, CASE WHEN number % 100 <> 0 THEN content_sha256 END,
+        pages, bytes, base_url, CASE WHEN number % 100 <> 0 THEN content_digest END,
         mirror_version, CASE WHEN number % 100 = 0 THEN 'the API was down' END
     FROM (SELECT * FROM sync_runs ORDER BY id LIMIT 1) AS first, {numbers}
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,9 +13,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from msgspec import Raw
 
-from mirror.api import records as payload
+from mirror.api.entries import EntryScan
+from mirror.api.records import InvalidRecord, Record
 from mirror.cli.progress_bar import ProgressBars, progress_bars
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db import runs
@@ -138,18 +139,33 @@ def test_bytes_are_counted(url: str, terminal: Terminal, resume: threading.Event
     terminal.assert_restored()
 
 
+PARTS = (range(2000), range(2000, 3000))
+"""Two pages, too long to be decoded at once."""
+
+
+class PausedScan(EntryScan):
+    """A scan that waits after the first entries that it decodes."""
+
+    def __init__(self, resume: threading.Event) -> None:
+        super().__init__()
+        self._resume = resume
+
+    def decode(self) -> Iterator[list[tuple[Record | InvalidRecord, int]]]:
+        """Decode, and wait after the first entries."""
+        for number, batch in enumerate(super().decode()):
+            assert not number or self._resume.wait(TIMEOUT)
+            yield batch
+
+
 def test_loaded_requests_are_counted(
     connection: Connection, terminal: Terminal, resume: threading.Event
 ) -> None:
     """While the list is loaded into the database, its line shows how many requests are."""
-    entry = b'{"id":"%d","phone_number":"1","status":"x","requested_at":"2024-01-10T14:30:00Z"}'
-    entries = [Raw(entry % number) for number in range(3000)]
+    pages = [[request(number, reason="x" * 200) for number in part] for part in PARTS]
+    scan = PausedScan(resume)
+    for page in pages:
+        scan.add(json.dumps(page).encode())
     lines: list[str] = []
-
-    def read() -> Iterator[Raw]:
-        yield from entries[:2000]
-        assert resume.wait(TIMEOUT)
-        yield from entries[2000:]
 
     def watch() -> None:
         lines.append(terminal.wait_for("2,000 of 3,000 requests"))
@@ -162,8 +178,7 @@ def test_loaded_requests_are_counted(
         merge(
             connection,
             run,
-            payload.decode(read(), frozenset()),
-            len(entries),
+            scan,
             progress=bars.add("customers"),
         )
         watcher.join()

@@ -7,9 +7,11 @@ from itertools import pairwise
 
 import pytest
 
-from mirror.api import records
+from mirror.api.entries import EntryScan
 from mirror.api.envelope import parse_page
+from mirror.api.records import Record
 from mirror.sandbox.server import Sandbox
+from tests.support.api_payloads import records_of
 from tests.support.simulations import (
     REASON,
     RESOLVED,
@@ -62,14 +64,11 @@ def test_every_record_is_decoded(seed: int) -> None:
     try:
         for _ in range(4):
             body = b'{"success":true,"data":[%s]}' % b",".join(sandbox._entries())
-            entries = parse_page(body).entries
-            index = records.IdIndex()
-            index.add(entries)
-            decoded = list(records.decode(entries, index.repeated))
-            assert (index.distinct, index.repeated) == (len(entries), frozenset())
-            assert all(
-                isinstance(record, records.Record) and record.extra == "" for record in decoded
-            )
+            scan = EntryScan()
+            count = scan.add(parse_page(body).data)
+            records = records_of(scan)
+            assert (scan.distinct, len(records)) == (count, count)
+            assert all(isinstance(record, Record) and record.extra == "" for record in records)
             sandbox.advance(2)
     finally:
         sandbox.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,11 +39,9 @@ def settings(server: Server | str, token: str = TOKEN, **fields: Any) -> ApiSett
 def try_fetch(
     server: Server | str, known: CachedList | None = None, clock: Clock | None = None, **fields: Any
 ) -> tuple[FetchedList | NotModified, Client]:
-    """Fetch a list with its entries; return the closed client, too."""
+    """Fetch a list; return the closed client, too."""
     with Client(settings(server, **fields), clock) as client:
         result = client.fetch_list(known)
-        if isinstance(result, FetchedList):
-            result = replace(result, entries=list(result.entries))
     return result, client
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from mirror.api.client import FetchedList
 from mirror.api.envelope import parse_page
 from tests.support.api_client import fetch
+from tests.support.api_payloads import entries_of, unknown_entries
 from tests.support.http_servers import HttpResponse, ScriptedServer, body_of, by_page, paged
 from tests.support.upstream import request
 
@@ -16,13 +16,15 @@ RESPONSES = paged(PAGES)
 BODIES = [body_of(response) for response in RESPONSES]
 SIZE = sum(map(len, BODIES))
 SHA256 = hashlib.sha256(b"".join(BODIES)).hexdigest()
-ENTRIES = [entry for body in BODIES for entry in parse_page(body).entries]
+ENTRIES = [entry for body in BODIES for entry in entries_of(parse_page(body).data)]
 
 
 def assert_complete(server: ScriptedServer, **fields: Any) -> None:
     """Fetch the list of PAGES, byte for byte and entry for entry."""
     listing = fetch(server, **fields)
-    assert listing == FetchedList(24, ENTRIES, frozenset(), SHA256, None)
+    assert (listing.sha256, listing.etag) == (SHA256, None)
+    assert (listing.scan.count, listing.scan.repeated) == (24, set())
+    assert unknown_entries(listing.scan) == ENTRIES
 
 
 def replaced(**responses: HttpResponse) -> HttpResponse:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from mirror.api.entries import EntryScan, split
 from mirror.api.envelope import parse_page
-from mirror.api.records import IdIndex, InvalidRecord, Record, decode
+from mirror.api.records import InvalidRecord, Record, as_array, decode_entries
 from tests.support.upstream import request
 
 LONE, TAIL, FACE = rb"\ud83d", rb"\ude00", rb"\ud83d\ude00"
@@ -49,22 +50,37 @@ def entry_without(field: str) -> bytes:
     return json.dumps({k: v for k, v in request().items() if k != field}).encode()
 
 
-def index(raws: Iterable[bytes | Raw]) -> IdIndex:
-    """The ids of a list."""
-    ids = IdIndex()
-    ids.add(list(map(Raw, raws)))
-    return ids
+def scan_of(*pages: Sequence[bytes], known: Iterable[tuple[str, int | None]] = ()) -> EntryScan:
+    """The scan of a list that has some pages."""
+    scan = EntryScan(known)
+    for entries in pages:
+        scan.add(parse_page(page(*entries)).data)
+    return scan
+
+
+def records_of(scan: EntryScan) -> list[Record | InvalidRecord]:
+    """The decoded entries of a list, unless they are known."""
+    return [record for batch in scan.decode() for record, _ in batch]
+
+
+def entries_of(data: bytes | Raw) -> list[bytes]:
+    """The entries of a page."""
+    return [bytes(entry) for _, entries in split(data) for entry in entries]
+
+
+def unknown_entries(scan: EntryScan) -> list[bytes]:
+    """The entries that a scan has kept."""
+    return [entry for text, _ in scan._kept for entry in entries_of(as_array(text))]
 
 
 def decoded(*entries: bytes) -> list[Record | InvalidRecord]:
     """The decoded entries of a list."""
-    raws = parse_page(page(*entries)).entries
-    return list(decode(raws, index(raws).repeated))
+    return records_of(scan_of(entries))
 
 
 def alone(raw: bytes) -> Record | InvalidRecord:
     """An entry that is decoded alone, without its envelope."""
-    (record,) = decode([Raw(raw)], frozenset())
+    (record,) = decode_entries(raw)
     return record
 
 

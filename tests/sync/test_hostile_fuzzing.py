@@ -15,10 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mirror.api.entries import EntryScan
 from mirror.api.envelope import PayloadError, parse_page
-from mirror.api.records import IdIndex, InvalidRecord, Record, decode
+from mirror.api.records import InvalidRecord, Record
 from mirror.cli import output
 from mirror.queries.results import ReleaseRequest
+from tests.support.api_payloads import records_of
 from tests.support.cli_mirror import (
     FORMATS,
     KNOWN,
@@ -97,15 +99,14 @@ def examples(count: int) -> settings:
 
 def check_list(body: bytes) -> None:
     """The records of a body are storable, complete and equal to its entries."""
-    items = parse_page(body).entries
-    index = IdIndex()
-    index.add(items)
-    decoded = list(decode(items, index.repeated))
-    ids = [item.id if isinstance(item, Record) else item.request_id for item in decoded]
-    assert index.distinct == len(set(ids) - {None}) + ids.count(None)
-    assert index.distinct <= len(decoded) <= len(items)
+    scan = EntryScan()
+    count = scan.add(parse_page(body).data)
+    decoded = records_of(scan)
+    ids = [item.id for item in decoded]
+    assert scan.distinct == len(set(ids) - {None}) + ids.count(None)
+    assert scan.distinct <= len(decoded) <= count
     stated = read_json(body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
-    assert (stated["success"], len(stated["data"])) == (True, len(items))
+    assert (stated["success"], len(stated["data"])) == (True, count)
     entries = [storable(item) for item in stated["data"] if isinstance(item, dict)]
     records = [item for item in decoded if isinstance(item, Record)]
     assert len({record.id for record in records}) == len(records)
@@ -146,10 +147,10 @@ def check_invalid(record: InvalidRecord) -> None:
     """An invalid record is storable and has a reason."""
     assert record.error
     assert re.fullmatch("[0-9a-f]{64}", record.fingerprint)
-    for text in (record.request_id or "x", record.raw, record.error):
+    for text in (record.id or "x", record.raw, record.error):
         assert text
         assert UNSTORABLE.search(text) is None
-    assert len(record.request_id or "") <= LONGEST
+    assert len(record.id or "") <= LONGEST
 
 
 @pytest.mark.long

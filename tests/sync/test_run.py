@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mirror.db import bulk
-from mirror.db.engine import write_transaction
 from mirror.db.runs import Outcome
 from mirror.errors import ApiError, GuardRefused, MirrorError, SchemaError, TokenRefused
 from mirror.queries import helpers
@@ -320,13 +318,3 @@ def test_postgres_has_statistics_after_the_first_sync(postgres_mirror: Mirror) -
     postgres_mirror.sync(requests(*range(400), status="approved"))
     assert postgres_mirror.rows(size.format("release_requests")) == [(400,)]
     assert postgres_mirror.rows(size.format("release_request_past_versions")) == [(300,)]
-
-
-def test_whole_tables_are_not_joined_row_by_row(postgres_mirror: Mirror) -> None:
-    """The comparison avoids nested loops, even if Postgres takes a full table for empty."""
-    with write_transaction(postgres_mirror.engine, "test") as connection:
-        settings = []
-        with bulk.comparing_whole_tables(connection):
-            settings.append(connection.exec_driver_sql("SHOW enable_nestloop").scalar())
-        settings.append(connection.exec_driver_sql("SHOW enable_nestloop").scalar())
-    assert settings == ["off", "on"]

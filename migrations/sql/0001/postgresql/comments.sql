@@ -30,6 +30,8 @@ COMMENT ON COLUMN release_requests.missing_since IS
   'Start of the first sync whose list lacked the request (UTC, local clock). Null while the request is listed.';
 COMMENT ON COLUMN release_requests.sync_run_id IS
   'Run that first saw this version (sync_runs.id).';
+COMMENT ON COLUMN release_requests.digest IS
+  'XXH3-64 of the list entry that the request was last read from, seeded with the version of mirror. An entry with the same digest is not decoded again. Null: compare it once.';
 
 COMMENT ON TABLE release_request_past_versions IS
   'Superseded versions of release requests, one row per id and valid_from.';
@@ -110,8 +112,8 @@ COMMENT ON COLUMN sync_runs.base_url IS
   'Base URL of the API.';
 COMMENT ON COLUMN sync_runs.etag IS
   'ETag of the list, as sent by the API. Null if there was none, if the list was paged, or unless complete.';
-COMMENT ON COLUMN sync_runs.content_sha256 IS
-  'SHA-256 of the list''s bytes, in hex. Null unless complete.';
+COMMENT ON COLUMN sync_runs.content_digest IS
+  'XXH3-128 of the list''s bytes, in hex. Null unless complete.';
 COMMENT ON COLUMN sync_runs.mirror_version IS
   'Version of mirror that ran.';
 

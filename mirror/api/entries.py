@@ -1,0 +1,191 @@
+"""Goes through the entries of a list once, and keeps those that the mirror does not know yet."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+import msgspec
+import xxhash
+from msgspec import Raw
+
+from mirror.api.raw_json import DECODING_ERRORS
+from mirror.api.records import (
+    InvalidRecord,
+    Record,
+    as_array,
+    decode_entries,
+    merge_duplicates,
+    request_ids,
+)
+from mirror.version import __version__
+
+_BLOCK = 1 << 20
+"""Bytes of JSON that are processed at once."""
+
+_BOUNDARY = re.compile(rb"\}[ \t\n\r]*,[ \t\n\r]*\{")
+"""Between two objects of an array, or a part of a string or of a nested array."""
+
+
+_entries = msgspec.json.Decoder(list[Raw])
+
+_hash = partial(xxhash.xxh3_64_intdigest, seed=xxhash.xxh3_64_intdigest(__version__.encode()))
+"""Hash of an entry. Another version of `mirror` may decode the entry otherwise, so it has another
+seed: after an upgrade no digest is the stored one, and each request is compared."""
+
+
+def digests_of(entries: Iterable[Raw | bytes]) -> array[int]:
+    """Return the digest of each entry: 64 bits, as a signed integer."""
+    return array("q", array("Q", map(_hash, entries)).tobytes())
+
+
+class EntryScan:
+    """The entries of a list, compared with the digests that the mirror has of its requests.
+
+    An entry is known if the mirror has its digest for the request of its id. Known entries are
+    dropped. A set holds hashes of 61 bits in place of ids and digests, so with a million requests
+    a changed one is taken for a known one once in two trillion times.
+
+    Args:
+        known: id and digest of each request that the list is expected to hold.
+
+    Attributes:
+        known: number of these requests.
+        unmatched: hashes of id and digest of those that no entry has matched.
+        count: number of entries.
+        unknown: number of entries that are not known.
+        repeated: ids that occur more than once.
+    """
+
+    def __init__(self, known: Iterable[tuple[str, int | None]] = ()) -> None:
+        self.unmatched = set(map(hash, known))
+        self.known = len(self.unmatched)
+        self.count = 0
+        self.unknown = 0
+        self.repeated: set[str] = set()
+        self._ids: set[int] = set()
+        self._without_id = 0
+        self._kept: list[tuple[bytes | memoryview, array[int]]] = []
+        self._duplicates: dict[str, list[Raw]] = {}
+
+    @property
+    def distinct_ids(self) -> int:
+        """Number of different ids."""
+        return len(self._ids)
+
+    @property
+    def distinct(self) -> int:
+        """Number of entries, those with the same id counted once."""
+        return len(self._ids) + self._without_id
+
+    def add(self, data: Raw | bytes) -> int:
+        """Add the entries of a page; return their number.
+
+        Args:
+            data: a JSON array of them.
+        """
+        before = self.count
+        for text, entries in split(data):
+            self._add(text, entries)
+        if self.repeated:
+            self._collect_duplicates(data)
+        return self.count - before
+
+    def _add(self, text: memoryview, entries: list[Raw]) -> None:
+        digests, ids = digests_of(entries), request_ids(text, entries)
+        self.count += len(entries)
+        self._add_ids(ids)
+        pairs = list(map(hash, zip(ids, digests, strict=True)))
+        matched = self.unmatched.intersection(pairs)
+        self.unmatched -= matched
+        if matched:
+            kept = [index for index, pair in enumerate(pairs) if pair not in matched]
+            digests = array("q", [digests[index] for index in kept])
+            self._keep(b",".join([entries[index] for index in kept]), digests)
+        else:
+            self._keep(text, digests)  # no copy: a first load keeps the whole list
+
+    def _keep(self, text: bytes | memoryview, digests: array[int]) -> None:
+        """Keep entries, together with the ones before if both are few."""
+        if not digests:
+            return
+        self.unknown += len(digests)
+        if self._kept and len(self._kept[-1][0]) + len(text) < _BLOCK:
+            earlier, its_digests = self._kept[-1]
+            self._kept[-1] = b",".join((earlier, text)), its_digests + digests
+        else:
+            self._kept.append((text, digests))
+
+    def _add_ids(self, ids: Sequence[str | None]) -> None:
+        hashes, without_id = set(map(hash, ids)), ids.count(None)
+        if without_id:
+            hashes.discard(hash(None))
+            self._without_id += without_id
+        if len(hashes) + without_id < len(ids) or not hashes.isdisjoint(self._ids):
+            self.repeated.update(
+                request_id
+                for request_id, count in Counter(ids).items()
+                if request_id is not None and (count > 1 or hash(request_id) in self._ids)
+            )
+        self._ids |= hashes
+
+    def _collect_duplicates(self, data: Raw | bytes) -> None:
+        """Keep each entry of a page whose id occurs more than once, also if it is known."""
+        for text, entries in split(data):
+            for request_id, entry in zip(request_ids(text, entries), entries, strict=True):
+                if request_id is not None and request_id in self.repeated:
+                    self._duplicates.setdefault(request_id, []).append(entry)
+
+    def match(self, requests: Iterable[tuple[str, int | None]]) -> None:
+        """Take known requests for matched, by their id and stored digest."""
+        self.unmatched.difference_update(map(hash, requests))
+
+    def unmatched_ids(self, requests: Iterable[tuple[str, int | None]]) -> set[str]:
+        """Return the ids of those known requests that are unmatched."""
+        return {request[0] for request in requests if hash(request) in self.unmatched}
+
+    def decode(self) -> Iterator[list[tuple[Record | InvalidRecord, int]]]:
+        """Decode the entries that are not known, some at a time.
+
+        Yields:
+            A record for each request and an invalid record for each invalid entry, with the digest.
+            Equal entries with the same id yield one of these, contradicting ones an invalid record
+            each.
+        """
+        for text, digests in self._kept:
+            decoded = zip(decode_entries(text), digests, strict=True)
+            yield [pair for pair in decoded if pair[0].id not in self.repeated]
+        for entries in self._duplicates.values():
+            (digest,) = digests_of(entries[:1])
+            yield [(record, digest) for record in merge_duplicates(entries)]
+
+
+def split(data: Raw | bytes) -> Iterator[tuple[memoryview, list[Raw]]]:
+    """Split a JSON array into blocks, so that a million entries are never objects at once.
+
+    A block ends at what looks like the boundary of two objects. It is one if the block is a list of
+    values: what follows cannot change how a JSON text begins.
+
+    Args:
+        data: a valid array.
+
+    Yields:
+        The text of a block, without brackets, and its entries.
+    """
+    text = memoryview(data)[1:-1]
+    begin, size = 0, _BLOCK
+    while begin < len(text):
+        boundary = _BOUNDARY.search(text, begin + size)
+        block = text[begin : boundary.start() + 1 if boundary else None]
+        try:
+            entries = _entries.decode(as_array(block))
+        except DECODING_ERRORS:
+            if boundary is None:
+                raise
+            size *= 2  # the boundary is part of a value
+            continue
+        yield block, entries
+        begin, size = (boundary.end() - 1 if boundary else len(text)), _BLOCK
