@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -127,14 +127,14 @@ class Client:
     def fetch_list(
         self,
         known: CachedList | None = None,
-        known_entries: Callable[[], Iterable[tuple[str, int | None]]] = tuple,
+        new_scan: Callable[[], EntryScan] = EntryScan,
     ) -> FetchedList | NotModified:
         """Fetch the complete list.
 
         Args:
             known: the list of an earlier fetch; None if this version of `mirror` could decode the
                 same bytes otherwise.
-            known_entries: returns id and digest of the requests that the list should hold.
+            new_scan: returns a scan that knows the requests that the list should hold.
 
         Raises:
             TokenRefused: the API does not accept the token.
@@ -144,7 +144,7 @@ class Client:
             Stopped: `cancel` was called.
         """
         with self._session.fetching():
-            self._known_entries = known_entries
+            self._new_scan = new_scan
             try:
                 fetched = self._fetch_consistent(known)
             except (Cancelled, MirrorError) as error:
@@ -197,7 +197,7 @@ class Client:
         sha256 = _sha256(first.body).hexdigest()
         if known is not None and sha256 == known.sha256:
             return NotModified(first.etag)
-        scan = EntryScan(self._known_entries())
+        scan = self._new_scan()
         scan.add(data)
         if paging is not None:
             _verify_complete(scan, [scan.count], paging.total)
@@ -238,7 +238,7 @@ class Client:
         rate_limiter = self._session.rate_limiter
         rate_limiter.check_feasible(paging.pages - 1)
         self._progress.expect_pages(paging.pages)
-        scan, digest = EntryScan(self._known_entries()), _sha256(first.body)
+        scan, digest = self._new_scan(), _sha256(first.body)
         sizes = [scan.add(first.parsed.data)]
         pages = map_ordered(
             partial(self._fetch_page, state),
@@ -337,8 +337,8 @@ def _verify_complete(ids: EntryScan, sizes: list[int], total: int | None) -> Non
         sizes: number of entries of each page.
         total: number of entries that the API states, if it does.
     """
-    if ids.repeated:
-        raise _ListChanged(f"{len(ids.repeated)} requests were on more than one page")
+    if ids.repetitions:
+        raise _ListChanged(f"{ids.repetitions} requests were on more than one page")
     if total is not None and ids.distinct != total:
         raise _ListChanged(f"{sum(sizes)} requests were received, {total} were announced")
     if total is None and len(sizes) > 1:

@@ -4,42 +4,42 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from itertools import islice, repeat
 
 import msgspec
 import xxhash
 from msgspec import Raw
 
-from mirror.api.raw_json import DECODING_ERRORS
 from mirror.api.records import (
     InvalidRecord,
     Record,
-    as_array,
     decode_entries,
     merge_duplicates,
     request_ids,
+    split_block,
 )
 from mirror.version import __version__
 
 _BLOCK = 1 << 20
 """Bytes of JSON that are processed at once."""
 
-_BOUNDARY = re.compile(rb"\}[ \t\n\r]*,[ \t\n\r]*\{")
-"""Between two objects of an array, or a part of a string or of a nested array."""
+_BOUNDARY = re.compile(rb"\}[ \t\n\r]*,[ \t\n\r]*(?=\{[ \t\n\r]*\")")
+"""Between two objects of an array, which may be nested; seldom the end of a string."""
+
+_ATTEMPTS = 8
+"""Boundaries that are tried before a block becomes twice as long."""
 
 
-_entries = msgspec.json.Decoder(list[Raw])
+_SEED = xxhash.xxh3_64_intdigest(__version__.encode())
+"""Another version of `mirror` may decode an entry otherwise, so it has another seed.
 
-_hash = partial(xxhash.xxh3_64_intdigest, seed=xxhash.xxh3_64_intdigest(__version__.encode()))
-"""Hash of an entry. Another version of `mirror` may decode the entry otherwise, so it has another
-seed: after an upgrade no digest is the stored one, and each request is compared."""
+After an upgrade no digest is the stored one, and each request is compared."""
 
 
 def digests_of(entries: Iterable[Raw | bytes]) -> array[int]:
     """Return the digest of each entry: 64 bits, as a signed integer."""
-    return array("q", array("Q", map(_hash, entries)).tobytes())
+    return array("q", array("Q", map(xxhash.xxh3_64_intdigest, entries, repeat(_SEED))).tobytes())
 
 
 class EntryScan:
@@ -57,7 +57,7 @@ class EntryScan:
         unmatched: hashes of id and digest of those that no entry has matched.
         count: number of entries.
         unknown: number of entries that are not known.
-        repeated: ids that occur more than once.
+        repetitions: number of entries whose id an earlier entry has.
     """
 
     def __init__(self, known: Iterable[tuple[str, int | None]] = ()) -> None:
@@ -65,11 +65,11 @@ class EntryScan:
         self.known = len(self.unmatched)
         self.count = 0
         self.unknown = 0
-        self.repeated: set[str] = set()
+        self.repetitions = 0
         self._ids: set[int] = set()
         self._without_id = 0
         self._kept: list[tuple[bytes | memoryview, array[int]]] = []
-        self._duplicates: dict[str, list[Raw]] = {}
+        self._duplicates: dict[str | None, list[Raw]] = {}
 
     @property
     def distinct_ids(self) -> int:
@@ -90,7 +90,7 @@ class EntryScan:
         before = self.count
         for text, entries in split(data):
             self._add(text, entries)
-        if self.repeated:
+        if self.repetitions:
             self._collect_duplicates(data)
         return self.count - before
 
@@ -101,6 +101,8 @@ class EntryScan:
         pairs = list(map(hash, zip(ids, digests, strict=True)))
         matched = self.unmatched.intersection(pairs)
         self.unmatched -= matched
+        if len(matched) == len(pairs):
+            return
         if matched:
             kept = [index for index, pair in enumerate(pairs) if pair not in matched]
             digests = array("q", [digests[index] for index in kept])
@@ -120,24 +122,26 @@ class EntryScan:
             self._kept.append((text, digests))
 
     def _add_ids(self, ids: Sequence[str | None]) -> None:
-        hashes, without_id = set(map(hash, ids)), ids.count(None)
+        distinct, without_id = len(self._ids), ids.count(None)
+        self._ids.update(map(hash, ids))
         if without_id:
-            hashes.discard(hash(None))
-            self._without_id += without_id
-        if len(hashes) + without_id < len(ids) or not hashes.isdisjoint(self._ids):
-            self.repeated.update(
-                request_id
-                for request_id, count in Counter(ids).items()
-                if request_id is not None and (count > 1 or hash(request_id) in self._ids)
-            )
-        self._ids |= hashes
+            self._ids.discard(hash(None))
+        self._without_id += without_id
+        self.repetitions += distinct + len(ids) - without_id - len(self._ids)
 
     def _collect_duplicates(self, data: Raw | bytes) -> None:
-        """Keep each entry of a page whose id occurs more than once, also if it is known."""
+        """Keep each entry of a list whose id occurs more than once, also if it is known."""
+        seen: set[int] = set()
+        self._duplicates = {}
+        for text, entries in split(data):
+            for request_id in request_ids(text, entries):
+                if request_id is not None and hash(request_id) in seen:
+                    self._duplicates[request_id] = []
+                seen.add(hash(request_id))
         for text, entries in split(data):
             for request_id, entry in zip(request_ids(text, entries), entries, strict=True):
-                if request_id is not None and request_id in self.repeated:
-                    self._duplicates.setdefault(request_id, []).append(entry)
+                if request_id in self._duplicates:
+                    self._duplicates[request_id].append(entry)
 
     def match(self, requests: Iterable[tuple[str, int | None]]) -> None:
         """Take known requests for matched, by their id and stored digest."""
@@ -157,7 +161,7 @@ class EntryScan:
         """
         for text, digests in self._kept:
             decoded = zip(decode_entries(text), digests, strict=True)
-            yield [pair for pair in decoded if pair[0].id not in self.repeated]
+            yield [pair for pair in decoded if pair[0].id not in self._duplicates]
         for entries in self._duplicates.values():
             (digest,) = digests_of(entries[:1])
             yield [(record, digest) for record in merge_duplicates(entries)]
@@ -174,18 +178,28 @@ def split(data: Raw | bytes) -> Iterator[tuple[memoryview, list[Raw]]]:
 
     Yields:
         The text of a block, without brackets, and its entries.
+
+    Raises:
+        ApiError: an entry is nested too deeply.
     """
     text = memoryview(data)[1:-1]
-    begin, size = 0, _BLOCK
+    begin = 0
     while begin < len(text):
-        boundary = _BOUNDARY.search(text, begin + size)
-        block = text[begin : boundary.start() + 1 if boundary else None]
-        try:
-            entries = _entries.decode(as_array(block))
-        except DECODING_ERRORS:
-            if boundary is None:
-                raise
-            size *= 2  # the boundary is part of a value
-            continue
-        yield block, entries
-        begin, size = (boundary.end() - 1 if boundary else len(text)), _BLOCK
+        for end, next_begin in _possible_ends(text, begin):
+            try:
+                entries = split_block(text[begin:end])
+            except msgspec.MsgspecError:
+                continue
+            yield text[begin:end], entries
+            begin = next_begin
+            break
+
+
+def _possible_ends(text: memoryview, begin: int) -> Iterator[tuple[int, int]]:
+    """Yield where a block may end, and where the next one begins then; at last the end of all."""
+    size = _BLOCK
+    while begin + size < len(text):
+        for boundary in islice(_BOUNDARY.finditer(text, begin + size), _ATTEMPTS):
+            yield boundary.start() + 1, boundary.end()
+        size *= 2  # so all attempts together read no more than 2 * _ATTEMPTS times the text
+    yield len(text), len(text)

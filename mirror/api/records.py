@@ -18,6 +18,7 @@ from msgspec import Meta, Raw, Struct
 from mirror.api import malformed
 from mirror.api.malformed import MAX_IDENTIFIER
 from mirror.api.raw_json import DECODING_ERRORS, NULL, decode_fields, replace_unstorable
+from mirror.errors import ApiError
 
 _NUL = re.compile(rb"\\u0000")  # takes half the time of `in`
 
@@ -77,7 +78,7 @@ _text = msgspec.json.Decoder(str)
 _KNOWN_FIELDS = frozenset(Record.__struct_encode_fields__) - {"extra"}
 
 
-def as_array(text: bytes | memoryview) -> bytes:
+def _as_array(text: bytes | memoryview) -> bytes:
     """Return a JSON array of entries that are separated by commas."""
     return b"".join((b"[", text, b"]"))
 
@@ -88,14 +89,31 @@ def decode_entries(text: bytes | memoryview) -> Sequence[Record | InvalidRecord]
     Args:
         text: the entries, separated by commas.
     """
-    array = as_array(text)
+    array = _as_array(text)
     if not _NUL.search(array):
         with suppress(*DECODING_ERRORS):
             records = _records.decode(array)
             zones = {record.requested_at.tzinfo for record in records}
             zones.update([record.resolved_at.tzinfo for record in records if record.resolved_at])
             return records if zones == {UTC} else [_in_utc(record) for record in records]
-    return [_decode_one(entry) for entry in _entries.decode(array)]
+    return [_decode_one(entry) for entry in split_block(text)]
+
+
+def split_block(text: bytes | memoryview) -> list[Raw]:
+    """Split entries that are separated by commas.
+
+    Raises:
+        ApiError: an entry is nested too deeply. The envelope was not, but how deep is too deep
+            depends on how many functions are being called.
+        msgspec.DecodeError: the text is something else.
+    """
+    try:
+        return _entries.decode(_as_array(text))
+    except RecursionError as error:
+        raise ApiError(
+            f"the list holds an entry that is {malformed.TOO_DEEP}",
+            hint="report this to the API's operator",
+        ) from error
 
 
 def merge_duplicates(entries: Sequence[Raw]) -> Iterator[Record | InvalidRecord]:
@@ -175,7 +193,7 @@ def request_ids(text: bytes | memoryview, entries: Sequence[Raw]) -> list[str | 
         entries: the same entries.
     """
     with suppress(*DECODING_ERRORS):
-        ids = [identity.id for identity in _identities.decode(as_array(text))]
+        ids = [identity.id for identity in _identities.decode(_as_array(text))]
         if "\0" not in "".join(ids):
             return list(ids)
     return [_request_id(entry) for entry in entries]

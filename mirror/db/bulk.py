@@ -68,27 +68,27 @@ def copy_rows(
             write(row + suffix)
 
 
-def stream_digests(connection: Connection, environment: str) -> Iterator[tuple[str, int | None]]:
-    """Yield id and digest of each request of an environment that is not missing.
+@contextmanager
+def stored_digests(
+    connection: Connection, environment: str
+) -> Iterator[Iterable[tuple[str, int | None]]]:
+    """Open a stream of id and digest of each request of an environment that is not missing.
 
     Args:
         connection: in a transaction.
         environment: its name.
     """
     driver: Any = connection.connection.driver_connection
-    sqlite = connection.dialect.name == "sqlite"
     query = (
-        "SELECT id, digest FROM release_requests "  # noqa: S608 (no value is in it)
-        f"WHERE environment = {'?' if sqlite else '%s'} AND missing_since IS NULL"
+        "SELECT id, digest FROM release_requests WHERE environment = {} AND missing_since IS NULL"
     )
-    if sqlite:
-        yield from driver.execute(query, (environment,))
+    if connection.dialect.name == "sqlite":
+        yield driver.execute(query.format("?"), (environment,))
         return
     mark_busy(connection)
     with driver.cursor("mirror_digests", binary=True) as cursor:
         cursor.itersize = _FETCHED_AT_ONCE
-        cursor.execute(query, (environment,))
-        yield from cursor
+        yield cursor.execute(query.format("%s"), (environment,))
 
 
 def existing_ids(connection: Connection, ids: list[str]) -> set[str]:

@@ -105,7 +105,8 @@ def compare(
             raise _wrong_environment(connection, run)
         scan.match(_stored_digests(connection))
     if scan.unmatched:
-        ids = scan.unmatched_ids(bulk.stream_digests(connection, run.environment))
+        with bulk.stored_digests(connection, run.environment) as known:
+            ids = scan.unmatched_ids(known)
         # An invalid entry without a usable id protects no request from being missing.
         missing = ids.difference(entry.id for entry in found.invalid)
         bulk.copy_rows(connection, staged, ["id"], ((one,) for one in missing), kind="missing")
@@ -173,7 +174,6 @@ def _batches(scan: EntryScan, found: Differences, progress: Progress) -> Iterato
 
 def _set_kinds(connection: Connection, run: Run) -> Counter[str]:
     """Set the kind of each staged request; count them by kind."""
-    is_updated = sa.or_(*(_current[name].is_distinct_from(staged.c[name]) for name in KNOWN_FIELDS))
     connection.execute(
         sa.update(staged)
         .where(staged.c.id == _current.id)
@@ -181,13 +181,21 @@ def _set_kinds(connection: Connection, run: Run) -> Counter[str]:
             kind=sa.case(
                 (_current.environment != run.environment, "foreign"),
                 (_current.missing_since.is_not(None), "returned"),
-                (is_updated, "updated"),
+                (sa.or_(*map(differs, KNOWN_FIELDS)), "updated"),
                 else_="equal",
             )
         )
     )
     rows = connection.execute(sa.select(staged.c.kind, sa.func.count()).group_by(staged.c.kind))
     return Counter(dict(rows.all()))
+
+
+def differs(name: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a column of `staged` differs from that of `release_requests`."""
+    stored, listed = _current[name], staged.c[name]
+    if name == "extra":  # Postgres cannot compare values of type json
+        return sa.cast(stored, sa.Text).is_distinct_from(sa.cast(listed, sa.Text))
+    return stored.is_distinct_from(listed)
 
 
 def _stored_digests(connection: Connection) -> list[tuple[str, int | None]]:

@@ -16,7 +16,7 @@ from mirror.db.models import past_versions, quarantined_records, release_request
 from mirror.db.runs import Counts, Run
 from mirror.db.types import Identifier
 from mirror.progress import Progress
-from mirror.sync.compare import LIST_FIELDS, compare, staged, temporary_table
+from mirror.sync.compare import LIST_FIELDS, compare, differs, staged, temporary_table
 
 _current = release_requests.c
 _quarantined = quarantined_records.c
@@ -109,10 +109,21 @@ def _mark_missing(connection: Connection, run: Run) -> None:
 
 
 def _update(connection: Connection, run: Run) -> None:
-    """Give the updated and returned requests their new version."""
+    """Give the updated and returned requests their new version.
+
+    Columns in which none of them differs are left out: SQLite writes each index of a column that is
+    set, whether its value changes or not.
+    """
+    names = LIST_FIELDS[1:]
+    differences = connection.execute(
+        sa.select(*(sa.func.max(sa.case((differs(name), 1), else_=0)) for name in names))
+        .join_from(staged, release_requests, _current.id == staged.c.id)
+        .where(staged.c.kind.in_(("updated", "returned")))
+    ).one()
+    names = [name for name, differ in zip(names, differences, strict=True) if differ]
     connection.execute(
         _update_where("updated", "returned").values(
-            {name: staged.c[name] for name in LIST_FIELDS[1:]}
+            {name: staged.c[name] for name in names}
             | {"missing_since": None, "valid_from": run.observed_at, "sync_run_id": run.id}
         )
     )
@@ -120,13 +131,10 @@ def _update(connection: Connection, run: Run) -> None:
 
 def _update_equal(connection: Connection) -> None:
     """Update digest and unknown fields in place: their change alone makes no version."""
-    is_other = sa.or_(
-        _current.digest.is_distinct_from(staged.c.digest),
-        # Postgres cannot compare values of type json.
-        sa.cast(_current.extra, sa.Text).is_distinct_from(sa.cast(staged.c.extra, sa.Text)),
-    )
     connection.execute(
-        _update_where("equal").where(is_other).values(extra=staged.c.extra, digest=staged.c.digest)
+        _update_where("equal")
+        .where(sa.or_(differs("digest"), differs("extra")))
+        .values(extra=staged.c.extra, digest=staged.c.digest)
     )
 
 

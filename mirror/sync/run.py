@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy.engine import Connection, Engine
 
 from mirror.api.client import CachedList, Client, FetchedList, NotModified
+from mirror.api.entries import EntryScan
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
 from mirror.db import bulk, migrate, runs
@@ -222,7 +223,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         """Fetch the list, unless or until the sync is cancelled."""
         began = time.monotonic()
         with self.cancellation.on_cancel(self.client.cancel):
-            fetched = self.client.fetch_list(cached, self._known_entries)
+            fetched = self.client.fetch_list(cached, self._new_scan)
         logger.debug(
             "%s: %s, %s bytes in %.1f s",
             "list read" if isinstance(fetched, FetchedList) else "nothing new",
@@ -232,10 +233,13 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         )
         return fetched
 
-    def _known_entries(self) -> Iterator[tuple[str, int | None]]:
-        """Read id and digest of each request that the list should hold."""
-        with read_transaction(self.engine) as connection:
-            yield from bulk.stream_digests(connection, self.run.environment)
+    def _new_scan(self) -> EntryScan:
+        """Return a scan that knows the requests that the list should hold."""
+        with (
+            read_transaction(self.engine) as connection,
+            bulk.stored_digests(connection, self.run.environment) as known,
+        ):
+            return EntryScan(known)
 
     def _record_unchanged(self, last: runs.Completion, etag: str | None) -> Result:
         """Record that the list is the one applied last; touch nothing else."""

@@ -132,7 +132,7 @@ def test_five_attempts_are_made(serve: Serve, name: str) -> None:
     expected = fetch(serve(GOOD))
     for failures in (1, 4):
         server = serve(*[RETRYABLE[name]] * failures, GOOD)
-        assert fetch(server) == expected
+        assert fetch(server).sha256 == expected.sha256
         assert len(server.requests) == failures + 1
     server = serve(RETRYABLE[name])
     message = f"answered {name}: BUSY: Not now" if name.isdecimal() else ""

@@ -23,7 +23,7 @@ def assert_complete(server: ScriptedServer, **fields: Any) -> None:
     """Fetch the list of PAGES, byte for byte and entry for entry."""
     listing = fetch(server, **fields)
     assert (listing.sha256, listing.etag) == (SHA256, None)
-    assert (listing.scan.count, listing.scan.repeated) == (24, set())
+    assert (listing.scan.count, listing.scan.repetitions) == (24, 0)
     assert unknown_entries(listing.scan) == ENTRIES
 
 

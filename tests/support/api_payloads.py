@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from mirror.api.entries import EntryScan, split
 from mirror.api.envelope import parse_page
-from mirror.api.records import InvalidRecord, Record, as_array, decode_entries
+from mirror.api.records import InvalidRecord, Record, decode_entries, split_block
 from tests.support.upstream import request
 
 LONE, TAIL, FACE = rb"\ud83d", rb"\ude00", rb"\ud83d\ude00"
@@ -70,7 +70,7 @@ def entries_of(data: bytes | Raw) -> list[bytes]:
 
 def unknown_entries(scan: EntryScan) -> list[bytes]:
     """The entries that a scan has kept."""
-    return [entry for text, _ in scan._kept for entry in entries_of(as_array(text))]
+    return [bytes(entry) for text, _ in scan._kept for entry in split_block(text)]
 
 
 def decoded(*entries: bytes) -> list[Record | InvalidRecord]:

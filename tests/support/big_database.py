@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import sqlalchemy as sa
 
-from mirror.api.records import Record
-from mirror.db import migrate, runs
+from mirror.api.entries import EntryScan
+from mirror.db import bulk, migrate, runs
 from mirror.db.engine import create_engine, write_transaction
 from mirror.db.models import sync_runs
 from mirror.sync.merge import merge
@@ -42,12 +43,10 @@ def fill(url: str, count: int) -> None:
 
 def _merge(connection: sa.Connection, number: int, run: runs.Run, count: int) -> None:
     listed = count * 9 // 10 if number < 2 else count
-    counts = merge(
-        connection,
-        run,
-        _records(number, listed, count),
-        listed,
-    )
+    with bulk.stored_digests(connection, run.environment) as known:
+        scan = EntryScan(known)
+    scan.add(msgspec.json.encode(list(_requests(number, listed, count))))
+    counts = merge(connection, run, scan)
     runs.complete(
         connection,
         run,
@@ -58,8 +57,8 @@ def _merge(connection: sa.Connection, number: int, run: runs.Run, count: int) ->
     assert connection.scalar(sa.select(sa.func.count()).select_from(sync_runs)) == number + 1
 
 
-def _records(number: int, listed: int, count: int) -> Iterator[Record]:
-    """Yield the records of a sync."""
+def _requests(number: int, listed: int, count: int) -> Iterator[dict[str, object]]:
+    """Yield the requests of the list of a sync."""
     first = LAST_SYNC - _SUBMITTED_OVER
     for place in range(listed):
         requested_at = first + _SUBMITTED_OVER * place / count
@@ -68,14 +67,14 @@ def _records(number: int, listed: int, count: int) -> Iterator[Record]:
         closed = _CLOSED[place % 4]
         resolved_at = requested_at + timedelta(hours=1 + place % 100, milliseconds=place % 1000)
         corrected = number == 2 and place % 100 == 0
-        yield Record(
-            id=f"{place:08d}-4ed6-4178-b081-944c87712db8",
-            phone_number=number_of(place),
-            phone_number_id=f"{place:08d}-a39c-49ed-a432-28c88fae2ae1",
-            reason="The number is not needed any more" + (", corrected" if corrected else ""),
-            status="pending" if pending else closed,
-            requested_at=requested_at,
+        yield {
+            "id": f"{place:08d}-4ed6-4178-b081-944c87712db8",
+            "phone_number": number_of(place),
+            "phone_number_id": f"{place:08d}-a39c-49ed-a432-28c88fae2ae1",
+            "reason": "The number is not needed any more" + (", corrected" if corrected else ""),
+            "status": "pending" if pending else closed,
+            "requested_at": requested_at,
             # The API never reports the time of a cancellation.
-            resolved_at=None if pending or closed == "cancelled" else resolved_at,
-            rejection_reason="There are open invoices" if closed == "rejected" else None,
-        )
+            "resolved_at": None if pending or closed == "cancelled" else resolved_at,
+            "rejection_reason": "There are open invoices" if closed == "rejected" else None,
+        }

@@ -24,7 +24,7 @@ KILLED = -9
 """The exit code of a killed command."""
 
 BEFORE_COMMIT, AFTER_COMMIT = "before the commit", "after the commit"
-"""Moments of a sync's second transaction; the first one records that the run has begun."""
+"""Moments of a sync's second commit; the first one records that the run has begun."""
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -155,13 +155,14 @@ def _kill_at(moment: str) -> None:
         if moment in statement:
             kill()
 
-    def on_second(name: str, target: type) -> None:
-        calls = count(1)
-        event.listen(target, name, lambda *_: next(calls) == 2 and kill())
+    def on_commit(_: object) -> None:
+        if next(commits) == 2:
+            if moment == BEFORE_COMMIT:
+                kill()
+            event.listen(Pool, "checkin", lambda *_: kill())
 
-    if moment == BEFORE_COMMIT:
-        on_second("commit", Engine)
-    elif moment == AFTER_COMMIT:
-        on_second("checkin", Pool)
+    commits = count(1)
+    if moment in {BEFORE_COMMIT, AFTER_COMMIT}:
+        event.listen(Engine, "commit", on_commit)
     else:
         event.listen(Engine, "before_cursor_execute", on_sql)
