@@ -21,7 +21,7 @@ class Phase(StrEnum):
 
 @dataclass(slots=True)
 class Progress:
-    """Counters of one sync; its threads write them, any thread may read them.
+    """Counters of one sync; any thread may read them.
 
     Attributes:
         phase: waiting for the database, reading the list, loading it into the database, or done.
@@ -60,4 +60,4 @@ class Progress:
 
 
 log_environment: ContextVar[str | None] = ContextVar("log_environment", default=None)
-"""Environment of the current sync, for the log; the threads that fetch pages inherit it."""
+"""Environment of the current sync, for the log; the tasks that fetch pages inherit it."""

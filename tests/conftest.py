@@ -18,6 +18,7 @@ from mirror.db.engine import write_transaction
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from tests.support import guardian, moved_clock, postgres, summary
 from tests.support.databases import DATABASES, new_database, upgrade
+from tests.support.fake_clock import SkippingClock
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, FakeUpstream
 from tests.support.workers import Worker
@@ -72,7 +73,8 @@ def in_full(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(autouse=True, scope="session")
 def _no_backoff() -> Iterator[None]:
     """Retry without waiting."""
-    with stamina.set_testing(True, attempts=5):
+    with stamina.set_testing(True, attempts=5), pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("mirror.api.client.Clock", SkippingClock)
         yield
 
 

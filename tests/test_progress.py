@@ -12,6 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from mirror.api.client import Client, FetchedList
+from mirror.api.connection import redacted_logs
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db.engine import create_engine
 from mirror.errors import ApiError
@@ -27,8 +28,8 @@ from tests.support.upstream import TOKEN, request
 def fetch(server: ScriptedServer) -> tuple[Client, Progress]:
     """Fetch the list of a server; return the client and the counters."""
     progress = Progress()
-    with Client(ApiSettings(server.base_url, Secret(TOKEN)), progress=progress) as client:
-        assert isinstance(client.fetch_list(), FetchedList)
+    client = Client(ApiSettings(server.base_url, Secret(TOKEN)), progress=progress)
+    assert isinstance(client.fetch_list(), FetchedList)
     return client, progress
 
 
@@ -130,8 +131,7 @@ def test_waits_for_the_rate_limit_are_logged(caplog: pytest.LogCaptureFixture) -
     pages = paged([[request(number)] for number in range(4)])
     with ScriptedServer([by_page(pages)]).running() as server:
         api = ApiSettings(server.base_url, Secret(TOKEN), rate=3)
-        with Client(api, FakeClock()) as client:
-            client.fetch_list()
+        Client(api, FakeClock()).fetch_list()
     (wait,) = [message for message in caplog.messages if "waited" in message]
     assert wait.endswith("page=4&per_page=100: waited 60.0 s for its turn")
 
@@ -205,14 +205,14 @@ def test_log_lines_belong_to_an_environment(
         assert requested == list(range(1, pages + 1))
 
 
-def test_the_end_of_a_client_does_not_open_the_log_to_the_token_of_another(
+def test_the_end_of_a_fetch_does_not_open_the_log_to_the_token_of_another(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """While several clients are open, each token is kept out of what HTTP libraries log."""
+    """During several fetches, each token is kept out of what HTTP libraries log."""
     caplog.set_level(logging.DEBUG)
     logger = logging.getLogger("httpcore.http11")
     with ExitStack() as first:
-        first.enter_context(Client(ApiSettings("http://127.0.0.1/api/v1", Secret("talq_other"))))
+        first.enter_context(redacted_logs(Secret("talq_other")))
 
         def close_first(_: logging.LogRecord) -> bool:
             first.close()
@@ -220,7 +220,7 @@ def test_the_end_of_a_client_does_not_open_the_log_to_the_token_of_another(
 
         logger.addFilter(close_first)
         try:
-            with Client(ApiSettings("http://127.0.0.1/api/v1", Secret(TOKEN))):
+            with redacted_logs(Secret(TOKEN)):
                 logger.debug("a server said %s", TOKEN)
         finally:
             logger.removeFilter(close_first)

@@ -6,23 +6,22 @@ verify that a list is complete, by the rules in docs/trust.md, "When a list is a
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Self, TypeVar
 
+from anyio import to_thread
 from msgspec import Raw
+from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from mirror.api.entries import EntryScan, split
 from mirror.api.envelope import Page, Paging, Redactor, parse_page
-from mirror.api.fetch_state import FetchState
-from mirror.api.http import ApiResponse, Body, HttpSession
-from mirror.api.prefetch import map_ordered
-from mirror.api.rate_limit import Cancelled, Clock
+from mirror.api.event_loop import run
+from mirror.api.http import ApiResponse, HttpSession
+from mirror.api.prefetch import fetch_in_order
+from mirror.api.rate_limit import Clock
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, Stopped
@@ -36,8 +35,6 @@ MAX_CONSISTENCY_ATTEMPTS = 3
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class CachedList:
@@ -45,12 +42,12 @@ class CachedList:
 
     Attributes:
         etag: its latest ETag, if any.
-        sha256: of the bytes of all its responses, in hex.
+        digest: xxh3_128 of the bytes of all its responses, in hex.
         count: number of its entries.
     """
 
     etag: str | None
-    sha256: str
+    digest: str
     count: int
 
 
@@ -71,12 +68,12 @@ class FetchedList:
 
     Attributes:
         scan: its entries; only an unpaged list may have repeated ids.
-        sha256: of the bytes of all responses, in hex.
+        digest: xxh3_128 of the bytes of all responses, in hex.
         etag: its ETag, if it has one page and an ETag.
     """
 
     scan: EntryScan
-    sha256: str
+    digest: str
     etag: str | None
 
 
@@ -85,15 +82,17 @@ class _ListChanged(Exception):
 
 
 class Client:
-    """Fetches the list of release requests; use it as a context manager, for one fetch.
+    """Fetches the list of release requests, once.
 
     Args:
         settings: base URL, token and limits.
         clock: monotonic clock and waits.
         progress: counts bytes and pages.
+        cancellation: ends `fetch_list` at once, or prevents it.
 
     Raises:
-        UsageError: the proxy or the certificates that the environment variables name are unusable.
+        UsageError: the host cannot exist in DNS, or the proxy or the certificates that the
+            environment variables name are unusable.
     """
 
     def __init__(
@@ -101,18 +100,11 @@ class Client:
         settings: ApiSettings,
         clock: Clock | None = None,
         progress: Progress | None = None,
+        cancellation: CancellationToken | None = None,
     ) -> None:
-        self._max_bytes = settings.max_bytes
         self._progress = progress or Progress()
-        self._session = HttpSession(settings, clock or Clock())
-        self._cancellation = CancellationToken()
-
-    def __enter__(self) -> Self:
-        self._session.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._session.__exit__()
+        self._cancellation = cancellation or CancellationToken()
+        self._session = HttpSession(settings, clock or Clock(), self._progress)
 
     @property
     def pages(self) -> int:
@@ -134,53 +126,46 @@ class Client:
         Args:
             known: the list of an earlier fetch; None if this version of `mirror` could decode the
                 same bytes otherwise.
-            new_scan: returns a scan that knows the requests that the list should hold.
+            new_scan: returns a scan that knows the requests that the list should hold; it is called
+                in another thread, and only if the list may be another one.
 
         Raises:
             TokenRefused: the API does not accept the token.
             ApiUnavailable: the API is unreachable, or the list kept changing.
             ApiError: a response is unusable.
-            DiskUnavailable: the pages cannot be stored.
-            Stopped: `cancel` was called.
+            Stopped: the fetch was cancelled.
         """
-        with self._session.fetching():
-            self._new_scan = new_scan
-            try:
-                fetched = self._fetch_consistent(known)
-            except (Cancelled, MirrorError) as error:
-                if self._cancellation.is_set():  # then the error is not about the API
-                    raise Stopped from error
-                raise
-            if self._cancellation.is_set():
-                raise Stopped
-            return fetched
+        self._new_scan = new_scan
+        try:
+            fetched = run(partial(self._fetch, known), self._cancellation)
+        except MirrorError as error:
+            if self._cancellation.is_set():  # then the error is not about the API
+                raise Stopped from error
+            raise
+        if self._cancellation.is_set():
+            raise Stopped
+        return fetched
 
-    def cancel(self) -> None:
-        """End `fetch_list` at once, or prevent it; any thread may call this, at any time.
-
-        It takes a second while a connection is being made.
-        """
-        self._cancellation.set()
-
-    def _fetch_consistent(self, known: CachedList | None) -> FetchedList | NotModified:
+    async def _fetch(self, known: CachedList | None) -> FetchedList | NotModified:
         """Fetch the list, again if it changed meanwhile."""
         changed = _ListChanged()
-        for number in range(1, MAX_CONSISTENCY_ATTEMPTS + 1):
-            self._progress.begin_reading()
-            try:
-                return self._fetch_once(FetchState(self._max_bytes, self._progress), known)
-            except _ListChanged as error:
-                changed = error
-                logger.debug("reading %d of %d: %s", number, MAX_CONSISTENCY_ATTEMPTS, error)
-        raise ApiUnavailable(
-            "the list of release requests kept changing while it was read: "
-            f"{MAX_CONSISTENCY_ATTEMPTS} attempts, in the last one {changed}",
-            hint="try again later",
-        )
+        async with self._session.fetching():
+            for number in range(1, MAX_CONSISTENCY_ATTEMPTS + 1):
+                self._progress.begin_reading()
+                try:
+                    return await self._fetch_once(known)
+                except _ListChanged as error:
+                    changed = error
+                    logger.debug("reading %d of %d: %s", number, MAX_CONSISTENCY_ATTEMPTS, error)
+            raise ApiUnavailable(
+                "the list of release requests kept changing while it was read: "
+                f"{MAX_CONSISTENCY_ATTEMPTS} attempts, in the last one {changed}",
+                hint="try again later",
+            )
 
-    def _fetch_once(self, state: FetchState, known: CachedList | None) -> FetchedList | NotModified:
+    async def _fetch_once(self, known: CachedList | None) -> FetchedList | NotModified:
         """Fetch all pages once, and verify that together they are the list."""
-        first = self._fetch_first_page(state, known)
+        first = await self._fetch_first_page(known)
         if isinstance(first, NotModified):
             return first
         data, paging = first.parsed.data, first.parsed.paging
@@ -190,75 +175,67 @@ class Client:
                 hint="report this to the API's operator",
             )
         if paging is not None and paging.pages != 1:
-            return self._fetch_pages(state, first, known)
+            return await self._fetch_pages(first, known)
         if paging is None:
-            self._verify_not_truncated(state, data)
+            await self._verify_not_truncated(data)
         self._progress.expect_pages(1)
-        sha256 = _sha256(first.body).hexdigest()
-        if known is not None and sha256 == known.sha256:
+        digest = xxh3_128_hexdigest(first.body)
+        if known is not None and digest == known.digest:
             return NotModified(first.etag)
-        scan = self._new_scan()
+        scan = await to_thread.run_sync(self._new_scan)
         scan.add(data)
         if paging is not None:
             _verify_complete(scan, [scan.count], paging.total)
-        return FetchedList(scan, sha256, first.etag)
+        return FetchedList(scan, digest, first.etag)
 
-    def _fetch_first_page(
-        self, state: FetchState, known: CachedList | None
-    ) -> ApiResponse[Page] | NotModified:
+    async def _fetch_first_page(self, known: CachedList | None) -> ApiResponse[Page] | NotModified:
         """Fetch page 1, unless its ETag or its bytes show that the list is the cached one.
 
         Equal bytes are not decoded again. They are the whole list, as they were then: two responses
         are never one JSON text. A list as long as a page is the exception: whether it ends there
         has to be verified again, and that needs its entries.
         """
-        cached = known.sha256 if known is not None and known.count != PER_PAGE else None
+        cached = known.digest if known is not None and known.count != PER_PAGE else None
 
-        def parse(body: Body, redact: Redactor) -> Page | None:
-            return None if _sha256(body).hexdigest() == cached else _parse_page(1, body, redact)
+        def parse(body: bytearray, redact: Redactor) -> Page | None:
+            return None if xxh3_128_hexdigest(body) == cached else _parse_page(1, body, redact)
 
         etag = known.etag if known else None
-        response = self._run_cancellable(
-            state,
-            lambda: self._session.get_json(state, LIST_PATH, _params(1), parse, etag, hashed=True),
-        )
+        response = await self._session.get_json(LIST_PATH, _params(1), parse, etag)
         if response is None:
             return NotModified(etag)
         if response.parsed is None:
             return NotModified(response.etag)
         return ApiResponse(response.parsed, response.body, response.etag)
 
-    def _fetch_pages(
-        self, state: FetchState, first: ApiResponse[Page], known: CachedList | None
+    async def _fetch_pages(
+        self, first: ApiResponse[Page], known: CachedList | None
     ) -> FetchedList | NotModified:
-        """Fetch the pages after the first one concurrently; process them in order."""
+        """Fetch the pages after the first one side by side; process them in order."""
         paging = first.parsed.paging
         assert paging is not None, "the caller checks it"
         assert paging.pages is not None, "the caller checks it"
         rate_limiter = self._session.rate_limiter
         rate_limiter.check_feasible(paging.pages - 1)
         self._progress.expect_pages(paging.pages)
-        scan, digest = self._new_scan(), _sha256(first.body)
-        sizes = [scan.add(first.parsed.data)]
-        pages = map_ordered(
-            partial(self._fetch_page, state),
-            range(2, paging.pages + 1),
-            concurrency_for_rate(rate_limiter.limit),
-            partial(self._session.cancel, state),
-            self._cancellation,
-        )
-        with closing(pages):
-            for number, page in enumerate(pages, start=2):
-                _verify_same_list(page.parsed, number, paging)
-                digest.update(page.body.content)
-                sizes.append(scan.add(page.parsed.data))
-        _verify_complete(scan, sizes, paging.total)
-        sha256 = digest.hexdigest()
-        if known is not None and sha256 == known.sha256:
-            return NotModified(None)
-        return FetchedList(scan, sha256, None)
+        scan, digest = await to_thread.run_sync(self._new_scan), xxh3_128()
+        sizes: list[int] = []
 
-    def _verify_not_truncated(self, state: FetchState, data: Raw) -> None:
+        def process(number: int, page: ApiResponse[Page]) -> None:
+            _verify_same_list(page.parsed, number, paging)
+            digest.update(page.body)
+            sizes.append(scan.add(page.parsed.data))
+
+        process(1, first)
+        numbers = range(2, paging.pages + 1)
+        concurrency = concurrency_for_rate(rate_limiter.limit)
+        await fetch_in_order(self._fetch_page, numbers, concurrency, process)
+        _verify_complete(scan, sizes, paging.total)
+        if known is not None and digest.hexdigest() == known.digest:
+            return NotModified(None)
+        return FetchedList(scan, digest.hexdigest(), None)
+
+    async def _verify_not_truncated(self, data: Raw) -> None:
         """Verify that an unpaged list as long as a page is not page 1 of more.
 
         An API without paging ignores the page number, so page 2 is the same list.
@@ -266,25 +243,15 @@ class Client:
         entries = [entry for _, entries in islice(split(data), 2) for entry in entries]
         if len(entries) != PER_PAGE:
             return
-        page = self._run_cancellable(state, lambda: self._fetch_page(state, 2))
+        page = await self._fetch_page(2)
         if [entry for _, entries in split(page.parsed.data) for entry in entries] != entries:
             raise _ListChanged(
                 f"it has exactly the {PER_PAGE} entries of a page, and page 2 has others"
             )
 
-    def _run_cancellable(self, state: FetchState, fetch: Callable[[], T]) -> T:
-        """Run a function in a thread that can be abandoned.
-
-        A DNS lookup and the making of a connection cannot be interrupted.
-        """
-        cancel = partial(self._session.cancel, state)
-        (result,) = map_ordered(lambda _: fetch(), range(1), 1, cancel, self._cancellation)
-        return result
-
-    def _fetch_page(self, state: FetchState, number: int) -> ApiResponse[Page]:
-        page = self._session.get_json(
-            state, LIST_PATH, _params(number), partial(_parse_page, number)
-        )
+    async def _fetch_page(self, number: int) -> ApiResponse[Page]:
+        parse = partial(_parse_page, number)
+        page = await self._session.get_json(LIST_PATH, _params(number), parse)
         assert page is not None, "without an ETag there is no 304"
         return page
 
@@ -302,15 +269,9 @@ def _params(page: int) -> dict[str, int]:
     return {"page": page, "per_page": PER_PAGE}
 
 
-def _sha256(body: Body) -> hashlib._Hash:
-    """Return a copy of a body's SHA-256, which may be updated."""
-    assert body.sha256 is not None, "the request was `hashed`"
-    return body.sha256.copy()
-
-
-def _parse_page(number: int, body: Body, redact: Redactor) -> Page:
+def _parse_page(number: int, body: bytearray, redact: Redactor) -> Page:
     """Parse a page, which must be the requested one."""
-    page = parse_page(body.content, redact)
+    page = parse_page(body, redact)
     received = page.paging.current_page if page.paging else None
     if received not in {None, number}:
         raise ApiError(
@@ -327,20 +288,20 @@ def _verify_same_list(page: Page, number: int, first: Paging) -> None:
         raise _ListChanged(f"page {number} states another length of the list than page 1")
 
 
-def _verify_complete(ids: EntryScan, sizes: list[int], total: int | None) -> None:
+def _verify_complete(scan: EntryScan, sizes: list[int], total: int | None) -> None:
     """Verify that the pages hold each request once, and all of them.
 
     Without a total, each page but the last must be as long as the first one, and none empty.
 
     Args:
-        ids: of the entries of all pages.
+        scan: of all pages.
         sizes: number of entries of each page.
         total: number of entries that the API states, if it does.
     """
-    if ids.repetitions:
-        raise _ListChanged(f"{ids.repetitions} requests were on more than one page")
-    if total is not None and ids.distinct != total:
-        raise _ListChanged(f"{sum(sizes)} requests were received, {total} were announced")
+    if scan.repetitions:
+        raise _ListChanged(f"{scan.repetitions} requests were on more than one page")
+    if total is not None and scan.distinct != total:
+        raise _ListChanged(f"{scan.count} requests were received, {total} were announced")
     if total is None and len(sizes) > 1:
         for number, size in enumerate(sizes, start=1):
             is_last = number == len(sizes)

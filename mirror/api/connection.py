@@ -20,15 +20,22 @@ _LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
 _filters_lock = threading.Lock()
 
 
-def http_client(settings: ApiSettings) -> httpx.Client:
+def http_client(settings: ApiSettings) -> httpx.AsyncClient:
     """Create an HTTP client that sends the token to the API only: it follows no redirect.
 
     Raises:
-        UsageError: the proxy or the certificates that the environment variables name are unusable.
+        UsageError: the host cannot exist in DNS, or the proxy or the certificates that the
+            environment variables name are unusable.
     """
     url = urlsplit(settings.base_url)
+    host = url.hostname or ""
     try:
-        return httpx.Client(
+        host.encode("idna")
+        httpx.URL(settings.base_url).host  # noqa: B018 (it decodes the name)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise UsageError(f"{host!r} is not a valid host name", hint="check --base-url") from error
+    try:
+        return httpx.AsyncClient(
             headers={
                 "Authorization": f"Bearer {settings.token.reveal()}",
                 "Accept": "application/json",
@@ -39,7 +46,7 @@ def http_client(settings: ApiSettings) -> httpx.Client:
             # The rate limiter comes first, so no request ever waits for a pooled connection.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             # A proxy may carry https, which hides the token from it, but never plain http.
-            trust_env=not is_loopback(url.hostname or ""),
+            trust_env=not is_loopback(host),
             # Loading certificates takes 50 ms, and plain http has nothing to verify.
             verify=url.scheme == "https",
         )
@@ -54,12 +61,6 @@ def http_client(settings: ApiSettings) -> httpx.Client:
             "the proxy settings in HTTPS_PROXY, ALL_PROXY or NO_PROXY cannot be used",
             hint="set a proxy of the form http://host:port, or unset the variable",
         ) from error
-
-
-def invalid_host(settings: ApiSettings) -> UsageError:
-    """Return the error for a base URL whose host cannot exist in DNS."""
-    host = urlsplit(settings.base_url).hostname
-    return UsageError(f"{host!r} is not a valid host name", hint="check --base-url")
 
 
 @contextmanager

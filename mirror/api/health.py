@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 
+import anyio
+
 from mirror.api import network
 from mirror.api.client import LIST_PATH
-from mirror.api.connection import http_client, invalid_host
+from mirror.api.connection import http_client
+from mirror.api.event_loop import run
 from mirror.api.httpx_lite import httpx
-from mirror.api.sockets import OpenSockets
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiError, ApiUnavailable, TokenRefused
 
@@ -87,20 +87,28 @@ def check_token(settings: ApiSettings, now: Callable[[], datetime]) -> ProbeResu
 
 
 def _probe(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> ProbeResult:
-    timeout, sockets = min(settings.timeout, settings.deadline), OpenSockets()
-    with (
-        sockets.closed_after(timeout) as passed,
-        _translate_errors(settings, passed),
-        http_client(settings) as client,
-    ):
+    try:
+        return run(partial(_send, settings, path, now))
+    except (TimeoutError, httpx.HTTPError, httpx.StreamError) as error:
+        raise ApiUnavailable(
+            f"the API at {settings.base_url} cannot be reached ({network.describe(error)})",
+            hint="check --base-url, the network and its proxies",
+        ) from error
+
+
+async def _send(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> ProbeResult:
+    timeout = min(settings.timeout, settings.deadline)
+    with anyio.fail_after(timeout):  # httpx's own time-out is for silence, not for dripping bytes
         sent_at, began = now(), time.monotonic()
-        with client.stream(
-            "GET",
-            settings.base_url + path,
-            params={"page": 1, "per_page": 1} if path == LIST_PATH else None,
-            timeout=timeout,
-            extensions={"trace": partial(sockets.track, lambda: False)},
-        ) as response:
+        async with (
+            http_client(settings) as client,
+            client.stream(
+                "GET",
+                settings.base_url + path,
+                params={"page": 1, "per_page": 1} if path == LIST_PATH else None,
+                timeout=None,
+            ) as response,
+        ):
             seconds, headers = time.monotonic() - began, response.headers
             limit = headers.get("X-RateLimit-Limit") or headers.get("RateLimit-Limit")
             return ProbeResult(
@@ -110,22 +118,6 @@ def _probe(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> Pro
                 limit=limit if limit and limit.isdecimal() else None,
                 is_json="json" in headers.get("Content-Type", "").lower(),
             )
-
-
-@contextmanager
-def _translate_errors(settings: ApiSettings, passed: threading.Event) -> Iterator[None]:
-    try:
-        yield
-    except (httpx.HTTPError, httpx.StreamError) as error:
-        # A connection that the deadline closed looks as if the API had closed it.
-        is_late = passed.is_set() and isinstance(error, httpx.TransportError)
-        reason = network.describe(httpx.ReadTimeout("late") if is_late else error)
-        raise ApiUnavailable(
-            f"the API at {settings.base_url} cannot be reached ({reason})",
-            hint="check --base-url, the network and its proxies",
-        ) from error
-    except (httpx.InvalidURL, UnicodeError) as error:
-        raise invalid_host(settings) from error
 
 
 def _skew(date: str, local: datetime) -> timedelta | None:

@@ -1,33 +1,28 @@
 """HTTP requests with retries, deadline, size limit and token redaction.
 
 `mirror.api.rate_limit` decides when a request is sent, `mirror.api.client` what the responses mean.
-Any number of threads may send requests.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import urlencode
 
+import anyio
 import stamina
 import stamina.instrumentation
 
 from mirror.api import network
-from mirror.api.connection import COMPRESSION, http_client, invalid_host, redacted_logs
-from mirror.api.digest import Digest
+from mirror.api.connection import COMPRESSION, http_client, redacted_logs
 from mirror.api.envelope import PayloadError, Redactor, TruncatedPayload
-from mirror.api.fetch_state import FetchState
 from mirror.api.httpx_lite import httpx
-from mirror.api.rate_limit import Cancelled, Clock, RateLimiter, parse_rate_limit_headers
+from mirror.api.rate_limit import Clock, RateLimiter, parse_rate_limit_headers
 from mirror.api.responses import (
     UNCOMPRESSED,
     RetryableError,
@@ -35,15 +30,15 @@ from mirror.api.responses import (
     error_from_response,
     iter_decompressed,
     refuse_redirect,
+    server_time,
 )
-from mirror.api.sockets import OpenSockets
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiError, ApiUnavailable, MirrorError
+from mirror.progress import Progress
 
 ATTEMPTS = 5
 
 _FIRST_BACKOFF, _JITTER = 0.5, 0.5  # seconds
-_MAX_TIMEOUT = 1e6  # seconds; sockets accept no more than some years
 _HEADER_ENCODING = "latin-1"
 _LONG_WAIT = 1.0  # seconds
 
@@ -53,30 +48,17 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
-    """A complete response body.
-
-    Attributes:
-        content: its bytes, decompressed.
-        sha256: of the content, if requested.
-    """
-
-    content: bytearray
-    sha256: hashlib._Hash | None
-
-
-@dataclass(frozen=True, slots=True)
 class ApiResponse(Generic[T]):
     """A complete response.
 
     Attributes:
         parsed: the parsed body.
-        body: the body.
+        body: the body, decompressed.
         etag: its ETag, if any.
     """
 
     parsed: T
-    body: Body
+    body: bytearray
     etag: str | None
 
 
@@ -85,7 +67,6 @@ class _Request:
     path: str
     params: dict[str, int]
     etag: str | None = field(repr=False)
-    hashed: bool
 
     def __str__(self) -> str:
         return f"GET {self.path}?{urlencode(self.params)}"
@@ -97,18 +78,20 @@ class _Attempt:
 
     number: int = 0
     ticket: int = 0  # of the rate limiter
-    next_not_before: float = 0.0  # earliest time of the next attempt, by the clock
+    failures: int = 0  # attempts so far that count; refusals do not
 
 
 class HttpSession:
-    """Sends requests to the API; use it as a context manager, for one fetch.
+    """Sends requests to the API, for one fetch.
 
     Args:
         settings: base URL, token and limits.
         clock: monotonic clock and waits.
+        progress: counts bytes and pages; its `bytes` are the size of the list so far.
 
     Raises:
-        UsageError: the proxy or the certificates that the environment variables name are unusable.
+        UsageError: the host cannot exist in DNS, or the proxy or the certificates that the
+            environment variables name are unusable.
 
     Attributes:
         responses: number of complete responses with content.
@@ -116,66 +99,46 @@ class HttpSession:
         rate_limiter: shared by all requests.
     """
 
-    def __init__(self, settings: ApiSettings, clock: Clock) -> None:
+    def __init__(self, settings: ApiSettings, clock: Clock, progress: Progress) -> None:
         self.responses = 0
         self.bytes_received = 0
         self.rate_limiter = RateLimiter(settings, clock)
         self._settings = settings
         self._clock = clock
-        self._lock = threading.Lock()
-        self._sockets = OpenSockets()
+        self._progress = progress
         # stamina's default hook writes to the console; `_retry_delay` logs instead.
         stamina.instrumentation.set_on_retry_hooks(())
         self._http = http_client(settings)
         self._http.event_hooks = {"response": [partial(refuse_redirect, settings)]}
-        self._resources = ExitStack()
 
-    def __enter__(self) -> Self:
-        self._resources.enter_context(redacted_logs(self._settings.token))
-        self._resources.callback(self._http.close)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._resources.close()
-
-    @contextmanager
-    def fetching(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def fetching(self) -> AsyncIterator[None]:
         """Start the time allowed for the fetch; redact the token in errors raised within."""
         self.rate_limiter.start()
+        redact = self._settings.token.redact
         try:
-            with self._sockets.closed_after(self._settings.deadline):
-                yield
+            with redacted_logs(self._settings.token):
+                async with self._http:
+                    yield
         except MirrorError as error:
             # Redact the token even if the server echoes it, in any encoding.
-            redact = self._settings.token.redact
             hint = error.hint and redact(error.hint)
             raise type(error)(redact(error.message), hint=hint) from error
 
-    def cancel(self, state: FetchState) -> None:
-        """End each `get_json` of an attempt at once."""
-        state.cancelled.set()
-        self.rate_limiter.notify()
-        self._sockets.close_all()
-
-    def get_json(
+    async def get_json(
         self,
-        state: FetchState,
         path: str,
         params: dict[str, int],
-        parse: Callable[[Body, Redactor], T],
+        parse: Callable[[bytearray, Redactor], T],
         etag: str | None = None,
-        *,
-        hashed: bool = False,
     ) -> ApiResponse[T] | None:
         """Send a GET request, with retries.
 
         Args:
-            state: of the attempt to fetch the list.
             path: below the base URL.
             params: of the query.
             parse: parses a body, or raises `PayloadError`; its second argument redacts the token.
             etag: of the response that is known already.
-            hashed: whether the SHA-256 of the body is needed.
 
         Returns:
             The response, or None if its ETag is still `etag`.
@@ -184,19 +147,19 @@ class HttpSession:
             TokenRefused: the API does not accept the token.
             ApiUnavailable: the API is unreachable for now.
             ApiError: the response is unusable.
-            Cancelled: the attempt was cancelled.
         """
-        request, latest = _Request(path, params, etag, hashed), _Attempt()
+        request, latest = _Request(path, params, etag), _Attempt()
         retry_delay = partial(self._retry_delay, latest)
         try:
-            for attempt in stamina.retry_context(on=retry_delay, attempts=ATTEMPTS, timeout=None):
+            async for attempt in stamina.retry_context(on=retry_delay, attempts=None, timeout=None):
                 with attempt:
                     latest.number = attempt.num
-                    latest.ticket = self._acquire(state, request, latest.next_not_before)
+                    latest.ticket = await self._acquire(request)
                     try:
-                        received = self._send(state, latest.ticket, request)
+                        received = await self._send(latest.ticket, request)
                     finally:
-                        self.rate_limiter.release()
+                        self.rate_limiter.release(latest.ticket)
+                    self.rate_limiter.on_success(latest.ticket)
                     if received is None:
                         return None
                     body, new_etag = received
@@ -209,148 +172,128 @@ class HttpSession:
                 f"{self._settings.base_url} returned no list: {error}. "
                 "Check --base-url, or ask the API's operator"
             ) from error
-        state.add_page()
+        self._progress.pages += 1
         return ApiResponse(parsed, body, new_etag)
 
-    def _acquire(self, state: FetchState, request: _Request, not_before: float) -> int:
+    async def _acquire(self, request: _Request) -> int:
         """Wait for the rate limiter; log a long wait."""
         began = self._clock.now()
-        ticket = self.rate_limiter.acquire(state.cancelled, not_before)
+        ticket = await self.rate_limiter.acquire()
         waited = self._clock.now() - began
         if waited > _LONG_WAIT:
             logger.debug("%s: waited %.1f s for its turn", request, waited)
         return ticket
 
     def _retry_delay(self, latest: _Attempt, error: Exception) -> bool | float:
-        """Decide whether to retry, and when.
-
-        The rate limiter waits, because its waits can be cancelled; stamina waits 0 s.
-        """
+        """Return the seconds until the next attempt, or False if there should be none."""
         if not isinstance(error, RetryableError | TruncatedPayload):
             return False
-        wait = error.wait if isinstance(error, RetryableError) else None
-        if wait is None:
+        stated = error.wait if isinstance(error, RetryableError) else None
+        if isinstance(error, RetryableError) and self._is_refusal(error):
+            wait = 0.0  # the rate limiter waits
+            goes_on = self.rate_limiter.on_refused(latest.ticket, stated, str(error))
+            next_step = "trying again more slowly" if goes_on else "slower requests do not help"
+        else:
+            latest.failures += 1
             jitter = random.uniform(0, _JITTER)  # noqa: S311 (no cryptography)
-            wait = _FIRST_BACKOFF * 2 ** (latest.number - 1) + jitter
-        in_time = wait < self.rate_limiter.deadline - self._clock.now()
-        if in_time and stamina.is_testing():
-            wait = 0.0
-        if isinstance(error, RetryableError) and error.is_rate_limited:
-            self.rate_limiter.on_429(latest.ticket, wait, str(error))
-        latest.next_not_before = self._clock.now() + wait
-        next_step = (
-            f"trying again in {wait:.1f} s" if in_time else "the deadline is too near to try again"
-        )
+            wait = max(stated or 0.0, _FIRST_BACKOFF * 2 ** (latest.failures - 1) + jitter)
+            in_time = wait < self.rate_limiter.deadline - self._clock.now()
+            goes_on = in_time and latest.failures < ATTEMPTS
+            next_step = f"trying again in {wait:.1f} s" if goes_on else "not trying again"
         logger.debug("%s; %s", self._settings.token.redact(str(error)), next_step)
-        return 0.0 if in_time else False
+        return wait if goes_on else False
 
-    def _send(
-        self, state: FetchState, ticket: int, request: _Request
-    ) -> tuple[Body, str | None] | None:
+    def _is_refusal(self, error: RetryableError) -> bool:
+        """Return whether the API's rate limiter refused a request.
+
+        Before the first response, a 503 more likely means that the API is down.
+        """
+        return error.is_rate_limited or (error.may_be_rate_limited and self.responses > 0)
+
+    async def _send(self, ticket: int, request: _Request) -> tuple[bytearray, str | None] | None:
         """Send a request once; return body and ETag, or None for 304."""
-        timeout = min(self._settings.timeout, self.rate_limiter.remaining_time(), _MAX_TIMEOUT)
-        etag, began, responding = request.etag, self._clock.now(), False
+        etag, began, is_responding = request.etag, self._clock.now(), False
         try:
-            with self._http.stream(
-                "GET",
-                self._settings.base_url + request.path,
-                params=request.params,
-                headers=[(b"If-None-Match", etag.encode(_HEADER_ENCODING))] if etag else None,
-                timeout=timeout,
-                extensions={"trace": partial(self._sockets.track, partial(self._is_late, state))},
-            ) as response:
-                responding = True
-                self.rate_limiter.update_from_headers(
-                    ticket, parse_rate_limit_headers(response.headers, time.time())
-                )
-                with self._log_response(state, request, response, began):
-                    return self._receive(state, response, request)
+            with anyio.move_on_after(self.rate_limiter.remaining_time()):
+                async with self._http.stream(
+                    "GET",
+                    self._settings.base_url + request.path,
+                    params=request.params,
+                    headers=[(b"If-None-Match", etag.encode(_HEADER_ENCODING))] if etag else None,
+                    timeout=self._settings.timeout,
+                ) as response:
+                    is_responding = True
+                    self.rate_limiter.update_from_headers(
+                        ticket, parse_rate_limit_headers(response.headers, server_time(response))
+                    )
+                    try:
+                        received = await self._receive(request, response)
+                    except MirrorError:
+                        self._log_response(request, response, began)
+                        raise
+                    self._log_response(request, response, began)
+                    return received
         except httpx.TimeoutException as error:
-            self._check_not_cancelled_or_late(state)
             raise RetryableError(
-                f"the API at {self._settings.base_url} sent nothing for {timeout:g} seconds"
+                f"the API at {self._settings.base_url} sent nothing for "
+                f"{self._settings.timeout:g} seconds"
             ) from error
         except (httpx.TransportError, httpx.DecodingError) as error:
-            self._check_not_cancelled_or_late(state)
             raise RetryableError(
                 f"the connection to {self._settings.base_url} failed "
-                f"({network.describe(error, responding=responding)})"
+                f"({network.describe(error, responding=is_responding)})"
             ) from error
-        except (httpx.InvalidURL, UnicodeError) as error:
-            raise invalid_host(self._settings) from error
+        raise self.rate_limiter.deadline_error()
 
-    @contextmanager
-    def _log_response(
-        self, state: FetchState, request: _Request, response: httpx.Response, began: float
-    ) -> Iterator[None]:
-        """Log a response after its body, unless it is cancelled or incomplete.
+    def _log_response(self, request: _Request, response: httpx.Response, began: float) -> None:
+        """Log a response after its body; `_retry_delay` logs incomplete ones."""
+        encoding = content_encoding(response)
+        logger.debug(
+            "%s: %d, %s bytes%s in %.3f s",
+            request,
+            response.status_code,
+            f"{response.num_bytes_downloaded:,}",
+            "" if encoding == UNCOMPRESSED else f" ({COMPRESSION})",
+            self._clock.now() - began,
+        )
 
-        `_retry_delay` logs incomplete responses.
-        """
-        failure: MirrorError | None = None
-        try:
-            yield
-        except MirrorError as error:
-            failure = error
-        if not state.cancelled.is_set():
-            encoding = content_encoding(response)
-            logger.debug(
-                "%s: %d, %s bytes%s in %.3f s",
-                request,
-                response.status_code,
-                f"{response.num_bytes_downloaded:,}",
-                "" if encoding == UNCOMPRESSED else f" ({COMPRESSION})",
-                self._clock.now() - began,
-            )
-        if failure is not None:
-            raise failure
-
-    def _receive(
-        self, state: FetchState, response: httpx.Response, request: _Request
-    ) -> tuple[Body, str | None] | None:
+    async def _receive(
+        self, request: _Request, response: httpx.Response
+    ) -> tuple[bytearray, str | None] | None:
         """Check the status and receive the body; return None for an expected 304."""
         if response.status_code == httpx.codes.NOT_MODIFIED and request.etag:
             return None
         if response.status_code != httpx.codes.OK:
-            raise error_from_response(self._settings, response)
-        body = self._receive_body(state, response, hashed=request.hashed)
-        if not body.content and "Content-Length" not in response.headers:
+            timeout = min(self._settings.timeout, self.rate_limiter.remaining_time() / 2)
+            raise await error_from_response(self._settings, response, timeout)
+        body = await self._receive_body(response)
+        if not body and "Content-Length" not in response.headers:
             raise RetryableError(
                 f"the API at {self._settings.base_url} closed the connection before its response"
             )
         response.headers.encoding = _HEADER_ENCODING
         return body, response.headers.get("ETag")
 
-    def _receive_body(self, state: FetchState, response: httpx.Response, *, hashed: bool) -> Body:
-        """Receive a body within the allowed size and time."""
-        content = bytearray()
+    async def _receive_body(self, response: httpx.Response) -> bytearray:
+        """Receive a body within the allowed size of the list."""
+        progress, body = self._progress, bytearray()
         length = response.headers.get("Content-Length", "")
-        is_stated = length.isdecimal() and content_encoding(response) == UNCOMPRESSED
-        state.expect_bytes(int(length) if is_stated else None)
+        if progress.pages_expected is None and content_encoding(response) == UNCOMPRESSED:
+            # Until the number of pages is known, a body may be the whole list.
+            progress.bytes_expected = progress.bytes + int(length) if length.isdecimal() else None
         try:
-            with Digest() if hashed else nullcontext() as digest:
-                for chunk in iter_decompressed(self._settings, response):
-                    content += chunk
-                    if digest is not None:
-                        digest.update(chunk)
-                    state.add_bytes(len(chunk))
-                    self._check_not_cancelled_or_late(state)
-                # A body without Content-Length also ends where the deadline closes the socket.
-                self._check_not_cancelled_or_late(state)
+            async for chunk in iter_decompressed(self._settings, response):
+                body += chunk
+                progress.bytes += len(chunk)
+                if progress.bytes > self._settings.max_bytes:
+                    raise ApiError(
+                        f"the list is larger than the {self._settings.max_bytes:,} bytes allowed",
+                        hint="raise --max-bytes to allow it",
+                    )
+            self.rate_limiter.remaining_time()  # the scope ends only what waits
         except BaseException:
-            state.discard_bytes(len(content))
+            progress.bytes -= len(body)
             raise
-        with self._lock:
-            self.responses += 1
-            self.bytes_received += len(content)
-        return Body(content, digest.sha256 if digest is not None else None)
-
-    def _check_not_cancelled_or_late(self, state: FetchState) -> None:
-        """Stop if the response is no longer needed, or the deadline has passed."""
-        if state.cancelled.is_set():
-            raise Cancelled
-        self.rate_limiter.remaining_time()
-
-    def _is_late(self, state: FetchState) -> bool:
-        """Return whether a new connection is no longer needed."""
-        return state.cancelled.is_set() or self._clock.now() >= self.rate_limiter.deadline
+        self.responses += 1
+        self.bytes_received += len(body)
+        return body

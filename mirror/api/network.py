@@ -46,6 +46,7 @@ _ERRNOS = {
 }
 
 _HTTPX_ERRORS: tuple[tuple[type[Exception], str], ...] = (
+    (TimeoutError, "no response in time"),  # of anyio
     (httpx.TimeoutException, "no response in time"),
     (httpx.DecodingError, "the body cannot be decompressed"),
     (httpx.ConnectError, "could not connect"),
@@ -94,8 +95,11 @@ def _describe_os_error(error: OSError) -> str | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, including suppressed contexts."""
+    """Yield an error and its causes, including suppressed contexts; of a group the first one."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
-        cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        else:
+            cause = cause.__cause__ or cause.__context__

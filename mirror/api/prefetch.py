@@ -1,143 +1,96 @@
-"""Run requests concurrently; yield results in request order."""
+"""Send requests side by side; process their results in order."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Generator
-from contextvars import copy_context
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
-from mirror.api.rate_limit import Cancelled
-from mirror.cancellation import CancellationToken
+import anyio
 
 _LOOK_AHEAD = 2
-"""Requests in flight or completed but not yielded yet, per thread."""
-_POLL = 1.0  # seconds
-_JOIN_TIMEOUT = 1.0  # seconds
+"""Results requested but not processed yet, per request in flight."""
 
 T = TypeVar("T")
 
 
-def map_ordered(
-    fetch: Callable[[int], T],
-    numbers: range,
+async def fetch_in_order(
+    fetch: Callable[[int], Awaitable[T]],
+    numbers: Iterable[int],
     concurrency: int,
-    cancel: Callable[[], None],
-    cancellation: CancellationToken | None = None,
-) -> Generator[T, None, None]:
-    """Call a function for each number in several threads; yield the results in order.
+    process: Callable[[int, T], None],
+) -> None:
+    """Fetch a result for each number; process the results in order.
 
-    The caller's thread processes all results, so nothing depends on the order of arrival. That
-    includes failures: the exception raised is that of the lowest number that failed.
+    Nothing depends on the order of arrival. That includes failures: the exception raised is that of
+    the first number whose fetch or processing failed. The requests in flight are then cancelled.
 
     Args:
-        fetch: returns one result, in any thread; it runs in the caller's context variables.
+        fetch: returns the result for a number.
         numbers: the numbers.
-        concurrency: number of threads.
-        cancel: makes each running `fetch` return at once. Called unless all results were yielded;
-            close the generator to have it called in time.
-        cancellation: ends the wait for the next result, even if no `fetch` can be ended.
-
-    Raises:
-        Cancelled: `cancellation` was set.
+        concurrency: the number of `fetch` that run at once.
+        process: gets a number and its result.
     """
-    pool = _Pool(fetch, numbers, min(concurrency, numbers.stop - numbers.start))
-    completed = False
-    try:
-        with (cancellation or CancellationToken()).on_cancel(pool.abandon):
-            pool.start()
+    window = _Window(fetch, concurrency)
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        try:
             for number in numbers:
-                yield pool.wait_for(number)
-        completed = True
-    finally:
-        pool.stop()
-        if not completed:
-            cancel()
-        pool.join()
+                if window.is_full:
+                    process(*await window.pop())
+                tasks.start_soon(window.fetch, window.append(number))
+            while window.tasks:
+                process(*await window.pop())
+        except Exception as error:  # noqa: BLE001 (a task group would raise it in a group)
+            failure = error
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
-class _Pool(Generic[T]):
-    """Threads that fetch, and their results."""
+class _Task(Generic[T]):
+    """The request for a number, and its result or failure once it is done."""
 
-    def __init__(self, fetch: Callable[[int], T], numbers: range, concurrency: int) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.done = anyio.Event()
+        self.result: T
+        self.failure: Exception | None = None
+
+
+class _Window(Generic[T]):
+    """The tasks whose results are not processed yet, in the order of their numbers."""
+
+    def __init__(self, fetch: Callable[[int], Awaitable[T]], concurrency: int) -> None:
+        self.tasks: deque[_Task[T]] = deque()
         self._fetch = fetch
-        self._changed = threading.Condition()
-        self._results: dict[int, T] = {}
-        self._failures: dict[int, BaseException] = {}
-        self._next, self._stop = numbers.start, numbers.stop
-        self._look_ahead = _LOOK_AHEAD * concurrency
-        self._awaited = numbers.start
-        self._abandoned = False
-        self._concurrency = concurrency
-        self._threads: list[threading.Thread] = []
+        self._slots = anyio.Semaphore(concurrency)
+        self._max_tasks = _LOOK_AHEAD * concurrency
+        self._has_failure = False
 
-    def start(self) -> None:
-        """Start as many threads as the system allows, up to the concurrency."""
-        while len(self._threads) < self._concurrency:
-            # Daemons: a DNS lookup and the making of a connection cannot be interrupted.
-            thread = threading.Thread(
-                target=copy_context().run, args=(self._work,), name="mirror-page", daemon=True
-            )
-            try:
-                thread.start()
-            except RuntimeError:  # the system's limit of threads
-                if not self._threads:
-                    raise
+    @property
+    def is_full(self) -> bool:
+        return len(self.tasks) == self._max_tasks
+
+    def append(self, number: int) -> _Task[T]:
+        self.tasks.append(_Task(number))
+        return self.tasks[-1]
+
+    async def fetch(self, task: _Task[T]) -> None:
+        """Fetch a result, unless a number before it failed: then nobody needs it."""
+        async with self._slots:
+            if self._has_failure:
                 return
-            self._threads.append(thread)
-
-    def wait_for(self, number: int) -> T:
-        """Return the result for a number, or raise its failure."""
-        with self._changed:
-            self._awaited = number
-            self._changed.notify_all()
-            while not self._abandoned:
-                if number in self._results:
-                    return self._results.pop(number)
-                if number in self._failures:
-                    raise self._failures[number]
-                # A signal handler of this thread that abandons just here notifies nobody.
-                self._changed.wait(_POLL)
-            raise Cancelled
-
-    def stop(self) -> None:
-        """Start no further fetch."""
-        with self._changed:
-            self._stop = self._next
-            self._changed.notify_all()
-
-    def abandon(self) -> None:
-        """Start no further fetch, and wait for none."""
-        with self._changed:
-            self._abandoned = True
-            self.stop()
-
-    def join(self) -> None:
-        """Wait for the threads, but not for one that cannot be interrupted."""
-        end = time.monotonic() + _JOIN_TIMEOUT
-        for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
-
-    def _work(self) -> None:
-        while (number := self._next_number()) is not None:
             try:
-                result = self._fetch(number)
-            except BaseException as error:  # noqa: BLE001 (it is raised in the caller's thread)
-                with self._changed:
-                    self._failures[number] = error
-                    self.stop()  # results after a failure are not needed
-            else:
-                with self._changed:
-                    self._results[number] = result
-                    self._changed.notify_all()
+                task.result = await self._fetch(task.number)
+            except Exception as error:  # noqa: BLE001 (`pop` raises it)
+                task.failure, self._has_failure = error, True
+            task.done.set()
 
-    def _next_number(self) -> int | None:
-        """Return the next number once it is within the look-ahead; None if there are no more."""
-        with self._changed:
-            while self._next < self._stop:
-                if self._next < self._awaited + self._look_ahead:
-                    self._next += 1
-                    return self._next - 1
-                self._changed.wait()
-            return None
+    async def pop(self) -> tuple[int, T]:
+        """Wait for the result of the first task, and remove it; raise its failure."""
+        task = self.tasks.popleft()
+        await task.done.wait()
+        if task.failure is not None:
+            raise task.failure
+        return task.number, task.result

@@ -1,19 +1,20 @@
 """Client-side rate limiting.
 
-All threads of a fetch share one limiter. The API's headers and its 429 responses can lower the
-rate, never raise it.
+All requests of a fetch share one limiter, in one event loop. The API's headers lower the rate; its
+refusals make the limiter space the requests.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import anyio
 
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiUnavailable
@@ -24,6 +25,9 @@ _MIN_UNIX_TIME = 1e9  # as seconds from now this would be 31 years
 _NEVER = -math.inf
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _INTEGER = re.compile(r"[0-9]{1,15}")
+_SLOWEST_PACE = 0.95  # requests a minute; the window of most limiters is a minute
+_MIN_PAUSE = 0.5  # seconds, after a refusal that states less
+_STEPS = 25  # good responses until a pace that was refused is reached again
 
 
 class Clock:
@@ -33,13 +37,9 @@ class Clock:
         """Return monotonic seconds."""
         return time.monotonic()
 
-    def wait(self, condition: threading.Condition, seconds: float) -> None:
-        """Wait for a notification, at most some seconds; the caller holds the condition's lock."""
-        condition.wait(min(seconds, threading.TIMEOUT_MAX))
-
-
-class Cancelled(Exception):
-    """The response is no longer needed."""
+    async def sleep(self, seconds: float) -> None:
+        """Wait some seconds."""
+        await anyio.sleep(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,8 @@ def parse_rate_limit_headers(headers: Mapping[str, str], unix_time: float) -> Ra
 
     Args:
         headers: response headers, names in any case; the values are untrusted.
-        unix_time: current time; a reset may be a Unix time as well as a number of seconds.
+        unix_time: current time of the server; a reset may be a Unix time as well as a number of
+            seconds.
     """
 
     def header(name: str) -> str:
@@ -88,10 +89,16 @@ class _Block(NamedTuple):
 
 
 class RateLimiter:
-    """Decides when a request may be sent; any number of threads may call it.
+    """Decides when a request may be sent.
 
-    A request may be sent if fewer than `limit` were sent in the last 60 seconds, no 429 response
-    asked to wait, and the API did not state that no requests remain until its reset.
+    A request may be sent if fewer than `limit` were sent in the last 60 seconds, and the API did
+    not state that no requests remain until its reset.
+
+    A refusal (429, or 503 without `Retry-After`) shows that the API's own limiter is stricter.
+    From then on requests are paced: sent one at a time, `60 / pace` seconds apart. The pace is
+    adapted like the congestion window of TCP (RFC 5681). A refusal halves it. A good response
+    doubles it while it is below half the pace that was last refused after good responses; above
+    that, a good response adds a constant.
 
     Args:
         settings: rate and deadline.
@@ -100,21 +107,29 @@ class RateLimiter:
     Attributes:
         limit: requests allowed in any 60 seconds, as known so far.
         deadline: end of the time allowed for the fetch, by the clock.
-        in_flight: requests without a response yet.
     """
 
     def __init__(self, settings: ApiSettings, clock: Clock) -> None:
         self.limit = settings.rate
         self.deadline = math.inf
-        self.in_flight = 0
         self._settings = settings
         self._clock = clock
-        self._changed = threading.Condition()
+        self._queue = anyio.Lock()  # it is fair: requests are sent in the order of `acquire`
+        self._changed: anyio.Event | None = None  # set while the first of the queue waits
         self._sent: deque[float] = deque(maxlen=settings.rate)
         self._tickets = 0
-        self._tickets_when_halved = 0
+        self._tickets_in_flight: set[int] = set()
         self._pause = _Block(_NEVER, "", "")
+        self._pace = math.inf  # requests a minute
+        self._pace_worked = True  # it had a good response
+        self._additive_from = math.inf  # the pace from which on a good response adds a constant
+        self._tickets_when_refused = 0
         self._server_remaining, self._server_reset, self._server_ticket = 0, _NEVER, 0
+
+    @property
+    def in_flight(self) -> int:
+        """Number of requests without a response yet."""
+        return len(self._tickets_in_flight)
 
     def start(self) -> None:
         """Start the time allowed for the fetch."""
@@ -128,61 +143,38 @@ class RateLimiter:
         """
         remaining = self.deadline - self._clock.now()
         if remaining <= 0:
-            raise ApiUnavailable(
-                f"the pull took longer than the {self._settings.deadline:g} seconds allowed",
-                hint="try again later, or raise --deadline",
-            )
+            raise self.deadline_error()
         return remaining
 
-    def acquire(self, cancelled: threading.Event, not_before: float = _NEVER) -> int:
-        """Wait until a request may be sent.
+    def deadline_error(self) -> ApiUnavailable:
+        """Return the error for a fetch that did not end before the deadline."""
+        return ApiUnavailable(
+            f"the pull took longer than the {self._settings.deadline:g} seconds allowed",
+            hint="try again later, or raise --deadline",
+        )
 
-        Args:
-            cancelled: ends the wait; call `notify` after setting it.
-            not_before: earliest time to return, by the clock.
+    async def acquire(self) -> int:
+        """Wait until a request may be sent, behind those that wait already.
 
         Returns:
             The ticket of the request, from 1. Call `release` when the request has ended.
 
         Raises:
-            Cancelled: `cancelled` is set.
             ApiUnavailable: the wait would end after the deadline.
         """
-        with self._changed:
-            while True:
-                if cancelled.is_set():
-                    raise Cancelled
-                self.remaining_time()
-                block = max(self._rate_block(not_before), self._pause, *self._blocked_until())
-                wait = block.until - self._clock.now()
-                if wait <= 0:
-                    break
-                if block.until >= self.deadline:
-                    raise ApiUnavailable(block.message, hint=block.hint)
-                self._clock.wait(self._changed, wait)
-            self._sent.append(self._clock.now())
-            self._tickets += 1
-            self._server_remaining -= 1
-            self.in_flight += 1
-            return self._tickets
+        async with self._queue:
+            while (wait := self._wait_time()) > 0:
+                await self._wait(wait)
+        self._sent.append(self._clock.now())
+        self._tickets += 1
+        self._server_remaining -= 1
+        self._tickets_in_flight.add(self._tickets)
+        return self._tickets
 
-    def _blocked_until(self) -> list[_Block]:
-        """Return until when the rate, and the API's own count, allow no request."""
-        blocks = []
-        if len(self._sent) >= self.limit:
-            blocks.append(self._rate_block(self._sent[-self.limit] + _MINUTE))
-        if self._server_remaining <= 0:
-            message = (
-                f"the API at {self._settings.base_url} allows no more requests for now, and none "
-                f"within the {self._settings.deadline:g} seconds allowed"
-            )
-            blocks.append(_Block(self._server_reset, message, "try again later"))
-        return blocks
-
-    def release(self) -> None:
+    def release(self, ticket: int) -> None:
         """Note that a request has ended, with or without a response."""
-        with self._changed:
-            self.in_flight -= 1
+        self._tickets_in_flight.remove(ticket)
+        self._notify()
 
     def update_from_headers(self, ticket: int, headers: RateLimitHeaders) -> None:
         """Apply the rate limit that a response states; it can only lower the rate.
@@ -195,35 +187,63 @@ class RateLimiter:
             ticket: of the request. Responses can overtake each other; the latest request counts.
             headers: of its response.
         """
-        with self._changed:
-            self.limit = min(self.limit, headers.limit or self.limit)
-            if headers.remaining is None or ticket < self._server_ticket:
-                return
-            now = self._clock.now()
-            window_end = _MINUTE + next((at for at in self._sent if at > now - _MINUTE), now)
-            until = window_end if headers.reset is None else now + headers.reset
-            if until >= self.deadline and headers.remaining:
-                until = window_end  # while some requests remain, it is too early to give up
-            self._server_remaining = headers.remaining - (self.in_flight - 1)
-            self._server_reset, self._server_ticket = until, ticket
-            self._changed.notify_all()
+        self.limit = min(self.limit, headers.limit or self.limit)
+        if headers.remaining is None or ticket < self._server_ticket:
+            return
+        now = self._clock.now()
+        window_end = _MINUTE + next((at for at in self._sent if at > now - _MINUTE), now)
+        until = window_end if headers.reset is None else now + headers.reset
+        if until >= self.deadline and headers.remaining:
+            until = window_end  # while some requests remain, it is too early to give up
+        self._server_remaining = headers.remaining - (self.in_flight - 1)
+        self._server_reset, self._server_ticket = until, ticket
+        self._notify()
 
-    def on_429(self, ticket: int, wait: float, message: str) -> None:
-        """Pause all threads after a 429 response.
+    def on_refused(self, ticket: int, wait: float | None, message: str) -> bool:
+        """Pause all requests after a refusal, and pace them from then on.
 
-        Several requests may be in flight when the API refuses them; the rate is halved once.
+        Several requests may be in flight when the API refuses them; the pace is halved once.
+
+        A refusal says that a request came too early, not that it failed, so it uses up none of the
+        request's attempts: until the pace is found, there may be more refusals than attempts. They
+        end all the same, because each one lowers the pace. If a request that was alone for more
+        than a minute is refused, more waiting is unlikely to help.
 
         Args:
             ticket: of the refused request.
-            wait: seconds of the pause.
+            wait: seconds of the pause, if the API stated them.
             message: of the error if the pause ends after the deadline.
+
+        Returns:
+            Whether the request should be sent again; `acquire` waits until then.
         """
-        with self._changed:
-            pause = _Block(self._clock.now() + wait, message, "try again later")
-            self._pause = max(self._pause, pause)
-            if ticket > self._tickets_when_halved:
-                self._tickets_when_halved = self._tickets
-                self.limit = max(1, self.limit // 2)
+        if ticket > self._tickets_when_refused:
+            self._tickets_when_refused = self._tickets
+            pace = min(self._pace, self.limit)
+            if pace <= _SLOWEST_PACE and not self._pace_worked:
+                return False
+            if self._pace_worked:
+                self._additive_from = pace / 2
+            self._pace, self._pace_worked = max(_SLOWEST_PACE, pace / 2), False
+        until = self._clock.now() + max(wait or 0.0, _MINUTE / self._pace, _MIN_PAUSE)
+        self._pause = max(self._pause, _Block(until, message, "try again later"))
+        self._notify()
+        return True
+
+    def on_success(self, ticket: int) -> None:
+        """Raise the pace after a good response, if requests are paced.
+
+        Args:
+            ticket: of the request. Those sent before the last refusal say nothing about the pace.
+        """
+        if not self._is_paced or ticket <= self._tickets_when_refused:
+            return
+        if self._pace < self._additive_from:
+            self._pace = min(2 * self._pace, self._additive_from)
+        else:
+            self._pace += self._additive_from / _STEPS
+        self._pace_worked = True
+        self._notify()
 
     def check_feasible(self, requests: int) -> None:
         """Fail early if a number of further requests does not fit before the deadline.
@@ -231,19 +251,65 @@ class RateLimiter:
         Raises:
             ApiUnavailable: it does not.
         """
-        with self._changed:
-            window = list(self._sent)[-self.limit :]
-            # The API states the number, which may be too large for a float.
-            minutes, place = divmod(len(window) + requests - 1, self.limit)
-            start = window[place] if place < len(window) else self._clock.now()
-            block = self._rate_block(start + _MINUTE * min(minutes, _MAX_MINUTES))
-            if block.until >= self.deadline:
-                raise ApiUnavailable(block.message, hint=block.hint)
+        window = list(self._sent)[-self.limit :]
+        # The API states the number, which may be too large for a float.
+        minutes, place = divmod(len(window) + requests - 1, self.limit)
+        start = window[place] if place < len(window) else self._clock.now()
+        block = self._rate_block(start + _MINUTE * min(minutes, _MAX_MINUTES))
+        if block.until >= self.deadline:
+            raise ApiUnavailable(block.message, hint=block.hint)
 
-    def notify(self) -> None:
-        """Wake the threads that wait in `acquire`, so that they see a cancellation."""
-        with self._changed:
-            self._changed.notify_all()
+    @property
+    def _is_paced(self) -> bool:
+        return self._pace < math.inf
+
+    def _wait_time(self) -> float:
+        """Return the seconds until a request may be sent, as far as that is known."""
+        self.remaining_time()
+        if self._is_paced and any(t > self._tickets_when_refused for t in self._tickets_in_flight):
+            return math.inf  # until it is released; those sent before the refusal may hang
+        block = max(self._blocks())
+        wait = block.until - self._clock.now()
+        if wait > 0 and block.until >= self.deadline:
+            raise ApiUnavailable(block.message, hint=block.hint)
+        return wait
+
+    def _blocks(self) -> list[_Block]:
+        """Return until when a pause, the pace, the rate and the API's count allow no request."""
+        blocks = [self._pause]
+        if self._is_paced:
+            interval = _MINUTE / min(self._pace, self.limit)
+            blocks.append(self._pause._replace(until=self._sent[-1] + interval))
+        if len(self._sent) >= self.limit:
+            blocks.append(self._rate_block(self._sent[-self.limit] + _MINUTE))
+        if self._server_remaining <= 0:
+            message = (
+                f"the API at {self._settings.base_url} allows no more requests for now, and none "
+                f"within the {self._settings.deadline:g} seconds allowed"
+            )
+            blocks.append(_Block(self._server_reset, message, "try again later"))
+        return blocks
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait some seconds, or until something changes."""
+        self._changed = changed = anyio.Event()
+        if seconds == math.inf:
+            await changed.wait()
+            return
+
+        async def sleep() -> None:
+            await self._clock.sleep(seconds)
+            changed.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sleep)
+            await changed.wait()
+            tasks.cancel_scope.cancel()
+
+    def _notify(self) -> None:
+        """Wake the request that waits, so that it computes its wait again."""
+        if self._changed is not None:
+            self._changed.set()
 
     def _rate_block(self, until: float) -> _Block:
         """Return the block, and the error, of the rate."""

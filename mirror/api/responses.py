@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
+
+import anyio
 
 from mirror.api.connection import COMPRESSION
 from mirror.api.envelope import error_summary
@@ -16,6 +20,7 @@ from mirror.text import one_line
 
 UNCOMPRESSED = "identity"
 _MAX_ERROR_BODY = 64 * 1024  # bytes
+_SECONDS = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?s?", re.ASCII)
 
 
 class RetryableError(ApiUnavailable):
@@ -28,17 +33,25 @@ class RetryableError(ApiUnavailable):
         message: what happened.
         wait: seconds to wait first, if the API stated them.
         is_rate_limited: it was a 429, which concerns all requests.
+        may_be_rate_limited: it was a 503 that stated no wait. nginx limits rates with it (the
+            default of `limit_req_status`), but it also means that a server is down.
     """
 
     def __init__(
-        self, message: str, *, wait: float | None = None, is_rate_limited: bool = False
+        self,
+        message: str,
+        *,
+        wait: float | None = None,
+        is_rate_limited: bool = False,
+        may_be_rate_limited: bool = False,
     ) -> None:
         super().__init__(message)
         self.wait = wait
         self.is_rate_limited = is_rate_limited
+        self.may_be_rate_limited = may_be_rate_limited
 
 
-def refuse_redirect(settings: ApiSettings, response: httpx.Response) -> None:
+async def refuse_redirect(settings: ApiSettings, response: httpx.Response) -> None:
     """Fail on a redirect, before httpx parses its target, which may be no URL at all.
 
     Raises:
@@ -53,10 +66,20 @@ def refuse_redirect(settings: ApiSettings, response: httpx.Response) -> None:
         )
 
 
-def error_from_response(settings: ApiSettings, response: httpx.Response) -> MirrorError:
-    """Return the error for a response whose status is not 200."""
+async def error_from_response(
+    settings: ApiSettings, response: httpx.Response, timeout: float
+) -> MirrorError:
+    """Return the error for a response whose status is not 200.
+
+    Args:
+        settings: base URL and token.
+        response: its body has not been read.
+        timeout: seconds to read the body; the status is enough for an error without it.
+    """
     status = response.status_code
-    summary = error_summary(_start_of_body(settings, response), settings.token.redact)
+    summary = error_summary(
+        await _start_of_body(settings, response, timeout), settings.token.redact
+    )
     message = f"the API at {settings.base_url} answered {status}: {summary}"
     if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         return TokenRefused(
@@ -65,10 +88,15 @@ def error_from_response(settings: ApiSettings, response: httpx.Response) -> Mirr
         )
     is_rate_limited = status == httpx.codes.TOO_MANY_REQUESTS
     if is_rate_limited or status >= 500:
-        wait = _retry_after(response)
+        wait = retry_after(response)
         if wait is not None:
             message += f"; it asks to wait {wait:.0f} seconds"
-        return RetryableError(message, wait=wait, is_rate_limited=is_rate_limited)
+        return RetryableError(
+            message,
+            wait=wait,
+            is_rate_limited=is_rate_limited,
+            may_be_rate_limited=status == httpx.codes.SERVICE_UNAVAILABLE and wait is None,
+        )
     if status == httpx.codes.NOT_FOUND:
         return ApiError(f"{message}. Check --base-url: it ends with /api/v1")
     return ApiError(f"{message}. Nothing was changed", hint="report this to the API's operator")
@@ -80,7 +108,7 @@ def content_encoding(response: httpx.Response) -> str:
     return encoding.strip().lower()
 
 
-def iter_decompressed(settings: ApiSettings, response: httpx.Response) -> Iterator[bytes]:
+def iter_decompressed(settings: ApiSettings, response: httpx.Response) -> AsyncIterator[bytes]:
     """Iterate over a body while it is received, decompressed in steps of bounded size.
 
     Raises:
@@ -93,15 +121,17 @@ def iter_decompressed(settings: ApiSettings, response: httpx.Response) -> Iterat
             f"but {COMPRESSION} was requested",
             hint="report this to the API's operator",
         )
-    return response.iter_bytes()
+    return response.aiter_bytes()
 
 
-def _start_of_body(settings: ApiSettings, response: httpx.Response) -> bytes:
+async def _start_of_body(settings: ApiSettings, response: httpx.Response, timeout: float) -> bytes:
     """Read as much of an error response as its summary can need."""
     body = b""
-    # The status is enough for an error if the body cannot be read.
-    with suppress(httpx.TransportError, httpx.DecodingError, ApiError):
-        for chunk in iter_decompressed(settings, response):
+    with (
+        anyio.move_on_after(timeout),
+        suppress(httpx.TransportError, httpx.DecodingError, ApiError),
+    ):
+        async for chunk in iter_decompressed(settings, response):
             body += chunk
             if len(body) > _MAX_ERROR_BODY:
                 break
@@ -112,15 +142,38 @@ def _redact_line(settings: ApiSettings, text: str) -> str:
     return one_line(settings.token.redact(text))
 
 
-def _retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds of `Retry-After`, in either of its forms (RFC 9110, 10.2.3)."""
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isdecimal():
-        return float(value)
+def retry_after(response: httpx.Response) -> float | None:
+    """Return the seconds of `Retry-After`, in either of its forms (RFC 9110, 10.2.3).
+
+    Numbers such as `20.0` and `20s`, which some servers send, are understood. Of several values the
+    longest counts.
+
+    Returns:
+        None if there is no valid value, or none above 0.
+    """
+    now = server_time(response)
+    waits = [0.0]
+    for value in response.headers.get_list("Retry-After", split_commas=True):
+        if number := _SECONDS.fullmatch(value):
+            waits.append(float(number[1]))
+        elif (date := _unix_time(value)) is not None:
+            waits.append(date - now)
+    return max(waits) or None
+
+
+def server_time(response: httpx.Response) -> float:
+    """Return the Unix time of a response by the server's clock; by our own if it states none.
+
+    Times in a response are compared with this one, because the two clocks may differ.
+    """
+    date = _unix_time(response.headers.get("Date", ""))
+    return time.time() if date is None else date
+
+
+def _unix_time(date: str) -> float | None:
+    """Return the Unix time of a date of HTTP, None if it is invalid."""
     try:
-        when = parsedate_to_datetime(value)
+        when = parsedate_to_datetime(date)
     except (ValueError, OverflowError):
         return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+    return when.replace(tzinfo=when.tzinfo or UTC).timestamp()

@@ -119,7 +119,8 @@ def sync(
     began, started_at = time.monotonic(), now()
     progress, cancellation = progress or Progress(), cancellation or CancellationToken()
     try:
-        with _log_context(environment, progress), Client(api, progress=progress) as client:
+        with _log_context(environment, progress):
+            client = Client(api, progress=progress, cancellation=cancellation)
             run = _begin(engine, environment, api.base_url, started_at, upgrade=upgrade)
             logger.debug("run %d has begun, with %s", run.id, api.base_url)
             result = _Sync(
@@ -222,8 +223,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
     def _fetch(self, cached: CachedList | None) -> FetchedList | NotModified:
         """Fetch the list, unless or until the sync is cancelled."""
         began = time.monotonic()
-        with self.cancellation.on_cancel(self.client.cancel):
-            fetched = self.client.fetch_list(cached, self._new_scan)
+        fetched = self.client.fetch_list(cached, self._new_scan)
         logger.debug(
             "%s: %s, %s bytes in %.1f s",
             "list read" if isinstance(fetched, FetchedList) else "nothing new",
@@ -294,7 +294,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
                     Outcome.APPLIED,
                     counts,
                     etag=fetched.etag,
-                    content_digest=fetched.sha256,
+                    content_digest=fetched.digest,
                 )
         except _Rollback:
             return msgspec.structs.replace(

@@ -13,13 +13,6 @@ from tests.support.fake_clock import FakeClock
 from tests.support.http_servers import HttpResponse, ScriptedServer, Serve
 
 
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    """The threads that fetch pages end with the fetch."""
-    yield
-    assert [one.name for one in threading.enumerate() if one.name == "mirror-page"] == []
-
-
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Start a server that sends the given responses."""
@@ -32,10 +25,12 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.fixture
-def clock() -> Iterator[FakeClock]:
-    """Let the client wait as in production, in no time."""
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
+    """Let the client wait as in production, back-off included, in no time."""
+    clock = FakeClock()
+    monkeypatch.setattr("asyncio.sleep", clock.sleep)
     with stamina.set_testing(False):
-        yield FakeClock()
+        yield clock
 
 
 @pytest.fixture

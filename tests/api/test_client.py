@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 from typing import Any, Literal
 
 import pytest
+from xxhash import xxh3_128_hexdigest
 
 from mirror.api.client import MAX_CONSISTENCY_ATTEMPTS, CachedList, FetchedList, NotModified
 from mirror.errors import ApiError, ApiUnavailable
@@ -17,6 +17,7 @@ from tests.support.api_client import (
     HEAD,
     assert_fails,
     fetch,
+    fetch_content,
     try_fetch,
 )
 from tests.support.api_payloads import unknown_entries
@@ -37,9 +38,9 @@ DOWN = http(503, b"<html>busy</html>")
 RETRIED = "(tried 5 times); try again later"
 
 
-def cached(etag: str | None = None, sha256: str = "", count: int = 1) -> CachedList:
+def cached(etag: str | None = None, digest: str = "", count: int = 1) -> CachedList:
     """A list that is known already."""
-    return CachedList(etag, sha256, count)
+    return CachedList(etag, digest, count)
 
 
 def ids(listing: FetchedList) -> list[str]:
@@ -80,7 +81,7 @@ def test_an_unpaged_list_takes_one_request(sandbox: Sandbox, upstream: FakeUpstr
     assert ids(listing) == requests(*range(250))
     assert (listing.scan.repetitions, listing.etag) == (0, None)
     assert (client.pages, client.received) == (1, len(envelope(upstream.records)))
-    assert listing.sha256 == hashlib.sha256(envelope(upstream.records)).hexdigest()
+    assert listing.digest == xxh3_128_hexdigest(envelope(upstream.records))
     assert sandbox.request_log == [FIRST]
 
 
@@ -94,7 +95,7 @@ def test_compressed_responses_are_read(serve: Serve) -> None:
     """A compressed body gives the same list, and counts with its decompressed size."""
     listing, client = try_fetch(serve(http(200, gzip.compress(BODY), "Content-Encoding: gzip")))
     assert isinstance(listing, FetchedList)
-    assert (client.received, listing.sha256) == (len(BODY), hashlib.sha256(BODY).hexdigest())
+    assert (client.received, listing.digest) == (len(BODY), xxh3_128_hexdigest(BODY))
 
 
 @pytest.mark.parametrize(
@@ -237,11 +238,11 @@ CHANGED = {
 def test_a_list_that_changes_is_read_again(serve: Serve, changed: list[bytes]) -> None:
     """A later attempt gives the list if it is stable; after three the sync may be repeated."""
     assert MAX_CONSISTENCY_ATTEMPTS == 3
-    stable = fetch(serve(*STABLE))
-    assert ids(stable) == requests(1, 2, 3, 4)
+    assert ids(fetch(serve(*STABLE))) == requests(1, 2, 3, 4)
+    stable = fetch_content(serve(*STABLE))
     for before in (1, 2):
         server = serve(*changed * before, *STABLE)
-        assert fetch(server).sha256 == stable.sha256
+        assert fetch_content(server) == stable
         assert server.pages == [1, 2] * (before + 1)
     server = serve(*changed * 3)
     assert_fails(server, ApiUnavailable, "kept changing", "try again later")

@@ -14,7 +14,15 @@ import stamina
 from mirror.api.client import Client
 from mirror.api.http import ATTEMPTS
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused
-from tests.support.api_client import HEAD, assert_fails, failure, fetch, sent_times, settings
+from tests.support.api_client import (
+    HEAD,
+    assert_fails,
+    failure,
+    fetch,
+    fetch_content,
+    sent_times,
+    settings,
+)
 from tests.support.fake_clock import FakeClock
 from tests.support.http_servers import (
     HttpRequest,
@@ -129,10 +137,10 @@ RETRYABLE = {
 def test_five_attempts_are_made(serve: Serve, name: str) -> None:
     """Up to four failures leave no trace, and a part of a list is never taken for the list."""
     assert ATTEMPTS == 5
-    expected = fetch(serve(GOOD))
+    expected = fetch_content(serve(GOOD))
     for failures in (1, 4):
         server = serve(*[RETRYABLE[name]] * failures, GOOD)
-        assert fetch(server).sha256 == expected.sha256
+        assert fetch_content(server) == expected
         assert len(server.requests) == failures + 1
     server = serve(RETRYABLE[name])
     message = f"answered {name}: BUSY: Not now" if name.isdecimal() else ""
@@ -164,33 +172,104 @@ def _date(seconds: float) -> str:
 RETRY_AFTER: dict[str, tuple[str | float, float, float]] = {
     "seconds": ("7", 7, 7),
     "spaces": (" 120 ", 120, 120),
-    "nothing": ("0", 0, 0),
-    "date": (120, 90, 120),
-    "past date": (-3600, 0, 0),
-    "old date": ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
-    "no zone": ("Wed, 21 Oct 2015 07:28:00 -0000", 0, 0),
-    "word": ("soon", 0.5, 1),
-    "negative": ("-5", 0.5, 1),
-    "fraction": ("1.5", 0.5, 1.5),
-    "empty": ("", 0.5, 1),
-    "year beyond the calendar": ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 0.5, 1),
-    "zone beyond the calendar": ("Mon, 01 Jan 2015 00:00:00 +99999999999", 0.5, 1),
+    "fraction": ("7.5", 7.5, 7.5),
+    "unit": ("20s", 20, 20),
+    "several": ("5, 20", 20, 20),
+    "several with a date": ("5, Wed, 21 Oct 2015 07:28:00 GMT", 5, 5),
+    "date": (120, 120, 120),
+    "nothing": ("0", 0.5, 1.2),
+    "less than the back-off": ("0.1", 0.5, 1.2),
+    "past date": (-3600, 0.5, 1.2),
+    "old date": ("Wed, 21 Oct 2015 07:28:00 GMT", 0.5, 1.2),
+    "no zone": ("Wed, 21 Oct 2015 07:28:00 -0000", 0.5, 1.2),
+    "word": ("soon", 0.5, 1.2),
+    "negative": ("-5", 0.5, 1.2),
+    "empty": ("", 0.5, 1.2),
+    "year beyond the calendar": ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", 0.5, 1.2),
+    "zone beyond the calendar": ("Mon, 01 Jan 2015 00:00:00 +99999999999", 0.5, 1.2),
 }
 """A header, or the seconds until the date in it; and the shortest and the longest wait."""
 
 
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("skew", [-3600, 0, 3600])
 @pytest.mark.parametrize(("value", "least", "most"), RETRY_AFTER.values(), ids=RETRY_AFTER)
 def test_retry_after_is_obeyed(
-    serve: Serve, clock: FakeClock, value: str | float, least: float, most: float
+    serve: Serve,
+    clock: FakeClock,
+    *,
+    value: str | float,
+    least: float,
+    most: float,
+    skew: float,
+    status: int,
 ) -> None:
-    """The API may state the wait in seconds or as a date; an invalid value is ignored."""
-    for status in (429, 503):
-        clock.waits.clear()
-        header = value if isinstance(value, str) else _date(value)
-        server = serve(http(status, b"", f"Retry-After: {header}"), GOOD)
-        assert fetch(server, clock=clock).scan.count == 2
-        assert len(clock.waits) <= 1
-        assert least <= sum(clock.waits) <= most
+    """The API may state the wait in seconds, or as a date by its own clock.
+
+    What is not valid, or less than the usual back-off, is ignored.
+    """
+    now = int(time.time() + skew)
+    header = value if isinstance(value, str) else formatdate(now + value, usegmt=True)
+    headers = (f"Date: {formatdate(now, usegmt=True)}", f"Retry-After: {header}")
+    assert fetch(serve(http(status, b"", *headers), GOOD), clock=clock).scan.count == 2
+    (wait,) = clock.waits
+    assert least <= wait <= most + 1e-6
+
+
+def test_a_date_without_a_date_to_compare_it_with(serve: Serve, clock: FakeClock) -> None:
+    """Then our own clock has to do."""
+    server = serve(http(429, b"", f"Retry-After: {_date(120)}"), GOOD)
+    assert fetch(server, clock=clock).scan.count == 2
+    assert 90 <= sum(clock.waits) <= 120
+
+
+def test_two_headers(serve: Serve, clock: FakeClock) -> None:
+    """The longer wait counts."""
+    server = serve(http(429, b"", "Retry-After: 20", "Retry-After: 5"), GOOD)
+    assert fetch(server, clock=clock).scan.count == 2
+    assert clock.waits == pytest.approx([20])
+
+
+# Refusals
+
+
+NOT_NOW = {
+    "429": http(429, b""),
+    "429 with Retry-After": http(429, b"", "Retry-After: 1"),
+    "503": http(503, b""),
+}
+
+
+@pytest.mark.parametrize("refusal", NOT_NOW.values(), ids=NOT_NOW)
+def test_refusals_use_up_no_attempts(serve: Serve, clock: FakeClock, refusal: bytes) -> None:
+    """A page that is refused more often than it has attempts is fetched when the pace is found."""
+    pages = paged(single_entries(2))
+    assert fetch(serve(pages[0], *[refusal] * 7, pages[1]), clock=clock).scan.count == 2
+
+
+def test_refusals_and_failures_are_counted_apart(serve: Serve, clock: FakeClock) -> None:
+    """Between refusals, a page still has all its five attempts, and no sixth."""
+    pages = paged(single_entries(2))
+    down = http(500, b"")
+    mixed = [response for _ in range(4) for response in (NOT_NOW["429"], down)]
+    assert fetch(serve(pages[0], *mixed, pages[1]), clock=clock).scan.count == 2
+    assert_fails(serve(pages[0], *mixed, down), ApiUnavailable, "answered 500", clock=clock)
+
+
+@pytest.mark.parametrize("refusal", NOT_NOW.values(), ids=NOT_NOW)
+def test_an_api_that_refuses_everything_is_given_up(
+    serve: Serve, clock: FakeClock, refusal: bytes
+) -> None:
+    """After waits of up to a minute more waiting would not help."""
+    server = serve(paged(single_entries(2))[0], refusal)
+    assert_fails(server, ApiUnavailable, "(tried 8 times)", "try again later", clock=clock)
+    assert 120 < sum(clock.waits) < 150
+
+
+def test_a_503_before_the_first_response_is_a_failure(serve: Serve, clock: FakeClock) -> None:
+    """An API that is down is given up after five attempts."""
+    assert_fails(serve(NOT_NOW["503"]), ApiUnavailable, "(tried 5 times)", clock=clock)
+    assert sum(clock.waits) < 10
 
 
 @pytest.mark.parametrize(
@@ -349,7 +428,8 @@ def test_a_body_larger_than_allowed_is_not_read_to_its_end(serve: Serve, compres
     bomb = gzip.compress(b" " * 5_000_000) if compressed else b" " * 5_000_000
     server = serve(http(200, bomb, *["Content-Encoding: gzip"] * compressed))
     limits = settings(server, max_bytes=100_000)
-    with Client(limits) as client, pytest.raises(ApiError, match="--max-bytes"):
+    client = Client(limits)
+    with pytest.raises(ApiError, match="--max-bytes"):
         client.fetch_list()
     assert (client.received, len(server.requests)) == (0, 1)
 

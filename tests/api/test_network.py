@@ -183,6 +183,9 @@ def chain(*errors: Exception) -> Exception:
     return errors[0]
 
 
+REFUSED_TWICE = ExceptionGroup("x", [OSError(errno.ECONNREFUSED, "x")] * 2)
+
+
 def untrusted(code: int) -> Exception:
     """An error about a certificate."""
     error = ssl.SSLCertVerificationError(1, "certificate verify failed: some words")
@@ -201,6 +204,7 @@ def untrusted(code: int) -> Exception:
         ([httpx.ConnectError("x"), OSError(errno.EHOSTUNREACH, "x")], "no route to the host"),
         ([httpx.ConnectError("x"), OSError(errno.EMFILE, "x")], os.strerror(errno.EMFILE)),
         ([httpx.ConnectError("x"), OSError("no code")], "could not connect"),
+        ([httpx.ConnectError("x"), OSError("all of"), REFUSED_TWICE], "connection refused"),
         ([httpx.ConnectError("x"), untrusted(10)], "the server's certificate has expired"),
         ([httpx.ConnectError("x"), untrusted(62)], "the server's certificate is for another host"),
         ([httpx.ConnectError("x"), untrusted(99)], "certificate is not trusted, code 99"),

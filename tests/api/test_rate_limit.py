@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
+import random
 from itertools import pairwise
 from typing import Any
 
+import anyio
 import pytest
 
 from mirror.api.rate_limit import (
-    Cancelled,
     Clock,
     RateLimiter,
     RateLimitHeaders,
@@ -18,6 +18,16 @@ from mirror.api.rate_limit import (
 from mirror.errors import ApiUnavailable
 from tests.support.api_client import settings
 from tests.support.fake_clock import FakeClock, record_sent, seconds_since_first
+from tests.support.limited_api import (
+    LoopClock,
+    NginxLimiter,
+    Reply,
+    WindowLimiter,
+    fetch_pages,
+    run_simulated,
+)
+
+pytestmark = pytest.mark.anyio
 
 NOW = 1_700_000_000.0
 HOSTILE = [
@@ -27,76 +37,118 @@ HOSTILE = [
 
 
 class StartedLimiter(RateLimiter):
-    """A rate limiter whose time has begun, with requests that are not cancelled."""
+    """A rate limiter whose time has begun."""
 
     def __init__(self, clock: Clock, **fields: Any) -> None:
         super().__init__(settings("https://host.example/api/v1", **fields), clock)
         self.start()
 
-    def send(self) -> int:
-        """Wait for the permission to send a request, and return its ticket."""
-        return self.acquire(threading.Event())
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The event loop that the client uses."""
+    return "asyncio"
 
 
-def test_a_burst_is_allowed_and_then_the_window_decides(clock: FakeClock) -> None:
+async def test_a_burst_is_allowed_and_then_the_window_decides(clock: FakeClock) -> None:
     """As many requests at once as the rate allows, and the next when those are a minute old."""
     limiter = StartedLimiter(clock, rate=3)
     sent = record_sent(limiter)
     for _ in range(3):
-        limiter.send()
+        await limiter.acquire()
         clock.time += 10
     for _ in range(4):
-        limiter.send()
+        await limiter.acquire()
     assert seconds_since_first(sent) == [0, 10, 20, 60, 70, 80, 120]
 
 
 @pytest.mark.parametrize("rate", [1, 7, 20])
 def test_in_no_minute_are_there_more_than_the_rate(rate: int) -> None:
-    """Whatever threads send when, one request more than the rate takes over a minute."""
-    limiter = StartedLimiter(FakeClock(), rate=rate, deadline=1e6)
-    sent = record_sent(limiter)
+    """Whatever tasks send when, one request more than the rate takes over a minute."""
 
-    def send() -> None:
-        for _ in range(25):
-            limiter.send()
-            limiter.release()
+    async def send_all() -> list[float]:
+        limiter = StartedLimiter(LoopClock(), rate=rate, deadline=1e6)
+        sent = record_sent(limiter)
 
-    threads = [threading.Thread(target=send) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+        async def send(seconds: float) -> None:
+            for _ in range(25):
+                ticket = await limiter.acquire()
+                await anyio.sleep(seconds)
+                limiter.release(ticket)
+
+        async with anyio.create_task_group() as tasks:
+            for seconds in range(8):
+                tasks.start_soon(send, float(seconds))
+        return sent
+
+    sent = run_simulated(send_all)
     assert len(sent) == 200
     assert all(later - earlier >= 60 for earlier, later in zip(sent, sent[rate:], strict=False))
     assert all(later >= earlier for earlier, later in pairwise(sent))
 
 
-def test_a_wait_past_the_deadline_is_not_begun(clock: FakeClock) -> None:
+async def test_a_wait_past_the_deadline_is_not_begun(clock: FakeClock) -> None:
     """If the rate alone leads past the deadline, that is an error at once."""
     limiter = StartedLimiter(clock, rate=1, deadline=60)
-    limiter.send()
+    await limiter.acquire()
     with pytest.raises(ApiUnavailable, match=r"at 1 requests a minute.*raise --rate or --deadline"):
-        limiter.send()
+        await limiter.acquire()
     assert clock.waits == []
 
 
-def test_a_cancelled_request_does_not_wait() -> None:
-    """A wait that would take a minute ends with the cancellation."""
-    limiter, cancelled = StartedLimiter(Clock(), rate=1), threading.Event()
-    limiter.send()
-    ended = threading.Event()
+async def test_a_cancelled_request_does_not_wait() -> None:
+    """A wait that would take a minute ends with the cancellation, and leaves no trace."""
+    limiter = StartedLimiter(Clock(), rate=1)
+    await limiter.acquire()
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(limiter.acquire)
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+    assert scope.cancelled_caught
+    assert limiter.in_flight == 1
 
-    def send() -> None:
-        with pytest.raises(Cancelled):
-            limiter.acquire(cancelled)
-        ended.set()
 
-    thread = threading.Thread(target=send)
-    thread.start()
-    cancelled.set()
-    limiter.notify()
-    assert ended.wait(30)
-    thread.join()
+def test_requests_are_sent_in_order() -> None:
+    """Those that wait longest are sent first, even if they are woken in between."""
+
+    async def send_all() -> list[int]:
+        limiter, order = StartedLimiter(LoopClock(), rate=2), []
+
+        async def send(number: int) -> None:
+            await anyio.sleep(number)
+            ticket = await limiter.acquire()
+            order.append(number)
+            await anyio.sleep(25)
+            limiter.release(ticket)
+
+        async with anyio.create_task_group() as tasks:
+            for number in reversed(range(7)):
+                tasks.start_soon(send, number)
+        return order
+
+    assert run_simulated(send_all) == list(range(7))
+
+
+def test_a_wait_is_computed_again_when_a_response_shortens_it() -> None:
+    """The last response counts, also for a request that waits because of an earlier one."""
+
+    async def send() -> float:
+        clock = LoopClock()
+        limiter = StartedLimiter(clock)
+        first, second = await limiter.acquire(), await limiter.acquire()
+        limiter.update_from_headers(first, RateLimitHeaders(remaining=0, reset=50))
+
+        async def respond() -> None:
+            await anyio.sleep(20)
+            limiter.update_from_headers(second, RateLimitHeaders(remaining=9, reset=50))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(respond)
+            await limiter.acquire()
+        return clock.now()
+
+    assert run_simulated(send) == 20
 
 
 @pytest.mark.parametrize(("stated", "limit"), [(3, 3), (5, 5), (6, 5), (10**14, 5), (None, 5)])
@@ -107,113 +159,250 @@ def test_the_limit_is_only_lowered(clock: FakeClock, stated: int | None, limit: 
     assert limiter.limit == limit
 
 
-def test_no_request_is_sent_when_no_more_remain_than_are_in_flight(clock: FakeClock) -> None:
+async def test_no_request_is_sent_when_no_more_remain_than_are_in_flight(clock: FakeClock) -> None:
     """The API may not have counted the requests in flight; the rest is left to them."""
     limiter = StartedLimiter(clock)
     sent = record_sent(limiter)
-    tickets = [limiter.send() for _ in range(4)]
+    tickets = [await limiter.acquire() for _ in range(4)]
     limiter.update_from_headers(tickets[0], RateLimitHeaders(remaining=5, reset=20))
-    limiter.release()
-    assert [limiter.send(), limiter.send()] == [5, 6]  # 3 are in flight, so 2 are free
-    limiter.send()
+    limiter.release(tickets[0])
+    assert [await limiter.acquire(), await limiter.acquire()] == [
+        5,
+        6,
+    ]  # 3 are in flight, so 2 are free
+    await limiter.acquire()
     assert seconds_since_first(sent) == [0] * 6 + [20]
-    limiter.send()
+    await limiter.acquire()
     assert clock.waits == [20]
 
 
-def test_without_a_reset_the_window_is_waited_for(clock: FakeClock) -> None:
+async def test_without_a_reset_the_window_is_waited_for(clock: FakeClock) -> None:
     """The oldest request of the last minute decides when there are more."""
     limiter = StartedLimiter(clock)
-    limiter.send()
+    await limiter.acquire()
     clock.time += 45
-    limiter.update_from_headers(limiter.send(), RateLimitHeaders(remaining=0))
-    limiter.send()
+    limiter.update_from_headers(await limiter.acquire(), RateLimitHeaders(remaining=0))
+    await limiter.acquire()
     assert clock.waits == [15]
 
 
-def test_the_latest_request_decides_what_remains(clock: FakeClock) -> None:
+async def test_the_latest_request_decides_what_remains(clock: FakeClock) -> None:
     """Responses overtake each other; an older count is ignored."""
     limiter = StartedLimiter(clock)
-    first, second = limiter.send(), limiter.send()
+    first, second = await limiter.acquire(), await limiter.acquire()
     limiter.update_from_headers(second, RateLimitHeaders(remaining=50, reset=30))
     limiter.update_from_headers(first, RateLimitHeaders(remaining=0, reset=30))
-    limiter.send()
+    await limiter.acquire()
     assert clock.waits == []
 
 
 @pytest.mark.parametrize("reset", [900.0, 86400.0, 1e18, float("inf")])
-def test_a_reset_after_the_deadline(clock: FakeClock, reset: float) -> None:
+async def test_a_reset_after_the_deadline(clock: FakeClock, reset: float) -> None:
     """If nothing remains, the fetch fails and says so; if something does, it goes on with that."""
     limiter = StartedLimiter(clock)
     for remaining in (1, 0):
         headers = RateLimitHeaders(remaining=remaining, reset=reset)
-        limiter.update_from_headers(limiter.send(), headers)
-        limiter.release()
+        ticket = await limiter.acquire()
+        limiter.update_from_headers(ticket, headers)
+        limiter.release(ticket)
     with pytest.raises(ApiUnavailable, match=r"allows no more requests .*; try again later"):
-        limiter.send()
+        await limiter.acquire()
     assert clock.waits == []
     limiter = StartedLimiter(clock)
-    tickets = [limiter.send() for _ in range(3)]
+    tickets = [await limiter.acquire() for _ in range(3)]
     limiter.update_from_headers(tickets[0], RateLimitHeaders(remaining=1, reset=reset))
-    limiter.send()
+    await limiter.acquire()
     assert clock.waits == [60]
 
 
-# Responses with status 429
+# Refusals
 
 
-def test_a_429_pauses_all_threads_and_halves_the_rate_once(clock: FakeClock) -> None:
-    """Requests that were sent before the rate was halved do not halve it again."""
+async def test_a_refusal_pauses_all_requests(clock: FakeClock) -> None:
+    """The longest pause counts; a later, shorter one does not end it."""
     limiter = StartedLimiter(clock)
-    wave = [limiter.send() for _ in range(4)]
+    wave = [await limiter.acquire() for _ in range(3)]
+    for ticket, wait in zip(wave, (30, 40, 5), strict=True):
+        assert limiter.on_refused(ticket, wait, "no")
+        limiter.release(ticket)
+    await limiter.acquire()
+    assert sum(clock.waits) == 40
+
+
+@pytest.mark.parametrize("rate", [100, 1000])
+async def test_requests_refused_together_halve_the_pace_once(clock: FakeClock, rate: int) -> None:
+    """The next refusal halves it again. A pause that is not stated takes at least 0.5 s."""
+    limiter = StartedLimiter(clock, rate=rate)
+    sent = record_sent(limiter)
+    wave = [await limiter.acquire() for _ in range(4)]
     for ticket in wave:
-        limiter.on_429(ticket, 7, "no")
-        limiter.release()
-    assert limiter.limit == 50
-    next_wave = [limiter.send() for _ in range(2)]
-    assert clock.waits == [7]
-    for ticket in (*wave, *next_wave):
-        limiter.on_429(ticket, 0, "no")
-    assert limiter.limit == 25
+        limiter.on_refused(ticket, None, "no")
+        limiter.release(ticket)
+    for _ in range(2):
+        ticket = await limiter.acquire()
+        for refused in (*wave, ticket):
+            limiter.on_refused(refused, None, "no")
+        limiter.release(ticket)
+    await limiter.acquire()
+    pauses = [later - earlier for earlier, later in pairwise(sent[3:])]
+    assert pauses == pytest.approx([max(0.5, 60 / rate * factor) for factor in (2, 4, 8)])
+    assert limiter.limit == rate
 
 
-def test_the_rate_is_never_halved_to_nothing(clock: FakeClock) -> None:
-    """However many responses are a 429, one request a minute is left."""
-    limiter = StartedLimiter(clock, rate=3, deadline=1e6)
-    for _ in range(9):
-        limiter.on_429(limiter.send(), 0, "no")
-    assert limiter.limit == 1
+def test_after_a_refusal_requests_are_sent_one_at_a_time() -> None:
+    """The next one is sent when the one before has ended, however long that takes.
+
+    Only those that were sent before the refusal are not waited for.
+    """
+
+    async def send_all() -> list[float]:
+        limiter = StartedLimiter(LoopClock())
+        await limiter.acquire()
+        sent = record_sent(limiter)
+        ticket = await limiter.acquire()
+        limiter.on_refused(ticket, 3, "no")
+        limiter.release(ticket)
+
+        async def send() -> None:
+            ticket = await limiter.acquire()
+            await anyio.sleep(7)
+            limiter.release(ticket)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(send)
+        return sent
+
+    assert run_simulated(send_all) == [0, 3, 10, 17, 24]
 
 
-def test_the_longest_pause_counts(clock: FakeClock) -> None:
-    """A later, shorter pause does not end it."""
+async def test_good_responses_raise_the_pace_again(clock: FakeClock) -> None:
+    """After several refusals first quickly, then slowly, and never above the limit."""
     limiter = StartedLimiter(clock)
-    ticket = limiter.send()
-    limiter.on_429(ticket, 30, "no")
-    limiter.on_429(ticket, 5, "no")
-    limiter.send()
-    assert clock.waits == [30]
+    sent = record_sent(limiter)
+    for _ in range(4):  # 100 requests a minute are lowered to 6.25
+        ticket = await limiter.acquire()
+        limiter.on_refused(ticket, None, "no")
+        limiter.release(ticket)
+    for _ in range(100):
+        ticket = await limiter.acquire()
+        limiter.on_success(ticket)
+        limiter.release(ticket)
+    pauses = [later - earlier for earlier, later in pairwise(sent[4:])]
+    assert pauses[:4] == pytest.approx([60 / 12.5, 60 / 25, 60 / 50, 60 / 52])
+    assert pauses == sorted(pauses, reverse=True)
+    assert pauses[-1] == pytest.approx(60 / 100)
 
 
-def test_a_pause_past_the_deadline_is_not_begun(clock: FakeClock) -> None:
+async def test_requests_sent_before_a_refusal_do_not_raise_the_pace(clock: FakeClock) -> None:
+    """Their good responses say nothing about the pace."""
+    limiter = StartedLimiter(clock)
+    tickets = [await limiter.acquire() for _ in range(4)]
+    limiter.on_refused(tickets[0], None, "no")
+    for ticket in tickets:
+        limiter.on_success(ticket)
+        limiter.release(ticket)
+    await limiter.acquire()
+    limiter.release(5)
+    await limiter.acquire()
+    assert clock.waits == pytest.approx([1.2, 1.2])
+
+
+def test_a_refusal_at_the_slowest_pace_is_final() -> None:
+    """An API that refuses everything is given up after little more than two minutes."""
+    fetch = fetch_pages(lambda _: Reply(429), pages=9)
+    assert str(fetch.error) == "refused finally"
+    assert 120 < fetch.seconds < 150
+    assert fetch.refused == 8
+
+
+async def test_a_pause_past_the_deadline_is_not_begun(clock: FakeClock) -> None:
     """The fetch fails at once, with the message of the API."""
     limiter = StartedLimiter(clock)
-    limiter.on_429(limiter.send(), 1e9, "the API answered 429")
+    ticket = await limiter.acquire()
+    limiter.on_refused(ticket, 1e9, "the API answered 429")
+    limiter.release(ticket)
     with pytest.raises(ApiUnavailable, match=r"^the API answered 429; try again later$"):
-        limiter.send()
+        await limiter.acquire()
     assert clock.waits == []
 
 
-def test_a_lowered_rate_that_is_too_slow_is_not_blamed_on_the_setting(clock: FakeClock) -> None:
+# Limiters of APIs, in simulated time
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("burst", [0, 1, 5])
+@pytest.mark.parametrize("latency", [0.01, 0.2, 1])
+def test_nginx_one_request_a_second(status: int, burst: int, latency: float) -> None:
+    """A list of 75 pages takes at most two minutes with the default settings."""
+    fetch = fetch_pages(NginxLimiter(60, burst, status), 75, latency=latency)
+    assert fetch.error is None
+    assert fetch.seconds <= 120
+    assert fetch.refused <= 8
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_nginx_with_any_limit(seed: int) -> None:
+    """The list is fetched in a time near the shortest one, with few refusals."""
+    chance = random.Random(seed)  # noqa: S311 (no cryptography)
+    limit = 4 * 750 ** chance.random()  # requests a minute, up to 3,000
+    burst = chance.choice([0, 1, 2, 5, 20, 50])
+    latency = 0.002 * 1000 ** chance.random()
+    rate = chance.choice([10, 60, 100, 300, 1000])
+    parallel = max(2, min(32, rate // 30))
+    pages = max(2, min(300, int(min(limit, rate) * chance.uniform(0.7, 3))))
+    limiter = NginxLimiter(limit, burst, chance.choice([429, 503]))
+    fetch = fetch_pages(limiter, pages, latency=latency, parallel=parallel, rate=rate)
+    assert fetch.error is None
+    assert fetch.seconds <= 30 + 1.6 * pages * max(latency, 60 / min(limit, rate))
+    assert fetch.refused <= parallel + 8 + pages / 8
+
+
+def test_a_window_that_is_stated() -> None:
+    """If nobody else uses it, no request is refused, and the second window is used at once."""
+    fetch = fetch_pages(WindowLimiter(60), 75)
+    assert (fetch.error, fetch.refused) == (None, 0)
+    assert fetch.seconds < 62
+
+
+def test_a_window_that_others_used_up() -> None:
+    """`Retry-After` is obeyed, and after it no request is refused."""
+    limiter = WindowLimiter(60)
+    for _ in range(60):
+        limiter(0)
+    fetch = fetch_pages(limiter, 30)
+    assert (fetch.error, fetch.refused) == (None, 1)
+    assert fetch.seconds < 120
+
+
+def test_a_window_that_is_not_stated() -> None:
+    """The end of the minute is waited for, though the API states nothing."""
+    limiter = WindowLimiter(60, is_silent=True)
+    fetch = fetch_pages(limiter, 75)
+    assert fetch.error is None
+    assert fetch.seconds < 150
+    assert fetch.refused <= 10
+
+
+def test_an_api_without_a_limiter() -> None:
+    """Nothing slows a fetch that the rate allows."""
+    fetch = fetch_pages(lambda _: Reply(), 500, parallel=32, rate=1000)
+    assert (fetch.error, fetch.refused) == (None, 0)
+    assert fetch.seconds < 4
+
+
+# Headers that state a limit
+
+
+async def test_a_rate_that_the_api_lowered_is_not_blamed_on_the_setting(
+    clock: FakeClock,
+) -> None:
     """Where the API allows no more, raising --rate would not help."""
     limiter = StartedLimiter(clock, rate=100, deadline=61)
-    limiter.update_from_headers(limiter.send(), RateLimitHeaders(limit=2))
+    limiter.update_from_headers(await limiter.acquire(), RateLimitHeaders(limit=2))
     limiter.check_feasible(3)
     with pytest.raises(ApiUnavailable, match=r"at 2 requests a minute .*; raise --deadline"):
         limiter.check_feasible(4)
-
-
-# Headers
 
 
 RESETS = {
@@ -236,24 +425,25 @@ def test_headers_of_both_kinds_are_parsed(prefix: str) -> None:
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-def test_unusable_headers_are_ignored(clock: FakeClock, value: str) -> None:
+async def test_unusable_headers_are_ignored(clock: FakeClock, value: str) -> None:
     """Whatever a header contains, nothing breaks and no wait passes the deadline."""
     for name in ("Limit", "Remaining", "Reset"):
         headers = parse_rate_limit_headers({f"X-RateLimit-{name}": value}, NOW)
         assert headers.limit is None or (name == "Limit" and headers.limit > 0)
         assert headers.remaining is None or headers.remaining >= 0
         limiter = StartedLimiter(clock)
-        limiter.update_from_headers(limiter.send(), headers)
-        limiter.release()
-        limiter.send()
+        ticket = await limiter.acquire()
+        limiter.update_from_headers(ticket, headers)
+        limiter.release(ticket)
+        await limiter.acquire()
         assert 0 < limiter.limit <= 100
     assert sum(clock.waits) <= 60
     for remaining in ("0", "1"):
         limiter = StartedLimiter(clock)
         fields = {"RateLimit-Remaining": remaining, "RateLimit-Reset": value}
-        limiter.update_from_headers(limiter.send(), parse_rate_limit_headers(fields, NOW))
+        limiter.update_from_headers(await limiter.acquire(), parse_rate_limit_headers(fields, NOW))
         try:
-            limiter.send()
+            await limiter.acquire()
         except ApiUnavailable as error:
             assert "allows no more requests" in str(error)  # noqa: PT017 (either is right)
         assert clock.time < limiter.deadline

@@ -190,10 +190,10 @@ def test_the_client_keeps_to_the_announced_limit(
     sandbox.config.limit, sandbox.config.paging = 4, "meta"
     sandbox.upstream = simulation(count=850)
     settings = ApiSettings(sandbox.base_url, Secret(DEFAULT_TOKEN), rate=1000)
-    with Client(settings, clock) as client:
-        fetched = client.fetch_list()
+    client = Client(settings, clock)
+    fetched = client.fetch_list()
     assert isinstance(fetched, FetchedList)
-    assert (fetched.count, client.pages, len(sandbox.request_log)) == (850, 9, 9)
+    assert (fetched.scan.count, client.pages, len(sandbox.request_log)) == (850, 9, 9)
     assert sum(clock.waits) == 120
 
 

@@ -14,6 +14,7 @@ from mirror.api.client import CachedList, Client, FetchedList, NotModified
 from mirror.api.rate_limit import Clock
 from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import MirrorError
+from tests.support.api_payloads import unknown_entries
 from tests.support.fake_clock import FakeClock, record_sent, seconds_since_first
 from tests.support.upstream import TOKEN
 
@@ -39,10 +40,9 @@ def settings(server: Server | str, token: str = TOKEN, **fields: Any) -> ApiSett
 def try_fetch(
     server: Server | str, known: CachedList | None = None, clock: Clock | None = None, **fields: Any
 ) -> tuple[FetchedList | NotModified, Client]:
-    """Fetch a list; return the closed client, too."""
-    with Client(settings(server, **fields), clock) as client:
-        result = client.fetch_list(known)
-    return result, client
+    """Fetch a list; return the client, too."""
+    client = Client(settings(server, **fields), clock)
+    return client.fetch_list(known), client
 
 
 def fetch(server: Server | str, **options: Any) -> FetchedList:
@@ -50,6 +50,12 @@ def fetch(server: Server | str, **options: Any) -> FetchedList:
     result, _ = try_fetch(server, **options)
     assert isinstance(result, FetchedList)
     return result
+
+
+def fetch_content(server: Server | str, **options: Any) -> tuple[str, list[bytes]]:
+    """Fetch a list that is not the cached one; return its digest and its entries."""
+    fetched = fetch(server, **options)
+    return fetched.digest, unknown_entries(fetched.scan)
 
 
 def failure(server: Server | str, **options: Any) -> MirrorError:
@@ -69,9 +75,9 @@ def assert_fails(server: Server | str, kind: type[MirrorError], *texts: str, **o
 
 def sent_times(server: Server, clock: FakeClock, **fields: Any) -> list[float]:
     """Fetch a list; return when its requests were sent, in seconds from the first one."""
-    with Client(settings(server, **fields), clock) as client:
-        sent = record_sent(client._session.rate_limiter)
-        client.fetch_list()
+    client = Client(settings(server, **fields), clock)
+    sent = record_sent(client._session.rate_limiter)
+    client.fetch_list()
     return seconds_since_first(sent)
 
 

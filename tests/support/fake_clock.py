@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 
 from mirror.api.rate_limit import Clock, RateLimiter
@@ -24,10 +23,26 @@ class FakeClock(Clock):
         """Return the time."""
         return self.time
 
-    def wait(self, condition: threading.Condition, seconds: float) -> None:  # noqa: ARG002 (nobody notifies)
+    async def sleep(self, seconds: float) -> None:
         """Advance the clock."""
-        self.waits.append(seconds)
-        self.time += seconds
+        if seconds > 0:
+            self.waits.append(seconds)
+            self.time += seconds
+
+
+class SkippingClock(Clock):
+    """The real time, but waits are skipped."""
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+
+    def now(self) -> float:
+        """Return monotonic seconds, plus those skipped."""
+        return super().now() + self._skipped
+
+    async def sleep(self, seconds: float) -> None:
+        """Skip some seconds."""
+        self._skipped += seconds
 
 
 def record_sent(rate_limiter: RateLimiter) -> list[float]:
@@ -36,7 +51,7 @@ def record_sent(rate_limiter: RateLimiter) -> list[float]:
 
     class Sent(deque[float]):
         def append(self, at: float) -> None:
-            """Record a time, while the rate limiter holds its lock."""
+            """Record a time."""
             super().append(at)
             times.append(at)
 
