@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support import ROOT
 from tests.support.commands import Ran, run_python
 
@@ -30,6 +32,20 @@ def expect_found_out(folder: Path, loss: str, said: str, *options: str) -> None:
     assert (ran.code, ran.out) == (1, "")
     assert "failed: floor on sqlite, " in ran.err
     assert said in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--environments", "1", "--runs", "2"), "--environments is less than --runs"),
+        (("--beside", "nowhere/mirror"), "--beside: there is no file nowhere/mirror"),
+    ],
+)
+def test_options_that_cannot_be_measured(options: tuple[str, ...], message: str) -> None:
+    """What cannot be measured is refused before anything is."""
+    ran = benchmark(*options)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.err
 
 
 def test_who_gets_the_list_wrong_is_found_out(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_the_wheel_is_complete(tmp_path: Path) -> None:
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
-    code = "import mirror.cli; print(mirror.__file__); mirror.cli.main()"
+    code = "import sys, mirror.cli; print(mirror.__file__); sys.exit(mirror.cli.main())"
     done = subprocess.run(
         [sys.executable, "-c", code, "demo"],
         cwd=tmp_path,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -49,8 +48,7 @@ class Paging(Struct, frozen=True):
         return 1 if self.current_page is None and self.per_page is None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """A page of the list.
 
     Attributes:

@@ -9,7 +9,6 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -49,8 +48,7 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, gc=False, kw_only=
     extra: _NeverOnTheWire = ""
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidRecord:
+class InvalidRecord(msgspec.Struct, frozen=True):
     """An entry of the list that is not a valid release request.
 
     Attributes:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from typing import Any, NoReturn, TextIO, cast
+from typing import Any, TextIO, cast
 
 import click
 
@@ -99,8 +99,8 @@ def cli() -> None:
     """
 
 
-def main() -> NoReturn:
-    """Run the command line, and exit."""
+def main() -> int:
+    """Run the command line of the process; return its exit code."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # the parent process closed it
@@ -109,7 +109,7 @@ def main() -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
         else:  # programs read the same bytes in every locale
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    return run(sys.argv[1:])
 
 
 def run(arguments: list[str]) -> int:

@@ -11,7 +11,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -58,8 +58,7 @@ def write_rows(
         _write_tab_separated(rows, names, out)
 
 
-@dataclass(frozen=True, slots=True)
-class StyledCell:
+class StyledCell(msgspec.Struct, frozen=True):
     """A cell of a table in a colour of the terminal, such as "green"."""
 
     value: object

@@ -6,11 +6,11 @@ import logging
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from mirror import errors
 from mirror.cli import log
@@ -67,8 +67,7 @@ _log_options = options(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Sync:
+class _Sync(msgspec.Struct, frozen=True):
     """The options of `mirror sync`.
 
     Attributes:

@@ -6,10 +6,10 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from mirror.cli.exit_codes import EXIT_NEWLY_QUARANTINED, exit_code
 from mirror.cli.log import notify
@@ -75,7 +75,7 @@ def _fields(result: Result) -> dict[str, Any]:
     """Return the fields of the JSON object of a sync."""
     from mirror.cli import output
 
-    counts = asdict(result.counts)
+    counts = msgspec.structs.asdict(result.counts)
     del counts["newly_quarantined"]
     return {
         "run_id": result.run_id,

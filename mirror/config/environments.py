@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
+
+import msgspec
 
 from mirror.config import settings
 from mirror.config.file import Configuration, suggest
@@ -15,8 +16,7 @@ from mirror.errors import UsageError
 _ONE_PER_ENVIRONMENT = {"token_file": "token", "token_env": "token", "base_url": "host"}
 
 
-@dataclass(frozen=True, slots=True)
-class EnvironmentConfig:
+class EnvironmentConfig(msgspec.Struct, frozen=True):
     """An environment to sync.
 
     Attributes:

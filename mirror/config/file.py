@@ -10,9 +10,10 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting
 from mirror.errors import UsageError
@@ -30,8 +31,7 @@ _RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?![/:])(?![A-Za-z]:)(.+)"
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(msgspec.Struct, frozen=True):
     """The content of a configuration file.
 
     Attributes:
@@ -43,8 +43,8 @@ class Configuration:
 
     path: Path | None = None
     database: ResolvedSetting | None = None
-    defaults: Table = field(default_factory=dict)
-    environments: Mapping[str, Table] = field(default_factory=dict)
+    defaults: Table = msgspec.field(default_factory=dict)
+    environments: Mapping[str, Table] = msgspec.field(default_factory=dict)
 
     def table(self, environment: str | None) -> Table:
         """Return the settings of an environment; none if the file does not have it."""

@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from mirror.config.file import Configuration, Table
 from mirror.config.sources import API_DEFAULTS, DEFAULT, VARIABLES, ResolvedSetting
 from mirror.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class SettingSources:
+class SettingSources(msgspec.Struct, frozen=True):
     """Every source of settings.
 
     Attributes:
@@ -27,9 +27,9 @@ class SettingSources:
         environ: the environment variables, of which `token_env` names one.
     """
 
-    given: Table = field(default_factory=dict)
-    file: Configuration = field(default_factory=Configuration)
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    given: Table = msgspec.field(default_factory=dict)
+    file: Configuration = msgspec.field(default_factory=Configuration)
+    environ: Mapping[str, str] = msgspec.field(default_factory=lambda: os.environ)
 
     def resolve(self, name: str, environment: str | None = None) -> ResolvedSetting:
         """Return a setting of the API for an environment."""

@@ -11,10 +11,11 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
+
+import msgspec
 
 from mirror.config.file import Configuration, load, undefined_variable
 from mirror.config.resolver import SettingSources
@@ -52,8 +53,7 @@ class Secret:
         return "Secret('…')"
 
 
-@dataclass(frozen=True, slots=True)
-class ApiSettings:
+class ApiSettings(msgspec.Struct, frozen=True):
     """Checked settings of the API.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 DEFAULT = "default"
 """The source of a built-in default."""
@@ -22,8 +22,7 @@ VARIABLES = {
 """The environment variable of each setting."""
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedSetting:
+class ResolvedSetting(msgspec.Struct, frozen=True):
     """The value of a setting, and where it comes from.
 
     Attributes:

@@ -7,10 +7,10 @@ revisions are numbered, and the last number is the head.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
@@ -36,8 +36,7 @@ _UNRELEASED_CTE = "winding_ids"
 """A view of revision 0001, and a part of its SQL as unreleased versions of `mirror` created it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Schema:
+class _Schema(msgspec.Struct, frozen=True):
     """The schema of a database.
 
     Attributes:

@@ -6,11 +6,11 @@ environment completed last; when it completes, that must still be the last one.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -35,8 +35,7 @@ class Outcome(StrEnum):
     ABANDONED = "abandoned"
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True):
     """Counts of a merge.
 
     Every entry of the list is inserted, updated, returned, unchanged, quarantined or a duplicate.
@@ -64,8 +63,7 @@ class Counts:
     duplicates: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(msgspec.Struct, frozen=True):
     """A completed run of an environment.
 
     Attributes:
@@ -93,8 +91,7 @@ class Completion:
         return self.base_url == base_url and self.mirror_version == __version__
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """A run that has begun.
 
     Attributes:
@@ -169,7 +166,7 @@ def _completion(connection: Connection, query: sa.Select[Any]) -> Completion | N
         number=row.completion,
         outcome=row.outcome,
         observed_at=row.observed_at,
-        counts=Counts(**{name: getattr(row, name) for name in Counts.__dataclass_fields__}),
+        counts=Counts(**{name: getattr(row, name) for name in Counts.__struct_fields__}),
         base_url=row.base_url,
         etag=row.etag,
         content_digest=row.content_digest,
@@ -252,7 +249,7 @@ def end(
             outcome=outcome,
             finished_at=finished_at,
             error=error,
-            **(asdict(counts) if counts else {}),
+            **(msgspec.structs.asdict(counts) if counts else {}),
             **values,
         )
     )

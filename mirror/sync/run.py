@@ -10,10 +10,10 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 from sqlalchemy.engine import Connection, Engine
 
 from mirror.api.client import CachedList, Client, FetchedList, NotModified
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """The result of a sync, as its run has it on record.
 
     Attributes:
@@ -55,7 +54,7 @@ class Result:
     seconds: float
     started_at: datetime
     finished_at: datetime
-    counts: Counts = field(default_factory=Counts)
+    counts: Counts = msgspec.field(default_factory=Counts)
     pages: int = 0
     bytes: int = 0
     failure: MirrorError | None = None
@@ -140,7 +139,7 @@ def sync(
                 enable_wal(engine)
             return result
     except MirrorError as error:
-        return replace(
+        return msgspec.structs.replace(
             Result.of_failure(environment, error, started_at, now()), seconds=_seconds_since(began)
         )
 
@@ -173,8 +172,7 @@ def _seconds_since(began: float) -> float:
     return round(time.monotonic() - began, 3)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sync:
+class _Sync(msgspec.Struct, frozen=True, kw_only=True):
     """A sync whose run is on record.
 
     Attributes:
@@ -299,7 +297,9 @@ class _Sync:
                     content_digest=fetched.digest,
                 )
         except _Rollback:
-            return replace(self._finish(Outcome.DRY_RUN, counts), changes=tuple(preview))
+            return msgspec.structs.replace(
+                self._finish(Outcome.DRY_RUN, counts), changes=tuple(preview)
+            )
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -22,20 +23,27 @@ from typing import NoReturn
 
 sys.path.append(str(Path(__file__).parents[2]))  # the checkout
 
+import environments
 import extras
 import lists
 import tables
 import world
-from stages import STAGES, Course, Servers, Timings, servers
+from extras import Paged
+from stages import STAGES, Course, Programs, Servers, System, Timings, servers
 from world import Failure, Kind, Measured
 
-_EXTRAS = ("start-up", "history", "paged")
+_EXTRAS = ("start-up", "history", "paged", "paged-memory", "environments")
 _SMALLEST = 200  # a list of 100 might be a page: `mirror` asks twice
 
 
 def main() -> None:
     """Do what the command line says."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    if options.environments < options.runs:
+        parser.error("each run needs an environment of its own: --environments is less than --runs")
+    if options.beside is not None and not options.beside.is_file():
+        parser.error(f"--beside: there is no file {options.beside}")
     signal.signal(signal.SIGTERM, _end)
     try:
         with ExitStack() as stack:
@@ -68,7 +76,22 @@ def _parser() -> argparse.ArgumentParser:
         default=[*(stage.name for stage in STAGES), *_EXTRAS],
         help="what to show; the stages before it happen all the same",
     )
-    parser.add_argument("--pages", type=int, default=500, help="of the list that comes in pages")
+    parser.add_argument("--pages", type=int, default=500, help="of the list of `paged`")
+    parser.add_argument(
+        "--many-pages", type=int, default=10_000, help="of the list of `paged-memory`"
+    )
+    parser.add_argument(
+        "--environments", type=int, default=100, help="in one database, of `environments`"
+    )
+    parser.add_argument(
+        "--environment-requests", type=int, default=10_000, help="requests in each of them"
+    )
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        metavar="PATH",
+        help="the executable `mirror` of another installation, measured in turn with this one",
+    )
     parser.add_argument(
         "--floor",
         type=Path,
@@ -117,7 +140,10 @@ class _Benchmark:
         self._wanted: list[str] = options.only
         shown = [place for place, one in enumerate(STAGES) if one.name in self._wanted]
         self._last = STAGES[max(shown, default=0)]
-        self._pages: int = options.pages
+        self._options = options
+        self._programs: Programs = {"mirror": world.MIRROR}
+        if options.beside is not None:
+            self._programs["beside"] = str(options.beside.absolute())
         self._floor: Path = options.floor
         self._folder = folder
         self._server = server
@@ -127,21 +153,30 @@ class _Benchmark:
     def run(self) -> None:
         """Measure, and print."""
         head = list(tables.head(datetime.now(UTC), self._server, _given()))
+        if "beside" in self._programs:
+            version = world.output(self._programs["beside"], "--version")
+            head.append(f"- beside: {version}")
         if self._needs_stages():
             with servers(self._folder) as running:
                 self._warm_up(running)
                 for size in self._sizes:
                     self._measure(running, size)
         others = list(self._others())
+        many = dict(self._many_environments())
         print("\n".join(head))
         for size, count in self._timings.size.items():
             print(f"- {size:,} requests are {count:,} bytes of JSON")
         print(f"- runs: {self._runs}; a time is the median, and in parentheses the least\n")
         shown = [stage.name for stage in STAGES if stage.name in self._wanted]
         if shown:
-            print("\n".join(tables.stages(self._timings, shown, self._sizes)), end="\n\n")
+            lines = tables.stages(self._timings, shown, self._sizes, list(self._programs))
+            print("\n".join(lines), end="\n\n")
         if others:
-            print("\n".join(tables.two_columns(others)))
+            print("\n".join(tables.two_columns(others)), end="\n\n")
+        if many:
+            count, requests = self._options.environments, self._options.environment_requests
+            print(f"{count} environments of {requests:,} requests in one database:\n")
+            print("\n".join(tables.environments(many, count, list(self._programs))))
 
     def _needs_stages(self) -> bool:
         return bool({"history", *(stage.name for stage in STAGES)} & set(self._wanted))
@@ -172,18 +207,43 @@ class _Benchmark:
                         self._histories[kind] = extras.history(database, size, 2 * self._runs)
 
     def _course(self, running: Servers, size: int) -> Course:
-        versions = tuple(lists.make(self._folder, size, version) for version in (0, 1))
-        return Course(running, (versions[0], versions[1]), self._floor, self._last)
+        versions = [lists.make(self._folder, size, version) for version in range(3)]
+        return Course(running, versions, self._programs, self._floor, self._last)
 
     def _others(self) -> Iterator[tuple[str, str]]:
         if "start-up" in self._wanted:
             _progress("starting")
-            yield from tables.start_up(extras.start_up(4 * self._runs))
+            yield from tables.start_up(extras.start_up(4 * self._runs, self._programs))
         yield from tables.history(self._histories, self._sizes[-1])
         yield from tables.growth(self._timings, self._wanted, self._sizes)
         if "paged" in self._wanted:
-            _progress("a list in pages")
-            yield tables.paged(self._pages, extras.paged(self._folder, self._pages))
+            yield from tables.paged(
+                self._options.pages,
+                self._paged(self._options.pages, extras.LATENCY, extras.RATE),
+            )
+        if "paged-memory" in self._wanted:
+            pages = self._options.many_pages
+            yield from tables.paged_memory(pages, self._paged(pages, 0, extras.MANY_PER_MINUTE))
+
+    def _paged(self, pages: int, latency: float, rate: int) -> dict[System, Paged]:
+        _progress(f"a list in {pages:,} pages")
+        return extras.paged(self._folder, pages, latency, rate, self._programs)
+
+    def _many_environments(self) -> Iterator[tuple[Kind, environments.Found]]:
+        """Measure environments among many, if that is wanted."""
+        for kind in self._kinds if "environments" in self._wanted else []:
+            _progress(f"{self._options.environments} environments, {tables.KINDS[kind]}")
+            folder = self._folder / f"environments-{kind}"
+            folder.mkdir()
+            many = environments.ManyEnvironments(
+                folder,
+                self._server,
+                count=self._options.environments,
+                requests=self._options.environment_requests,
+                programs=self._programs,
+            )
+            yield kind, many.measure(kind, self._runs)
+            shutil.rmtree(folder)
 
 
 def _given() -> list[str]:

@@ -1,15 +1,17 @@
-"""What is measured besides the stages: starting, looking up a number, and a list in pages."""
+"""What is measured besides the stages: starting, looking up a number, and lists in pages."""
 
 from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import lists
 import stages
 import world
+from stages import Programs, System
 from world import Database, Failure, Measured
 
 import mirror
@@ -18,21 +20,36 @@ PER_PAGE = 100
 LATENCY, RATE = 0.2, 1000
 """Seconds that an answer of the paged list takes, and the requests allowed a minute."""
 
+MANY_PER_MINUTE = 10_000_000
+"""A rate that holds nothing up."""
+
 _QUERIES = 21
 
 
-def start_up(times: int) -> dict[str, list[Measured]]:
+def start_up(times: int, programs: Programs) -> dict[str, list[Measured]]:
     """Start what has nothing to do, turn by turn; return by what was typed."""
-    commands = {
-        "python -c pass": (sys.executable, "-c", "pass"),
-        "mirror --version": (world.MIRROR, "--version"),
-        "mirror --help": (world.MIRROR, "--help"),
-    }
+    commands: dict[str, tuple[str, ...]] = {"python -c pass": (sys.executable, "-c", "pass")}
+    for option in ("--version", "--help"):
+        for system, program in programs.items():
+            commands[f"{system} {option}"] = (program, option)
     found: dict[str, list[Measured]] = {name: [] for name in commands}
     for _ in range(times):
         for name, command in commands.items():
             found[name].append(world.measure(*command))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Paged:
+    """The load of a list in pages.
+
+    Attributes:
+        took: by the process.
+        size: bytes of the pages.
+    """
+
+    took: Measured
+    size: int
 
 
 def history(database: Database, requests: int, times: int) -> tuple[list[Measured], float]:
@@ -59,17 +76,31 @@ def history(database: Database, requests: int, times: int) -> tuple[list[Measure
     return [world.measure(*command) for _ in range(times)], median(seconds[1:])
 
 
-def paged(folder: Path, pages: int) -> Measured:
-    """Load a list that comes in pages from far away."""
+def paged(
+    folder: Path, pages: int, latency: float, rate: int, programs: Programs
+) -> dict[System, Paged]:
+    """Load a list that comes in pages.
+
+    Args:
+        folder: for the database.
+        pages: of the list.
+        latency: seconds that each of them takes.
+        rate: requests allowed a minute.
+        programs: the builds; each loads it once.
+    """
     requests = pages * PER_PAGE
-    with (
-        world.sandbox(
-            "--requests", str(requests), "--paged", "meta", "--latency", str(LATENCY)
-        ) as base_url,
-        world.empty_database("sqlite", folder / "paged", None) as database,
-    ):
-        took = stages.sync(database, base_url, RATE)
-        found = database.row("SELECT count(*) FROM release_requests")
-        if found != (requests,):
-            raise Failure(f"the paged list has {requests} requests, the mirror {found[0]}")
-        return took
+    options = ("--requests", str(requests), "--paged", "meta", "--latency", str(latency))
+    loaded: dict[System, Paged] = {}
+    with world.sandbox(*options) as base_url:
+        for system, program in programs.items():
+            with world.empty_database("sqlite", folder / "paged", None) as database:
+                took = stages.sync(database, base_url, rate, program)
+                found = database.row(
+                    "SELECT count(*), (SELECT bytes FROM sync_runs) FROM release_requests"
+                )
+            if found[0] != requests:
+                raise Failure(
+                    f"the paged list has {requests} requests, {system} has {found[0]} of them"
+                )
+            loaded[system] = Paged(took, found[1])
+    return loaded

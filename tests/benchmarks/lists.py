@@ -27,6 +27,9 @@ _REASONS = (
     "Büro geschlossen, Anrufe gehen an die Zentrale",
     "テスト用の番号なので、もう必要ありません",
 )
+_REVIEWED_EVERY = {1: 10_000, 2: 100}
+"""One request in so many has been resolved, by version: those of version 1 also in version 2."""
+
 _REJECTION = "There are open invoices for this number"
 
 
@@ -55,24 +58,26 @@ class Facts:
     superseded: int
 
 
-def make(folder: Path, count: int, version: int) -> Facts:
+def make(folder: Path, count: int, version: int, seed: int = 0) -> Facts:
     """Write a list into a folder, entry by entry, and count what it holds.
 
     Args:
         folder: where the file goes.
         count: requests in version 0.
-        version: 1 has 1 % of them resolved, and 0.1 % new ones.
+        version: 1 has 0.01 % of them resolved (at least one); 2 has 1 % of them resolved, and 0.1 %
+            new ones.
+        seed: lists of different seeds have no id and no number in common.
     """
-    path = folder / f"{count}-{version}.json"
+    path = folder / f"{count}-{version}-{seed}.json"
     digest = hashlib.sha256()
     size = requests = pending = resolved = reasons = superseded = 0
     with path.open("wb") as file:
-        for place, entry in enumerate(_entries(count, version)):
+        for place, entry in enumerate(_entries(count, version, seed)):
             requests += 1
             pending += entry["status"] == "pending"
             resolved += "resolved_at" in entry
             reasons += len(entry["reason"])
-            superseded += version == 1 and _is_reviewed(place, count)
+            superseded += _is_reviewed(place, count, version)
             opening = b"," if place else b'{"success":true,"data":['
             piece = opening + msgspec.json.encode(entry)
             digest.update(piece)
@@ -87,9 +92,9 @@ def number_asked_twice(count: int) -> str:
     return _number(count // 20 * 10 + 4)
 
 
-def _entries(count: int, version: int) -> Iterator[dict[str, str]]:
-    chance = random.Random(count)  # noqa: S311 (it makes names, no secrets)
-    new = -(-count // 1000) if version else 0
+def _entries(count: int, version: int, seed: int) -> Iterator[dict[str, str]]:
+    chance = random.Random(f"{count} {seed}")  # noqa: S311 (it makes names, no secrets)
+    new = -(-count // 1000) if version == 2 else 0
     phone_number_id = ""
     for place in range(count + new):
         if not _asks_again(place):
@@ -98,7 +103,7 @@ def _entries(count: int, version: int) -> Iterator[dict[str, str]]:
         entry = {
             "id": _uuid(chance),
             "phone_number_id": phone_number_id,
-            "phone_number": _number(place),
+            "phone_number": _number(place, seed),
             "reason": f"{_REASONS[place % 7]} (ticket {place}, decided by the operations team)",
             "status": _STATUSES[place % 10] if place < count else "pending",
             "requested_at": _iso(requested_at),
@@ -106,7 +111,7 @@ def _entries(count: int, version: int) -> Iterator[dict[str, str]]:
         if entry["status"] in {"approved", "rejected"}:
             hours = 3 + place % 90
             entry["resolved_at"] = _iso(requested_at + timedelta(hours=hours))
-        if version and _is_reviewed(place, count):
+        if _is_reviewed(place, count, version):
             entry["status"] = "rejected" if place % 200 == 1 else "approved"
             entry["resolved_at"] = _iso(_REVIEWED)
         if entry["status"] == "rejected":
@@ -114,9 +119,9 @@ def _entries(count: int, version: int) -> Iterator[dict[str, str]]:
         yield entry
 
 
-def _is_reviewed(place: int, count: int) -> bool:
-    """Whether a request is pending in version 0 and resolved in version 1."""
-    return place % 100 == 1 and place < count
+def _is_reviewed(place: int, count: int, version: int) -> bool:
+    """Whether a request is pending in version 0 and resolved in this one."""
+    return version > 0 and place % _REVIEWED_EVERY[version] == 1 and place < count
 
 
 def _asks_again(place: int) -> bool:
@@ -124,8 +129,8 @@ def _asks_again(place: int) -> bool:
     return place % 10 == 4
 
 
-def _number(place: int) -> str:
-    return f"+1555{place - _asks_again(place):07d}"
+def _number(place: int, seed: int = 0) -> str:
+    return f"+1{555 + seed}{place - _asks_again(place):07d}"
 
 
 def _uuid(chance: random.Random) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, LiteralString, TypeVar
 
 import lists
 import world
 from world import Database, Failure, Kind, Measured
 
-System = Literal["floor", "mirror", "hash"]
+_T = TypeVar("_T")
+System = Literal["floor", "mirror", "beside", "hash"]
+Programs = dict[System, str]
+"""The executable of `mirror`, and that of the other build if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Stage:
         title: for people.
         version: of the list that is served.
         outcome: what `mirror` must put on record.
-        systems: who goes through it.
+        systems: who goes through it, and the other build if there is one.
         etag: the server has an ETag and is asked by one.
     """
 
@@ -41,19 +44,26 @@ class Stage:
 STAGES = (
     Stage("first-load", "first load", 0, "applied"),
     Stage("nothing-new", "nothing new", 0, "unchanged", ("floor", "mirror", "hash")),
-    Stage("changed", "1 % changed", 1, "applied"),
-    Stage("etag", "nothing new, ETag", 1, "unchanged", ("mirror",), etag=True),
+    Stage("little-changed", "0.01 % changed", 1, "applied"),
+    Stage("changed", "1 % changed", 2, "applied"),
+    Stage("etag", "nothing new, ETag", 2, "unchanged", ("mirror",), etag=True),
 )
 
 _COUNTED = (
     "SELECT count(*), count(CASE WHEN status = 'pending' THEN 1 END), count(resolved_at),"
     " sum(length(reason)) FROM release_requests WHERE"
 )
-_CURRENT = {"floor": f"{_COUNTED} valid_to IS NULL", "mirror": f"{_COUNTED} missing_since IS NULL"}
-_SUPERSEDED = {
-    "floor": "SELECT count(*) FROM release_requests WHERE valid_to IS NOT NULL",
-    "mirror": "SELECT count(*) FROM release_request_past_versions",
-}
+_SYNCED = "environment = (SELECT environment FROM sync_runs ORDER BY id DESC LIMIT 1)"
+_FLOOR_HOLDS: tuple[LiteralString, ...] = (
+    f"{_COUNTED} valid_to IS NULL",
+    "SELECT count(*) FROM release_requests WHERE valid_to IS NOT NULL",
+)
+_MIRROR_HOLDS: tuple[LiteralString, ...] = (
+    f"{_COUNTED} missing_since IS NULL AND {_SYNCED}",
+    f"SELECT count(*) FROM release_request_past_versions WHERE {_SYNCED}",
+)
+"""Only tables and columns that each build has, also an older one."""
+
 _LAST_RUN = "SELECT outcome, bytes FROM sync_runs ORDER BY id DESC LIMIT 1"
 
 
@@ -106,10 +116,12 @@ def servers(folder: Path) -> Iterator[Servers]:
         yield Servers(shown, plain, tagged)
 
 
-def sync(database: Database, base_url: str, rate: int = 10_000) -> Measured:
+def sync(
+    database: Database, base_url: str, rate: int = 10_000, program: str = world.MIRROR
+) -> Measured:
     """Run `mirror sync`."""
     return world.measure(
-        world.MIRROR, "sync", "--database", database.url, "--base-url", base_url,
+        program, "sync", "--database", database.url, "--base-url", base_url,
         "--rate", str(rate),
     )  # fmt: skip
 
@@ -123,7 +135,8 @@ class Course:
 
     Args:
         servers: of lists.
-        versions: both versions of the list.
+        versions: of the list.
+        programs: what is measured beside the floor.
         floor: the script of the floor.
         last: the stage after which it ends.
 
@@ -134,13 +147,15 @@ class Course:
     def __init__(
         self,
         servers: Servers,
-        versions: tuple[lists.Facts, lists.Facts],
+        versions: Sequence[lists.Facts],
+        programs: Programs,
         floor: Path,
         last: Stage,
     ) -> None:
         self.size = versions[0].size
         self._servers = servers
         self._versions = versions
+        self._programs = programs
         self._floor = floor
         self._stages = STAGES[: STAGES.index(last) + 1]
 
@@ -160,58 +175,73 @@ class Course:
             The database of `mirror` in the end, and what was measured by stage and system.
         """
         with ExitStack() as stack:
-            databases = {
+            databases: dict[System, Database] = {
                 system: stack.enter_context(
                     world.empty_database(kind, folder / f"{kind}-{system}", server)
                 )
-                for system in ("floor", "mirror")
+                for system in ("floor", *self._programs)
             }
             found: dict[tuple[str, System], Measured] = {}
             for stage in self._stages:
                 self._servers.show(self._versions[stage.version])
                 if stage.etag:
-                    sync(databases["mirror"], self._servers.base_url(etag=True))
-                first = turn % len(stage.systems)
-                for system in stage.systems[first:] + stage.systems[:first]:
+                    for system, program in self._programs.items():
+                        sync(databases[system], self._servers.base_url(etag=True), program=program)
+                systems = [*stage.systems, *self._programs.keys() - {"mirror"}]
+                for system in in_turn(systems, turn):
                     found[stage.name, system] = self._go(stage, system, databases)
             yield databases["mirror"], found
 
-    def _go(self, stage: Stage, system: System, databases: dict[str, Database]) -> Measured:
+    def _go(self, stage: Stage, system: System, databases: dict[System, Database]) -> Measured:
         """Let a system go through a stage, and look at what it did."""
         base_url = self._servers.base_url(etag=stage.etag)
         if system == "hash":
             return world.measure(*_floor("hash", base_url, self._versions[stage.version].sha256))
         database = databases[system]
         database.settle()
-        if system == "mirror":
-            took = sync(database, base_url)
-        else:
+        if system == "floor":
             took = world.measure(*_floor(database.kind, base_url, database.plain, self._floor))
-        self._check(stage, system, database)
+        else:
+            took = sync(database, base_url, program=self._programs[system])
+        check(stage, system, database, self._versions[stage.version])
         return took
 
-    def _check(self, stage: Stage, system: System, database: Database) -> None:
-        """Raise Failure unless the database holds what the list says."""
-        facts = self._versions[stage.version]
-        expected = {
-            "requests": facts.requests,
-            "pending": facts.pending,
-            "resolved": facts.resolved,
-            "characters of reasons": facts.reasons,
-            "superseded versions": facts.superseded,
-        }
-        found = [*database.row(_CURRENT[system]), *database.row(_SUPERSEDED[system])]
-        wrong = [
-            f"{name}: {value} instead of {right}"
-            for (name, right), value in zip(expected.items(), found, strict=True)
-            if value != right
-        ]
-        if system == "mirror":
-            read = 0 if stage.etag else facts.size
-            if (run := database.row(_LAST_RUN)) != (stage.outcome, read):
-                wrong.append(f"outcome and bytes: {run} instead of {(stage.outcome, read)}")
-        if wrong:
-            raise Failure(
-                f"{system} on {database.kind}, {stage.title} of {self._versions[0].requests:,} "
-                f"requests: {', '.join(wrong)}"
-            )
+
+def in_turn(systems: list[_T], turn: int) -> list[_T]:
+    """Return the systems in the order of a turn: each turn begins with another one."""
+    first = turn % len(systems)
+    return systems[first:] + systems[:first]
+
+
+def check(stage: Stage, system: System, database: Database, facts: lists.Facts) -> None:
+    """Raise Failure unless the database holds what the list says.
+
+    Args:
+        stage: what the system went through last.
+        system: who did.
+        database: that of the system; of its environments the one that was synced last counts.
+        facts: of the list.
+    """
+    expected = {
+        "requests": facts.requests,
+        "pending": facts.pending,
+        "resolved": facts.resolved,
+        "characters of reasons": facts.reasons,
+        "superseded versions": facts.superseded,
+    }
+    holds = _FLOOR_HOLDS if system == "floor" else _MIRROR_HOLDS
+    found = [value for query in holds for value in database.row(query)]
+    wrong = [
+        f"{name}: {value} instead of {right}"
+        for (name, right), value in zip(expected.items(), found, strict=True)
+        if value != right
+    ]
+    if system != "floor":
+        read = 0 if stage.etag else facts.size
+        if (run := database.row(_LAST_RUN)) != (stage.outcome, read):
+            wrong.append(f"outcome and bytes: {run} instead of {(stage.outcome, read)}")
+    if wrong:
+        raise Failure(
+            f"{system} on {database.kind}, {stage.title} of {facts.requests:,} requests: "
+            f"{', '.join(wrong)}"
+        )

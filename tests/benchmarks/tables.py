@@ -13,6 +13,7 @@ from statistics import median
 
 import extras
 import psycopg
+from environments import NAMES, Found
 from stages import STAGES, System, Timings
 from world import Kind, Measured
 
@@ -21,6 +22,7 @@ from mirror.version import __version__
 KINDS: dict[Kind, str] = {"sqlite": "SQLite", "postgres": "Postgres"}
 
 _MIB = 1 << 20
+_BESIDE: tuple[System, ...] = ("beside",)
 
 
 def head(
@@ -53,13 +55,17 @@ def head(
     yield f"- {', '.join(versions)}"
 
 
-def stages(timings: Timings, wanted: Iterable[str], sizes: Sequence[int]) -> Iterator[str]:
+def stages(
+    timings: Timings, wanted: Iterable[str], sizes: Sequence[int], builds: Sequence[System]
+) -> Iterator[str]:
     """Draw the table of the stages: seconds as median (least)."""
+    beside = "beside" in builds
     yield (
         "| requests | database | stage | floor s | mirror s | ratio | over hash only s "
         "| floor MiB | mirror MiB | mirror MiB / JSON |"
+        + (" beside s | mirror / beside | beside MiB |" if beside else "")
     )
-    yield "| ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield "| ---: | --- | --- |" + " ---: |" * (10 if beside else 7)
     for size in sizes:
         for kind in KINDS:
             for stage in STAGES:
@@ -71,19 +77,21 @@ def _line(timings: Timings, size: int, kind: Kind, name: str, title: str) -> str
     def took(system: System) -> list[Measured]:
         return timings.of.get((size, kind, name, system), [])
 
-    floor, mirror, hashed = took("floor"), took("mirror"), took("hash")
-    cells = (
+    floor, mirror, hashed, beside = took("floor"), took("mirror"), took("hash"), took("beside")
+    cells = [
         f"{size:,}",
         KINDS[kind],
         title,
         _seconds(floor),
         _seconds(mirror),
-        f"{_middle(mirror) / _middle(floor):.2f}" if floor else "",
+        _ratio(mirror, floor) if floor else "",
         f"{_middle(mirror) - _middle(hashed):+.3f}" if hashed else "",
         f"{_peak(floor):.0f}" if floor else "",
         f"{_peak(mirror):.0f}",
         f"{_peak(mirror) * _MIB / json:.1f}" if (json := timings.size[size]) > _MIB else "",
-    )
+    ]
+    if beside:
+        cells += [_seconds(beside), _ratio(mirror, beside), f"{_peak(beside):.0f}"]
     return f"| {' | '.join(cells)} |"
 
 
@@ -100,10 +108,10 @@ def growth(
     """Draw lines that say whether time grows as the list does."""
     for few, many in [sizes[-2:]] if len(sizes) > 1 else []:
         for kind, name in KINDS.items():
-            for stage in STAGES[:3]:
+            for stage in STAGES[:-1]:  # "ETag" reads no list
                 ratios = [
                     f"{system} {_each(timings, many, kind, stage.name, system) / each:.2f}"
-                    for system in stage.systems
+                    for system in (*stage.systems, *_BESIDE)
                     if stage.name in wanted
                     and (each := _each(timings, few, kind, stage.name, system))
                 ]
@@ -124,10 +132,44 @@ def history(
         yield f"its query, by the helper, {where}", f"{query * 1000:.2f} ms"
 
 
-def paged(pages: int, took: Measured) -> tuple[str, str]:
+def paged(pages: int, loaded: dict[System, extras.Paged]) -> Iterator[tuple[str, str]]:
     """Draw the line of the list in pages."""
     what = f"first load of {pages} pages of {extras.PER_PAGE}, {extras.LATENCY * 1000:.0f} ms each"
-    return f"{what}, `--rate {extras.RATE}`, SQLite", f"{took.seconds:.1f} s"
+    seconds = {system: f"{of.took.seconds:.1f} s" for system, of in loaded.items()}
+    yield f"{what}, `--rate {extras.RATE}`, SQLite", _by_build(seconds)
+
+
+def paged_memory(pages: int, loaded: dict[System, extras.Paged]) -> Iterator[tuple[str, str]]:
+    """Draw the line of what a list in many pages takes of memory."""
+    what = f"first load of {pages:,} pages of {extras.PER_PAGE}, SQLite"
+    size = loaded["mirror"].size / _MIB
+    took = {
+        system: f"{of.took.seconds:.1f} s, peak {of.took.peak / _MIB:.0f} MiB,"
+        f" peak / JSON {of.took.peak / of.size:.1f}"
+        for system, of in loaded.items()
+    }
+    yield f"{what}, {size:.0f} MiB of JSON", _by_build(took)
+
+
+def environments(found: dict[Kind, Found], count: int, builds: Sequence[System]) -> Iterator[str]:
+    """Draw the table of one environment among many: seconds as median (least)."""
+    titles = {stage.name: stage.title for stage in STAGES}
+    beside = "beside" in builds
+    yield (
+        "| database | stage |"
+        + "".join(f" {build} alone s | {build} of {count} s | ratio |" for build in builds)
+        + (f" mirror / beside, of {count} |" if beside else "")
+    )
+    yield "| --- | --- |" + " ---: |" * (7 if beside else 3)
+    for kind, took in found.items():
+        for name in NAMES:
+            cells = [KINDS[kind], titles[name]]
+            for build in builds:
+                alone, many = took[name, build, "alone"], took[name, build, "many"]
+                cells += [_seconds(alone), _seconds(many), _ratio(many, alone)]
+            if beside:
+                cells.append(_ratio(took[name, "mirror", "many"], took[name, "beside", "many"]))
+            yield f"| {' | '.join(cells)} |"
 
 
 def two_columns(lines: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -136,6 +178,17 @@ def two_columns(lines: Iterable[tuple[str, str]]) -> Iterator[str]:
     yield "| --- | ---: |"
     for what, measured in lines:
         yield f"| {what} | {measured} |"
+
+
+def _by_build(texts: dict[System, str]) -> str:
+    """Join what was measured of each build; that of this one needs no name if it is alone."""
+    if len(texts) == 1:
+        return texts["mirror"]
+    return "; ".join(f"{system} {text}" for system, text in texts.items())
+
+
+def _ratio(took: list[Measured], other: list[Measured]) -> str:
+    return f"{_middle(took) / _middle(other):.2f}"
 
 
 def _each(timings: Timings, size: int, kind: Kind, stage: str, system: System) -> float:

@@ -49,11 +49,15 @@ class Measured:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of all processes: no setting of the person who measures."""
+    """Return the environment of all processes: no setting of the person who measures.
+
+    Nor one of Python's: without bytecode on the disk each start would compile a checkout anew, and
+    another installation not.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("MIRROR_", "TALKOVER_"))
+        if not name.startswith(("MIRROR_", "TALKOVER_", "PYTHON"))
     }
     return kept | {"TALKOVER_TOKEN": TOKEN}
 
@@ -88,6 +92,14 @@ def measure(*command: str, settings: dict[str, str] | None = None) -> Measured:
     if told["code"]:
         raise Failure(f"{' '.join(command)}: exit code {told['code']}\n{err}")
     return Measured(told["seconds"], told["peak"])
+
+
+def output(*command: str) -> str:
+    """Run a command, and return what it prints; raises Failure if it fails."""
+    ran = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise Failure(f"{' '.join(command)}: exit code {ran.returncode}\n{ran.stderr}")
+    return ran.stdout.strip()
 
 
 @contextmanager

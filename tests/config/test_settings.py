@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from mirror.config import settings
@@ -147,7 +147,7 @@ def test_the_longest_token() -> None:
 def test_the_token_does_not_show() -> None:
     """However settings are printed, the token is not in it."""
     shows: list[Callable[[object], str]] = [repr, str, format, lambda one: f"{one!r:>40} {[one]}"]
-    for thing in (api().token, api(), dataclasses.asdict(api())):
+    for thing in (api().token, api(), msgspec.structs.asdict(api())):
         assert [one for show in shows if TOKEN in (one := show(thing))] == []
 
 

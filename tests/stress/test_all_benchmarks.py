@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,20 @@ from tests.support import ROOT
 from tests.support.commands import Ran, run_python
 from tests.test_benchmarks import BENCHMARKS, benchmark, expect_found_out
 
-STAGES = ("first load", "nothing new", "1 % changed", "nothing new, ETag")
+MIRROR = str(Path(sysconfig.get_path("scripts")) / "mirror")
+STAGES = ("first load", "nothing new", "0.01 % changed", "1 % changed", "nothing new, ETag")
+FEW_PAGES = ("--pages", "2", "--many-pages", "3")
+FEW_ENVIRONMENTS = ("--environments", "3", "--environment-requests", "200")
 SECONDS = r"\d+\.\d{3} \(\d+\.\d{3}\)"
+
+FORGETFUL_MIRROR = """#!{python}
+import sqlite3, subprocess, sys
+subprocess.run([{mirror!r}, *sys.argv[1:]], check=True)
+if sys.argv[1] == "sync":
+    path = sys.argv[sys.argv.index("--database") + 1].removeprefix("sqlite:///")
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM release_requests WHERE rowid = 7")
+"""
 
 LOSSES = {
     "requests: 199 instead of 200": "DELETE FROM release_requests WHERE rowid = 7",
@@ -27,7 +40,7 @@ LOSSES = {
     "resolved: 119 instead of 120": "UPDATE release_requests SET resolved_at = NULL"
     " WHERE rowid = 1",
     "characters of reasons: ": "UPDATE release_requests SET reason = '' WHERE rowid = 1",
-    "superseded versions: 0 instead of 2": "DELETE FROM release_requests"
+    "superseded versions: 0 instead of 1": "DELETE FROM release_requests"
     " WHERE valid_to IS NOT NULL",
 }
 
@@ -44,7 +57,7 @@ def lines_of(ran: Ran) -> list[list[str]]:
 
 def test_everything_on_sqlite() -> None:
     """The head says what was measured where, and both tables have all their lines."""
-    ran = benchmark("--sizes", "300,600", "--databases", "sqlite", "--pages", "2")
+    ran = benchmark("--sizes", "300,600", "--databases", "sqlite", *FEW_PAGES, *FEW_ENVIRONMENTS)
     lines = lines_of(ran)
     assert re.search(r", \d+ cores, \d+ GiB; ", ran.out)
     assert re.search(r"^- Python 3\.[\d.]+, SQLite 3\.[\d.]+$", ran.out, re.MULTILINE)
@@ -67,11 +80,50 @@ def test_everything_on_sqlite() -> None:
         assert re.fullmatch(r"\d+ ms \(\d+\), ratio \d+\.\d\d", others[what])
     assert re.match(r"\d+ ms", others["`mirror history NUMBER`, 600 requests, SQLite"])
     assert re.match(r"\d+\.\d\d ms", others["its query, by the helper, 600 requests, SQLite"])
-    for stage in STAGES[:3]:
+    for stage in STAGES[:-1]:
         growth = others[f"time per request at 600 / at 300, SQLite, {stage}"]
         assert re.match(r"floor \d+\.\d\d, mirror \d+\.\d\d", growth)
     (paged,) = (others[what] for what in others if what.startswith("first load of 2 pages"))
     assert re.match(r"\d+\.\d s$", paged)
+    (memory,) = (others[what] for what in others if what.startswith("first load of 3 pages"))
+    assert re.match(r"\d+\.\d s, peak \d+ MiB, peak / JSON \d+\.\d$", memory)
+    assert "\n3 environments of 200 requests in one database:\n" in ran.out
+    expect_environments([line for line in lines if len(line) == 5][1:], "SQLite")
+
+
+def expect_environments(lines: list[list[str]], database: str) -> None:
+    """Expect a line for each stage of an environment: of each build two times and a ratio."""
+    assert [line[:2] for line in lines] == [
+        [database, stage] for stage in ("first load", "nothing new", "1 % changed")
+    ]
+    for line in lines:
+        for place, cell in enumerate(line[2:]):
+            assert re.fullmatch(SECONDS if place in {0, 1, 3, 4} else r"\d+\.\d\d", cell)
+
+
+def test_another_build_beside_this_one() -> None:
+    """Another installation goes through the same, and each table has columns for it."""
+    ran = benchmark(
+        *("--beside", MIRROR, "--sizes", "300", "--databases", "postgres"),
+        *("--only", "changed", "etag", "start-up", "paged-memory", "environments"),
+        *(*FEW_PAGES, *FEW_ENVIRONMENTS),
+    )
+    lines = lines_of(ran)
+    assert "\n- beside: mirror " in ran.out
+    stages = [line for line in lines if len(line) == 13]
+    assert stages[0][10:] == ["beside s", "mirror / beside", "beside MiB"]
+    assert [line[2] for line in stages[1:]] == ["1 % changed", "nothing new, ETag"]
+    for line in stages[1:]:
+        assert re.fullmatch(SECONDS, line[10])
+        assert re.fullmatch(r"\d+\.\d\d", line[11])
+        assert re.fullmatch(r"\d+", line[12])
+    others = {line[0]: line[1] for line in lines if len(line) == 2}
+    assert {"`mirror --version`", "`beside --version`"} <= others.keys()
+    (memory,) = (others[what] for what in others if what.startswith("first load of 3 pages"))
+    assert re.match(r"mirror \d+\.\d s, .*; beside \d+\.\d s, ", memory)
+    environments = [line for line in lines if len(line) == 9]
+    assert environments[0][-1] == "mirror / beside, of 3"
+    expect_environments(environments[1:], "Postgres")
 
 
 def test_postgres() -> None:
@@ -116,6 +168,20 @@ def test_the_report_of_large_mirrors() -> None:
 def test_whatever_is_lost_is_found_out(tmp_path: Path, said: str) -> None:
     """Each thing that a system can get wrong is compared with the list."""
     expect_found_out(tmp_path, LOSSES[said], said, "--sizes", "300", "--only", "changed")
+
+
+def test_another_build_that_gets_the_list_wrong_is_found_out(tmp_path: Path) -> None:
+    """What the other installation leaves behind is compared with the list too."""
+    forgetful = tmp_path / "mirror"
+    forgetful.write_text(FORGETFUL_MIRROR.format(python=sys.executable, mirror=MIRROR))
+    forgetful.chmod(0o755)
+    ran = benchmark(
+        *("--beside", str(forgetful), "--sizes", "300", "--databases", "sqlite"),
+        *("--only", "first-load"),
+    )
+    assert ran.code == 1
+    assert "failed: beside on sqlite, first load of 200 requests: " in ran.err
+    assert "requests: 199 instead of 200" in ran.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

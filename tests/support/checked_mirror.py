@@ -11,6 +11,7 @@ from itertools import count, groupby, pairwise
 from operator import itemgetter
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -204,8 +205,8 @@ class CheckedMirror:
 
     def _check(self, result: Result, counts: dict[str, int]) -> None:
         """Compare the database with the model after a sync, and keep the day."""
-        actual = asdict(result.counts)
-        assert actual == asdict(Counts()) | counts
+        actual = msgspec.structs.asdict(result.counts)
+        assert actual == msgspec.structs.asdict(Counts()) | counts
         parts = ("inserted", "updated", "unchanged", "returned", "quarantined", "duplicates")
         assert sum(actual[name] for name in parts) == actual["fetched"]
         self._read()
@@ -232,7 +233,7 @@ class CheckedMirror:
         (run,) = (row for row in self._runs if row["id"] == result.run_id)
         assert run["outcome"] == result.outcome
         assert run["error"] == (result.failure and str(result.failure))
-        names = asdict(Counts())
+        names = Counts.__struct_fields__
         assert {name: run[name] for name in names} == (counts or dict.fromkeys(names))
         complete = result.outcome in COMPLETE
         assert run["observed_at"] == (self.model.observed_at if complete else None)

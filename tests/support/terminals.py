@@ -25,10 +25,7 @@ import json, os, sys
 from mirror import cli
 for columns, *sys.argv[1:] in json.loads(sys.argv[1]):
     os.environ["COLUMNS"] = str(columns)
-    try:
-        cli.main()
-    except SystemExit as end:
-        print(f"\x1d{end.code}\x1d", end="", flush=True)
+    print(f"\x1d{cli.main()}\x1d", end="", flush=True)
 """
 _INCOMPLETE = re.compile(r"\x1b(\[[?0-9;]*)?$")
 _TOKEN = re.compile(r"\x1b\[(\??[0-9;]*)([A-Za-z])|(.)", re.DOTALL)

@@ -50,10 +50,7 @@ progress_bar.progress_bars = functools.partial(progress_bar.progress_bars, delay
 for columns, arguments in json.loads(sys.argv[1]):
     os.environ["COLUMNS"] = str(columns)
     sys.argv = ["mirror", *arguments]
-    try:
-        cli.main()
-    except SystemExit as ended:
-        print(f"<<{ended.code}>>", flush=True)
+    print(f"<<{cli.main()}>>", flush=True)
 """
 
 

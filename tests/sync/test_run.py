@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from mirror.db.runs import Outcome
@@ -31,7 +31,7 @@ def example(name: str) -> list[Any]:
 
 def counts(result: Result) -> dict[str, int]:
     """The counts of a sync that are not 0."""
-    return {name: count for name, count in asdict(result.counts).items() if count}
+    return {name: count for name, count in msgspec.structs.asdict(result.counts).items() if count}
 
 
 @pytest.fixture
