@@ -24,7 +24,6 @@ from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import Stopped
 from mirror.progress import Progress
 from mirror.sync.run import Outcome, Result
-from tests.support.api_payloads import unknown_entries
 from tests.support.http_servers import HttpRequest, ScriptedServer, paged
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, FakeUpstream, request, requests
