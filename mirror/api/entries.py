@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, repeat
 
@@ -57,6 +58,7 @@ class EntryScan:
         unmatched: hashes of id and digest of those that no entry has matched.
         count: number of entries.
         unknown: number of entries that are not known.
+        distinct_ids: number of different ids.
         repetitions: number of entries whose id an earlier entry has.
     """
 
@@ -66,20 +68,16 @@ class EntryScan:
         self.count = 0
         self.unknown = 0
         self.repetitions = 0
+        self.distinct_ids = 0
         self._ids: set[int] = set()
         self._without_id = 0
-        self._kept: list[tuple[bytes | memoryview, array[int]]] = []
+        self._kept: deque[tuple[bytes | memoryview, array[int]]] = deque()
         self._duplicates: dict[str | None, list[Raw]] = {}
-
-    @property
-    def distinct_ids(self) -> int:
-        """Number of different ids."""
-        return len(self._ids)
 
     @property
     def distinct(self) -> int:
         """Number of entries, those with the same id counted once."""
-        return len(self._ids) + self._without_id
+        return self.distinct_ids + self._without_id
 
     def add(self, data: Raw | bytes) -> int:
         """Add the entries of a page; return their number.
@@ -122,12 +120,13 @@ class EntryScan:
             self._kept.append((text, digests))
 
     def _add_ids(self, ids: Sequence[str | None]) -> None:
-        distinct, without_id = len(self._ids), ids.count(None)
+        before, without_id = self.distinct_ids, ids.count(None)
         self._ids.update(map(hash, ids))
         if without_id:
             self._ids.discard(hash(None))
-        self._without_id += without_id
-        self.repetitions += distinct + len(ids) - without_id - len(self._ids)
+            self._without_id += without_id
+        self.distinct_ids = len(self._ids)
+        self.repetitions += len(ids) - without_id - (self.distinct_ids - before)
 
     def _collect_duplicates(self, data: Raw | bytes) -> None:
         """Keep each entry of a list whose id occurs more than once, also if it is known."""
@@ -152,14 +151,16 @@ class EntryScan:
         return {request[0] for request in requests if hash(request) in self.unmatched}
 
     def decode(self) -> Iterator[list[tuple[Record | InvalidRecord, int]]]:
-        """Decode the entries that are not known, some at a time.
+        """Decode the entries that are not known, some at a time, and drop them.
 
         Yields:
             A record for each request and an invalid record for each invalid entry, with the digest.
             Equal entries with the same id yield one of these, contradicting ones an invalid record
             each.
         """
-        for text, digests in self._kept:
+        self._ids.clear()
+        while self._kept:
+            text, digests = self._kept.popleft()
             decoded = zip(decode_entries(text), digests, strict=True)
             yield [pair for pair in decoded if pair[0].id not in self._duplicates]
         for entries in self._duplicates.values():
