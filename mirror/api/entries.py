@@ -96,19 +96,17 @@ class EntryScan:
     def _add(self, text: memoryview, entries: list[Raw]) -> None:
         digests, ids = digests_of(entries), request_ids(text, entries)
         self.count += len(entries)
-        pairs = list(map(hash, zip(ids, digests, strict=True)))
-        matched = self._hashes.intersection(pairs)
-        self._hashes -= matched
-        self.unmatched -= len(matched)
+        if self.unmatched:
+            pairs = list(map(hash, zip(ids, digests, strict=True)))
+            matched = self._hashes.intersection(pairs)
+            self._hashes -= matched
+            self.unmatched -= len(matched)
+            if matched:
+                kept = [index for index, pair in enumerate(pairs) if pair not in matched]
+                digests = array("q", [digests[index] for index in kept])
+                text = memoryview(b",".join([entries[index] for index in kept]))
+        self._keep(text, digests)
         self._add_ids(ids)
-        if len(matched) == len(pairs):
-            return
-        if matched:
-            kept = [index for index, pair in enumerate(pairs) if pair not in matched]
-            digests = array("q", [digests[index] for index in kept])
-            self._keep(b",".join([entries[index] for index in kept]), digests)
-        else:
-            self._keep(text, digests)  # no copy: a first load keeps the whole list
 
     def _keep(self, text: bytes | memoryview, digests: array[int]) -> None:
         """Keep entries, together with the ones before if both are few."""

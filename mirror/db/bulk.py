@@ -69,26 +69,22 @@ def copy_rows(
 
 
 @contextmanager
-def stored_digests(
-    connection: Connection, environment: str
-) -> Iterator[Iterable[tuple[str, int | None]]]:
-    """Open a stream of id and digest of each request of an environment that is not missing.
+def stream(connection: Connection, query: str, *values: str) -> Iterator[Iterable[Any]]:
+    """Stream the rows of a query, as tuples, without the cost of SQLAlchemy's rows.
 
     Args:
         connection: in a transaction.
-        environment: its name.
+        query: SQL, with {} in the place of each value.
+        values: the values.
     """
     driver: Any = connection.connection.driver_connection
-    query = (
-        "SELECT id, digest FROM release_requests WHERE environment = {} AND missing_since IS NULL"
-    )
     if connection.dialect.name == "sqlite":
-        yield driver.execute(query.format("?"), (environment,))
+        yield driver.execute(query.format(*"?" * len(values)), values)
         return
     mark_busy(connection)
-    with driver.cursor("mirror_digests", binary=True) as cursor:
+    with driver.cursor("mirror_stream", binary=True) as cursor:
         cursor.itersize = _FETCHED_AT_ONCE
-        yield cursor.execute(query.format("%s"), (environment,))
+        yield cursor.execute(query.format(*["%s"] * len(values)), values)
 
 
 def existing_ids(connection: Connection, ids: list[str]) -> set[str]:

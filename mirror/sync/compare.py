@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -61,6 +63,7 @@ staged = temporary_table(
     "staged",
     *(sa.Column(name, _current[name].type) for name in LIST_FIELDS),
     sa.Column("kind", sa.Text),
+    sa.Column("stored_digest", _current.digest.type),
 )
 
 
@@ -70,10 +73,12 @@ class Differences:
 
     Attributes:
         kinds: number of requests, by kind; new ones as `new`.
+        valid: number of records decoded.
         invalid: the invalid entries.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
+    valid: int = 0
     invalid: list[InvalidRecord] = field(default_factory=list)
 
 
@@ -98,14 +103,18 @@ def compare(
         GuardRefused: the list belongs to another environment, or lacks too many requests.
     """
     found = Differences()
-    if _load(connection, run, _batches(scan, found, progress), found):
+    staged_rows = _load(connection, run, _batches(scan, found, progress))
+    if staged_rows:
         bulk.analyze(connection, staged)
-        found.kinds += _set_kinds(connection, run)
+        _set_kinds(connection, run)
+        found.kinds += _count_by_kind(connection)
         if found.kinds["foreign"]:
             raise _wrong_environment(connection, run)
-        scan.match(_stored_digests(connection))
+        with bulk.stream(connection, "SELECT id, stored_digest FROM staged") as rows:
+            scan.match(rows)
+    found.kinds["new"] = found.valid - staged_rows
     if scan.unmatched:
-        with bulk.stored_digests(connection, run.environment) as known:
+        with stored_digests(connection, run.environment) as known:
             ids = scan.unmatched_ids(known)
         # An invalid entry without a usable id protects no request from being missing.
         missing = ids.difference(entry.id for entry in found.invalid)
@@ -116,31 +125,34 @@ def compare(
     return found
 
 
-def _load(
-    connection: Connection, run: Run, batches: Iterator[list[_Row]], found: Differences
-) -> bool:
-    """Insert the new requests; return whether there are others, which are staged."""
-    is_staged, observed_at = False, to_text(run.observed_at)
+def _load(connection: Connection, run: Run, batches: Iterator[list[_Row]]) -> int:
+    """Insert the new requests, stage the others; return the number of those."""
+    staged_rows = 0
+
+    def insert(rows: Iterable[_Row]) -> None:
+        observed_at = to_text(run.observed_at)
+        bulk.copy_rows(
+            connection,
+            release_requests,
+            LIST_FIELDS,
+            rows,
+            environment=run.environment,
+            first_seen_at=observed_at,
+            valid_from=observed_at,
+            sync_run_id=run.id,
+        )
+
     with bulk.deferred_indexes(connection, release_requests) as was_empty:
+        if was_empty:
+            insert(chain.from_iterable(batches))
         for rows in batches:
-            ids = set() if was_empty else bulk.existing_ids(connection, [row[0] for row in rows])
-            new = [row for row in rows if row[0] not in ids]
-            bulk.copy_rows(
-                connection,
-                release_requests,
-                LIST_FIELDS,
-                new,
-                environment=run.environment,
-                first_seen_at=observed_at,
-                valid_from=observed_at,
-                sync_run_id=run.id,
-            )
-            found.kinds["new"] += len(new)
+            ids = bulk.existing_ids(connection, [row[0] for row in rows])
+            insert([row for row in rows if row[0] not in ids])
             if ids:
                 others = [row for row in rows if row[0] in ids]
                 bulk.copy_rows(connection, staged, LIST_FIELDS, others)
-                is_staged = True
-    return is_staged
+                staged_rows += len(others)
+    return staged_rows
 
 
 def _batches(scan: EntryScan, found: Differences, progress: Progress) -> Iterator[list[_Row]]:
@@ -148,6 +160,7 @@ def _batches(scan: EntryScan, found: Differences, progress: Progress) -> Iterato
     progress.entries += scan.count - scan.unknown
     for batch in scan.decode():
         records = [(entry, digest) for entry, digest in batch if isinstance(entry, Record)]
+        found.valid += len(records)
         if len(records) < len(batch):
             found.invalid += [entry for entry, _ in batch if isinstance(entry, InvalidRecord)]
         requested_at = to_texts([record.requested_at for record, _ in records])
@@ -172,8 +185,8 @@ def _batches(scan: EntryScan, found: Differences, progress: Progress) -> Iterato
         progress.entries += len(batch)
 
 
-def _set_kinds(connection: Connection, run: Run) -> Counter[str]:
-    """Set the kind of each staged request; count them by kind."""
+def _set_kinds(connection: Connection, run: Run) -> None:
+    """Set the kind and the stored digest of each staged request."""
     connection.execute(
         sa.update(staged)
         .where(staged.c.id == _current.id)
@@ -183,9 +196,13 @@ def _set_kinds(connection: Connection, run: Run) -> Counter[str]:
                 (_current.missing_since.is_not(None), "returned"),
                 (sa.or_(*map(differs, KNOWN_FIELDS)), "updated"),
                 else_="equal",
-            )
+            ),
+            stored_digest=_current.digest,
         )
     )
+
+
+def _count_by_kind(connection: Connection) -> Counter[str]:
     rows = connection.execute(sa.select(staged.c.kind, sa.func.count()).group_by(staged.c.kind))
     return Counter(dict(rows.all()))
 
@@ -196,14 +213,6 @@ def differs(name: str) -> sa.ColumnElement[bool]:
     if name == "extra":  # Postgres cannot compare values of type json
         return sa.cast(stored, sa.Text).is_distinct_from(sa.cast(listed, sa.Text))
     return stored.is_distinct_from(listed)
-
-
-def _stored_digests(connection: Connection) -> list[tuple[str, int | None]]:
-    """Return id and digest of the staged requests, as the mirror has them."""
-    rows = connection.execute(
-        sa.select(_current.id, _current.digest).join(staged, staged.c.id == _current.id)
-    )
-    return [(row.id, row.digest) for row in rows]
 
 
 def _wrong_environment(connection: Connection, run: Run) -> GuardRefused:
@@ -219,6 +228,17 @@ def _wrong_environment(connection: Connection, run: Run) -> GuardRefused:
         f"{request.environment!r}. Nothing was applied",
         hint=f"check the token of {run.environment!r}, or use the old name if the environment was "
         "renamed",
+    )
+
+
+def stored_digests(
+    connection: Connection, environment: str
+) -> AbstractContextManager[Iterable[tuple[str, int | None]]]:
+    """Stream id and digest of each request that the list of an environment should hold."""
+    return bulk.stream(
+        connection,
+        "SELECT id, digest FROM release_requests WHERE environment = {} AND missing_since IS NULL",
+        environment,
     )
 
 

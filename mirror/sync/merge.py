@@ -115,12 +115,13 @@ def _update(connection: Connection, run: Run) -> None:
     set, whether its value changes or not.
     """
     names = LIST_FIELDS[1:]
-    differences = connection.execute(
-        sa.select(*(sa.func.max(sa.case((differs(name), 1), else_=0)) for name in names))
-        .join_from(staged, release_requests, _current.id == staged.c.id)
-        .where(staged.c.kind.in_(("updated", "returned")))
-    ).one()
-    names = [name for name, differ in zip(names, differences, strict=True) if differ]
+    if connection.dialect.name == "sqlite":
+        differences = connection.execute(
+            sa.select(*(sa.func.max(differs(name)) for name in names))
+            .join_from(staged, release_requests, _current.id == staged.c.id)
+            .where(staged.c.kind.in_(("updated", "returned")))
+        ).one()
+        names = [name for name, differ in zip(names, differences, strict=True) if differ]
     connection.execute(
         _update_where("updated", "returned").values(
             {name: staged.c[name] for name in names}

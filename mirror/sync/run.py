@@ -20,7 +20,7 @@ from mirror.api.client import CachedList, Client, FetchedList, NotModified
 from mirror.api.entries import EntryScan
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
-from mirror.db import bulk, migrate, runs
+from mirror.db import migrate, runs
 from mirror.db.engine import enable_wal, read_transaction, write_transaction
 from mirror.db.runs import Counts, Outcome
 from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
@@ -235,9 +235,11 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
 
     def _new_scan(self) -> EntryScan:
         """Return a scan that knows the requests that the list should hold."""
+        from mirror.sync.compare import stored_digests
+
         with (
             read_transaction(self.engine) as connection,
-            bulk.stored_digests(connection, self.run.environment) as known,
+            stored_digests(connection, self.run.environment) as known,
         ):
             return EntryScan(known)
 

@@ -9,9 +9,10 @@ import msgspec
 import sqlalchemy as sa
 
 from mirror.api.entries import EntryScan
-from mirror.db import bulk, migrate, runs
+from mirror.db import migrate, runs
 from mirror.db.engine import create_engine, write_transaction
 from mirror.db.models import sync_runs
+from mirror.sync.compare import stored_digests
 from mirror.sync.merge import merge
 
 LAST_SYNC = datetime(2024, 7, 1, 12, tzinfo=UTC)
@@ -43,7 +44,7 @@ def fill(url: str, count: int) -> None:
 
 def _merge(connection: sa.Connection, number: int, run: runs.Run, count: int) -> None:
     listed = count * 9 // 10 if number < 2 else count
-    with bulk.stored_digests(connection, run.environment) as known:
+    with stored_digests(connection, run.environment) as known:
         scan = EntryScan(known)
     scan.add(msgspec.json.encode(list(_requests(number, listed, count))))
     counts = merge(connection, run, scan)
