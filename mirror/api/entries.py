@@ -6,7 +6,7 @@ import re
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, repeat
+from itertools import filterfalse, islice, repeat
 
 import msgspec
 import xxhash
@@ -98,15 +98,20 @@ class EntryScan:
         self.count += len(entries)
         if self.unmatched:
             pairs = list(map(hash, zip(ids, digests, strict=True)))
-            matched = self._hashes.intersection(pairs)
-            self._hashes -= matched
-            self.unmatched -= len(matched)
-            if matched:
-                kept = [index for index, pair in enumerate(pairs) if pair not in matched]
+            unknown = set(filterfalse(self._hashes.__contains__, pairs))
+            self._discard(pairs)
+            if len(unknown) < len(pairs):
+                kept = [index for index, pair in enumerate(pairs) if pair in unknown]
                 digests = array("q", [digests[index] for index in kept])
                 text = memoryview(b",".join([entries[index] for index in kept]))
         self._keep(text, digests)
         self._add_ids(ids)
+
+    def _discard(self, pairs: Iterable[int]) -> None:
+        """Take requests for matched, by the hashes of id and digest."""
+        before = len(self._hashes)
+        self._hashes.difference_update(pairs)
+        self.unmatched -= before - len(self._hashes)
 
     def _keep(self, text: bytes | memoryview, digests: array[int]) -> None:
         """Keep entries, together with the ones before if both are few."""
@@ -145,9 +150,7 @@ class EntryScan:
 
     def match(self, requests: Iterable[tuple[str, int | None]]) -> None:
         """Take known requests for matched, by their id and stored digest."""
-        matched = self._hashes.intersection(map(hash, requests))
-        self._hashes -= matched
-        self.unmatched -= len(matched)
+        self._discard(map(hash, requests))
 
     def unmatched_ids(self, requests: Iterable[tuple[str, int | None]]) -> set[str]:
         """Return the ids of those known requests that are unmatched."""
