@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from mirror.db.engine import advisory_lock, read_transaction, write_transaction
-from mirror.db.models import alembic_version
+from mirror.db.models import alembic_version, release_requests
 from mirror.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -25,15 +25,18 @@ LOCK = "schema"
 """Name of the writer's lock of upgrades in Postgres; those of environments begin with "sync "."""
 
 _EXISTING = {
-    "sqlite": "SELECT name FROM sqlite_master WHERE name IN (:revision, :view)",
+    "sqlite": "SELECT name FROM sqlite_master WHERE name IN (:revision, :view, :index)",
     "postgresql": "SELECT relname FROM pg_class"
-    " WHERE oid IN (to_regclass(:revision), to_regclass(:view))",
+    " WHERE oid IN (to_regclass(:revision), to_regclass(:view), to_regclass(:index))",
 }
-"""By dialect, which of two relations exist. Cheaper than SQLAlchemy's inspector."""
+"""By dialect, which of three relations exist. Cheaper than SQLAlchemy's inspector."""
 
 _VIEW = "release_requests_daily"
 _UNRELEASED_CTE = "winding_ids"
 """A view of revision 0001, and a part of its SQL as unreleased versions of `mirror` created it."""
+
+_INDEX = "ix_release_requests_environment"
+"""An index of revision 0001 that is as new as the column `digest`."""
 
 
 class _Schema(msgspec.Struct, frozen=True):
@@ -70,15 +73,20 @@ def _read_schema(connection: Connection) -> _Schema:
 
     Their revisions were numbered 0001 to 0005 as well. 0001 to 0003 lack the view
     `release_requests_daily`. The view of 0004 and 0005 has another definition, which is only read
-    while this version has no revision of that number.
+    while this version has no revision of that number. A later 0001 lacks the column `digest`, which
+    is only looked for if the index is gone as well.
     """
-    names = {"revision": alembic_version.name, "view": _VIEW}
+    names = {"revision": alembic_version.name, "view": _VIEW, "index": _INDEX}
     existing = set(connection.scalars(sa.text(_EXISTING[connection.dialect.name]), names))
     if alembic_version.name not in existing:
         return _Schema(None, is_unreleased=False)
     revision = connection.scalar(sa.select(alembic_version.c.version_num))
     if revision is None or _VIEW not in existing:
         return _Schema(revision, is_unreleased=revision is not None)
+    if _INDEX not in existing:
+        columns = sa.inspect(connection).get_columns(release_requests.name)
+        if "digest" not in {column["name"] for column in columns}:
+            return _Schema(revision, is_unreleased=True)
     if revision in revisions():
         return _Schema(revision, is_unreleased=False)
     definition = sa.inspect(connection).get_view_definition(_VIEW)

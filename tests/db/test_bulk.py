@@ -150,3 +150,11 @@ def test_a_sync_sets_wal_mode(tmp_path: Path, sandbox: Sandbox, upstream: FakeUp
         with closing(sqlite3.connect(path)) as other:
             modes += other.execute("PRAGMA journal_mode").fetchone()
     assert modes == ["delete", "wal", "delete", "wal"]
+
+
+def test_an_index_may_be_gone(mirror: Mirror) -> None:
+    """An index that somebody dropped is missed, but stops no sync."""
+    mirror.sync(LIST)
+    with opened(mirror.url) as connection:
+        connection.exec_driver_sql("DROP INDEX ix_release_requests_environment")
+    assert mirror.sync([*LIST[1:], request(0, status="approved")]).counts.updated == 1

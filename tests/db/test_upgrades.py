@@ -243,6 +243,14 @@ REFUSED: dict[str, tuple[list[str], list[tuple[str, ...]], str]] = {
         [*UPGRADING, *WRITING, *READING],
         UNRELEASED.format("0001"),
     ),
+    "unreleased 0001 without digests": (
+        [
+            "DROP INDEX ix_release_requests_environment",
+            "ALTER TABLE release_requests DROP COLUMN digest",
+        ],
+        [*UPGRADING, *WRITING, *READING],
+        UNRELEASED.format("0001"),
+    ),
     "unreleased 0003": (
         [*DROP_VIEWS[:1], f"{SET_REVISION} '0003'"],
         [*UPGRADING, *WRITING, *READING],
