@@ -74,23 +74,37 @@ def run_in_process(mirror: OutageMirror, *prefix: str, **environment: str) -> Ra
     return check_output(Ran(done.returncode, done.stdout, done.stderr))
 
 
+WITHOUT_REASON = [record | {"reason": None} for record in MANY]
+
+
+def load_other_reasons(mirror: OutageMirror) -> object:
+    """Sync the requests of MANY with other reasons; return what the tables hold."""
+    assert mirror.run(WITHOUT_REASON).code == 0
+    return mirror.state()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("part", ["main", "temp"])
 def test_sqlite_is_full_at_any_page(sqlite_mirror: OutageMirror, in_full: bool, part: str) -> None:
     """Wherever the disk is full, the change is rolled back and the run recorded as failed."""
-    before = sqlite_mirror.load_old()
-    ((first,),) = sqlite_mirror.rows("PRAGMA page_count") if part == "main" else [(1,)]
+    if part == "main":
+        before, rest = sqlite_mirror.load_old(), []
+        ((first,),) = sqlite_mirror.rows("PRAGMA page_count")
+    else:  # where changed requests are compared
+        before, first = load_other_reasons(sqlite_mirror), 1
+        rest = WITHOUT_REASON[300:]
     recorded: list[str] = []
     for pages in count(first, 1 if in_full else 2):
         with max_pages(part, pages):
-            ran = sqlite_mirror.run(MANY[:300])
+            ran = sqlite_mirror.run([*MANY[:300], *rest])
         if ran.code == 0:
             break
         recorded.append("failed")
         sqlite_mirror.assert_failed(ran, before, *recorded)
     assert len(recorded) >= 5
     assert sqlite_mirror.outcomes()[-1] == "applied"
-    assert sqlite_mirror.rows("SELECT count(*) FROM release_requests") == [(300,)]
+    applied = "SELECT count(*) FROM release_requests WHERE reason LIKE 'because%'"
+    assert sqlite_mirror.rows(applied) == [(300,)]
 
 
 @pytest.mark.long
@@ -165,7 +179,7 @@ def test_a_change_too_big_for_the_disk(disk_mirror: OutageMirror) -> None:
 
 def test_a_full_folder_for_temporary_files(sqlite_mirror: OutageMirror) -> None:
     """A list that finds no room to be compared is not applied."""
-    before = sqlite_mirror.load_old()
+    before = load_other_reasons(sqlite_mirror)
     sqlite_mirror.upstream.records = [record | {"reason": "because " * 100} for record in MANY]
     with small_disk("size=1m") as disk, filled(disk):
         ran = run_in_process(sqlite_mirror, SQLITE_TMPDIR=str(disk))
