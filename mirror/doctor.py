@@ -5,7 +5,7 @@ No check changes anything, and a check that fails does not prevent the others.
 
 from __future__ import annotations
 
-import tempfile
+import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -211,16 +211,23 @@ class Doctor:
             size = path.stat().st_size
             yield check_private(path, "database file", f"{size / checks.MIB:,.1f} MiB")
             yield check_disk_space("disk space for the database", path.parent, size)
+            yield from self._temporary_space()
+
+    def _temporary_space(self) -> Iterator[Check]:
+        """Check the space where SQLite puts temporary tables.
+
+        The order of the folders is that of https://www.sqlite.org/tempfiles.html.
+        """
         check = "disk space for temporary files"
-        try:
-            folder = Path(tempfile.gettempdir())
-        except OSError:
-            error = DiskUnavailable(
-                "there is no folder for temporary files", hint="name one in TMPDIR"
-            )
-            yield self._failed(check, error)
-        else:
-            yield check_disk_space(check, folder)
+        variables = (os.environ.get(name) for name in ("SQLITE_TMPDIR", "TMPDIR"))
+        for name in (*variables, "/var/tmp", "/usr/tmp", "/tmp", "."):  # noqa: S108
+            if name and os.access(name, os.W_OK | os.X_OK):
+                yield check_disk_space(check, Path(name))
+                return
+        error = DiskUnavailable(
+            "there is no folder for temporary files", hint="name one in SQLITE_TMPDIR"
+        )
+        yield self._failed(check, error)
 
 
 def _may_exist(path: Path) -> bool:

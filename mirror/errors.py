@@ -6,7 +6,7 @@
     ├── ApiError                 the API answered something that cannot be used
     │   └── ApiUnavailable       the API is out of reach for now: try again later
     ├── Stopped                  the run was cancelled: nothing was applied
-    ├── DiskUnavailable          there is no room for temporary files for now: try again later
+    ├── DiskUnavailable          there is no room on a disk for now: try again later
     ├── DatabaseError            the database rejected an operation
     │   ├── DatabaseUnavailable  the database is out of reach for now: try again later
     │   └── SchemaError          the database's schema is not the one this version works with
@@ -65,7 +65,7 @@ class Stopped(MirrorError):
 
 
 class DiskUnavailable(MirrorError):
-    """Not enough space for temporary files."""
+    """Not enough space on a disk, or no folder for temporary files."""
 
 
 class DatabaseError(MirrorError):

@@ -117,9 +117,9 @@ def test_each_response_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert_matches(
         messages(caplog, "mirror.api.http"),
         get % (1, f"503, {size(down)} bytes"),
-        r"the API at \S+ answered 503: BUSY: Not now; trying again in [0-9.]+ s",
+        r"GET \S+: the API at \S+ answered 503: BUSY: Not now; trying again in [0-9.]+ s",
         get % (1, f"200, {size(PAGES[0])} bytes"),
-        r"the connection to \S+ failed \(.*\); trying again in [0-9.]+ s",
+        r"GET \S+: the connection to \S+ failed \(.*\); trying again in [0-9.]+ s",
         get % (2, f"200, {size(PAGES[1])} bytes"),
         get % (1, rf"200, {size(compressed)} bytes \(gzip\)"),
     )

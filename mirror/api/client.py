@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
+import anyio
 from anyio import to_thread
 from msgspec import Raw
 from xxhash import xxh3_128, xxh3_128_hexdigest
@@ -180,9 +181,9 @@ class Client:
             await self._verify_not_truncated(data)
         self._progress.expect_pages(1)
         digest = xxh3_128_hexdigest(first.body)
-        if known is not None and digest == known.digest:
+        if known is not None and digest == known.digest:  # a list as long as a page
             return NotModified(first.etag)
-        scan = await to_thread.run_sync(self._new_scan)
+        scan = await self._begin_scan()
         scan.add(data)
         if paging is not None:
             _verify_complete(scan, [scan.count], paging.total)
@@ -195,7 +196,9 @@ class Client:
         are never one JSON text. A list as long as a page is the exception: whether it ends there
         has to be verified again, and that needs its entries.
         """
-        cached = known.digest if known is not None and known.count != PER_PAGE else None
+        if known is not None and known.count == PER_PAGE:
+            known = None
+        cached = known.digest if known else None
 
         def parse(body: bytearray, redact: Redactor) -> Page | None:
             return None if xxh3_128_hexdigest(body) == cached else _parse_page(1, body, redact)
@@ -218,7 +221,7 @@ class Client:
         rate_limiter = self._session.rate_limiter
         rate_limiter.check_feasible(paging.pages - 1)
         self._progress.expect_pages(paging.pages)
-        scan, digest = await to_thread.run_sync(self._new_scan), xxh3_128()
+        scan, digest = await self._begin_scan(), xxh3_128()
         sizes: list[int] = []
 
         def process(number: int, page: ApiResponse[Page]) -> None:
@@ -234,6 +237,13 @@ class Client:
         if known is not None and digest.hexdigest() == known.digest:
             return NotModified(None)
         return FetchedList(scan, digest.hexdigest(), None)
+
+    async def _begin_scan(self) -> EntryScan:
+        """Return a new scan; a read of the database that outlasts the fetch is left behind."""
+        limiter = self._session.rate_limiter
+        with anyio.move_on_after(limiter.remaining_time()):
+            return await to_thread.run_sync(self._new_scan, abandon_on_cancel=True)
+        raise limiter.deadline_error()
 
     async def _verify_not_truncated(self, data: Raw) -> None:
         """Verify that an unpaged list as long as a page is not page 1 of more.
@@ -300,7 +310,7 @@ def _verify_complete(scan: EntryScan, sizes: list[int], total: int | None) -> No
     """
     if scan.repetitions:
         raise _ListChanged(f"{scan.repetitions} requests were on more than one page")
-    if total is not None and scan.distinct != total:
+    if total is not None and scan.count != total:
         raise _ListChanged(f"{scan.count} requests were received, {total} were announced")
     if total is None and len(sizes) > 1:
         for number, size in enumerate(sizes, start=1):

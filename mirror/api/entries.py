@@ -71,14 +71,8 @@ class EntryScan:
         self.unknown = 0
         self.repetitions = 0
         self.distinct_ids = 0
-        self._without_id = 0
         self._kept: deque[tuple[bytes | memoryview, array[int]]] = deque()
         self._duplicates: dict[str | None, list[Raw]] = {}
-
-    @property
-    def distinct(self) -> int:
-        """Number of entries, those with the same id counted once."""
-        return self.distinct_ids + self._without_id
 
     def add(self, data: Raw | bytes) -> int:
         """Add the entries of a page; return their number.
@@ -108,7 +102,7 @@ class EntryScan:
         self._add_ids(ids)
 
     def _discard(self, pairs: Iterable[int]) -> None:
-        """Take requests for matched, by the hashes of id and digest."""
+        """Count requests as matched, by the hashes of id and digest."""
         before = len(self._hashes)
         self._hashes.difference_update(pairs)
         self.unmatched -= before - len(self._hashes)
@@ -130,7 +124,6 @@ class EntryScan:
         if without_id:
             self._hashes.discard(hash(None))
         distinct = len(self._hashes) - before
-        self._without_id += without_id
         self.distinct_ids += distinct
         self.repetitions += len(ids) - without_id - distinct
 
@@ -149,7 +142,7 @@ class EntryScan:
                     self._duplicates[request_id].append(entry)
 
     def match(self, requests: Iterable[tuple[str, int | None]]) -> None:
-        """Take known requests for matched, by their id and stored digest."""
+        """Count known requests as matched, by their id and stored digest."""
         self._discard(map(hash, requests))
 
     def unmatched_ids(self, requests: Iterable[tuple[str, int | None]]) -> set[str]:
@@ -204,7 +197,7 @@ def split(data: Raw | bytes) -> Iterator[tuple[memoryview, list[Raw]]]:
 
 
 def _possible_ends(text: memoryview, begin: int) -> Iterator[tuple[int, int]]:
-    """Yield where a block may end, and where the next one begins then; at last the end of all."""
+    """Yield pairs: where a block may end, and where the next one begins. The last is the end."""
     size = _BLOCK
     while begin + size < len(text):
         for boundary in islice(_BOUNDARY.finditer(text, begin + size), _ATTEMPTS):

@@ -149,7 +149,7 @@ class HttpSession:
             ApiError: the response is unusable.
         """
         request, latest = _Request(path, params, etag), _Attempt()
-        retry_delay = partial(self._retry_delay, latest)
+        retry_delay = partial(self._retry_delay, request, latest)
         try:
             async for attempt in stamina.retry_context(on=retry_delay, attempts=None, timeout=None):
                 with attempt:
@@ -184,7 +184,7 @@ class HttpSession:
             logger.debug("%s: waited %.1f s for its turn", request, waited)
         return ticket
 
-    def _retry_delay(self, latest: _Attempt, error: Exception) -> bool | float:
+    def _retry_delay(self, request: _Request, latest: _Attempt, error: Exception) -> bool | float:
         """Return the seconds until the next attempt, or False if there should be none."""
         if not isinstance(error, RetryableError | TruncatedPayload):
             return False
@@ -200,7 +200,7 @@ class HttpSession:
             in_time = wait < self.rate_limiter.deadline - self._clock.now()
             goes_on = in_time and latest.failures < ATTEMPTS
             next_step = f"trying again in {wait:.1f} s" if goes_on else "not trying again"
-        logger.debug("%s; %s", self._settings.token.redact(str(error)), next_step)
+        logger.debug("%s: %s; %s", request, self._settings.token.redact(str(error)), next_step)
         return wait if goes_on else False
 
     def _is_refusal(self, error: RetryableError) -> bool:

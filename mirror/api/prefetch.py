@@ -79,7 +79,7 @@ class _Window(Generic[T]):
     async def fetch(self, task: _Task[T]) -> None:
         """Fetch a result, unless a number before it failed: then nobody needs it."""
         async with self._slots:
-            if self._has_failure:
+            if self._has_failure:  # slots are given in order, so `pop` raises that failure first
                 return
             try:
                 task.result = await self._fetch(task.number)

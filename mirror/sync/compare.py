@@ -144,7 +144,7 @@ def _load(connection: Connection, run: Run, batches: Iterator[list[_Row]]) -> in
 
     with bulk.deferred_indexes(connection, release_requests) as was_empty:
         if was_empty:
-            insert(chain.from_iterable(batches))
+            insert(chain.from_iterable(batches))  # all of them: none is left for the loop
         for rows in batches:
             ids = bulk.existing_ids(connection, [row[0] for row in rows])
             insert([row for row in rows if row[0] not in ids])

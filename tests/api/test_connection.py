@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from mirror.api.client import Client
 from mirror.errors import MirrorError
-from tests.support.api_client import failure, fetch, settings
+from tests.support.api_client import failure, fetch, settings, tls_server
 from tests.support.http_servers import Serve, envelope, http, paged
 from tests.support.upstream import TOKEN, request
 
@@ -53,6 +56,27 @@ def test_the_token_does_not_pass_through_a_proxy_unencrypted(
         monkeypatch.setenv(variable, proxy.base_url.removesuffix("/api/v1"))
     assert fetch(server).scan.count == 2
     assert proxy.requests == []
+
+
+def test_certificates_are_selected_for_a_loopback_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SSL_CERT_FILE counts for https on this machine too; only the proxy does not."""
+    context, certificate = tls_server(tmp_path, "localhost")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+
+    def respond(listening: socket.socket) -> None:
+        with context.wrap_socket(listening.accept()[0], True) as connection:
+            connection.recv(4096)
+            connection.sendall(GOOD)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=respond, args=(listening,), daemon=True)
+        server.start()
+        base_url = f"https://localhost:{listening.getsockname()[1]}/api/v1"
+        assert fetch(base_url).scan.count == 2
+        server.join()
 
 
 # The token is never shown

@@ -104,7 +104,7 @@ def test_wrong_digests_hide_nothing(wrong: str) -> None:
 def test_a_known_entry_that_occurs_twice(pages: list[list[bytes]]) -> None:
     """Equal entries count once, also if they are known."""
     scan = scan_of(*pages, known=known(A, B))
-    assert (scan.count, scan.distinct, scan.repetitions) == (3, 2, 1)
+    assert (scan.count, scan.distinct_ids, scan.repetitions) == (3, 2, 1)
     if len(pages) == 1:
         assert [record.id for record in records_of(scan)] == ["a"]
 

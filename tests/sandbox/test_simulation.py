@@ -67,7 +67,7 @@ def test_every_record_is_decoded(seed: int) -> None:
             scan = EntryScan()
             count = scan.add(parse_page(body).data)
             records = records_of(scan)
-            assert (scan.distinct, len(records)) == (count, count)
+            assert (scan.distinct_ids, len(records)) == (count, count)
             assert all(isinstance(record, Record) and record.extra == "" for record in records)
             sandbox.advance(2)
     finally:

@@ -103,8 +103,9 @@ def check_list(body: bytes) -> None:
     count = scan.add(parse_page(body).data)
     decoded = records_of(scan)
     ids = [item.id for item in decoded]
-    assert scan.distinct == len(set(ids) - {None}) + ids.count(None)
-    assert scan.distinct <= len(decoded) <= count
+    distinct = scan.count - scan.repetitions
+    assert distinct == len(set(ids) - {None}) + ids.count(None)
+    assert distinct <= len(decoded) <= count
     stated = read_json(body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace"))
     assert (stated["success"], len(stated["data"])) == (True, count)
     entries = [storable(item) for item in stated["data"] if isinstance(item, dict)]
