@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from typing import Any, Literal
 
 import pytest
 from xxhash import xxh3_128_hexdigest
 
-from mirror.api.client import MAX_CONSISTENCY_ATTEMPTS, CachedList, FetchedList, NotModified
+from mirror.api.client import MAX_CONSISTENCY_ATTEMPTS, CachedList, Client, FetchedList, NotModified
+from mirror.api.entries import EntryScan
 from mirror.errors import ApiError, ApiUnavailable
 from mirror.sandbox.server import Sandbox
 from mirror.version import __version__
 from tests.support.api_client import (
     HEAD,
+    LONG,
     assert_fails,
     fetch,
     fetch_content,
+    settings,
     try_fetch,
 )
 from tests.support.api_payloads import unknown_entries
@@ -309,3 +313,21 @@ def test_an_unrequested_304_is_refused(serve: Serve) -> None:
     server = serve(http(304))
     assert_fails(server, ApiError, "304")
     assert len(server.requests) == 1
+
+
+# What the mirror knows
+
+
+@pytest.mark.parametrize("paged_list", [False, True])
+def test_a_database_that_does_not_answer(serve: Serve, paged_list: bool) -> None:
+    """The read of what the mirror knows counts towards the deadline; it is left behind then."""
+    server = serve(*(STABLE if paged_list else [GOOD]))
+    released = threading.Event()
+
+    def never() -> EntryScan:
+        released.wait(LONG)
+        return EntryScan()
+
+    with pytest.raises(ApiUnavailable, match="took longer than the"):
+        Client(settings(server, deadline=0.3)).fetch_list(None, never)
+    released.set()
