@@ -250,11 +250,11 @@ class Client:
 
         An API without paging ignores the page number, so page 2 is the same list.
         """
-        entries = [entry for _, entries in islice(split(data), 2) for entry in entries]
+        entries = _first_entries(data, PER_PAGE + 1)
         if len(entries) != PER_PAGE:
             return
         page = await self._fetch_page(2)
-        if [entry for _, entries in split(page.parsed.data) for entry in entries] != entries:
+        if _first_entries(page.parsed.data, PER_PAGE + 1) != entries:
             raise _ListChanged(
                 f"it has exactly the {PER_PAGE} entries of a page, and page 2 has others"
             )
@@ -273,6 +273,10 @@ def concurrency_for_rate(limit: int) -> int:
         limit: requests allowed per minute.
     """
     return max(2, min(32, -(-limit // 30)))
+
+
+def _first_entries(data: Raw, count: int) -> list[Raw]:
+    return list(islice((entry for _, entries in split(data) for entry in entries), count))
 
 
 def _params(page: int) -> dict[str, int]:

@@ -105,6 +105,14 @@ def _is_empty(connection: Connection, table: sa.Table) -> bool:
     return connection.scalar(sa.select(sa.literal(1)).select_from(table).limit(1)) is None
 
 
+def _may_create_indexes(connection: Connection, table: sa.Table) -> bool:
+    """Return whether indexes may be created where a table is; in Postgres its owner may not."""
+    if connection.dialect.name == "sqlite":
+        return True
+    query = "SELECT has_schema_privilege(relnamespace, 'CREATE') FROM pg_class WHERE oid = {}"
+    return bool(connection.exec_driver_sql(query.format(f"to_regclass('{table.name}')")).scalar())
+
+
 @contextmanager
 def deferred_indexes(connection: Connection, table: sa.Table) -> Iterator[bool]:
     """Drop the indexes of an empty table while it is filled, and create them again at the end.
@@ -118,13 +126,13 @@ def deferred_indexes(connection: Connection, table: sa.Table) -> Iterator[bool]:
 
     Yields:
         Whether the indexes were dropped. Otherwise the table holds rows, is in use, or belongs to
-        another role, and is unchanged.
+        another role, or its owner may not create indexes; it is unchanged then.
     """
     indexes = sorted(
         (index for index in table.indexes if not is_partial(index)), key=lambda one: str(one.name)
     )
     dropped = False
-    if _is_empty(connection, table):
+    if _is_empty(connection, table) and _may_create_indexes(connection, table):
         savepoint = connection.begin_nested()
         try:
             if connection.dialect.name != "sqlite":

@@ -29,7 +29,7 @@ from mirror.db import bulk
 from mirror.db.models import release_requests
 from mirror.db.runs import Run
 from mirror.db.types import to_text, to_texts
-from mirror.errors import GuardRefused
+from mirror.errors import DatabaseUnavailable, GuardRefused
 from mirror.progress import Progress
 
 _TOLERATED_MISSING, _TOLERATED_MISSING_SHARE = 5, 0.1
@@ -101,6 +101,7 @@ def compare(
 
     Raises:
         GuardRefused: the list belongs to another environment, or lacks too many requests.
+        DatabaseUnavailable: the stored digests are no longer those that the scan knows.
     """
     found = Differences()
     staged_rows = _load(connection, run, _batches(scan, found, progress))
@@ -116,6 +117,11 @@ def compare(
     if scan.unmatched:
         with stored_digests(connection, run.environment) as known:
             ids = scan.unmatched_ids(known)
+        if len(ids) != scan.unmatched:
+            raise DatabaseUnavailable(
+                f"another program changed digests of {run.environment!r} while the list was read",
+                hint="Nothing was applied; run again",
+            )
         # An invalid entry without a usable id protects no request from being missing.
         missing = ids.difference(entry.id for entry in found.invalid)
         bulk.copy_rows(connection, staged, ["id"], ((one,) for one in missing), kind="missing")

@@ -127,6 +127,15 @@ def test_a_list_as_long_as_a_page_takes_two_requests(
     assert len(sandbox.request_log) == 2
 
 
+@pytest.mark.parametrize(("count", "size", "sent"), [(100, 12_000, 2), (150, 10_500, 1)])
+def test_large_entries_are_counted(serve: Serve, count: int, size: int, sent: int) -> None:
+    """Whether a list is as long as a page does not depend on the size of its entries."""
+    body = envelope([request(number, reason="x" * size) for number in range(count)])
+    server = serve(http(200, body))
+    assert fetch(server).scan.count == count
+    assert len(server.requests) == sent
+
+
 def test_unannounced_pages_are_not_taken_for_the_list(serve: Serve) -> None:
     """An API that pages without saying so is not believed at page 1."""
     first = http(200, envelope([request(number) for number in range(100)]))

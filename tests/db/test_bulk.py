@@ -21,6 +21,7 @@ from tests.support.schema import inventory, opened
 from tests.support.upstream import FakeUpstream, request
 
 LIST = [request(number) for number in range(300)]
+OTHER_TABLES = ("release_request_past_versions", "sync_runs", "quarantined_records")
 INDEXES = """SELECT relname, oid FROM pg_class WHERE relkind = 'i'
     AND relname LIKE 'ix_release_requests%' AND relname <> 'ix_release_requests_missing_since'
     ORDER BY relname"""
@@ -118,6 +119,31 @@ def test_a_first_load_by_another_role(
         assert postgres_mirror.rows(INDEXES) == before
     finally:
         with opened(postgres_mirror.url) as connection:
+            connection.exec_driver_sql(f"DROP OWNED BY {role}")
+            connection.exec_driver_sql(f"DROP ROLE {role}")
+
+
+def test_a_first_load_by_an_owner_who_may_create_nothing(
+    postgres_mirror: Mirror, sandbox: Sandbox, upstream: FakeUpstream
+) -> None:
+    """The owner of the tables without CREATE on their schema loads with the indexes in place."""
+    role = f"owner_of_{make_url(postgres_mirror.url).database}"  # unique on the server
+    with opened(postgres_mirror.url) as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {role}")
+        connection.exec_driver_sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        for table in ("release_requests", *OTHER_TABLES):
+            connection.exec_driver_sql(f"ALTER TABLE {table} OWNER TO {role}")
+        connection.exec_driver_sql(f"GRANT SELECT ON alembic_version TO {role}")
+    url = make_url(postgres_mirror.url).update_query_dict({"options": f"-crole={role}"})
+    other = Mirror(url.render_as_string(hide_password=False), sandbox, upstream)
+    before = postgres_mirror.rows(INDEXES)
+    try:
+        result = other.sync(LIST, upgrade=False)
+        assert (result.failure, result.counts.inserted) == (None, 300)
+        assert postgres_mirror.rows(INDEXES) == before
+    finally:
+        with opened(postgres_mirror.url) as connection:
+            connection.exec_driver_sql(f"REASSIGN OWNED BY {role} TO CURRENT_USER")
             connection.exec_driver_sql(f"DROP OWNED BY {role}")
             connection.exec_driver_sql(f"DROP ROLE {role}")
 

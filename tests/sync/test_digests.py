@@ -10,6 +10,8 @@ from sqlalchemy.engine import Connection
 
 from mirror.db.engine import write_transaction
 from mirror.db.runs import Counts, Outcome
+from mirror.errors import DatabaseUnavailable
+from mirror.sync import run
 from tests.support.mirrors import Mirror
 from tests.support.upstream import request
 
@@ -28,11 +30,16 @@ TAMPERED = {
 def tamper(mirror: Mirror, change: str) -> None:
     """Change the digests of all requests, and forget which list was applied last."""
     with write_transaction(mirror.engine, "test") as connection:
-        if change == "swapped":
-            swap(connection)
-        else:
-            connection.exec_driver_sql(f"UPDATE release_requests SET {TAMPERED[change]}")
+        tamper_in(connection, change)
         connection.exec_driver_sql("UPDATE sync_runs SET content_digest = '', etag = NULL")
+
+
+def tamper_in(connection: Connection, change: str) -> None:
+    """Change the digests of all requests."""
+    if change == "swapped":
+        swap(connection)
+    else:
+        connection.exec_driver_sql(f"UPDATE release_requests SET {TAMPERED[change]}")
 
 
 def swap(connection: Connection) -> None:
@@ -143,3 +150,20 @@ def test_a_missing_request_returns_unchanged(mirror: Mirror) -> None:
     assert mirror.rows("SELECT count(*) FROM release_requests WHERE missing_since IS NOT NULL") == [
         (0,)
     ]
+
+
+@pytest.mark.parametrize("change", ["emptied", "wrong", "swapped"])
+def test_digests_that_change_during_the_fetch(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """A list compared with other digests than the stored ones is not applied; the next one is."""
+    mirror.sync(LIST)
+    with monkeypatch.context() as patch:
+        merge = run.migrate.require_current
+        patch.setattr(
+            run.migrate, "require_current", lambda one: (tamper_in(one, change), merge(one))
+        )
+        result = mirror.sync(LIST[3:])
+    assert result.outcome is Outcome.FAILED
+    assert isinstance(result.failure, DatabaseUnavailable)
+    assert mirror.sync().counts == Counts(fetched=117, unchanged=117, missing=3)
