@@ -7,6 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import anyio
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 def run(function: Callable[[], Awaitable[T]], cancellation: CancellationToken | None = None) -> T:
     """Run an asynchronous function in an event loop of its own.
+
+    In a thread that runs one already, as a notebook's does, it has a thread of its own as well.
 
     Args:
         function: the function.
@@ -41,7 +44,13 @@ def run(function: Callable[[], Awaitable[T]], cancellation: CancellationToken | 
             return await function()
         raise Stopped
 
-    return anyio.run(main)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # there is none
+        return anyio.run(main)
+    context = copy_context()
+    with ThreadPoolExecutor(1, "mirror-loop") as pool:
+        return pool.submit(lambda: context.run(lambda: anyio.run(main))).result()
 
 
 class _LookupExecutor(ThreadPoolExecutor):

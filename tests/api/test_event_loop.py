@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -65,3 +66,15 @@ def test_a_cancellation_after_the_end() -> None:
 
     assert run(answer, cancellation) == 42
     cancellation.call()
+
+
+def test_beside_another_loop() -> None:
+    """A program whose thread runs a loop already, such as a notebook, can fetch all the same."""
+
+    async def answer() -> int:
+        return 42
+
+    async def notebook() -> int:
+        return run(answer)
+
+    assert asyncio.run(notebook()) == 42
