@@ -21,7 +21,12 @@ from tests.support.schema import inventory, opened
 from tests.support.upstream import FakeUpstream, request
 
 LIST = [request(number) for number in range(300)]
-OTHER_TABLES = ("release_request_past_versions", "sync_runs", "quarantined_records")
+TABLES = (
+    "release_requests",
+    "release_request_past_versions",
+    "sync_runs",
+    "quarantined_records",
+)
 INDEXES = """SELECT relname, oid FROM pg_class WHERE relkind = 'i'
     AND relname LIKE 'ix_release_requests%' AND relname <> 'ix_release_requests_missing_since'
     ORDER BY relname"""
@@ -99,17 +104,30 @@ def test_a_first_load_beside_a_reader(postgres_mirror: Mirror) -> None:
     assert postgres_mirror.rows(INDEXES) == before
 
 
+ROLES = {
+    "a role that may only write rows": [
+        "GRANT TEMPORARY ON DATABASE {name} TO {role}",
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}",
+    ],
+    "an owner who may create nothing": [
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+        *(f"ALTER TABLE {table} OWNER TO {{role}}" for table in TABLES),
+        "GRANT SELECT ON alembic_version TO {role}",
+    ],
+}
+
+
+@pytest.mark.parametrize("grants", ROLES.values(), ids=ROLES)
 def test_a_first_load_by_another_role(
-    postgres_mirror: Mirror, sandbox: Sandbox, upstream: FakeUpstream
+    postgres_mirror: Mirror, sandbox: Sandbox, upstream: FakeUpstream, grants: list[str]
 ) -> None:
-    """A role that may only write rows can sync, also the first time, with the indexes in place."""
+    """A role that may not create indexes can sync, also the first time, with those in place."""
     name = make_url(postgres_mirror.url).database
-    role = f"writer_of_{name}"  # unique on the server
+    role = f"role_of_{name}"  # unique on the server
     with opened(postgres_mirror.url) as connection:
-        connection.exec_driver_sql(f"CREATE ROLE {role}")
-        connection.exec_driver_sql(f"GRANT TEMPORARY ON DATABASE {name} TO {role}")
-        for kind in ("TABLES", "SEQUENCES"):
-            connection.exec_driver_sql(f"GRANT ALL ON ALL {kind} IN SCHEMA public TO {role}")
+        for statement in ("CREATE ROLE {role}", *grants):
+            connection.exec_driver_sql(statement.format(name=name, role=role))
     url = make_url(postgres_mirror.url).update_query_dict({"options": f"-crole={role}"})
     other = Mirror(url.render_as_string(hide_password=False), sandbox, upstream)
     before = postgres_mirror.rows(INDEXES)
@@ -119,32 +137,8 @@ def test_a_first_load_by_another_role(
         assert postgres_mirror.rows(INDEXES) == before
     finally:
         with opened(postgres_mirror.url) as connection:
-            connection.exec_driver_sql(f"DROP OWNED BY {role}")
-            connection.exec_driver_sql(f"DROP ROLE {role}")
-
-
-def test_a_first_load_by_an_owner_who_may_create_nothing(
-    postgres_mirror: Mirror, sandbox: Sandbox, upstream: FakeUpstream
-) -> None:
-    """The owner of the tables without CREATE on their schema loads with the indexes in place."""
-    role = f"owner_of_{make_url(postgres_mirror.url).database}"  # unique on the server
-    with opened(postgres_mirror.url) as connection:
-        connection.exec_driver_sql(f"CREATE ROLE {role}")
-        connection.exec_driver_sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-        for table in ("release_requests", *OTHER_TABLES):
-            connection.exec_driver_sql(f"ALTER TABLE {table} OWNER TO {role}")
-        connection.exec_driver_sql(f"GRANT SELECT ON alembic_version TO {role}")
-    url = make_url(postgres_mirror.url).update_query_dict({"options": f"-crole={role}"})
-    other = Mirror(url.render_as_string(hide_password=False), sandbox, upstream)
-    before = postgres_mirror.rows(INDEXES)
-    try:
-        result = other.sync(LIST, upgrade=False)
-        assert (result.failure, result.counts.inserted) == (None, 300)
-        assert postgres_mirror.rows(INDEXES) == before
-    finally:
-        with opened(postgres_mirror.url) as connection:
-            connection.exec_driver_sql(f"REASSIGN OWNED BY {role} TO CURRENT_USER")
-            connection.exec_driver_sql(f"DROP OWNED BY {role}")
+            for statement in ("REASSIGN OWNED BY {} TO CURRENT_USER", "DROP OWNED BY {}"):
+                connection.exec_driver_sql(statement.format(role))
             connection.exec_driver_sql(f"DROP ROLE {role}")
 
 
