@@ -119,8 +119,9 @@ def compare(
             ids = scan.unmatched_ids(known)
         if len(ids) != scan.unmatched:
             raise DatabaseUnavailable(
-                f"another program changed digests of {run.environment!r} while the list was read",
-                hint="Nothing was applied; run again",
+                f"another program changed the digests of {run.environment!r} while the list was "
+                "read. Nothing was applied",
+                hint="run again",
             )
         # An invalid entry without a usable id protects no request from being missing.
         missing = ids.difference(entry.id for entry in found.invalid)

@@ -1,6 +1,6 @@
 """One sync: fetch the list, verify it, merge it, record the run.
 
-No transaction is open while the list is fetched. What a sync changes and its outcome are committed
+No transaction is open while a request is in flight. What a sync changes and its outcome are committed
 in one transaction.
 """
 
