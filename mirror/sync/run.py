@@ -1,7 +1,7 @@
 """One sync: fetch the list, verify it, merge it, record the run.
 
-No transaction is open while a request is in flight. What a sync changes and its outcome are committed
-in one transaction.
+No transaction is open while a request is in flight. What a sync changes and its outcome are
+committed in one transaction.
 """
 
 from __future__ import annotations
