@@ -53,9 +53,9 @@ def single_entries(count: int) -> list[list[object]]:
 
 REPORT = (ApiError, "report this")
 FINAL: dict[int, tuple[type[MirrorError], str]] = {
-    401: (TokenRefused, "Check the token"),
-    403: (TokenRefused, "Check the token"),
-    404: (ApiError, "Check --base-url"),
+    401: (TokenRefused, "; check the token"),
+    403: (TokenRefused, "; check the token"),
+    404: (ApiError, "; check --base-url"),
     **dict.fromkeys((400, 402, 405, 410, 422, 201, 204), REPORT),
 }
 
@@ -89,7 +89,7 @@ def test_a_final_status_is_not_retried(
 def test_a_200_without_a_list_is_final(serve: Serve, body: bytes, message: str) -> None:
     """Status 200 alone proves nothing; the error names what was received and what to check."""
     server = serve(http(200, body))
-    assert_fails(server, ApiError, message, "Check --base-url")
+    assert_fails(server, ApiError, message, "; check --base-url")
     assert len(server.requests) == 1
 
 
