@@ -53,7 +53,6 @@ class Doctor:
     ) -> None:
         self.failures: list[MirrorError] = []
         self._sources = sources
-        self._database_setting = sources.resolve_database()
         self._environments = environments
         self._now = now
 
@@ -74,10 +73,11 @@ class Doctor:
     def _configuration_file(self) -> Check:
         path = self._sources.file.path
         if path is None:
-            return Check(
-                State.OK, "configuration", None, f"none; searched at {file.default_path()}"
-            )
-        if self._database_setting.in_file and has_secrets(self._database_setting.text):
+            default = file.default_path()
+            place = f"searched at {default}" if default else "there is no home folder"
+            return Check(State.OK, "configuration", None, f"none; {place}")
+        database = self._sources.given.get("database") or self._sources.file.database
+        if database and database.in_file and has_secrets(database.text):
             return check_private(path, "configuration", f"{path}, with a password in it")
         return Check(State.OK, "configuration", None, str(path))
 
@@ -136,9 +136,10 @@ class Doctor:
     # The database
 
     def _database(self) -> Iterator[Check]:
-        url, source = self._database_setting.text, self._database_setting.source
-        shown = url
+        url = shown = ""
         try:
+            setting = self._sources.resolve_database()
+            url, source = setting.text, setting.source
             shown = f"{shown_url(url)} ({source})"
             engine = create_engine(url)
             with read_transaction(engine) as connection:
@@ -147,15 +148,15 @@ class Doctor:
                 schema = list(self._schema(connection))
                 yield from schema
         except MirrorError as error:
-            yield self._no_database(error, shown)
+            yield self._no_database(error, url, shown)
             return
         if all(check.state is not State.FAILED for check in schema if check.check == "schema"):
             yield self._write_access(engine)
         yield from self._disk_space(engine)
 
-    def _no_database(self, error: MirrorError, shown: str) -> Check:
+    def _no_database(self, error: MirrorError, text: str, shown: str) -> Check:
         """Report why the database cannot be opened; a missing SQLite file is only a warning."""
-        url = None if isinstance(error, UsageError) else parse_url(self._database_setting.text)
+        url = None if isinstance(error, UsageError) else parse_url(text)
         if (
             url is None
             or url.get_backend_name() != "sqlite"

@@ -18,8 +18,8 @@ UNCOMPRESSED = "identity"
 _ALIASES = {"x-gzip": COMPRESSION}  # RFC 9110, 8.4.1.3
 _GZIP_FORMAT = zlib.MAX_WBITS | 16
 _MAGIC = b"\x1f\x8b"
-_STEP = 16 * 1024
-"""Bytes decompressed at once. They become at most 16 MiB, as deflate's ratio is 1,032 at most."""
+_STEP = 8 * 1024
+"""Bytes decompressed at once. They become at most 8 MiB, as deflate's ratio is 1,032 at most."""
 
 
 def content_encoding(response: httpx.Response) -> str:
