@@ -97,10 +97,13 @@ async def _send(
     """Send a request; for the list, fail as a sync does unless the status is 200."""
     timeout = min(settings.timeout, settings.deadline)
     is_list = path == LIST_PATH
+    client = http_client(settings)
+    if is_list:
+        client.event_hooks = {"response": [partial(refuse_redirect, settings)]}
     with anyio.fail_after(timeout):  # httpx's own time-out is for silence, not for dripping bytes
         sent_at, began = now(), time.monotonic()
         async with (
-            http_client(settings) as client,
+            client,
             client.stream(
                 "GET",
                 settings.base_url + path,
@@ -111,7 +114,6 @@ async def _send(
         ):
             seconds, headers = time.monotonic() - began, response.headers
             if is_list and response.status_code != httpx.codes.OK:
-                await refuse_redirect(settings, response)
                 raise await error_from_response(settings, response, timeout / 2)
             limit = headers.get("X-RateLimit-Limit") or headers.get("RateLimit-Limit")
             return ProbeResult(

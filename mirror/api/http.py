@@ -25,12 +25,7 @@ from mirror.api.connection import ResponseTrace, http_client, redacted_logs
 from mirror.api.envelope import PayloadError, TruncatedPayload
 from mirror.api.httpx_lite import httpx
 from mirror.api.rate_limit import Clock, RateLimiter, parse_rate_limit_headers
-from mirror.api.responses import (
-    RetryableError,
-    error_from_response,
-    refuse_redirect,
-    server_time,
-)
+from mirror.api.responses import RetryableError, error_from_response, refuse_redirect, server_time
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiError, ApiUnavailable, MirrorError
 from mirror.progress import Progress
