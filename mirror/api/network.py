@@ -30,8 +30,11 @@ _PRIVATE_AUTHORITY = (
     "if the API, or a proxy that inspects TLS, has certificates of a private authority, name a "
     "file with that authority's certificate in SSL_CERT_FILE"
 )
-_CLOCK = "check this machine's clock, then the certificates in SSL_CERT_FILE if it is set"
-_OTHER_HOST = "check --base-url; another server answered in place of the API"
+_CLOCK = (
+    "check this machine's clock, and SSL_CERT_FILE if it is set; if they are right, tell the API's "
+    "operator"
+)
+_OTHER_HOST = "check --base-url, as another server answers there"
 _CERTIFICATE_ADVICE = {9: _CLOCK, 10: _CLOCK, 62: _OTHER_HOST, 64: _OTHER_HOST}
 
 _CERTIFICATE_ERRORS = {

@@ -252,7 +252,7 @@ def test_codes(errors: list[Exception], reason: str) -> None:
     ("code", "advice"),
     [
         (9, "check this machine's clock"),
-        (10, "check this machine's clock, then the certificates in SSL_CERT_FILE"),
+        (10, "check this machine's clock, and SSL_CERT_FILE if it is set"),
         (18, "SSL_CERT_FILE"),
         (19, "SSL_CERT_FILE"),
         (20, "SSL_CERT_FILE"),
