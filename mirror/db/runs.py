@@ -6,6 +6,7 @@ environment completed last; when it completes, that must still be the last one.
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -14,8 +15,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from mirror.config.settings import same_base_url
 from mirror.db.models import sync_runs
-from mirror.errors import DatabaseUnavailable
+from mirror.errors import DatabaseUnavailable, GuardRefused
 from mirror.version import __version__
 
 _runs = sync_runs.c
@@ -88,7 +90,7 @@ class Completion(msgspec.Struct, frozen=True):
 
     def is_comparable_to(self, base_url: str) -> bool:
         """Return whether this version would decode the same response in the same way."""
-        return self.base_url == base_url and self.mirror_version == __version__
+        return same_base_url(self.base_url, base_url) and self.mirror_version == __version__
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -147,6 +149,25 @@ def last_completion(connection: Connection, environment: str) -> Completion | No
         .order_by(_runs.completion.desc())
         .limit(1),
     )
+
+
+def require_base_url(environment: str, last: Completion | None, base_url: str) -> None:
+    """Check that an environment keeps the base URL of its last completion, if there is one.
+
+    Otherwise a forgotten variable would mix the requests of two APIs, or send a token to an API
+    that it does not belong to.
+
+    Raises:
+        GuardRefused: it is another one.
+    """
+    if last is not None and not same_base_url(last.base_url, base_url):
+        raise GuardRefused(
+            f"the requests of {environment!r} come from {last.base_url}, and the base URL is now "
+            f"{base_url}. Nothing was sent to it, and nothing was applied",
+            hint="check --base-url, TALKOVER_BASE_URL and base_url in the configuration file. If "
+            f"the API has moved, run `mirror sync --environment {shlex.quote(environment)} "
+            "--accept-base-url` once. For another API use another environment",
+        )
 
 
 def completion(connection: Connection, run: Run) -> Completion | None:
@@ -255,7 +276,7 @@ def end(
     )
     if not result.rowcount:
         raise DatabaseUnavailable(
-            f"run {run.id} is no longer on record",
-            hint="was the database restored to an older state meanwhile? Nothing was applied; "
-            "run again",
+            f"run {run.id} of {run.environment!r} is no longer on record. Nothing was applied",
+            hint="was the environment renamed or forgotten meanwhile, or the database restored to "
+            "an older state? Run again, under the new name if there is one",
         )

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from mirror.db import environments as environments_on_record
 from mirror.db import migrate
 from mirror.db.engine import shown_url_of
 from mirror.db.models import CLOSED_STATUSES, quarantined_records, release_requests, sync_runs
@@ -53,6 +54,7 @@ class EnvironmentStatus:
         quarantined: entries of the list that could not be understood.
         schema_revision: schema revision of the database.
         database: URL of the database, without password.
+        base_url: base URL of the API in the last complete sync, or None. Another one is refused.
     """
 
     environment: str
@@ -72,6 +74,7 @@ class EnvironmentStatus:
     quarantined: int
     schema_revision: str | None
     database: str
+    base_url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ def status(
             quarantined=quarantined.get(environment, 0),
             schema_revision=revision,
             database=url,
+            base_url=complete and complete.base_url,
             **{name: requests.get((environment, name), 0) for name in _COUNTED},
         )
 
@@ -147,7 +151,7 @@ def is_stale(status: EnvironmentStatus, max_age: timedelta) -> bool:
 
 
 def _run_ids(connection: Connection, environments: Sequence[str] | None) -> dict[str, _RunIds]:
-    names = _environment_names()
+    names = environments_on_record.names_query()
     in_environment = _runs.environment == names.c.environment
     last = sa.select(sa.func.max(_runs.id)).where(in_environment).scalar_subquery()
     complete = (
@@ -161,17 +165,6 @@ def _run_ids(connection: Connection, environments: Sequence[str] | None) -> dict
         names.c.environment.is_not(None), *_among(names.c.environment, environments)
     )
     return {name: _RunIds(*ids) for name, *ids in connection.execute(query)}
-
-
-def _environment_names() -> sa.CTE:
-    """Select the environments with runs on record, and a null.
-
-    A loose index scan: the recursion steps from one name to the next. DISTINCT would read all runs.
-    """
-    name = sa.func.min(_runs.environment)
-    names = sa.select(name.label("environment")).cte("names", recursive=True)
-    next_name = sa.select(name).where(_runs.environment > names.c.environment).scalar_subquery()
-    return names.union_all(sa.select(next_name).where(names.c.environment.is_not(None)))
 
 
 def _failures(connection: Connection, run_ids: dict[str, _RunIds]) -> dict[str, _Failures]:
@@ -195,7 +188,9 @@ def _runs_by_id(
 ) -> dict[int | None, Any]:
     wanted = {run_id for ids in run_ids.values() for run_id in (ids.last, ids.complete)}
     wanted |= {failed.last for failed in failures.values()}
-    query = sa.select(_runs.id, _runs.outcome, _runs.started_at, _runs.seconds, _runs.error)
+    query = sa.select(
+        _runs.id, _runs.outcome, _runs.started_at, _runs.seconds, _runs.error, _runs.base_url
+    )
     return {row.id: row for row in connection.execute(query.where(_runs.id.in_(wanted - {None})))}
 
 

@@ -93,6 +93,7 @@ def sync(
     upgrade: bool = True,
     dry_run: bool = False,
     accept_missing: bool = False,
+    accept_base_url: bool = False,
     now: Callable[[], datetime] = utc_now,
     progress: Progress | None = None,
     cancellation: CancellationToken | None = None,
@@ -109,6 +110,7 @@ def sync(
         upgrade: upgrade the schema first; otherwise fail if it is not current.
         dry_run: do the same, but roll the merge back.
         accept_missing: apply the list however many requests it lacks.
+        accept_base_url: sync even if the last complete sync used another base URL.
         now: the clock, UTC.
         progress: counts what is done.
         cancellation: lets another thread end the sync, which then fails with `Stopped`.
@@ -130,6 +132,7 @@ def sync(
                 base_url=api.base_url,
                 dry_run=dry_run,
                 accept_missing=accept_missing,
+                accept_base_url=accept_base_url,
                 now=now,
                 began=began,
                 progress=progress,
@@ -176,7 +179,8 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
     """A sync whose run is on record.
 
     Attributes:
-        engine, now, progress, cancellation, dry_run, accept_missing: arguments of `sync`.
+        engine, now, progress, cancellation, dry_run, accept_missing, accept_base_url: arguments
+            of `sync`.
         run: its run.
         client: fetches the list.
         base_url: of the API.
@@ -189,6 +193,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     dry_run: bool
     accept_missing: bool
+    accept_base_url: bool
     now: Callable[[], datetime]
     began: float
     progress: Progress
@@ -212,6 +217,8 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
     def _sync(self) -> Result:
         """Fetch the list; apply it unless it is the one applied last."""
         last, cached = self.run.previous, None
+        if not self.accept_base_url:
+            runs.require_base_url(self.run.environment, last, self.base_url)
         if last is not None and last.is_comparable_to(self.base_url):
             cached = CachedList(last.etag, last.content_digest, last.counts.fetched)
         fetched = self._fetch(cached)
