@@ -7,10 +7,11 @@ its own run gone when it ends: it applies nothing, and fails.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -62,6 +63,24 @@ def rename_command(old: str, new: str) -> str:
 def forget_command(name: str) -> str:
     """Return the command that forgets an environment, as a shell takes it."""
     return _command("forget-environment", name)
+
+
+def unknown_to_file(name: str, file: Path, new_names: Sequence[str]) -> tuple[str, str]:
+    """Describe an environment on record that the configuration file does not have.
+
+    Args:
+        name: its name.
+        file: the configuration file.
+        new_names: the environments of the file that never had a complete sync.
+
+    Returns:
+        What is the case, and what to do.
+    """
+    new_name = new_names[0] if len(new_names) == 1 else "NEW"
+    return f"on record, but not in {file}", (
+        f"if it has a new name, run `{rename_command(name, new_name)}`; to delete what is on "
+        f"record, run `{forget_command(name)}`"
+    )
 
 
 def _command(command: str, *names: str) -> str:
