@@ -31,7 +31,7 @@ def db() -> None:
 @db.command(epilog="Example: mirror db upgrade --database postgresql://mirror@db.example.com/bi")
 @database_option
 def upgrade(database: str | None, config_file: str | None) -> None:
-    """Create the schema, or upgrade it to the latest revision."""
+    """Create or upgrade the schema."""
     from mirror.db import migrate
 
     before, after = migrate.upgrade(open_database(database, config_file, create=True))
@@ -102,7 +102,7 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
 def describe(
     relation: str | None, output_format: str, database: str | None, config_file: str | None
 ) -> None:
-    """Print the data dictionary: every table, view and column.
+    """Print the data dictionary: the meaning of each column.
 
     NAME is a table or view; without it, all are described. No database is opened.
     """

@@ -260,12 +260,7 @@ def end(
     """
     result = connection.execute(
         sa.update(sync_runs)
-        .where(
-            _runs.id == run.id,
-            _runs.environment == run.environment,
-            _runs.started_at == run.started_at,
-            _runs.outcome.in_(("running", "abandoned")),
-        )
+        .where(*_is_unfinished(run))
         .values(
             outcome=outcome,
             finished_at=finished_at,
@@ -275,8 +270,31 @@ def end(
         )
     )
     if not result.rowcount:
-        raise DatabaseUnavailable(
-            f"run {run.id} of {run.environment!r} is no longer on record. Nothing was applied",
-            hint="was the environment renamed or forgotten meanwhile, or the database restored to "
-            "an older state? Run again, under the new name if there is one",
-        )
+        raise _not_on_record(run)
+
+
+def require_on_record(connection: Connection, run: Run) -> None:
+    """Check that a run can still end: its changes refer to its row.
+
+    Raises:
+        DatabaseUnavailable: the row of the run is gone.
+    """
+    if connection.scalar(sa.select(_runs.id).where(*_is_unfinished(run))) is None:
+        raise _not_on_record(run)
+
+
+def _is_unfinished(run: Run) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        _runs.id == run.id,
+        _runs.environment == run.environment,
+        _runs.started_at == run.started_at,
+        _runs.outcome.in_(("running", "abandoned")),
+    )
+
+
+def _not_on_record(run: Run) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"run {run.id} of {run.environment!r} is no longer on record. Nothing was applied",
+        hint="was the environment renamed or forgotten meanwhile, or the database restored to an "
+        "older state? Run again, under the new name if there is one",
+    )

@@ -282,6 +282,8 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
                 migrate.require_current(connection)
                 if runs.is_superseded(connection, self.run):
                     return self._finish_in(connection, Outcome.SUPERSEDED)
+                if not self.dry_run:
+                    runs.require_on_record(connection, self.run)
                 if self.cancellation.is_set():
                     raise Stopped
                 began = time.monotonic()

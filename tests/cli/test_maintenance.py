@@ -204,7 +204,7 @@ def test_completion(tmp_path: Path) -> None:
     for words, offered in (
         (("st",), ["status"]),
         (("db", "pr"), ["prune"]),
-        (("sync", "--accept"), ["--accept-missing"]),
+        (("sync", "--accept-m"), ["--accept-missing"]),
         (("status", "--format", "pro"), ["prometheus"]),
         (("sync", "--environment", "pr"), ["prod", "preview"]),
     ):

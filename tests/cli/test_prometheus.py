@@ -34,6 +34,7 @@ STATUS = EnvironmentStatus(
     schema_revision="0004",
     database="sqlite:///mirror.db",
     quarantined=9,
+    base_url="https://app.talkover.ai/api/v1",
 )
 _UNKNOWN = dict.fromkeys(("complete_at", "age", "outcome", "started_at", "seconds"))
 NEVER = replace(STATUS, environment="new", failures=0, **_UNKNOWN)

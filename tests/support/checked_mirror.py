@@ -163,7 +163,7 @@ class CheckedMirror:
         api = self._test.failing_api
         api.responses[:] = [response]
         settings = ApiSettings(api.base_url, Secret("talq_another"))
-        return self._sync_from(settings, self._next_hour())
+        return self._sync_from(settings, self._next_hour(), accept_base_url=True)
 
     def _sync_from(self, api: ApiSettings, started_at: datetime, **options: Any) -> Result:
         return sync(
