@@ -195,22 +195,29 @@ def forget(
 def _changing(engine: Engine, *names: str, dry_run: bool) -> Iterator[Connection]:
     """Open a transaction that holds the locks of environments, or in a dry run only reads.
 
+    The first environment must be on record.
+
     The lock of pruning comes first. So no two transactions take several locks at a time, and none
     deletes the runs that another one updates: neither can end in a deadlock.
     """
     transaction = read_transaction(engine) if dry_run else write_transaction(engine, prune.LOCK)
     with transaction as connection:
         migrate.require_current(connection)
+        _require_on_record(connection, names[0])  # what is not cannot be the name of a lock
         if not dry_run:
             for name in sorted(names):
                 advisory_lock(connection, runs.lock(name))
         yield connection
 
 
-def _contents(connection: Connection, name: str) -> Contents:
+def _require_on_record(connection: Connection, name: str) -> None:
     names = on_record(connection)
     if name not in names:
         raise UsageError(f"there is no environment {name!r} on record", hint=_list(names))
+
+
+def _contents(connection: Connection, name: str) -> Contents:
+    _require_on_record(connection, name)
     quarantined, versions, requests, all_runs = (
         connection.scalar(
             sa.select(sa.func.count()).select_from(table).where(table.c.environment == name)
