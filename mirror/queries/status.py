@@ -25,7 +25,7 @@ _CLOCK_TOLERANCE = 60.0
 """Seconds; a larger difference between two machines means that one clock is wrong."""
 
 _FAILED = ("failed", "refused", "abandoned")
-"""Outcomes that count as failures; superseded runs and dry runs do not."""
+"""Outcomes that count as failures; superseded runs do not."""
 
 _runs = sync_runs.c
 _requests = release_requests.c
