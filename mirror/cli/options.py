@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from mirror.config import file, settings
 from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, option_name
 from mirror.errors import MirrorError
+from mirror.times import parse_time
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -46,8 +47,7 @@ class Time(click.ParamType):  # type: ignore[type-arg] # (not generic in click 8
         try:
             if (ago := _parse_duration(value)) is not None:
                 return now() - ago
-            time = datetime.fromisoformat(value)
-            return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+            return parse_time(value)
         except (ValueError, OverflowError):
             self.fail(
                 f"{value!r} is not a time; write 2024-01-31, 2024-01-31T14:30:00Z, or a time ago "

@@ -135,7 +135,7 @@ class _Sync(msgspec.Struct, frozen=True):
         from mirror.sync.run import Result, utc_now
         from mirror.sync.run import sync as sync_environment
 
-        engine = create_engine(url, create=self.upgrade)
+        engine = create_engine(url, create=self.upgrade and not self.dry_run)
         codes: list[int] = []
         changes: list[Change] = []
         with self._progress_bars() as bars:
@@ -184,7 +184,12 @@ class _Sync(msgspec.Struct, frozen=True):
 @api_options
 @_scheduling_options
 @click.option("--no-upgrade", is_flag=True, help="Refuse an old schema instead of upgrading it.")
-@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what a sync would change, and change nothing. Needs a mirror, and the rights of a "
+    "sync.",
+)
 @click.option(
     "--accept-missing",
     is_flag=True,
@@ -240,6 +245,10 @@ def sync(
                 f"{option} with --every would switch the guard off for good",
                 hint="run it once alone",
             )
+    if dry_run and every:
+        raise errors.UsageError(
+            "--dry-run with --every would never update the mirror", hint="run it once alone"
+        )
     verbosity = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
     work = _Sync(
         database=database,

@@ -160,8 +160,8 @@ def read_transaction(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def write_transaction(engine: Engine, lock: str) -> Iterator[Connection]:
-    """Open a transaction that holds the writer's lock; commit at the end.
+def write_transaction(engine: Engine, lock: str, *, commit: bool = True) -> Iterator[Connection]:
+    """Open a transaction that holds the writer's lock; commit at the end, or roll back.
 
     SQLite has one lock for the whole file. In Postgres writers with different `lock` names, such as
     those of different environments, run in parallel.
@@ -175,13 +175,15 @@ def write_transaction(engine: Engine, lock: str) -> Iterator[Connection]:
     with (
         translate_errors(engine),
         engine.connect().execution_options(**options) as connection,
-        connection.begin(),
+        connection.begin() as transaction,
     ):
         if not sqlite:
             _set_parameters(connection, _WRITE_SETTINGS)
             advisory_lock(connection, lock)
         yield connection
-        mark_busy(connection)  # the commit
+        mark_busy(connection)  # the commit or rollback
+        if not commit:
+            transaction.rollback()
 
 
 def advisory_lock(connection: Connection, name: str) -> None:

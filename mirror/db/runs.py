@@ -25,7 +25,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class Outcome(StrEnum):
-    """The state of a run."""
+    """The state of a run. `DRY_RUN` is never on record, as a dry run is not."""
 
     APPLIED = "applied"
     UNCHANGED = "unchanged"
@@ -122,9 +122,17 @@ def lock(environment: str) -> str:
     return f"sync {environment}"
 
 
-def begin(connection: Connection, environment: str, base_url: str, started_at: datetime) -> Run:
-    """Record a new run, as running."""
+def begin(
+    connection: Connection,
+    environment: str,
+    base_url: str,
+    started_at: datetime,
+    *,
+    run_id: int | None = None,
+) -> Run:
+    """Record a new run, as running; its number is the next one, unless it is given."""
     previous = last_completion(connection, environment)
+    number = {} if run_id is None else {"id": run_id}
     run_id = connection.scalar(
         sa.insert(sync_runs)
         .values(
@@ -133,6 +141,7 @@ def begin(connection: Connection, environment: str, base_url: str, started_at: d
             started_at=started_at,
             base_url=base_url,
             mirror_version=__version__,
+            **number,
         )
         .returning(_runs.id)
     )

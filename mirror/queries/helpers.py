@@ -2,13 +2,17 @@
 
 Each takes an SQLAlchemy connection and reads the tables and views that SQL and BI tools read.
 Neither network nor token is needed.
+
+`since`, `until` and `as_of` are a date, a datetime or ISO 8601 text, as for the options of the same
+name: a date means its start (00:00 UTC), and a time without an offset is in UTC. An argument of
+another type is a `TypeError`, and text that is no date or time a `ValueError`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -25,6 +29,12 @@ from mirror.db.views import numbers as numbers_view
 from mirror.db.views import turnaround as turnaround_view
 from mirror.db.views import versions as versions_view
 from mirror.errors import UsageError
+from mirror.queries.arguments import (
+    check_connection,
+    check_type,
+    day_argument,
+    time_argument,
+)
 from mirror.queries.results import (
     Change,
     Day,
@@ -60,6 +70,8 @@ def connect(database_url: str | None = None) -> Iterator[Connection]:
     Raises:
         DatabaseError: there is no mirror, or its schema is not that of this version.
     """
+    if database_url is not None:
+        check_type("database_url", database_url, str)
     with read_transaction(create_engine(settings.database_url(database_url))) as connection:
         migrate.require_current(connection)
         yield connection
@@ -77,6 +89,9 @@ def normalize_number(number: str, region: str | None = None) -> str:
     """
     import phonenumbers
 
+    check_type("number", number, str)
+    if region is not None:
+        check_type("region", region, str)
     if region is not None and region.upper() not in phonenumbers.SUPPORTED_REGIONS:
         raise UsageError(
             f"{region!r} is not a region", hint="use a two-letter country code such as BR"
@@ -135,9 +150,9 @@ def release_requests(
     region: str | None = None,
     environment: str | None = None,
     status: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    as_of: datetime | None = None,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    as_of: date | str | None = None,
     missing: bool = False,
 ) -> list[ReleaseRequest]:
     """Return release requests that are in the list, most recently submitted first.
@@ -149,13 +164,14 @@ def release_requests(
         environment: only those of this environment; None for all.
         status: only those with this status.
         since: only those submitted at or after this time.
-        until: only those submitted before this time.
+        until: only those submitted before this time; a date excludes that day.
         as_of: in the state that the mirror had at this time; None for now.
         missing: return the requests no longer in the list instead.
 
     Raises:
         UsageError: this is not a phone number, or the region does not exist.
     """
+    as_of = time_argument("as_of", as_of)
     source = current if as_of is None else versions_view
     columns = source.c
     conditions = [
@@ -170,8 +186,11 @@ def release_requests(
     if number is not None:
         conditions.append(columns.phone_number.in_(_notations(number, region)))
     if status is not None:
+        check_type("status", status, str)
         conditions.append(columns.status == status)
-    conditions += between(columns.requested_at, since, until)
+    conditions += between(
+        columns.requested_at, time_argument("since", since), time_argument("until", until)
+    )
     query = select_as(ReleaseRequest, source).order_by(columns.requested_at.desc(), columns.id)
     return fetch(connection, ReleaseRequest, query, conditions)
 
@@ -179,7 +198,7 @@ def release_requests(
 def changes(
     connection: Connection,
     *,
-    since: datetime | None = None,
+    since: date | str | None = None,
     environment: str | None = None,
     run_id: int | None = None,
 ) -> list[Change]:
@@ -192,8 +211,12 @@ def changes(
         run_id: only changes that this run saw.
     """
     view = changes_view.c
-    conditions = [*in_environment(view, environment), *between(view.changed_at, since)]
+    conditions = [
+        *in_environment(view, environment),
+        *between(view.changed_at, time_argument("since", since)),
+    ]
     if run_id is not None:
+        check_type("run_id", run_id, int)
         conditions.append(view.sync_run_id == run_id)
     query = select_as(Change, changes_view).order_by(view.changed_at, view.request_id, view.kind)
     return fetch(connection, Change, query, conditions)
@@ -214,8 +237,8 @@ def phone_numbers(connection: Connection, *, environment: str | None = None) -> 
 def turnaround(
     connection: Connection,
     *,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: date | str | None = None,
+    until: date | str | None = None,
     environment: str | None = None,
 ) -> list[Turnaround]:
     """Return how long each review took, in the order in which they ended.
@@ -223,11 +246,14 @@ def turnaround(
     Args:
         connection: to the mirror's database.
         since: only requests resolved at or after this time.
-        until: only requests resolved before this time.
+        until: only requests resolved before this time; a date excludes that day.
         environment: only those of this environment; None for all.
     """
     view = turnaround_view.c
-    conditions = [*in_environment(view, environment), *between(view.resolved_at, since, until)]
+    conditions = [
+        *in_environment(view, environment),
+        *between(view.resolved_at, time_argument("since", since), time_argument("until", until)),
+    ]
     query = select_as(Turnaround, turnaround_view).order_by(view.resolved_at, view.id)
     return fetch(connection, Turnaround, query, conditions)
 
@@ -235,20 +261,23 @@ def turnaround(
 def days(
     connection: Connection,
     *,
-    since: date | None = None,
-    until: date | None = None,
+    since: date | str | None = None,
+    until: date | str | None = None,
     environment: str | None = None,
 ) -> list[Day]:
     """Return the counts of each day, without gaps, by environment and day.
 
     Args:
         connection: to the mirror's database.
-        since: only this day (UTC) and later ones.
-        until: only days before this one.
+        since: only the day (UTC) of this time and later ones.
+        until: only days before that of this time.
         environment: only those of this environment; None for all.
     """
     view = daily_view.c
-    conditions = [*in_environment(view, environment), *between(view.day, since, until)]
+    conditions = [
+        *in_environment(view, environment),
+        *between(view.day, day_argument("since", since), day_argument("until", until)),
+    ]
     query = select_as(Day, daily_view).order_by(view.environment, view.day)
     return fetch(connection, Day, query, conditions)
 
@@ -294,6 +323,7 @@ def count_by_status(
     connection: Connection, *, environment: str | None = None
 ) -> list[tuple[str, int]]:
     """Count the requests in the list by status, most frequent first."""
+    check_connection(connection)
     count = sa.func.count()
     query = (
         sa.select(current.c.status, count)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from mirror.queries.arguments import check_connection, check_type
 from mirror.queries.results import Limited
 
 _T = TypeVar("_T")
@@ -23,7 +24,10 @@ Columns = sa.sql.base.ReadOnlyColumnCollection[str, sa.Column[Any]]
 
 def in_environment(columns: Columns, environment: str | None) -> list[sa.ColumnElement[bool]]:
     """Restrict rows to an environment; no condition if it is None."""
-    return [] if environment is None else [columns.environment == environment]
+    if environment is None:
+        return []
+    check_type("environment", environment, str)
+    return [columns.environment == environment]
 
 
 def between(
@@ -51,6 +55,7 @@ def fetch(
     connection: Connection, row_type: type[_T], query: sa.Select[Any], conditions: Conditions
 ) -> list[_T]:
     """Run a query, and convert each row to `row_type`."""
+    check_connection(connection)
     return [row_type(*row) for row in connection.execute(query.where(*conditions))]
 
 

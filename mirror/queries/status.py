@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from mirror.db import environments as environments_on_record
 from mirror.db import migrate
 from mirror.db.engine import shown_url_of
 from mirror.db.models import CLOSED_STATUSES, quarantined_records, release_requests, sync_runs
+from mirror.queries.arguments import check_connection, check_type, time_argument
 
 DOCUMENTED_STATUSES = ("pending", *CLOSED_STATUSES)
 """Upstream may send others at any time; see `EnvironmentStatus.other`."""
@@ -26,7 +27,7 @@ _CLOCK_TOLERANCE = 60.0
 """Seconds; a larger difference between two machines means that one clock is wrong."""
 
 _FAILED = ("failed", "refused", "abandoned")
-"""Outcomes that count as failures; superseded runs and dry runs do not."""
+"""Outcomes that count as failures; superseded runs do not."""
 
 _runs = sync_runs.c
 _requests = release_requests.c
@@ -94,15 +95,27 @@ class _Failures:
 
 
 def status(
-    connection: Connection, *, now: datetime, environments: Sequence[str] | None = None
+    connection: Connection,
+    *,
+    now: datetime | None = None,
+    environments: Sequence[str] | None = None,
 ) -> list[EnvironmentStatus]:
     """Return the status of each environment, ordered by name.
 
     Args:
         connection: to the mirror's database, in a transaction with one snapshot.
-        now: the present time (UTC).
+        now: the present time (UTC if it is naive); None for that of this machine's clock.
         environments: only these, even if they never ran; None for all that have runs on record.
+
+    Raises:
+        TypeError: an argument has another type.
     """
+    check_connection(connection)
+    present = time_argument("now", now) or datetime.now(UTC)
+    if isinstance(environments, str):
+        raise TypeError("environments must be a list of names, not text")
+    for name in environments or ():
+        check_type("environments", name, str)
     run_ids = _run_ids(connection, environments)
     failures = _failures(connection, run_ids)
     runs = _runs_by_id(connection, run_ids, failures)
@@ -117,7 +130,7 @@ def status(
         return EnvironmentStatus(
             environment=environment,
             complete_at=complete and complete.started_at,
-            age=complete and (now - complete.started_at).total_seconds(),
+            age=complete and (present - complete.started_at).total_seconds(),
             outcome=last and last.outcome,
             started_at=last and last.started_at,
             seconds=last and last.seconds,

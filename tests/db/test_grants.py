@@ -213,6 +213,12 @@ def test_commands_as_a_reader(
     attempts = [
         run_mirror(*words, **environment) for words in (["sync"], ["db", "grant-read", reader])
     ]
+    asked = len(sandbox.request_log)
+    dry_run = run_mirror("sync", "--dry-run", **environment)
+    assert (dry_run.code, len(sandbox.request_log)) == (1, asked)
+    assert dry_run.err.endswith(
+        "; a dry run needs the rights of a sync, whose changes it makes and rolls back\n"
+    )
     with later_revision(tmp_path):
         attempts.append(run_mirror("db", "upgrade", **environment))
     for attempt in attempts:

@@ -128,15 +128,15 @@ FAILURES = [
     ("failed applied", 2, 0, None),
     ("applied failed unchanged", 3, 0, None),
     ("applied failed refused abandoned", 1, 3, 4),
-    ("applied unchanged superseded dry_run running", 2, 0, None),
-    ("unchanged failed superseded refused dry_run running", 1, 2, 4),
+    ("applied unchanged superseded running", 2, 0, None),
+    ("unchanged failed superseded refused running", 1, 2, 4),
     ("failed superseded", None, 1, 1),
 ]
 """Runs, the place of the last complete one, the number of failures since, and the last of them."""
 
 
 def test_what_counts_as_a_failure(connection: Connection) -> None:
-    """Failed, refused and abandoned runs count; superseded, dry and running ones do not."""
+    """Failed, refused and abandoned runs count; superseded and running ones do not."""
     for outcomes, *_ in FAILURES:
         record(connection, outcomes, *outcomes.split())
     now = NOON + 10 * HOUR

@@ -100,6 +100,7 @@ class CheckedMirror:
         self._engine = test.mirror.engine
         self._days: list[Day] = []
         self._runs: list[Row] = []
+        self._runs_before: list[Row] = []
         self._versions: list[Row] = []
         self._quarantine: list[Row] = []
         self._all_versions: dict[tuple[str, datetime], Row] = {}
@@ -201,16 +202,16 @@ class CheckedMirror:
         elif expected == "applied":
             counts = self.model.learn(when, response, result.run_id)
         assert result.outcome == expected
-        self._check(result, counts)
+        self._check(result, counts, dry_run=dry_run)
 
-    def _check(self, result: Result, counts: dict[str, int]) -> None:
+    def _check(self, result: Result, counts: dict[str, int], *, dry_run: bool = False) -> None:
         """Compare the database with the model after a sync, and keep the day."""
         actual = msgspec.structs.asdict(result.counts)
         assert actual == msgspec.structs.asdict(Counts()) | counts
         parts = ("inserted", "updated", "unchanged", "returned", "quarantined", "duplicates")
         assert sum(actual[name] for name in parts) == actual["fetched"]
         self._read()
-        self._check_run(result, counts)
+        self._check_run(result, counts, dry_run=dry_run)
         self._check_versions()
         self._keep_day(result)
         self._test.outcomes[result.outcome] += 1
@@ -228,8 +229,17 @@ class CheckedMirror:
         assert difference(tables, expected_tables({self.environment: self.model})) == ""
         assert all(row["error"] for row in self._quarantine)
 
-    def _check_run(self, result: Result, counts: dict[str, int]) -> None:
-        """The run is recorded as reported, and no other one is left open."""
+    def _check_run(self, result: Result, counts: dict[str, int], *, dry_run: bool) -> None:
+        """The run is recorded as reported, and no other one is left open; a dry run is not."""
+        assert {row["outcome"] for row in self._runs} <= set(Outcome) - {
+            Outcome.RUNNING,
+            Outcome.DRY_RUN,
+        }
+        if dry_run:
+            assert result.run_id is None
+            assert self._runs == self._runs_before
+            return
+        self._runs_before = self._runs
         (run,) = (row for row in self._runs if row["id"] == result.run_id)
         assert run["outcome"] == result.outcome
         assert run["error"] == (result.failure and str(result.failure))
@@ -237,7 +247,6 @@ class CheckedMirror:
         assert {name: run[name] for name in names} == (counts or dict.fromkeys(names))
         complete = result.outcome in COMPLETE
         assert run["observed_at"] == (self.model.observed_at if complete else None)
-        assert {row["outcome"] for row in self._runs} <= set(Outcome) - {Outcome.RUNNING}
 
     def _check_versions(self) -> None:
         """The view of versions is that of the model; each version has the run that first saw it."""
