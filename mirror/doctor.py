@@ -5,13 +5,11 @@ No check changes anything, and a check that fails does not prevent the others.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from mirror import checks
@@ -31,20 +29,11 @@ from mirror.db.engine import (
     read_transaction,
     require_creatable,
     shown_url,
-    write_transaction,
 )
-from mirror.db.models import metadata
 from mirror.errors import DatabaseError, DiskUnavailable, MirrorError, SchemaError, UsageError
 from mirror.queries import status
 from mirror.queries.status import EnvironmentStatus
 from mirror.sync.run import sync
-
-_TRIAL_STATEMENTS = {
-    # SQLite writes its journal beside the file, which needs rights to the folder.
-    "sqlite": ("PRAGMA user_version = 0", "CREATE TEMPORARY TABLE trial (id integer)"),
-    "postgresql": ("CREATE TEMPORARY TABLE trial (id integer)",),
-}
-"""By dialect, statements that need what a merge needs besides the tables, and are rolled back."""
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -262,21 +251,8 @@ class Doctor:
         return Check(State.OK, "schema", None, f"revision {revision}, which this version needs")
 
     def _write_access(self, engine: Engine) -> Check:
-        """Check that a sync can write, and create the schema if there is none; roll it all back."""
         try:
-            # A commit, even without rows, can write to a SQLite file.
-            with write_transaction(engine, migrate.LOCK, commit=False) as connection:
-                migrate.upgrade_in(connection)
-                for table in metadata.sorted_tables:
-                    # The database checks the privilege before it looks for rows.
-                    no_rows = sa.select(table).where(sa.false())
-                    connection.execute(sa.insert(table).from_select(list(table.c), no_rows))
-                    connection.execute(sa.delete(table).where(sa.false()))
-                    connection.execute(
-                        sa.update(table).where(sa.false()).values({next(iter(table.c)): None})
-                    )
-                for statement in _TRIAL_STATEMENTS[connection.dialect.name]:
-                    connection.exec_driver_sql(statement)
+            checks.require_write_access(engine)
         except MirrorError as error:
             return self._failed("write access", error)
         return Check(State.OK, "write access", None, "a sync can write")
@@ -288,23 +264,11 @@ class Doctor:
             size = path.stat().st_size
             yield check_private(path, "database file", f"{size / checks.MIB:,.1f} MiB")
             yield check_disk_space("disk space for the database", path.parent, size)
-            yield from self._temporary_space()
-
-    def _temporary_space(self) -> Iterator[Check]:
-        """Check the space where SQLite puts temporary tables.
-
-        The order of the folders is that of https://www.sqlite.org/tempfiles.html.
-        """
-        check = "disk space for temporary files"
-        variables = (os.environ.get(name) for name in ("SQLITE_TMPDIR", "TMPDIR"))
-        for name in (*variables, "/var/tmp", "/usr/tmp", "/tmp", "."):  # noqa: S108
-            if name and os.access(name, os.W_OK | os.X_OK):
-                yield check_disk_space(check, Path(name))
-                return
-        error = DiskUnavailable(
-            "there is no folder for temporary files", hint="name one in SQLITE_TMPDIR"
-        )
-        yield self._failed(check, error)
+            check = "disk space for temporary files"
+            try:
+                yield check_disk_space(check, checks.temporary_folder())
+            except DiskUnavailable as error:
+                yield self._failed(check, error)
 
     # The runs so far
 
