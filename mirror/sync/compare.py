@@ -31,6 +31,7 @@ from mirror.db.models import release_requests
 from mirror.db.runs import Run
 from mirror.db.types import to_text, to_texts
 from mirror.errors import DatabaseUnavailable, GuardRefused
+from mirror.numbers import to_e164
 from mirror.progress import Progress
 
 _TOLERATED_MISSING, _TOLERATED_MISSING_SHARE = 5, 0.1
@@ -49,7 +50,7 @@ KNOWN_FIELDS = [
 ]
 """The columns whose change makes a new version."""
 
-LIST_FIELDS = ["id", *KNOWN_FIELDS, "extra", "digest"]
+LIST_FIELDS = ["id", *KNOWN_FIELDS, "extra", "digest", "phone_number_e164"]
 """The columns whose values come from the list, in the order of the rows that are loaded."""
 
 _Row = tuple[Any, ...]
@@ -185,6 +186,7 @@ def _batches(scan: EntryScan, found: Differences, progress: Progress) -> Iterato
                 resolved,
                 record.extra or None,
                 digest,
+                to_e164(record.phone_number),
             )
             for (record, digest), requested, resolved in zip(
                 records, requested_at, resolved_at, strict=True

@@ -135,7 +135,11 @@ def _update_equal(connection: Connection) -> None:
     connection.execute(
         _update_where("equal")
         .where(sa.or_(differs("digest"), differs("extra")))
-        .values(extra=staged.c.extra, digest=staged.c.digest)
+        .values(
+            extra=staged.c.extra,
+            digest=staged.c.digest,
+            phone_number_e164=staged.c.phone_number_e164,
+        )
     )
 
 
