@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -125,18 +125,11 @@ def release_requests(
         UsageError: this is not a phone number, or the region does not exist.
     """
     check_text(status=status)
-    as_of = time_argument("as_of", as_of)
-    source = current if as_of is None else versions_view
+    source, conditions = known_requests(environment, time_argument("as_of", as_of))
     columns = source.c
-    conditions = [
-        columns.missing_since.is_not(None) if missing else columns.missing_since.is_(None),
-        *in_environment(columns, environment),
-    ]
-    if as_of is not None:
-        conditions += [
-            columns.valid_from <= as_of,
-            sa.or_(columns.valid_to.is_(None), columns.valid_to > as_of),
-        ]
+    conditions.append(
+        columns.missing_since.is_not(None) if missing else columns.missing_since.is_(None)
+    )
     if number is not None:
         conditions.append(columns.phone_number.in_(_stored(connection, number, region)))
     if status is not None:
@@ -146,6 +139,28 @@ def release_requests(
     )
     query = select_as(ReleaseRequest, source).order_by(columns.requested_at.desc(), columns.id)
     return fetch(connection, ReleaseRequest, query, conditions)
+
+
+def known_requests(
+    environment: str | None, as_of: datetime | None
+) -> tuple[sa.Table, list[sa.ColumnElement[bool]]]:
+    """Return the table or view of the requests known at a time, missing ones included.
+
+    Args:
+        environment: only those of this environment; None for all.
+        as_of: the time (UTC); None for now.
+
+    Returns:
+        The table or view, and the conditions that select them.
+    """
+    if as_of is None:
+        return current, in_environment(current.c, environment)
+    columns = versions_view.c
+    return versions_view, [
+        *in_environment(columns, environment),
+        columns.valid_from <= as_of,
+        sa.or_(columns.valid_to.is_(None), columns.valid_to > as_of),
+    ]
 
 
 def changes(
