@@ -264,7 +264,8 @@ class Doctor:
     def _write_access(self, engine: Engine) -> Check:
         """Check that a sync can write, and create the schema if there is none; roll it all back."""
         try:
-            with write_transaction(engine, migrate.LOCK) as connection:
+            # A commit, even without rows, can write to a SQLite file.
+            with write_transaction(engine, migrate.LOCK, commit=False) as connection:
                 migrate.upgrade_in(connection)
                 for table in metadata.sorted_tables:
                     # The database checks the privilege before it looks for rows.
@@ -276,7 +277,6 @@ class Doctor:
                     )
                 for statement in _TRIAL_STATEMENTS[connection.dialect.name]:
                     connection.exec_driver_sql(statement)
-                connection.rollback()  # a commit without rows can write to a SQLite file too
         except MirrorError as error:
             return self._failed("write access", error)
         return Check(State.OK, "write access", None, "a sync can write")

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from mirror.config.settings import ApiSettings, Secret
-from mirror.db import models, views
+from mirror.db import environments, models, views
 from mirror.db.engine import read_transaction
 from mirror.db.runs import Counts, Outcome
 from mirror.sync.run import Result, sync
@@ -150,6 +150,42 @@ class CheckedMirror:
             self._check_expected(response, faster[0])
             assert slower.outcome is Outcome.SUPERSEDED
             self._check(slower, {})
+
+    # Its name
+
+    def rename(self) -> None:
+        """Give the environment a name that a refused sync has put on record already."""
+        old, new = self.environment, f"life-{next(self._test.numbers)}"
+        with self.checking():
+            before = self._test.rows_of(old)
+            self._test.mirror.upstream.records = [request(id=NEIGHBOUR)]
+            self._test.mirror.sandbox.invalidate()
+            refused = sync(self._engine, self._test.mirror.api, new, now=self._next_hour)
+            assert refused.outcome is Outcome.REFUSED
+            environments.rename(self._engine, old, new, now=self.now)
+            assert self._test.rows_of(old) == [[], [], []]
+            for rows in before:
+                for row in rows:
+                    row["environment"] = new
+            versions, quarantine, runs = self._test.rows_of(new)
+            runs = [run for run in runs if run["id"] != refused.run_id]
+            assert [versions, quarantine, runs] == list(map(_in_order, before))
+        self.environment = new
+        for kept in (self._all_versions, self._all_quarantined):
+            for row in kept.values():
+                row["environment"] = new
+        self._read()
+
+    def forget(self) -> None:
+        """Forget the environment; its next sync is the first one."""
+        with self.checking():
+            environments.forget(self._engine, self.environment, with_requests=True)
+            assert self._test.rows_of(self.environment) == [[], [], []]
+        self.model = PlainMirror()
+        self._days.clear()
+        self._all_versions.clear()
+        self._all_quarantined.clear()
+        self._read()
 
     def _sync(self, response: ListResponse, **options: bool) -> Result:
         """Sync an hour later, from the sandbox."""
