@@ -219,5 +219,5 @@ def _there_are(names: Collection[str]) -> str:
 
 
 def _text(time: datetime) -> str:
-    """Format a time (UTC), to the second."""
-    return f"{time.isoformat(' ', 'seconds')[:19]} UTC"
+    """Format a time (UTC), with milliseconds if there are any."""
+    return time.isoformat(" ", "milliseconds")[:23].removesuffix(".000") + " UTC"

@@ -98,8 +98,8 @@ WAYS = {
         "all 2 requests in 'gone' are missing from the list; --missing shows them"
     ),
     # Times
-    f"requests --as-of 2024-01-11T12:59:59 {PROD}": (
-        "the mirror knows nothing of 2024-01-11 12:59:59 UTC; its first complete sync in 'prod' "
+    f"requests --as-of 2024-01-11T12:59:59.999 {PROD}": (
+        "the mirror knows nothing of 2024-01-11 12:59:59.999 UTC; its first complete sync in 'prod' "
         "began at 2024-01-11 13:00:00 UTC"
     ),
     "requests --as-of 2020-01-01 --status pending": (
