@@ -109,6 +109,11 @@ class Run(msgspec.Struct, frozen=True):
     previous: Completion | None
 
     @property
+    def is_on_record(self) -> bool:
+        """Whether it has a row, which a dry run, with its negative number, has not."""
+        return self.id > 0
+
+    @property
     def observed_at(self) -> datetime:
         """UTC time that its changes carry, later than that of the previous completion."""
         started_at = self.started_at.replace(microsecond=self.started_at.microsecond // 1000 * 1000)
@@ -208,9 +213,23 @@ def is_superseded(connection: Connection, run: Run) -> bool:
     """Return whether another run has completed since this one began.
 
     The connection must hold the environment's lock, so that the result stays true.
+
+    Raises:
+        DatabaseUnavailable: the row of the run is gone. A dry run has none.
     """
-    last = last_completion(connection, run.environment)
-    return (last and last.run_id) != (run.previous and run.previous.run_id)
+    last = (
+        sa.select(_runs.id)
+        .where(_runs.environment == run.environment, _runs.completion.is_not(None))
+        .order_by(_runs.completion.desc())
+        .limit(1)
+    )
+    own = sa.select(_runs.id).where(*_is_unfinished(run))
+    last_id, own_id = connection.execute(
+        sa.select(last.scalar_subquery(), own.scalar_subquery())
+    ).one()
+    if run.is_on_record and own_id is None:
+        raise _not_on_record(run)
+    return bool(last_id != (run.previous and run.previous.run_id))
 
 
 def complete(
@@ -279,16 +298,6 @@ def end(
         )
     )
     if not result.rowcount:
-        raise _not_on_record(run)
-
-
-def require_on_record(connection: Connection, run: Run) -> None:
-    """Check that a run can still end: its changes refer to its row.
-
-    Raises:
-        DatabaseUnavailable: the row of the run is gone.
-    """
-    if connection.scalar(sa.select(_runs.id).where(*_is_unfinished(run))) is None:
         raise _not_on_record(run)
 
 

@@ -315,7 +315,6 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
                     self.run.started_at,
                     run_id=self.run.id,
                 )
-            runs.require_on_record(connection, self.run)
             began = time.monotonic()
             counts = merge(
                 connection,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -294,9 +293,7 @@ def test_a_sync_under_the_new_name_is_superseded(mirror: Mirror) -> None:
         assert sync_from(server.base_url, mirror.url, "prod").outcome == "applied"
 
 
-def test_renaming_back_and_forth_at_once(
-    make_ready_database: Callable[[str], str], mirror: Mirror
-) -> None:
+def test_renaming_back_and_forth_at_once(mirror: Mirror) -> None:
     """Two renamings of the same names and syncs of both do not wait for each other for ever."""
     fill(mirror)
     failures: list[Exception] = []
