@@ -92,7 +92,7 @@ class Trial:
         self.caplog.clear()
         with self.caplog.at_level(logging.DEBUG):
             ran = run_mirror(
-                *("sync", "--json", *options),
+                *("sync", "--json", "--accept-base-url", *options),
                 TALKOVER_TOKEN=TOKEN,
                 TALKOVER_BASE_URL=base_url or self.mirror.sandbox.base_url,
                 MIRROR_DATABASE_URL=self.mirror.url,
