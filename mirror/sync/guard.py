@@ -73,17 +73,17 @@ def check(
         )
     if rewritten:
         old, new = map(ascii, rewritten)
-        findings.append(f"ids are written otherwise ({old} is {new} now)")
-    consequences = [
-        *(["what is not in the list becomes missing"] if missing else []),
-        *(["an id that is written otherwise is another request"] if rewritten else []),
-        *(["what cannot be read goes to quarantine"] if found.invalid else []),
-    ]
+        findings.append(f"ids are in another notation ({new} is there in place of {old})")
+    hint = "if they are really gone"
+    if rewritten or unreadable or without_id:
+        hint = (
+            "if that is right (the missing requests are kept as missing, another notation of an id "
+            "makes another request, and what cannot be read goes to quarantine)"
+        )
     raise GuardRefused(
         f"{', and '.join(findings)}. Nothing was applied",
-        hint="if that is right, run again with "
-        f"--environment {shlex.quote(run.environment)} --accept-missing: "
-        f"{'; '.join(consequences)}",
+        hint=f"{hint}, run again with --environment {shlex.quote(run.environment)} "
+        "--accept-missing",
     )
 
 
