@@ -138,9 +138,9 @@ def _rewritten_id(
     """Find a missing request whose id is in the list in another notation; return both ids."""
     if not found.missing:
         return None
-    missing = {_without_notation(request_id): request_id for request_id in found.missing}
+    missing = {without_notation(request_id): request_id for request_id in found.missing}
     for request_id in _new_ids(connection, run, found):
-        if old := missing.get(_without_notation(request_id)):
+        if old := missing.get(without_notation(request_id)):
             return old, request_id
     return None
 
@@ -161,7 +161,7 @@ def _new_ids(connection: Connection, run: Run, found: Differences) -> Iterator[s
             yield request_id
 
 
-def _without_notation(request_id: str | float) -> str:
+def without_notation(request_id: str | float) -> str:
     """Return the same text for an id in all notations.
 
     They differ in type, case, leading zeros, white space, invisible characters, the Unicode form of
