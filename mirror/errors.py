@@ -81,4 +81,4 @@ class SchemaError(DatabaseError):
 
 
 class GuardRefused(MirrorError):
-    """The list would mark too many requests as missing, or has requests of another environment."""
+    """The list is implausible beside the mirror, or has requests of another environment."""

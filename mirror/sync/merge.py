@@ -44,7 +44,7 @@ def merge(
         connection: in a transaction that holds the writer's lock of the environment.
         run: the run that fetched the list; its `observed_at` is the `valid_from` of new versions.
         scan: the complete list, compared with the digests of the environment's requests.
-        accept_missing: apply the list however many requests it lacks.
+        accept_missing: apply the list whatever is missing or unreadable.
         progress: counts the entries as they are loaded.
 
     Raises:

@@ -108,7 +108,7 @@ def sync(
         environment: name of the environment.
         upgrade: upgrade the schema first; otherwise fail if it is not current.
         dry_run: do the same, but roll the merge back.
-        accept_missing: apply the list however many requests it lacks.
+        accept_missing: apply the list whatever is missing or unreadable.
         now: the clock, UTC.
         progress: counts what is done.
         cancellation: lets another thread end the sync, which then fails with `Stopped`.

@@ -55,7 +55,7 @@ missing_since timestamp with time zone,
 sync_run_id bigint NOT NULL,
 digest bigint
 );
-COMMENT ON TABLE release_requests IS 'The current version of each release request, one row per id.';
+COMMENT ON TABLE release_requests IS 'The current version of each release request, one row per id. A field that can no longer be read is the last known one.';
 COMMENT ON COLUMN release_requests.id IS 'Request id, as returned by the API.';
 COMMENT ON COLUMN release_requests.environment IS 'Environment (label of the API token, --environment) whose list contains the request.';
 COMMENT ON COLUMN release_requests.phone_number_id IS 'API id of the phone number''s record; a number bought again has a new one. Null if the API sent none.';
@@ -70,7 +70,7 @@ COMMENT ON COLUMN release_requests.first_seen_at IS 'Start of the sync that firs
 COMMENT ON COLUMN release_requests.valid_from IS 'Start of the sync that first saw this version (UTC, local clock).';
 COMMENT ON COLUMN release_requests.missing_since IS 'Start of the first sync whose list lacked the request (UTC, local clock). Null while the request is listed.';
 COMMENT ON COLUMN release_requests.sync_run_id IS 'Run that first saw this version (sync_runs.id).';
-COMMENT ON COLUMN release_requests.digest IS 'XXH3-64 of the list entry that the request was last read from, seeded with the version of mirror. An entry with the same digest is not decoded again. Null: compare it once.';
+COMMENT ON COLUMN release_requests.digest IS 'XXH3-64 of the list entry that the request was last read from, seeded with the version of mirror. An entry with the same digest is not decoded again. Null: the next one is, for example while a field of it cannot be read.';
 CREATE VIEW phone_number_history AS
 WITH requested AS (
 SELECT release_requests.environment,
@@ -938,7 +938,7 @@ COMMENT ON COLUMN sync_runs.completion IS '1, 2, … over the complete runs (app
 COMMENT ON COLUMN sync_runs.fetched IS 'Entries of the list. Null if the run ended before the count was known.';
 COMMENT ON COLUMN sync_runs.inserted IS 'Requests seen for the first time. Null if the run ended before the count was known.';
 COMMENT ON COLUMN sync_runs.updated IS 'Requests with a new version because a field changed. Null if the run ended before the count was known.';
-COMMENT ON COLUMN sync_runs.unchanged IS 'Requests without a change in a known field. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.unchanged IS 'Requests with a valid entry and without a change in a known field. Null if the run ended before the count was known.';
 COMMENT ON COLUMN sync_runs.missing IS 'Requests newly missing from the list. Null if the run ended before the count was known.';
 COMMENT ON COLUMN sync_runs.returned IS 'Missing requests that were in the list again. Null if the run ended before the count was known.';
 COMMENT ON COLUMN sync_runs.quarantined IS 'Invalid entries of the list. Null if the run ended before the count was known.';
@@ -986,16 +986,16 @@ INSERT INTO release_requests VALUES ('request-9', 'default', 'phone-9', '+155512
 INSERT INTO release_requests VALUES ('request-10', 'default', 'phone-2-again', '+15551230002', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:10+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', NULL, 1, 6874473428937509928);
 INSERT INTO release_requests VALUES ('request-21', 'staging', 'phone-21', '+15551230021', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:21+00', NULL, NULL, '2024-01-11 20:00:00+00', '2024-01-11 20:00:00+00', NULL, 10, 4180057235415288256);
 INSERT INTO release_requests VALUES ('request-22', 'staging', 'phone-22', '+15551230022', 'The campaign has ended', 'rejected', 'Open bill', '2024-01-10 14:30:22+00', '2024-01-10 18:00:00+00', NULL, '2024-01-11 20:00:00+00', '2024-01-11 20:00:00+00', NULL, 10, -2701444625995567892);
-INSERT INTO sync_runs VALUES (1, 'default', 'applied', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', 0.25, 1, 14, 10, 0, 0, 0, 0, 3, 3, 1, 1, 2459, NULL, 'https://api.example/api/v1', '"cc6c65dc6564414b03aa157c71c151ef"', 'cc6c65dc6564414b03aa157c71c151efe1377e45fd688b0fe16136940690a396', '0.1.0');
-INSERT INTO sync_runs VALUES (2, 'default', 'unchanged', '2024-01-11 14:00:00+00', '2024-01-11 14:00:00+00', '2024-01-11 14:00:00+00', 0.25, 2, 14, 0, 0, 10, 0, 0, 3, 0, 1, 0, 0, NULL, 'https://api.example/api/v1', '"cc6c65dc6564414b03aa157c71c151ef"', 'cc6c65dc6564414b03aa157c71c151efe1377e45fd688b0fe16136940690a396', '0.1.0');
+INSERT INTO sync_runs VALUES (1, 'default', 'applied', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', 0.25, 1, 14, 10, 0, 0, 0, 0, 3, 3, 1, 1, 2459, NULL, 'https://api.example/api/v1', '"cc6c65dc6564414b03aa157c71c151ef"', 'a48092046e219830fc11b207dccd29b3', '0.1.0');
+INSERT INTO sync_runs VALUES (2, 'default', 'unchanged', '2024-01-11 14:00:00+00', '2024-01-11 14:00:00+00', '2024-01-11 14:00:00+00', 0.25, 2, 14, 0, 0, 10, 0, 0, 3, 0, 1, 0, 0, NULL, 'https://api.example/api/v1', '"cc6c65dc6564414b03aa157c71c151ef"', 'a48092046e219830fc11b207dccd29b3', '0.1.0');
 INSERT INTO sync_runs VALUES (3, 'default', 'abandoned', '2024-01-11 14:00:00+00', '2024-01-11 15:00:00+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'the run recorded no outcome; found by run 5', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 INSERT INTO sync_runs VALUES (4, 'default', 'superseded', '2024-01-11 14:00:00+00', '2024-01-11 15:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, 2479, NULL, 'https://api.example/api/v1', NULL, NULL, '0.1.0');
-INSERT INTO sync_runs VALUES (5, 'default', 'applied', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', 0.25, 3, 10, 0, 4, 4, 2, 0, 2, 0, 0, 1, 2045, NULL, 'https://api.example/api/v1', '"a248c47706eabe8664cfbc97a486ef7b"', 'a248c47706eabe8664cfbc97a486ef7b4bce27f314ca281e8cdb29d7394e3342', '0.1.0');
-INSERT INTO sync_runs VALUES (6, 'default', 'applied', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', 0.25, 4, 11, 0, 2, 6, 0, 1, 2, 0, 0, 1, 2156, NULL, 'https://api.example/api/v1', '"535c4d5e1923c48473fd36c333f62307"', '535c4d5e1923c48473fd36c333f62307d2dd3ba1ba051330d82c6db2edc79211', '0.1.0');
+INSERT INTO sync_runs VALUES (5, 'default', 'applied', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', 0.25, 3, 10, 0, 4, 4, 2, 0, 2, 0, 0, 1, 2045, NULL, 'https://api.example/api/v1', '"a248c47706eabe8664cfbc97a486ef7b"', '3cdd289b5aea13c01e7416cdd22b25dc', '0.1.0');
+INSERT INTO sync_runs VALUES (6, 'default', 'applied', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', 0.25, 4, 11, 0, 2, 6, 0, 1, 2, 0, 0, 1, 2156, NULL, 'https://api.example/api/v1', '"535c4d5e1923c48473fd36c333f62307"', '241098e9fc6dca4a8e55be86349cdae0', '0.1.0');
 INSERT INTO sync_runs VALUES (7, 'default', 'refused', '2024-01-11 17:00:00+00', '2024-01-11 17:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, 26, '9 of the 9 requests known in ''default'' are no longer in the list. Nothing was applied; if they are really gone, run again with --environment default --accept-missing', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 INSERT INTO sync_runs VALUES (8, 'default', 'dry_run', '2024-01-11 18:00:00+00', '2024-01-11 18:00:00+00', NULL, 0.25, NULL, 12, 1, 0, 9, 0, 0, 2, 0, 0, 1, 2326, NULL, 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 INSERT INTO sync_runs VALUES (9, 'default', 'failed', '2024-01-11 19:00:00+00', '2024-01-11 19:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests. Check the token and its environment; if it was regenerated, use the new one', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
-INSERT INTO sync_runs VALUES (10, 'staging', 'applied', '2024-01-11 20:00:00+00', '2024-01-11 20:00:00+00', '2024-01-11 20:00:00+00', 0.25, 1, 2, 2, 0, 0, 0, 0, 0, 0, 0, 1, 434, NULL, 'https://api.example/api/v1', '"775cff605a0b2759a8c2595467b4a3b9"', '775cff605a0b2759a8c2595467b4a3b95431113fbbe719e44a4d73502da79b5b', '0.1.0');
+INSERT INTO sync_runs VALUES (10, 'staging', 'applied', '2024-01-11 20:00:00+00', '2024-01-11 20:00:00+00', '2024-01-11 20:00:00+00', 0.25, 1, 2, 2, 0, 0, 0, 0, 0, 0, 0, 1, 434, NULL, 'https://api.example/api/v1', '"775cff605a0b2759a8c2595467b4a3b9"', 'edc37d7e58d41fd4e859def37ffdd91a', '0.1.0');
 INSERT INTO sync_runs VALUES (11, 'staging', 'running', '2024-01-11 20:00:00+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 SELECT pg_catalog.setval('quarantined_records_id_seq', 3, true);
 SELECT pg_catalog.setval('sync_runs_id_seq', 11, true);
