@@ -204,6 +204,8 @@ def _batches(scan: EntryScan, found: Differences, progress: Progress) -> Iterato
 def _stage_invalid(connection: Connection, invalid: list[InvalidRecord]) -> int:
     """Stage what can be read of the invalid entries with a usable id; return their number."""
     by_id = {entry.id: entry.readable for entry in invalid if entry.id is not None}
+    if not by_id:
+        return 0
     unread = [_CONTESTED if record is None else 0 for record in by_id.values()]
     columns = []
     for name, bit in _UNREAD.items():

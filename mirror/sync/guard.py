@@ -55,35 +55,41 @@ def check(
     too_many = lost > _TOLERATED and lost > scan.known * _TOLERATED_SHARE
     # A single request with an unreadable field says nothing about the list.
     is_single = scan.known == unreadable == 1
-    nothing_is_left = lost == scan.known and not is_single and bool(unreadable or not found.valid)
+    nothing_is_left = 0 < lost == scan.known and not is_single and (unreadable or not found.valid)
     rewritten = _rewritten_id(connection, run, found)
-    if not (too_many or (lost and nothing_is_left) or rewritten):
-        return
-    known = f"of the {scan.known:,} requests known in {run.environment!r}"
+    if too_many or nothing_is_left or rewritten:
+        raise _implausible(run, scan, found, faults, rewritten)
+
+
+def _implausible(
+    run: Run,
+    scan: EntryScan,
+    found: Differences,
+    faults: Counter[str],
+    rewritten: tuple[str, str | float] | None,
+) -> GuardRefused:
+    """Describe a list that the guard refuses, with what is lost and why."""
+    known = f" of the {scan.known:,} requests known in {run.environment!r}"
     findings = []
-    if missing:
-        findings.append(f"{missing:,} {known} are no longer in the list")
-    if unreadable:
-        of_known = "" if missing else f" {known}"
+    if missing := len(found.missing):
+        findings.append(f"{missing:,}{known} are no longer in the list")
+    if unreadable := faults.total():
+        of_known = "" if missing else known
         findings.append(f"{unreadable:,}{of_known} can no longer be read ({_commonest(faults)})")
     without_id = Counter(entry.error for entry in found.invalid if entry.id is None)
     if missing and without_id:
-        findings.append(
-            f"{without_id.total():,} entries have no usable id ({_commonest(without_id)})"
-        )
+        count = without_id.total()
+        findings.append(f"{count:,} entries have no usable id ({_commonest(without_id)})")
     if rewritten:
-        old, new = map(ascii, rewritten)
-        findings.append(f"ids are in another notation ({new} is there in place of {old})")
-    hint = "if they are really gone"
-    if rewritten or unreadable or without_id:
-        hint = (
-            "if that is right (the missing requests are kept as missing, another notation of an id "
-            "makes another request, and what cannot be read goes to quarantine)"
-        )
-    raise GuardRefused(
+        old, new = rewritten
+        findings.append(f"ids are in another notation ({new!a} is there in place of {old!a})")
+    accept = f"run again with --environment {shlex.quote(run.environment)} --accept-missing"
+    return GuardRefused(
         f"{', and '.join(findings)}. Nothing was applied",
-        hint=f"{hint}, run again with --environment {shlex.quote(run.environment)} "
-        "--accept-missing",
+        hint=f"if they are really gone, {accept}"
+        if len(findings) == 1 and missing
+        else f"if the list is right, {accept}: missing requests are kept as missing, an id in "
+        "another notation is another request, and what cannot be read goes to quarantine",
     )
 
 
