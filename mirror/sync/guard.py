@@ -153,9 +153,9 @@ def _rewritten_id(
 
 def _new_ids(connection: Connection, run: Run, found: Differences) -> Iterator[str | float]:
     """Yield the ids in the list that were not in the one before, usable or not."""
-    yield from connection.scalars(
-        sa.select(staged.c.id).where(sa.or_(staged.c.kind.is_(None), staged.c.kind == "returned"))
-    )
+    if found.invalid or found.kinds["returned"]:
+        was_unlisted = sa.or_(staged.c.kind.is_(None), staged.c.kind == "returned")
+        yield from connection.scalars(sa.select(staged.c.id).where(was_unlisted))
     if found.kinds["new"]:
         yield from connection.scalars(
             sa.select(_current.id).where(
