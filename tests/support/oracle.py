@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from tests.support.list_parser import (
     KNOWN,
+    OF_A_STATUS,
     Fields,
     InvalidRecord,
     ParsedList,
@@ -92,18 +93,29 @@ class Memory:
         other.states = {key: list(states) for key, states in self.states.items()}
         return other
 
-    def learn(
-        self, when: datetime, valid: dict[str, Fields], invalid: set[str], run_id: int | None = None
-    ) -> Counter[str]:
-        """Apply a list: requests that it lacks are gone, invalid ones keep their state."""
+    def learn(self, when: datetime, parsed: ParsedList, run_id: int | None = None) -> Counter[str]:
+        """Apply a list: requests that it lacks are gone, invalid ones follow what can be read."""
         counts: Counter[str] = Counter()
-        for key, entry in valid.items():
-            extra = {name: entry[name] for name in entry if name not in {"id", *KNOWN}} or None
+        for key, entry in parsed.valid.items():
             state = State(
-                cut(entry), gone=False, since=when, first=when, extra=extra, run_id=run_id
+                cut(entry), gone=False, since=when, first=when, extra=_extra(entry), run_id=run_id
             )
             counts[self._learn_entry(key, state)] += 1
-        for key in self.lacking(valid, invalid):
+        for key, entry in parsed.partial.items():
+            if key in self.states:
+                last = self.states[key][-1]
+                state = State(
+                    _follow(last, entry),
+                    gone=False,
+                    since=when,
+                    first=when,
+                    extra=_extra(entry) or last.extra,
+                    run_id=run_id,
+                )
+                counts[f"partly {self._learn_entry(key, state)}"] += 1
+        for name in ("updated", "returned"):
+            counts[name] += counts[f"partly {name}"]
+        for key in self.lacking(parsed):
             last = self.states[key][-1]
             self.states[key].append(replace(last, gone=True, since=when, run_id=run_id))
             counts["missing"] += 1
@@ -123,9 +135,13 @@ class Memory:
         states.append(replace(new, first=last.first))
         return "returned" if last.gone else "updated"
 
-    def lacking(self, valid: dict[str, Fields], invalid: set[str]) -> set[str]:
+    def lacking(self, parsed: ParsedList) -> set[str]:
         """The requests that would go missing if a list were applied."""
-        return self.states.keys() - valid.keys() - invalid - self.gone()
+        return self.listed() - parsed.valid.keys() - parsed.invalid_ids
+
+    def listed(self) -> set[str]:
+        """The requests that are not missing."""
+        return self.states.keys() - self.gone()
 
     def gone(self) -> set[str]:
         """The missing requests."""
@@ -213,6 +229,24 @@ class Memory:
                 }
             )
         return rows
+
+
+def _extra(entry: Fields) -> Fields | None:
+    """The unknown fields of an entry."""
+    return {name: entry[name] for name in entry if name not in {"id", *KNOWN}} or None
+
+
+def _follow(last: State, entry: Fields) -> Fields:
+    """The fields of a request after an entry of which only some can be read."""
+    fields = last.fields
+    if entry.get("status", last.status) != last.status:
+        fields = fields | dict.fromkeys(OF_A_STATUS)
+    return fields | {name: cut(entry)[name] for name in entry if name in KNOWN}
+
+
+def _notation(request_id: str) -> str:
+    """An id without white space around it and without capitals."""
+    return request_id.strip().lower()
 
 
 def _kinds(old: State, new: State) -> Iterator[str]:
@@ -313,18 +347,28 @@ class PlainMirror:
             return "failed"
         if response == self.response:
             return "unchanged"
-        return "refused" if self._lacks_too_much(parsed) and not accept_missing else "applied"
+        return "refused" if self._is_implausible(parsed) and not accept_missing else "applied"
 
-    def _lacks_too_much(self, parsed: ParsedList) -> bool:
-        missing = len(self.memory.lacking(parsed.valid, parsed.invalid_ids))
-        known = len(self.memory.states) - len(self.memory.gone())
-        too_many = missing > _GUARD_MINIMUM and missing * 10 > known
-        return missing > 0 and (not parsed.entries or too_many)
+    def _is_implausible(self, parsed: ParsedList) -> bool:
+        listed, missing = self.memory.listed(), self.memory.lacking(parsed)
+        in_quarantine = {
+            record.request_id for record in self.quarantine.values() if not record.resolved_at
+        }
+        unreadable = (listed & parsed.invalid_ids) - in_quarantine
+        lost, known = len(missing) + len(unreadable), len(listed)
+        if lost > _GUARD_MINIMUM and lost * 10 > known:
+            return True
+        if lost == known > 0 and (unreadable or not parsed.valid):
+            return known > 1 or bool(missing)
+        contested = parsed.invalid_ids - parsed.partial.keys()
+        ids = (parsed.valid.keys() | parsed.invalid_ids) - listed - (contested & self.memory.gone())
+        ids |= {record.written_id for record in parsed.invalid if record.request_id is None}
+        return not {_notation(one) for one in ids}.isdisjoint(map(_notation, missing))
 
     def learn(self, when: datetime, response: ListResponse, run_id: int | None) -> dict[str, int]:
         """Apply a list; return the expected counts of the run."""
         parsed = parse_list(response.texts)
-        counts = self.memory.learn(when, parsed.valid, parsed.invalid_ids, run_id)
+        counts = self.memory.learn(when, parsed, run_id)
         self.response, self.observed_at = response, when
         names = ("inserted", "updated", "unchanged", "missing", "returned")
         return {name: counts[name] for name in names} | {

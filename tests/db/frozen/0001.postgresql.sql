@@ -58,7 +58,7 @@ sync_run_id bigint NOT NULL,
 digest bigint,
 phone_number_e164 text COLLATE pg_catalog."C"
 );
-COMMENT ON TABLE release_requests IS 'The current version of each release request, one row per id.';
+COMMENT ON TABLE release_requests IS 'The current version of each release request, one row per id. A field that can no longer be read is the last known one.';
 COMMENT ON COLUMN release_requests.id IS 'Request id, as returned by the API.';
 COMMENT ON COLUMN release_requests.environment IS 'Environment (label of the API token, --environment) whose list contains the request.';
 COMMENT ON COLUMN release_requests.phone_number_id IS 'API id of the phone number''s record; a number bought again has a new one. Null if the API sent none.';
@@ -73,7 +73,7 @@ COMMENT ON COLUMN release_requests.first_seen_at IS 'Start of the sync that firs
 COMMENT ON COLUMN release_requests.valid_from IS 'Start of the sync that first saw this version (UTC, local clock).';
 COMMENT ON COLUMN release_requests.missing_since IS 'Start of the first sync whose list lacked the request (UTC, local clock). Null while the request is listed.';
 COMMENT ON COLUMN release_requests.sync_run_id IS 'Run that first saw this version (sync_runs.id).';
-COMMENT ON COLUMN release_requests.digest IS 'XXH3-64 of the list entry that the request was last read from, seeded with the version of mirror. An entry with the same digest is not decoded again. Null: compare it once.';
+COMMENT ON COLUMN release_requests.digest IS 'XXH3-64 of the list entry that the request was last read from, seeded with the version of mirror. An entry with the same digest is not decoded again. Null: the next one is, for example while a field of it cannot be read.';
 COMMENT ON COLUMN release_requests.phone_number_e164 IS 'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
 CREATE VIEW phone_number_history AS
 WITH requested AS (
@@ -947,7 +947,7 @@ COMMENT ON COLUMN sync_runs.completion IS '1, 2, … over the complete runs (app
 COMMENT ON COLUMN sync_runs.fetched IS 'Entries of the list. Null if the run ended before the count was known.';
 COMMENT ON COLUMN sync_runs.inserted IS 'Requests seen for the first time. Null if the run ended before the count was known.';
 COMMENT ON COLUMN sync_runs.updated IS 'Requests with a new version because a field changed. Null if the run ended before the count was known.';
-COMMENT ON COLUMN sync_runs.unchanged IS 'Requests without a change in a known field. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.unchanged IS 'Requests with a valid entry and without a change in a known field. Null if the run ended before the count was known.';
 COMMENT ON COLUMN sync_runs.missing IS 'Requests newly missing from the list. Null if the run ended before the count was known.';
 COMMENT ON COLUMN sync_runs.returned IS 'Missing requests that were in the list again. Null if the run ended before the count was known.';
 COMMENT ON COLUMN sync_runs.quarantined IS 'Invalid entries of the list. Null if the run ended before the count was known.';

@@ -1,7 +1,7 @@
 -- The data dictionary: what tables, views and columns hold. SQLite has no place for it.
 
 COMMENT ON TABLE release_requests IS
-  'The current version of each release request, one row per id.';
+  'The current version of each release request, one row per id. A field that can no longer be read is the last known one.';
 COMMENT ON COLUMN release_requests.id IS
   'Request id, as returned by the API.';
 COMMENT ON COLUMN release_requests.environment IS
@@ -31,7 +31,7 @@ COMMENT ON COLUMN release_requests.missing_since IS
 COMMENT ON COLUMN release_requests.sync_run_id IS
   'Run that first saw this version (sync_runs.id).';
 COMMENT ON COLUMN release_requests.digest IS
-  'XXH3-64 of the list entry that the request was last read from, seeded with the version of mirror. An entry with the same digest is not decoded again. Null: compare it once.';
+  'XXH3-64 of the list entry that the request was last read from, seeded with the version of mirror. An entry with the same digest is not decoded again. Null: the next one is, for example while a field of it cannot be read.';
 COMMENT ON COLUMN release_requests.phone_number_e164 IS
   'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
 
@@ -95,7 +95,7 @@ COMMENT ON COLUMN sync_runs.inserted IS
 COMMENT ON COLUMN sync_runs.updated IS
   'Requests with a new version because a field changed. Null if the run ended before the count was known.';
 COMMENT ON COLUMN sync_runs.unchanged IS
-  'Requests without a change in a known field. Null if the run ended before the count was known.';
+  'Requests with a valid entry and without a change in a known field. Null if the run ended before the count was known.';
 COMMENT ON COLUMN sync_runs.missing IS
   'Requests newly missing from the list. Null if the run ended before the count was known.';
 COMMENT ON COLUMN sync_runs.returned IS
