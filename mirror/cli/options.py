@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from mirror.arguments import parse_time
 from mirror.config import file, settings
 from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, option_name
 from mirror.errors import MirrorError
-from mirror.times import parse_time
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,6 +31,8 @@ from mirror.text import escape_unsafe, format_duration
 from mirror.version import __version__
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from mirror.checks import Check
     from mirror.queries.status import EnvironmentStatus
 
@@ -51,13 +53,16 @@ def quarantine(
     before. --format json and csv include the record itself.
     """
     from mirror.cli import output
-    from mirror.queries import helpers
+    from mirror.queries import empty, helpers
     from mirror.queries.results import QuarantinedRecord
 
+    selection: dict[str, Any] = {
+        "environment": environment_filter(environment),
+        "resolved": resolved,
+    }
     with open_mirror(database, config_file) as connection:
-        records = helpers.quarantine(
-            connection, environment=environment_filter(environment), resolved=resolved
-        )
+        records = helpers.quarantine(connection, **selection)
+        reason = None if records else empty.no_quarantine(connection, **selection)
     output.write_rows(
         records,
         QuarantinedRecord,
@@ -70,6 +75,8 @@ def quarantine(
             "why": lambda record: record.error,
         },
     )
+    if reason:
+        notify(reason)
 
 
 @click.command(epilog="Example: mirror status --max-age 2h || mail -s stale ops@example.com")
@@ -112,7 +119,12 @@ def status(
         statuses = status_queries.status(connection, now=now(), environments=wanted or None)
         revision = migrate.current(connection)
         on_record = environments.on_record(connection)
+        unknown = sorted(set(wanted) - set(on_record)) if names else []
+        reasons = _nothing_known(connection, unknown) if unknown or not statuses else []
     _write_statuses(statuses, output_format, str(revision))
+    if max_age is None or statuses:
+        for reason in reasons:
+            notify(reason)
     is_stale = max_age is not None and _report_stale(statuses, max_age, file)
     # A health check must not mail about an environment that is kept for its history.
     if file.path and wanted and not names and (is_stale or max_age is None):
@@ -217,6 +229,15 @@ def _write_check(check: Check) -> None:
     advice = f". {check.advice[0].upper()}{check.advice[1:]}" if check.advice else ""
     line = f"{check.state:8} {prefix}{check.check}: {check.found}{advice}"
     output.wrap(line, sys.stdout, indent=9)
+
+
+def _nothing_known(connection: Connection, unknown: Sequence[str]) -> list[str]:
+    """Say of environments that are not on record, or of an empty mirror, what there is instead."""
+    from mirror.queries import empty
+
+    names = unknown or (None,)
+    reasons = [empty.no_environment(connection, name) for name in names]
+    return list(dict.fromkeys(reason for reason in reasons if reason))
 
 
 def _report_stale(

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from mirror.arguments import check_text, check_type, day_argument, time_argument
 from mirror.config import settings
 from mirror.db import migrate
 from mirror.db.engine import create_engine, read_transaction
@@ -28,13 +29,7 @@ from mirror.db.views import history as history_view
 from mirror.db.views import numbers as numbers_view
 from mirror.db.views import turnaround as turnaround_view
 from mirror.db.views import versions as versions_view
-from mirror.errors import UsageError
-from mirror.queries.arguments import (
-    check_connection,
-    check_type,
-    day_argument,
-    time_argument,
-)
+from mirror.queries.lookup import find_number
 from mirror.queries.results import (
     Change,
     Day,
@@ -45,9 +40,7 @@ from mirror.queries.results import (
     SyncRun,
     Turnaround,
 )
-from mirror.queries.select import between, fetch, in_environment, select_as
-
-_MIN_LENGTH = len("+1234567")
+from mirror.queries.select import between, check_connection, fetch, in_environment, select_as
 
 HISTORY_ORDER = (
     history_view.c.occurred_at,
@@ -70,50 +63,10 @@ def connect(database_url: str | None = None) -> Iterator[Connection]:
     Raises:
         DatabaseError: there is no mirror, or its schema is not that of this version.
     """
-    if database_url is not None:
-        check_type("database_url", database_url, str)
+    check_text(database_url=database_url)
     with read_transaction(create_engine(settings.database_url(database_url))) as connection:
         migrate.require_current(connection)
         yield connection
-
-
-def normalize_number(number: str, region: str | None = None) -> str:
-    """Return a phone number in E.164 form, such as `+15551234567`.
-
-    Args:
-        number: in any common notation, with or without `+`.
-        region: ISO 3166 country code, such as "BR", for numbers without a calling code.
-
-    Raises:
-        UsageError: it cannot be a phone number, or the region does not exist.
-    """
-    import phonenumbers
-
-    check_type("number", number, str)
-    if region is not None:
-        check_type("region", region, str)
-    if region is not None and region.upper() not in phonenumbers.SUPPORTED_REGIONS:
-        raise UsageError(
-            f"{region!r} is not a region", hint="use a two-letter country code such as BR"
-        )
-    text = number.strip()
-    if text.startswith("00"):
-        text = "+" + text[2:]
-    elif region is None and "+" not in text:
-        text = "+" + text
-    try:
-        parsed = phonenumbers.parse(text, region and region.upper())
-        e164 = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
-    except phonenumbers.NumberParseException:
-        e164 = ""
-    # Not `is_valid_number`: upstream may hold numbers outside every numbering plan.
-    if len(e164) < _MIN_LENGTH:
-        raise UsageError(
-            f"{number!r} is not a phone number",
-            hint="write it with its country code, such as "
-            "+15551234567, or give the country of a national number with --region",
-        )
-    return e164
 
 
 def phone_number_history(
@@ -137,7 +90,7 @@ def phone_number_history(
     view = history_view.c
     query = (
         select_as(HistoryEvent, history_view)
-        .where(view.phone_number.in_(_notations(number, region)))
+        .where(view.phone_number.in_(_stored(connection, number, region)))
         .order_by(*HISTORY_ORDER)
     )
     return fetch(connection, HistoryEvent, query, in_environment(view, environment))
@@ -171,28 +124,43 @@ def release_requests(
     Raises:
         UsageError: this is not a phone number, or the region does not exist.
     """
-    as_of = time_argument("as_of", as_of)
-    source = current if as_of is None else versions_view
+    check_text(status=status)
+    source, conditions = known_requests(environment, time_argument("as_of", as_of))
     columns = source.c
-    conditions = [
-        columns.missing_since.is_not(None) if missing else columns.missing_since.is_(None),
-        *in_environment(columns, environment),
-    ]
-    if as_of is not None:
-        conditions += [
-            columns.valid_from <= as_of,
-            sa.or_(columns.valid_to.is_(None), columns.valid_to > as_of),
-        ]
+    conditions.append(
+        columns.missing_since.is_not(None) if missing else columns.missing_since.is_(None)
+    )
     if number is not None:
-        conditions.append(columns.phone_number.in_(_notations(number, region)))
+        conditions.append(columns.phone_number.in_(_stored(connection, number, region)))
     if status is not None:
-        check_type("status", status, str)
         conditions.append(columns.status == status)
     conditions += between(
         columns.requested_at, time_argument("since", since), time_argument("until", until)
     )
     query = select_as(ReleaseRequest, source).order_by(columns.requested_at.desc(), columns.id)
     return fetch(connection, ReleaseRequest, query, conditions)
+
+
+def known_requests(
+    environment: str | None, as_of: datetime | None
+) -> tuple[sa.Table, list[sa.ColumnElement[bool]]]:
+    """Return the table or view of the requests known at a time, missing ones included.
+
+    Args:
+        environment: only those of this environment; None for all.
+        as_of: the time (UTC); None for now.
+
+    Returns:
+        The table or view, and the conditions that select them.
+    """
+    if as_of is None:
+        return current, in_environment(current.c, environment)
+    columns = versions_view.c
+    return versions_view, [
+        *in_environment(columns, environment),
+        columns.valid_from <= as_of,
+        sa.or_(columns.valid_to.is_(None), columns.valid_to > as_of),
+    ]
 
 
 def changes(
@@ -216,7 +184,7 @@ def changes(
         *between(view.changed_at, time_argument("since", since)),
     ]
     if run_id is not None:
-        check_type("run_id", run_id, int)
+        check_type("run_id", run_id, int, "a whole number")
         conditions.append(view.sync_run_id == run_id)
     query = select_as(Change, changes_view).order_by(view.changed_at, view.request_id, view.kind)
     return fetch(connection, Change, query, conditions)
@@ -334,6 +302,6 @@ def count_by_status(
     return [(status, number) for status, number in connection.execute(query)]
 
 
-def _notations(number: str, region: str | None) -> tuple[str, str]:
-    """Return a number in E.164 form and as typed: upstream may store other notations."""
-    return normalize_number(number, region), number.strip()
+def _stored(connection: Connection, number: str, region: str | None) -> list[str]:
+    """Return the stored phone numbers that a number may mean."""
+    return [match.phone_number for match in find_number(connection, number, region)]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.queries.arguments import check_connection, check_type
+from mirror.arguments import check_text, check_type
 from mirror.queries.results import Limited
 
 _T = TypeVar("_T")
@@ -22,12 +22,20 @@ Columns = sa.sql.base.ReadOnlyColumnCollection[str, sa.Column[Any]]
 """The columns of a table or view, by name."""
 
 
+def check_connection(connection: Connection) -> None:
+    """Check that this is a connection of SQLAlchemy.
+
+    Raises:
+        TypeError: it is something else, such as the context that `mirror.connect` returns.
+    """
+    expected = "an SQLAlchemy Connection, as in `with mirror.connect() as connection`"
+    check_type("connection", connection, Connection, expected)
+
+
 def in_environment(columns: Columns, environment: str | None) -> list[sa.ColumnElement[bool]]:
     """Restrict rows to an environment; no condition if it is None."""
-    if environment is None:
-        return []
-    check_type("environment", environment, str)
-    return [columns.environment == environment]
+    check_text(environment=environment)
+    return [] if environment is None else [columns.environment == environment]
 
 
 def between(

@@ -14,11 +14,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from mirror.arguments import check_text, time_argument
 from mirror.db import environments as environments_on_record
 from mirror.db import migrate
 from mirror.db.engine import shown_url_of
 from mirror.db.models import CLOSED_STATUSES, quarantined_records, release_requests, sync_runs
-from mirror.queries.arguments import check_connection, check_type, time_argument
+from mirror.queries.select import check_connection
 
 DOCUMENTED_STATUSES = ("pending", *CLOSED_STATUSES)
 """Upstream may send others at any time; see `EnvironmentStatus.other`."""
@@ -115,7 +116,7 @@ def status(
     if isinstance(environments, str):
         raise TypeError("environments must be a list of names, not text")
     for name in environments or ():
-        check_type("environments", name, str)
+        check_text(environments=name)
     run_ids = _run_ids(connection, environments)
     failures = _failures(connection, run_ids)
     runs = _runs_by_id(connection, run_ids, failures)

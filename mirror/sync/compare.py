@@ -31,6 +31,7 @@ from mirror.db.models import release_requests
 from mirror.db.runs import Run
 from mirror.db.types import to_text, to_texts
 from mirror.errors import DatabaseUnavailable, GuardRefused
+from mirror.numbers import other_notations
 from mirror.progress import Progress
 
 _TOLERATED_MISSING, _TOLERATED_MISSING_SHARE = 5, 0.1
@@ -76,11 +77,13 @@ class Differences:
         kinds: number of requests, by kind; new ones as `new`.
         valid: number of records decoded.
         invalid: the invalid entries.
+        notations: the phone numbers that are not in E.164 form, with this form of each.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
     valid: int = 0
     invalid: list[InvalidRecord] = field(default_factory=list)
+    notations: dict[str, str] = field(default_factory=dict)
 
 
 def compare(
@@ -171,6 +174,7 @@ def _batches(scan: EntryScan, found: Differences, progress: Progress) -> Iterato
         found.valid += len(records)
         if len(records) < len(batch):
             found.invalid += [entry for entry, _ in batch if isinstance(entry, InvalidRecord)]
+        found.notations |= other_notations([record.phone_number for record, _ in records])
         requested_at = to_texts([record.requested_at for record, _ in records])
         resolved_at = to_texts([record.resolved_at for record, _ in records])
         yield [

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy.engine import Connection
 
 import mirror as package
+from mirror.arguments import time_argument
 from mirror.cli.options import TIME
 from mirror.db.engine import create_engine
-from mirror.queries.arguments import time_argument
 from tests.support.commands import run_python
 from tests.support.mirrors import Mirror
 from tests.support.upstream import request
