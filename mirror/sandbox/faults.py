@@ -187,6 +187,7 @@ FAULTS: dict[str, Fault] = {
         "500, with code and message",
         response=_respond(500, _nested_error("SERVER_ERROR", "Something went wrong")),
     ),
+    "request-timeout": Fault("408, with an empty body", response=_respond(408, b"")),
     "bad-gateway": Fault(
         "502, with the HTML page of a proxy",
         response=_respond(502, b"<html><h1>502 Bad Gateway</h1></html>"),
@@ -214,6 +215,10 @@ FAULTS: dict[str, Fault] = {
     "forbidden": Fault(
         "403, as for a token that lacks a right",
         response=_respond(403, _flat_error("FORBIDDEN", "The token may not list release requests")),
+    ),
+    "firewall": Fault(
+        "403, with the HTML page of a firewall",
+        response=_respond(403, b"<html><title>Access denied | Firewall</title></html>"),
     ),
     "not-found": Fault(
         "404, as at a wrong path", response=_respond(404, b"<html>Not found</html>")
