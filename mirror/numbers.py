@@ -38,7 +38,7 @@ _VANITY = re.compile(r"\+?[0-9][0-9A-Za-z ().\-]*")
 _KEYPAD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
 
 _MEXICAN = re.compile(r"\+52(1?)([2-9][0-9]{9})")
-_MEXICAN_PREFIX = re.compile(r"(?:01|04[45])(?=[0-9]{10}$)")
+_MEXICAN_PREFIX = re.compile(r"(?:0?1|04[45])(?=[0-9]{10}$)")
 """What was dialled before a Mexican number until 2019; the library no longer knows it."""
 
 _VALID, _POSSIBLE, _IMPOSSIBLE = range(3)
@@ -318,12 +318,13 @@ def _without_plus(readings: list[Reading]) -> Iterator[Reading]:
 def _error(number: str, body: str, region: str | None) -> UsageError:
     """Say why a text cannot be read as a phone number."""
     digits = re.sub("[^0-9]", "", body)
-    if len(digits) > _MAX_DIGITS:
+    significant = digits.lstrip("0")
+    if len(significant) > _MAX_DIGITS:
         return UsageError(
             f"{number!r}, read as the {len(digits)} digits {digits}, is not a phone number",
             hint=_HINT,
         )
-    if region is not None or body.startswith("+") or not _E164.fullmatch(f"+{digits.lstrip('0')}"):
+    if region is not None or body.startswith("+") or not _E164.fullmatch(f"+{significant}"):
         return UsageError(f"{number!r} is not a phone number", hint=_HINT)
     example = "+15551234567" if digits.startswith("0") else f"+{digits} if that is what it means"
     return UsageError(
