@@ -104,7 +104,7 @@ def normalize_number(number: str, region: str | None = None) -> str:
 def other_notations(stored: Sequence[str]) -> dict[str, str]:
     """Return the E.164 forms of those stored numbers that are written otherwise."""
     # Nearly always there are none: then this takes 25 ns for each number.
-    if _ALL_E164.fullmatch("".join([f"{number}\0" for number in stored])):
+    if _ALL_E164.fullmatch("\0".join([*stored, ""])):
         return {}
     forms = {number: to_e164(number) for number in set(stored)}
     return {number: e164 for number, e164 in forms.items() if e164}
