@@ -80,6 +80,11 @@ _MODULES = {
 """Modules of the public names that are not in `mirror.queries.helpers`."""
 
 
+def __dir__() -> list[str]:
+    """Return the names of the module, with those that are not imported yet."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> object:
     """Import a public name on first use: SQLAlchemy takes 0.1 s, which `mirror --help` must not."""
     if name not in __all__:

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from mirror.arguments import check_text, check_type
 from mirror.errors import UsageError
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -130,6 +131,8 @@ def read(number: str, region: str | None = None) -> Typed:
     Raises:
         UsageError: the region does not exist.
     """
+    check_type("number", number, str)
+    check_text(region=region)
     if region is not None:
         region = _check_region(region)
     text = _clean(number)

@@ -55,15 +55,20 @@ def history(
     The time line covers all its requests. NUMBER may be written in any usual way; without its
     country code it needs --region.
     """
-    from mirror.queries import helpers
+    from mirror.queries import empty, helpers
     from mirror.queries.lookup import find_number
 
+    environment = environment_filter(environment)
     with open_mirror(database, config_file) as connection:
         matches = find_number(connection, number, region)
         events = helpers.phone_number_history(
-            connection, number, region=region, environment=environment_filter(environment)
+            connection, number, region=region, environment=environment
         )
+        reason = None if events else empty.no_environment(connection, environment)
     write_history(events, output_format)
+    if reason:
+        notify(reason)
+        return
     scope = f" in {environment!r}" if environment else ""
     _explain_numbers(number, region, matches, events, scope)
 
@@ -89,16 +94,17 @@ def requests(
     TIME is 2024-01-31, 2024-01-31T14:30:00Z, or a time ago: 24h, 7d. Without an offset it is UTC.
     """
     from mirror.cli import output
-    from mirror.queries import helpers
+    from mirror.queries import empty, helpers
     from mirror.queries.lookup import find_number
     from mirror.queries.results import ReleaseRequest
 
+    environment = environment_filter(environment)
     number, region = filters["number"], filters["region"]
     with open_mirror(database, config_file) as connection:
         matches = [] if number is None else find_number(connection, number, region)
-        rows = helpers.release_requests(
-            connection, environment=environment_filter(environment), **filters
-        )
+        rows = helpers.release_requests(connection, environment=environment, **filters)
+        others = {name: filters[name] for name in filters.keys() - {"number", "region"}}
+        reason = None if rows else empty.no_requests(connection, environment=environment, **others)
     output.write_rows(
         rows,
         ReleaseRequest,
@@ -112,13 +118,12 @@ def requests(
             "reason": lambda row: row.rejection_reason or row.reason,
         },
     )
-    given = {name for name, value in filters.items() if value}
-    scope = f" in {environment!r}" if environment else ""
-    if number is not None:
-        others = " that these options select" if given - {"number", "region"} else ""
-        _explain_numbers(number, region, matches, rows, others + scope)
-    if not rows and given == {"status"}:
-        notify(f"no request has the status {filters['status']!r}{scope}")
+    if reason:
+        notify(reason)
+    elif number is not None:
+        selected = " that these options select" if any(others.values()) else ""
+        scope = f" in {environment!r}" if environment else ""
+        _explain_numbers(number, region, matches, rows, selected + scope)
 
 
 @click.command(epilog="Example: mirror changes --since 7d --format csv")
@@ -136,11 +141,17 @@ def changes(
     A request that is seen for the first time is not a change. TIME is 2024-01-31,
     2024-01-31T14:30:00Z, or a time ago: 24h, 7d.
     """
-    from mirror.queries import helpers
+    from mirror.queries import empty, helpers
 
+    environment = environment_filter(environment)
     with open_mirror(database, config_file) as connection:
-        rows = helpers.changes(connection, since=since, environment=environment_filter(environment))
+        rows = helpers.changes(connection, since=since, environment=environment)
+        reason = (
+            None if rows else empty.no_changes(connection, environment=environment, since=since)
+        )
     write_changes(rows, output_format)
+    if reason:
+        notify(reason)
 
 
 def _explain_numbers(

@@ -180,8 +180,8 @@ sync_runs = Table(
     _required(
         "outcome",
         Identifier,
-        "running, applied, unchanged, superseded, refused, failed, dry_run, or abandoned: the "
-        "process died, and a later run found it.",
+        "running, applied, unchanged, superseded, refused, failed, or abandoned: the process died, "
+        "and a later run found it.",
     ),
     _required("started_at", UTCDateTime, "Start of the run (UTC, local clock)."),
     _optional(

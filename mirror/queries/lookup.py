@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from mirror import numbers
 from mirror.db.models import past_versions, release_requests
+from mirror.queries.select import check_connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ def find_number(
         UsageError: no request has this text, and it cannot be read as a phone number; or the region
             does not exist.
     """
+    check_connection(connection)
     typed = numbers.read(number, region)
     readings = {reading.text: reading for reading in typed.readings}
     columns = [

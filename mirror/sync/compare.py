@@ -26,6 +26,7 @@ from sqlalchemy.engine import Connection
 from mirror.api.entries import EntryScan
 from mirror.api.records import InvalidRecord, Record
 from mirror.db import bulk
+from mirror.db.environments import rename_command
 from mirror.db.models import release_requests
 from mirror.db.runs import Run
 from mirror.db.types import to_text, to_texts
@@ -234,11 +235,14 @@ def _wrong_environment(connection: Connection, run: Run) -> GuardRefused:
         .where(staged.c.kind == "foreign")
         .limit(1)
     ).one()
+    hint = f"check the token of {run.environment!r}"
+    if run.previous is None:  # the name is new
+        command = rename_command(request.environment, run.environment)
+        hint += f"; if it is a new name for {request.environment!r}, run `{command}`"
     return GuardRefused(
         f"the list holds request {request.id}, which belongs to the environment "
         f"{request.environment!r}. Nothing was applied",
-        hint=f"check the token of {run.environment!r}, or use the old name if the environment was "
-        "renamed",
+        hint=hint,
     )
 
 

@@ -83,8 +83,8 @@ INSERT INTO "release_requests" VALUES('request-7','default','phone-7','+15551230
 INSERT INTO "release_requests" VALUES('request-8','default','phone-8','+15551230008','The campaign has ended','pending',NULL,'2024-01-10 14:30:08.000',NULL,'{"carrier":{"name": "It''s \u00e9 \\", "since": 1.50, "tags": [null, true, 1e3]},"priority":3}','2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',NULL,1,1517173602415764846,NULL);
 INSERT INTO "release_requests" VALUES('request-9','default','phone-9','+15551230009',NULL,'approved',NULL,'2024-01-01 01:00:00.000','2024-01-05 08:00:00.001',NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',NULL,1,3671177595487545069,NULL);
 INSERT INTO "release_requests" VALUES('request-10','default','phone-2-again','+15551230002','The campaign has ended','pending',NULL,'2024-01-10 14:30:10.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',NULL,1,6874473428937509928,NULL);
-INSERT INTO "release_requests" VALUES('request-21','staging','phone-21','+15551230021','The campaign has ended','pending',NULL,'2024-01-10 14:30:21.000',NULL,NULL,'2024-01-11 20:00:00.000','2024-01-11 20:00:00.000',NULL,10,4180057235415288256,NULL);
-INSERT INTO "release_requests" VALUES('request-22','staging','phone-22','+15551230022','The campaign has ended','rejected','Open bill','2024-01-10 14:30:22.000','2024-01-10 18:00:00.000',NULL,'2024-01-11 20:00:00.000','2024-01-11 20:00:00.000',NULL,10,-2701444625995567892,NULL);
+INSERT INTO "release_requests" VALUES('request-21','staging','phone-21','+15551230021','The campaign has ended','pending',NULL,'2024-01-10 14:30:21.000',NULL,NULL,'2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',NULL,9,4180057235415288256,NULL);
+INSERT INTO "release_requests" VALUES('request-22','staging','phone-22','+15551230022','The campaign has ended','rejected','Open bill','2024-01-10 14:30:22.000','2024-01-10 18:00:00.000',NULL,'2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',NULL,9,-2701444625995567892,NULL);
 CREATE TABLE sync_runs (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	environment TEXT NOT NULL, 
@@ -119,10 +119,9 @@ INSERT INTO "sync_runs" VALUES(4,'default','superseded','2024-01-11 14:00:00.000
 INSERT INTO "sync_runs" VALUES(5,'default','applied','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000',0.25,3,10,0,4,4,2,0,2,0,0,1,2045,NULL,'https://api.example/api/v1','"a248c47706eabe8664cfbc97a486ef7b"','3cdd289b5aea13c01e7416cdd22b25dc','0.1.0');
 INSERT INTO "sync_runs" VALUES(6,'default','applied','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000',0.25,4,11,0,2,6,0,1,2,0,0,1,2156,NULL,'https://api.example/api/v1','"535c4d5e1923c48473fd36c333f62307"','241098e9fc6dca4a8e55be86349cdae0','0.1.0');
 INSERT INTO "sync_runs" VALUES(7,'default','refused','2024-01-11 17:00:00.000','2024-01-11 17:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,1,26,'9 of the 9 requests known in ''default'' are no longer in the list. Nothing was applied; if they are really gone, run again with --environment default --accept-missing','https://api.example/api/v1',NULL,NULL,'0.1.0');
-INSERT INTO "sync_runs" VALUES(8,'default','dry_run','2024-01-11 18:00:00.000','2024-01-11 18:00:00.000',NULL,0.25,NULL,12,1,0,9,0,0,2,0,0,1,2326,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
-INSERT INTO "sync_runs" VALUES(9,'default','failed','2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests. Check the token and its environment; if it was regenerated, use the new one','https://api.example/api/v1',NULL,NULL,'0.1.0');
-INSERT INTO "sync_runs" VALUES(10,'staging','applied','2024-01-11 20:00:00.000','2024-01-11 20:00:00.000','2024-01-11 20:00:00.000',0.25,1,2,2,0,0,0,0,0,0,0,1,434,NULL,'https://api.example/api/v1','"775cff605a0b2759a8c2595467b4a3b9"','edc37d7e58d41fd4e859def37ffdd91a','0.1.0');
-INSERT INTO "sync_runs" VALUES(11,'staging','running','2024-01-11 20:00:00.000',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
+INSERT INTO "sync_runs" VALUES(8,'default','failed','2024-01-11 18:00:00.000','2024-01-11 18:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests. Check the token and its environment; if it was regenerated, use the new one','https://api.example/api/v1',NULL,NULL,'0.1.0');
+INSERT INTO "sync_runs" VALUES(9,'staging','applied','2024-01-11 19:00:00.000','2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',0.25,1,2,2,0,0,0,0,0,0,0,1,434,NULL,'https://api.example/api/v1','"775cff605a0b2759a8c2595467b4a3b9"','edc37d7e58d41fd4e859def37ffdd91a','0.1.0');
+INSERT INTO "sync_runs" VALUES(10,'staging','running','2024-01-11 19:00:00.000',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
 CREATE INDEX ix_sync_runs_environment_id ON sync_runs (environment, id);
 CREATE INDEX ix_sync_runs_running ON sync_runs (environment) WHERE outcome = 'running';
 CREATE INDEX ix_release_requests_environment ON release_requests (environment);
@@ -585,6 +584,6 @@ SELECT environment,
          AS open_at_end
 FROM counted;
 DELETE FROM "sqlite_sequence";
-INSERT INTO "sqlite_sequence" VALUES('sync_runs',11);
+INSERT INTO "sqlite_sequence" VALUES('sync_runs',10);
 INSERT INTO "sqlite_sequence" VALUES('quarantined_records',3);
 COMMIT;

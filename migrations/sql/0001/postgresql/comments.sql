@@ -77,7 +77,7 @@ COMMENT ON COLUMN sync_runs.id IS
 COMMENT ON COLUMN sync_runs.environment IS
   'Environment (label of the API token) of the run.';
 COMMENT ON COLUMN sync_runs.outcome IS
-  'running, applied, unchanged, superseded, refused, failed, dry_run, or abandoned: the process died, and a later run found it.';
+  'running, applied, unchanged, superseded, refused, failed, or abandoned: the process died, and a later run found it.';
 COMMENT ON COLUMN sync_runs.started_at IS
   'Start of the run (UTC, local clock).';
 COMMENT ON COLUMN sync_runs.finished_at IS
