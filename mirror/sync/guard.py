@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from mirror.api.entries import EntryScan
 from mirror.api.records import unusable_id
+from mirror.db.environments import rename_command
 from mirror.db.models import quarantined_records, release_requests
 from mirror.db.runs import Run
 from mirror.errors import GuardRefused
@@ -107,11 +108,14 @@ def _wrong_environment(connection: Connection, run: Run) -> GuardRefused:
         .where(staged.c.kind == "foreign")
         .limit(1)
     ).one()
+    hint = f"check the token of {run.environment!r}"
+    if run.previous is None:  # the name is new
+        command = rename_command(request.environment, run.environment)
+        hint += f"; if it is a new name for {request.environment!r}, run `{command}`"
     return GuardRefused(
         f"the list holds request {request.id}, which belongs to the environment "
         f"{request.environment!r}. Nothing was applied",
-        hint=f"check the token of {run.environment!r}, or use the old name if the environment was "
-        "renamed",
+        hint=hint,
     )
 
 

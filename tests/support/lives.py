@@ -242,6 +242,20 @@ class Life(RuleBasedStateMachine):
         elif result.outcome is Outcome.REFUSED:
             self.upstream.malformed_ids = before
 
+    # The environment
+
+    @rule()
+    def rename_environment(self) -> None:
+        """The environment gets another name; then the last list is still nothing new."""
+        self.mirror.rename()
+        self._meet("the last list again")
+
+    @rule()
+    def forget_environment(self) -> None:
+        """Everything on record is forgotten; the next sync begins anew."""
+        self.mirror.forget()
+        self.mirror.sync(self.upstream.response())
+
     # Checks
 
     @invariant()
