@@ -81,4 +81,4 @@ class SchemaError(DatabaseError):
 
 
 class GuardRefused(MirrorError):
-    """The list is implausible beside the mirror, or list or base URL are of another environment."""
+    """The list is implausible beside the mirror, or it or its base URL is another environment's."""

@@ -88,16 +88,16 @@ class Differences:
         invalid_kinds: those of them whose entry is invalid.
         valid: number of records decoded.
         invalid: the invalid entries.
-        notations: the phone numbers that are not in E.164 form, with this form of each.
         missing: ids of the requests that are newly missing.
+        notations: the phone numbers that are not in E.164 form, with this form of each.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
     invalid_kinds: Counter[str] = field(default_factory=Counter)
     valid: int = 0
     invalid: list[InvalidRecord] = field(default_factory=list)
-    notations: dict[str, str] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
+    notations: dict[str, str] = field(default_factory=dict)
 
 
 def compare(
@@ -120,7 +120,7 @@ def compare(
     found = Differences()
     staged_rows = _load(connection, run, _batches(scan, found, progress))
     found.kinds["new"] = found.valid - staged_rows
-    invalid_rows = _stage_invalid(connection, found.invalid)
+    invalid_rows = _stage_invalid(connection, found)
     if staged_rows or invalid_rows:
         bulk.analyze(connection, staged)
         if invalid_rows:
@@ -205,9 +205,9 @@ def _batches(scan: EntryScan, found: Differences, progress: Progress) -> Iterato
         progress.entries += len(batch)
 
 
-def _stage_invalid(connection: Connection, invalid: list[InvalidRecord]) -> int:
+def _stage_invalid(connection: Connection, found: Differences) -> int:
     """Stage what can be read of the invalid entries with a usable id; return their number."""
-    by_id = {entry.id: entry.readable for entry in invalid if entry.id is not None}
+    by_id = {entry.id: entry.readable for entry in found.invalid if entry.id is not None}
     if not by_id:
         return 0
     unread = [_CONTESTED if record is None else 0 for record in by_id.values()]
@@ -220,6 +220,8 @@ def _stage_invalid(connection: Connection, invalid: list[InvalidRecord]) -> int:
         ]
         readable = [None if value is UNSET else value for value in values]
         columns.append(to_texts(readable) if name in _TIMES else readable)
+        if name == "phone_number":
+            found.notations |= other_notations([number for number in readable if number])
     rows = zip(by_id, *columns, unread, strict=True)
     bulk.copy_rows(connection, staged, ["id", *_UNREAD, "unread"], rows)
     return len(by_id)
