@@ -144,7 +144,7 @@ def write_history(events: list[HistoryEvent], output_format: str) -> None:
         _render_time_line(events, unknown)
         return
     output.write_rows(events, HistoryEvent, output_format, sys.stdout)
-    if unknown:
+    if unknown and output_format == "table":
         notify(_unknown_times(unknown))
 
 
