@@ -156,7 +156,7 @@ def test_a_user_without_a_name(nameless: list[str], sandbox: Sandbox) -> None:
         )
         assert ran.stdout.split() == ["2", "2", "2", "0", "0"], ran.stderr
         assert (Path(folder) / "m.db").stat().st_uid == NAMELESS
-    no_home, not_there, no_user, applied = ran.stderr.splitlines()
+    no_home, not_there, no_user, applied, *_ = ran.stderr.splitlines()
     assert no_home == f"mirror: {NO_HOME} MIRROR_DATABASE_URL"
     assert "as /nonexistent/.local/share/mirror cannot be written; name one with" in not_there
     assert "the database URL names no user" in no_user
