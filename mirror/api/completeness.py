@@ -147,7 +147,7 @@ def verify_only_page(first: Page, second: Page | None) -> bool:
     """
     if second is None:
         return False
-    if memoryview(first.data) == memoryview(second.data):
+    if bytes(first.data) == bytes(second.data):
         return True
     scans = EntryScan(), EntryScan()
     for scan, page in zip(scans, (first, second), strict=True):

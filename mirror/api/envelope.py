@@ -66,15 +66,6 @@ class _Envelope(Struct):
     data: Raw
 
 
-class _UsualEnvelope(_Envelope, forbid_unknown_fields=True):
-    """An envelope without unusual fields: one pass over the body reads all of it."""
-
-    message: Raw = NULL
-    meta: Raw = NULL
-    pagination: Raw = NULL
-    links: Raw = NULL
-
-
 class _ErrorEnvelope(Struct):
     success: Any = None
     error: Any = None
@@ -84,8 +75,6 @@ class _ErrorEnvelope(Struct):
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
-_usual_envelope = msgspec.json.Decoder(_UsualEnvelope)
-_USUAL_MEMBERS = tuple(name for name in _UsualEnvelope.__struct_fields__ if name != "success")
 
 
 def _unredacted(text: str) -> str:
@@ -114,48 +103,51 @@ def parse_page(
     if body.startswith(_BYTE_ORDER_MARK):  # removeprefix alone would always copy the body
         body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
-        success, members = _decode_envelope(body)
-        data, around = _find_list(members)
+        envelope, members = _decode_envelope(body)
+        data, around = _find_list(envelope.data, members)
     except DECODING_ERRORS as error:
         raise _payload_error(body, redact) from error
     if data is None:
         raise _payload_error(body, redact)
-    if not success:
+    if not envelope.success:
         raise PayloadError(_NO_SUCCESS + error_summary(body, redact))
     return _page(data, around, head or Head(), number)
 
 
-def _decode_envelope(body: bytes | bytearray) -> tuple[bool, dict[str, Raw]]:
-    """Return `success`, and all other members of an envelope.
+def _decode_envelope(body: bytes | bytearray) -> tuple[_Envelope, dict[str, Raw]]:
+    """Decode an envelope, also if a text in it holds a lone surrogate; return its members, too.
 
     JSON's grammar allows lone surrogates, but no database can store them, and msgspec refuses the
     whole document.
     """
     try:
-        return _decode_members(body)
+        envelope = _envelope.decode(body)
     except msgspec.DecodeError:
         repaired = replace_lone_surrogates(body)
         if repaired == body:
             raise
-        return _decode_members(repaired)
+        return _decode_envelope(repaired)
+    return envelope, _other_members(body, envelope.data)
 
 
-def _decode_members(body: bytes | bytearray) -> tuple[bool, dict[str, Raw]]:
-    with suppress(msgspec.ValidationError):
-        usual = _usual_envelope.decode(body)
-        return usual.success, {name: getattr(usual, name) for name in _USUAL_MEMBERS}
-    # Another member, or an invalid one: of a member that occurs twice, each value has to be valid.
-    success = _envelope.decode(body).success
-    return success, decode_fields(body)
+def _other_members(body: bytes | bytearray, data: Raw) -> dict[str, Raw]:
+    """Decode the members beside `data`, which is cut out: it may be large."""
+    view = memoryview(data)
+    begin = body.find(view[:64])
+    end = begin + len(view)
+    if begin >= 0 and body.startswith(view, begin):
+        with suppress(*DECODING_ERRORS):
+            return decode_fields(body[:begin] + NULL + body[end:])
+    return decode_fields(body)
 
 
-def _find_list(members: dict[str, Raw]) -> tuple[Raw | None, dict[str, dict[str, Raw]]]:
+def _find_list(data: Raw, members: dict[str, Raw]) -> tuple[Raw | None, dict[str, dict[str, Raw]]]:
     """Return the array of entries, None if there is none, and the members of the objects around it.
 
     It is `data`, or `data.data`, which is what Laravel makes of a paginator under `data`. An object
     whose keys are whole numbers is what PHP makes of a filtered list; its values are the entries.
     """
-    data, around = members.pop("data", NULL), {"": members}
+    around = {"": {name: value for name, value in members.items() if name != "data"}}
     if _is_object(data) and not (values := array_of_values(data)):
         inner = decode_fields(data)
         data = inner.pop("data", NULL)

@@ -157,10 +157,11 @@ _PAGE_OBJECT = re.compile(
 _NOTHING = {"", "null", "none", "nil", "undefined", "false", "no", "-1"}
 _YES, _NO = {"true", "1", "yes"}, {"false", "0", "no"}
 _MAX_DEPTH = 4
+_MAX_NAME = 40
 _MAX_OBJECT = 1 << 16  # bytes; what is larger is no paging
 _LINK = re.compile(r"<([^>]*)>([^<]*)")
 _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
-_CONTENT_RANGE = re.compile(r"(?!bytes)\S+\s+(?:[0-9]+-[0-9]+|\*)/([0-9]+)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"(?!bytes)\S+\s+(?:[0-9]+-[0-9]+|\*)/([0-9]{1,18})", re.IGNORECASE)
 
 _number = msgspec.json.Decoder(Annotated[int, Meta(ge=0)], strict=False)
 
@@ -204,6 +205,8 @@ def _compact(name: str) -> str:
 @lru_cache(4096)
 def _kind(name: str) -> _Kind | None:
     """Return what a compact name states, if anything."""
+    if len(name) > _MAX_NAME:
+        return None
     return next((kind for kind, names in _NAMES.items() if names.fullmatch(name)), None)
 
 
@@ -356,7 +359,7 @@ class _Findings:
                 self._next_page = page
             elif page is None or page > self._number:
                 self._more = self._more or "the header Link"
-        if last := _page_of(targets.get("last", ""), url):
+        if "last" in targets and (last := _page_of(targets["last"], url)):
             self._add(_Kind.LAST_PAGE, last)
         elif self._number > 1 and targets and "next" not in targets:
             self._add(_Kind.LAST_PAGE, self._number)  # which seldom has a link to itself
