@@ -66,7 +66,7 @@ class Reading:
         number = len(self._sizes) + 1
         if number == 1:
             self.first = page
-        elif page.pages != self.first.pages or _total(page) != _total(self.first):
+        elif self.first.pages not in {None, page.pages} or _total(page) != _total(self.first):
             raise self._inconsistent(f"page {number} states another length of the list than page 1")
         self._digest.update(body)
         self._sizes.append(self.scan.add(page.data))

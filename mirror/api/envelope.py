@@ -46,6 +46,11 @@ class Page(Struct, frozen=True):
     continuation: Continuation = Continuation()
 
     @property
+    def states_length(self) -> bool:
+        """Whether the response says anything that its number of entries has to agree with."""
+        return self.paging is not None or self.continuation.at_least > 0
+
+    @property
     def pages(self) -> int | None:
         """Number of pages of the list; None if it is not stated."""
         if self.paging is None or (self.continuation.next_page and not self.paging.states_pages):
@@ -247,5 +252,5 @@ def _page(data: Raw, around: dict[str, dict[str, Raw]], head: Head, number: int)
     else:
         more = continuation.more if (page.pages or 1) <= number else None
     if more:
-        raise PayloadError(f"the list has more pages, of an unknown kind ({more})")
+        raise PayloadError(f"the list has more pages, of an unknown kind ({one_line(more)})")
     return page

@@ -325,9 +325,7 @@ class _Findings:
         try:
             number = _number.decode(raw)
         except DECODING_ERRORS:
-            if kind in {_Kind.COUNT, _Kind.REMAINING} or (
-                _AMBIGUOUS.fullmatch(name) and name != "total"
-            ):
+            if kind in {_Kind.COUNT, _Kind.REMAINING} or name in _NOT_ALWAYS_NUMBERS:
                 return
             raise InvalidPaging(one_line(re.split("[. ]", place)[-1])) from None
         if kind is _Kind.REMAINING:
@@ -373,6 +371,7 @@ _WHOLE_NUMBERS = {
     _Kind.COUNT,
     _Kind.REMAINING,
 }
+_NOT_ALWAYS_NUMBERS = {"page", "pages", "limit", "size"}
 _PLAIN_HEADERS = {"limit", "size", "count", "marker", "partial", "after"}
 """Headers that may be about anything."""
 
