@@ -67,7 +67,10 @@ class Reading:
         if number == 1:
             self.first = page
         elif self.first.pages not in {None, page.pages} or _total(page) != _total(self.first):
-            raise self._inconsistent(f"page {number} states another length of the list than page 1")
+            raise self._inconsistent(
+                f"page {number} states another length of the list than page 1: {_length(page)}, "
+                f"not {_length(self.first)}"
+            )
         self._digest.update(body)
         self._sizes.append(self.scan.add(page.data))
         if page.continuation.next_page and (self.scan.overlaps or not self._sizes[-1]):
@@ -114,6 +117,12 @@ class Reading:
 
 def _total(page: Page) -> int | None:
     return page.paging.total if page.paging else None
+
+
+def _length(page: Page) -> str:
+    """Return the stated length of the list, in words."""
+    total = _total(page)
+    return f"{page.pages or 'no number of'} pages and {'no' if total is None else total} requests"
 
 
 def may_be_page(page: Page, count: int, known: int | None) -> bool:
@@ -167,7 +176,8 @@ def verify_only_page(first: Page, second: Page | None) -> bool:
 def inconsistency_error(readings: Sequence[Inconsistent]) -> MirrorError:
     """Return the error for a list of which each reading was inconsistent.
 
-    If all readings are alike, the list did not change while it was read: it is wrong.
+    If all readings have the same fault and the same ids, the list did not change while it was read:
+    it is wrong.
     """
     last = readings[-1]
     if len({(str(reading), reading.order) for reading in readings}) == 1:

@@ -161,6 +161,7 @@ _MAX_NAME = 40
 _MAX_OBJECT = 1 << 16  # bytes; what is larger is no paging
 _LINK = re.compile(r"<([^>]*)>([^<]*)")
 _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
+_SCHEME, _HTTP = re.compile("[a-zA-Z][a-zA-Z0-9+.-]*:"), re.compile("https?:", re.IGNORECASE)
 _CONTENT_RANGE = re.compile(r"(?!bytes)\S+\s+(?:[0-9]+-[0-9]+|\*)/([0-9]{1,18})", re.IGNORECASE)
 
 _number = msgspec.json.Decoder(Annotated[int, Meta(ge=0)], strict=False)
@@ -350,6 +351,7 @@ class _Findings:
 
     def _read_links(self, links: list[tuple[str, str]], url: str) -> None:
         """Read `Link` headers (RFC 8288): only numbers of pages, no target is requested."""
+        links = [link for link in links if not _SCHEME.match(link[1]) or _HTTP.match(link[1])]
         targets = dict(reversed(links))  # of several with the same relation the first one counts
         if "next" in targets:
             page = _page_of(targets["next"], url)

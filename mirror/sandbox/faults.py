@@ -258,7 +258,7 @@ FAULTS: dict[str, Fault] = {
     "garbled": Fault("every tenth entry has an invalid time", entries=_malform),
     "hostile": Fault("texts with escape codes, markup, SQL, NUL, …", entries=_make_hostile),
     "overlap": Fault(
-        "the first entry comes again, in place of the last one",
+        "the first entry takes the place of the last one",
         entries=_repeat_for_last,
         needs_pages=True,
     ),
