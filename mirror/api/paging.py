@@ -78,6 +78,11 @@ class Head:
         return next((value for key, value in self.fields if key.lower() == name.lower()), None)
 
 
+class _Link(Struct):
+    rel: Any = None
+    href: Any = None
+
+
 class InvalidPaging(Exception):
     """A number of the paging is unusable; its name is the argument."""
 
@@ -115,7 +120,7 @@ _NAMES = {
             f"|(?:full|all)count|count(?:total|all)|numfound"
             "|recordsfiltered"
         ),
-        _Kind.COUNT: f"{_UNIT}?count|num(?:ber)?(?:of)?{_UNIT}",
+        _Kind.COUNT: f"(?:{_UNIT}|data)?count|num(?:ber)?(?:of)?{_UNIT}",
         _Kind.REMAINING: (
             f"remaining(?:pages?|{_UNIT})(?:count)?|(?:pages?|{_UNIT})(?:remaining|left)"
         ),
@@ -154,6 +159,11 @@ _PAGE_OBJECT = re.compile(
 )
 """Names of objects about pages."""
 
+_VAGUE_END = re.compile(
+    "(?:is)?(?:done|complete|finished)|(?:is)?(?:incomplete|partial)(?:results?)?"
+)
+"""Names that may be about the response as well; they do not prove that the list ends."""
+
 _NOTHING = {"", "null", "none", "nil", "undefined", "false", "no", "-1"}
 _YES, _NO = {"true", "1", "yes"}, {"false", "0", "no"}
 _MAX_DEPTH = 4
@@ -162,8 +172,11 @@ _MAX_OBJECT = 1 << 16  # bytes; what is larger is no paging
 _LINK = re.compile(r"<([^>]*)>([^<]*)")
 _REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
 _SCHEME, _HTTP = re.compile("[a-zA-Z][a-zA-Z0-9+.-]*:"), re.compile("https?:", re.IGNORECASE)
-_CONTENT_RANGE = re.compile(r"(?!bytes)\S+\s+(?:[0-9]+-[0-9]+|\*)/([0-9]{1,18})", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(
+    r"(?:(?!bytes)\S+\s+)?(?:[0-9]+-[0-9]+|\*)/([0-9]{1,18})", re.IGNORECASE
+)
 
+_links = msgspec.json.Decoder(list[_Link])
 _number = msgspec.json.Decoder(Annotated[int, Meta(ge=0)], strict=False)
 
 
@@ -278,10 +291,19 @@ class _Findings:
                     kind = _kind(compact)
                     if is_about_pages and kind in {_Kind.NEXT, *_WHOLE_NUMBERS}:
                         self._read(kind, compact, place, raw)
+            elif compact == "links" and bytes(memoryview(raw)[:1]) == b"[":
+                self._read_list_of_links(place, raw)
             elif (kind := _kind(compact)) and (is_about_pages or not _AMBIGUOUS.fullmatch(compact)):
                 if compact in {"limit", "size"} and "pag" not in path.lower():
                     continue  # elsewhere it may be that of anything
                 self._read(kind, compact, place, raw)
+
+    def _read_list_of_links(self, place: str, raw: Raw) -> None:
+        """Read an array of links that each have a relation."""
+        with suppress(*DECODING_ERRORS):
+            for item in _links.decode(raw) if len(memoryview(raw)) <= _MAX_OBJECT else ():
+                if item.rel == "next" and _leads_on(item.href, self._number):
+                    self._more = self._more or place
 
     def read_headers(self, head: Head) -> None:
         """Read the headers."""
@@ -314,7 +336,7 @@ class _Findings:
         except DECODING_ERRORS:
             return
         if kind is _Kind.HAS_MORE or kind is _Kind.IS_LAST:
-            self._read_flag(value, place, means_more=kind is _Kind.HAS_MORE)
+            self._read_flag(name, value, place, means_more=kind is _Kind.HAS_MORE)
         elif not _leads_on(value, self._number):
             self._ends = True
         elif kind is _Kind.CURSOR:
@@ -340,13 +362,13 @@ class _Findings:
         else:
             self._numbers[kind] = max(number, self._numbers.get(kind, 0))
 
-    def _read_flag(self, value: Any, place: str, *, means_more: bool) -> None:
+    def _read_flag(self, name: str, value: Any, place: str, *, means_more: bool) -> None:
         text = str(value).lower()
         if text not in {*_YES, *_NO}:
             return
         if (text in _YES) == means_more:
             self._more = self._more or place
-        else:
+        elif not _VAGUE_END.fullmatch(name):
             self._denies_more = True
 
     def _read_links(self, links: list[tuple[str, str]], url: str) -> None:

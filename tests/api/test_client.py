@@ -178,6 +178,14 @@ def test_a_list_that_states_its_end_takes_one_request(
     assert server.pages == [1]
 
 
+def test_a_vague_end_is_no_end(serve: Serve) -> None:
+    """`complete` and its like may be about the response: page 2 is requested all the same."""
+    records = [request(number) for number in range(15)]
+    server = serve(http(200, envelope(records, complete=True, done=True, partial=False)))
+    assert fetch(server).scan.count == 15
+    assert server.pages == [1, 2]
+
+
 @pytest.mark.parametrize("sizes", [(15, 15), (15, 3), (100, 37)], ids=str)
 def test_pages_that_are_not_stated_are_refused(serve: Serve, sizes: tuple[int, int]) -> None:
     """An API that pages without saying so is not believed at page 1."""

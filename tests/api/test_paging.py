@@ -81,6 +81,12 @@ MORE: list[dict[str, Any]] = [
     {"meta": {"current_page": 1, "per_page": 15}, "links": {"next": PATH}},
     {"meta": {"current_page": 1, "last_page": 1, "total": 1}, "links": {"next": PATH}},
     {"meta": {"total": 1, "has_more": True}},
+    {"links": [{"rel": "self", "href": PATH}, {"rel": "next", "href": PATH + "?page=2"}]},
+    {"hasMorePages": True},
+    {"nextOffset": 100},
+    {"paginationToken": "abc"},
+    {"cursor_next": "abc"},
+    {"complete": False},
 ]
 """Members that say, each in its way, that the list goes on."""
 
@@ -146,6 +152,8 @@ NOTHING: list[dict[str, Any]] = [
     {"meta": {"has_more": False, "after_cursor": "abc", "before_cursor": "abc"}},
     {"is_last": True, "marker": "abc"},
     {"done": True},
+    {"links": [{"rel": "next", "href": None}, {"rel": "self", "href": PATH}, {"label": "Next"}]},
+    {"links": [5, "next"]},
     {"request_id": "abc", "took_ms": 5, "version": "2.1", "timestamp": "2024-01-10T14:30:00Z"},
     {"next_review_at": "2024-01-10T14:30:00Z", "next_run": 5, "nextSyncToken": "abc"},
     {"message": "There are more pages", "last_updated": "2024-01-10", "more_info": PATH},
@@ -184,6 +192,7 @@ def test_members_of_entries_are_no_paging() -> None:
         [("Link", f'<{PATH}?page=1>; rel="first", <https://w.example>; rel="preload"')],
         [("X-Next-Page", ""), ("X-Prev-Page", "")],
         [("X-RateLimit-Limit", "100"), ("X-RateLimit-Remaining", "99"), ("X-Request-Id", "5")],
+        [("Link", "<javascript:alert(1)>; rel=next"), ("Link", "no link; rel=next")],
         [("Content-Length", "5000"), ("Age", "7"), ("Count", "x"), ("Last-Modified", "now")],
         [("Content-Range", "bytes 0-14/250"), ("Retry-After", "5"), ("ETag", "abc")],
     ],
@@ -234,6 +243,8 @@ def test_usual_names_of_paging_are_read(members: dict[str, Any], paging: Paging)
         ([("Total", "250"), ("Per-Page", "15")], Paging(per_page=15, total=250)),
         ([("X-Page", "1"), ("X-Total-Pages", "3")], Paging(1, 3)),
         ([("Content-Range", "items 0-14/250")], Paging(total=250)),
+        ([("Content-Range", "0-14/250")], Paging(total=250)),
+        ([("X-Paging-TotalRecordCount", "250")], Paging(total=250)),
         ([("X-Pagination", '{"TotalCount":250,"TotalPages":17}')], Paging(None, 17, None, 250)),
         ([("Link", f'<{PATH}?page=2>; rel="next", <{PATH}?page=9>; rel="last"')], Paging(None, 9)),
         ([("Link", "</api/v1/phone-numbers/release-requests?page=9>; rel=last")], Paging(None, 9)),
