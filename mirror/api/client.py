@@ -215,6 +215,7 @@ class Client:
             reading = await self._read_only_page(first)
             count = reading.scan.count
         if may_be_page(first.parsed, count, known.count if known else None):
+            self._progress.begin_reading()  # it may be the whole list again
             second = await self._fetch_page(2, may_be_absent=True)
             if not verify_only_page(first.parsed, second.parsed if second else None):
                 # The first page stays as it is when the second one begins to fill.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xxhash import xxh3_128
+from xxhash import xxh3_128, xxh3_128_digest
 
 from mirror.api.entries import EntryScan
 from mirror.api.envelope import Page
@@ -15,6 +15,13 @@ from mirror.errors import ApiError, ApiUnavailable, MirrorError
 
 USUAL_PAGE_SIZES = frozenset({10, 15, 20, 25, 30, 50, 100})
 """Page sizes that frameworks have by default; Laravel's is 15, and the API's maximum is 100."""
+
+
+UNKNOWN_PAGING = (
+    "how this API pages is not known, so the list cannot be read; ask its operator to state "
+    "`current_page`, `last_page`, `per_page` and `total`"
+)
+"""A hint."""
 
 
 class Inconsistent(Exception):
@@ -89,6 +96,11 @@ class Reading:
         scan, sizes = self.scan, self._sizes
         total, count = _total(self.first), f"{scan.count - scan.repetitions} requests were received"
         announced = "" if total is None else f"; {count}, {total} were announced"
+        if scan.has_equal_pages:
+            raise self._inconsistent(
+                "page 2 has the same requests as page 1, so the API ignores the page number",
+                hint=UNKNOWN_PAGING,
+            )
         if scan.overlap is not None:
             request_id, earlier, later = scan.overlap
             others = f", and {scan.overlaps - 1} more are repeated" if scan.overlaps > 1 else ""
@@ -156,7 +168,7 @@ def verify_only_page(first: Page, second: Page | None) -> bool:
     """
     if second is None:
         return False
-    if bytes(first.data) == bytes(second.data):
+    if xxh3_128_digest(first.data) == xxh3_128_digest(second.data):
         return True
     scans = EntryScan(), EntryScan()
     for scan, page in zip(scans, (first, second), strict=True):
@@ -168,8 +180,7 @@ def verify_only_page(first: Page, second: Page | None) -> bool:
     raise Inconsistent(
         f"it states no paging, but page 2 has others than the {scans[0].count} entries of page 1",
         scans[0].order() + scans[1].order(),
-        hint="how this API pages is not known, so the list cannot be read; ask its operator to "
-        "state `current_page`, `last_page`, `per_page` and `total`",
+        hint=UNKNOWN_PAGING,
     )
 
 

@@ -101,6 +101,12 @@ class EntryScan:
             self.overlaps += overlaps
         return self.count - before
 
+    @property
+    def has_equal_pages(self) -> bool:
+        """Whether the first two pages have the same ids in the same order."""
+        first_two = self._page_ids[:2]
+        return self.overlaps > 0 and first_two[0] == first_two[-1]
+
     def ids(self) -> list[int]:
         """Return hashes of all ids, sorted; equal lists have the same requests."""
         return sorted(chain.from_iterable(self._page_ids))

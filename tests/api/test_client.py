@@ -178,6 +178,14 @@ def test_a_list_that_states_its_end_takes_one_request(
     assert server.pages == [1]
 
 
+def test_page_2_does_not_count_towards_the_size(serve: Serve) -> None:
+    """The size limit is that of the list, which an API without paging sends twice."""
+    server = serve(http(200, unstated_body(15)))
+    fetched, client = try_fetch(server, max_bytes=len(unstated_body(15)))
+    assert isinstance(fetched, FetchedList)
+    assert client.received == 2 * len(unstated_body(15))
+
+
 def test_a_vague_end_is_no_end(serve: Serve) -> None:
     """`complete` and its like may be about the response: page 2 is requested all the same."""
     records = [request(number) for number in range(15)]

@@ -413,7 +413,7 @@ REFUSED: dict[str, tuple[HttpResponse, str]] = {
     ),
     "pages that are ignored": (
         by_page([http(200, envelope(ENTRIES, page_count=2))]),
-        "is on page 1 and on page 2",
+        "the same requests as page 1, so the API ignores the page number; how this API pages",
     ),
     "links for ever": (
         lambda received: (
