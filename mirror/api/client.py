@@ -49,7 +49,8 @@ class CachedList:
 
     Attributes:
         etag: its latest ETag, if any.
-        digest: xxh3_128 of the bytes of all its responses, in hex.
+        digest: xxh3_128 of the bytes of all its responses, in hex; empty if this version of
+            `mirror` could decode the same bytes otherwise.
         count: number of its entries.
     """
 
@@ -127,8 +128,7 @@ class Client:
         """Fetch the complete list.
 
         Args:
-            known: the list of an earlier fetch; None if this version of `mirror` could decode the
-                same bytes otherwise.
+            known: the list of an earlier fetch, if any.
             new_scan: returns a scan that knows the requests that the list should hold; it is called
                 in another thread, and only if the list may be another one.
 
