@@ -14,13 +14,13 @@ TYPE_CHECKING = (
 )
 if TYPE_CHECKING:
     from mirror.errors import MirrorError
+    from mirror.numbers import normalize_number
     from mirror.queries.helpers import (
         changes,
         connect,
         count_by_status,
         days,
         last_run,
-        normalize_number,
         phone_number_history,
         phone_numbers,
         quarantine,
@@ -74,9 +74,15 @@ _MODULES = {
     "ReleaseRequest": "mirror.queries.results",
     "SyncRun": "mirror.queries.results",
     "Turnaround": "mirror.queries.results",
+    "normalize_number": "mirror.numbers",
     "status": "mirror.queries.status",
 }
 """Modules of the public names that are not in `mirror.queries.helpers`."""
+
+
+def __dir__() -> list[str]:
+    """Return the names of the module, with those that are not imported yet."""
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> object:

@@ -1,36 +1,51 @@
-"""The checks of `mirror doctor`: settings, API, database, disk, and the runs so far.
+"""The checks of `mirror doctor`: settings, database, disk, API, list, and the runs so far.
 
 No check changes anything, and a check that fails does not prevent the others.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import sqlalchemy as sa
+import msgspec
 from sqlalchemy.engine import Connection, Engine
 
 from mirror import checks
+from mirror.api.client import Client, FetchedList
 from mirror.api.health import check_health, check_token
 from mirror.checks import Check, State, check_disk_space, check_private
 from mirror.config import file, settings
+from mirror.config.environments import environment_names, refuse_shared
 from mirror.config.resolver import SettingSources
+from mirror.config.settings import ApiSettings
 from mirror.config.sources import API_DEFAULTS, DEFAULT, ResolvedSetting
-from mirror.db import migrate
+from mirror.db import environments, migrate, runs
 from mirror.db.engine import (
     create_engine,
     has_secrets,
     parse_url,
     read_transaction,
+    require_creatable,
     shown_url,
-    write_transaction,
 )
-from mirror.db.models import metadata
 from mirror.errors import DatabaseError, DiskUnavailable, MirrorError, SchemaError, UsageError
 from mirror.queries import status
+from mirror.queries.status import EnvironmentStatus
+from mirror.sync.run import sync
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """What the mirror has on record of each environment.
+
+    Attributes:
+        statuses: of the environments to check, and of all others on record.
+        completions: the last completion of each, if it has one.
+    """
+
+    statuses: dict[str, EnvironmentStatus] = {}
+    completions: dict[str, runs.Completion | None] = {}
 
 
 class Doctor:
@@ -38,32 +53,44 @@ class Doctor:
 
     Args:
         sources: options, variables and the configuration file.
-        environments: the names of the environments to check.
+        named: the environments to check; if empty, those that a sync would sync, and all others on
+            record.
         now: returns the time of this machine's clock (UTC).
+
+    Raises:
+        UsageError: a named environment is not in the file.
 
     Attributes:
         failures: the errors behind the checks that failed so far.
     """
 
     def __init__(
-        self,
-        sources: SettingSources,
-        environments: Sequence[str],
-        now: Callable[[], datetime],
+        self, sources: SettingSources, named: Sequence[str], now: Callable[[], datetime]
     ) -> None:
         self.failures: list[MirrorError] = []
         self._sources = sources
         self._database_setting = sources.resolve_database()
-        self._environments = environments
+        self._environments = environment_names(sources.file, named)
+        self._with_others = not named
         self._now = now
+        self._record = _Record()
+        self._engine: Engine | None = None
 
     def checks(self) -> Iterator[Check]:
         """Run the checks, and yield each as soon as it is done."""
         yield self._configuration_file()
+        yield from self._database()
+        database_failed = bool(self.failures)
+        shared = list(self._shared_settings())
+        yield from shared
         for environment in self._environments:
             yield from self._settings(environment)
-            yield from self._api(environment)
-        yield from self._database()
+            if not shared:
+                yield from self._api(environment, with_list=not database_failed)
+            yield from self._runs(environment)
+        if self._with_others:
+            for environment in sorted(self._record.statuses.keys() - set(self._environments)):
+                yield from self._other(environment)
 
     def _failed(self, check: str, error: MirrorError, environment: str | None = None) -> Check:
         self.failures.append(error)
@@ -80,6 +107,13 @@ class Doctor:
         if self._database_setting.in_file and has_secrets(self._database_setting.text):
             return check_private(path, "configuration", f"{path}, with a password in it")
         return Check(State.OK, "configuration", None, str(path))
+
+    def _shared_settings(self) -> Iterator[Check]:
+        """Yield a failure if one token or host was given for several environments."""
+        try:
+            refuse_shared(self._sources, self._environments)
+        except UsageError as error:
+            yield self._failed("settings", error)
 
     def _settings(self, environment: str) -> Iterator[Check]:
         """Show the settings of an environment, and the source of each."""
@@ -113,25 +147,48 @@ class Doctor:
 
     # The API
 
-    def _api(self, environment: str) -> Iterator[Check]:
+    def _api(self, environment: str, *, with_list: bool) -> Iterator[Check]:
         check = "token"
         try:
             yield self._token(environment)
             check = "settings"
             api = settings.api_settings(self._sources, environment)
+            check = "base_url"
+            last = self._record.completions.get(environment)
+            runs.require_base_url(environment, last, api.base_url)
             check = "API"
             probe = check_health(api, self._now)
             yield checks.check_health(environment, api, probe)
             yield checks.check_clock(environment, probe)
             check = "API token"
             probe = check_token(api, self._now)
+            limit = f"; the API allows {probe.limit} requests per minute" if probe.limit else ""
+            yield Check(State.OK, "API token", environment, f"accepted{limit}")
+            check = "list"
+            if with_list:
+                yield self._list(environment, api)
         except MirrorError as error:
             # A check of a setting may have shown the error already.
             if check not in {"token", "settings"} or str(error) not in map(str, self.failures):
                 yield self._failed(check, error, environment)
-            return
-        limit = f"; the API allows {probe.limit} requests per minute" if probe.limit else ""
-        yield Check(State.OK, "API token", environment, f"accepted{limit}")
+
+    def _list(self, environment: str, api: ApiSettings) -> Check:
+        """Read the list and compare it with the mirror, as a sync does; without a mirror, read it.
+
+        Only this finds what the guard refuses, such as the requests of another environment.
+        """
+        if self._engine is None:
+            fetched = Client(api).fetch_list()
+            assert isinstance(fetched, FetchedList), "there is no known list"
+            return Check(State.OK, "list", environment, f"{fetched.scan.count:,} entries")
+        result = sync(self._engine, api, environment, dry_run=True, now=self._now)
+        if result.failure is not None:
+            raise result.failure
+        if result.outcome is runs.Outcome.SUPERSEDED:
+            finding = "another sync completed while it was read"
+        else:
+            finding = f"{result.counts.fetched:,} entries, which a sync would apply"
+        return Check(State.OK, "list", environment, finding)
 
     # The database
 
@@ -144,14 +201,26 @@ class Doctor:
             with read_transaction(engine) as connection:
                 yield Check(State.OK, "database", None, shown)
                 yield from checks.SERVER_CHECKS[connection.dialect.name](connection)
-                schema = list(self._schema(connection))
-                yield from schema
+                schema = self._schema(connection)
+                yield schema
+                if schema.state is State.OK:
+                    self._engine, self._record = engine, self._read_record(connection)
         except MirrorError as error:
             yield self._no_database(error, shown)
             return
-        if all(check.state is not State.FAILED for check in schema if check.check == "schema"):
+        if schema.state is not State.FAILED:
             yield self._write_access(engine)
         yield from self._disk_space(engine)
+
+    def _read_record(self, connection: Connection) -> _Record:
+        names = list(self._environments)
+        if self._with_others:
+            names += environments.on_record(connection)
+        statuses = status.status(connection, now=self._now(), environments=names)
+        return _Record(
+            {status.environment: status for status in statuses},
+            {name: runs.last_completion(connection, name) for name in names},
+        )
 
     def _no_database(self, error: MirrorError, shown: str) -> Check:
         """Report why the database cannot be opened; a missing SQLite file is only a warning."""
@@ -163,44 +232,28 @@ class Doctor:
             or _may_exist(Path(url.database))
         ):
             return self._failed("database", error)
+        try:
+            require_creatable(url)
+        except DatabaseError as uncreatable:
+            return self._failed("database", uncreatable)
         advice = "run `mirror sync`, which creates it"
         return Check(State.WARNING, "database", None, f"{shown} does not exist yet", advice)
 
-    def _schema(self, connection: Connection) -> Iterator[Check]:
+    def _schema(self, connection: Connection) -> Check:
         revision = migrate.current(connection)
         try:
             migrate.require_current(connection)
         except SchemaError as error:
             if revision is not None:
-                yield self._failed("schema", error)
-            else:
-                finding, advice = (
-                    "no mirror in the database yet",
-                    "run `mirror sync`, which creates it",
-                )
-                yield Check(State.WARNING, "schema", None, finding, advice)
-            return
-        yield Check(State.OK, "schema", None, f"revision {revision}, which this version needs")
-        for environment in status.status(
-            connection, now=self._now(), environments=list(self._environments)
-        ):
-            yield checks.check_runs(environment)
-            yield checks.check_quarantine(environment)
+                return self._failed("schema", error)
+            finding, advice = "no mirror in the database yet", "run `mirror sync`, which creates it"
+            return Check(State.WARNING, "schema", None, finding, advice)
+        return Check(State.OK, "schema", None, f"revision {revision}, which this version needs")
 
     def _write_access(self, engine: Engine) -> Check:
-        """Check that a sync can write, without changing a row."""
         try:
-            with write_transaction(engine, migrate.LOCK) as connection:
-                for table in metadata.sorted_tables if migrate.current(connection) else ():
-                    # The database checks the privilege before it looks for rows.
-                    no_rows = sa.select(table).where(sa.false())
-                    connection.execute(sa.insert(table).from_select(list(table.c), no_rows))
-                    connection.execute(sa.delete(table).where(sa.false()))
-                    connection.execute(
-                        sa.update(table).where(sa.false()).values({next(iter(table.c)): None})
-                    )
-                connection.rollback()  # a commit without rows can write to a SQLite file too
-        except DatabaseError as error:
+            checks.require_write_access(engine)
+        except MirrorError as error:
             return self._failed("write access", error)
         return Check(State.OK, "write access", None, "a sync can write")
 
@@ -211,23 +264,36 @@ class Doctor:
             size = path.stat().st_size
             yield check_private(path, "database file", f"{size / checks.MIB:,.1f} MiB")
             yield check_disk_space("disk space for the database", path.parent, size)
-            yield from self._temporary_space()
+            check = "disk space for temporary files"
+            try:
+                yield check_disk_space(check, checks.temporary_folder())
+            except DiskUnavailable as error:
+                yield self._failed(check, error)
 
-    def _temporary_space(self) -> Iterator[Check]:
-        """Check the space where SQLite puts temporary tables.
+    # The runs so far
 
-        The order of the folders is that of https://www.sqlite.org/tempfiles.html.
-        """
-        check = "disk space for temporary files"
-        variables = (os.environ.get(name) for name in ("SQLITE_TMPDIR", "TMPDIR"))
-        for name in (*variables, "/var/tmp", "/usr/tmp", "/tmp", "."):  # noqa: S108
-            if name and os.access(name, os.W_OK | os.X_OK):
-                yield check_disk_space(check, Path(name))
-                return
-        error = DiskUnavailable(
-            "there is no folder for temporary files", hint="name one in SQLITE_TMPDIR"
-        )
-        yield self._failed(check, error)
+    def _runs(self, environment: str) -> Iterator[Check]:
+        if status := self._record.statuses.get(environment):
+            yield checks.check_runs(status)
+            yield checks.check_quarantine(status)
+
+    def _other(self, environment: str) -> Iterator[Check]:
+        """Check an environment that is on record, but would not be synced."""
+        statuses, file = self._record.statuses, self._sources.file
+        complete = statuses[environment].complete_at is not None
+        if file.path is not None and file.environments:
+            new = [name for name in file.environments if statuses[name].complete_at is None]
+            finding, advice = environments.unknown_to_file(environment, file.path, new)
+            yield Check(State.WARNING, "environment", environment, finding, advice)
+        elif complete:
+            finding = "on record; `mirror sync` syncs it with --environment"
+            yield Check(State.OK, "environment", environment, finding)
+        else:
+            finding = "on record, without a complete pull"
+            advice = f"if the name was mistyped, run `{environments.forget_command(environment)}`"
+            yield Check(State.WARNING, "environment", environment, finding, advice)
+        if complete:
+            yield from self._runs(environment)
 
 
 def _may_exist(path: Path) -> bool:

@@ -10,7 +10,7 @@
     ├── DatabaseError            the database rejected an operation
     │   ├── DatabaseUnavailable  the database is out of reach for now: try again later
     │   └── SchemaError          the database's schema is not the one this version works with
-    └── GuardRefused             the pull is suspicious: nothing was applied
+    └── GuardRefused             the pull or its base URL is suspicious: nothing was applied
 
 The message says what happened, the hint what to do next; both are for a person, and neither holds
 the token or a password. Only `mirror.cli` knows which error has which exit code.
@@ -81,4 +81,4 @@ class SchemaError(DatabaseError):
 
 
 class GuardRefused(MirrorError):
-    """The list would mark too many requests as missing, or has requests of another environment."""
+    """Too many requests would go missing, or list or base URL are those of another environment."""

@@ -56,7 +56,7 @@ def run_doctor(*options: str, **environment: str) -> tuple[Ran, dict[str, dict[s
 
 
 def test_all_checks_pass(mirror: Mirror, token_file: Path) -> None:
-    """After a sync each check is ok, with two requests to the API and no change to the database."""
+    """After a sync each check is ok, with three requests to the API, and nothing is changed."""
     mirror.sync([request(1)])
     before, runs = mirror.state(), mirror.stored("sync_runs")
     path = Path(mirror.engine.url.database or "")
@@ -72,6 +72,7 @@ def test_all_checks_pass(mirror: Mirror, token_file: Path) -> None:
     assert checks["token"]["found"] == "read from TALKOVER_TOKEN_FILE"
     assert checks["API"]["found"].startswith(f"{mirror.sandbox.base_url}/health answered 200")
     assert checks["API token"]["found"] == "accepted"
+    assert checks["list"]["found"] == "1 entries, which a sync would apply"
     assert "(MIRROR_DATABASE_URL)" in checks["database"]["found"]
     assert checks["schema"]["found"].startswith(f"revision {migrate.revisions()[-1]}")
     assert checks["runs"]["found"].startswith("last complete pull at")
@@ -80,7 +81,7 @@ def test_all_checks_pass(mirror: Mirror, token_file: Path) -> None:
     assert ("journal mode wal" in checks["WAL"]["found"]) if kind == "sqlite" else checks["server"]
     assert (mirror.state(), mirror.stored("sync_runs")) == (before, runs)
     assert (path.read_bytes() if path.exists() else b"") == file
-    assert len(mirror.sandbox.request_log) == requests + 2
+    assert len(mirror.sandbox.request_log) == requests + 3
 
 
 def test_before_the_first_sync(new_mirror: Mirror, token_file: Path) -> None:
@@ -117,8 +118,8 @@ FAILURES: list[tuple[dict[str, str], int, dict[str, str], str]] = [
      {"base_url": "failed", "token": "ok"}, "end with its path"),
     ({"MIRROR_RATE": "fast"}, 2, {"settings": "failed", "token": "ok"}, "--rate"),
     ({"TALKOVER_TOKEN_FILE": ""}, 2, {"token": "failed", "runs": "ok"}, "set TALKOVER_TOKEN"),
-    ({"TALKOVER_BASE_URL": "http://127.0.0.1:9/api/v1"}, 75, {"API": "failed", "runs": "ok"},
-     "check --base-url, the network and its proxies"),
+    ({"TALKOVER_BASE_URL": "http://127.0.0.1:9/api/v1", "MIRROR_ENVIRONMENT": "new"}, 75,
+     {"API": "failed", "runs": "warning"}, "check --base-url, the network and its proxies"),
     ({"MIRROR_DATABASE_URL": "postgresql://me:geheim@127.0.0.1:9/db"}, 75,
      {"database": "failed", "API": "ok"}, "check"),
 ]  # fmt: skip
@@ -273,6 +274,146 @@ def test_several_environments(sqlite_mirror: Mirror, token_file: Path, tmp_path:
     alone = run_mirror("doctor", "--config", str(file), "--environment", "a")
     assert alone.code == 0
     assert {line.split("\t")[2] for line in alone.out.splitlines()[1:]} == {"", "a"}
+
+
+def expect_the_same(*failed: tuple[str | None, str], **settings: str) -> None:
+    """The doctor fails with the errors and the exit code of a sync, and with no others.
+
+    Args:
+        failed: environment and name of each check that must fail.
+        settings: environment variables of both commands.
+    """
+    before = run_mirror("sync", **settings)
+    ran = run_mirror("doctor", "--format", "json", **settings)
+    checks = [check for check in json.loads(ran.out) if check["state"] == "failed"]
+    assert [(check["environment"], check["check"]) for check in checks] == list(failed)
+    sentences = [f"{check['found']}; {check['advice']}" for check in checks]
+    assert before.err.removeprefix("mirror: ").splitlines() == sentences
+    assert ran.code == before.code != 0
+
+
+GUARDED: list[tuple[list[Any], str]] = [
+    ([request(9)], "belongs to the environment 'other'"),
+    ([], "no longer in the list"),
+    ([request(1)], "no longer in the list"),
+]
+
+
+@pytest.mark.parametrize(("records", "message"), GUARDED)
+def test_what_the_guard_refuses(
+    mirror: Mirror, token_file: Path, records: list[Any], message: str
+) -> None:
+    """The list is compared with the mirror as a sync compares it, and nothing is applied."""
+    mirror.sync([request(9)], environment="other")
+    mirror.sync([request(number) for number in range(1, 8)])
+    mirror.upstream.records = records
+    mirror.sandbox.invalidate()
+    settings = variables(mirror, token_file) | {"MIRROR_ENVIRONMENT": "default"}
+    expect_the_same(("default", "list"), **settings)
+    before = mirror.state(), mirror.stored("sync_runs")
+    assert message in run_mirror("doctor", **settings).out
+    assert (mirror.state(), mirror.stored("sync_runs")) == before
+
+
+def test_a_new_name_for_an_old_environment(mirror: Mirror, token_file: Path) -> None:
+    """The doctor names the renaming before any sync was refused."""
+    mirror.sync([request(1)])
+    _, checks = run_doctor("--environment", "prod", **variables(mirror, token_file))
+    assert "`mirror db rename-environment default prod`" in checks["list"]["advice"]
+    expect_the_same(("prod", "list"), **variables(mirror, token_file), MIRROR_ENVIRONMENT="prod")
+
+
+def test_another_base_url(mirror: Mirror, token_file: Path) -> None:
+    """It is found before the token is sent there."""
+    mirror.sync([request(1)])
+    with ScriptedServer([http(404)]).running() as other:
+        settings = variables(mirror, token_file) | {"TALKOVER_BASE_URL": other.base_url}
+        expect_the_same(("default", "base_url"), **settings)
+        assert other.requests == []
+
+
+def test_a_forgotten_token(sqlite_mirror: Mirror, token_file: Path, tmp_path: Path) -> None:
+    """One token for several environments of the file is found, and sent nowhere."""
+    file = tmp_path / "mirror.toml"
+    api = f'base_url = "{sqlite_mirror.sandbox.base_url}"'
+    file.write_text(
+        f'database = "{sqlite_mirror.url}"\n[defaults]\n{api}\n'
+        '[environments.a]\ntoken_file = "token"\n[environments.b]\ntoken_file = "token"\n'
+    )
+    forgotten = {"MIRROR_CONFIG": str(file), "TALKOVER_TOKEN": TOKEN}
+    before = len(sqlite_mirror.sandbox.request_log)
+    expect_the_same((None, "settings"), **forgotten)
+    assert len(sqlite_mirror.sandbox.request_log) == before
+    assert run_mirror("doctor", "--config", str(file)).code == 0
+
+
+def test_a_database_that_a_sync_cannot_create(
+    make_database: Callable[[str], str], sandbox: Sandbox, token_file: Path
+) -> None:
+    """A path that leads through a file, and a server that refuses to create tables."""
+    url = make_database("postgresql")
+    url += ("&" if "?" in url else "?") + "options=-c%20default_transaction_read_only%3Don"
+    for database, check in (
+        (f"sqlite:///{token_file}/mirror.db", "database"),
+        (f"sqlite:///{token_file}/folder/mirror.db", "database"),
+        (url, "write access"),
+    ):
+        settings = {"MIRROR_DATABASE_URL": database, "TALKOVER_TOKEN_FILE": str(token_file)}
+        expect_the_same((None, check), TALKOVER_BASE_URL=sandbox.base_url, **settings)
+
+
+def test_a_database_that_is_locked(
+    sqlite_mirror: Mirror, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another writer is found, and waited for as long as a sync waits."""
+    monkeypatch.setattr("mirror.db.engine.LOCK_WAIT", 0)
+    with write_transaction(sqlite_mirror.engine, "test"):
+        expect_the_same((None, "write access"), **variables(sqlite_mirror, token_file))
+
+
+def test_environments_on_record_that_the_file_does_not_have(
+    mirror: Mirror, token_file: Path, tmp_path: Path
+) -> None:
+    """Each is named with both ways out, unless the environments to check are named."""
+    mirror.sync([request(1)], environment="default")
+    mirror.sync([], environment="prdo")
+    mirror.sync([request(1)], environment="typo")  # refused
+    file = tmp_path / "mirror.toml"
+    file.write_text(
+        f'database = "{mirror.url}"\n[environments.prod]\n'
+        f'base_url = "{mirror.sandbox.base_url}"\ntoken_file = "{token_file}"\n'
+    )
+    command = ("doctor", "--config", str(file), "--format", "json")
+    checks = json.loads(run_mirror(*command).out)
+    others = [check for check in checks if check["check"] == "environment"]
+    for check, name in zip(others, ("default", "prdo", "typo"), strict=True):
+        assert (check["environment"], check["state"]) == (name, "warning")
+        assert check["found"] == f"on record, but not in {file}"
+        assert f"`mirror db rename-environment {name} prod`" in check["advice"]
+        assert f"`mirror db forget-environment {name}`" in check["advice"]
+    named = json.loads(run_mirror(*command, "--environment", "prod").out)
+    assert {check["environment"] for check in named} == {None, "prod"}
+
+
+def test_environments_on_record_without_a_file(mirror: Mirror, token_file: Path) -> None:
+    """A mistyped one is a warning with the way out; one that is synced by its name is not."""
+    mirror.sync([request(1)])
+    mirror.sync([request(2)], environment="prod")
+    mirror.sync([request(2)], environment="prdo")  # refused
+    mirror.upstream.records = [request(1)]
+    mirror.sandbox.invalidate()
+    ran = run_mirror("doctor", "--format", "json", **variables(mirror, token_file))
+    assert ran.code == 0
+    checks = {
+        check["environment"]: check
+        for check in json.loads(ran.out)
+        if check["check"] == "environment"
+    }
+    assert {name: check["state"] for name, check in checks.items()} == {
+        "prod": "ok",
+        "prdo": "warning",
+    }
+    assert "`mirror db forget-environment prdo`" in checks["prdo"]["advice"]
 
 
 def test_on_a_terminal(sqlite_mirror: Mirror, token_file: Path) -> None:

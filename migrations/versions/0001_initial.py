@@ -111,6 +111,7 @@ def create_release_requests() -> None:
         *request_columns(),
         *version_columns(),
         sa.Column("digest", sa.BigInteger()),
+        sa.Column("phone_number_e164", IDENTIFIER),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_release_requests")),
     )
     op.create_index("ix_release_requests_environment", table, ["environment"])
@@ -118,6 +119,7 @@ def create_release_requests() -> None:
         "ix_release_requests_missing_since", table, ["missing_since"], "missing_since IS NOT NULL"
     )
     op.create_index("ix_release_requests_phone_number", table, ["phone_number"])
+    create_e164_index(table)
     op.create_index("ix_release_requests_status_requested_at", table, ["status", "requested_at"])
     op.create_index("ix_release_requests_requested_at", table, ["requested_at"])
     op.create_index("ix_release_requests_resolved_at", table, ["resolved_at"])
@@ -131,9 +133,11 @@ def create_past_versions() -> None:
         *request_columns(),
         sa.Column("valid_to", TIME, nullable=False),
         *version_columns(),
+        sa.Column("phone_number_e164", IDENTIFIER),
         sa.PrimaryKeyConstraint("id", "valid_from", name=op.f("pk_release_request_past_versions")),
     )
     op.create_index("ix_release_request_past_versions_phone_number", table, ["phone_number"])
+    create_e164_index(table)
     op.create_index("ix_release_request_past_versions_valid_to", table, ["valid_to"])
 
 
@@ -195,6 +199,12 @@ def version_columns() -> list[sa.Column[Any]]:
         sa.Column("missing_since", TIME),
         sa.Column("sync_run_id", sa.BigInteger(), nullable=False),
     ]
+
+
+def create_e164_index(table: str) -> None:
+    """Create the index of the phone numbers that have a normalized form."""
+    column = "phone_number_e164"
+    create_partial_index(f"ix_{table}_{column}", table, [column], f"{column} IS NOT NULL")
 
 
 def create_partial_index(name: str, table: str, columns: list[str], condition: str) -> None:

@@ -10,7 +10,17 @@ import click
 
 from mirror import errors
 from mirror.cli.log import notify
-from mirror.cli.options import DURATION, database_option, database_url, now, open_database
+from mirror.cli.options import (
+    DURATION,
+    complete_environment,
+    complete_environment_on_record,
+    database_option,
+    database_url,
+    now,
+    open_database,
+)
+from mirror.config import settings
+from mirror.text import escape_unsafe
 
 
 @click.group(epilog="Example: mirror db upgrade")
@@ -21,7 +31,7 @@ def db() -> None:
 @db.command(epilog="Example: mirror db upgrade --database postgresql://mirror@db.example.com/bi")
 @database_option
 def upgrade(database: str | None, config_file: str | None) -> None:
-    """Create the schema, or upgrade it to the latest revision."""
+    """Create or upgrade the schema."""
     from mirror.db import migrate
 
     before, after = migrate.upgrade(open_database(database, config_file, create=True))
@@ -92,7 +102,7 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
 def describe(
     relation: str | None, output_format: str, database: str | None, config_file: str | None
 ) -> None:
-    """Print the data dictionary: every table, view and column.
+    """Print the data dictionary: the meaning of each column.
 
     NAME is a table or view; without it, all are described. No database is opened.
     """
@@ -150,3 +160,70 @@ def prune(
         f"{before:%Y-%m-%d %H:%M} UTC; {result.kept:,} as old as that are needed, and "
         f"{result.remaining:,} are on record"
     )
+
+
+@db.command(epilog="Example: mirror db rename-environment default prod")
+@click.argument("old", shell_complete=complete_environment_on_record)
+@click.argument("new", shell_complete=complete_environment)
+@click.option("--dry-run", is_flag=True, help="Print how many rows there are, and change nothing.")
+@database_option
+def rename_environment(
+    old: str, new: str, dry_run: bool, database: str | None, config_file: str | None
+) -> None:
+    """Give the environment OLD the name NEW.
+
+    Its requests, past versions, quarantine and runs keep everything but the name, in one
+    transaction. NEW may have runs on record that failed or were refused, but no others. A sync of
+    OLD that is running fails when it ends, and changes nothing.
+    """
+    from mirror.db import environments
+
+    if not new:
+        raise errors.UsageError("the new name is empty", hint="name the environment")
+    engine, new = open_database(database, config_file), settings.environment_name(new)
+    renamed = environments.rename(engine, old, new, now=now(), dry_run=dry_run)
+    notify(f"{'would rename' if dry_run else 'renamed'} {old!r} to {new!r}: {renamed}")
+
+
+@db.command(epilog="Example: mirror db forget-environment prdo --dry-run")
+@click.argument("name", shell_complete=complete_environment_on_record)
+@click.option("--with-requests", is_flag=True, help="Delete its requests and their history too.")
+@click.option("--yes", is_flag=True, help="Do not ask before requests are deleted.")
+@click.option("--dry-run", is_flag=True, help="Print how many rows there are, and delete nothing.")
+@database_option
+def forget_environment(
+    name: str,
+    with_requests: bool,
+    yes: bool,
+    dry_run: bool,
+    database: str | None,
+    config_file: str | None,
+) -> None:
+    """Delete what is on record of the environment NAME.
+
+    Without --with-requests only of one that has no requests, such as after a mistyped
+    --environment: its runs and its quarantine. A sync of it that is running fails when it ends,
+    and changes nothing.
+    """
+    from mirror.db import environments
+
+    engine = open_database(database, config_file)
+    if with_requests and not yes and not dry_run:
+        _confirm(f"Delete {name!r} for good: {environments.contents(engine, name)}?")
+    forgotten = environments.forget(engine, name, with_requests=with_requests, dry_run=dry_run)
+    notify(f"{'would delete' if dry_run else 'deleted'} {name!r}: {forgotten}")
+
+
+def _confirm(question: str) -> None:
+    """Ask on the terminal whether to go on.
+
+    Raises:
+        UsageError: nobody can be asked.
+        MirrorError: the answer is no.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise errors.UsageError(
+            "nobody can be asked whether to delete requests", hint="confirm it with --yes"
+        )
+    if not click.confirm(escape_unsafe(question), err=True):
+        raise errors.MirrorError("nothing was deleted")

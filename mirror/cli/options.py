@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from mirror.arguments import parse_time
 from mirror.config import file, settings
 from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, option_name
 from mirror.errors import MirrorError
@@ -46,8 +47,7 @@ class Time(click.ParamType):  # type: ignore[type-arg] # (not generic in click 8
         try:
             if (ago := _parse_duration(value)) is not None:
                 return now() - ago
-            time = datetime.fromisoformat(value)
-            return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+            return parse_time(value)
         except (ValueError, OverflowError):
             self.fail(
                 f"{value!r} is not a time; write 2024-01-31, 2024-01-31T14:30:00Z, or a time ago "
@@ -92,7 +92,7 @@ def options(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
     return decorate
 
 
-def _complete_environment(
+def complete_environment(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:
     """Complete the names of the environments of the configuration file."""
@@ -101,6 +101,22 @@ def _complete_environment(
     except MirrorError:
         return []
     return [name for name in environments if name.startswith(incomplete)]
+
+
+def complete_environment_on_record(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Complete the names of the environments that the database has on record."""
+    from mirror.db import environments
+
+    try:
+        with open_mirror(
+            context.params.get("database"), context.params.get("config_file")
+        ) as mirror:
+            names = environments.on_record(mirror)
+    except MirrorError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
 
 
 class _SettingOption(click.Option):
@@ -179,7 +195,7 @@ api_options = options(
 environment_option = _setting_option(
     "environment",
     type=_EnvironmentName(),
-    shell_complete=_complete_environment,
+    shell_complete=complete_environment,
     metavar="NAME",
     help="Only this environment.",
     show_default="all",
@@ -189,7 +205,7 @@ environments_option = _setting_option(
     "--environment",
     "names",
     type=_EnvironmentName(),
-    shell_complete=_complete_environment,
+    shell_complete=complete_environment,
     metavar="NAME",
     multiple=True,
     help="Only this environment; may be repeated.",

@@ -62,7 +62,7 @@ _METRICS = (
         "1 for the outcome of the last run, 0 for all others.",
         lambda status, outcome: status.outcome == outcome,
         "outcome",
-        tuple(Outcome),
+        tuple(outcome for outcome in Outcome if outcome is not Outcome.DRY_RUN),
     ),
     _Metric(
         "failures_since_complete_pull",

@@ -21,7 +21,8 @@ from mirror.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from mirror.queries.results import Change, HistoryEvent
+    from mirror.queries.lookup import NumberMatch
+    from mirror.queries.results import Change, HistoryEvent, ReleaseRequest
 
 _NARROW = 70
 """Width of a terminal below which the time line has fewer columns."""
@@ -51,17 +52,25 @@ def history(
 ) -> None:
     """Show the history of a phone NUMBER.
 
-    The time line covers all its requests. NUMBER may be written in any usual way.
+    The time line covers all its requests. NUMBER may be written in any usual way; without its
+    country code it needs --region.
     """
-    from mirror.queries import helpers
+    from mirror.queries import empty, helpers
+    from mirror.queries.lookup import find_number
 
+    environment = environment_filter(environment)
     with open_mirror(database, config_file) as connection:
+        matches = find_number(connection, number, region)
         events = helpers.phone_number_history(
-            connection, number, region=region, environment=environment_filter(environment)
+            connection, number, region=region, environment=environment
         )
+        reason = None if events else empty.no_environment(connection, environment)
     write_history(events, output_format)
-    if not events:
-        notify(f"no release request has the number {helpers.normalize_number(number, region)}")
+    if reason:
+        notify(reason)
+        return
+    scope = f" in {environment!r}" if environment else ""
+    _explain_numbers(number, region, matches, events, scope)
 
 
 @click.command(epilog="Example: mirror requests --status pending --until 7d")
@@ -85,13 +94,17 @@ def requests(
     TIME is 2024-01-31, 2024-01-31T14:30:00Z, or a time ago: 24h, 7d. Without an offset it is UTC.
     """
     from mirror.cli import output
-    from mirror.queries import helpers
+    from mirror.queries import empty, helpers
+    from mirror.queries.lookup import find_number
     from mirror.queries.results import ReleaseRequest
 
+    environment = environment_filter(environment)
+    number, region = filters["number"], filters["region"]
     with open_mirror(database, config_file) as connection:
-        rows = helpers.release_requests(
-            connection, environment=environment_filter(environment), **filters
-        )
+        matches = [] if number is None else find_number(connection, number, region)
+        rows = helpers.release_requests(connection, environment=environment, **filters)
+        others = {name: filters[name] for name in filters.keys() - {"number", "region"}}
+        reason = None if rows else empty.no_requests(connection, environment=environment, **others)
     output.write_rows(
         rows,
         ReleaseRequest,
@@ -105,10 +118,12 @@ def requests(
             "reason": lambda row: row.rejection_reason or row.reason,
         },
     )
-    given = {name for name, value in filters.items() if value}
-    if not rows and given == {"status"}:
+    if reason:
+        notify(reason)
+    elif number is not None:
+        selected = " that these options select" if any(others.values()) else ""
         scope = f" in {environment!r}" if environment else ""
-        notify(f"no request has the status {filters['status']!r}{scope}")
+        _explain_numbers(number, region, matches, rows, selected + scope)
 
 
 @click.command(epilog="Example: mirror changes --since 7d --format csv")
@@ -126,11 +141,41 @@ def changes(
     A request that is seen for the first time is not a change. TIME is 2024-01-31,
     2024-01-31T14:30:00Z, or a time ago: 24h, 7d.
     """
-    from mirror.queries import helpers
+    from mirror.queries import empty, helpers
 
+    environment = environment_filter(environment)
     with open_mirror(database, config_file) as connection:
-        rows = helpers.changes(connection, since=since, environment=environment_filter(environment))
+        rows = helpers.changes(connection, since=since, environment=environment)
+        reason = (
+            None if rows else empty.no_changes(connection, environment=environment, since=since)
+        )
     write_changes(rows, output_format)
+    if reason:
+        notify(reason)
+
+
+def _explain_numbers(
+    number: str,
+    region: str | None,
+    matches: list[NumberMatch],
+    rows: Sequence[HistoryEvent | ReleaseRequest],
+    scope: str,
+) -> None:
+    """Say how a number was read, and if nothing was found, what was looked for."""
+    from mirror import numbers
+
+    shown = {row.phone_number for row in rows}
+    for match in matches:
+        if match.phone_number in shown and match.words:
+            notify(f"{match.phone_number}: {match.words}")
+    if not rows:
+        wanted = numbers.read(number, region).numbers or [match.phone_number for match in matches]
+        hint = (
+            ""
+            if region or "+" in number
+            else "; give the country of a national number with --region"
+        )
+        notify(f"no release request{scope} has the number {' or '.join(wanted)}{hint}")
 
 
 def write_history(events: list[HistoryEvent], output_format: str) -> None:
@@ -145,19 +190,23 @@ def write_history(events: list[HistoryEvent], output_format: str) -> None:
 
 
 def _render_time_line(events: list[HistoryEvent]) -> None:
-    """Draw the time line of a number, with a blank line where the request changes."""
+    """Draw the time line of each number, with a blank line where the request changes."""
     from mirror.cli import output
 
+    events = sorted(events, key=lambda event: event.phone_number)
     columns: dict[str, Callable[[HistoryEvent], object]] = {
         "when (UTC)": lambda event: event.occurred_at,
         "event": _styled_event,
         "after": _times_since_previous(events).get,
+        "number": lambda event: event.phone_number,
         "request": lambda event: output.abbreviate_id(event.request_id),
         "reason": _reason,
         "environment": lambda event: event.environment,
     }
     if len({event.environment for event in events}) < 2:
         del columns["environment"]
+    if len({event.phone_number for event in events}) < 2:
+        del columns["number"]
     if shutil.get_terminal_size().columns < _NARROW:
         del columns["after"], columns["request"]
     last_of_request = {
@@ -194,6 +243,7 @@ def _times_since_previous(events: list[HistoryEvent]) -> dict[HistoryEvent, str]
     return {
         event: format_duration((event.occurred_at - previous.occurred_at).total_seconds())
         for previous, event in pairwise(events)
+        if event.phone_number == previous.phone_number
     }
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +21,9 @@ from mirror.cli.options import (
     environment_option,
     now,
 )
+
+if TYPE_CHECKING:
+    from mirror.report.period import Period
 
 
 @click.command(epilog="Example: mirror report --since 2026-10-01 --until 2026-11-01 --open")
@@ -69,12 +73,12 @@ def report(
         )
     svg.check()
     created_at = now()
+    url, environment = database_url(database, config_file), environment_filter(environment)
     content = collect.collect(
-        database_url(database, config_file),
-        period(since, until, created_at),
-        environment=environment_filter(environment),
-        now=created_at,
+        url, period(since, until, created_at), environment=environment, now=created_at
     )
+    if not content.buckets:
+        _say_what_there_is(url, content.period, environment)
     text = html.render(content, charts.charts(content))
     if path == "-":
         sys.stdout.write(text)
@@ -84,6 +88,18 @@ def report(
         notify(f"wrote {path} ({len(text.encode()) / 1024:,.0f} KiB)")
     if open_browser:
         _open_in_browser(Path(path))
+
+
+def _say_what_there_is(url: str, period: Period, environment: str | None) -> None:
+    """Warn that the page is about nothing."""
+    from mirror.queries import empty, helpers
+
+    with helpers.connect(url) as connection:
+        reason = empty.no_requests(
+            connection, environment=environment, since=period.start, until=period.end
+        )
+    if reason:
+        notify(reason, logging.WARNING)
 
 
 def _open_in_browser(file: Path) -> None:

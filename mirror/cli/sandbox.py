@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -143,8 +144,10 @@ def sandbox(
             ) from error
         content = f"the list of {file}" if file else f"{len(simulation.requests)} requests"
         click.echo(
+            # Everything that could lead to a real mirror, or to settings of a real environment.
             f"export TALKOVER_BASE_URL={server.base_url} TALKOVER_TOKEN={shlex.quote(token)} "
-            "MIRROR_DATABASE_URL=sqlite:///mirror-sandbox.db\n"
+            "MIRROR_DATABASE_URL=sqlite:///mirror-sandbox.db MIRROR_ENVIRONMENT=sandbox "
+            f"MIRROR_CONFIG={os.devnull}\n"
             "# paste the line above into another terminal, then: mirror sync\n"
             f"# serving {content}; Ctrl-C ends it"
         )

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,6 +31,8 @@ from mirror.text import escape_unsafe, format_duration
 from mirror.version import __version__
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from mirror.checks import Check
     from mirror.queries.status import EnvironmentStatus
 
@@ -51,13 +53,16 @@ def quarantine(
     before. --format json and csv include the record itself.
     """
     from mirror.cli import output
-    from mirror.queries import helpers
+    from mirror.queries import empty, helpers
     from mirror.queries.results import QuarantinedRecord
 
+    selection: dict[str, Any] = {
+        "environment": environment_filter(environment),
+        "resolved": resolved,
+    }
     with open_mirror(database, config_file) as connection:
-        records = helpers.quarantine(
-            connection, environment=environment_filter(environment), resolved=resolved
-        )
+        records = helpers.quarantine(connection, **selection)
+        reason = None if records else empty.no_quarantine(connection, **selection)
     output.write_rows(
         records,
         QuarantinedRecord,
@@ -70,6 +75,8 @@ def quarantine(
             "why": lambda record: record.error,
         },
     )
+    if reason:
+        notify(reason)
 
 
 @click.command(epilog="Example: mirror status --max-age 2h || mail -s stale ops@example.com")
@@ -103,26 +110,28 @@ def status(
     The environments of the configuration file are shown, or those of --environment; without
     either, all that were ever synced.
     """
-    from mirror.db import migrate
+    from mirror.db import environments, migrate
     from mirror.queries import status as status_queries
 
     file = config.load(config_file)
-    environments = [settings.environment_name(name) for name in names] or list(file.environments)
+    wanted = [settings.environment_name(name) for name in names] or list(file.environments)
     with open_mirror(database, config_file) as connection:
-        statuses = status_queries.status(connection, now=now(), environments=environments or None)
+        statuses = status_queries.status(connection, now=now(), environments=wanted or None)
         revision = migrate.current(connection)
+        on_record = environments.on_record(connection)
+        unknown = sorted(set(wanted) - set(on_record)) if names else []
+        reasons = _nothing_known(connection, unknown) if unknown or not statuses else []
     _write_statuses(statuses, output_format, str(revision))
-    if max_age is None:
-        return 0
-    stale = [status for status in statuses if status_queries.is_stale(status, max_age)]
-    for status in stale:
-        notify(
-            f"{status.environment} is stale: {_describe_age(status)}; run `mirror doctor`",
-            logging.ERROR,
-        )
-    if not statuses:
-        notify("nothing was ever synced; run `mirror sync`", logging.ERROR)
-    return EXIT_STALE if stale or not statuses else 0
+    if max_age is None or statuses:
+        for reason in reasons:
+            notify(reason)
+    is_stale = max_age is not None and _report_stale(statuses, max_age, file)
+    # A health check must not mail about an environment that is kept for its history.
+    if file.path and wanted and not names and (is_stale or max_age is None):
+        new = [status.environment for status in statuses if status.complete_at is None]
+        for name in sorted(set(on_record) - set(wanted)):
+            notify(f"{name} is {'; '.join(environments.unknown_to_file(name, file.path, new))}")
+    return EXIT_STALE if is_stale else 0
 
 
 @click.command(epilog="Example: mirror doctor --environment prod")
@@ -138,17 +147,19 @@ def doctor(
 ) -> int:
     """Check everything that a sync needs.
 
-    Settings and their sources, the API and its token, the clock, the database, disk space, the
-    last runs and the quarantine: one line each, with advice. Nothing is changed. The exit code is
-    that of the most serious failure; warnings do not count.
+    Settings and their sources, the database, disk space, the API and its token, the clock, the
+    list, the last runs and the quarantine: one line each, with advice. The list is read as a sync
+    reads it, so this takes as long. Nothing is changed.
+
+    The environments of the configuration file are checked, or those of --environment; without
+    either, all that were ever synced are named. The exit code is that of the most serious failure;
+    warnings do not count.
     """
     from mirror.checks import Check
     from mirror.cli import output
-    from mirror.config.environments import environment_names
     from mirror.doctor import Doctor
 
-    sources = SettingSources(given_settings(), config.load(config_file))
-    checks = Doctor(sources, environment_names(sources.file, names), now)
+    checks = Doctor(SettingSources(given_settings(), config.load(config_file)), names, now)
     if output_format == "table" and sys.stdout.isatty():
         for check in checks.checks():
             _write_check(check)
@@ -218,6 +229,34 @@ def _write_check(check: Check) -> None:
     advice = f". {check.advice[0].upper()}{check.advice[1:]}" if check.advice else ""
     line = f"{check.state:8} {prefix}{check.check}: {check.found}{advice}"
     output.wrap(line, sys.stdout, indent=9)
+
+
+def _nothing_known(connection: Connection, unknown: Sequence[str]) -> list[str]:
+    """Say of environments that are not on record, or of an empty mirror, what there is instead."""
+    from mirror.queries import empty
+
+    names = unknown or (None,)
+    reasons = [empty.no_environment(connection, name) for name in names]
+    return list(dict.fromkeys(reason for reason in reasons if reason))
+
+
+def _report_stale(
+    statuses: Sequence[EnvironmentStatus], max_age: timedelta, file: config.Configuration
+) -> bool:
+    """Name the environments that are stale; return whether there are any, or none at all."""
+    from mirror.db.environments import forget_command
+    from mirror.queries.status import is_stale
+
+    stale = [status for status in statuses if is_stale(status, max_age)]
+    for status in stale:
+        remedy = "run `mirror doctor`"
+        never_complete = status.complete_at is None and status.outcome is not None
+        if never_complete and status.environment not in file.environments:
+            remedy += f", or if its name was mistyped, `{forget_command(status.environment)}`"
+        notify(f"{status.environment} is stale: {_describe_age(status)}; {remedy}", logging.ERROR)
+    if not statuses:
+        notify("nothing was ever synced; run `mirror sync`", logging.ERROR)
+    return bool(stale) or not statuses
 
 
 def _describe_age(status: EnvironmentStatus) -> str:

@@ -75,7 +75,7 @@ class _Sync(msgspec.Struct, frozen=True):
         given: settings from options and variables, by name.
         names: environments to sync; if empty, all of the configuration file.
         jobs: environments to sync in parallel.
-        upgrade, dry_run, accept_missing: as for `mirror.sync.run.sync`.
+        upgrade, dry_run, accept_missing, accept_base_url: as for `mirror.sync.run.sync`.
         as_json: print each result as JSON.
         log_format: one of `log.FORMATS`.
         verbosity: which lines are logged.
@@ -89,6 +89,7 @@ class _Sync(msgspec.Struct, frozen=True):
     upgrade: bool
     dry_run: bool
     accept_missing: bool
+    accept_base_url: bool
     as_json: bool
     log_format: str
     verbosity: Verbosity
@@ -134,7 +135,7 @@ class _Sync(msgspec.Struct, frozen=True):
         from mirror.sync.run import Result, utc_now
         from mirror.sync.run import sync as sync_environment
 
-        engine = create_engine(url, create=self.upgrade)
+        engine = create_engine(url, create=self.upgrade and not self.dry_run)
         codes: list[int] = []
         changes: list[Change] = []
         with self._progress_bars() as bars:
@@ -152,6 +153,7 @@ class _Sync(msgspec.Struct, frozen=True):
                     upgrade=self.upgrade,
                     dry_run=self.dry_run,
                     accept_missing=self.accept_missing,
+                    accept_base_url=self.accept_base_url,
                 )
 
             with closing(
@@ -182,11 +184,21 @@ class _Sync(msgspec.Struct, frozen=True):
 @api_options
 @_scheduling_options
 @click.option("--no-upgrade", is_flag=True, help="Refuse an old schema instead of upgrading it.")
-@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what a sync would change, and change nothing. Needs a mirror, and the rights of a "
+    "sync.",
+)
 @click.option(
     "--accept-missing",
     is_flag=True,
     help="Apply the list of one environment however many requests it lacks.",
+)
+@click.option(
+    "--accept-base-url",
+    is_flag=True,
+    help="Sync although the last complete sync used another base URL: the API has moved.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print each result as a line of JSON.")
 @_log_options
@@ -203,6 +215,7 @@ def sync(
     no_upgrade: bool,
     dry_run: bool,
     accept_missing: bool,
+    accept_base_url: bool,
     **_api_options: str | None,
 ) -> int:
     """Fetch the list and update the mirror.
@@ -216,16 +229,25 @@ def sync(
 
     \b
     Exit codes: 0 done; 1 failed, nothing was changed; 2 wrong usage; 3 done, but
-    records were newly quarantined; 4 too many requests would go missing;
-    75 failed for now, try again later; 77 the API refused the token.
+    records were newly quarantined; 4 too many requests would go missing, or token
+    or base URL are not those of the environment; 75 failed for now, try again
+    later; 77 the API refused the token.
     Of several environments the most serious counts: 2, 77, 4, 1, 3, 75, 0.
     """
     if quiet and verbose:
         raise errors.UsageError("--quiet and --verbose contradict each other", hint="leave one out")
-    if accept_missing and every:
+    for option, given in (
+        ("--accept-missing", accept_missing),
+        ("--accept-base-url", accept_base_url),
+    ):
+        if given and every:
+            raise errors.UsageError(
+                f"{option} with --every would switch the guard off for good",
+                hint="run it once alone",
+            )
+    if dry_run and every:
         raise errors.UsageError(
-            "--accept-missing with --every would switch the guard off for good",
-            hint="run it once alone",
+            "--dry-run with --every would never update the mirror", hint="run it once alone"
         )
     verbosity = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
     work = _Sync(
@@ -237,6 +259,7 @@ def sync(
         upgrade=not no_upgrade,
         dry_run=dry_run,
         accept_missing=accept_missing,
+        accept_base_url=accept_base_url,
         as_json=as_json,
         log_format=log_format,
         verbosity=verbosity,

@@ -40,8 +40,7 @@ def resolve(sources: SettingSources, named: Sequence[str] = ()) -> list[Environm
             several environments.
     """
     names = environment_names(sources.file, named)
-    if len(names) > 1:
-        _refuse_shared(sources, names)
+    refuse_shared(sources, names)
     return [EnvironmentConfig(name, _api_settings(sources, name)) for name in names]
 
 
@@ -68,11 +67,16 @@ def _api_settings(sources: SettingSources, environment: str) -> ApiSettings | Us
         return error
 
 
-def _refuse_shared(sources: SettingSources, environments: Sequence[str]) -> None:
+def refuse_shared(sources: SettingSources, environments: Sequence[str]) -> None:
     """Refuse a token or host given for several environments that would replace one of the file.
 
     Otherwise a forgotten variable would mix the environments up, or send all tokens to one host.
+
+    Raises:
+        UsageError: there is one.
     """
+    if len(environments) == 1:
+        return
     for environment, (name, setting) in product(environments, sources.given.items()):
         noun = _ONE_PER_ENVIRONMENT.get(name)
         table = {

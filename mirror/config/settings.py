@@ -26,6 +26,7 @@ DEFAULT_ENVIRONMENT = "default"
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:\d+)?")
 _BASE_URL_HINT = "it must end with its path, as in https://host/api/v1"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_ENVIRONMENT_LENGTH = 100
 _MAX_TOKEN_LENGTH = 4096
 
@@ -166,6 +167,25 @@ def usable_base_url(text: str) -> str:
             hint="use https:// (http:// is for loopback addresses alone)",
         )
     return text.rstrip("/")
+
+
+def same_base_url(one: str, other: str) -> bool:
+    """Return whether two base URLs are written differently at most.
+
+    Scheme and host are the same in upper case, and a default port or a slash at the end changes
+    nothing (RFC 3986, section 6.2).
+    """
+    return _normalized_base_url(one) == _normalized_base_url(other)
+
+
+def _normalized_base_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # not one that `usable_base_url` returned
+        return text
+    port = _DEFAULT_PORTS.get(parts.scheme) if port is None else port
+    return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
 
 
 def read_token(sources: SettingSources, environment: str | None = None) -> Secret:

@@ -118,7 +118,7 @@ def deferred_indexes(connection: Connection, table: sa.Table) -> Iterator[bool]:
     """Drop the indexes of an empty table while it is filled, and create them again at the end.
 
     A first load takes half the time then. In Postgres readers of the table, which is empty, wait
-    meanwhile. Partial indexes stay: they hold only requests that went missing.
+    meanwhile. Partial indexes stay: they hold only what is rare.
 
     Args:
         connection: in the transaction that fills the table.

@@ -160,8 +160,8 @@ def read_transaction(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def write_transaction(engine: Engine, lock: str) -> Iterator[Connection]:
-    """Open a transaction that holds the writer's lock; commit at the end.
+def write_transaction(engine: Engine, lock: str, *, commit: bool = True) -> Iterator[Connection]:
+    """Open a transaction that holds the writer's lock; commit at the end, or roll back.
 
     SQLite has one lock for the whole file. In Postgres writers with different `lock` names, such as
     those of different environments, run in parallel.
@@ -175,13 +175,15 @@ def write_transaction(engine: Engine, lock: str) -> Iterator[Connection]:
     with (
         translate_errors(engine),
         engine.connect().execution_options(**options) as connection,
-        connection.begin(),
+        connection.begin() as transaction,
     ):
         if not sqlite:
             _set_parameters(connection, _WRITE_SETTINGS)
             advisory_lock(connection, lock)
         yield connection
-        mark_busy(connection)  # the commit
+        mark_busy(connection)  # the commit or rollback
+        if not commit:
+            transaction.rollback()
 
 
 def advisory_lock(connection: Connection, name: str) -> None:
@@ -270,11 +272,31 @@ def _create_file(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
     except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        raise (DatabaseUnavailable if full else DatabaseError)(
-            f"the database file {path} cannot be created ({error.strerror})",
-            hint="check the path and its permissions, or choose another one with --database",
-        ) from error
+        raise _not_created(path, error.errno) from error
+
+
+def require_creatable(url: URL) -> None:
+    """Check that the missing file of a SQLite database could be created, without creating it.
+
+    Raises:
+        DatabaseError: there is no right to.
+    """
+    path = Path(url.database or "").absolute()
+    folder = next(folder for folder in path.parents if os.path.lexists(folder))
+    if not folder.is_dir():
+        raise _not_created(path, errno.EEXIST if folder == path.parent else errno.ENOTDIR)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+        raise _not_created(path, errno.EROFS if read_only else errno.EACCES)
+
+
+def _not_created(path: Path, code: int | None) -> DatabaseError:
+    """Return the error for a file that the operating system does not create."""
+    full = code in {errno.ENOSPC, errno.EDQUOT}
+    return (DatabaseUnavailable if full else DatabaseError)(
+        f"the database file {path} cannot be created ({os.strerror(code or 0)})",
+        hint="check the path and its permissions, or choose another one with --database",
+    )
 
 
 def _restore_file_modes(path: Path) -> None:

@@ -31,6 +31,9 @@ _TRANSIENT_SQLSTATE_CLASSES = {
 _UNIQUE_VIOLATION = "23505"
 """Two environments whose lists hold the same request; the next sync names it."""
 
+_READ_ONLY = "25006"
+"""A replica, or a role or database with `default_transaction_read_only`."""
+
 _LOGIN_FAILURE = re.compile(r"FATAL:|no password supplied")
 _TRANSIENT_LOGIN_FAILURE = re.compile(
     r"FATAL: +(the database system is|sorry, too many clients|remaining connection slots"
@@ -88,6 +91,11 @@ def _secrets(url: URL) -> list[str]:
     values = [str(url.password or "")]
     values += [str(value) for name, value in url.query.items() if _SECRET_PARAMETER.search(name)]
     return [value for value in values if len(value) >= _MIN_SECRET_LENGTH]
+
+
+def is_read_only(error: DatabaseError) -> bool:
+    """Return whether Postgres refused to write because the transaction or the server only reads."""
+    return getattr(getattr(error.__cause__, "orig", None), "sqlstate", None) == _READ_ONLY
 
 
 def is_transient(error: BaseException | None, driver: Any) -> bool:

@@ -161,6 +161,17 @@ def _version_columns() -> list[Column[Any]]:
     ]
 
 
+def _e164_column() -> Column[Any]:
+    """Return the column for the normalized form of the phone number."""
+    return _optional(
+        "phone_number_e164",
+        Identifier,
+        "E.164 form of phone_number if it is written otherwise, such as 15551234567 or "
+        "tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its "
+        "country.",
+    )
+
+
 sync_runs = Table(
     "sync_runs",
     metadata,
@@ -169,8 +180,8 @@ sync_runs = Table(
     _required(
         "outcome",
         Identifier,
-        "running, applied, unchanged, superseded, refused, failed, dry_run, or abandoned: the "
-        "process died, and a later run found it.",
+        "running, applied, unchanged, superseded, refused, failed, or abandoned: the process died, "
+        "and a later run found it.",
     ),
     _required("started_at", UTCDateTime, "Start of the run (UTC, local clock)."),
     _optional(
@@ -240,6 +251,7 @@ release_requests = Table(
         "XXH3-64 of the list entry that the request was last read from, seeded with the version of "
         "mirror. An entry with the same digest is not decoded again. Null: compare it once.",
     ),
+    _e164_column(),
     PrimaryKeyConstraint("id"),
     Index("ix_release_requests_environment", "environment"),
     Index(
@@ -248,6 +260,11 @@ release_requests = Table(
         info={PARTIAL: "missing_since IS NOT NULL"},
     ),
     Index("ix_release_requests_phone_number", "phone_number"),
+    Index(
+        "ix_release_requests_phone_number_e164",
+        "phone_number_e164",
+        info={PARTIAL: "phone_number_e164 IS NOT NULL"},
+    ),
     Index("ix_release_requests_status_requested_at", "status", "requested_at"),
     Index("ix_release_requests_requested_at", "requested_at"),
     Index("ix_release_requests_resolved_at", "resolved_at"),
@@ -264,8 +281,14 @@ past_versions = Table(
         "Start of the sync that first saw the next version (UTC, local clock): its valid_from.",
     ),
     *_version_columns(),
+    _e164_column(),
     PrimaryKeyConstraint("id", "valid_from"),
     Index("ix_release_request_past_versions_phone_number", "phone_number"),
+    Index(
+        "ix_release_request_past_versions_phone_number_e164",
+        "phone_number_e164",
+        info={PARTIAL: "phone_number_e164 IS NOT NULL"},
+    ),
     Index("ix_release_request_past_versions_valid_to", "valid_to"),
     comment="Superseded versions of release requests, one row per id and valid_from.",
 )

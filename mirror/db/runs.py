@@ -6,6 +6,7 @@ environment completed last; when it completes, that must still be the last one.
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -14,8 +15,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from mirror.config.settings import same_base_url
 from mirror.db.models import sync_runs
-from mirror.errors import DatabaseUnavailable
+from mirror.errors import DatabaseUnavailable, GuardRefused
 from mirror.version import __version__
 
 _runs = sync_runs.c
@@ -23,7 +25,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 class Outcome(StrEnum):
-    """The state of a run."""
+    """The state of a run. `DRY_RUN` is never on record, as a dry run is not."""
 
     APPLIED = "applied"
     UNCHANGED = "unchanged"
@@ -88,7 +90,7 @@ class Completion(msgspec.Struct, frozen=True):
 
     def is_comparable_to(self, base_url: str) -> bool:
         """Return whether this version would decode the same response in the same way."""
-        return self.base_url == base_url and self.mirror_version == __version__
+        return same_base_url(self.base_url, base_url) and self.mirror_version == __version__
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -107,6 +109,11 @@ class Run(msgspec.Struct, frozen=True):
     previous: Completion | None
 
     @property
+    def is_on_record(self) -> bool:
+        """Whether it has a row, which a dry run, with its negative number, has not."""
+        return self.id > 0
+
+    @property
     def observed_at(self) -> datetime:
         """UTC time that its changes carry, later than that of the previous completion."""
         started_at = self.started_at.replace(microsecond=self.started_at.microsecond // 1000 * 1000)
@@ -120,9 +127,17 @@ def lock(environment: str) -> str:
     return f"sync {environment}"
 
 
-def begin(connection: Connection, environment: str, base_url: str, started_at: datetime) -> Run:
-    """Record a new run, as running."""
+def begin(
+    connection: Connection,
+    environment: str,
+    base_url: str,
+    started_at: datetime,
+    *,
+    run_id: int | None = None,
+) -> Run:
+    """Record a new run, as running; its number is the next one, unless it is given."""
     previous = last_completion(connection, environment)
+    number = {} if run_id is None else {"id": run_id}
     run_id = connection.scalar(
         sa.insert(sync_runs)
         .values(
@@ -131,6 +146,7 @@ def begin(connection: Connection, environment: str, base_url: str, started_at: d
             started_at=started_at,
             base_url=base_url,
             mirror_version=__version__,
+            **number,
         )
         .returning(_runs.id)
     )
@@ -147,6 +163,25 @@ def last_completion(connection: Connection, environment: str) -> Completion | No
         .order_by(_runs.completion.desc())
         .limit(1),
     )
+
+
+def require_base_url(environment: str, last: Completion | None, base_url: str) -> None:
+    """Check that an environment keeps the base URL of its last completion, if there is one.
+
+    Otherwise a forgotten variable would mix the requests of two APIs, or send a token to an API
+    that it does not belong to.
+
+    Raises:
+        GuardRefused: it is another one.
+    """
+    if last is not None and not same_base_url(last.base_url, base_url):
+        raise GuardRefused(
+            f"the requests of {environment!r} come from {last.base_url}, and the base URL is now "
+            f"{base_url}. Nothing was sent to it, and nothing was applied",
+            hint="check --base-url, TALKOVER_BASE_URL and base_url in the configuration file. If "
+            f"the API has moved, run `mirror sync --environment {shlex.quote(environment)} "
+            "--accept-base-url` once. For another API use another environment",
+        )
 
 
 def completion(connection: Connection, run: Run) -> Completion | None:
@@ -178,9 +213,23 @@ def is_superseded(connection: Connection, run: Run) -> bool:
     """Return whether another run has completed since this one began.
 
     The connection must hold the environment's lock, so that the result stays true.
+
+    Raises:
+        DatabaseUnavailable: the row of the run is gone. A dry run has none.
     """
-    last = last_completion(connection, run.environment)
-    return (last and last.run_id) != (run.previous and run.previous.run_id)
+    last = (
+        sa.select(_runs.id)
+        .where(_runs.environment == run.environment, _runs.completion.is_not(None))
+        .order_by(_runs.completion.desc())
+        .limit(1)
+    )
+    own = sa.select(_runs.id).where(*_is_unfinished(run))
+    last_id, own_id = connection.execute(
+        sa.select(last.scalar_subquery(), own.scalar_subquery())
+    ).one()
+    if run.is_on_record and own_id is None:
+        raise _not_on_record(run)
+    return bool(last_id != (run.previous and run.previous.run_id))
 
 
 def complete(
@@ -239,12 +288,7 @@ def end(
     """
     result = connection.execute(
         sa.update(sync_runs)
-        .where(
-            _runs.id == run.id,
-            _runs.environment == run.environment,
-            _runs.started_at == run.started_at,
-            _runs.outcome.in_(("running", "abandoned")),
-        )
+        .where(*_is_unfinished(run))
         .values(
             outcome=outcome,
             finished_at=finished_at,
@@ -254,8 +298,21 @@ def end(
         )
     )
     if not result.rowcount:
-        raise DatabaseUnavailable(
-            f"run {run.id} is no longer on record",
-            hint="was the database restored to an older state meanwhile? Nothing was applied; "
-            "run again",
-        )
+        raise _not_on_record(run)
+
+
+def _is_unfinished(run: Run) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        _runs.id == run.id,
+        _runs.environment == run.environment,
+        _runs.started_at == run.started_at,
+        _runs.outcome.in_(("running", "abandoned")),
+    )
+
+
+def _not_on_record(run: Run) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"run {run.id} of {run.environment!r} is no longer on record. Nothing was applied",
+        hint="was the environment renamed or forgotten meanwhile, or the database restored to an "
+        "older state? Run again, under the new name if there is one",
+    )

@@ -46,7 +46,13 @@ def _time_source(column: str, when_observed: str) -> Column[Any]:
 versions = Table(
     "release_request_versions",
     metadata,
-    *_copied(*(name for name in past_versions.columns.keys() if name != "valid_to")),  # noqa: SIM118
+    *_copied(
+        *(
+            name
+            for name in past_versions.columns.keys()  # noqa: SIM118
+            if name not in {"valid_to", "phone_number_e164"}
+        )
+    ),
     _column(
         "valid_to",
         UTCDateTime,
@@ -54,6 +60,7 @@ versions = Table(
         nullable=True,
     ),
     _column("version", BigInteger, "1, 2, … over the versions of the request."),
+    *_copied("phone_number_e164"),
     comment="Every version of every release request, past and current. As of a time T: "
     "valid_from <= T and (valid_to is null or valid_to > T).",
 )

@@ -2,6 +2,10 @@
 
 Each takes an SQLAlchemy connection and reads the tables and views that SQL and BI tools read.
 Neither network nor token is needed.
+
+`since`, `until` and `as_of` are a date, a datetime or ISO 8601 text, as for the options of the same
+name: a date means its start (00:00 UTC), and a time without an offset is in UTC. An argument of
+another type is a `TypeError`, and text that is no date or time a `ValueError`.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from datetime import date, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from mirror.arguments import check_text, check_type, day_argument, time_argument
 from mirror.config import settings
 from mirror.db import migrate
 from mirror.db.engine import create_engine, read_transaction
@@ -24,7 +29,7 @@ from mirror.db.views import history as history_view
 from mirror.db.views import numbers as numbers_view
 from mirror.db.views import turnaround as turnaround_view
 from mirror.db.views import versions as versions_view
-from mirror.errors import UsageError
+from mirror.queries.lookup import find_number
 from mirror.queries.results import (
     Change,
     Day,
@@ -35,9 +40,7 @@ from mirror.queries.results import (
     SyncRun,
     Turnaround,
 )
-from mirror.queries.select import between, fetch, in_environment, select_as
-
-_MIN_LENGTH = len("+1234567")
+from mirror.queries.select import between, check_connection, fetch, in_environment, select_as
 
 HISTORY_ORDER = (
     history_view.c.occurred_at,
@@ -60,45 +63,10 @@ def connect(database_url: str | None = None) -> Iterator[Connection]:
     Raises:
         DatabaseError: there is no mirror, or its schema is not that of this version.
     """
+    check_text(database_url=database_url)
     with read_transaction(create_engine(settings.database_url(database_url))) as connection:
         migrate.require_current(connection)
         yield connection
-
-
-def normalize_number(number: str, region: str | None = None) -> str:
-    """Return a phone number in E.164 form, such as `+15551234567`.
-
-    Args:
-        number: in any common notation, with or without `+`.
-        region: ISO 3166 country code, such as "BR", for numbers without a calling code.
-
-    Raises:
-        UsageError: it cannot be a phone number, or the region does not exist.
-    """
-    import phonenumbers
-
-    if region is not None and region.upper() not in phonenumbers.SUPPORTED_REGIONS:
-        raise UsageError(
-            f"{region!r} is not a region", hint="use a two-letter country code such as BR"
-        )
-    text = number.strip()
-    if text.startswith("00"):
-        text = "+" + text[2:]
-    elif region is None and "+" not in text:
-        text = "+" + text
-    try:
-        parsed = phonenumbers.parse(text, region and region.upper())
-        e164 = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
-    except phonenumbers.NumberParseException:
-        e164 = ""
-    # Not `is_valid_number`: upstream may hold numbers outside every numbering plan.
-    if len(e164) < _MIN_LENGTH:
-        raise UsageError(
-            f"{number!r} is not a phone number",
-            hint="write it with its country code, such as "
-            "+15551234567, or give the country of a national number with --region",
-        )
-    return e164
 
 
 def phone_number_history(
@@ -122,7 +90,7 @@ def phone_number_history(
     view = history_view.c
     query = (
         select_as(HistoryEvent, history_view)
-        .where(view.phone_number.in_(_notations(number, region)))
+        .where(view.phone_number.in_(_stored(connection, number, region)))
         .order_by(*HISTORY_ORDER)
     )
     return fetch(connection, HistoryEvent, query, in_environment(view, environment))
@@ -135,9 +103,9 @@ def release_requests(
     region: str | None = None,
     environment: str | None = None,
     status: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    as_of: datetime | None = None,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    as_of: date | str | None = None,
     missing: bool = False,
 ) -> list[ReleaseRequest]:
     """Return release requests that are in the list, most recently submitted first.
@@ -149,37 +117,56 @@ def release_requests(
         environment: only those of this environment; None for all.
         status: only those with this status.
         since: only those submitted at or after this time.
-        until: only those submitted before this time.
+        until: only those submitted before this time; a date excludes that day.
         as_of: in the state that the mirror had at this time; None for now.
         missing: return the requests no longer in the list instead.
 
     Raises:
         UsageError: this is not a phone number, or the region does not exist.
     """
-    source = current if as_of is None else versions_view
+    check_text(status=status)
+    source, conditions = known_requests(environment, time_argument("as_of", as_of))
     columns = source.c
-    conditions = [
-        columns.missing_since.is_not(None) if missing else columns.missing_since.is_(None),
-        *in_environment(columns, environment),
-    ]
-    if as_of is not None:
-        conditions += [
-            columns.valid_from <= as_of,
-            sa.or_(columns.valid_to.is_(None), columns.valid_to > as_of),
-        ]
+    conditions.append(
+        columns.missing_since.is_not(None) if missing else columns.missing_since.is_(None)
+    )
     if number is not None:
-        conditions.append(columns.phone_number.in_(_notations(number, region)))
+        conditions.append(columns.phone_number.in_(_stored(connection, number, region)))
     if status is not None:
         conditions.append(columns.status == status)
-    conditions += between(columns.requested_at, since, until)
+    conditions += between(
+        columns.requested_at, time_argument("since", since), time_argument("until", until)
+    )
     query = select_as(ReleaseRequest, source).order_by(columns.requested_at.desc(), columns.id)
     return fetch(connection, ReleaseRequest, query, conditions)
+
+
+def known_requests(
+    environment: str | None, as_of: datetime | None
+) -> tuple[sa.Table, list[sa.ColumnElement[bool]]]:
+    """Return the table or view of the requests known at a time, missing ones included.
+
+    Args:
+        environment: only those of this environment; None for all.
+        as_of: the time (UTC); None for now.
+
+    Returns:
+        The table or view, and the conditions that select them.
+    """
+    if as_of is None:
+        return current, in_environment(current.c, environment)
+    columns = versions_view.c
+    return versions_view, [
+        *in_environment(columns, environment),
+        columns.valid_from <= as_of,
+        sa.or_(columns.valid_to.is_(None), columns.valid_to > as_of),
+    ]
 
 
 def changes(
     connection: Connection,
     *,
-    since: datetime | None = None,
+    since: date | str | None = None,
     environment: str | None = None,
     run_id: int | None = None,
 ) -> list[Change]:
@@ -192,8 +179,12 @@ def changes(
         run_id: only changes that this run saw.
     """
     view = changes_view.c
-    conditions = [*in_environment(view, environment), *between(view.changed_at, since)]
+    conditions = [
+        *in_environment(view, environment),
+        *between(view.changed_at, time_argument("since", since)),
+    ]
     if run_id is not None:
+        check_type("run_id", run_id, int, "a whole number")
         conditions.append(view.sync_run_id == run_id)
     query = select_as(Change, changes_view).order_by(view.changed_at, view.request_id, view.kind)
     return fetch(connection, Change, query, conditions)
@@ -214,8 +205,8 @@ def phone_numbers(connection: Connection, *, environment: str | None = None) -> 
 def turnaround(
     connection: Connection,
     *,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: date | str | None = None,
+    until: date | str | None = None,
     environment: str | None = None,
 ) -> list[Turnaround]:
     """Return how long each review took, in the order in which they ended.
@@ -223,11 +214,14 @@ def turnaround(
     Args:
         connection: to the mirror's database.
         since: only requests resolved at or after this time.
-        until: only requests resolved before this time.
+        until: only requests resolved before this time; a date excludes that day.
         environment: only those of this environment; None for all.
     """
     view = turnaround_view.c
-    conditions = [*in_environment(view, environment), *between(view.resolved_at, since, until)]
+    conditions = [
+        *in_environment(view, environment),
+        *between(view.resolved_at, time_argument("since", since), time_argument("until", until)),
+    ]
     query = select_as(Turnaround, turnaround_view).order_by(view.resolved_at, view.id)
     return fetch(connection, Turnaround, query, conditions)
 
@@ -235,20 +229,23 @@ def turnaround(
 def days(
     connection: Connection,
     *,
-    since: date | None = None,
-    until: date | None = None,
+    since: date | str | None = None,
+    until: date | str | None = None,
     environment: str | None = None,
 ) -> list[Day]:
     """Return the counts of each day, without gaps, by environment and day.
 
     Args:
         connection: to the mirror's database.
-        since: only this day (UTC) and later ones.
-        until: only days before this one.
+        since: only the day (UTC) of this time and later ones.
+        until: only days before that of this time.
         environment: only those of this environment; None for all.
     """
     view = daily_view.c
-    conditions = [*in_environment(view, environment), *between(view.day, since, until)]
+    conditions = [
+        *in_environment(view, environment),
+        *between(view.day, day_argument("since", since), day_argument("until", until)),
+    ]
     query = select_as(Day, daily_view).order_by(view.environment, view.day)
     return fetch(connection, Day, query, conditions)
 
@@ -294,6 +291,7 @@ def count_by_status(
     connection: Connection, *, environment: str | None = None
 ) -> list[tuple[str, int]]:
     """Count the requests in the list by status, most frequent first."""
+    check_connection(connection)
     count = sa.func.count()
     query = (
         sa.select(current.c.status, count)
@@ -304,6 +302,6 @@ def count_by_status(
     return [(status, number) for status, number in connection.execute(query)]
 
 
-def _notations(number: str, region: str | None) -> tuple[str, str]:
-    """Return a number in E.164 form and as typed: upstream may store other notations."""
-    return normalize_number(number, region), number.strip()
+def _stored(connection: Connection, number: str, region: str | None) -> list[str]:
+    """Return the stored phone numbers that a number may mean."""
+    return [match.phone_number for match in find_number(connection, number, region)]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from mirror.arguments import check_text, check_type
 from mirror.queries.results import Limited
 
 _T = TypeVar("_T")
@@ -21,8 +22,19 @@ Columns = sa.sql.base.ReadOnlyColumnCollection[str, sa.Column[Any]]
 """The columns of a table or view, by name."""
 
 
+def check_connection(connection: Connection) -> None:
+    """Check that this is a connection of SQLAlchemy.
+
+    Raises:
+        TypeError: it is something else, such as the context that `mirror.connect` returns.
+    """
+    expected = "an SQLAlchemy Connection, as in `with mirror.connect() as connection`"
+    check_type("connection", connection, Connection, expected)
+
+
 def in_environment(columns: Columns, environment: str | None) -> list[sa.ColumnElement[bool]]:
     """Restrict rows to an environment; no condition if it is None."""
+    check_text(environment=environment)
     return [] if environment is None else [columns.environment == environment]
 
 
@@ -51,6 +63,7 @@ def fetch(
     connection: Connection, row_type: type[_T], query: sa.Select[Any], conditions: Conditions
 ) -> list[_T]:
     """Run a query, and convert each row to `row_type`."""
+    check_connection(connection)
     return [row_type(*row) for row in connection.execute(query.where(*conditions))]
 
 

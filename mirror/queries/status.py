@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from mirror.arguments import check_text, time_argument
+from mirror.db import environments as environments_on_record
 from mirror.db import migrate
 from mirror.db.engine import shown_url_of
 from mirror.db.models import CLOSED_STATUSES, quarantined_records, release_requests, sync_runs
+from mirror.queries.select import check_connection
 
 DOCUMENTED_STATUSES = ("pending", *CLOSED_STATUSES)
 """Upstream may send others at any time; see `EnvironmentStatus.other`."""
@@ -25,7 +28,7 @@ _CLOCK_TOLERANCE = 60.0
 """Seconds; a larger difference between two machines means that one clock is wrong."""
 
 _FAILED = ("failed", "refused", "abandoned")
-"""Outcomes that count as failures; superseded runs and dry runs do not."""
+"""Outcomes that count as failures; superseded runs do not."""
 
 _runs = sync_runs.c
 _requests = release_requests.c
@@ -53,6 +56,7 @@ class EnvironmentStatus:
         quarantined: entries of the list that could not be understood.
         schema_revision: schema revision of the database.
         database: URL of the database, without password.
+        base_url: base URL of the API in the last complete sync, or None. Another one is refused.
     """
 
     environment: str
@@ -72,6 +76,7 @@ class EnvironmentStatus:
     quarantined: int
     schema_revision: str | None
     database: str
+    base_url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +96,27 @@ class _Failures:
 
 
 def status(
-    connection: Connection, *, now: datetime, environments: Sequence[str] | None = None
+    connection: Connection,
+    *,
+    now: datetime | None = None,
+    environments: Sequence[str] | None = None,
 ) -> list[EnvironmentStatus]:
     """Return the status of each environment, ordered by name.
 
     Args:
         connection: to the mirror's database, in a transaction with one snapshot.
-        now: the present time (UTC).
+        now: the present time (UTC if it is naive); None for that of this machine's clock.
         environments: only these, even if they never ran; None for all that have runs on record.
+
+    Raises:
+        TypeError: an argument has another type.
     """
+    check_connection(connection)
+    present = time_argument("now", now) or datetime.now(UTC)
+    if isinstance(environments, str):
+        raise TypeError("environments must be a list of names, not text")
+    for name in environments or ():
+        check_text(environments=name)
     run_ids = _run_ids(connection, environments)
     failures = _failures(connection, run_ids)
     runs = _runs_by_id(connection, run_ids, failures)
@@ -114,7 +131,7 @@ def status(
         return EnvironmentStatus(
             environment=environment,
             complete_at=complete and complete.started_at,
-            age=complete and (now - complete.started_at).total_seconds(),
+            age=complete and (present - complete.started_at).total_seconds(),
             outcome=last and last.outcome,
             started_at=last and last.started_at,
             seconds=last and last.seconds,
@@ -123,6 +140,7 @@ def status(
             quarantined=quarantined.get(environment, 0),
             schema_revision=revision,
             database=url,
+            base_url=complete and complete.base_url,
             **{name: requests.get((environment, name), 0) for name in _COUNTED},
         )
 
@@ -147,7 +165,7 @@ def is_stale(status: EnvironmentStatus, max_age: timedelta) -> bool:
 
 
 def _run_ids(connection: Connection, environments: Sequence[str] | None) -> dict[str, _RunIds]:
-    names = _environment_names()
+    names = environments_on_record.names_query()
     in_environment = _runs.environment == names.c.environment
     last = sa.select(sa.func.max(_runs.id)).where(in_environment).scalar_subquery()
     complete = (
@@ -161,17 +179,6 @@ def _run_ids(connection: Connection, environments: Sequence[str] | None) -> dict
         names.c.environment.is_not(None), *_among(names.c.environment, environments)
     )
     return {name: _RunIds(*ids) for name, *ids in connection.execute(query)}
-
-
-def _environment_names() -> sa.CTE:
-    """Select the environments with runs on record, and a null.
-
-    A loose index scan: the recursion steps from one name to the next. DISTINCT would read all runs.
-    """
-    name = sa.func.min(_runs.environment)
-    names = sa.select(name.label("environment")).cte("names", recursive=True)
-    next_name = sa.select(name).where(_runs.environment > names.c.environment).scalar_subquery()
-    return names.union_all(sa.select(next_name).where(names.c.environment.is_not(None)))
 
 
 def _failures(connection: Connection, run_ids: dict[str, _RunIds]) -> dict[str, _Failures]:
@@ -195,7 +202,9 @@ def _runs_by_id(
 ) -> dict[int | None, Any]:
     wanted = {run_id for ids in run_ids.values() for run_id in (ids.last, ids.complete)}
     wanted |= {failed.last for failed in failures.values()}
-    query = sa.select(_runs.id, _runs.outcome, _runs.started_at, _runs.seconds, _runs.error)
+    query = sa.select(
+        _runs.id, _runs.outcome, _runs.started_at, _runs.seconds, _runs.error, _runs.base_url
+    )
     return {row.id: row for row in connection.execute(query.where(_runs.id.in_(wanted - {None})))}
 
 

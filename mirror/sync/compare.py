@@ -26,10 +26,12 @@ from sqlalchemy.engine import Connection
 from mirror.api.entries import EntryScan
 from mirror.api.records import InvalidRecord, Record
 from mirror.db import bulk
+from mirror.db.environments import rename_command
 from mirror.db.models import release_requests
 from mirror.db.runs import Run
 from mirror.db.types import to_text, to_texts
 from mirror.errors import DatabaseUnavailable, GuardRefused
+from mirror.numbers import other_notations
 from mirror.progress import Progress
 
 _TOLERATED_MISSING, _TOLERATED_MISSING_SHARE = 5, 0.1
@@ -75,11 +77,13 @@ class Differences:
         kinds: number of requests, by kind; new ones as `new`.
         valid: number of records decoded.
         invalid: the invalid entries.
+        notations: the phone numbers that are not in E.164 form, with this form of each.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
     valid: int = 0
     invalid: list[InvalidRecord] = field(default_factory=list)
+    notations: dict[str, str] = field(default_factory=dict)
 
 
 def compare(
@@ -170,6 +174,7 @@ def _batches(scan: EntryScan, found: Differences, progress: Progress) -> Iterato
         found.valid += len(records)
         if len(records) < len(batch):
             found.invalid += [entry for entry, _ in batch if isinstance(entry, InvalidRecord)]
+        found.notations |= other_notations([record.phone_number for record, _ in records])
         requested_at = to_texts([record.requested_at for record, _ in records])
         resolved_at = to_texts([record.resolved_at for record, _ in records])
         yield [
@@ -230,11 +235,14 @@ def _wrong_environment(connection: Connection, run: Run) -> GuardRefused:
         .where(staged.c.kind == "foreign")
         .limit(1)
     ).one()
+    hint = f"check the token of {run.environment!r}"
+    if run.previous is None:  # the name is new
+        command = rename_command(request.environment, run.environment)
+        hint += f"; if it is a new name for {request.environment!r}, run `{command}`"
     return GuardRefused(
         f"the list holds request {request.id}, which belongs to the environment "
         f"{request.environment!r}. Nothing was applied",
-        hint=f"check the token of {run.environment!r}, or use the old name if the environment was "
-        "renamed",
+        hint=hint,
     )
 
 

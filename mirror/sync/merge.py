@@ -6,6 +6,8 @@ caller's transaction, so that all of it counts or none.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -26,6 +28,11 @@ _rejected = temporary_table(
     sa.Column("raw", sa.Text),
     sa.Column("error", sa.Text),
     sa.Column("fingerprint", Identifier),
+)
+_normalized = temporary_table(
+    "normalized",
+    sa.Column("phone_number", Identifier),
+    sa.Column("phone_number_e164", Identifier),
 )
 
 
@@ -61,6 +68,8 @@ def merge(
             _update(connection, run)
         if kinds["equal"]:
             _update_equal(connection)
+    if found.notations:
+        _normalize_numbers(connection, run, found.notations)
     newly_quarantined = _quarantine(connection, run, invalid)
     new, updated, returned, missing = (
         kinds[kind] for kind in ("new", "updated", "returned", "missing")
@@ -122,10 +131,13 @@ def _update(connection: Connection, run: Run) -> None:
             .where(staged.c.kind.in_(("updated", "returned")))
         ).one()
         names = [name for name, differ in zip(names, differences, strict=True) if differ]
+    values: dict[str, Any] = {name: staged.c[name] for name in names}
+    if "phone_number" in names:
+        same_number = _current.phone_number == staged.c.phone_number
+        values["phone_number_e164"] = sa.case((same_number, _current.phone_number_e164))
     connection.execute(
         _update_where("updated", "returned").values(
-            {name: staged.c[name] for name in names}
-            | {"missing_since": None, "valid_from": run.observed_at, "sync_run_id": run.id}
+            values | {"missing_since": None, "valid_from": run.observed_at, "sync_run_id": run.id}
         )
     )
 
@@ -137,6 +149,22 @@ def _update_equal(connection: Connection) -> None:
         .where(sa.or_(differs("digest"), differs("extra")))
         .values(extra=staged.c.extra, digest=staged.c.digest)
     )
+
+
+def _normalize_numbers(connection: Connection, run: Run, notations: dict[str, str]) -> None:
+    """Store the E.164 form beside the phone numbers that are written otherwise."""
+    with bulk.temporary(connection, _normalized):
+        columns = _normalized.columns.keys()
+        bulk.copy_rows(connection, _normalized, list(columns), notations.items())
+        connection.execute(
+            sa.update(release_requests)
+            .where(
+                _current.environment == run.environment,
+                _current.phone_number == _normalized.c.phone_number,
+                _current.phone_number_e164.is_distinct_from(_normalized.c.phone_number_e164),
+            )
+            .values(phone_number_e164=_normalized.c.phone_number_e164)
+        )
 
 
 def _update_where(*kinds: str) -> sa.Update:

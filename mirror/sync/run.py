@@ -6,7 +6,9 @@ committed in one transaction.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
 from mirror.db import migrate, runs
 from mirror.db.engine import enable_wal, read_transaction, write_transaction
+from mirror.db.errors import is_read_only
 from mirror.db.runs import Counts, Outcome
 from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
 from mirror.progress import Phase, Progress, log_environment
@@ -36,7 +39,8 @@ class Result(msgspec.Struct, frozen=True):
     """The result of a sync, as its run has it on record.
 
     Attributes:
-        run_id: number of the run (`sync_runs.id`), or None if it could not be put on record.
+        run_id: number of the run (`sync_runs.id`), or None if it is not on record: it could not be
+            put there, or is a dry run.
         environment: name of the environment.
         outcome: how the sync ended.
         seconds: duration.
@@ -45,7 +49,7 @@ class Result(msgspec.Struct, frozen=True):
         pages: pages of the list that were fetched.
         bytes: their size, decompressed.
         failure: why the sync failed or was refused.
-        changes: in a dry run, the changes that it would have recorded.
+        changes: in a dry run, the changes that it would have recorded; their `sync_run_id` is 0.
     """
 
     run_id: int | None
@@ -76,10 +80,6 @@ class Result(msgspec.Struct, frozen=True):
         )
 
 
-class _Rollback(Exception):
-    """Leaves a transaction without a commit."""
-
-
 def utc_now() -> datetime:
     """Return the time of this machine's clock, in UTC."""
     return datetime.now(UTC)
@@ -93,6 +93,7 @@ def sync(
     upgrade: bool = True,
     dry_run: bool = False,
     accept_missing: bool = False,
+    accept_base_url: bool = False,
     now: Callable[[], datetime] = utc_now,
     progress: Progress | None = None,
     cancellation: CancellationToken | None = None,
@@ -107,8 +108,10 @@ def sync(
         api: settings of the API.
         environment: name of the environment.
         upgrade: upgrade the schema first; otherwise fail if it is not current.
-        dry_run: do the same, but roll the merge back.
+        dry_run: do the same, but roll it back; the schema must be current. It needs the rights of a
+            sync, and leaves no run on record.
         accept_missing: apply the list however many requests it lacks.
+        accept_base_url: sync even if the last complete sync used another base URL.
         now: the clock, UTC.
         progress: counts what is done.
         cancellation: lets another thread end the sync, which then fails with `Stopped`.
@@ -121,8 +124,12 @@ def sync(
     try:
         with _log_context(environment, progress):
             client = Client(api, progress=progress, cancellation=cancellation)
-            run = _begin(engine, environment, api.base_url, started_at, upgrade=upgrade)
-            logger.debug("run %d has begun, with %s", run.id, api.base_url)
+            if dry_run:
+                run = _begin_dry_run(engine, environment, api.base_url, started_at)
+            else:
+                run = _begin(engine, environment, api.base_url, started_at, upgrade=upgrade)
+            name = "the dry run" if dry_run else f"run {run.id}"
+            logger.debug("%s has begun, with %s", name, api.base_url)
             result = _Sync(
                 engine=engine,
                 run=run,
@@ -130,12 +137,13 @@ def sync(
                 base_url=api.base_url,
                 dry_run=dry_run,
                 accept_missing=accept_missing,
+                accept_base_url=accept_base_url,
                 now=now,
                 began=began,
                 progress=progress,
                 cancellation=cancellation,
             ).execute()
-            if result.failure is None:
+            if result.failure is None and not dry_run:
                 enable_wal(engine)
             return result
     except MirrorError as error:
@@ -167,6 +175,28 @@ def _begin(
         return runs.begin(connection, environment, base_url, started_at)
 
 
+def _begin_dry_run(
+    engine: Engine, environment: str, base_url: str, started_at: datetime
+) -> runs.Run:
+    """Begin a run as a sync does, and roll it back: what would fail later fails now.
+
+    Its number is negative, so that the sequence of the numbers does not move on in Postgres; each
+    has its own, so that dry runs of several environments do not wait for each other.
+    """
+    number = -1 - secrets.randbits(62)
+    try:
+        with write_transaction(engine, runs.lock(environment), commit=False) as connection:
+            migrate.require_current(connection)
+            return runs.begin(connection, environment, base_url, started_at, run_id=number)
+    except DatabaseError as error:
+        if type(error) is not DatabaseError and not is_read_only(error):
+            raise
+        raise DatabaseError(
+            error.message,
+            hint="a dry run needs the rights of a sync, whose changes it makes and rolls back",
+        ) from error
+
+
 def _seconds_since(began: float) -> float:
     """Return the seconds since a reading of the monotonic clock, to the millisecond."""
     return round(time.monotonic() - began, 3)
@@ -176,7 +206,8 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
     """A sync whose run is on record.
 
     Attributes:
-        engine, now, progress, cancellation, dry_run, accept_missing: arguments of `sync`.
+        engine, now, progress, cancellation, dry_run, accept_missing, accept_base_url: arguments
+            of `sync`.
         run: its run.
         client: fetches the list.
         base_url: of the API.
@@ -189,6 +220,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     dry_run: bool
     accept_missing: bool
+    accept_base_url: bool
     now: Callable[[], datetime]
     began: float
     progress: Progress
@@ -212,6 +244,8 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
     def _sync(self) -> Result:
         """Fetch the list; apply it unless it is the one applied last."""
         last, cached = self.run.previous, None
+        if not self.accept_base_url:
+            runs.require_base_url(self.run.environment, last, self.base_url)
         if last is not None:
             etag, digest = last.etag, last.content_digest
             if not last.is_comparable_to(self.base_url):
@@ -254,14 +288,12 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
             quarantined=last.counts.quarantined,
             duplicates=last.counts.duplicates,
         )
-        if self.dry_run:
-            return self._finish(Outcome.DRY_RUN, counts)
         with self._transaction() as connection:
             if runs.is_superseded(connection, self.run):
                 return self._finish_in(connection, Outcome.SUPERSEDED)
             return self._finish_in(
                 connection,
-                Outcome.UNCHANGED,
+                Outcome.DRY_RUN if self.dry_run else Outcome.UNCHANGED,
                 counts,
                 etag=etag,
                 content_digest=last.content_digest,
@@ -271,48 +303,59 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         """Merge the list and record it, in one transaction."""
         from mirror.sync.merge import merge
 
-        preview: list[Change] = []
-        try:
-            with self._transaction() as connection:
-                # A newer version of mirror may have upgraded the schema during the fetch.
-                migrate.require_current(connection)
-                if runs.is_superseded(connection, self.run):
-                    return self._finish_in(connection, Outcome.SUPERSEDED)
-                if self.cancellation.is_set():
-                    raise Stopped
-                began = time.monotonic()
-                counts = merge(
+        with self._transaction() as connection:
+            # A newer version of mirror may have upgraded the schema during the fetch.
+            migrate.require_current(connection)
+            if runs.is_superseded(connection, self.run):
+                return self._finish_in(connection, Outcome.SUPERSEDED)
+            if self.cancellation.is_set():
+                raise Stopped
+            if self.dry_run:  # records in quarantine refer to it
+                runs.begin(
                     connection,
-                    self.run,
-                    fetched.scan,
-                    accept_missing=self.accept_missing,
-                    progress=self.progress,
+                    self.run.environment,
+                    self.base_url,
+                    self.run.started_at,
+                    run_id=self.run.id,
                 )
-                logger.debug("merged in %.3f s", time.monotonic() - began)
-                if self.dry_run:
-                    from mirror.queries import helpers
-
-                    preview = helpers.changes(connection, run_id=self.run.id)
-                    raise _Rollback
-                return self._finish_in(
-                    connection,
-                    Outcome.APPLIED,
-                    counts,
-                    etag=fetched.etag,
-                    content_digest=fetched.digest,
-                )
-        except _Rollback:
-            return msgspec.structs.replace(
-                self._finish(Outcome.DRY_RUN, counts), changes=tuple(preview)
+            began = time.monotonic()
+            counts = merge(
+                connection,
+                self.run,
+                fetched.scan,
+                accept_missing=self.accept_missing,
+                progress=self.progress,
             )
+            logger.debug("merged in %.3f s", time.monotonic() - began)
+            if self.dry_run:
+                return msgspec.structs.replace(
+                    self._result(Outcome.DRY_RUN, counts), changes=self._preview(connection)
+                )
+            return self._finish_in(
+                connection,
+                Outcome.APPLIED,
+                counts,
+                etag=fetched.etag,
+                content_digest=fetched.digest,
+            )
+
+    def _preview(self, connection: Connection) -> tuple[Change, ...]:
+        """Return the changes of a dry run, which refer to no run."""
+        from mirror.queries import helpers
+
+        changes = helpers.changes(connection, run_id=self.run.id)
+        return tuple(dataclasses.replace(change, sync_run_id=0) for change in changes)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         """Open a transaction that holds the writer's lock of the environment."""
-        with write_transaction(self.engine, runs.lock(self.run.environment)) as connection:
+        with write_transaction(
+            self.engine, runs.lock(self.run.environment), commit=not self.dry_run
+        ) as connection:
             yield connection
             began = time.monotonic()
-        logger.debug("committed in %.3f s", time.monotonic() - began)
+        verb = "rolled back" if self.dry_run else "committed"
+        logger.debug("%s in %.3f s", verb, time.monotonic() - began)
 
     def _finish(
         self, outcome: Outcome, counts: Counts | None = None, failure: MirrorError | None = None
@@ -322,6 +365,8 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         A run that is on record as complete stays so: its commit succeeded, and only the response
         to the commit was lost.
         """
+        if self.dry_run:
+            return self._result(outcome, counts, failure)
         try:
             with self._transaction() as connection:
                 if completion := runs.completion(connection, self.run):
@@ -343,7 +388,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         failure: MirrorError | None = None,
         **fetched_list: str | None,
     ) -> Result:
-        """Record how the run ended, in the transaction of its changes.
+        """Record how the run ended, in the transaction of its changes, unless it is a dry run.
 
         Args:
             connection: in that transaction.
@@ -353,6 +398,8 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
             fetched_list: `etag` and `content_digest` of a list that was applied or is unchanged.
         """
         result = self._result(outcome, counts, failure)
+        if self.dry_run:
+            return result
         values: dict[str, Any] = {
             "outcome": outcome,
             "finished_at": result.finished_at,
@@ -373,7 +420,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         self, outcome: Outcome, counts: Counts | None, failure: MirrorError | None = None
     ) -> Result:
         return Result(
-            run_id=self.run.id,
+            run_id=None if self.dry_run else self.run.id,
             environment=self.run.environment,
             outcome=outcome,
             seconds=_seconds_since(self.began),

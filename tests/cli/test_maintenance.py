@@ -100,7 +100,10 @@ def test_a_missing_mirror_is_not_healthy(database_url: str) -> None:
 
 
 def test_only_environments_of_the_file_are_checked(sqlite_mirror: Mirror, tmp_path: Path) -> None:
-    """One of the file that was never synced is stale; others in the database do not count."""
+    """One of the file that was never synced is stale; others in the database do not count.
+
+    They are named, with both ways out, but not by a health check that finds nothing else.
+    """
     mirror = sqlite_mirror
     mirror.sync([request(1)], environment="prod")
     mirror.sync([request(2)], environment="retired")
@@ -110,9 +113,37 @@ def test_only_environments_of_the_file_are_checked(sqlite_mirror: Mirror, tmp_pa
     ran, rows = status(mirror, "--max-age", "2h", MIRROR_CONFIG=str(file))
     assert ran.code == EXIT_STALE
     assert [row["environment"] for row in rows] == ["new", "prod"]
-    assert re.fullmatch("mirror: new is stale.*\n", ran.err)
+    stale, unknown = ran.err.splitlines()
+    assert stale == "mirror: new is stale: it had no complete pull yet; run `mirror doctor`"
+    assert unknown == (
+        f"mirror: retired is on record, but not in {file}; if it has a new name, run "
+        "`mirror db rename-environment retired new`; to delete what is on record, run "
+        "`mirror db forget-environment retired`"
+    )
     file.write_text("[environments.prod]\n")
-    assert status(mirror, "--max-age", "2h", MIRROR_CONFIG=str(file))[0].code == 0
+    healthy, _ = status(mirror, "--max-age", "2h", MIRROR_CONFIG=str(file))
+    assert (healthy.code, healthy.err) == (0, "")
+    told, _ = status(mirror, MIRROR_CONFIG=str(file))
+    assert told.code == 0
+    assert re.fullmatch("mirror: retired is on record.*environment retired NEW`.*\n", told.err)
+    named, _ = status(mirror, "--environment", "prod", MIRROR_CONFIG=str(file))
+    assert named.err == ""
+
+
+def test_a_mistyped_environment_can_be_forgotten(sqlite_mirror: Mirror) -> None:
+    """The health check that it spoils says how to get rid of it, and then it is healthy."""
+    mirror = sqlite_mirror
+    mirror.sync([request(1)], environment="prod")
+    mirror.sync(environment="prdo")
+    backdate_runs(mirror, 0)
+    ran, _ = status(mirror, "--max-age", "2h")
+    assert ran.code == EXIT_STALE
+    assert ran.err == (
+        "mirror: prdo is stale: it had no complete pull yet; run `mirror doctor`, or if its name "
+        "was mistyped, `mirror db forget-environment prdo`\n"
+    )
+    assert run_mirror("db", "forget-environment", "prdo", "--database", mirror.url).code == 0
+    assert status(mirror, "--max-age", "2h")[0].code == 0
 
 
 def test_metrics(sqlite_mirror: Mirror) -> None:
@@ -196,19 +227,24 @@ def complete(*words: str, **environment: str) -> list[str]:
     return [line.partition(",")[2] for line in ran.out.splitlines() if line]
 
 
-def test_completion(tmp_path: Path) -> None:
-    """The shell completes commands, options, choices, and the environments of the file."""
+def test_completion(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """The shell completes commands, options, choices, and environments of file and database."""
     file = tmp_path / "mirror.toml"
     file.write_text("[environments.prod]\n[environments.preview]\n[environments.dev]\n")
     environment = {"MIRROR_CONFIG": str(file)}
     for words, offered in (
         (("st",), ["status"]),
         (("db", "pr"), ["prune"]),
-        (("sync", "--accept"), ["--accept-missing"]),
+        (("db", "rename-environment", "old", "pre"), ["preview"]),
+        (("sync", "--accept-m"), ["--accept-missing"]),
         (("status", "--format", "pro"), ["prometheus"]),
         (("sync", "--environment", "pr"), ["prod", "preview"]),
     ):
         assert complete(*words, **environment) == offered
+    on_record = {"MIRROR_DATABASE_URL": sqlite_mirror.url}
+    sqlite_mirror.sync([], environment="prdo")
+    for command in ("rename-environment", "forget-environment"):
+        assert complete("db", command, "p", **environment, **on_record) == ["prdo"]
     named = complete("history", "1", "--config", str(file), "--environment", "d")
     assert named == ["dev"]
     file.write_text("broken")

@@ -34,9 +34,11 @@ STATUS = EnvironmentStatus(
     schema_revision="0004",
     database="sqlite:///mirror.db",
     quarantined=9,
+    base_url="https://app.talkover.ai/api/v1",
 )
 _UNKNOWN = dict.fromkeys(("complete_at", "age", "outcome", "started_at", "seconds"))
 NEVER = replace(STATUS, environment="new", failures=0, **_UNKNOWN)
+ON_RECORD = set(Outcome) - {Outcome.DRY_RUN}
 HOSTILE = [
     'say "hello"', "back\\slash", "\\", "ends with \\n\\", "new\nline", "carriage\rreturn",
     '"} 1\nmirror_requests{environment="', "separators \x85 \u2028 \u2029 \x0b",
@@ -72,7 +74,7 @@ def outcomes(metrics: dict[str, float]) -> list[str]:
     """The outcomes whose value is 1; there is a value for each."""
     prefix = "mirror_last_run_outcome "
     found = {name.removeprefix(prefix): metrics[name] for name in metrics if prefix in name}
-    assert found.keys() == set(Outcome)
+    assert found.keys() == ON_RECORD
     return [name for name, value in found.items() if value]
 
 
@@ -82,7 +84,7 @@ def test_every_value() -> None:
         "mirror_last_complete_pull_timestamp_seconds": UNIX_TIME,
         "mirror_last_run_timestamp_seconds": UNIX_TIME + 30,
         "mirror_last_run_duration_seconds": 1.125,
-        **{f"mirror_last_run_outcome {name}": float(name == "unchanged") for name in Outcome},
+        **{f"mirror_last_run_outcome {name}": float(name == "unchanged") for name in ON_RECORD},
         "mirror_failures_since_complete_pull": 2,
         "mirror_requests pending": 3,
         "mirror_requests approved": 4,

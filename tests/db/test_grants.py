@@ -213,6 +213,16 @@ def test_commands_as_a_reader(
     attempts = [
         run_mirror(*words, **environment) for words in (["sync"], ["db", "grant-read", reader])
     ]
+    asked = len(sandbox.request_log)
+    read_only = parse_url(mirror.url).update_query_dict(
+        {"options": "-cdefault_transaction_read_only=on"}
+    )
+    for url in (owned.url(reader), read_only.render_as_string(hide_password=False)):
+        dry_run = run_mirror("sync", "--dry-run", "--database", url, **environment)
+        assert (dry_run.code, len(sandbox.request_log)) == (1, asked)
+        assert dry_run.err.endswith(
+            "; a dry run needs the rights of a sync, whose changes it makes and rolls back\n"
+        )
     with later_revision(tmp_path):
         attempts.append(run_mirror("db", "upgrade", **environment))
     for attempt in attempts:

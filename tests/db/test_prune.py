@@ -48,7 +48,7 @@ def fill_history(mirror: Mirror) -> list[int]:
     mirror.sync([APPROVED, "scrap", "junk", request(3)])  # 5: of request 3; request 2 is missing
     mirror.sync([request(3), "scrap", "junk", APPROVED])  # 6: last run of junk and scrap
     mirror.sync([request(3), APPROVED])
-    mirror.sync(dry_run=True)
+    mirror.sync()
     mirror.sync([], environment="dev")
     mirror.sync([request(9)], environment="dev")  # 10: of request 9
     mirror.sync(environment="dev")

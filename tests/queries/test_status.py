@@ -26,7 +26,16 @@ HOUR = timedelta(hours=1)
 NEVER = EnvironmentStatus(
     **{field.name: 0 for field in fields(EnvironmentStatus)}  # type: ignore[arg-type]
     | dict.fromkeys(
-        ("complete_at", "age", "outcome", "started_at", "seconds", "error", "schema_revision")
+        (
+            "complete_at",
+            "age",
+            "outcome",
+            "started_at",
+            "seconds",
+            "error",
+            "schema_revision",
+            "base_url",
+        )
     )
     | {"environment": "default", "database": ""}
 )
@@ -45,12 +54,13 @@ def status_of(mirror: Mirror, *environments: str) -> list[EnvironmentStatus]:
     for each in statuses:
         assert each.schema_revision == migrate.revisions()[-1]
         assert each.database == shown_url(mirror.url)
+        assert (each.base_url is None) == (each.complete_at is None)
     return [without_database(each) for each in statuses]
 
 
 def without_database(status: EnvironmentStatus) -> EnvironmentStatus:
-    """A status without revision and URL, which are the same for all."""
-    return replace(status, schema_revision=None, database="")
+    """A status without revision and URLs, which are the same for all."""
+    return replace(status, schema_revision=None, database="", base_url=None)
 
 
 def record(connection: Connection, environment: str, *outcomes: str) -> None:
@@ -118,15 +128,15 @@ FAILURES = [
     ("failed applied", 2, 0, None),
     ("applied failed unchanged", 3, 0, None),
     ("applied failed refused abandoned", 1, 3, 4),
-    ("applied unchanged superseded dry_run running", 2, 0, None),
-    ("unchanged failed superseded refused dry_run running", 1, 2, 4),
+    ("applied unchanged superseded running", 2, 0, None),
+    ("unchanged failed superseded refused running", 1, 2, 4),
     ("failed superseded", None, 1, 1),
 ]
 """Runs, the place of the last complete one, the number of failures since, and the last of them."""
 
 
 def test_what_counts_as_a_failure(connection: Connection) -> None:
-    """Failed, refused and abandoned runs count; superseded, dry and running ones do not."""
+    """Failed, refused and abandoned runs count; superseded and running ones do not."""
     for outcomes, *_ in FAILURES:
         record(connection, outcomes, *outcomes.split())
     now = NOON + 10 * HOUR

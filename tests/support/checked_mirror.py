@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from mirror.config.settings import ApiSettings, Secret
-from mirror.db import models, views
+from mirror.db import environments, models, views
 from mirror.db.engine import read_transaction
 from mirror.db.runs import Counts, Outcome
 from mirror.sync.run import Result, sync
@@ -97,6 +97,7 @@ class CheckedMirror:
         self._engine = test.mirror.engine
         self._days: list[Day] = []
         self._runs: list[Row] = []
+        self._runs_before: list[Row] = []
         self._versions: list[Row] = []
         self._quarantine: list[Row] = []
         self._all_versions: dict[tuple[str, datetime], Row] = {}
@@ -148,6 +149,42 @@ class CheckedMirror:
             assert slower.outcome is Outcome.SUPERSEDED
             self._check(slower, {})
 
+    # Its name
+
+    def rename(self) -> None:
+        """Give the environment a name that a refused sync has put on record already."""
+        old, new = self.environment, f"life-{next(self._test.numbers)}"
+        with self.checking():
+            before = self._test.rows_of(old)
+            self._test.mirror.upstream.records = [request(id=NEIGHBOUR)]
+            self._test.mirror.sandbox.invalidate()
+            refused = sync(self._engine, self._test.mirror.api, new, now=self._next_hour)
+            assert refused.outcome is Outcome.REFUSED
+            environments.rename(self._engine, old, new, now=self.now)
+            assert self._test.rows_of(old) == [[], [], []]
+            for rows in before:
+                for row in rows:
+                    row["environment"] = new
+            versions, quarantine, runs = self._test.rows_of(new)
+            runs = [run for run in runs if run["id"] != refused.run_id]
+            assert [versions, quarantine, runs] == list(map(_in_order, before))
+        self.environment = new
+        for kept in (self._all_versions, self._all_quarantined):
+            for row in kept.values():
+                row["environment"] = new
+        self._read()
+
+    def forget(self) -> None:
+        """Forget the environment; its next sync is the first one."""
+        with self.checking():
+            environments.forget(self._engine, self.environment, with_requests=True)
+            assert self._test.rows_of(self.environment) == [[], [], []]
+        self.model = PlainMirror()
+        self._days.clear()
+        self._all_versions.clear()
+        self._all_quarantined.clear()
+        self._read()
+
     def _sync(self, response: ListResponse, **options: bool) -> Result:
         """Sync an hour later, from the sandbox."""
         mirror, started_at = self._test.mirror, self._next_hour()
@@ -161,7 +198,7 @@ class CheckedMirror:
         api = self._test.failing_api
         api.responses[:] = [response]
         settings = ApiSettings(api.base_url, Secret("talq_another"))
-        return self._sync_from(settings, self._next_hour())
+        return self._sync_from(settings, self._next_hour(), accept_base_url=True)
 
     def _sync_from(self, api: ApiSettings, started_at: datetime, **options: Any) -> Result:
         return sync(
@@ -199,16 +236,16 @@ class CheckedMirror:
         elif expected == "applied":
             counts = self.model.learn(when, response, result.run_id)
         assert result.outcome == expected
-        self._check(result, counts)
+        self._check(result, counts, dry_run=dry_run)
 
-    def _check(self, result: Result, counts: dict[str, int]) -> None:
+    def _check(self, result: Result, counts: dict[str, int], *, dry_run: bool = False) -> None:
         """Compare the database with the model after a sync, and keep the day."""
         actual = msgspec.structs.asdict(result.counts)
         assert actual == msgspec.structs.asdict(Counts()) | counts
         parts = ("inserted", "updated", "unchanged", "returned", "quarantined", "duplicates")
         assert sum(actual[name] for name in parts) == actual["fetched"]
         self._read()
-        self._check_run(result, counts)
+        self._check_run(result, counts, dry_run=dry_run)
         self._check_versions()
         self._keep_day(result)
         self._test.outcomes[result.outcome] += 1
@@ -226,8 +263,17 @@ class CheckedMirror:
         assert difference(tables, expected_tables({self.environment: self.model})) == ""
         assert all(row["error"] for row in self._quarantine)
 
-    def _check_run(self, result: Result, counts: dict[str, int]) -> None:
-        """The run is recorded as reported, and no other one is left open."""
+    def _check_run(self, result: Result, counts: dict[str, int], *, dry_run: bool) -> None:
+        """The run is recorded as reported, and no other one is left open; a dry run is not."""
+        assert {row["outcome"] for row in self._runs} <= set(Outcome) - {
+            Outcome.RUNNING,
+            Outcome.DRY_RUN,
+        }
+        if dry_run:
+            assert result.run_id is None
+            assert self._runs == self._runs_before
+            return
+        self._runs_before = self._runs
         (run,) = (row for row in self._runs if row["id"] == result.run_id)
         assert run["outcome"] == result.outcome
         assert run["error"] == (result.failure and str(result.failure))
@@ -235,7 +281,6 @@ class CheckedMirror:
         assert {name: run[name] for name in names} == (counts or dict.fromkeys(names))
         complete = result.outcome in COMPLETE
         assert run["observed_at"] == (self.model.observed_at if complete else None)
-        assert {row["outcome"] for row in self._runs} <= set(Outcome) - {Outcome.RUNNING}
 
     def _check_versions(self) -> None:
         """The view of versions is that of the model; each version has the run that first saw it."""

@@ -67,7 +67,8 @@ class CliMirror:
 
     def sync_arguments(self, base_url: str, *options: str) -> list[str]:
         """The arguments of a sync."""
-        return ["sync", "--base-url", base_url, *self._token, *self._database, *options]
+        url = ("--base-url", base_url, "--accept-base-url")  # each server has a port of its own
+        return ["sync", *url, *self._token, *self._database, *options]
 
     def read_arguments(self, *arguments: str, environment: str = "default") -> list[str]:
         """The arguments of a command that reads."""

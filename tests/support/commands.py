@@ -106,12 +106,15 @@ def run_process(*arguments: str, cwd: Path | None = None, **environment: str) ->
     return run_module("mirror", *arguments, cwd=cwd, **environment)
 
 
-def run_on_a_terminal(*command: str, merge: bool = False, **environment: str) -> tuple[Ran, str]:
+def run_on_a_terminal(
+    *command: str, merge: bool = False, typed: str = "", **environment: str
+) -> tuple[Ran, str]:
     """Run a Python command line on a terminal.
 
     Args:
         command: arguments of the interpreter.
         merge: its stderr is the terminal too.
+        typed: what somebody types there.
         environment: additional variables.
 
     Returns:
@@ -127,6 +130,7 @@ def run_on_a_terminal(*command: str, merge: bool = False, **environment: str) ->
         except OSError:
             pass  # the other end was closed
 
+    os.write(controller, typed.encode())
     reader = threading.Thread(target=read)
     reader.start()
     try:

@@ -103,7 +103,6 @@ def sync_all(mirror: Mirror) -> None:
         )  # fmt: skip
     mirror.sync(THIRD)
     mirror.sync([])
-    mirror.sync([*THIRD, entry(13)], dry_run=True)
     mirror.sandbox.set_fault("forbidden", times=1)
     mirror.sync()
     mirror.sync(STAGING, environment="staging")

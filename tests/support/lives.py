@@ -223,6 +223,20 @@ class Life(RuleBasedStateMachine):
         elif result.outcome is not Outcome.APPLIED:
             self.upstream.away = away
 
+    # The environment
+
+    @rule()
+    def rename_environment(self) -> None:
+        """The environment gets another name; then the last list is still nothing new."""
+        self.mirror.rename()
+        self._meet("the last list again")
+
+    @rule()
+    def forget_environment(self) -> None:
+        """Everything on record is forgotten; the next sync begins anew."""
+        self.mirror.forget()
+        self.mirror.sync(self.upstream.response())
+
     # Checks
 
     @invariant()

@@ -357,7 +357,7 @@ def test_a_sync_that_is_cancelled_before_it_begins(mirror: Mirror) -> None:
 def test_no_merge_begins_after_a_cancellation(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch, dry_run: bool
 ) -> None:
-    """A list whose fetch was complete is not applied."""
+    """A list whose fetch was complete is not applied; a dry run does not show it."""
     cancellation = CancellationToken()
 
     class CancelledAfterFetch(Client):
@@ -368,7 +368,11 @@ def test_no_merge_begins_after_a_cancellation(
 
     monkeypatch.setattr("mirror.sync.run.Client", CancelledAfterFetch)
     result = mirror.sync([request(1)], cancellation=cancellation, dry_run=dry_run)
-    assert_stopped(mirror, result)
+    if dry_run:
+        assert isinstance(result.failure, Stopped)
+        assert (result.run_id, mirror.runs("id")) == (None, [])
+    else:
+        assert_stopped(mirror, result)
     assert mirror.rows("SELECT * FROM release_requests") == []
     monkeypatch.undo()
     assert mirror.sync().counts.inserted == 1

@@ -37,6 +37,9 @@ def _live(life: Life) -> None:
         event(life)
         life.versions_meet()
         life.nothing_is_lost()
+        life.rename_environment()
+    life.forget_environment()
+    life.edit(who=[0], fields={"reason": "after everything was forgotten"})
     life.teardown()
 
 

@@ -42,18 +42,17 @@ def sync_now(url: str, base_url: str, environment: str = "default") -> Result:
 
 
 @pytest.mark.parametrize(
-    ("known", "older", "newer", "options"),
+    ("known", "older", "newer"),
     [
-        pytest.param(True, LATE, NEWER, (), id="the newer one applied a list"),
-        pytest.param(True, LATE, FIRST, (), id="the newer one found nothing new"),
-        pytest.param(True, FIRST, NEWER, (), id="the older one found nothing new"),
-        pytest.param(True, LATE, NEWER, ("--dry-run",), id="the older one was a dry run"),
-        pytest.param(True, GONE, NEWER, (), id="the older one fails"),
-        pytest.param(False, LATE, NEWER, (), id="nothing was known before"),
+        pytest.param(True, LATE, NEWER, id="the newer one applied a list"),
+        pytest.param(True, LATE, FIRST, id="the newer one found nothing new"),
+        pytest.param(True, FIRST, NEWER, id="the older one found nothing new"),
+        pytest.param(True, GONE, NEWER, id="the older one fails"),
+        pytest.param(False, LATE, NEWER, id="nothing was known before"),
     ],
 )
 def test_an_older_pull_that_ends_later_changes_nothing(
-    ready_database_url: str, *, known: bool, older: bytes, newer: bytes, options: tuple[str, ...]
+    ready_database_url: str, *, known: bool, older: bytes, newer: bytes
 ) -> None:
     """A run that is overtaken is superseded and exits with 0, though a newer one held it dead."""
     url = ready_database_url
@@ -71,7 +70,7 @@ def test_an_older_pull_that_ends_later_changes_nothing(
         if known:
             assert sync_now(url, server.base_url).outcome == "applied"
         ran = run_mirror(
-            *("sync", "--json", "--database", url, "--base-url", server.base_url, *options),
+            *("sync", "--json", "--database", url, "--base-url", server.base_url),
             TALKOVER_TOKEN=TOKEN,
         )
         result = json.loads(ran.out)
@@ -86,6 +85,28 @@ def test_an_older_pull_that_ends_later_changes_nothing(
         assert (result["run_id"], last) == (run_id, newest)
         server.responses = [http(200, envelope(requests(1, 4, 5)))]
         assert sync_now(url, server.base_url).outcome == "applied"
+
+
+@pytest.mark.parametrize("older", [LATE, FIRST], ids=["another list", "nothing new"])
+def test_a_dry_run_that_is_overtaken(ready_database_url: str, older: bytes) -> None:
+    """It is superseded, and leaves what the newer one recorded."""
+    url = ready_database_url
+    before: list[Any] = []
+
+    def overtake(_: HttpRequest) -> bytes:
+        assert sync_now(url, server.base_url).outcome == "applied"
+        before.extend((tables_of(url), runs_of(url)))
+        return older
+
+    with ScriptedServer([FIRST, overtake, NEWER]).running() as server:
+        sync_now(url, server.base_url)
+        ran = run_mirror(
+            *("sync", "--json", "--dry-run", "--database", url, "--base-url", server.base_url),
+            TALKOVER_TOKEN=TOKEN,
+        )
+    result = json.loads(ran.out)
+    assert (ran.code, result["run_id"], result["outcome"]) == (0, None, "superseded"), ran
+    assert [tables_of(url), runs_of(url)] == before
 
 
 def test_syncs_that_begin_at_once(database_url: str) -> None:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
+from mirror.db.engine import parse_url
 from mirror.db.runs import Outcome
 from mirror.errors import ApiError, GuardRefused, MirrorError, SchemaError, TokenRefused
 from mirror.queries import helpers
 from mirror.sync.run import Result, sync
+from tests.db.frozen.freeze import rows_of
 from tests.support import ROOT
+from tests.support.commands import run_mirror
+from tests.support.databases import DATABASES
 from tests.support.mirrors import Mirror
+from tests.support.schema import inventory, opened
 from tests.support.upstream import TOKEN, FakeUpstream, request, requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from mirror.sandbox.server import Sandbox
 
@@ -266,19 +271,83 @@ def test_paged_lists_are_fetched_completely(sqlite_mirror: Mirror, paging: Any) 
     assert sqlite_mirror.sync().outcome is Outcome.UNCHANGED
 
 
-def test_dry_run(mirror: Mirror) -> None:
-    """A dry run shows what would change, is on record, and changes nothing."""
-    mirror.sync(requests(1, 2))
-    before = mirror.state()
+@pytest.mark.parametrize("known", [True, False], ids=["some are known", "a first load"])
+def test_dry_run(mirror: Mirror, *, known: bool) -> None:
+    """A dry run shows what would change, and changes nothing: no row, no run, no byte, no file."""
+    if known:
+        mirror.sync(requests(1, 2))
+    before, content = everything(mirror), files(mirror)
     changed = [request(1, status="approved"), *requests(2, 3), "junk"]
     result = mirror.sync(changed, dry_run=True)
-    assert result.outcome is Outcome.DRY_RUN
-    assert (result.counts.inserted, result.counts.updated) == (1, 1)
-    assert [change.request_id for change in result.changes] == ["request-1"]
-    assert mirror.state() == before
-    assert mirror.runs("outcome", "inserted")[-1] == ("dry_run", 1)
+    assert (result.outcome, result.run_id) == (Outcome.DRY_RUN, None)
+    assert (result.counts.inserted, result.counts.updated) == ((1, 1) if known else (3, 0))
+    assert result.counts.newly_quarantined == 1
+    assert [(change.request_id, change.sync_run_id) for change in result.changes] == (
+        [("request-1", 0)] if known else []
+    )
+    assert (everything(mirror), files(mirror)) == (before, content)
     assert mirror.sync().counts == result.counts
-    assert mirror.sync(dry_run=True).counts.unchanged == 3
+    before, content = everything(mirror), files(mirror)
+    unchanged = mirror.sync(dry_run=True)
+    assert (unchanged.outcome, unchanged.counts.unchanged) == (Outcome.DRY_RUN, 3)
+    refused = mirror.sync([], dry_run=True)
+    assert (refused.outcome, type(refused.failure)) == (Outcome.REFUSED, GuardRefused)
+    assert mirror.sync([], dry_run=True, accept_missing=True).counts.missing == 3
+    mirror.sandbox.set_fault("not-found")
+    failed = mirror.sync(dry_run=True)
+    assert (failed.outcome, type(failed.failure), failed.run_id) == (Outcome.FAILED, ApiError, None)
+    assert (everything(mirror), files(mirror)) == (before, content)
+
+
+def everything(mirror: Mirror) -> tuple[object, ...]:
+    """The schema, all rows, and in Postgres the sequence of the runs' numbers."""
+    sequence = "SELECT last_value, is_called FROM sync_runs_id_seq"
+    sequences = [] if mirror.url.startswith("sqlite") else mirror.rows(sequence)
+    with opened(mirror.url) as connection:
+        return inventory(connection), rows_of(connection), sequences
+
+
+def files(mirror: Mirror) -> dict[str, bytes]:
+    """The files in the folder of a SQLite database."""
+    if not mirror.url.startswith("sqlite"):
+        return {}
+    folder = Path(parse_url(mirror.url).database or "").parent
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_large_dry_run_restores_the_file(sqlite_mirror: Mirror) -> None:
+    """Pages that SQLite had to write before the end are rolled back, also without WAL."""
+    before = files(sqlite_mirror)
+    sqlite_mirror.upstream.records = requests(*range(3_000))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mirror.db.engine._SQLITE_CACHE_KIB", 100)
+        assert sqlite_mirror.sync(dry_run=True).counts.inserted == 3_000
+    assert files(sqlite_mirror) == before
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_a_dry_run_without_a_mirror(
+    kind: str, make_database: Callable[[str], str], sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """It names the command to run, makes nothing, and asks the API nothing."""
+    url = f"sqlite:///{tmp_path}/folder/mirror.db" if kind == "sqlite" else make_database(kind)
+    arguments = ("sync", "--dry-run", "--base-url", sandbox.base_url, "--database", url)
+    ran = run_mirror(*arguments, TALKOVER_TOKEN=TOKEN)
+    assert (ran.code, ran.out) == (1, "")
+    assert "; run `mirror sync`" in ran.err
+    assert list(tmp_path.iterdir()) == []
+    if kind == "postgresql":
+        assert Mirror(url, sandbox, FakeUpstream()).rows(
+            "SELECT count(*) FROM pg_class WHERE relname = 'alembic_version'"
+        ) == [(0,)]
+        return
+    file = tmp_path / "empty.db"
+    file.touch()
+    ran = run_mirror(*arguments[:-1], f"sqlite:///{file}", TALKOVER_TOKEN=TOKEN)
+    assert (ran.code, ran.out) == (1, "")
+    assert "; run `mirror sync`" in ran.err
+    assert ([*tmp_path.iterdir()], file.stat().st_size) == ([file], 0)
+    assert sandbox.request_log == []
 
 
 def test_no_upgrade_refuses_an_empty_database(new_mirror: Mirror) -> None:

@@ -154,6 +154,7 @@ def test_a_dry_run_of_several(fleet: Fleet) -> None:
     head, *rows = ran.out.splitlines()
     assert head.startswith("changed_at\t")
     assert sorted(row.split("\t")[2] for row in rows) == sorted(fleet.upstreams)
+    assert fleet.rows("SELECT DISTINCT outcome FROM sync_runs") == [("applied",)]
     assert fleet.rows("SELECT count(*) FROM release_requests WHERE status = 'approved'") == [(0,)]
 
 
@@ -161,6 +162,7 @@ WRONG_USAGE = [
     (("--quiet", "-v"), "contradict each other"),
     (("--accept-missing",), "one environment at a time"),
     (("--accept-missing", "--every", "1h"), "switch the guard off for good"),
+    (("--dry-run", "--every", "1h"), "would never update the mirror"),
     (("--token-file", "x"), "would give one token to the 3 environments"),
     (("--jobs", "0"), "--jobs"),
     (("--every", "15"), "is not a duration"),

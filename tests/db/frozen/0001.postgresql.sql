@@ -20,7 +20,8 @@ first_seen_at timestamp with time zone NOT NULL,
 valid_from timestamp with time zone NOT NULL,
 valid_to timestamp with time zone NOT NULL,
 missing_since timestamp with time zone,
-sync_run_id bigint NOT NULL
+sync_run_id bigint NOT NULL,
+phone_number_e164 text COLLATE pg_catalog."C"
 );
 COMMENT ON TABLE release_request_past_versions IS 'Superseded versions of release requests, one row per id and valid_from.';
 COMMENT ON COLUMN release_request_past_versions.id IS 'Request id, as returned by the API.';
@@ -38,6 +39,7 @@ COMMENT ON COLUMN release_request_past_versions.valid_from IS 'Start of the sync
 COMMENT ON COLUMN release_request_past_versions.valid_to IS 'Start of the sync that first saw the next version (UTC, local clock): its valid_from.';
 COMMENT ON COLUMN release_request_past_versions.missing_since IS 'Start of the first sync whose list lacked the request (UTC, local clock). Null while the request is listed.';
 COMMENT ON COLUMN release_request_past_versions.sync_run_id IS 'Run that first saw this version (sync_runs.id).';
+COMMENT ON COLUMN release_request_past_versions.phone_number_e164 IS 'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
 CREATE TABLE release_requests (
 id text NOT NULL COLLATE pg_catalog."C",
 environment text NOT NULL COLLATE pg_catalog."C",
@@ -53,7 +55,8 @@ first_seen_at timestamp with time zone NOT NULL,
 valid_from timestamp with time zone NOT NULL,
 missing_since timestamp with time zone,
 sync_run_id bigint NOT NULL,
-digest bigint
+digest bigint,
+phone_number_e164 text COLLATE pg_catalog."C"
 );
 COMMENT ON TABLE release_requests IS 'The current version of each release request, one row per id.';
 COMMENT ON COLUMN release_requests.id IS 'Request id, as returned by the API.';
@@ -71,6 +74,7 @@ COMMENT ON COLUMN release_requests.valid_from IS 'Start of the sync that first s
 COMMENT ON COLUMN release_requests.missing_since IS 'Start of the first sync whose list lacked the request (UTC, local clock). Null while the request is listed.';
 COMMENT ON COLUMN release_requests.sync_run_id IS 'Run that first saw this version (sync_runs.id).';
 COMMENT ON COLUMN release_requests.digest IS 'XXH3-64 of the list entry that the request was last read from, seeded with the version of mirror. An entry with the same digest is not decoded again. Null: compare it once.';
+COMMENT ON COLUMN release_requests.phone_number_e164 IS 'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
 CREATE VIEW phone_number_history AS
 WITH requested AS (
 SELECT release_requests.environment,
@@ -545,7 +549,8 @@ version.sync_run_id,
 version.valid_to,
 (1 + ( SELECT count(*) AS count
 FROM release_request_past_versions earlier
-WHERE ((earlier.id = version.id) AND (earlier.valid_from < version.valid_from)))) AS version
+WHERE ((earlier.id = version.id) AND (earlier.valid_from < version.valid_from)))) AS version,
+version.phone_number_e164
 FROM release_request_past_versions version
 ), current AS (
 SELECT request.id,
@@ -565,7 +570,8 @@ request.sync_run_id,
 NULL::timestamp with time zone AS valid_to,
 (1 + ( SELECT count(*) AS count
 FROM release_request_past_versions earlier
-WHERE (earlier.id = request.id))) AS version
+WHERE (earlier.id = request.id))) AS version,
+request.phone_number_e164
 FROM release_requests request
 )
 SELECT past.id,
@@ -583,7 +589,8 @@ past.valid_from,
 past.missing_since,
 past.sync_run_id,
 past.valid_to,
-past.version
+past.version,
+past.phone_number_e164
 FROM past
 UNION ALL
 SELECT current.id,
@@ -601,7 +608,8 @@ current.valid_from,
 current.missing_since,
 current.sync_run_id,
 current.valid_to,
-current.version
+current.version,
+current.phone_number_e164
 FROM current;
 COMMENT ON VIEW release_request_versions IS 'Every version of every release request, past and current. As of a time T: valid_from <= T and (valid_to is null or valid_to > T).';
 COMMENT ON COLUMN release_request_versions.id IS 'Request id, as returned by the API.';
@@ -620,6 +628,7 @@ COMMENT ON COLUMN release_request_versions.missing_since IS 'Start of the first 
 COMMENT ON COLUMN release_request_versions.sync_run_id IS 'Run that first saw this version (sync_runs.id).';
 COMMENT ON COLUMN release_request_versions.valid_to IS 'Start of the sync that first saw the next version (UTC, local clock): its valid_from. Null for the current version.';
 COMMENT ON COLUMN release_request_versions.version IS '1, 2, … over the versions of the request.';
+COMMENT ON COLUMN release_request_versions.phone_number_e164 IS 'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
 CREATE VIEW release_requests_daily AS
 WITH RECURSIVE complex_ids AS MATERIALIZED (
 SELECT release_requests.id
@@ -929,7 +938,7 @@ mirror_version text NOT NULL
 COMMENT ON TABLE sync_runs IS 'Every run of mirror sync, with its outcome and its counts.';
 COMMENT ON COLUMN sync_runs.id IS 'Number of the run.';
 COMMENT ON COLUMN sync_runs.environment IS 'Environment (label of the API token) of the run.';
-COMMENT ON COLUMN sync_runs.outcome IS 'running, applied, unchanged, superseded, refused, failed, dry_run, or abandoned: the process died, and a later run found it.';
+COMMENT ON COLUMN sync_runs.outcome IS 'running, applied, unchanged, superseded, refused, failed, or abandoned: the process died, and a later run found it.';
 COMMENT ON COLUMN sync_runs.started_at IS 'Start of the run (UTC, local clock).';
 COMMENT ON COLUMN sync_runs.finished_at IS 'When the outcome was recorded (UTC, local clock). Null while running.';
 COMMENT ON COLUMN sync_runs.observed_at IS 'The run''s time in valid_from and valid_to (UTC): started_at, or just after the complete run before it if the clock went back. Null unless complete.';
@@ -964,41 +973,40 @@ INSERT INTO alembic_version VALUES ('0001');
 INSERT INTO quarantined_records VALUES (1, 'default', '27ae539ce0f580dbb2e246709837dd35408c5db7dde3d6808f12f9e738e6377d', 'request-11', '{"id":"request-11","phone_number_id":"phone-11","phone_number":"+15551230011","reason":"The campaign has ended","status":"pending","requested_at":"yesterday"}', '`requested_at` is not a time', 1, 6, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL);
 INSERT INTO quarantined_records VALUES (2, 'default', '4a826b8f94c4f88dcb3761855e863d9c75b64b7b746326da71e88abb89a713bd', 'request-12', '{"id":"request-12","phone_number_id":"phone-12","phone_number":"+15551230012","reason":"The campaign has ended","status":7,"requested_at":"2024-01-10T14:30:12Z"}', '`status` is not a string', 1, 6, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL);
 INSERT INTO quarantined_records VALUES (3, 'default', 'b6272773015dc2e95e8fffc4ec10c1b53ac5cca9b8dd907b51b8f625b62d39d9', NULL, '"no \"object\", isn''t it? — não"', 'not an object', 1, 1, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00');
-INSERT INTO release_request_past_versions VALUES ('request-2', 'default', 'phone-2', '+15551230002', 'The campaign has ended', 'pending', NULL, '2024-01-09 23:59:59.25+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1);
-INSERT INTO release_request_past_versions VALUES ('request-3', 'default', 'phone-3', '+15551230003', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:03+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1);
-INSERT INTO release_request_past_versions VALUES ('request-3', 'default', 'phone-3', '+15551230003', 'The campaign has ended', 'rejected', 'A porting request isn''t "done" — aguarde', '2024-01-10 14:30:03+00', '2024-01-11 14:00:00.5+00', NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 16:00:00+00', NULL, 5);
-INSERT INTO release_request_past_versions VALUES ('request-4', 'default', 'phone-4', '+15551230004', NULL, 'pending', NULL, '2024-01-10 14:30:04+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1);
-INSERT INTO release_request_past_versions VALUES ('request-4', 'default', 'phone-4', '+15551230004', NULL, 'approved', NULL, '2024-01-10 14:30:04+00', '2024-01-11 14:15:00+00', NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 16:00:00+00', NULL, 5);
-INSERT INTO release_request_past_versions VALUES ('request-5', 'default', NULL, '+15551230005', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:05+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1);
-INSERT INTO release_request_past_versions VALUES ('request-6', 'default', 'phone-6', '+15551230006', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:06+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1);
-INSERT INTO release_request_past_versions VALUES ('request-6', 'default', 'phone-6', '+15551230006', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:06+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 16:00:00+00', '2024-01-11 15:00:00+00', 5);
-INSERT INTO release_request_past_versions VALUES ('request-7', 'default', 'phone-7', '+15551230007', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:07+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1);
+INSERT INTO release_request_past_versions VALUES ('request-2', 'default', 'phone-2', '+15551230002', 'The campaign has ended', 'pending', NULL, '2024-01-09 23:59:59.25+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1, NULL);
+INSERT INTO release_request_past_versions VALUES ('request-3', 'default', 'phone-3', '+15551230003', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:03+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1, NULL);
+INSERT INTO release_request_past_versions VALUES ('request-3', 'default', 'phone-3', '+15551230003', 'The campaign has ended', 'rejected', 'A porting request isn''t "done" — aguarde', '2024-01-10 14:30:03+00', '2024-01-11 14:00:00.5+00', NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 16:00:00+00', NULL, 5, NULL);
+INSERT INTO release_request_past_versions VALUES ('request-4', 'default', 'phone-4', '+15551230004', NULL, 'pending', NULL, '2024-01-10 14:30:04+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1, NULL);
+INSERT INTO release_request_past_versions VALUES ('request-4', 'default', 'phone-4', '+15551230004', NULL, 'approved', NULL, '2024-01-10 14:30:04+00', '2024-01-11 14:15:00+00', NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 16:00:00+00', NULL, 5, NULL);
+INSERT INTO release_request_past_versions VALUES ('request-5', 'default', NULL, '+15551230005', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:05+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1, NULL);
+INSERT INTO release_request_past_versions VALUES ('request-6', 'default', 'phone-6', '+15551230006', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:06+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1, NULL);
+INSERT INTO release_request_past_versions VALUES ('request-6', 'default', 'phone-6', '+15551230006', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:06+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 16:00:00+00', '2024-01-11 15:00:00+00', 5, NULL);
+INSERT INTO release_request_past_versions VALUES ('request-7', 'default', 'phone-7', '+15551230007', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:07+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 1, NULL);
 INSERT INTO release_requests VALUES ('request-1', 'default', 'phone-1', '+15551230001', 'It''s "over" — número não é mais necessário;
-100 % \ {done} 漢字 🙂', 'pending', NULL, '2024-01-10 14:30:01+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', NULL, 1, -823654863613562627);
-INSERT INTO release_requests VALUES ('request-2', 'default', 'phone-2', '+15551230002', 'The campaign has ended', 'approved', NULL, '2024-01-09 23:59:59.25+00', '2024-01-11 13:30:00+00', NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 5, 3736415798831285314);
-INSERT INTO release_requests VALUES ('request-3', 'default', 'phone-3', '+15551230003', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:03+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL, 6, 6545862319302096506);
-INSERT INTO release_requests VALUES ('request-4', 'default', 'phone-4', '+15551230004', 'Replaced', 'approved', NULL, '2024-01-10 14:30:04+00', '2024-01-11 14:20:00+00', NULL, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL, 6, -5428396990726060138);
-INSERT INTO release_requests VALUES ('request-5', 'default', NULL, '+15551230005', 'The campaign has ended', 'cancelled', NULL, '2024-01-10 14:30:05+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 5, 3686180645443550989);
-INSERT INTO release_requests VALUES ('request-6', 'default', 'phone-6', '+15551230006', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:06+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL, 6, -6954508791978982760);
-INSERT INTO release_requests VALUES ('request-7', 'default', 'phone-7', '+15551230007', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:07+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', 5, 4408919530556284180);
-INSERT INTO release_requests VALUES ('request-8', 'default', 'phone-8', '+15551230008', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:08+00', NULL, '{"carrier":{"name": "It''s \u00e9 \\", "since": 1.50, "tags": [null, true, 1e3]},"priority":3}', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', NULL, 1, 1517173602415764846);
-INSERT INTO release_requests VALUES ('request-9', 'default', 'phone-9', '+15551230009', NULL, 'approved', NULL, '2024-01-01 01:00:00+00', '2024-01-05 08:00:00.001+00', NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', NULL, 1, 3671177595487545069);
-INSERT INTO release_requests VALUES ('request-10', 'default', 'phone-2-again', '+15551230002', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:10+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', NULL, 1, 6874473428937509928);
-INSERT INTO release_requests VALUES ('request-21', 'staging', 'phone-21', '+15551230021', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:21+00', NULL, NULL, '2024-01-11 20:00:00+00', '2024-01-11 20:00:00+00', NULL, 10, 4180057235415288256);
-INSERT INTO release_requests VALUES ('request-22', 'staging', 'phone-22', '+15551230022', 'The campaign has ended', 'rejected', 'Open bill', '2024-01-10 14:30:22+00', '2024-01-10 18:00:00+00', NULL, '2024-01-11 20:00:00+00', '2024-01-11 20:00:00+00', NULL, 10, -2701444625995567892);
-INSERT INTO sync_runs VALUES (1, 'default', 'applied', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', 0.25, 1, 14, 10, 0, 0, 0, 0, 3, 3, 1, 1, 2459, NULL, 'https://api.example/api/v1', '"cc6c65dc6564414b03aa157c71c151ef"', 'cc6c65dc6564414b03aa157c71c151efe1377e45fd688b0fe16136940690a396', '0.1.0');
-INSERT INTO sync_runs VALUES (2, 'default', 'unchanged', '2024-01-11 14:00:00+00', '2024-01-11 14:00:00+00', '2024-01-11 14:00:00+00', 0.25, 2, 14, 0, 0, 10, 0, 0, 3, 0, 1, 0, 0, NULL, 'https://api.example/api/v1', '"cc6c65dc6564414b03aa157c71c151ef"', 'cc6c65dc6564414b03aa157c71c151efe1377e45fd688b0fe16136940690a396', '0.1.0');
+100 % \ {done} 漢字 🙂', 'pending', NULL, '2024-01-10 14:30:01+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', NULL, 1, -823654863613562627, NULL);
+INSERT INTO release_requests VALUES ('request-2', 'default', 'phone-2', '+15551230002', 'The campaign has ended', 'approved', NULL, '2024-01-09 23:59:59.25+00', '2024-01-11 13:30:00+00', NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 5, 3736415798831285314, NULL);
+INSERT INTO release_requests VALUES ('request-3', 'default', 'phone-3', '+15551230003', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:03+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL, 6, 6545862319302096506, NULL);
+INSERT INTO release_requests VALUES ('request-4', 'default', 'phone-4', '+15551230004', 'Replaced', 'approved', NULL, '2024-01-10 14:30:04+00', '2024-01-11 14:20:00+00', NULL, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL, 6, -5428396990726060138, NULL);
+INSERT INTO release_requests VALUES ('request-5', 'default', NULL, '+15551230005', 'The campaign has ended', 'cancelled', NULL, '2024-01-10 14:30:05+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 5, 3686180645443550989, NULL);
+INSERT INTO release_requests VALUES ('request-6', 'default', 'phone-6', '+15551230006', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:06+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL, 6, -6954508791978982760, NULL);
+INSERT INTO release_requests VALUES ('request-7', 'default', 'phone-7', '+15551230007', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:07+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', 5, 4408919530556284180, NULL);
+INSERT INTO release_requests VALUES ('request-8', 'default', 'phone-8', '+15551230008', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:08+00', NULL, '{"carrier":{"name": "It''s \u00e9 \\", "since": 1.50, "tags": [null, true, 1e3]},"priority":3}', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', NULL, 1, 1517173602415764846, NULL);
+INSERT INTO release_requests VALUES ('request-9', 'default', 'phone-9', '+15551230009', NULL, 'approved', NULL, '2024-01-01 01:00:00+00', '2024-01-05 08:00:00.001+00', NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', NULL, 1, 3671177595487545069, NULL);
+INSERT INTO release_requests VALUES ('request-10', 'default', 'phone-2-again', '+15551230002', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:10+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', NULL, 1, 6874473428937509928, NULL);
+INSERT INTO release_requests VALUES ('request-21', 'staging', 'phone-21', '+15551230021', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:21+00', NULL, NULL, '2024-01-11 19:00:00+00', '2024-01-11 19:00:00+00', NULL, 9, 4180057235415288256, NULL);
+INSERT INTO release_requests VALUES ('request-22', 'staging', 'phone-22', '+15551230022', 'The campaign has ended', 'rejected', 'Open bill', '2024-01-10 14:30:22+00', '2024-01-10 18:00:00+00', NULL, '2024-01-11 19:00:00+00', '2024-01-11 19:00:00+00', NULL, 9, -2701444625995567892, NULL);
+INSERT INTO sync_runs VALUES (1, 'default', 'applied', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', 0.25, 1, 14, 10, 0, 0, 0, 0, 3, 3, 1, 1, 2459, NULL, 'https://api.example/api/v1', '"cc6c65dc6564414b03aa157c71c151ef"', 'a48092046e219830fc11b207dccd29b3', '0.1.0');
+INSERT INTO sync_runs VALUES (2, 'default', 'unchanged', '2024-01-11 14:00:00+00', '2024-01-11 14:00:00+00', '2024-01-11 14:00:00+00', 0.25, 2, 14, 0, 0, 10, 0, 0, 3, 0, 1, 0, 0, NULL, 'https://api.example/api/v1', '"cc6c65dc6564414b03aa157c71c151ef"', 'a48092046e219830fc11b207dccd29b3', '0.1.0');
 INSERT INTO sync_runs VALUES (3, 'default', 'abandoned', '2024-01-11 14:00:00+00', '2024-01-11 15:00:00+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'the run recorded no outcome; found by run 5', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 INSERT INTO sync_runs VALUES (4, 'default', 'superseded', '2024-01-11 14:00:00+00', '2024-01-11 15:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, 2479, NULL, 'https://api.example/api/v1', NULL, NULL, '0.1.0');
-INSERT INTO sync_runs VALUES (5, 'default', 'applied', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', 0.25, 3, 10, 0, 4, 4, 2, 0, 2, 0, 0, 1, 2045, NULL, 'https://api.example/api/v1', '"a248c47706eabe8664cfbc97a486ef7b"', 'a248c47706eabe8664cfbc97a486ef7b4bce27f314ca281e8cdb29d7394e3342', '0.1.0');
-INSERT INTO sync_runs VALUES (6, 'default', 'applied', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', 0.25, 4, 11, 0, 2, 6, 0, 1, 2, 0, 0, 1, 2156, NULL, 'https://api.example/api/v1', '"535c4d5e1923c48473fd36c333f62307"', '535c4d5e1923c48473fd36c333f62307d2dd3ba1ba051330d82c6db2edc79211', '0.1.0');
+INSERT INTO sync_runs VALUES (5, 'default', 'applied', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', 0.25, 3, 10, 0, 4, 4, 2, 0, 2, 0, 0, 1, 2045, NULL, 'https://api.example/api/v1', '"a248c47706eabe8664cfbc97a486ef7b"', '3cdd289b5aea13c01e7416cdd22b25dc', '0.1.0');
+INSERT INTO sync_runs VALUES (6, 'default', 'applied', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', 0.25, 4, 11, 0, 2, 6, 0, 1, 2, 0, 0, 1, 2156, NULL, 'https://api.example/api/v1', '"535c4d5e1923c48473fd36c333f62307"', '241098e9fc6dca4a8e55be86349cdae0', '0.1.0');
 INSERT INTO sync_runs VALUES (7, 'default', 'refused', '2024-01-11 17:00:00+00', '2024-01-11 17:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, 26, '9 of the 9 requests known in ''default'' are no longer in the list. Nothing was applied; if they are really gone, run again with --environment default --accept-missing', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
-INSERT INTO sync_runs VALUES (8, 'default', 'dry_run', '2024-01-11 18:00:00+00', '2024-01-11 18:00:00+00', NULL, 0.25, NULL, 12, 1, 0, 9, 0, 0, 2, 0, 0, 1, 2326, NULL, 'https://api.example/api/v1', NULL, NULL, '0.1.0');
-INSERT INTO sync_runs VALUES (9, 'default', 'failed', '2024-01-11 19:00:00+00', '2024-01-11 19:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests. Check the token and its environment; if it was regenerated, use the new one', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
-INSERT INTO sync_runs VALUES (10, 'staging', 'applied', '2024-01-11 20:00:00+00', '2024-01-11 20:00:00+00', '2024-01-11 20:00:00+00', 0.25, 1, 2, 2, 0, 0, 0, 0, 0, 0, 0, 1, 434, NULL, 'https://api.example/api/v1', '"775cff605a0b2759a8c2595467b4a3b9"', '775cff605a0b2759a8c2595467b4a3b95431113fbbe719e44a4d73502da79b5b', '0.1.0');
-INSERT INTO sync_runs VALUES (11, 'staging', 'running', '2024-01-11 20:00:00+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'https://api.example/api/v1', NULL, NULL, '0.1.0');
+INSERT INTO sync_runs VALUES (8, 'default', 'failed', '2024-01-11 18:00:00+00', '2024-01-11 18:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests. Check the token and its environment; if it was regenerated, use the new one', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
+INSERT INTO sync_runs VALUES (9, 'staging', 'applied', '2024-01-11 19:00:00+00', '2024-01-11 19:00:00+00', '2024-01-11 19:00:00+00', 0.25, 1, 2, 2, 0, 0, 0, 0, 0, 0, 0, 1, 434, NULL, 'https://api.example/api/v1', '"775cff605a0b2759a8c2595467b4a3b9"', 'edc37d7e58d41fd4e859def37ffdd91a', '0.1.0');
+INSERT INTO sync_runs VALUES (10, 'staging', 'running', '2024-01-11 19:00:00+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 SELECT pg_catalog.setval('quarantined_records_id_seq', 3, true);
-SELECT pg_catalog.setval('sync_runs_id_seq', 11, true);
+SELECT pg_catalog.setval('sync_runs_id_seq', 10, true);
 ALTER TABLE ONLY alembic_version
 ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 ALTER TABLE ONLY quarantined_records
@@ -1016,10 +1024,12 @@ ADD CONSTRAINT uq_sync_runs_environment_completion UNIQUE (environment, completi
 CREATE INDEX ix_quarantined_records_first_run_id ON quarantined_records USING btree (first_run_id);
 CREATE INDEX ix_quarantined_records_last_run_id ON quarantined_records USING btree (last_run_id);
 CREATE INDEX ix_release_request_past_versions_phone_number ON release_request_past_versions USING btree (phone_number);
+CREATE INDEX ix_release_request_past_versions_phone_number_e164 ON release_request_past_versions USING btree (phone_number_e164) WHERE (phone_number_e164 IS NOT NULL);
 CREATE INDEX ix_release_request_past_versions_valid_to ON release_request_past_versions USING btree (valid_to);
 CREATE INDEX ix_release_requests_environment ON release_requests USING btree (environment);
 CREATE INDEX ix_release_requests_missing_since ON release_requests USING btree (missing_since) WHERE (missing_since IS NOT NULL);
 CREATE INDEX ix_release_requests_phone_number ON release_requests USING btree (phone_number);
+CREATE INDEX ix_release_requests_phone_number_e164 ON release_requests USING btree (phone_number_e164) WHERE (phone_number_e164 IS NOT NULL);
 CREATE INDEX ix_release_requests_requested_at ON release_requests USING btree (requested_at);
 CREATE INDEX ix_release_requests_resolved_at ON release_requests USING btree (resolved_at);
 CREATE INDEX ix_release_requests_status_requested_at ON release_requests USING btree (status, requested_at);

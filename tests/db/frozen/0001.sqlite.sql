@@ -41,17 +41,18 @@ CREATE TABLE release_request_past_versions (
 	valid_to TIMESTAMP NOT NULL, 
 	missing_since TIMESTAMP, 
 	sync_run_id BIGINT NOT NULL, 
+	phone_number_e164 TEXT, 
 	CONSTRAINT pk_release_request_past_versions PRIMARY KEY (id, valid_from)
 );
-INSERT INTO "release_request_past_versions" VALUES('request-2','default','phone-2','+15551230002','The campaign has ended','pending',NULL,'2024-01-09 23:59:59.250',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1);
-INSERT INTO "release_request_past_versions" VALUES('request-3','default','phone-3','+15551230003','The campaign has ended','pending',NULL,'2024-01-10 14:30:03.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1);
-INSERT INTO "release_request_past_versions" VALUES('request-3','default','phone-3','+15551230003','The campaign has ended','rejected','A porting request isn''t "done" — aguarde','2024-01-10 14:30:03.000','2024-01-11 14:00:00.500',NULL,'2024-01-11 13:00:00.000','2024-01-11 15:00:00.000','2024-01-11 16:00:00.000',NULL,5);
-INSERT INTO "release_request_past_versions" VALUES('request-4','default','phone-4','+15551230004',NULL,'pending',NULL,'2024-01-10 14:30:04.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1);
-INSERT INTO "release_request_past_versions" VALUES('request-4','default','phone-4','+15551230004',NULL,'approved',NULL,'2024-01-10 14:30:04.000','2024-01-11 14:15:00.000',NULL,'2024-01-11 13:00:00.000','2024-01-11 15:00:00.000','2024-01-11 16:00:00.000',NULL,5);
-INSERT INTO "release_request_past_versions" VALUES('request-5','default',NULL,'+15551230005','The campaign has ended','pending',NULL,'2024-01-10 14:30:05.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1);
-INSERT INTO "release_request_past_versions" VALUES('request-6','default','phone-6','+15551230006','The campaign has ended','pending',NULL,'2024-01-10 14:30:06.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1);
-INSERT INTO "release_request_past_versions" VALUES('request-6','default','phone-6','+15551230006','The campaign has ended','pending',NULL,'2024-01-10 14:30:06.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 15:00:00.000','2024-01-11 16:00:00.000','2024-01-11 15:00:00.000',5);
-INSERT INTO "release_request_past_versions" VALUES('request-7','default','phone-7','+15551230007','The campaign has ended','pending',NULL,'2024-01-10 14:30:07.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1);
+INSERT INTO "release_request_past_versions" VALUES('request-2','default','phone-2','+15551230002','The campaign has ended','pending',NULL,'2024-01-09 23:59:59.250',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1,NULL);
+INSERT INTO "release_request_past_versions" VALUES('request-3','default','phone-3','+15551230003','The campaign has ended','pending',NULL,'2024-01-10 14:30:03.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1,NULL);
+INSERT INTO "release_request_past_versions" VALUES('request-3','default','phone-3','+15551230003','The campaign has ended','rejected','A porting request isn''t "done" — aguarde','2024-01-10 14:30:03.000','2024-01-11 14:00:00.500',NULL,'2024-01-11 13:00:00.000','2024-01-11 15:00:00.000','2024-01-11 16:00:00.000',NULL,5,NULL);
+INSERT INTO "release_request_past_versions" VALUES('request-4','default','phone-4','+15551230004',NULL,'pending',NULL,'2024-01-10 14:30:04.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1,NULL);
+INSERT INTO "release_request_past_versions" VALUES('request-4','default','phone-4','+15551230004',NULL,'approved',NULL,'2024-01-10 14:30:04.000','2024-01-11 14:15:00.000',NULL,'2024-01-11 13:00:00.000','2024-01-11 15:00:00.000','2024-01-11 16:00:00.000',NULL,5,NULL);
+INSERT INTO "release_request_past_versions" VALUES('request-5','default',NULL,'+15551230005','The campaign has ended','pending',NULL,'2024-01-10 14:30:05.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1,NULL);
+INSERT INTO "release_request_past_versions" VALUES('request-6','default','phone-6','+15551230006','The campaign has ended','pending',NULL,'2024-01-10 14:30:06.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1,NULL);
+INSERT INTO "release_request_past_versions" VALUES('request-6','default','phone-6','+15551230006','The campaign has ended','pending',NULL,'2024-01-10 14:30:06.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 15:00:00.000','2024-01-11 16:00:00.000','2024-01-11 15:00:00.000',5,NULL);
+INSERT INTO "release_request_past_versions" VALUES('request-7','default','phone-7','+15551230007','The campaign has ended','pending',NULL,'2024-01-10 14:30:07.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1,NULL);
 CREATE TABLE release_requests (
 	id TEXT NOT NULL, 
 	environment TEXT NOT NULL, 
@@ -68,21 +69,22 @@ CREATE TABLE release_requests (
 	missing_since TIMESTAMP, 
 	sync_run_id BIGINT NOT NULL, 
 	digest BIGINT, 
+	phone_number_e164 TEXT, 
 	CONSTRAINT pk_release_requests PRIMARY KEY (id)
 );
 INSERT INTO "release_requests" VALUES('request-1','default','phone-1','+15551230001','It''s "over" — número não é mais necessário;
-100 % \ {done} 漢字 🙂','pending',NULL,'2024-01-10 14:30:01.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',NULL,1,-823654863613562627);
-INSERT INTO "release_requests" VALUES('request-2','default','phone-2','+15551230002','The campaign has ended','approved',NULL,'2024-01-09 23:59:59.250','2024-01-11 13:30:00.000',NULL,'2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,5,3736415798831285314);
-INSERT INTO "release_requests" VALUES('request-3','default','phone-3','+15551230003','The campaign has ended','pending',NULL,'2024-01-10 14:30:03.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 16:00:00.000',NULL,6,6545862319302096506);
-INSERT INTO "release_requests" VALUES('request-4','default','phone-4','+15551230004','Replaced','approved',NULL,'2024-01-10 14:30:04.000','2024-01-11 14:20:00.000',NULL,'2024-01-11 13:00:00.000','2024-01-11 16:00:00.000',NULL,6,-5428396990726060138);
-INSERT INTO "release_requests" VALUES('request-5','default',NULL,'+15551230005','The campaign has ended','cancelled',NULL,'2024-01-10 14:30:05.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,5,3686180645443550989);
-INSERT INTO "release_requests" VALUES('request-6','default','phone-6','+15551230006','The campaign has ended','pending',NULL,'2024-01-10 14:30:06.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 16:00:00.000',NULL,6,-6954508791978982760);
-INSERT INTO "release_requests" VALUES('request-7','default','phone-7','+15551230007','The campaign has ended','pending',NULL,'2024-01-10 14:30:07.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000',5,4408919530556284180);
-INSERT INTO "release_requests" VALUES('request-8','default','phone-8','+15551230008','The campaign has ended','pending',NULL,'2024-01-10 14:30:08.000',NULL,'{"carrier":{"name": "It''s \u00e9 \\", "since": 1.50, "tags": [null, true, 1e3]},"priority":3}','2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',NULL,1,1517173602415764846);
-INSERT INTO "release_requests" VALUES('request-9','default','phone-9','+15551230009',NULL,'approved',NULL,'2024-01-01 01:00:00.000','2024-01-05 08:00:00.001',NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',NULL,1,3671177595487545069);
-INSERT INTO "release_requests" VALUES('request-10','default','phone-2-again','+15551230002','The campaign has ended','pending',NULL,'2024-01-10 14:30:10.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',NULL,1,6874473428937509928);
-INSERT INTO "release_requests" VALUES('request-21','staging','phone-21','+15551230021','The campaign has ended','pending',NULL,'2024-01-10 14:30:21.000',NULL,NULL,'2024-01-11 20:00:00.000','2024-01-11 20:00:00.000',NULL,10,4180057235415288256);
-INSERT INTO "release_requests" VALUES('request-22','staging','phone-22','+15551230022','The campaign has ended','rejected','Open bill','2024-01-10 14:30:22.000','2024-01-10 18:00:00.000',NULL,'2024-01-11 20:00:00.000','2024-01-11 20:00:00.000',NULL,10,-2701444625995567892);
+100 % \ {done} 漢字 🙂','pending',NULL,'2024-01-10 14:30:01.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',NULL,1,-823654863613562627,NULL);
+INSERT INTO "release_requests" VALUES('request-2','default','phone-2','+15551230002','The campaign has ended','approved',NULL,'2024-01-09 23:59:59.250','2024-01-11 13:30:00.000',NULL,'2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,5,3736415798831285314,NULL);
+INSERT INTO "release_requests" VALUES('request-3','default','phone-3','+15551230003','The campaign has ended','pending',NULL,'2024-01-10 14:30:03.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 16:00:00.000',NULL,6,6545862319302096506,NULL);
+INSERT INTO "release_requests" VALUES('request-4','default','phone-4','+15551230004','Replaced','approved',NULL,'2024-01-10 14:30:04.000','2024-01-11 14:20:00.000',NULL,'2024-01-11 13:00:00.000','2024-01-11 16:00:00.000',NULL,6,-5428396990726060138,NULL);
+INSERT INTO "release_requests" VALUES('request-5','default',NULL,'+15551230005','The campaign has ended','cancelled',NULL,'2024-01-10 14:30:05.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,5,3686180645443550989,NULL);
+INSERT INTO "release_requests" VALUES('request-6','default','phone-6','+15551230006','The campaign has ended','pending',NULL,'2024-01-10 14:30:06.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 16:00:00.000',NULL,6,-6954508791978982760,NULL);
+INSERT INTO "release_requests" VALUES('request-7','default','phone-7','+15551230007','The campaign has ended','pending',NULL,'2024-01-10 14:30:07.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000',5,4408919530556284180,NULL);
+INSERT INTO "release_requests" VALUES('request-8','default','phone-8','+15551230008','The campaign has ended','pending',NULL,'2024-01-10 14:30:08.000',NULL,'{"carrier":{"name": "It''s \u00e9 \\", "since": 1.50, "tags": [null, true, 1e3]},"priority":3}','2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',NULL,1,1517173602415764846,NULL);
+INSERT INTO "release_requests" VALUES('request-9','default','phone-9','+15551230009',NULL,'approved',NULL,'2024-01-01 01:00:00.000','2024-01-05 08:00:00.001',NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',NULL,1,3671177595487545069,NULL);
+INSERT INTO "release_requests" VALUES('request-10','default','phone-2-again','+15551230002','The campaign has ended','pending',NULL,'2024-01-10 14:30:10.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',NULL,1,6874473428937509928,NULL);
+INSERT INTO "release_requests" VALUES('request-21','staging','phone-21','+15551230021','The campaign has ended','pending',NULL,'2024-01-10 14:30:21.000',NULL,NULL,'2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',NULL,9,4180057235415288256,NULL);
+INSERT INTO "release_requests" VALUES('request-22','staging','phone-22','+15551230022','The campaign has ended','rejected','Open bill','2024-01-10 14:30:22.000','2024-01-10 18:00:00.000',NULL,'2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',NULL,9,-2701444625995567892,NULL);
 CREATE TABLE sync_runs (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	environment TEXT NOT NULL, 
@@ -110,26 +112,27 @@ CREATE TABLE sync_runs (
 	mirror_version TEXT NOT NULL, 
 	CONSTRAINT uq_sync_runs_environment_completion UNIQUE (environment, completion)
 );
-INSERT INTO "sync_runs" VALUES(1,'default','applied','2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',0.25,1,14,10,0,0,0,0,3,3,1,1,2459,NULL,'https://api.example/api/v1','"cc6c65dc6564414b03aa157c71c151ef"','cc6c65dc6564414b03aa157c71c151efe1377e45fd688b0fe16136940690a396','0.1.0');
-INSERT INTO "sync_runs" VALUES(2,'default','unchanged','2024-01-11 14:00:00.000','2024-01-11 14:00:00.000','2024-01-11 14:00:00.000',0.25,2,14,0,0,10,0,0,3,0,1,0,0,NULL,'https://api.example/api/v1','"cc6c65dc6564414b03aa157c71c151ef"','cc6c65dc6564414b03aa157c71c151efe1377e45fd688b0fe16136940690a396','0.1.0');
+INSERT INTO "sync_runs" VALUES(1,'default','applied','2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',0.25,1,14,10,0,0,0,0,3,3,1,1,2459,NULL,'https://api.example/api/v1','"cc6c65dc6564414b03aa157c71c151ef"','a48092046e219830fc11b207dccd29b3','0.1.0');
+INSERT INTO "sync_runs" VALUES(2,'default','unchanged','2024-01-11 14:00:00.000','2024-01-11 14:00:00.000','2024-01-11 14:00:00.000',0.25,2,14,0,0,10,0,0,3,0,1,0,0,NULL,'https://api.example/api/v1','"cc6c65dc6564414b03aa157c71c151ef"','a48092046e219830fc11b207dccd29b3','0.1.0');
 INSERT INTO "sync_runs" VALUES(3,'default','abandoned','2024-01-11 14:00:00.000','2024-01-11 15:00:00.000',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'the run recorded no outcome; found by run 5','https://api.example/api/v1',NULL,NULL,'0.1.0');
 INSERT INTO "sync_runs" VALUES(4,'default','superseded','2024-01-11 14:00:00.000','2024-01-11 15:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,1,2479,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
-INSERT INTO "sync_runs" VALUES(5,'default','applied','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000',0.25,3,10,0,4,4,2,0,2,0,0,1,2045,NULL,'https://api.example/api/v1','"a248c47706eabe8664cfbc97a486ef7b"','a248c47706eabe8664cfbc97a486ef7b4bce27f314ca281e8cdb29d7394e3342','0.1.0');
-INSERT INTO "sync_runs" VALUES(6,'default','applied','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000',0.25,4,11,0,2,6,0,1,2,0,0,1,2156,NULL,'https://api.example/api/v1','"535c4d5e1923c48473fd36c333f62307"','535c4d5e1923c48473fd36c333f62307d2dd3ba1ba051330d82c6db2edc79211','0.1.0');
+INSERT INTO "sync_runs" VALUES(5,'default','applied','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000',0.25,3,10,0,4,4,2,0,2,0,0,1,2045,NULL,'https://api.example/api/v1','"a248c47706eabe8664cfbc97a486ef7b"','3cdd289b5aea13c01e7416cdd22b25dc','0.1.0');
+INSERT INTO "sync_runs" VALUES(6,'default','applied','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000',0.25,4,11,0,2,6,0,1,2,0,0,1,2156,NULL,'https://api.example/api/v1','"535c4d5e1923c48473fd36c333f62307"','241098e9fc6dca4a8e55be86349cdae0','0.1.0');
 INSERT INTO "sync_runs" VALUES(7,'default','refused','2024-01-11 17:00:00.000','2024-01-11 17:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,1,26,'9 of the 9 requests known in ''default'' are no longer in the list. Nothing was applied; if they are really gone, run again with --environment default --accept-missing','https://api.example/api/v1',NULL,NULL,'0.1.0');
-INSERT INTO "sync_runs" VALUES(8,'default','dry_run','2024-01-11 18:00:00.000','2024-01-11 18:00:00.000',NULL,0.25,NULL,12,1,0,9,0,0,2,0,0,1,2326,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
-INSERT INTO "sync_runs" VALUES(9,'default','failed','2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests. Check the token and its environment; if it was regenerated, use the new one','https://api.example/api/v1',NULL,NULL,'0.1.0');
-INSERT INTO "sync_runs" VALUES(10,'staging','applied','2024-01-11 20:00:00.000','2024-01-11 20:00:00.000','2024-01-11 20:00:00.000',0.25,1,2,2,0,0,0,0,0,0,0,1,434,NULL,'https://api.example/api/v1','"775cff605a0b2759a8c2595467b4a3b9"','775cff605a0b2759a8c2595467b4a3b95431113fbbe719e44a4d73502da79b5b','0.1.0');
-INSERT INTO "sync_runs" VALUES(11,'staging','running','2024-01-11 20:00:00.000',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
+INSERT INTO "sync_runs" VALUES(8,'default','failed','2024-01-11 18:00:00.000','2024-01-11 18:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests. Check the token and its environment; if it was regenerated, use the new one','https://api.example/api/v1',NULL,NULL,'0.1.0');
+INSERT INTO "sync_runs" VALUES(9,'staging','applied','2024-01-11 19:00:00.000','2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',0.25,1,2,2,0,0,0,0,0,0,0,1,434,NULL,'https://api.example/api/v1','"775cff605a0b2759a8c2595467b4a3b9"','edc37d7e58d41fd4e859def37ffdd91a','0.1.0');
+INSERT INTO "sync_runs" VALUES(10,'staging','running','2024-01-11 19:00:00.000',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
 CREATE INDEX ix_sync_runs_environment_id ON sync_runs (environment, id);
 CREATE INDEX ix_sync_runs_running ON sync_runs (environment) WHERE outcome = 'running';
 CREATE INDEX ix_release_requests_environment ON release_requests (environment);
 CREATE INDEX ix_release_requests_missing_since ON release_requests (missing_since) WHERE missing_since IS NOT NULL;
 CREATE INDEX ix_release_requests_phone_number ON release_requests (phone_number);
+CREATE INDEX ix_release_requests_phone_number_e164 ON release_requests (phone_number_e164) WHERE phone_number_e164 IS NOT NULL;
 CREATE INDEX ix_release_requests_status_requested_at ON release_requests (status, requested_at);
 CREATE INDEX ix_release_requests_requested_at ON release_requests (requested_at);
 CREATE INDEX ix_release_requests_resolved_at ON release_requests (resolved_at);
 CREATE INDEX ix_release_request_past_versions_phone_number ON release_request_past_versions (phone_number);
+CREATE INDEX ix_release_request_past_versions_phone_number_e164 ON release_request_past_versions (phone_number_e164) WHERE phone_number_e164 IS NOT NULL;
 CREATE INDEX ix_release_request_past_versions_valid_to ON release_request_past_versions (valid_to);
 CREATE INDEX ix_quarantined_records_first_run_id ON quarantined_records (first_run_id);
 CREATE INDEX ix_quarantined_records_last_run_id ON quarantined_records (last_run_id);
@@ -142,7 +145,8 @@ past AS (
          version.missing_since, version.sync_run_id, version.valid_to,
          (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
                       WHERE earlier.id = version.id AND earlier.valid_from < version.valid_from)
-          UNION ALL SELECT version.sync_run_id WHERE 0) AS version
+          UNION ALL SELECT version.sync_run_id WHERE 0) AS version,
+         version.phone_number_e164
   FROM release_request_past_versions AS version
 ),
 -- A current version has no end yet, and comes after all past ones.
@@ -154,7 +158,8 @@ current AS (
          (SELECT request.valid_from WHERE 0) AS valid_to,
          (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
                       WHERE earlier.id = request.id)
-          UNION ALL SELECT request.sync_run_id WHERE 0) AS version
+          UNION ALL SELECT request.sync_run_id WHERE 0) AS version,
+         request.phone_number_e164
   FROM release_requests AS request
 )
 SELECT * FROM past
@@ -579,6 +584,6 @@ SELECT environment,
          AS open_at_end
 FROM counted;
 DELETE FROM "sqlite_sequence";
-INSERT INTO "sqlite_sequence" VALUES('sync_runs',11);
+INSERT INTO "sqlite_sequence" VALUES('sync_runs',10);
 INSERT INTO "sqlite_sequence" VALUES('quarantined_records',3);
 COMMIT;

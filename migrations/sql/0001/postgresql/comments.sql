@@ -32,6 +32,8 @@ COMMENT ON COLUMN release_requests.sync_run_id IS
   'Run that first saw this version (sync_runs.id).';
 COMMENT ON COLUMN release_requests.digest IS
   'XXH3-64 of the list entry that the request was last read from, seeded with the version of mirror. An entry with the same digest is not decoded again. Null: compare it once.';
+COMMENT ON COLUMN release_requests.phone_number_e164 IS
+  'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
 
 COMMENT ON TABLE release_request_past_versions IS
   'Superseded versions of release requests, one row per id and valid_from.';
@@ -65,6 +67,8 @@ COMMENT ON COLUMN release_request_past_versions.missing_since IS
   'Start of the first sync whose list lacked the request (UTC, local clock). Null while the request is listed.';
 COMMENT ON COLUMN release_request_past_versions.sync_run_id IS
   'Run that first saw this version (sync_runs.id).';
+COMMENT ON COLUMN release_request_past_versions.phone_number_e164 IS
+  'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
 
 COMMENT ON TABLE sync_runs IS
   'Every run of mirror sync, with its outcome and its counts.';
@@ -73,7 +77,7 @@ COMMENT ON COLUMN sync_runs.id IS
 COMMENT ON COLUMN sync_runs.environment IS
   'Environment (label of the API token) of the run.';
 COMMENT ON COLUMN sync_runs.outcome IS
-  'running, applied, unchanged, superseded, refused, failed, dry_run, or abandoned: the process died, and a later run found it.';
+  'running, applied, unchanged, superseded, refused, failed, or abandoned: the process died, and a later run found it.';
 COMMENT ON COLUMN sync_runs.started_at IS
   'Start of the run (UTC, local clock).';
 COMMENT ON COLUMN sync_runs.finished_at IS
@@ -181,6 +185,8 @@ COMMENT ON COLUMN release_request_versions.valid_to IS
   'Start of the sync that first saw the next version (UTC, local clock): its valid_from. Null for the current version.';
 COMMENT ON COLUMN release_request_versions.version IS
   '1, 2, … over the versions of the request.';
+COMMENT ON COLUMN release_request_versions.phone_number_e164 IS
+  'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
 
 COMMENT ON VIEW release_request_changes IS
   'Changes that syncs saw in requests known before. A request that returned with other fields has two rows.';

@@ -12,7 +12,8 @@ past AS (
          version.missing_since, version.sync_run_id, version.valid_to,
          (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
                       WHERE earlier.id = version.id AND earlier.valid_from < version.valid_from)
-          UNION ALL SELECT version.sync_run_id WHERE 0) AS version
+          UNION ALL SELECT version.sync_run_id WHERE 0) AS version,
+         version.phone_number_e164
   FROM release_request_past_versions AS version
 ),
 -- A current version has no end yet, and comes after all past ones.
@@ -24,7 +25,8 @@ current AS (
          (SELECT request.valid_from WHERE 0) AS valid_to,
          (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
                       WHERE earlier.id = request.id)
-          UNION ALL SELECT request.sync_run_id WHERE 0) AS version
+          UNION ALL SELECT request.sync_run_id WHERE 0) AS version,
+         request.phone_number_e164
   FROM release_requests AS request
 )
 SELECT * FROM past

@@ -1,0 +1,90 @@
+"""Arguments of the public functions: their types, and times as people and programs write them."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+
+
+def check_type(name: str, value: object, kind: type, expected: str = "text") -> None:
+    """Check the type of an argument.
+
+    Args:
+        name: of the argument.
+        value: its value.
+        kind: the type that it must have.
+        expected: that type, in words.
+
+    Raises:
+        TypeError: it has another one.
+    """
+    if not isinstance(value, kind):
+        found = "None" if value is None else type(value).__name__
+        raise TypeError(f"{name} must be {expected}, not {found}")
+
+
+def check_text(**arguments: object) -> None:
+    """Check that arguments are text, or None.
+
+    Raises:
+        TypeError: one is something else.
+    """
+    for name, value in arguments.items():
+        if value is not None:
+            check_type(name, value, str)
+
+
+def parse_time(text: str) -> datetime:
+    """Return the time (UTC) of an ISO 8601 date or time; of a date its start, at 00:00 UTC.
+
+    Args:
+        text: such as 2024-01-31 or 2024-01-31T14:30:00Z; UTC without an offset.
+
+    Raises:
+        ValueError: it is neither, or not in the years 1 to 9999 in UTC.
+    """
+    return _in_utc(datetime.fromisoformat(text))
+
+
+def time_argument(name: str, value: date | str | None) -> datetime | None:
+    """Return the time (UTC) that an argument means; None for None.
+
+    Args:
+        name: of the argument.
+        value: a date (its start, at 00:00 UTC), a datetime (UTC if it is naive), or ISO 8601 text.
+
+    Raises:
+        TypeError: it has another type.
+        ValueError: the text is no date or time, or the time is out of range.
+    """
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            return parse_time(value)
+        check_type(name, value, date, "a date, a datetime or ISO 8601 text")
+        return _in_utc(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be a date or time in the years 1 to 9999, such as 2024-01-31 or "
+            f"2024-01-31T14:30:00Z, not {value!r}"
+        ) from error
+
+
+def day_argument(name: str, value: date | str | None) -> date | None:
+    """Return the day (UTC) of the time that an argument means; otherwise like `time_argument`."""
+    moment = time_argument(name, value)
+    return moment and moment.date()
+
+
+def _in_utc(value: date) -> datetime:
+    """Return a date, its start, or a time as an aware `datetime` in UTC; a naive one is in UTC."""
+    if not isinstance(value, datetime):
+        return datetime.combine(value, time(), UTC)
+    if value.utcoffset() is None:
+        value = value.replace(tzinfo=UTC)
+    try:
+        value = value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("it is not in the years 1 to 9999 in UTC") from error
+    # A plain one: libraries have classes of their own, which drivers do not know.
+    return datetime.combine(value.date(), value.timetz())

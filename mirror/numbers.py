@@ -1,0 +1,335 @@
+"""Phone numbers as people write them: every usual way to read one, and its E.164 form.
+
+A text is cleaned (NFKC, no format characters), cut where words begin, and read in each usual way.
+Without `+`, an international prefix or a region it is read with its country code only if no country
+writes a number of its own like that: 12 to 15 digits, or 1 and the ten digits of North America.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from mirror.arguments import check_text, check_type
+from mirror.errors import UsageError
+
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+"""The form, with at least as many digits as the shortest numbers in use."""
+
+_ALL_E164 = re.compile(r"(?:\+[1-9][0-9]{6,14}+\0)*+")
+_MAX_DIGITS = 15
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""Characters that no database can store; the mirror stores U+FFFD in their place."""
+
+_TEL_URI = re.compile(r"tel:(?P<local>[^;]*)(?P<rest>.*)", re.IGNORECASE)
+_CONTEXT = re.compile(r";phone-context=(\+[^;]*)", re.IGNORECASE)
+_START = re.compile(r"\+[ (\[]*[0-9]|[(\[]?[0-9]")
+_BODY = re.compile(r"\+?[0-9 ()\[\].\-/_~·•∙‧ー]*")
+_DECIMAL = re.compile(r"([1-9][0-9]+)\.0")
+"""A number that a spreadsheet or pandas took for a decimal."""
+
+_AREA_CODE = re.compile(r"[(\[] *(?!1 *[)\]])[0-9]+ *[)\]]")
+# No area code of North America has a 9 in its middle: 1X 9… is a mobile number of Brazil.
+_NORTH_AMERICAN = re.compile(r"1[2-9][0-8][0-9]{8}")
+_WITH_COUNTRY_CODE = re.compile(r"[1-9][0-9]{11,14}")
+_VANITY = re.compile(r"\+?[0-9][0-9A-Za-z ().\-]*")
+_KEYPAD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
+
+_MEXICAN = re.compile(r"\+52(1?)([2-9][0-9]{9})")
+_MEXICAN_PREFIX = re.compile(r"(?:01|04[45])(?=[0-9]{10}$)")
+"""What was dialled before a Mexican number until 2019; the library no longer knows it."""
+
+_VALID, _POSSIBLE, _IMPOSSIBLE = range(3)
+_OFTEN_MEANT = {"UK": "GB", "EL": "GR"}
+_HINT = (
+    "write it with its country code, such as +15551234567, or give the country of a national "
+    "number with --region"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read what was typed.
+
+    Attributes:
+        text: the text to look for.
+        words: how it was read; empty if as it stands.
+        is_number: it is an E.164 number that the numbering plans explain.
+        rank: how well they do: 0 valid, 1 of a possible length, 2 neither.
+    """
+
+    text: str
+    words: str = ""
+    is_number: bool = False
+    rank: int = _IMPOSSIBLE
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What was typed for a phone number.
+
+    Attributes:
+        readings: the ways to read it, the likeliest first; each text once.
+        error: why none of them is a number, or None.
+    """
+
+    readings: tuple[Reading, ...]
+    error: UsageError | None
+
+    @property
+    def numbers(self) -> list[str]:
+        """The numbers that it may be, in E.164 form."""
+        return [reading.text for reading in self.readings if reading.is_number]
+
+
+def normalize_number(number: str, region: str | None = None) -> str:
+    """Return a phone number in E.164 form, such as `+15551234567`.
+
+    Args:
+        number: in any common notation. If there are several ways to read it, the likeliest counts.
+        region: ISO 3166 country code, such as "BR", for numbers without a calling code.
+
+    Raises:
+        UsageError: it cannot be a phone number, its country is not known, or the region does not
+            exist.
+    """
+    typed = read(number, region)
+    if typed.error:
+        raise typed.error
+    return typed.numbers[0]
+
+
+def other_notations(stored: Sequence[str]) -> dict[str, str]:
+    """Return the E.164 forms of those stored numbers that are written otherwise."""
+    # Nearly always there are none: then this takes 25 ns for each number.
+    if _ALL_E164.fullmatch("".join([f"{number}\0" for number in stored])):
+        return {}
+    forms = {number: to_e164(number) for number in set(stored)}
+    return {number: e164 for number, e164 in forms.items() if e164}
+
+
+def to_e164(stored: str) -> str | None:
+    """Return the E.164 form of a stored number that is written otherwise.
+
+    None if it is in that form already, or if it does not tell its country.
+    """
+    if _E164.fullmatch(stored):
+        return None
+    if _NORTH_AMERICAN.fullmatch(stored):  # as `read` does, a thousand times as fast
+        return f"+{stored}"
+    typed = read(stored)
+    literals = (reading.text for reading in typed.readings if _E164.fullmatch(reading.text))
+    return next(iter(typed.numbers), None) or next(literals, None)
+
+
+def read(number: str, region: str | None = None) -> Typed:
+    """Find the usual ways to read a phone number.
+
+    Raises:
+        UsageError: the region does not exist.
+    """
+    check_type("number", number, str)
+    check_text(region=region)
+    if region is not None:
+        region = _check_region(region)
+    text = _clean(number)
+    storable = _UNSTORABLE.sub("\ufffd", number)
+    found = {typed: Reading(typed) for typed in (storable, storable.strip(), text)}
+    body, left_out = _split(text)
+    numbers = _read_body(body, region)
+    how = f"without {left_out!r}" if left_out else ""
+    if not any(reading.is_number for reading in numbers) and _VANITY.fullmatch(text):
+        digits = text.upper().translate(_KEYPAD)
+        if vanity := [r for r in _read_body(digits, region) if r.rank == _VALID]:
+            numbers, how = vanity, "letters read as digits"
+    for reading in (*numbers, *_renamed(numbers), *_without_plus(numbers)):
+        known = found.get(reading.text)
+        if known is None or (reading.is_number and not known.is_number):
+            words = ", ".join(filter(None, (reading.words, how)))
+            found[reading.text] = replace(reading, words=words)
+    readings = tuple(found.values())
+    is_one = any(reading.is_number for reading in readings)
+    return Typed(readings, None if is_one else _error(number, body, region))
+
+
+def _check_region(region: str) -> str:
+    """Return the code of a region, in upper case."""
+    import phonenumbers
+
+    code = region.upper()
+    if code in phonenumbers.SUPPORTED_REGIONS:
+        return code
+    meant = _OFTEN_MEANT.get(code)
+    raise UsageError(
+        f"{region!r} is not a region",
+        hint=f"its code is {meant}" if meant else "use a two-letter country code such as BR",
+    )
+
+
+def _clean(text: str) -> str:
+    """Return a text in NFKC, in one line, with ASCII digits and without invisible characters."""
+    return " ".join("".join(map(_clean_character, unicodedata.normalize("NFKC", text))).split())
+
+
+def _clean_character(character: str) -> str:
+    category = unicodedata.category(character)
+    if character.isascii() and category != "Cc":
+        return character
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    if category in {"Cf", "Mn", "Me"}:  # format characters; variation selectors and keycaps
+        return ""
+    if category == "Pd" or character == "\N{MINUS SIGN}":
+        return "-"
+    if category in {"Cs", "Co", "Cn"}:
+        return "\ufffd"
+    return " " if category in {"Cc", "Zs", "Zl", "Zp"} else character
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return the number in a text, and the words and digits that are no part of it."""
+    if decimal := _DECIMAL.fullmatch(text):
+        return decimal[1], ""
+    before = ""
+    if uri := _TEL_URI.match(text):
+        context = _CONTEXT.search(uri["rest"])
+        rest = _CONTEXT.sub("", uri["rest"])
+        local = uri["local"]
+        text = (local if "+" in local or not context else context[1] + local) + rest
+    starts = list(_START.finditer(text))
+    if not starts:
+        return "", text
+    start = next((match for match in starts if match[0].startswith("+")), starts[0]).start()
+    match = _BODY.match(text, start)
+    assert match is not None  # the pattern matches the empty text
+    before = text[:start] if re.search("[0-9]", text[:start]) else ""
+    return match[0], " ".join(f"{before} {text[match.end() :]}".strip(" ()[].,;:/-~<>\"'").split())
+
+
+def _read_body(body: str, region: str | None) -> list[Reading]:
+    """Read a number that holds only digits and separators; the likeliest reading comes first."""
+    digits = re.sub("[^0-9]", "", body)
+    if body.startswith("+"):
+        return _read_international(body, digits)
+    prefixed = [reading for prefix in ("00", "011") for reading in _read_prefixed(digits, prefix)]
+    if region is None:
+        return prefixed or _read_bare(body, digits)
+    own = _read_in_region(digits, region)
+    if not own or own[0].rank != _VALID:
+        own += _read_bare(body, digits)
+    readings = own + prefixed
+    if any(reading.rank <= _POSSIBLE for reading in readings):
+        readings = [reading for reading in readings if reading.rank <= _POSSIBLE]
+    return readings + _read_with_own_code(digits, region)
+
+
+def _read_international(body: str, digits: str) -> list[Reading]:
+    """Read a number with a plus: what the library makes of it, and the digits as they stand."""
+    digits = digits.removeprefix("00")
+    readings = [*_parse(f"+{digits}", ""), Reading(f"+{digits}", "digits as typed")]
+    if "(0)" in body and readings[0].rank != _VALID:  # a trunk prefix of which the plan knows none
+        digits = re.sub("[^0-9]", "", body.replace("(0)", "")).removeprefix("00")
+        readings = [r for r in _parse(f"+{digits}", "") if r.rank == _VALID] + readings
+    return readings
+
+
+def _read_prefixed(digits: str, prefix: str) -> list[Reading]:
+    """Read a prefix as a plus. 011 is also an area code, before at most ten digits."""
+    rest = digits.removeprefix(prefix)
+    if rest == digits or rest.startswith("0") or (prefix == "011" and len(rest) < 11):
+        return []
+    words = f"{prefix} read as +"
+    literal = Reading(f"+{rest}", words)
+    # The library drops a trunk prefix, even one that makes a number of what is none.
+    return [
+        *(r for r in _parse(literal.text, words) if r.rank <= _POSSIBLE or r.text == literal.text),
+        literal,
+    ]
+
+
+def _read_bare(body: str, digits: str) -> list[Reading]:
+    """Read digits with their country code if no country writes a number of its own like that."""
+    if _AREA_CODE.match(body):
+        return []
+    if not (_NORTH_AMERICAN.fullmatch(digits) or _WITH_COUNTRY_CODE.fullmatch(digits)):
+        return []
+    readings = _parse(f"+{digits}", "read with its country code")
+    return [reading for reading in readings if reading.rank <= _POSSIBLE]
+
+
+def _read_in_region(digits: str, region: str) -> list[Reading]:
+    """Read digits as they are dialled in a region."""
+    if region == "MX":
+        digits = _MEXICAN_PREFIX.sub("", digits)
+    return list(_parse(digits, "", region))
+
+
+def _read_with_own_code(digits: str, region: str) -> list[Reading]:
+    """Read digits that begin with the country code of the region."""
+    import phonenumbers
+
+    code = str(phonenumbers.country_code_for_region(region))
+    if not digits.startswith(code):
+        return []
+    words = f"read with {code} as its country code"
+    return [*_parse(f"+{digits}", words), Reading(f"+{digits}", words)]
+
+
+def _parse(text: str, words: str, region: str | None = None) -> Iterator[Reading]:
+    """Yield what the library makes of a number, if anything."""
+    import phonenumbers
+
+    try:
+        parsed = phonenumbers.parse(text, region, keep_raw_input=True)
+    except phonenumbers.NumberParseException:
+        return
+    e164 = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    # Not only valid numbers: upstream may hold some outside every numbering plan.
+    if not _E164.fullmatch(e164):
+        return
+    if region is not None:
+        source = parsed.country_code_source
+        words = f"read as a number of {region}"
+        if source == phonenumbers.CountryCodeSource.FROM_NUMBER_WITH_IDD:
+            words = f"read with an international prefix of {region}"
+    length = phonenumbers.is_possible_number_with_reason(parsed)
+    rank = _POSSIBLE if length == phonenumbers.ValidationResult.IS_POSSIBLE else _IMPOSSIBLE
+    if phonenumbers.is_valid_number(parsed):
+        rank = _VALID
+    yield Reading(e164, words, is_number=True, rank=rank)
+
+
+def _renamed(readings: list[Reading]) -> Iterator[Reading]:
+    """Yield the other form of Mexican numbers, whose mobiles had a 1 before them until 2019."""
+    for reading in readings:
+        if reading.is_number and (match := _MEXICAN.fullmatch(reading.text)):
+            one, national = match.groups()
+            words = "without the 1 of Mexican mobiles" if one else "with the 1 of Mexican mobiles"
+            yield Reading(f"+52{'' if one else '1'}{national}", words, is_number=True)
+
+
+def _without_plus(readings: list[Reading]) -> Iterator[Reading]:
+    """Yield the digits of valid numbers, which may be stored without their plus."""
+    for reading in readings:
+        if reading.rank == _VALID:
+            yield Reading(reading.text[1:], "without its +")
+
+
+def _error(number: str, body: str, region: str | None) -> UsageError:
+    """Say why a text cannot be read as a phone number."""
+    digits = re.sub("[^0-9]", "", body)
+    if len(digits) > _MAX_DIGITS:
+        return UsageError(
+            f"{number!r}, read as the {len(digits)} digits {digits}, is not a phone number",
+            hint=_HINT,
+        )
+    if region is not None or body.startswith("+") or not _E164.fullmatch(f"+{digits.lstrip('0')}"):
+        return UsageError(f"{number!r} is not a phone number", hint=_HINT)
+    example = "+15551234567" if digits.startswith("0") else f"+{digits} if that is what it means"
+    return UsageError(
+        f"{number!r} does not tell its country",
+        hint=f"give it with --region, or write the number with its country code, such as {example}",
+    )

@@ -1,0 +1,64 @@
+"""Find the stored phone numbers that a number may mean, however it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from mirror import numbers
+from mirror.db.models import past_versions, release_requests
+from mirror.queries.select import check_connection
+
+
+@dataclass(frozen=True, slots=True)
+class NumberMatch:
+    """A stored phone number that matches what was typed.
+
+    Attributes:
+        phone_number: as stored.
+        words: how what was typed was read; empty if as it stands.
+    """
+
+    phone_number: str
+    words: str
+
+
+def find_number(
+    connection: Connection, number: str, region: str | None = None
+) -> list[NumberMatch]:
+    """Return the stored numbers, of current and past versions, that a number may mean.
+
+    Args:
+        connection: to the mirror's database.
+        number: as typed. All usual ways to read it are looked for at once.
+        region: ISO 3166 country code, for numbers without a calling code.
+
+    Raises:
+        UsageError: no request has this text, and it cannot be read as a phone number; or the region
+            does not exist.
+    """
+    check_connection(connection)
+    typed = numbers.read(number, region)
+    readings = {reading.text: reading for reading in typed.readings}
+    columns = [
+        (column, table.c.phone_number, table.c.phone_number_e164)
+        for table in (release_requests, past_versions)
+        for column in (table.c.phone_number, table.c.phone_number_e164)
+    ]
+    # A UNION, so that each part uses its index.
+    query = sa.union(
+        *(sa.select(*selected).where(column.in_(readings)) for column, *selected in columns)
+    )
+    order = list(readings)
+    found = {}
+    for phone_number, e164 in connection.execute(query):
+        text = phone_number if phone_number in readings else e164
+        words = readings[text].words
+        if text != phone_number:
+            words = ", ".join(filter(None, (f"another notation of {text}", words)))
+        found[phone_number] = (order.index(text), NumberMatch(phone_number, words))
+    if not found and typed.error:
+        raise typed.error
+    return [match for _, match in sorted(found.values(), key=lambda ranked: ranked[0])]
