@@ -62,13 +62,15 @@ def collect(
         open_requests = statistics.open_requests(at, limit=_MAX_OPEN)
         open_before = statistics.open_requests(before.end, limit=1)
         unit, buckets = _buckets(period, daily)
+        environments = status.status(
+            connection, now=now, environments=None if environment is None else [environment]
+        )
         return Report(
             made_at=now,
             database=shown_url_of(connection),
             environment=environment,
-            environments=status.status(
-                connection, now=now, environments=None if environment is None else [environment]
-            ),
+            environments=environments,
+            first_pulls=statistics.first_pulls(row.environment for row in environments),
             period=period,
             is_current=is_current,
             figures=_key_figures(statistics, period, daily, open_requests, at=at, now=now),
@@ -128,6 +130,7 @@ def _key_figures(
         open=daily.open[period.last] if period.days else 0,  # before 0001-01-01 there is no day
         oldest_open=open_requests.rows[0].requested_at if open_requests.rows else None,
         counts=counts(daily.days, period),
+        undated=statistics.undated(period),
         hours=hours(daily.hours, period),
         released=statistics.released(period),
         missing=statistics.missing(at),

@@ -41,6 +41,7 @@ class Chart:
         name: identifies it in the page.
         title: its caption.
         description: its content in words, for screen readers.
+        note: what is shaded or left out; may be empty.
         table: its figures as a table.
         wide, narrow: SVG for wide and narrow screens.
     """
@@ -48,6 +49,7 @@ class Chart:
     name: str
     title: str
     description: str
+    note: str
     table: Table
     wide: str
     narrow: str
@@ -96,6 +98,18 @@ def colours(field: str, names: Sequence[str], size: Size) -> Any:
         scale=alt.Scale(domain=list(names), range=properties),
         legend=alt.Legend(columns=size.width // _LEGEND),
     )
+
+
+def shading(parts: Sequence[dict[str, Any]], x: Any, x2: Any) -> Any:
+    """Return a layer that shades parts of a chart, from top to bottom.
+
+    Args:
+        parts: the data.
+        x, x2: the channels of the start and the end of a part.
+    """
+    import altair as alt
+
+    return alt.Chart(inline(parts)).mark_rect(color="var(--line)", opacity=0.5).encode(x=x, x2=x2)
 
 
 def render_wide_and_narrow(draw: Callable[[Size], Any], height: int = _HEIGHT) -> tuple[str, str]:
