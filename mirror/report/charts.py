@@ -68,9 +68,7 @@ def _open(report: Report) -> Chart:
             format="%-d %b" if _weeks_of_one_year(report) else _TICK_FORMATS.get(report.unit, "%Y"),
             grid=False,
         )
-        x = alt.X(
-            "day:T", title=f"End of the {unit} (UTC)", scale=alt.Scale(type="utc"), axis=axis
-        )
+        x = alt.X("day:T", title=f"End of the {unit} (UTC)", scale=alt.Scale(type="utc"), axis=axis)
         y = alt.Y("open:Q", title="Open requests", axis=integer_axis(peak.open))
         area = alt.Chart(inline(data)).mark_area(
             color="var(--open)",

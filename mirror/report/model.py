@@ -218,8 +218,8 @@ class Report:
     def first_pull(self) -> FirstPull | None:
         """The pull from which on the mirror knows the lists of all environments, or None.
 
-        Of several environments it is the last one that saw earlier requests. An environment that had
-        none adds nothing to the time before.
+        Of several environments it is the last one that saw earlier requests. An environment
+        without earlier requests adds nothing to the time before.
         """
         pulls = sorted(self.first_pulls, key=lambda pull: pull.at)
         return max(

@@ -97,8 +97,8 @@ class Statistics:
     def undated(self, period: Period) -> Undated:
         """Count the resolutions without a reported time that belong, or may belong, to a period.
 
-        One of unknown time happened between `not_before` and `observed_at`. If a wrong clock has put
-        these in the other order, only `not_before` bounds it.
+        One of unknown time happened between `not_before` and `observed_at`. If these are in the
+        other order, a clock was wrong, and only `not_before` bounds it.
         """
         view = history_view.c
         may_be_in_period = [

@@ -105,7 +105,8 @@ def shading(parts: Sequence[dict[str, Any]], x: Any, x2: Any) -> Any:
 
     Args:
         parts: the data.
-        x, x2: the channels of the start and the end of a part.
+        x: the channel of the start of a part.
+        x2: the channel of its end.
     """
     import altair as alt
 
