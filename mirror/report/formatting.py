@@ -8,7 +8,7 @@ from mirror.report.model import Report
 from mirror.report.period import Period
 
 MINUS = "\N{MINUS SIGN}"
-NOTHING = "\N{EN DASH}"
+NOTHING = TO = "\N{EN DASH}"
 
 
 def day(value: date) -> str:
