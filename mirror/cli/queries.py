@@ -194,6 +194,7 @@ def _times_since_previous(events: list[HistoryEvent]) -> dict[HistoryEvent, str]
     return {
         event: format_duration((event.occurred_at - previous.occurred_at).total_seconds())
         for previous, event in pairwise(events)
+        if event.occurred_at and previous.occurred_at
     }
 
 
