@@ -100,7 +100,9 @@ def _decimal(
         for limits in _values(periods, get)
     ]
     now, before = (
-        f"{formatting.TO.join(map(formatting.decimal, limits))} {unit}" if limits else formatting.NOTHING
+        f"{formatting.TO.join(map(formatting.decimal, limits))} {unit}"
+        if limits
+        else formatting.NOTHING
         for limits in ranges
     )
     change = _NO_COMPARISON
