@@ -50,13 +50,11 @@ def cards(report: Report) -> Sequence[Card]:
     What was counted before the first complete pull is not compared: the events of a period that
     began before it, and the state at a time before it. What only syncs can see is not even shown.
     """
-    days_before = report.period.before
-    events_before = report.figures_before if report.is_known(days_before.start) else None
-    state_before = report.figures_before if report.is_known(days_before.end) else None
-    events = (report.figures, events_before)
-    state = (report.figures, state_before)
+    now, before = report.figures, report.figures_before
+    state = now, before
+    events = now, before if report.is_known(report.period.before.start) else None
     is_seen = report.is_current or report.is_known(report.period.end)
-    seen_state = state if is_seen else (None, None)
+    seen = state if is_seen else (None, None)
     when = "now" if report.is_current else "at the end"
     return [
         _count(f"Open {when}", state, lambda figures: figures.open),
@@ -67,8 +65,8 @@ def cards(report: Report) -> Sequence[Card]:
         _hours("Median time to resolve", events, lambda hours: hours.median),
         _hours("90th percentile to resolve", events, lambda hours: hours.percentile_90),
         _count("Numbers released", events, lambda figures: figures.released),
-        _count(f"Missing {when}", seen_state, lambda figures: figures.missing),
-        _count(f"Quarantined {when}", seen_state, lambda figures: figures.quarantined),
+        _count(f"Missing {when}", seen, lambda figures: figures.missing),
+        _count(f"Quarantined {when}", seen, lambda figures: figures.quarantined),
     ]
 
 

@@ -179,9 +179,12 @@ class Report:
         environment: the environment of the report, or None for all.
         environments: status of each environment of the report.
         first_pulls: first complete pulls of these environments, except those without one.
+        first_pull: the one from which on the mirror knows all of these environments, or None.
         period: the period of the report.
         is_current: whether the period has not ended yet.
-        figures, figures_before: key figures of the period, and of the one before it.
+        figures: key figures of the period.
+        figures_before: key figures of the period before it, or None if it ended before the first
+            complete pull. If it began before that, only those of a time are known.
         unit: length of a bucket, such as "week".
         buckets: the period from the first request on, in parts; empty without requests.
         open_over_time: open requests at the end of each day from the first request on; of each
@@ -197,10 +200,11 @@ class Report:
     environment: str | None
     environments: list[EnvironmentStatus]
     first_pulls: Sequence[FirstPull]
+    first_pull: FirstPull | None
     period: Period
     is_current: bool
     figures: KeyFigures
-    figures_before: KeyFigures
+    figures_before: KeyFigures | None
     unit: str
     buckets: list[Bucket]
     open_over_time: list[OpenCount]
@@ -213,20 +217,6 @@ class Report:
     def other(self) -> int:
         """Number of requests in the list with an undocumented status."""
         return sum(status.other for status in self.environments)
-
-    @property
-    def first_pull(self) -> FirstPull | None:
-        """The pull from which on the mirror knows the lists of all environments, or None.
-
-        Of several environments it is the last one that saw earlier requests. An environment
-        without earlier requests adds nothing to the time before.
-        """
-        pulls = sorted(self.first_pulls, key=lambda pull: pull.at)
-        return max(
-            (pull for pull in pulls if pull is pulls[0] or pull.saw_requests),
-            key=lambda pull: pull.at,
-            default=None,
-        )
 
     def is_known(self, at: datetime) -> bool:
         """Return whether a time (UTC) is not before the first complete pull."""
