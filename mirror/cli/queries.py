@@ -144,7 +144,7 @@ def write_history(events: list[HistoryEvent], output_format: str) -> None:
         _render_time_line(events, unknown)
         return
     output.write_rows(events, HistoryEvent, output_format, sys.stdout)
-    if unknown:
+    if unknown and output_format == "table":
         notify(_unknown_times(unknown))
 
 
@@ -190,7 +190,7 @@ def _render_time_line(events: list[HistoryEvent], unknown: int) -> None:
         click.echo()
         output.wrap(
             "* time of the sync that first saw it; the API stated none for this event. It happened "
-            "after the last sync that saw the request unchanged",
+            "since the last sync that saw the request unchanged",
             sys.stdout,
         )
     if unknown:

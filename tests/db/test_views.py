@@ -154,5 +154,8 @@ def test_chance(
         for when in (NOON + timedelta(days=day, hours=1) for day in range(many_days)):
             for then in (when - timedelta(milliseconds=1), when):
                 assert as_of(mirror, then) == memory.as_of(then)
+    sources = {row["time_source"] for row in memory.history()}
+    assert sources == {"reported", "observed", "unknown"}
+    assert oracle_statistics.daily(memory, NOON.date())[0]["undated"] > 0
     kinds = {row["kind"] for row in memory.changes()}
     assert kinds == {"resolved", "reopened", "corrected", "vanished", "returned"}

@@ -233,7 +233,7 @@ class Memory:
         for event in model:
             bound, recurs = found.get(_key(event)), self._is_unreadable_again(event["request_id"])
             if recurs and bound and event["not_before"] and bound < event["not_before"]:
-                assert bound >= self.states[event["request_id"]][0].fields["requested_at"]
+                assert bound >= self.states[event["request_id"]][-1].fields["requested_at"]
                 event["not_before"] = bound
         return model
 
