@@ -61,6 +61,7 @@ def _open(report: Report) -> Chart:
     known = last.day if report.first_pull is None else min(report.first_pull.at.date(), last.day)
     before = {"day": first.day.isoformat(), "until": known.isoformat()}
     shaded = [before] if first.day < known else []
+    unknown = report.figures.undated.unknown.resolved
 
     def draw(size: Size) -> Any:
         axis = alt.Axis(
@@ -85,13 +86,7 @@ def _open(report: Report) -> Chart:
         f"{formatting.day(first.day)}, at most {formatting.count(peak.open)} on "
         f"{formatting.day(peak.day)}, and {formatting.count(last.open)} on "
         f"{formatting.day(last.day)}.",
-        _note(
-            report,
-            "before" if shaded else "",
-            report.figures.undated.unknown.resolved,
-            "resolution",
-            "at an unknown time",
-        ),
+        _note(report, "before" if shaded else "", unknown, "resolution at an unknown time"),
         _table(report, ["Open at its end"], lambda bucket: [formatting.count(bucket.open)]),
         *render_wide_and_narrow(draw),
     )
@@ -127,7 +122,7 @@ def _outcomes(report: Report) -> Chart:
         )
         return _shading(report) + bars
 
-    total = report.figures.counts
+    total, unknown = report.figures.counts, report.figures.undated.unknown.resolved
     return Chart(
         "outcomes",
         f"Requests and resolutions per {report.unit}",
@@ -136,13 +131,7 @@ def _outcomes(report: Report) -> Chart:
         f"{formatting.count(total.approved)} approved, "
         f"{formatting.count(total.rejected)} rejected and "
         f"{formatting.count(total.cancelled)} cancelled.",
-        _note(
-            report,
-            _shaded_buckets(report),
-            report.figures.undated.unknown.resolved,
-            "resolution",
-            "at an unknown time",
-        ),
+        _note(report, _shaded_buckets(report), unknown, "resolution at an unknown time"),
         _table(
             report,
             [series.capitalize() for series in _SERIES],
@@ -186,19 +175,14 @@ def _hours(report: Report) -> Chart:
         return _shading(report) + lines
 
     total, undated = report.figures.hours, report.figures.undated
+    omitted = undated.observed + undated.unknown.resolved
     return Chart(
         "hours",
         "Hours to resolve",
         f"Hours from request to resolution, of the requests resolved in each {report.unit}. Over "
         f"the period the median is {formatting.decimal(total.median)}, and the 90th percentile "
         f"{formatting.decimal(total.percentile_90)}.",
-        _note(
-            report,
-            _shaded_buckets(report),
-            undated.observed + undated.unknown.resolved,
-            "resolution",
-            "without a reported time",
-        ),
+        _note(report, _shaded_buckets(report), omitted, "resolution without a reported time"),
         _table(
             report,
             ["Resolved, with a time", "Median", "90th percentile"],
@@ -216,7 +200,7 @@ def _reasons(report: Report) -> Chart:
     import altair as alt
 
     reasons = report.reasons.rows
-    most = reasons[0].requests
+    most, unknown = reasons[0].requests, report.figures.undated.unknown.rejected
 
     def draw(size: Size) -> Any:
         data = [
@@ -249,13 +233,7 @@ def _reasons(report: Report) -> Chart:
         "Rejection reasons",
         f"Rejected requests by reason: {formatting.plural(report.reasons.total, 'reason')}, "
         f"the most frequent given {formatting.plural(most, 'time')}.",
-        _note(
-            report,
-            "",
-            report.figures.undated.unknown.rejected,
-            "rejection",
-            "at an unknown time",
-        ),
+        _note(report, "", unknown, "rejection at an unknown time"),
         Table(("Reason", "Rejected"), rows),
         *render_wide_and_narrow(draw, _AROUND_BARS + _BAR * len(reasons)),
     )
@@ -286,21 +264,21 @@ def _table(
     return Table((f"{report.unit.capitalize()} from", *columns), rows)
 
 
-def _note(report: Report, shaded: str, omitted: int, noun: str, time: str) -> str:
+def _note(report: Report, shaded: str, omitted: int, what: str) -> str:
     """Return what a chart shades and leaves out.
 
     Args:
         report: the report.
         shaded: what is shaded, up to the first complete pull; empty if nothing is.
-        omitted: number of resolutions left out.
-        noun: what these are called.
-        time: what is known of their time.
+        omitted: number of events left out.
+        what: one of these; its first word is the noun.
     """
+    noun, _, details = what.partition(" ")
     sentences = []
     if shaded:
         sentences.append(f"Shaded: {shaded} {formatting.first_pull(report)}.")
     if omitted:
-        sentences.append(f"Without {formatting.plural(omitted, noun)} {time}.")
+        sentences.append(f"Without {formatting.plural(omitted, noun)} {details}.")
     return " ".join(sentences)
 
 

@@ -21,6 +21,9 @@ _LEGEND = 130
 _PADDING = 14
 """Pixels between the title and the labels of an axis, whose widths are estimates."""
 
+SHADE = 0.5
+"""Opacity of what is shaded: visible, and with enough contrast to each mark on it."""
+
 _MARGIN = {"left": 8, "right": 16, "top": 4, "bottom": 4}
 """Pixels around a chart; the last label of an axis may be wider than estimated, too."""
 
@@ -110,7 +113,8 @@ def shading(parts: Sequence[dict[str, Any]], x: Any, x2: Any) -> Any:
     """
     import altair as alt
 
-    return alt.Chart(inline(parts)).mark_rect(color="var(--line)", opacity=0.5).encode(x=x, x2=x2)
+    rectangles = alt.Chart(inline(parts)).mark_rect(color="var(--line)", opacity=SHADE)
+    return rectangles.encode(x=x, x2=x2)
 
 
 def render_wide_and_narrow(draw: Callable[[Size], Any], height: int = _HEIGHT) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from mirror.db.engine import read_transaction
 from mirror.db.prune import prune
 from mirror.report.model import Counts, FirstPull, Undated
 from mirror.report.statistics import Statistics
+from mirror.report.svg import SHADE
 from tests.support.mirrors import Mirror
 from tests.support.oracle_statistics import NOTHING
 from tests.support.reports import Element, Page, execute, failed_run, render_page, without_drawings
@@ -66,7 +67,7 @@ def stamp(time: datetime) -> str:
 
 def shaded_widths(chart: Element) -> list[float]:
     """The width of what is shaded in each drawing of a chart."""
-    return [_width(path) for path in chart.find_all("path", fill="var(--line)", opacity="0.5")]
+    return [_width(path) for path in chart.find_all("path", fill="var(--line)", opacity=str(SHADE))]
 
 
 def plot_widths(chart: Element) -> list[float]:
