@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 
 from mirror.api.health import HEALTH_PATH, ProbeResult
 from mirror.config import settings
 from mirror.config.settings import ApiSettings
+from mirror.db import migrate
+from mirror.db.engine import write_transaction
+from mirror.db.models import metadata
+from mirror.errors import DiskUnavailable
 
 if TYPE_CHECKING:
     from mirror.queries.status import EnvironmentStatus
@@ -27,6 +31,14 @@ MIB = 1024 * 1024
 _MAX_SKEW = timedelta(seconds=5)
 _MIN_FREE_SPACE = 100 * MIB
 _GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+_TRIAL_STATEMENTS = {
+    # SQLite writes its journal beside the file, which needs rights to the folder.
+    "sqlite": ("PRAGMA user_version = 0", "CREATE TEMPORARY TABLE trial (id integer)"),
+    "postgresql": ("CREATE TEMPORARY TABLE trial (id integer)",),
+}
+"""By dialect, statements that need what a merge needs besides the tables, and are rolled back."""
 
 
 class State(StrEnum):
@@ -79,6 +91,44 @@ def check_disk_space(check: str, folder: Path, needed: int = 0) -> Check:
         advice = "free some space: a sync that runs out of it fails, and changes nothing"
         return Check(State.WARNING, check, None, finding, advice)
     return Check(State.OK, check, None, finding)
+
+
+def temporary_folder() -> Path:
+    """Return the folder where SQLite puts temporary tables.
+
+    The order of the folders is that of https://www.sqlite.org/tempfiles.html.
+
+    Raises:
+        DiskUnavailable: there is none.
+    """
+    variables = (os.environ.get(name) for name in ("SQLITE_TMPDIR", "TMPDIR"))
+    for name in (*variables, "/var/tmp", "/usr/tmp", "/tmp", "."):  # noqa: S108
+        if name and os.access(name, os.W_OK | os.X_OK):
+            return Path(name)
+    raise DiskUnavailable(
+        "there is no folder for temporary files", hint="name one in SQLITE_TMPDIR"
+    )
+
+
+def require_write_access(engine: Engine) -> None:
+    """Check that a sync can write, and create the schema if there is none; roll it all back.
+
+    Raises:
+        DatabaseError: the database refuses, or is busy for too long.
+    """
+    # A commit, even without rows, can write to a SQLite file.
+    with write_transaction(engine, migrate.LOCK, commit=False) as connection:
+        migrate.upgrade_in(connection)
+        for table in metadata.sorted_tables:
+            # The database checks the privilege before it looks for rows.
+            no_rows = sa.select(table).where(sa.false())
+            connection.execute(sa.insert(table).from_select(list(table.c), no_rows))
+            connection.execute(sa.delete(table).where(sa.false()))
+            connection.execute(
+                sa.update(table).where(sa.false()).values({next(iter(table.c)): None})
+            )
+        for statement in _TRIAL_STATEMENTS[connection.dialect.name]:
+            connection.exec_driver_sql(statement)
 
 
 def check_health(environment: str, api: ApiSettings, probe: ProbeResult) -> Check:

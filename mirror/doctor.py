@@ -5,13 +5,11 @@ No check changes anything, and a check that fails does not prevent the others.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from mirror import checks
@@ -31,20 +29,11 @@ from mirror.db.engine import (
     read_transaction,
     require_creatable,
     shown_url,
-    write_transaction,
 )
-from mirror.db.models import metadata
 from mirror.errors import DatabaseError, DiskUnavailable, MirrorError, SchemaError, UsageError
 from mirror.queries import status
 from mirror.queries.status import EnvironmentStatus
 from mirror.sync.run import sync
-
-_TRIAL_STATEMENTS = {
-    # SQLite writes its journal beside the file, which needs rights to the folder.
-    "sqlite": ("PRAGMA user_version = 0", "CREATE TEMPORARY TABLE trial (id integer)"),
-    "postgresql": ("CREATE TEMPORARY TABLE trial (id integer)",),
-}
-"""By dialect, statements that need what a merge needs besides the tables, and are rolled back."""
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -80,7 +69,6 @@ class Doctor:
     ) -> None:
         self.failures: list[MirrorError] = []
         self._sources = sources
-        self._database_setting = sources.resolve_database()
         self._environments = environment_names(sources.file, named)
         self._with_others = not named
         self._now = now
@@ -112,10 +100,11 @@ class Doctor:
     def _configuration_file(self) -> Check:
         path = self._sources.file.path
         if path is None:
-            return Check(
-                State.OK, "configuration", None, f"none; searched at {file.default_path()}"
-            )
-        if self._database_setting.in_file and has_secrets(self._database_setting.text):
+            default = file.default_path()
+            place = f"searched at {default}" if default else "there is no home folder"
+            return Check(State.OK, "configuration", None, f"none; {place}")
+        database = self._sources.given.get("database") or self._sources.file.database
+        if database and database.in_file and has_secrets(database.text):
             return check_private(path, "configuration", f"{path}, with a password in it")
         return Check(State.OK, "configuration", None, str(path))
 
@@ -204,9 +193,10 @@ class Doctor:
     # The database
 
     def _database(self) -> Iterator[Check]:
-        url, source = self._database_setting.text, self._database_setting.source
-        shown = url
+        url = shown = ""
         try:
+            setting = self._sources.resolve_database()
+            url, source = setting.text, setting.source
             shown = f"{shown_url(url)} ({source})"
             engine = create_engine(url)
             with read_transaction(engine) as connection:
@@ -217,7 +207,7 @@ class Doctor:
                 if schema.state is State.OK:
                     self._engine, self._record = engine, self._read_record(connection)
         except MirrorError as error:
-            yield self._no_database(error, shown)
+            yield self._no_database(error, url, shown)
             return
         if schema.state is not State.FAILED:
             yield self._write_access(engine)
@@ -233,9 +223,9 @@ class Doctor:
             {name: runs.last_completion(connection, name) for name in names},
         )
 
-    def _no_database(self, error: MirrorError, shown: str) -> Check:
+    def _no_database(self, error: MirrorError, text: str, shown: str) -> Check:
         """Report why the database cannot be opened; a missing SQLite file is only a warning."""
-        url = None if isinstance(error, UsageError) else parse_url(self._database_setting.text)
+        url = None if isinstance(error, UsageError) else parse_url(text)
         if (
             url is None
             or url.get_backend_name() != "sqlite"
@@ -262,21 +252,8 @@ class Doctor:
         return Check(State.OK, "schema", None, f"revision {revision}, which this version needs")
 
     def _write_access(self, engine: Engine) -> Check:
-        """Check that a sync can write, and create the schema if there is none; roll it all back."""
         try:
-            # A commit, even without rows, can write to a SQLite file.
-            with write_transaction(engine, migrate.LOCK, commit=False) as connection:
-                migrate.upgrade_in(connection)
-                for table in metadata.sorted_tables:
-                    # The database checks the privilege before it looks for rows.
-                    no_rows = sa.select(table).where(sa.false())
-                    connection.execute(sa.insert(table).from_select(list(table.c), no_rows))
-                    connection.execute(sa.delete(table).where(sa.false()))
-                    connection.execute(
-                        sa.update(table).where(sa.false()).values({next(iter(table.c)): None})
-                    )
-                for statement in _TRIAL_STATEMENTS[connection.dialect.name]:
-                    connection.exec_driver_sql(statement)
+            checks.require_write_access(engine)
         except MirrorError as error:
             return self._failed("write access", error)
         return Check(State.OK, "write access", None, "a sync can write")
@@ -288,23 +265,11 @@ class Doctor:
             size = path.stat().st_size
             yield check_private(path, "database file", f"{size / checks.MIB:,.1f} MiB")
             yield check_disk_space("disk space for the database", path.parent, size)
-            yield from self._temporary_space()
-
-    def _temporary_space(self) -> Iterator[Check]:
-        """Check the space where SQLite puts temporary tables.
-
-        The order of the folders is that of https://www.sqlite.org/tempfiles.html.
-        """
-        check = "disk space for temporary files"
-        variables = (os.environ.get(name) for name in ("SQLITE_TMPDIR", "TMPDIR"))
-        for name in (*variables, "/var/tmp", "/usr/tmp", "/tmp", "."):  # noqa: S108
-            if name and os.access(name, os.W_OK | os.X_OK):
-                yield check_disk_space(check, Path(name))
-                return
-        error = DiskUnavailable(
-            "there is no folder for temporary files", hint="name one in SQLITE_TMPDIR"
-        )
-        yield self._failed(check, error)
+            check = "disk space for temporary files"
+            try:
+                yield check_disk_space(check, checks.temporary_folder())
+            except DiskUnavailable as error:
+                yield self._failed(check, error)
 
     # The runs so far
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -126,6 +127,17 @@ def sync(
     )  # fmt: skip
 
 
+def _move(database: Database, base_url: str, program: str) -> None:
+    """Sync from another base URL, which older builds do not have to accept."""
+    options = subprocess.run(
+        [program, "sync", "--help"], capture_output=True, text=True, check=True
+    )
+    accept = ["--accept-base-url"] if "--accept-base-url" in options.stdout else []
+    world.measure(
+        program, "sync", "--database", database.url, "--base-url", base_url, *accept
+    )  # fmt: skip
+
+
 def _floor(way: str, base_url: str, what: str, script: Path = world.HERE / "floor.py") -> list[str]:
     return [sys.executable, str(script), way, base_url + world.LIST, what]
 
@@ -186,7 +198,7 @@ class Course:
                 self._servers.show(self._versions[stage.version])
                 if stage.etag:
                     for system, program in self._programs.items():
-                        sync(databases[system], self._servers.base_url(etag=True), program=program)
+                        _move(databases[system], self._servers.base_url(etag=True), program)
                 systems = [*stage.systems, *self._programs.keys() - {"mirror"}]
                 for system in in_turn(systems, turn):
                     found[stage.name, system] = self._go(stage, system, databases)
