@@ -17,8 +17,9 @@ from anyio import to_thread
 from msgspec import Raw
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
+from mirror.api.body import Redactor
 from mirror.api.entries import EntryScan, split
-from mirror.api.envelope import Page, Paging, Redactor, parse_page
+from mirror.api.envelope import Page, Paging, parse_page
 from mirror.api.event_loop import run
 from mirror.api.http import ApiResponse, HttpSession
 from mirror.api.prefetch import fetch_in_order

@@ -5,7 +5,6 @@ The shapes are those of the vendor's public documentation; anything not document
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from mirror.api import malformed
+from mirror.api.body import BodyKind, Redactor, body_kind, first_words
 from mirror.api.raw_json import (
     DECODING_ERRORS,
     NULL,
@@ -21,13 +21,10 @@ from mirror.api.raw_json import (
     replace_unstorable,
 )
 from mirror.errors import ApiError
-from mirror.text import one_line
+from mirror.text import quotable
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NO_SUCCESS = "the API reports a failure: "
-
-Redactor = Callable[[str], str]
-"""Removes secrets from a text."""
 
 
 class Paging(Struct, frozen=True):
@@ -148,8 +145,10 @@ def _payload_error(body: bytes | bytearray, redact: Redactor) -> PayloadError:
         if malformed.is_truncated(body):
             return TruncatedPayload("the response ends in the middle of its JSON")
         if (fault := malformed.json_fault(body)) is not None:
-            kind = _guess_content_type(body)
-            description = f"not valid JSON: {fault}" if kind == "JSON" else f"{kind}, not JSON"
+            kind, words = body_kind(body), first_words(body, redact)
+            description = f"{kind}, not JSON" + (f" ({words})" if words else "")
+            if kind is BodyKind.JSON:
+                description = f"not valid JSON: {fault}"
             return PayloadError(f"the response is {description}")
         with suppress(*DECODING_ERRORS):
             if message := _error_from_envelope(body, redact):
@@ -165,6 +164,8 @@ def _payload_error(body: bytes | bytearray, redact: Redactor) -> PayloadError:
 def error_summary(body: bytes | bytearray, redact: Redactor = _unredacted) -> str:
     """Return the message of an error response, as one line of at most 500 characters.
 
+    It can be followed by more words: a full stop at its end is left out.
+
     Args:
         body: the response body, or its start.
         redact: removes secrets, before the text is cut.
@@ -173,7 +174,10 @@ def error_summary(body: bytes | bytearray, redact: Redactor = _unredacted) -> st
         message = _error_from_envelope(body, redact)
     except DECODING_ERRORS:
         message = None
-    return message or f"({_guess_content_type(body)} without code or message)"
+    if message:
+        return message
+    words = first_words(body, redact)
+    return f"({body_kind(body)}{f': {words}' if words else ' without code or message'})"
 
 
 def _error_from_envelope(body: bytes | bytearray, redact: Redactor) -> str | None:
@@ -182,7 +186,7 @@ def _error_from_envelope(body: bytes | bytearray, redact: Redactor) -> str | Non
     outer = msgspec.json.decode(text, type=_ErrorEnvelope)
     if outer.success is not False and not (outer.error or outer.errors or outer.code):
         if outer.success is None and outer.message:
-            return one_line(redact(str(outer.message)))
+            return quotable(redact(str(outer.message))) or None
         return None
     inner = outer.error if isinstance(outer.error, dict) else {"message": outer.error}
     code = inner.get("code") or outer.code
@@ -193,19 +197,7 @@ def _error_from_envelope(body: bytes | bytearray, redact: Redactor) -> str | Non
         parts.append(msgspec.json.encode(details).decode())
     if not parts and outer.success is False:
         return "success is false, without code or message"
-    return one_line(redact(": ".join(parts))) or None
-
-
-def _guess_content_type(body: bytes | bytearray) -> str:
-    start = bytes(body[:512]).lstrip().lower()
-    if not start:
-        return "empty"
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page"
-    if start[:1] in {b"{", b"["}:
-        return "JSON"
-    text = "".join(start.decode("utf-8", "replace")[:-1].split())
-    return "plain text" if text.isprintable() and "\ufffd" not in text else "binary data"
+    return quotable(redact(": ".join(parts))) or None
 
 
 def _find_paging(envelope: _Envelope) -> Paging | None:

@@ -19,19 +19,13 @@ import stamina
 import stamina.instrumentation
 
 from mirror.api import network
-from mirror.api.connection import COMPRESSION, http_client, redacted_logs
-from mirror.api.envelope import PayloadError, Redactor, TruncatedPayload
+from mirror.api.body import Redactor
+from mirror.api.compression import COMPRESSION, UNCOMPRESSED, content_encoding, iter_decompressed
+from mirror.api.connection import ResponseTrace, http_client, redacted_logs
+from mirror.api.envelope import PayloadError, TruncatedPayload
 from mirror.api.httpx_lite import httpx
 from mirror.api.rate_limit import Clock, RateLimiter, parse_rate_limit_headers
-from mirror.api.responses import (
-    UNCOMPRESSED,
-    RetryableError,
-    content_encoding,
-    error_from_response,
-    iter_decompressed,
-    refuse_redirect,
-    server_time,
-)
+from mirror.api.responses import RetryableError, error_from_response, refuse_redirect, server_time
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiError, ApiUnavailable, MirrorError
 from mirror.progress import Progress
@@ -169,8 +163,8 @@ class HttpSession:
             raise ApiUnavailable(f"{error}{tried}", hint="try again later") from error
         except PayloadError as error:
             raise ApiError(
-                f"{self._settings.base_url} returned no list: {error}. "
-                "Check --base-url, or ask the API's operator"
+                f"{self._settings.base_url} returned no list: {error}",
+                hint="check --base-url, or ask the API's operator",
             ) from error
         self._progress.pages += 1
         return ApiResponse(parsed, body, new_etag)
@@ -213,6 +207,7 @@ class HttpSession:
     async def _send(self, ticket: int, request: _Request) -> tuple[bytearray, str | None] | None:
         """Send a request once; return body and ETag, or None for 304."""
         etag, began, is_responding = request.etag, self._clock.now(), False
+        trace = ResponseTrace()
         try:
             with anyio.move_on_after(self.rate_limiter.remaining_time()):
                 async with self._http.stream(
@@ -221,6 +216,7 @@ class HttpSession:
                     params=request.params,
                     headers=[(b"If-None-Match", etag.encode(_HEADER_ENCODING))] if etag else None,
                     timeout=self._settings.timeout,
+                    extensions={"trace": trace},
                 ) as response:
                     is_responding = True
                     self.rate_limiter.update_from_headers(
@@ -238,9 +234,10 @@ class HttpSession:
                 f"the API at {self._settings.base_url} sent nothing for "
                 f"{self._settings.timeout:g} seconds"
             ) from error
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            raise RetryableError(
-                f"the connection to {self._settings.base_url} failed "
+        except network.FAILURES as error:
+            base_url = self._settings.base_url
+            raise network.final_error(base_url, error, trace.status) or RetryableError(
+                f"the connection to {base_url} failed "
                 f"({network.describe(error, responding=is_responding)})"
             ) from error
         raise self.rate_limiter.deadline_error()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mirror.config.folders import substitute_home
 from mirror.errors import UsageError
 
 _WIDE = 560
@@ -68,7 +69,8 @@ def check() -> None:
         UsageError: they are not.
     """
     try:
-        import altair as alt  # noqa: F401
+        with substitute_home():  # altair's import fails without a home folder
+            import altair as alt  # noqa: F401
         import jinja2  # noqa: F401
         import vl_convert  # noqa: F401
     except ModuleNotFoundError as error:

@@ -145,11 +145,18 @@ def _contradict(entries: list[bytes], _requests: int) -> list[bytes]:
     return entries + [_with(entry, status="on_hold") for entry in entries[:1]]
 
 
-def _malform(entries: list[bytes], _requests: int) -> list[bytes]:
-    return [
-        _with(entry, requested_at="yesterday") if index % 10 == 0 else entry
-        for index, entry in enumerate(entries)
-    ]
+def _malform(every: int) -> Callable[[list[bytes], int], list[bytes]]:
+    def malform(entries: list[bytes], _requests: int) -> list[bytes]:
+        return [
+            entry if place % every else _with(entry, requested_at="yesterday")
+            for place, entry in enumerate(entries, start=1)
+        ]
+
+    return malform
+
+
+def _capitalize_ids(entries: list[bytes], _requests: int) -> list[bytes]:
+    return [_with(entry, id=msgspec.json.decode(entry)["id"].upper()) for entry in entries]
 
 
 def _make_hostile(entries: list[bytes], _requests: int) -> list[bytes]:
@@ -180,6 +187,7 @@ FAULTS: dict[str, Fault] = {
         "500, with code and message",
         response=_respond(500, _nested_error("SERVER_ERROR", "Something went wrong")),
     ),
+    "request-timeout": Fault("408, with an empty body", response=_respond(408, b"")),
     "bad-gateway": Fault(
         "502, with the HTML page of a proxy",
         response=_respond(502, b"<html><h1>502 Bad Gateway</h1></html>"),
@@ -207,6 +215,10 @@ FAULTS: dict[str, Fault] = {
     "forbidden": Fault(
         "403, as for a token that lacks a right",
         response=_respond(403, _flat_error("FORBIDDEN", "The token may not list release requests")),
+    ),
+    "firewall": Fault(
+        "403, with the HTML page of a firewall",
+        response=_respond(403, b"<html><title>Access denied | Firewall</title></html>"),
     ),
     "not-found": Fault(
         "404, as at a wrong path", response=_respond(404, b"<html>Not found</html>")
@@ -251,7 +263,9 @@ FAULTS: dict[str, Fault] = {
         "one entry comes twice, unchanged", entries=lambda entries, _: entries + entries[:1]
     ),
     "contradiction": Fault("one entry comes twice, with another status", entries=_contradict),
-    "garbled": Fault("every tenth entry has an invalid time", entries=_malform),
+    "garbled": Fault("every tenth entry has an invalid time", entries=_malform(10)),
+    "unreadable": Fault("every second entry has an invalid time", entries=_malform(2)),
+    "capitals": Fault("all ids are in upper case", entries=_capitalize_ids),
     "hostile": Fault("texts with escape codes, markup, SQL, NUL, …", entries=_make_hostile),
     "moving": Fault("the order changes between pages", entries=_rotate, needs_pages=True),
     "empty-page": Fault(

@@ -110,7 +110,7 @@ def sync(
         upgrade: upgrade the schema first; otherwise fail if it is not current.
         dry_run: do the same, but roll it back; the schema must be current. It needs the rights of a
             sync, and leaves no run on record.
-        accept_missing: apply the list however many requests it lacks.
+        accept_missing: apply the list whatever is missing or unreadable.
         accept_base_url: sync even if the last complete sync used another base URL.
         now: the clock, UTC.
         progress: counts what is done.

@@ -66,7 +66,9 @@ ERRORS = {
     "nested-without-details": ({"error": {"code": "GONE", "message": "Old"}}, "GONE: Old"),
     "nested-with-empty-details": ({"error": {"message": "Old", "details": {}}}, "Old"),
     "flat": ({"message": "No such thing", "code": "NOT_FOUND"}, "NOT_FOUND: No such thing"),
-    "flat-without-code": ({"message": "Unauthenticated."}, "Unauthenticated."),
+    "flat-without-code": ({"message": "Unauthenticated."}, "Unauthenticated"),
+    "ellipsis": ({"message": "Busy...", "code": "BUSY"}, "BUSY: Busy"),
+    "another full stop": ({"message": "\u7e41\u5fd9\u3002"}, "\u7e41\u5fd9"),
     "validation": (
         {"message": "The given data was invalid", "errors": {"page": ["Too small", "Odd"]}},
         'The given data was invalid: {"page":["Too small","Odd"]}',
@@ -232,7 +234,8 @@ def test_an_error_needs_no_success_to_be_summarized(body: dict[str, object], mes
     [
         (b"", "empty"),
         (b"<html></html>", "an HTML page"),
-        (b"oops", "plain text"),
+        (b"...", "plain text"),
+        (b"\xff\xfe", "binary data"),
         (b'{"status":500}', "JSON"),
         (b'["error"]', "JSON"),
         (b'{"error":' + b"[" * 9999, "JSON"),

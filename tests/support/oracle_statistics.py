@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 import sqlalchemy as sa
@@ -40,19 +40,22 @@ def turnaround(memory: Memory) -> list[dict[str, Any]]:
                     for old, new in reversed(list(pairwise(states)))
                     if old.status != new.status
                 ),
-                now.first,
+                None,
             )
             reported = now.fields["resolved_at"]
-            took = (reported or entered) - now.fields["requested_at"]
+            best = reported or entered
+            took = best and best - now.fields["requested_at"]
             rows.append(
                 {
                     "id": key,
                     "phone_number": now.fields["phone_number"],
                     "status": now.status,
                     "requested_at": now.fields["requested_at"],
-                    "resolved_at": reported or entered,
-                    "hours_to_resolve": took // timedelta(milliseconds=1) / _MILLISECONDS_AN_HOUR,
-                    "time_source": "reported" if reported else "observed",
+                    "resolved_at": best,
+                    "hours_to_resolve": None
+                    if took is None
+                    else took // timedelta(milliseconds=1) / _MILLISECONDS_AN_HOUR,
+                    "time_source": "reported" if reported else "observed" if entered else "unknown",
                 }
             )
     return rows
@@ -60,14 +63,23 @@ def turnaround(memory: Memory) -> list[dict[str, Any]]:
 
 def daily(memory: Memory, today: date) -> list[dict[str, Any]]:
     """Compute the view `release_requests_daily`, without its environment."""
-    events = Counter((event["event"], event["occurred_at"].date()) for event in memory.history())
+    events = Counter(
+        (event["event"], event["occurred_at"].date())
+        for event in memory.history()
+        if event["occurred_at"]
+    )
+    undated = sum(map(_is_undated, memory.states.values()))
     timelines = [_ordered(_transitions(states)) for states in memory.states.values()]
     first = min((timeline[0][0].date() for timeline in timelines), default=today)
     rows = []
     for day in (first + timedelta(days=number) for number in range((today - first).days + 1)):
         end = datetime.combine(day + timedelta(days=1), time(), UTC)
         rows.append(
-            {"day": day, "open_at_end": sum(_is_open(timeline, end) for timeline in timelines)}
+            {
+                "day": day,
+                "open_at_end": sum(_is_open(timeline, end) for timeline in timelines),
+                "undated": undated,
+            }
             | {name: events[name, day] for name in ("requested", *VERDICTS)}
         )
     return rows
@@ -78,7 +90,7 @@ def _transitions(states: list[State]) -> Iterator[tuple[datetime, bool]]:
 
     The time is that reported by upstream, but at most that of the observation.
     """
-    yield min(states[-1].fields["requested_at"], states[0].first), True
+    yield min(states[-1].fields["requested_at"], states[0].first), not _is_undated(states)
     for place, state in enumerate(states):
         run = [state]
         for later in states[place + 1 :]:
@@ -98,6 +110,12 @@ def _transitions(states: list[State]) -> Iterator[tuple[datetime, bool]]:
             min(reported or state.since, state.since),
             not state.gone and not run[-1].resolved,
         )
+
+
+def _is_undated(states: list[State]) -> bool:
+    """Return whether a request was resolved at an unknown time: before it was first seen."""
+    first_period = list(takewhile(lambda state: state.status == states[0].status, states))
+    return states[0].status in VERDICTS and first_period[-1].fields["resolved_at"] is None
 
 
 def _ordered(transitions: Iterator[tuple[datetime, bool]]) -> list[tuple[datetime, bool]]:
