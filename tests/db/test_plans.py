@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from mirror.db.engine import create_engine, read_transaction
 from mirror.db.models import is_partial, past_versions, release_requests, sync_runs
 from mirror.db.types import to_text
+from mirror.queries.lookup import select_numbers
 from mirror.sandbox.server import Sandbox
 from tests.support import big_database
 from tests.support.mirrors import Mirror
@@ -159,6 +160,9 @@ def expect_indexes(
             assert (name, scans) == (name, set())
             if note is not None:
                 note("plan", (name, kind, access_paths(connection, query)))
+        look_up = select_numbers([big_database.number_of(requests // 2), "15551234567"])
+        literal = str(look_up.compile(connection, compile_kwargs={"literal_binds": True}))
+        assert full_scans(connection, literal) == set()
         for query in WHOLE_TABLES:
             assert full_scans(connection, query), query
         if kind == "postgresql":
