@@ -81,4 +81,4 @@ class SchemaError(DatabaseError):
 
 
 class GuardRefused(MirrorError):
-    """Too many requests would go missing, or list or base URL are those of another environment."""
+    """The list is implausible beside the mirror, or it or its base URL is another environment's."""

@@ -7,7 +7,7 @@ shown. Everything here runs only after decoding has failed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import msgspec
@@ -109,20 +109,25 @@ def record_fault(entry: bytes) -> str:
     if fault := _utf8_fault(entry):
         return fault
     try:
-        fields = decode_fields(entry)
-        for name, rule in _RULES.items():
-            value = fields.get(name)
-            if value is not None and bytes(value) != b"null":
-                fault = rule(value)
-            elif name in _REQUIRED:
-                fault = "is missing" if value is None else "is null"
-            if fault:
-                return f"`{name}` {fault}"
+        for name, fault in field_faults(decode_fields(entry)):
+            return f"`{name}` {fault}"
     except RecursionError:
         return TOO_DEEP
     except DECODING_ERRORS:
         return "not an object"
     return "not a release request"
+
+
+def field_faults(fields: dict[str, Raw]) -> Iterator[tuple[str, str]]:
+    """Yield each known field that cannot be read, or is required and lacks a value, and why."""
+    for name, rule in _RULES.items():
+        value, fault = fields.get(name), None
+        if value is not None and bytes(value) != b"null":
+            fault = rule(value)
+        elif name in _REQUIRED:
+            fault = "is missing" if value is None else "is null"
+        if fault:
+            yield name, fault
 
 
 def _utf8_fault(text: bytes | bytearray) -> str | None:

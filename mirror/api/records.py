@@ -10,15 +10,17 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from mirror.api import malformed
 from mirror.api.malformed import MAX_IDENTIFIER
 from mirror.api.raw_json import DECODING_ERRORS, NULL, decode_fields, replace_unstorable
 from mirror.errors import ApiError
+
+_T = TypeVar("_T")
 
 _NUL = re.compile(rb"\\u0000")  # takes half the time of `in`
 
@@ -48,6 +50,23 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True, gc=False, kw_only=
     extra: _NeverOnTheWire = ""
 
 
+class PartialRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False, kw_only=True):
+    """What can be read of an invalid entry: the fields of `Record`, without its id.
+
+    A field is `UNSET` if it cannot be read, or is not in the entry. `resolved_at` and
+    `rejection_reason` belong to a status, and are not read without it.
+    """
+
+    phone_number: str | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+    requested_at: datetime | UnsetType = UNSET
+    phone_number_id: str | UnsetType | None = UNSET
+    reason: str | UnsetType | None = UNSET
+    resolved_at: datetime | UnsetType | None = UNSET
+    rejection_reason: str | UnsetType | None = UNSET
+    extra: str | UnsetType = UNSET
+
+
 class InvalidRecord(msgspec.Struct, frozen=True):
     """An entry of the list that is not a valid release request.
 
@@ -57,12 +76,15 @@ class InvalidRecord(msgspec.Struct, frozen=True):
         error: why it is invalid.
         fingerprint: SHA-256 in hex of its known fields, so that a field that upstream adds does not
             change it; of the whole entry if it has no known field, or contradicts another entry.
+        readable: what can be read of it all the same; None without a usable id, or if another entry
+            has this id.
     """
 
     id: str | None
     raw: str
     error: str
     fingerprint: str
+    readable: PartialRecord | None = None
 
 
 class _Identity(Struct, gc=False):
@@ -70,12 +92,15 @@ class _Identity(Struct, gc=False):
 
 
 _record = msgspec.json.Decoder(Record)
+_partial = msgspec.json.Decoder(PartialRecord)
 _records = msgspec.json.Decoder(list[Record])
 _entries = msgspec.json.Decoder(list[Raw])
 _identity = msgspec.json.Decoder(_Identity)
 _identities = msgspec.json.Decoder(list[_Identity])
 _text = msgspec.json.Decoder(str)
+_text_or_number = msgspec.json.Decoder(str | int | float)
 _KNOWN_FIELDS = frozenset(Record.__struct_encode_fields__) - {"extra"}
+_PARTIAL_FIELDS = _KNOWN_FIELDS - {"id"}
 
 
 def _as_array(text: bytes | memoryview) -> bytes:
@@ -124,7 +149,7 @@ def merge_duplicates(entries: Sequence[Raw]) -> Iterator[Record | InvalidRecord]
         return
     for entry, record in zip(entries, decoded, strict=True):
         if isinstance(record, InvalidRecord):
-            yield record
+            yield msgspec.structs.replace(record, readable=None)
         else:
             reason = f"the list has {len(entries)} contradicting entries with this id"
             yield _invalid(entry, reason, identity=bytes(entry))
@@ -141,16 +166,44 @@ def _decode_one(raw: Raw) -> Record | InvalidRecord:
     try:
         return _in_utc(_decode_with_unknown_fields(entry))
     except DECODING_ERRORS:
-        return _invalid(raw, malformed.record_fault(entry))
+        record = _invalid(raw, malformed.record_fault(entry))
+    return record if record.id is None else msgspec.structs.replace(record, readable=_read(entry))
 
 
 def _decode_with_unknown_fields(entry: bytes) -> Record:
     """Decode an entry; keep the text of each unknown field."""
     fields = decode_fields(entry)
-    unknown = {key: fields.pop(key) for key in sorted(fields.keys() - _KNOWN_FIELDS)}
+    extra = _pop_unknown_fields(fields)
     record = _record.decode(msgspec.json.encode(fields))
-    extra = msgspec.json.encode(unknown).decode() if unknown else ""
     return msgspec.structs.replace(record, extra=extra)
+
+
+def _pop_unknown_fields(fields: dict[str, Raw]) -> str:
+    """Remove the unknown fields; return them as in `Record.extra`."""
+    unknown = {key: fields.pop(key) for key in sorted(fields.keys() - _KNOWN_FIELDS)}
+    return msgspec.json.encode(unknown).decode() if unknown else ""
+
+
+def _read(entry: bytes) -> PartialRecord:
+    """Decode the fields of an invalid entry that can be read."""
+    extra = ""
+    try:
+        fields = decode_fields(entry)
+        unreadable = {name for name, _ in malformed.field_faults(fields)}
+        with suppress(UnicodeDecodeError):
+            extra = _pop_unknown_fields(fields)
+    except DECODING_ERRORS:
+        return PartialRecord()
+    if "status" in unreadable:
+        unreadable |= {"resolved_at", "rejection_reason"}
+    readable = fields.keys() & _PARTIAL_FIELDS - unreadable
+    record = _partial.decode(msgspec.json.encode({name: fields[name] for name in readable}))
+    return msgspec.structs.replace(
+        record,
+        requested_at=_to_utc(record.requested_at),
+        resolved_at=_to_utc(record.resolved_at),
+        extra=extra or UNSET,
+    )
 
 
 def _invalid(raw: Raw, error: str, identity: bytes | None = None) -> InvalidRecord:
@@ -180,9 +233,14 @@ def _in_utc(record: Record) -> Record:
         return record
     return msgspec.structs.replace(
         record,
-        requested_at=requested_at.astimezone(UTC),
-        resolved_at=resolved_at and resolved_at.astimezone(UTC),
+        requested_at=_to_utc(requested_at),
+        resolved_at=_to_utc(resolved_at),
     )
+
+
+def _to_utc(time: _T) -> _T | datetime:
+    """Convert a time to UTC; return anything else as it is."""
+    return time.astimezone(UTC) if isinstance(time, datetime) else time
 
 
 def request_ids(text: bytes | memoryview, entries: Sequence[Raw]) -> list[str | None]:
@@ -197,6 +255,15 @@ def request_ids(text: bytes | memoryview, entries: Sequence[Raw]) -> list[str | 
         if "\0" not in "".join(ids):
             return list(ids)
     return [_request_id(entry) for entry in entries]
+
+
+def unusable_id(raw: str) -> str | float | None:
+    """Return the id in the JSON of an entry that has no usable one, if it is a text or a number."""
+    with suppress(*DECODING_ERRORS):
+        value = decode_fields(raw.encode()).get("id", NULL)
+        request_id: str | float = _text_or_number.decode(value)
+        return request_id
+    return None
 
 
 def _request_id(raw: Raw) -> str | None:

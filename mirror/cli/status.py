@@ -49,8 +49,9 @@ def quarantine(
 ) -> None:
     """Show invalid records, and what is wrong with each.
 
-    A record stays in quarantine as long as the list contains it; its request keeps the row it had
-    before. --format json and csv include the record itself.
+    A record stays in quarantine as long as the list contains it. The row of its request follows the
+    fields that can be read, and keeps the last known values of the others. --format json and csv
+    include the record itself.
     """
     from mirror.cli import output
     from mirror.queries import empty, helpers

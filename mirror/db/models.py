@@ -205,7 +205,7 @@ sync_runs = Table(
     _count("fetched", "Entries of the list."),
     _count("inserted", "Requests seen for the first time."),
     _count("updated", "Requests with a new version because a field changed."),
-    _count("unchanged", "Requests without a change in a known field."),
+    _count("unchanged", "Requests with a valid entry and without a change in a known field."),
     _count("missing", "Requests newly missing from the list."),
     _count("returned", "Missing requests that were in the list again."),
     _count("quarantined", "Invalid entries of the list."),
@@ -235,6 +235,7 @@ sync_runs = Table(
     _required("mirror_version", Text, "Version of mirror that ran."),
     UniqueConstraint("environment", "completion"),
     Index("ix_sync_runs_environment_id", "environment", "id"),
+    Index("ix_sync_runs_environment_observed_at", "environment", "observed_at"),
     Index("ix_sync_runs_running", "environment", info={PARTIAL: "outcome = 'running'"}),
     comment="Every run of mirror sync, with its outcome and its counts.",
     sqlite_autoincrement=True,
@@ -249,7 +250,8 @@ release_requests = Table(
         "digest",
         BigInteger,
         "XXH3-64 of the list entry that the request was last read from, seeded with the version of "
-        "mirror. An entry with the same digest is not decoded again. Null: compare it once.",
+        "mirror. An entry with the same digest is not decoded again. Null: the next one is, for "
+        "example while a field of it cannot be read.",
     ),
     _e164_column(),
     PrimaryKeyConstraint("id"),
@@ -268,7 +270,8 @@ release_requests = Table(
     Index("ix_release_requests_status_requested_at", "status", "requested_at"),
     Index("ix_release_requests_requested_at", "requested_at"),
     Index("ix_release_requests_resolved_at", "resolved_at"),
-    comment="The current version of each release request, one row per id.",
+    comment="The current version of each release request, one row per id. A field that can no "
+    "longer be read is the last known one.",
 )
 
 past_versions = Table(
@@ -333,6 +336,7 @@ quarantined_records = Table(
     UniqueConstraint("environment", "fingerprint"),
     Index("ix_quarantined_records_first_run_id", "first_run_id"),
     Index("ix_quarantined_records_last_run_id", "last_run_id"),
+    Index("ix_quarantined_records_request_id", "request_id"),
     comment="Invalid entries of the list, one row per distinct entry.",
     sqlite_autoincrement=True,
 )

@@ -41,15 +41,16 @@ class Counts(msgspec.Struct, frozen=True):
     """Counts of a merge.
 
     Every entry of the list is inserted, updated, returned, unchanged, quarantined or a duplicate.
+    A quarantined one may also be updated or returned, by the fields that can be read.
 
     Attributes:
         fetched: entries of the list.
         inserted: requests seen for the first time.
         updated: requests with a new version because a known field changed.
-        unchanged: requests whose known fields are the same.
+        unchanged: requests with a valid entry whose known fields are the same.
         missing: requests found missing for the first time.
         returned: missing requests that are listed again.
-        quarantined: entries that could not be decoded.
+        quarantined: entries that could not be decoded, or only in part.
         newly_quarantined: those of them that were not in quarantine before.
         duplicates: entries equal to another one with the same id.
     """

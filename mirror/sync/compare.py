@@ -1,4 +1,4 @@
-"""Compare a list with the mirror: insert what is new, find what differs, or refuse the list.
+"""Compare a list with the mirror: insert what is new, find what differs.
 
 Only entries without a known digest are looked at. Requests that are new go straight into their
 table. The others become rows of the temporary table `staged`, each with the kind of its difference:
@@ -8,11 +8,14 @@ table. The others become rows of the temporary table `staged`, each with the kin
     equal       its entry is written otherwise, or only fields that `mirror` does not know changed
     missing     in the mirror, but no longer in the list
     foreign     in the mirror, but of another environment
+    contested   its entries contradict each other
+
+Invalid entries with a usable id are staged too. A field that cannot be read is the last known one
+there. The kind is null if the mirror does not know the request.
 """
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -21,21 +24,18 @@ from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec import UNSET
 from sqlalchemy.engine import Connection
 
 from mirror.api.entries import EntryScan
 from mirror.api.records import InvalidRecord, Record
 from mirror.db import bulk
-from mirror.db.environments import rename_command
 from mirror.db.models import release_requests
 from mirror.db.runs import Run
 from mirror.db.types import to_text, to_texts
-from mirror.errors import DatabaseUnavailable, GuardRefused
+from mirror.errors import DatabaseUnavailable
 from mirror.numbers import other_notations
 from mirror.progress import Progress
-
-_TOLERATED_MISSING, _TOLERATED_MISSING_SHARE = 5, 0.1
-"""The guard accepts a list that lacks this many requests, or this share of the known ones."""
 
 _current = release_requests.c
 
@@ -53,10 +53,19 @@ KNOWN_FIELDS = [
 LIST_FIELDS = ["id", *KNOWN_FIELDS, "extra", "digest"]
 """The columns whose values come from the list, in the order of the rows that are loaded."""
 
+_TIMES = {"requested_at", "resolved_at"}
+_OF_A_STATUS = {"resolved_at", "rejection_reason"}
+
+_UNREAD = {name: 1 << place for place, name in enumerate([*KNOWN_FIELDS, "extra"])}
+"""The bit of each field in `staged.unread`."""
+
+_CONTESTED = -1
+"""`staged.unread` of an id whose entries contradict each other: every bit is set."""
+
 _Row = tuple[Any, ...]
 
 
-def temporary_table(name: str, *columns: sa.Column[str]) -> sa.Table:
+def temporary_table(name: str, *columns: sa.Column[Any]) -> sa.Table:
     """Define a temporary table; `bulk.temporary` creates it."""
     return sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
 
@@ -64,6 +73,7 @@ def temporary_table(name: str, *columns: sa.Column[str]) -> sa.Table:
 staged = temporary_table(
     "staged",
     *(sa.Column(name, _current[name].type) for name in LIST_FIELDS),
+    sa.Column("unread", sa.Integer),  # bits of the fields of an invalid entry that are not read
     sa.Column("kind", sa.Text),
     sa.Column("stored_digest", _current.digest.type),
 )
@@ -75,14 +85,18 @@ class Differences:
 
     Attributes:
         kinds: number of requests, by kind; new ones as `new`.
+        invalid_kinds: those of them whose entry is invalid.
         valid: number of records decoded.
         invalid: the invalid entries.
+        missing: ids of the requests that are newly missing.
         notations: the phone numbers that are not in E.164 form, with this form of each.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
+    invalid_kinds: Counter[str] = field(default_factory=Counter)
     valid: int = 0
     invalid: list[InvalidRecord] = field(default_factory=list)
+    missing: set[str] = field(default_factory=set)
     notations: dict[str, str] = field(default_factory=dict)
 
 
@@ -91,8 +105,6 @@ def compare(
     run: Run,
     scan: EntryScan,
     progress: Progress,
-    *,
-    accept_missing: bool,
 ) -> Differences:
     """Insert the new requests, and fill `staged` with the others that differ.
 
@@ -101,38 +113,34 @@ def compare(
         run: the run that fetched the list.
         scan: the list.
         progress: counts the entries.
-        accept_missing: skip the check for too many missing requests.
 
     Raises:
-        GuardRefused: the list belongs to another environment, or lacks too many requests.
         DatabaseUnavailable: the stored digests are no longer those that the scan knows.
     """
     found = Differences()
     staged_rows = _load(connection, run, _batches(scan, found, progress))
-    if staged_rows:
+    found.kinds["new"] = found.valid - staged_rows
+    invalid_rows = _stage_invalid(connection, found)
+    if staged_rows or invalid_rows:
         bulk.analyze(connection, staged)
+        if invalid_rows:
+            _keep_last_known(connection)
         _set_kinds(connection, run)
-        found.kinds += _count_by_kind(connection)
-        if found.kinds["foreign"]:
-            raise _wrong_environment(connection, run)
+        _count_kinds(connection, found)
         with bulk.stream(connection, "SELECT id, stored_digest FROM staged") as rows:
             scan.match(rows)
-    found.kinds["new"] = found.valid - staged_rows
     if scan.unmatched:
         with stored_digests(connection, run.environment) as known:
-            ids = scan.unmatched_ids(known)
-        if len(ids) != scan.unmatched:
+            found.missing = scan.unmatched_ids(known)
+        if len(found.missing) != scan.unmatched:
             raise DatabaseUnavailable(
                 f"another program changed the digests of {run.environment!r} while the list was "
                 "read. Nothing was applied",
                 hint="run again",
             )
-        # An invalid entry without a usable id protects no request from being missing.
-        missing = ids.difference(entry.id for entry in found.invalid)
-        bulk.copy_rows(connection, staged, ["id"], ((one,) for one in missing), kind="missing")
-        found.kinds["missing"] = len(missing)
-    if found.kinds["missing"] and not accept_missing:
-        _check_missing_threshold(run, found.kinds["missing"], scan)
+        rows = ((request_id,) for request_id in found.missing)
+        bulk.copy_rows(connection, staged, ["id"], rows, kind="missing")
+        found.kinds["missing"] = len(found.missing)
     return found
 
 
@@ -197,6 +205,48 @@ def _batches(scan: EntryScan, found: Differences, progress: Progress) -> Iterato
         progress.entries += len(batch)
 
 
+def _stage_invalid(connection: Connection, found: Differences) -> int:
+    """Stage what can be read of the invalid entries with a usable id; return their number."""
+    by_id = {entry.id: entry.readable for entry in found.invalid if entry.id is not None}
+    if not by_id:
+        return 0
+    unread = [_CONTESTED if record is None else 0 for record in by_id.values()]
+    columns = []
+    for name, bit in _UNREAD.items():
+        values = [getattr(record, name, UNSET) for record in by_id.values()]
+        unread = [
+            bits | bit if value is UNSET else bits
+            for bits, value in zip(unread, values, strict=True)
+        ]
+        readable = [None if value is UNSET else value for value in values]
+        columns.append(to_texts(readable) if name in _TIMES else readable)
+        if name == "phone_number":
+            found.notations |= other_notations([number for number in readable if number])
+    rows = zip(by_id, *columns, unread, strict=True)
+    bulk.copy_rows(connection, staged, ["id", *_UNREAD, "unread"], rows)
+    return len(by_id)
+
+
+def _keep_last_known(connection: Connection) -> None:
+    """Give each field that was not read the value that the mirror has.
+
+    `resolved_at` and `rejection_reason` belong to a status: with another one they are null.
+    """
+    is_unread = {name: staged.c.unread.bitwise_and(bit) != 0 for name, bit in _UNREAD.items()}
+    same_status = sa.or_(is_unread["status"], staged.c.status == _current.status)
+    values = {}
+    for name in _UNREAD:
+        last_known: sa.ColumnElement[Any] = _current[name]
+        if name in _OF_A_STATUS:
+            last_known = sa.case((same_status, last_known))
+        values[name] = sa.case((is_unread[name], last_known), else_=staged.c[name])
+    connection.execute(
+        sa.update(staged)
+        .where(staged.c.id == _current.id, staged.c.unread.is_not(None))
+        .values(values)
+    )
+
+
 def _set_kinds(connection: Connection, run: Run) -> None:
     """Set the kind and the stored digest of each staged request."""
     connection.execute(
@@ -205,6 +255,7 @@ def _set_kinds(connection: Connection, run: Run) -> None:
         .values(
             kind=sa.case(
                 (_current.environment != run.environment, "foreign"),
+                (staged.c.unread == _CONTESTED, "contested"),
                 (_current.missing_since.is_not(None), "returned"),
                 (sa.or_(*map(differs, KNOWN_FIELDS)), "updated"),
                 else_="equal",
@@ -214,9 +265,18 @@ def _set_kinds(connection: Connection, run: Run) -> None:
     )
 
 
-def _count_by_kind(connection: Connection) -> Counter[str]:
-    rows = connection.execute(sa.select(staged.c.kind, sa.func.count()).group_by(staged.c.kind))
-    return Counter(dict(rows.all()))
+def _count_kinds(connection: Connection, found: Differences) -> None:
+    """Count the staged requests that the mirror knows, by kind."""
+    kind, is_invalid = staged.c.kind, staged.c.unread.is_not(None)
+    rows = connection.execute(
+        sa.select(kind, is_invalid, sa.func.count())
+        .where(kind.is_not(None))
+        .group_by(kind, is_invalid)
+    )
+    for name, invalid, count in rows:
+        found.kinds[name] += count
+        if invalid:
+            found.invalid_kinds[name] = count
 
 
 def differs(name: str) -> sa.ColumnElement[bool]:
@@ -225,25 +285,6 @@ def differs(name: str) -> sa.ColumnElement[bool]:
     if name == "extra":  # Postgres cannot compare values of type json
         return sa.cast(stored, sa.Text).is_distinct_from(sa.cast(listed, sa.Text))
     return stored.is_distinct_from(listed)
-
-
-def _wrong_environment(connection: Connection, run: Run) -> GuardRefused:
-    """Describe a list that holds requests of another environment."""
-    request = connection.execute(
-        sa.select(_current.id, _current.environment)
-        .join(staged, staged.c.id == _current.id)
-        .where(staged.c.kind == "foreign")
-        .limit(1)
-    ).one()
-    hint = f"check the token of {run.environment!r}"
-    if run.previous is None:  # the name is new
-        command = rename_command(request.environment, run.environment)
-        hint += f"; if it is a new name for {request.environment!r}, run `{command}`"
-    return GuardRefused(
-        f"the list holds request {request.id}, which belongs to the environment "
-        f"{request.environment!r}. Nothing was applied",
-        hint=hint,
-    )
 
 
 def stored_digests(
@@ -255,15 +296,3 @@ def stored_digests(
         "SELECT id, digest FROM release_requests WHERE environment = {} AND missing_since IS NULL",
         environment,
     )
-
-
-def _check_missing_threshold(run: Run, missing: int, scan: EntryScan) -> None:
-    """Refuse an empty list, and one that lacks more requests than the guard tolerates."""
-    too_many = missing > _TOLERATED_MISSING and missing > scan.known * _TOLERATED_MISSING_SHARE
-    if not scan.count or too_many:
-        raise GuardRefused(
-            f"{missing:,} of the {scan.known:,} requests known in {run.environment!r} are no "
-            "longer in the list. Nothing was applied",
-            hint="if they are really gone, run again with "
-            f"--environment {shlex.quote(run.environment)} --accept-missing",
-        )

@@ -18,6 +18,7 @@ from mirror.db.models import past_versions, quarantined_records, release_request
 from mirror.db.runs import Counts, Run
 from mirror.db.types import Identifier
 from mirror.progress import Progress
+from mirror.sync import guard
 from mirror.sync.compare import LIST_FIELDS, compare, differs, staged, temporary_table
 
 _current = release_requests.c
@@ -50,17 +51,17 @@ def merge(
         connection: in a transaction that holds the writer's lock of the environment.
         run: the run that fetched the list; its `observed_at` is the `valid_from` of new versions.
         scan: the complete list, compared with the digests of the environment's requests.
-        accept_missing: apply the list however many requests it lacks.
+        accept_missing: apply the list whatever is missing or unreadable.
         progress: counts the entries as they are loaded.
 
     Raises:
-        GuardRefused: the list belongs to another environment, or lacks too many requests. The
-            caller rolls back.
+        GuardRefused: the list is implausible. The caller rolls back.
     """
     progress = progress or Progress()
     progress.begin_loading(scan.count)
     with bulk.temporary(connection, staged):
-        found = compare(connection, run, scan, progress, accept_missing=accept_missing)
+        found = compare(connection, run, scan, progress)
+        guard.check(connection, run, scan, found, accept_missing=accept_missing)
         kinds, invalid = found.kinds, found.invalid
         if kinds["updated"] or kinds["returned"] or kinds["missing"]:
             _keep_past_versions(connection, run)
@@ -78,12 +79,14 @@ def merge(
         connection,
         {release_requests: kinds.total(), past_versions: updated + returned + missing},
     )
+    of_invalid = found.invalid_kinds
+    valid_changes = updated + returned - of_invalid["updated"] - of_invalid["returned"]
     valid = scan.distinct_ids - len({entry.id for entry in invalid} - {None})
     return Counts(
         fetched=scan.count,
         inserted=new,
         updated=updated,
-        unchanged=valid - new - updated - returned,
+        unchanged=valid - new - valid_changes,
         missing=missing,
         returned=returned,
         quarantined=len(invalid),

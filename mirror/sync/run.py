@@ -110,7 +110,7 @@ def sync(
         upgrade: upgrade the schema first; otherwise fail if it is not current.
         dry_run: do the same, but roll it back; the schema must be current. It needs the rights of a
             sync, and leaves no run on record.
-        accept_missing: apply the list however many requests it lacks.
+        accept_missing: apply the list whatever is missing or unreadable.
         accept_base_url: sync even if the last complete sync used another base URL.
         now: the clock, UTC.
         progress: counts what is done.
@@ -246,8 +246,11 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         last, cached = self.run.previous, None
         if not self.accept_base_url:
             runs.require_base_url(self.run.environment, last, self.base_url)
-        if last is not None and last.is_comparable_to(self.base_url):
-            cached = CachedList(last.etag, last.content_digest, last.counts.fetched)
+        if last is not None:
+            etag, digest = last.etag, last.content_digest
+            if not last.is_comparable_to(self.base_url):
+                etag, digest = None, ""
+            cached = CachedList(etag, digest, last.counts.fetched)
         fetched = self._fetch(cached)
         if isinstance(fetched, FetchedList):
             return self._apply(fetched)

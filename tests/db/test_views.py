@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from mirror.sandbox.server import Sandbox
 from mirror.sync.run import Outcome
 from tests.support import oracle_statistics
 from tests.support.databases import DATABASES
+from tests.support.list_parser import parse_list
 from tests.support.mirrors import Mirror
 from tests.support.oracle import KNOWN, Fields, Memory, State
 from tests.support.random_upstream import NOON, RandomUpstream
@@ -125,20 +127,23 @@ def test_chance(
         quiet = day % 6 == 5
         if not quiet:
             upstream.advance_a_day()
-        entries, valid, invalid = upstream.list_entries()
+        entries = upstream.list_entries()
         results = []
         for mirror in mirrors:
             mirror.now = NOON + timedelta(days=day)
-            results.append(mirror.sync(None if quiet else entries))
+            results.append(mirror.sync(None if quiet else entries, accept_missing=True))
         assert {result.outcome for result in results} == {
             Outcome.UNCHANGED if quiet else Outcome.APPLIED
         }
         assert results[0].counts == results[1].counts
-        if not quiet:
-            memory.learn(mirrors[0].now, valid, invalid, results[0].run_id)
+        if quiet:
+            memory.see_again(mirrors[0].now)
+        else:
+            parsed = parse_list(tuple(map(json.dumps, entries)))
+            memory.learn(mirrors[0].now, parsed, results[0].run_id)
         for view, model in (
             (views.changes, memory.changes()),
-            (views.history, memory.history()),
+            (views.history, memory.history_like(rows_of(mirrors[0], views.history))),
             (views.numbers, memory.numbers()),
             (views.versions, memory.versions()),
             (views.turnaround, oracle_statistics.turnaround(memory)),
@@ -152,5 +157,8 @@ def test_chance(
         for when in (NOON + timedelta(days=day, hours=1) for day in range(many_days)):
             for then in (when - timedelta(milliseconds=1), when):
                 assert as_of(mirror, then) == memory.as_of(then)
+    sources = {row["time_source"] for row in memory.history()}
+    assert sources == {"reported", "observed", "unknown"}
+    assert oracle_statistics.daily(memory, NOON.date())[0]["undated"] > 0
     kinds = {row["kind"] for row in memory.changes()}
     assert kinds == {"resolved", "reopened", "corrected", "vanished", "returned"}

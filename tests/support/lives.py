@@ -7,6 +7,7 @@ into a real database, and must equal its model. In the end the state of every da
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from hypothesis import strategies as st
@@ -32,6 +33,7 @@ from tests.support.upstream_generator import (
     FAILURES,
     GARBLED,
     JUNK,
+    NOTATIONS,
     NUMBERS,
     PAGINGS,
     REASONS,
@@ -223,6 +225,23 @@ class Life(RuleBasedStateMachine):
         elif result.outcome is not Outcome.APPLIED:
             self.upstream.away = away
 
+    @has_requests
+    @rule(
+        who=st.lists(requests, min_size=1, max_size=3),
+        how=st.sampled_from(NOTATIONS),
+        accepted=st.booleans(),
+    )
+    def rewrite_ids(self, who: list[int], how: Callable[[str], str], accepted: bool) -> None:
+        """Ids come in another notation, until a person accepts it or they are as before."""
+        before = dict(self.upstream.malformed_ids)
+        for number in who:
+            self.upstream.malformed_ids[number] = {"id": how(self.upstream.records[number]["id"])}
+        result = self.mirror.sync(self.upstream.response())
+        if result.outcome is Outcome.REFUSED and accepted:
+            self.mirror.sync(self.upstream.response(), accept_missing=True)
+        elif result.outcome is Outcome.REFUSED:
+            self.upstream.malformed_ids = before
+
     # The environment
 
     @rule()
@@ -256,7 +275,7 @@ class Life(RuleBasedStateMachine):
         self.upstream.paging = None
         self.mirror.sync(self.upstream.response(), accept_missing=True)
         self.upstream.recover()
-        self.mirror.sync(self.upstream.response())
+        self.mirror.sync(self.upstream.response(), accept_missing=True)
         model = self.mirror.model
         with self.mirror.checking():
             assert model.memory.states.keys() - model.memory.gone() == {

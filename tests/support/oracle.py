@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from tests.support.list_parser import (
     KNOWN,
+    OF_A_STATUS,
     Fields,
     InvalidRecord,
     ParsedList,
@@ -27,6 +28,9 @@ Row = dict[str, Any]
 
 Paging = Literal["meta", "pagination"] | None
 """The key of the paging object, or None for a list in one response."""
+
+PAGE = 20
+"""Entries in a page: few, so that a short list has several."""
 
 _VERSION = (
     "environment",
@@ -80,30 +84,57 @@ class State:
         )
 
 
+@dataclass(frozen=True)
+class Pull:
+    """A complete sync: its observation time, and the ids that its list had."""
+
+    when: datetime
+    valid: frozenset[str]
+    invalid: frozenset[str]
+
+
 class Memory:
-    """The successive states of each request, by its id."""
+    """The successive states of each request, by its id, and the pulls that saw them."""
 
     def __init__(self) -> None:
         self.states: dict[str, list[State]] = {}
+        self.pulls: list[Pull] = []
 
     def copy(self) -> Memory:
         """Return an independent copy."""
         other = Memory()
         other.states = {key: list(states) for key, states in self.states.items()}
+        other.pulls = list(self.pulls)
         return other
 
-    def learn(
-        self, when: datetime, valid: dict[str, Fields], invalid: set[str], run_id: int | None = None
-    ) -> Counter[str]:
-        """Apply a list: requests that it lacks are gone, invalid ones keep their state."""
+    def see_again(self, when: datetime) -> None:
+        """Note a pull whose list is that of the last one."""
+        self.pulls.append(replace(self.pulls[-1], when=when))
+
+    def learn(self, when: datetime, parsed: ParsedList, run_id: int | None = None) -> Counter[str]:
+        """Apply a list: requests that it lacks are gone, invalid ones follow what can be read."""
         counts: Counter[str] = Counter()
-        for key, entry in valid.items():
-            extra = {name: entry[name] for name in entry if name not in {"id", *KNOWN}} or None
+        self.pulls.append(Pull(when, frozenset(parsed.valid), frozenset(parsed.invalid_ids)))
+        for key, entry in parsed.valid.items():
             state = State(
-                cut(entry), gone=False, since=when, first=when, extra=extra, run_id=run_id
+                cut(entry), gone=False, since=when, first=when, extra=_extra(entry), run_id=run_id
             )
             counts[self._learn_entry(key, state)] += 1
-        for key in self.lacking(valid, invalid):
+        for key, entry in parsed.partial.items():
+            if key in self.states:
+                last = self.states[key][-1]
+                state = State(
+                    _follow(last, entry),
+                    gone=False,
+                    since=when,
+                    first=when,
+                    extra=_extra(entry) or last.extra,
+                    run_id=run_id,
+                )
+                counts[f"partly {self._learn_entry(key, state)}"] += 1
+        for name in ("updated", "returned"):
+            counts[name] += counts[f"partly {name}"]
+        for key in self.lacking(parsed):
             last = self.states[key][-1]
             self.states[key].append(replace(last, gone=True, since=when, run_id=run_id))
             counts["missing"] += 1
@@ -123,9 +154,13 @@ class Memory:
         states.append(replace(new, first=last.first))
         return "returned" if last.gone else "updated"
 
-    def lacking(self, valid: dict[str, Fields], invalid: set[str]) -> set[str]:
+    def lacking(self, parsed: ParsedList) -> set[str]:
         """The requests that would go missing if a list were applied."""
-        return self.states.keys() - valid.keys() - invalid - self.gone()
+        return self.listed() - parsed.valid.keys() - parsed.invalid_ids
+
+    def listed(self) -> set[str]:
+        """The requests that are not missing."""
+        return self.states.keys() - self.gone()
 
     def gone(self) -> set[str]:
         """The missing requests."""
@@ -184,9 +219,49 @@ class Memory:
                 "phone_number_id": states[-1].fields["phone_number_id"],
             }
             | event
+            | {"not_before": self._not_before(key, event)}
             for key, states in self.states.items()
             for event in _events(states)
         ]
+
+    def _not_before(self, key: str, event: Row) -> datetime | None:
+        """The last pull that showed the request in the state before an event."""
+        requested_at: datetime = self.states[key][-1].fields["requested_at"]
+        if event["time_source"] != "observed":
+            return requested_at if event["time_source"] == "unknown" else None
+        was_listed = event["event"] != "returned"
+        return max(
+            requested_at,
+            *(
+                pull.when
+                for pull in self.pulls
+                if pull.when < event["observed_at"]
+                and (key in pull.valid) == was_listed
+                and key not in pull.invalid
+            ),
+        )
+
+    def history_like(self, rows: list[Row]) -> list[Row]:
+        """The rows of `phone_number_history`, with the `not_before` of given rows where allowed.
+
+        Quarantine has only the first and the last day of a record. The mirror takes a request for
+        unreadable in between, so that its bound may be earlier, but never later.
+        """
+        found = {_key(row): row["not_before"] for row in rows}
+        model = self.history()
+        for event in model:
+            bound, recurs = found.get(_key(event)), self._is_unreadable_again(event["request_id"])
+            if recurs and bound and event["not_before"] and bound < event["not_before"]:
+                assert bound >= self.states[event["request_id"]][-1].fields["requested_at"]
+                event["not_before"] = bound
+        return model
+
+    def _is_unreadable_again(self, key: str) -> bool:
+        """Whether the request could not be read in several periods."""
+        return (
+            sum(is_invalid for is_invalid, _ in groupby(key in pull.invalid for pull in self.pulls))
+            > 1
+        )
 
     def numbers(self) -> list[Row]:
         """The rows of `phone_numbers`."""
@@ -215,6 +290,24 @@ class Memory:
         return rows
 
 
+def _extra(entry: Fields) -> Fields | None:
+    """The unknown fields of an entry."""
+    return {name: entry[name] for name in entry if name not in {"id", *KNOWN}} or None
+
+
+def _follow(last: State, entry: Fields) -> Fields:
+    """The fields of a request after an entry of which only some can be read."""
+    fields = last.fields
+    if entry.get("status", last.status) != last.status:
+        fields = fields | dict.fromkeys(OF_A_STATUS)
+    return fields | {name: cut(entry)[name] for name in entry if name in KNOWN}
+
+
+def _notation(request_id: str) -> str:
+    """An id without white space around it and without capitals."""
+    return request_id.strip().lower()
+
+
 def _kinds(old: State, new: State) -> Iterator[str]:
     """The kinds of change between two successive states."""
     if old.gone != new.gone:
@@ -230,6 +323,7 @@ def _events(states: list[State]) -> Iterator[Row]:
     """The events of one request."""
     yield _event("requested", states[-1]) | {
         "occurred_at": states[-1].fields["requested_at"],
+        "observed_at": states[0].since,
         "time_source": "reported",
         "status": "pending",
         "rejection_reason": None,
@@ -244,19 +338,26 @@ def _events(states: list[State]) -> Iterator[Row]:
         if (status, reported) in used:
             reported = None
         used |= {(status, state.fields["resolved_at"]) for state in (first, *rest)}
+        observed = first.since if position else None
         yield _event("reopened" if status == "pending" else status, last) | {
-            "occurred_at": reported or first.since,
-            "time_source": "reported" if reported else "observed",
+            "occurred_at": reported or observed,
+            "observed_at": first.since,
+            "time_source": "reported" if reported else "observed" if observed else "unknown",
         }
     for old, new in pairwise(states):
         if old.gone != new.gone:
             yield _event("vanished" if new.gone else "returned", new)
 
 
+def _key(event: Row) -> tuple[Any, ...]:
+    return event["request_id"], event["event"], event["observed_at"]
+
+
 def _event(event: str, state: State) -> Row:
     return {
         "event": event,
         "occurred_at": state.since,
+        "observed_at": state.since,
         "time_source": "observed",
         "status": state.status,
         "reason": state.fields["reason"],
@@ -309,22 +410,33 @@ class PlainMirror:
     def outcome(self, response: ListResponse, *, accept_missing: bool = False) -> str:
         """The expected outcome of a sync."""
         parsed = parse_list(response.texts)
-        if response.paging and parsed.repeated:
+        pages = [{place // PAGE for place in places} for places in parsed.places]
+        if response.paging and any(len(of_an_id) > 1 for of_an_id in pages):
             return "failed"
         if response == self.response:
             return "unchanged"
-        return "refused" if self._lacks_too_much(parsed) and not accept_missing else "applied"
+        return "refused" if self._is_implausible(parsed) and not accept_missing else "applied"
 
-    def _lacks_too_much(self, parsed: ParsedList) -> bool:
-        missing = len(self.memory.lacking(parsed.valid, parsed.invalid_ids))
-        known = len(self.memory.states) - len(self.memory.gone())
-        too_many = missing > _GUARD_MINIMUM and missing * 10 > known
-        return missing > 0 and (not parsed.entries or too_many)
+    def _is_implausible(self, parsed: ParsedList) -> bool:
+        listed, missing = self.memory.listed(), self.memory.lacking(parsed)
+        in_quarantine = {
+            record.request_id for record in self.quarantine.values() if not record.resolved_at
+        }
+        unreadable = (listed & parsed.invalid_ids) - in_quarantine
+        lost, known = len(missing) + len(unreadable), len(listed)
+        if lost > _GUARD_MINIMUM and lost * 10 > known:
+            return True
+        if lost == known > 0 and (unreadable or not parsed.valid):
+            return known > 1 or bool(missing)
+        contested = parsed.invalid_ids - parsed.partial.keys()
+        ids = (parsed.valid.keys() | parsed.invalid_ids) - listed - (contested & self.memory.gone())
+        ids |= {record.written_id for record in parsed.invalid if record.request_id is None}
+        return not {_notation(one) for one in ids}.isdisjoint(map(_notation, missing))
 
     def learn(self, when: datetime, response: ListResponse, run_id: int | None) -> dict[str, int]:
         """Apply a list; return the expected counts of the run."""
         parsed = parse_list(response.texts)
-        counts = self.memory.learn(when, parsed.valid, parsed.invalid_ids, run_id)
+        counts = self.memory.learn(when, parsed, run_id)
         self.response, self.observed_at = response, when
         names = ("inserted", "updated", "unchanged", "missing", "returned")
         return {name: counts[name] for name in names} | {

@@ -54,12 +54,8 @@ class RandomUpstream:
         self.away -= back
         self.away |= set(self._random.sample(here, self._random.randrange(max(1, len(here) // 10))))
 
-    def list_entries(self) -> tuple[list[Any], dict[str, Fields], set[str]]:
-        """Return the list of the day.
-
-        Returns:
-            Entries; the valid ones by id; ids of the invalid ones.
-        """
+    def list_entries(self) -> list[Any]:
+        """Return the list of the day."""
         random = self._random
         listed = {key: record for key, record in self.requests.items() if key not in self.away}
         invalid = {key for key in listed if random.random() < 0.03}
@@ -78,8 +74,7 @@ class RandomUpstream:
                 entries += [record, record | {"reason": "Something else"}]
         entries += random.sample(JUNK, random.randrange(3))
         random.shuffle(entries)
-        valid = {key: record for key, record in listed.items() if key not in invalid}
-        return entries, {key: dict(record) for key, record in valid.items()}, invalid
+        return entries
 
     def _submit(self) -> None:
         random = self._random

@@ -65,7 +65,18 @@ GARBLED: tuple[Fields, ...] = (
     {"id": ""},
     {"id": None},
     {"id": "x" * 256},
+    # Beside an unreadable field others change.
+    {"phone_number": None, "status": "approved", "resolved_at": TIMES[3]},
+    {"phone_number": "", "reason": "Something else", "phone_number_id": None},
+    {"requested_at": {}, "phone_number": "+15550000009", "carrier": 5},
+    {"resolved_at": "soon", "status": "cancelled"},
+    {"resolved_at": "soon", "phone_number_id": "phone-y"},
+    {"status": None, "resolved_at": TIMES[3], "rejection_reason": "In use"},
+    {"rejection_reason": {}, "status": "rejected", "resolved_at": TIMES[4]},
+    {"phone_number_id": 5, "reason": 5, "requested_at": TIMES[3]},
+    dict.fromkeys(set(request()) - {"id"}),
 )
+NOTATIONS: tuple[Callable[[str], str], ...] = (str.upper, str.title, " {}\n".format)
 ANOTHER_READING: tuple[Fields, ...] = (
     {},
     {"requested_at": TIMES[0]},

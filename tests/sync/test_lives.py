@@ -14,6 +14,7 @@ from tests.support.upstream_generator import (
     FAILURES,
     GARBLED,
     JUNK,
+    NOTATIONS,
     PAGINGS,
     REASONS,
     TIMES,
@@ -33,7 +34,16 @@ def test_a_full_life(mirror: Mirror, record_property: Callable[[str, object], No
 
 def _live(life: Life) -> None:
     life.start(how_many=58)  # with two more later: of 60, the guard allows exactly 6 missing
-    for event in (_correct, _meet_troubles, _garble, _lose_and_find, _write, _lose_nearly_all):
+    for event in (
+        _correct,
+        _meet_troubles,
+        _garble,
+        _garble_much,
+        _lose_and_find,
+        _rewrite_ids,
+        _write,
+        _lose_nearly_all,
+    ):
         event(life)
         life.versions_meet()
         life.nothing_is_lost()
@@ -55,7 +65,8 @@ def _correct(life: Life) -> None:
     life.upgrade_upstream(value="Example")
     life.resolve(who=[1, 2], status="rejected", when=TIMES[4], why=REASONS[2])
     life.reopen(who=[1, 3])
-    life.submit(how_many=2, fields={"status": "approved", "resolved_at": TIMES[0]})
+    life.submit(how_many=1, fields={"status": "approved", "resolved_at": TIMES[0]})
+    life.submit(how_many=1, fields={"status": "cancelled"})
 
 
 def _meet_troubles(life: Life) -> None:
@@ -70,8 +81,8 @@ def _meet_troubles(life: Life) -> None:
 def _garble(life: Life) -> None:
     """Garble requests in each way, repeat some in each way, and list junk."""
     for number, how in enumerate(GARBLED):
-        if number % 8 == 0:
-            life.skip_syncs(days=7)
+        if number % 6 == 0:  # of 60, the guard allows exactly 6 that become unreadable
+            life.skip_syncs(days=5)
         life.garble(who=[number], how=how)
     life.repair(all_of_them=False)
     life.repair(all_of_them=True)
@@ -83,6 +94,25 @@ def _garble(life: Life) -> None:
         life.repeat(who=number + 20, others=[{}, other], days=6)
     for junk in (JUNK, JUNK[:3], (), JUNK):
         life.spill(junk=list(junk))
+
+
+def _garble_much(life: Life) -> None:
+    """More requests become unreadable than the guard allows, until a person accepts it."""
+    life.upstream.malformed_ids |= {number: {"status": 7} for number in range(30, 35)}
+    life.vanish(who=[40, 41])
+    life.accept_missing()
+    life.garble(who=[35], how={"status": 7})
+    life.come_back(all_of_them=True)
+    life.repair(all_of_them=True)
+
+
+def _rewrite_ids(life: Life) -> None:
+    """Ids change their notation; what is not accepted changes nothing."""
+    for number, how in enumerate(NOTATIONS):
+        life.rewrite_ids(who=[10 + number], how=how, accepted=number % 2 == 0)
+    life.edit(who=[10], fields={"reason": "under another id"})
+    life.upstream.malformed_ids.clear()
+    life.accept_missing()
 
 
 def _lose_and_find(life: Life) -> None:

@@ -88,6 +88,18 @@ def test_same_bytes_read_by_another_version_are_merged_again(
     assert sqlite_mirror.sync().outcome is Outcome.UNCHANGED
 
 
+def test_the_length_of_the_last_list_is_remembered(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list that did not grow may be a page of it, also for another version of mirror."""
+    mirror.sync([request(number) for number in range(4)])
+    for version in ("99.0", "100.0"):
+        monkeypatch.setattr("mirror.db.runs.__version__", version)
+        before = len(mirror.sandbox.request_log)
+        mirror.sync([request(number) for number in range(3)])
+        assert len(mirror.sandbox.request_log) == before + 2
+
+
 def test_an_approval_makes_a_second_version(mirror: Mirror) -> None:
     """A change closes the old version where the new one begins, and is listed as a change."""
     records = example("documented-list.json")
@@ -157,16 +169,16 @@ def test_a_new_upstream_field_makes_no_version(mirror: Mirror) -> None:
 def test_a_record_that_turns_invalid_keeps_its_row(mirror: Mirror) -> None:
     """The row stays as it was, is not missing, and is updated once the record is valid again."""
     mirror.sync(requests(1, 2))
-    before = mirror.state()["release_requests"]
+    before = mirror.query(helpers.release_requests)
     invalid = [request(1, requested_at="yesterday"), request(2)]
     quarantined = {"fetched": 2, "unchanged": 1, "quarantined": 1, "newly_quarantined": 1}
     assert counts(mirror.sync(invalid)) == quarantined
-    assert mirror.state()["release_requests"] == before
+    assert mirror.query(helpers.release_requests) == before
     result = mirror.sync([request(1, status="cancelled"), request(2)])
     assert counts(result) == {"fetched": 2, "updated": 1, "unchanged": 1}
     ((resolved_at,),) = mirror.rows("SELECT resolved_at FROM quarantined_records")
     assert resolved_at is not None
-    assert counts(mirror.sync(invalid)) == quarantined
+    assert counts(mirror.sync(invalid)) == quarantined | {"updated": 1}  # pending again
     assert mirror.rows("SELECT resolved_at FROM quarantined_records") == [(None,)]
 
 
