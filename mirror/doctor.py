@@ -69,7 +69,6 @@ class Doctor:
     ) -> None:
         self.failures: list[MirrorError] = []
         self._sources = sources
-        self._database_setting = sources.resolve_database()
         self._environments = environment_names(sources.file, named)
         self._with_others = not named
         self._now = now
@@ -101,10 +100,11 @@ class Doctor:
     def _configuration_file(self) -> Check:
         path = self._sources.file.path
         if path is None:
-            return Check(
-                State.OK, "configuration", None, f"none; searched at {file.default_path()}"
-            )
-        if self._database_setting.in_file and has_secrets(self._database_setting.text):
+            default = file.default_path()
+            place = f"searched at {default}" if default else "there is no home folder"
+            return Check(State.OK, "configuration", None, f"none; {place}")
+        database = self._sources.given.get("database") or self._sources.file.database
+        if database and database.in_file and has_secrets(database.text):
             return check_private(path, "configuration", f"{path}, with a password in it")
         return Check(State.OK, "configuration", None, str(path))
 
@@ -193,9 +193,10 @@ class Doctor:
     # The database
 
     def _database(self) -> Iterator[Check]:
-        url, source = self._database_setting.text, self._database_setting.source
-        shown = url
+        url = shown = ""
         try:
+            setting = self._sources.resolve_database()
+            url, source = setting.text, setting.source
             shown = f"{shown_url(url)} ({source})"
             engine = create_engine(url)
             with read_transaction(engine) as connection:
@@ -206,7 +207,7 @@ class Doctor:
                 if schema.state is State.OK:
                     self._engine, self._record = engine, self._read_record(connection)
         except MirrorError as error:
-            yield self._no_database(error, shown)
+            yield self._no_database(error, url, shown)
             return
         if schema.state is not State.FAILED:
             yield self._write_access(engine)
@@ -222,9 +223,9 @@ class Doctor:
             {name: runs.last_completion(connection, name) for name in names},
         )
 
-    def _no_database(self, error: MirrorError, shown: str) -> Check:
+    def _no_database(self, error: MirrorError, text: str, shown: str) -> Check:
         """Report why the database cannot be opened; a missing SQLite file is only a warning."""
-        url = None if isinstance(error, UsageError) else parse_url(self._database_setting.text)
+        url = None if isinstance(error, UsageError) else parse_url(text)
         if (
             url is None
             or url.get_backend_name() != "sqlite"

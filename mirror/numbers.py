@@ -8,12 +8,12 @@ writes a number of its own like that: 12 to 15 digits, or 1 and the ten digits o
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mirror.arguments import check_text, check_type
 from mirror.errors import UsageError
+from mirror.number_text import clean, split
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 """The form, with at least as many digits as the shortest numbers in use."""
@@ -24,13 +24,6 @@ _MAX_DIGITS = 15
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """Characters that no database can store; the mirror stores U+FFFD in their place."""
 
-_TEL_URI = re.compile(r"tel:(?P<local>[^;]*)(?P<rest>.*)", re.IGNORECASE)
-_CONTEXT = re.compile(r";phone-context=(\+[^;]*)", re.IGNORECASE)
-_START = re.compile(r"\+[ (\[]*[0-9]|[(\[]?[0-9]")
-_BODY = re.compile(r"\+?[0-9 ()\[\].\-/_~·•∙‧ー]*")
-_DECIMAL = re.compile(r"([1-9][0-9]+)\.0")
-"""A number that a spreadsheet or pandas took for a decimal."""
-
 _AREA_CODE = re.compile(r"[(\[] *(?!1 *[)\]])[0-9]+ *[)\]]")
 # No area code of North America has a 9 in its middle: 1X 9… is a mobile number of Brazil.
 _NORTH_AMERICAN = re.compile(r"1[2-9][0-8][0-9]{8}")
@@ -39,9 +32,10 @@ _VANITY = re.compile(r"\+?[0-9][0-9A-Za-z ().\-]*")
 _KEYPAD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
 
 _MEXICAN = re.compile(r"\+52(1?)([2-9][0-9]{9})")
-_MEXICAN_PREFIX = re.compile(r"(?:01|04[45])(?=[0-9]{10}$)")
+_MEXICAN_PREFIX = re.compile(r"(?:0?1|04[45])(?=[0-9]{10}$)")
 """What was dialled before a Mexican number until 2019; the library no longer knows it."""
 
+_WITH_CODE = "read with its country code"
 _VALID, _POSSIBLE, _IMPOSSIBLE = range(3)
 _OFTEN_MEANT = {"UK": "GB", "EL": "GR"}
 _HINT = (
@@ -105,7 +99,7 @@ def normalize_number(number: str, region: str | None = None) -> str:
 def other_notations(stored: Sequence[str]) -> dict[str, str]:
     """Return the E.164 forms of those stored numbers that are written otherwise."""
     # Nearly always there are none: then this takes 25 ns for each number.
-    if _ALL_E164.fullmatch("".join([f"{number}\0" for number in stored])):
+    if _ALL_E164.fullmatch("\0".join([*stored, ""])):
         return {}
     forms = {number: to_e164(number) for number in set(stored)}
     return {number: e164 for number, e164 in forms.items() if e164}
@@ -135,10 +129,10 @@ def read(number: str, region: str | None = None) -> Typed:
     check_text(region=region)
     if region is not None:
         region = _check_region(region)
-    text = _clean(number)
+    text = clean(number)
     storable = _UNSTORABLE.sub("\ufffd", number)
     found = {typed: Reading(typed) for typed in (storable, storable.strip(), text)}
-    body, left_out = _split(text)
+    body, left_out = split(text)
     numbers = _read_body(body, region)
     how = f"without {left_out!r}" if left_out else ""
     if not any(reading.is_number for reading in numbers) and _VANITY.fullmatch(text):
@@ -169,46 +163,6 @@ def _check_region(region: str) -> str:
     )
 
 
-def _clean(text: str) -> str:
-    """Return a text in NFKC, in one line, with ASCII digits and without invisible characters."""
-    return " ".join("".join(map(_clean_character, unicodedata.normalize("NFKC", text))).split())
-
-
-def _clean_character(character: str) -> str:
-    category = unicodedata.category(character)
-    if character.isascii() and category != "Cc":
-        return character
-    if category == "Nd":
-        return str(unicodedata.decimal(character))
-    if category in {"Cf", "Mn", "Me"}:  # format characters; variation selectors and keycaps
-        return ""
-    if category == "Pd" or character == "\N{MINUS SIGN}":
-        return "-"
-    if category in {"Cs", "Co", "Cn"}:
-        return "\ufffd"
-    return " " if category in {"Cc", "Zs", "Zl", "Zp"} else character
-
-
-def _split(text: str) -> tuple[str, str]:
-    """Return the number in a text, and the words and digits that are no part of it."""
-    if decimal := _DECIMAL.fullmatch(text):
-        return decimal[1], ""
-    before = ""
-    if uri := _TEL_URI.match(text):
-        context = _CONTEXT.search(uri["rest"])
-        rest = _CONTEXT.sub("", uri["rest"])
-        local = uri["local"]
-        text = (local if "+" in local or not context else context[1] + local) + rest
-    starts = list(_START.finditer(text))
-    if not starts:
-        return "", text
-    start = next((match for match in starts if match[0].startswith("+")), starts[0]).start()
-    match = _BODY.match(text, start)
-    assert match is not None  # the pattern matches the empty text
-    before = text[:start] if re.search("[0-9]", text[:start]) else ""
-    return match[0], " ".join(f"{before} {text[match.end() :]}".strip(" ()[].,;:/-~<>\"'").split())
-
-
 def _read_body(body: str, region: str | None) -> list[Reading]:
     """Read a number that holds only digits and separators; the likeliest reading comes first."""
     digits = re.sub("[^0-9]", "", body)
@@ -220,6 +174,8 @@ def _read_body(body: str, region: str | None) -> list[Reading]:
     own = _read_in_region(digits, region)
     if not own or own[0].rank != _VALID:
         own += _read_bare(body, digits)
+    if all(reading.rank == _IMPOSSIBLE for reading in own):
+        own += [r for r in _parse(f"+{digits}", _WITH_CODE) if r.rank == _VALID]
     readings = own + prefixed
     if any(reading.rank <= _POSSIBLE for reading in readings):
         readings = [reading for reading in readings if reading.rank <= _POSSIBLE]
@@ -256,8 +212,9 @@ def _read_bare(body: str, digits: str) -> list[Reading]:
         return []
     if not (_NORTH_AMERICAN.fullmatch(digits) or _WITH_COUNTRY_CODE.fullmatch(digits)):
         return []
-    readings = _parse(f"+{digits}", "read with its country code")
-    return [reading for reading in readings if reading.rank <= _POSSIBLE]
+    number = f"+{digits}"
+    # The library drops a trunk prefix, even one that makes a number of what is none.
+    return [r for r in _parse(number, _WITH_CODE) if r.rank <= _POSSIBLE and r.text == number]
 
 
 def _read_in_region(digits: str, region: str) -> list[Reading]:
@@ -321,12 +278,13 @@ def _without_plus(readings: list[Reading]) -> Iterator[Reading]:
 def _error(number: str, body: str, region: str | None) -> UsageError:
     """Say why a text cannot be read as a phone number."""
     digits = re.sub("[^0-9]", "", body)
-    if len(digits) > _MAX_DIGITS:
+    significant = digits.lstrip("0")
+    if len(significant) > _MAX_DIGITS:
         return UsageError(
             f"{number!r}, read as the {len(digits)} digits {digits}, is not a phone number",
             hint=_HINT,
         )
-    if region is not None or body.startswith("+") or not _E164.fullmatch(f"+{digits.lstrip('0')}"):
+    if region is not None or body.startswith("+") or not _E164.fullmatch(f"+{significant}"):
         return UsageError(f"{number!r} is not a phone number", hint=_HINT)
     example = "+15551234567" if digits.startswith("0") else f"+{digits} if that is what it means"
     return UsageError(

@@ -14,6 +14,7 @@ UNSAFE = re.compile(
     "\U000e0000-\U000e0fff]"
 )
 _MAX_ERROR = 500  # characters
+_SENTENCE_ENDS = " .,:;!?…。\uff01\uff1f"
 
 
 def escape_unsafe(text: str) -> str:
@@ -36,3 +37,8 @@ def format_duration(seconds: float | None) -> str:
 def one_line(text: str) -> str:
     """Return an external text as one line of at most 500 characters, without NUL."""
     return " ".join(text.replace("\0", "\ufffd").split())[:_MAX_ERROR]
+
+
+def quotable(text: str, length: int = _MAX_ERROR) -> str:
+    """Return an external text for the middle of a sentence: one line, no punctuation at its end."""
+    return one_line(text)[:length].rstrip(_SENTENCE_ENDS)

@@ -98,6 +98,9 @@ def create_sync_runs() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_sync_runs_environment_id", "sync_runs", ["environment", "id"])
+    op.create_index(
+        "ix_sync_runs_environment_observed_at", "sync_runs", ["environment", "observed_at"]
+    )
     create_partial_index(
         "ix_sync_runs_running", "sync_runs", ["environment"], "outcome = 'running'"
     )
@@ -173,6 +176,7 @@ def create_quarantined_records() -> None:
     )
     op.create_index("ix_quarantined_records_first_run_id", table, ["first_run_id"])
     op.create_index("ix_quarantined_records_last_run_id", table, ["last_run_id"])
+    op.create_index("ix_quarantined_records_request_id", table, ["request_id"])
 
 
 def request_columns() -> list[sa.Column[Any]]:

@@ -1,21 +1,22 @@
-"""The HTTP client: token, proxy, certificates, and redaction of the token in library logs."""
+"""The HTTP client: token, certificates, and redaction of the token in library logs."""
 
 from __future__ import annotations
 
 import logging
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from mirror.api.compression import COMPRESSION
 from mirror.api.httpx_lite import httpx
-from mirror.config.settings import ApiSettings, Secret, is_loopback
+from mirror.api.proxy import find_proxy
+from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import UsageError
 from mirror.version import __version__
 
-COMPRESSION = "gzip"
 _LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
 _filters_lock = threading.Lock()
 
@@ -39,6 +40,11 @@ def http_client(settings: ApiSettings) -> httpx.AsyncClient:
         httpx.URL(settings.base_url).host  # noqa: B018 (it decodes the name)
     except (httpx.InvalidURL, UnicodeError) as error:
         raise UsageError(f"{host!r} is not a valid host name", hint="check --base-url") from error
+    proxy = find_proxy(settings.base_url)
+    # Loading certificates takes 50 ms, and plain http has nothing to verify.
+    context = _tls_context() if url.scheme == "https" else None
+    if proxy is not None and proxy.server.url.scheme == "https":
+        proxy.server.ssl_context = context
     try:
         return httpx.AsyncClient(
             headers={
@@ -50,22 +56,48 @@ def http_client(settings: ApiSettings) -> httpx.AsyncClient:
             follow_redirects=False,
             # The rate limiter comes first, so no request ever waits for a pooled connection.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-            # A proxy may carry https, which hides the token from it, but never plain http.
-            trust_env=not is_loopback(host),
-            # Loading certificates takes 50 ms, and plain http has nothing to verify.
-            verify=httpx.create_ssl_context() if url.scheme == "https" else False,
+            proxy=proxy.server if proxy else None,
+            trust_env=False,
+            verify=context or False,
         )
+    except ImportError as error:  # of a library for SOCKS
+        assert proxy is not None, "only a proxy needs another library"
+        raise proxy.unusable() from error
+
+
+def _tls_context() -> ssl.SSLContext:
+    """Return a context that verifies certificates, by default with those of certifi.
+
+    Raises:
+        UsageError: those that the environment variables name are unusable.
+    """
+    try:
+        return httpx.create_ssl_context()
     except OSError as error:
         reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
         raise UsageError(
             f"the certificates cannot be read ({reason})",
             hint="check SSL_CERT_FILE and SSL_CERT_DIR",
         ) from error
-    except (ValueError, ImportError, httpx.InvalidURL) as error:
-        raise UsageError(
-            "the proxy settings in HTTPS_PROXY, ALL_PROXY or NO_PROXY cannot be used",
-            hint="set a proxy of the form http://host:port, or unset the variable",
-        ) from error
+
+
+class ResponseTrace:
+    """The status of the last response to a request, that of a proxy to CONNECT included.
+
+    It is an extension of httpx's requests. The exception for a proxy's refusal has the status in
+    its message only.
+
+    Attributes:
+        status: None before a response.
+    """
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        """Note an event of httpcore."""
+        if event.endswith(".receive_response_headers.complete"):
+            self.status = info["return_value"][1]
 
 
 def _enlarge_reads() -> None:

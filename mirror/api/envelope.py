@@ -5,14 +5,16 @@ The shapes are those of the vendor's public documentation; anything not document
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw, Struct
 
 from mirror.api import malformed
+from mirror.api.body import BodyKind, Redactor, body_kind, first_words
+from mirror.api.entries import array_of_values
+from mirror.api.paging import Continuation, Head, InvalidPaging, Paging, find_paging
 from mirror.api.raw_json import (
     DECODING_ERRORS,
     NULL,
@@ -21,43 +23,36 @@ from mirror.api.raw_json import (
     replace_unstorable,
 )
 from mirror.errors import ApiError
-from mirror.text import one_line
+from mirror.text import quotable
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NO_SUCCESS = "the API reports a failure: "
 
-Redactor = Callable[[str], str]
-"""Removes secrets from a text."""
 
-
-class Paging(Struct, frozen=True):
-    """The paging that a response states."""
-
-    current_page: int | None = None
-    last_page: int | None = None
-    per_page: int | None = None
-    total: int | None = None
-
-    @property
-    def pages(self) -> int | None:
-        """Number of pages, as stated or computed from `total` and `per_page`; None if unknown."""
-        if self.last_page is not None:
-            return max(1, self.last_page)
-        if self.total is not None and self.per_page:
-            return max(1, -(-self.total // self.per_page))
-        return 1 if self.current_page is None and self.per_page is None else None
-
-
-class Page(msgspec.Struct, frozen=True):
+class Page(Struct, frozen=True):
     """A page of the list.
 
     Attributes:
         data: the JSON array of its entries.
         paging: its paging, if any.
+        continuation: what else the response says about what follows.
     """
 
     data: Raw
     paging: Paging | None
+    continuation: Continuation = Continuation()
+
+    @property
+    def states_length(self) -> bool:
+        """Whether the response says anything that its number of entries has to agree with."""
+        return self.paging is not None or self.continuation.at_least > 0
+
+    @property
+    def pages(self) -> int | None:
+        """Number of pages of the list; None if it is not stated."""
+        if self.paging is None or (self.continuation.next_page and not self.paging.states_pages):
+            return None
+        return self.paging.pages
 
 
 class PayloadError(ApiError):
@@ -71,14 +66,6 @@ class TruncatedPayload(PayloadError):
 class _Envelope(Struct):
     success: bool
     data: Raw
-    meta: Raw = NULL
-    pagination: Raw = NULL
-    links: Raw = NULL
-    current_page: Raw = NULL
-    last_page: Raw = NULL
-    per_page: Raw = NULL
-    total: Raw = NULL
-    next_page_url: Raw = NULL
 
 
 class _ErrorEnvelope(Struct):
@@ -90,54 +77,90 @@ class _ErrorEnvelope(Struct):
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
-_paging = msgspec.json.Decoder(Paging, strict=False)
-_number = msgspec.json.Decoder(Annotated[int, Meta(ge=0)], strict=False)
-_PAGING_FIELDS = Paging.__struct_fields__
-_NO_NEXT_PAGE = {b"null", b"false", b'""'}
-_NEXT_PAGE_FIELDS = ("next_page_url", "next_cursor", "next")
 
 
 def _unredacted(text: str) -> str:
     return text
 
 
-def parse_page(body: bytes | bytearray, redact: Redactor = _unredacted) -> Page:
+def parse_page(
+    body: bytes | bytearray,
+    redact: Redactor = _unredacted,
+    head: Head | None = None,
+    number: int = 1,
+) -> Page:
     """Parse the envelope of a page.
 
     Args:
         body: the response body.
         redact: removes secrets from upstream's texts.
+        head: URL and headers of the response.
+        number: of the requested page.
 
     Raises:
         TruncatedPayload: the JSON ends too early.
-        PayloadError: it is not JSON, not the documented envelope, or `success` is not true.
+        PayloadError: it is not JSON, not the documented envelope, `success` is not true, the paging
+            is malformed, or more follows in a way that is not known.
     """
     if body.startswith(_BYTE_ORDER_MARK):  # removeprefix alone would always copy the body
         body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
-        envelope = _decode_envelope(body)
+        envelope, members = _decode_envelope(body)
+        data, around = _find_list(envelope.data, members)
     except DECODING_ERRORS as error:
         raise _payload_error(body, redact) from error
-    if bytes(memoryview(envelope.data)[:1]) != b"[":
+    if data is None:
         raise _payload_error(body, redact)
     if not envelope.success:
         raise PayloadError(_NO_SUCCESS + error_summary(body, redact))
-    return Page(envelope.data, _find_paging(envelope))
+    return _page(data, around, head or Head(), number)
 
 
-def _decode_envelope(body: bytes | bytearray) -> _Envelope:
-    """Decode an envelope, also if a text in it holds a lone surrogate.
+def _decode_envelope(body: bytes | bytearray) -> tuple[_Envelope, dict[str, Raw]]:
+    """Decode an envelope, also if a text in it holds a lone surrogate; return its members, too.
 
     JSON's grammar allows lone surrogates, but no database can store them, and msgspec refuses the
     whole document.
     """
     try:
-        return _envelope.decode(body)
+        envelope = _envelope.decode(body)
     except msgspec.DecodeError:
         repaired = replace_lone_surrogates(body)
         if repaired == body:
             raise
-        return _envelope.decode(repaired)
+        return _decode_envelope(repaired)
+    return envelope, _other_members(body, envelope.data)
+
+
+def _other_members(body: bytes | bytearray, data: Raw) -> dict[str, Raw]:
+    """Decode the members beside `data`, which is cut out: it may be large."""
+    view = memoryview(data)
+    begin = body.find(view[:64])
+    end = begin + len(view)
+    if begin >= 0 and body.startswith(view, begin):
+        with suppress(*DECODING_ERRORS):
+            return decode_fields(body[:begin] + NULL + body[end:])
+    return decode_fields(body)
+
+
+def _find_list(data: Raw, members: dict[str, Raw]) -> tuple[Raw | None, dict[str, dict[str, Raw]]]:
+    """Return the array of entries, None if there is none, and the members of the objects around it.
+
+    It is `data`, or `data.data`, which is what Laravel makes of a paginator under `data`. An object
+    whose keys are whole numbers is what PHP makes of a filtered list; its values are the entries.
+    """
+    around = {"": {name: value for name, value in members.items() if name != "data"}}
+    if _is_object(data) and not (values := array_of_values(data)):
+        inner = decode_fields(data)
+        data = inner.pop("data", NULL)
+        around = {"data.": inner} | around
+    if _is_object(data) and (values := array_of_values(data)):
+        data = values
+    return (data if bytes(memoryview(data)[:1]) == b"[" else None), around
+
+
+def _is_object(raw: Raw) -> bool:
+    return bytes(memoryview(raw)[:1]) == b"{"
 
 
 def _payload_error(body: bytes | bytearray, redact: Redactor) -> PayloadError:
@@ -148,8 +171,10 @@ def _payload_error(body: bytes | bytearray, redact: Redactor) -> PayloadError:
         if malformed.is_truncated(body):
             return TruncatedPayload("the response ends in the middle of its JSON")
         if (fault := malformed.json_fault(body)) is not None:
-            kind = _guess_content_type(body)
-            description = f"not valid JSON: {fault}" if kind == "JSON" else f"{kind}, not JSON"
+            kind, words = body_kind(body), first_words(body, redact)
+            description = f"{kind}, not JSON" + (f" ({words})" if words else "")
+            if kind is BodyKind.JSON:
+                description = f"not valid JSON: {fault}"
             return PayloadError(f"the response is {description}")
         with suppress(*DECODING_ERRORS):
             if message := _error_from_envelope(body, redact):
@@ -165,6 +190,8 @@ def _payload_error(body: bytes | bytearray, redact: Redactor) -> PayloadError:
 def error_summary(body: bytes | bytearray, redact: Redactor = _unredacted) -> str:
     """Return the message of an error response, as one line of at most 500 characters.
 
+    It can be followed by more words: a full stop at its end is left out.
+
     Args:
         body: the response body, or its start.
         redact: removes secrets, before the text is cut.
@@ -173,7 +200,10 @@ def error_summary(body: bytes | bytearray, redact: Redactor = _unredacted) -> st
         message = _error_from_envelope(body, redact)
     except DECODING_ERRORS:
         message = None
-    return message or f"({_guess_content_type(body)} without code or message)"
+    if message:
+        return message
+    words = first_words(body, redact)
+    return f"({body_kind(body)}{f': {words}' if words else ' without code or message'})"
 
 
 def _error_from_envelope(body: bytes | bytearray, redact: Redactor) -> str | None:
@@ -182,7 +212,7 @@ def _error_from_envelope(body: bytes | bytearray, redact: Redactor) -> str | Non
     outer = msgspec.json.decode(text, type=_ErrorEnvelope)
     if outer.success is not False and not (outer.error or outer.errors or outer.code):
         if outer.success is None and outer.message:
-            return one_line(redact(str(outer.message)))
+            return quotable(redact(str(outer.message))) or None
         return None
     inner = outer.error if isinstance(outer.error, dict) else {"message": outer.error}
     code = inner.get("code") or outer.code
@@ -193,58 +223,26 @@ def _error_from_envelope(body: bytes | bytearray, redact: Redactor) -> str | Non
         parts.append(msgspec.json.encode(details).decode())
     if not parts and outer.success is False:
         return "success is false, without code or message"
-    return one_line(redact(": ".join(parts))) or None
+    return quotable(redact(": ".join(parts))) or None
 
 
-def _guess_content_type(body: bytes | bytearray) -> str:
-    start = bytes(body[:512]).lstrip().lower()
-    if not start:
-        return "empty"
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page"
-    if start[:1] in {b"{", b"["}:
-        return "JSON"
-    text = "".join(start.decode("utf-8", "replace")[:-1].split())
-    return "plain text" if text.isprintable() and "\ufffd" not in text else "binary data"
-
-
-def _find_paging(envelope: _Envelope) -> Paging | None:
-    """Find the paging under its two documented names, or at other places where Laravel has it.
+def _page(data: Raw, around: dict[str, dict[str, Raw]], head: Head, number: int) -> Page:
+    """Return a page with its paging.
 
     Raises:
-        PayloadError: it is malformed, or there are more pages of an unknown kind.
+        PayloadError: the paging is malformed, or more follows in a way that is not known.
     """
-    meta, pagination, links = map(
-        _fields_or_empty, (envelope.meta, envelope.pagination, envelope.links)
-    )
-    top = {name: getattr(envelope, name) for name in (*_PAGING_FIELDS, "next_page_url")}
-    places = (meta, pagination, _fields_or_empty(meta.get("pagination", NULL)), top)
-    for place in places:
-        fields = {name: place[name] for name in _PAGING_FIELDS if place.get(name, NULL) != NULL}
-        if fields:
-            return _parse_paging(fields)
-    links_to_next = (
-        place.get(name, NULL) for place in (*places, links) for name in _NEXT_PAGE_FIELDS
-    )
-    if any(bytes(link) not in _NO_NEXT_PAGE for link in links_to_next):
-        raise PayloadError("the list has more pages, of an unknown kind")
-    return None
-
-
-def _parse_paging(fields: dict[str, Raw]) -> Paging:
-    for name, value in fields.items():
-        try:
-            _number.decode(value)
-        except DECODING_ERRORS as error:
-            raise PayloadError(
-                f"the paging of the list is invalid: `{name}` is not a usable whole number"
-            ) from error
-    return _paging.decode(msgspec.json.encode(fields))
-
-
-def _fields_or_empty(raw: Raw) -> dict[str, Raw]:
-    """Return the fields of an object; none if it is not an object."""
     try:
-        return decode_fields(raw)
-    except DECODING_ERRORS:
-        return {}
+        paging, continuation = find_paging(around, head, number)
+    except InvalidPaging as error:
+        raise PayloadError(
+            f"the paging of the list is invalid: `{error}` is not a usable whole number"
+        ) from error
+    page = Page(data, paging, continuation)
+    if continuation.next_page:
+        more = "the header Link" if page.pages is not None and page.pages <= number else None
+    else:
+        more = continuation.more if (page.pages or 1) <= number else None
+    if more:
+        raise PayloadError(f"the list has more pages, of an unknown kind ({quotable(more)})")
+    return page

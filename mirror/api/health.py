@@ -13,11 +13,17 @@ import anyio
 
 from mirror.api import network
 from mirror.api.client import LIST_PATH
-from mirror.api.connection import http_client
+from mirror.api.connection import ResponseTrace, http_client
 from mirror.api.event_loop import run
 from mirror.api.httpx_lite import httpx
+from mirror.api.responses import (
+    RetryableError,
+    error_from_response,
+    refuse_redirect,
+    start_of_body,
+)
 from mirror.config.settings import ApiSettings
-from mirror.errors import ApiError, ApiUnavailable, TokenRefused
+from mirror.errors import ApiError, ApiUnavailable
 
 HEALTH_PATH = "/health"
 """Needs no token and is exempt from the rate limit, according to the vendor's documentation."""
@@ -69,47 +75,52 @@ def check_token(settings: ApiSettings, now: Callable[[], datetime]) -> ProbeResu
         ApiError: the response is not one of the API.
     """
     result = _probe(settings, LIST_PATH, now)
-    answered = f"the API at {settings.base_url} answered"
-    if result.status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-        raise TokenRefused(
-            f"{answered} {result.status}",
-            hint="check the token and its environment, and if it was regenerated, use the new one",
-        )
-    if result.status == httpx.codes.TOO_MANY_REQUESTS or result.status >= 500:
-        raise ApiUnavailable(f"{answered} {result.status}", hint="try again later")
-    if result.status != httpx.codes.OK or not result.is_json:
-        is_ok = result.status == httpx.codes.OK
-        description = "something other than JSON" if is_ok else result.status
+    if not result.is_json:
         raise ApiError(
-            f"{answered} {description}", hint="check --base-url, which ends with /api/v1"
+            f"the API at {settings.base_url} answered something other than JSON",
+            hint="check --base-url, which ends with /api/v1",
         )
     return result
 
 
 def _probe(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> ProbeResult:
+    trace = ResponseTrace()
     try:
-        return run(partial(_send, settings, path, now))
-    except (TimeoutError, httpx.HTTPError, httpx.StreamError) as error:
-        raise ApiUnavailable(
+        return run(partial(_send, settings, path, now, trace))
+    except RetryableError as error:
+        raise ApiUnavailable(error.message, hint="try again later") from error
+    except (TimeoutError, *network.FAILURES) as error:
+        raise network.final_error(settings.base_url, error, trace.status) or ApiUnavailable(
             f"the API at {settings.base_url} cannot be reached ({network.describe(error)})",
             hint="check --base-url, the network and its proxies",
         ) from error
 
 
-async def _send(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> ProbeResult:
+async def _send(
+    settings: ApiSettings, path: str, now: Callable[[], datetime], trace: ResponseTrace
+) -> ProbeResult:
+    """Send a request; for the list, fail as a sync does unless the status is 200."""
     timeout = min(settings.timeout, settings.deadline)
+    is_list = path == LIST_PATH
+    client = http_client(settings)
+    if is_list:
+        client.event_hooks = {"response": [partial(refuse_redirect, settings)]}
     with anyio.fail_after(timeout):  # httpx's own time-out is for silence, not for dripping bytes
         sent_at, began = now(), time.monotonic()
         async with (
-            http_client(settings) as client,
+            client,
             client.stream(
                 "GET",
                 settings.base_url + path,
-                params={"page": 1, "per_page": 1} if path == LIST_PATH else None,
+                params={"page": 1, "per_page": 1} if is_list else None,
                 timeout=None,
+                extensions={"trace": trace},
             ) as response,
         ):
             seconds, headers = time.monotonic() - began, response.headers
+            if is_list and response.status_code != httpx.codes.OK:
+                body = await start_of_body(settings, response, timeout / 2)
+                raise error_from_response(settings, response, body)
             limit = headers.get("X-RateLimit-Limit") or headers.get("RateLimit-Limit")
             return ProbeResult(
                 status=response.status_code,

@@ -1,4 +1,4 @@
-"""Why a connection failed, by exception class and error code.
+"""Why a connection failed, by exception class and error code, and whether another may succeed.
 
 Only documented classes of httpx, and the codes of the operating system and of TLS behind them, are
 used. The libraries' own messages change between versions; they are neither parsed nor shown.
@@ -10,9 +10,32 @@ import errno
 import os
 import socket
 import ssl
+import zlib
 from collections.abc import Iterator
+from http import HTTPStatus
 
 from mirror.api.httpx_lite import httpx
+from mirror.api.proxy import find_proxy
+from mirror.errors import ApiError
+
+FAILURES = (httpx.TransportError, zlib.error)
+"""What can end a request before its response is complete."""
+
+_TRANSIENT_STATUSES = {
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_EARLY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+}
+_PRIVATE_AUTHORITY = (
+    "if the API, or a proxy that inspects TLS, has certificates of a private authority, name a "
+    "file with that authority's certificate in SSL_CERT_FILE"
+)
+_CLOCK = (
+    "check this machine's clock, and SSL_CERT_FILE if it is set; if they are right, tell the API's "
+    "operator"
+)
+_OTHER_HOST = "check --base-url, as another server answers there"
+_CERTIFICATE_ADVICE = {9: _CLOCK, 10: _CLOCK, 62: _OTHER_HOST, 64: _OTHER_HOST}
 
 _CERTIFICATE_ERRORS = {
     9: "is not valid yet",
@@ -48,11 +71,43 @@ _ERRNOS = {
 _HTTPX_ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (TimeoutError, "no response in time"),  # of anyio
     (httpx.TimeoutException, "no response in time"),
-    (httpx.DecodingError, "the body cannot be decompressed"),
+    (zlib.error, "the body cannot be decompressed"),
     (httpx.ConnectError, "could not connect"),
     (httpx.LocalProtocolError, "the request is not valid HTTP"),
     (httpx.UnsupportedProtocol, "unsupported kind of proxy"),
 )
+
+
+def is_transient(status: int) -> bool:
+    """Return whether a failed request may succeed later, by the HTTP status of its response."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRANSIENT_STATUSES
+
+
+def final_error(base_url: str, error: Exception, status: int | None) -> ApiError | None:
+    """Return the error for a connection that would fail again, None if it may succeed later.
+
+    Args:
+        base_url: of the API.
+        error: an exception of httpx.
+        status: of the last response, that of a proxy included.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return ApiError(
+                f"the connection to {base_url} failed ({_describe_os_error(cause)})",
+                hint=_CERTIFICATE_ADVICE.get(cause.verify_code, _PRIVATE_AUTHORITY),
+            )
+    if isinstance(error, httpx.ProxyError) and status is not None and not is_transient(status):
+        proxy = find_proxy(base_url)
+        assert proxy is not None, "it refused the connection"
+        needs_login = status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+        return ApiError(
+            f"the proxy {proxy} refused the connection to {base_url} with status {status}",
+            hint=f"check the user and password in {proxy.variable}"
+            if needs_login
+            else f"ask the proxy's operator to allow it, or check {proxy.variable} and NO_PROXY",
+        )
+    return None
 
 
 def describe(error: Exception, *, responding: bool = False) -> str:

@@ -1,24 +1,24 @@
-"""Status, encoding and headers of a response; failures become errors."""
+"""Status and headers of a response; failures become errors."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import anyio
 
-from mirror.api.connection import COMPRESSION
+from mirror.api import network
+from mirror.api.body import BodyKind, body_kind
+from mirror.api.compression import iter_decompressed
 from mirror.api.envelope import error_summary
 from mirror.api.httpx_lite import httpx
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused
 from mirror.text import one_line
 
-UNCOMPRESSED = "identity"
 _MAX_ERROR_BODY = 64 * 1024  # bytes
 _SECONDS = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?s?", re.ASCII)
 
@@ -26,8 +26,8 @@ _SECONDS = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?s?", re.ASCII)
 class RetryableError(ApiUnavailable):
     """A failure that another attempt may overcome.
 
-    Its causes: the status 429 or one of 500 and more, a timeout, a connection that fails or ends
-    before the response is complete, and a body that cannot be decompressed.
+    Its causes: a status that is transient, a timeout, a connection that fails or ends before the
+    response is complete, and a body that cannot be decompressed.
 
     Args:
         message: what happened.
@@ -62,32 +62,37 @@ async def refuse_redirect(settings: ApiSettings, response: httpx.Response) -> No
         raise ApiError(
             f"the API at {settings.base_url} answered {response.status_code} and points "
             f"to {target}",
-            hint="redirects are not followed, correct --base-url",
+            hint="redirects are not followed, correct --base-url, or try again later if this is "
+            "a maintenance page",
         )
 
 
-async def error_from_response(
-    settings: ApiSettings, response: httpx.Response, timeout: float
+def error_from_response(
+    settings: ApiSettings, response: httpx.Response, body: bytes
 ) -> MirrorError:
     """Return the error for a response whose status is not 200.
 
     Args:
         settings: base URL and token.
-        response: its body has not been read.
-        timeout: seconds to read the body; the status is enough for an error without it.
+        response: the response.
+        body: its start, as far as it was received; the status is enough for an error without it.
     """
     status = response.status_code
-    summary = error_summary(
-        await _start_of_body(settings, response, timeout), settings.token.redact
-    )
+    summary = error_summary(body, settings.token.redact)
     message = f"the API at {settings.base_url} answered {status}: {summary}"
     if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        if _is_of_another_program(response, body):
+            return ApiError(
+                f"{message}, which is not how the API refuses a token",
+                hint="check --base-url, or ask the operator of the firewall or gateway that "
+                "answered to allow this machine",
+            )
         return TokenRefused(
-            f"{message}. Check the token and its environment",
-            hint="if it was regenerated, use the new one",
+            message,
+            hint="check the token and its environment, and if it was regenerated, use the new one",
         )
     is_rate_limited = status == httpx.codes.TOO_MANY_REQUESTS
-    if is_rate_limited or status >= 500:
+    if network.is_transient(status):
         wait = retry_after(response)
         if wait is not None:
             message += f"; it asks to wait {wait:.0f} seconds"
@@ -98,38 +103,38 @@ async def error_from_response(
             may_be_rate_limited=status == httpx.codes.SERVICE_UNAVAILABLE and wait is None,
         )
     if status == httpx.codes.NOT_FOUND:
-        return ApiError(f"{message}. Check --base-url: it ends with /api/v1")
-    return ApiError(f"{message}. Nothing was changed", hint="report this to the API's operator")
+        return ApiError(message, hint="check --base-url, which ends with /api/v1")
+    return ApiError(message, hint="report this to the API's operator")
 
 
-def content_encoding(response: httpx.Response) -> str:
-    """Return the compression of a response, `identity` if there is none."""
-    encoding: str = response.headers.get("Content-Encoding", UNCOMPRESSED)
-    return encoding.strip().lower()
+def _is_of_another_program(response: httpx.Response, body: bytes) -> bool:
+    """Return whether a 401 or 403 is from a program in front of the API: it refused no token.
 
-
-def iter_decompressed(settings: ApiSettings, response: httpx.Response) -> AsyncIterator[bytes]:
-    """Iterate over a body while it is received, decompressed in steps of bounded size.
-
-    Raises:
-        ApiError: the compression is not the requested one, or is applied twice.
+    The API sends JSON. A 403 in another form is from a firewall, for example. A 401 in another form
+    still concerns the token, unless it asks for another login than by token.
     """
-    encoding = content_encoding(response)
-    if encoding not in {COMPRESSION, UNCOMPRESSED}:
-        raise ApiError(
-            f"the response is compressed as {_redact_line(settings, encoding)!r}, "
-            f"but {COMPRESSION} was requested",
-            hint="report this to the API's operator",
-        )
-    return response.aiter_bytes()
+    kind = body_kind(body)
+    if kind is BodyKind.JSON:
+        return False
+    if response.status_code == httpx.codes.FORBIDDEN:
+        is_html = "html" in response.headers.get("Content-Type", "").lower()
+        return is_html or kind in {BodyKind.HTML, BodyKind.TEXT}
+    challenges = response.headers.get_list("WWW-Authenticate")
+    return bool(challenges) and not any("bearer" in item.lower() for item in challenges)
 
 
-async def _start_of_body(settings: ApiSettings, response: httpx.Response, timeout: float) -> bytes:
-    """Read as much of an error response as its summary can need."""
+async def start_of_body(settings: ApiSettings, response: httpx.Response, timeout: float) -> bytes:
+    """Read as much of an error response as its summary can need.
+
+    Args:
+        settings: base URL and token.
+        response: its body has not been read.
+        timeout: seconds to read it.
+    """
     body = b""
     with (
         anyio.move_on_after(timeout),
-        suppress(httpx.TransportError, httpx.DecodingError, ApiError),
+        suppress(*network.FAILURES, ApiError),
     ):
         async for chunk in iter_decompressed(settings, response):
             body += chunk

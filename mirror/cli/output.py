@@ -72,6 +72,7 @@ def render_table(
     *,
     blank_after: Collection[int] = (),
     min_widths: Mapping[str, int] = MappingProxyType({}),
+    widths: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """Draw a table as wide as the terminal at most; long cells are folded.
 
@@ -81,6 +82,7 @@ def render_table(
         out: the terminal.
         blank_after: numbers of the rows that a blank line follows, from 0.
         min_widths: least width of a column in characters, by its header.
+        widths: width of a column whose cells are folded there, by its header.
     """
     from rich import box
     from rich.console import Console
@@ -92,8 +94,9 @@ def render_table(
         table.add_column(
             header,
             overflow="fold",
-            no_wrap=header.endswith("(UTC)"),
+            no_wrap=header.endswith("(UTC)") and header not in widths,
             min_width=min_widths.get(header),
+            width=widths.get(header),
         )
     for number, row in enumerate(rows):
         cells = (cell if isinstance(cell, StyledCell) else StyledCell(cell, "") for cell in row)

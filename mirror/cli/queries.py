@@ -28,6 +28,7 @@ _NARROW = 70
 """Width of a terminal below which the time line has fewer columns."""
 
 _EVENT_WIDTH = len("requested *")
+_INTERVAL_WIDTH = len("between 2024-01-31")
 _EVENT_STYLES = {
     "requested": "blue",
     "reopened": "blue",
@@ -183,19 +184,31 @@ def write_history(events: list[HistoryEvent], output_format: str) -> None:
     from mirror.cli import output
     from mirror.queries.results import HistoryEvent
 
+    unknown = sum(event.time_source == "unknown" for event in events)
     if output_format == "table" and sys.stdout.isatty():
-        _render_time_line(events)
-    else:
-        output.write_rows(events, HistoryEvent, output_format, sys.stdout)
+        _render_time_line(events, unknown)
+        return
+    output.write_rows(events, HistoryEvent, output_format, sys.stdout)
+    if unknown and output_format == "table":
+        notify(_unknown_times(unknown))
 
 
-def _render_time_line(events: list[HistoryEvent]) -> None:
+def _unknown_times(count: int) -> str:
+    """Say how many events have no time, and why."""
+    times, requests = ("time is", "the request") if count == 1 else ("times are", "each request")
+    return (
+        f"{count} {times} unknown: {requests} already had this status when a sync first saw it, "
+        "and the API states no time"
+    )
+
+
+def _render_time_line(events: list[HistoryEvent], unknown: int) -> None:
     """Draw the time line of each number, with a blank line where the request changes."""
     from mirror.cli import output
 
     events = sorted(events, key=lambda event: event.phone_number)
     columns: dict[str, Callable[[HistoryEvent], object]] = {
-        "when (UTC)": lambda event: event.occurred_at,
+        "when (UTC)": lambda event: event.occurred_at or _interval(event),
         "event": _styled_event,
         "after": _times_since_previous(events).get,
         "number": lambda event: event.phone_number,
@@ -220,12 +233,25 @@ def _render_time_line(events: list[HistoryEvent]) -> None:
         sys.stdout,
         blank_after=last_of_request,
         min_widths={"event": _EVENT_WIDTH},
+        widths={"when (UTC)": _INTERVAL_WIDTH} if unknown else {},
     )
     if any(event.time_source == "observed" for event in events):
         click.echo()
         output.wrap(
-            "* time of the sync that first saw it; the API stated none for this event", sys.stdout
+            "* time of the sync that first saw it; the API stated none for this event. It happened "
+            "since the last sync that saw the request unchanged",
+            sys.stdout,
         )
+    if unknown:
+        click.echo()
+        output.wrap(_unknown_times(unknown), sys.stdout)
+
+
+def _interval(event: HistoryEvent) -> str:
+    """Say between which days an event happened whose time is unknown."""
+    assert event.not_before is not None
+    first, last = event.not_before.date(), event.observed_at.date()
+    return f"between {first} and {last}" if first < last else f"by {last}"
 
 
 def _styled_event(event: HistoryEvent) -> object:
@@ -244,6 +270,8 @@ def _times_since_previous(events: list[HistoryEvent]) -> dict[HistoryEvent, str]
         event: format_duration((event.occurred_at - previous.occurred_at).total_seconds())
         for previous, event in pairwise(events)
         if event.phone_number == previous.phone_number
+        and event.occurred_at
+        and previous.occurred_at
     }
 
 

@@ -229,9 +229,9 @@ def sync(
 
     \b
     Exit codes: 0 done; 1 failed, nothing was changed; 2 wrong usage; 3 done, but
-    records were newly quarantined; 4 too many requests would go missing or became
-    unreadable, or token or base URL are not those of the environment; 75 failed
-    for now, try again later; 77 the API refused the token.
+    records were newly quarantined; 4 too many requests would go missing or
+    became unreadable, or token or base URL are not those of the environment; 75
+    failed for now, try again later; 77 the API refused the token.
     Of several environments the most serious counts: 2, 77, 4, 1, 3, 75, 0.
     """
     if quiet and verbose:

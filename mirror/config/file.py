@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from mirror.config.folders import config_folder
 from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting
 from mirror.errors import UsageError
 
@@ -67,17 +68,17 @@ def load(option: str | None = None, environ: Mapping[str, str] = os.environ) -> 
     if named := option or environ.get(VARIABLES["config_file"]):
         path = Path(named)
     else:
-        path = default_path()
-        if not os.path.exists(path):  # noqa: PTH110 (pathlib's raises if it may not look)
+        default = default_path()
+        if default is None or not os.path.exists(default):  # noqa: PTH110 (pathlib's raises if it may not look)
             return Configuration()
+        path = default
     return _Parser(path.absolute()).parse()
 
 
-def default_path() -> Path:
-    """Return the path of the file in the user's configuration folder."""
-    import platformdirs
-
-    return platformdirs.user_config_path("mirror", appauthor=False) / "config.toml"
+def default_path() -> Path | None:
+    """Return the path of the file in the user's configuration folder, if there is a home folder."""
+    folder = config_folder()
+    return folder and folder / "config.toml"
 
 
 def suggest(name: str, known: Collection[str]) -> str:

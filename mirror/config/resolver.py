@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from mirror.config.file import Configuration, Table
+from mirror.config.folders import data_folder, is_creatable
 from mirror.config.sources import API_DEFAULTS, DEFAULT, VARIABLES, ResolvedSetting
 from mirror.errors import UsageError
 
@@ -52,13 +53,22 @@ class SettingSources(msgspec.Struct, frozen=True):
         raise UsageError("there is no API token", hint=hint)
 
     def resolve_database(self) -> ResolvedSetting:
-        """Return the URL of the database: by default a SQLite file in the user's data folder."""
+        """Return the URL of the database: by default a SQLite file in the user's data folder.
+
+        Raises:
+            UsageError: no source has one, and there can be no such file.
+        """
         if setting := self.given.get("database") or self.file.database:
             return setting
-        import platformdirs
-
-        path = platformdirs.user_data_path("mirror", appauthor=False) / "mirror.db"
-        return ResolvedSetting("database", sqlite_url(path), DEFAULT)
+        folder = data_folder()
+        path = folder and folder / "mirror.db"
+        if path and (os.path.exists(path) or is_creatable(path)):  # noqa: PTH110 (pathlib's raises if it may not look)
+            return ResolvedSetting("database", sqlite_url(path), DEFAULT)
+        reason = f"{folder} cannot be written" if folder else "there is no home folder"
+        raise UsageError(
+            f"there is no default database, as {reason}",
+            hint=f"name one with --database or {VARIABLES['database']}",
+        )
 
 
 def sqlite_url(path: Path) -> str:

@@ -29,6 +29,7 @@ _BASE_URL_HINT = "it must end with its path, as in https://host/api/v1"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_ENVIRONMENT_LENGTH = 100
 _MAX_TOKEN_LENGTH = 4096
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Secret:
@@ -210,13 +211,14 @@ def _read_token_file(setting: ResolvedSetting) -> str:
         raise UsageError(f"the variable {name} is not set, which is part of {setting.source}")
     try:
         with Path(setting.text).open("rb") as file:
-            return file.read(_MAX_TOKEN_LENGTH + 1).decode("latin-1").strip()
+            content = file.read(len(_BYTE_ORDER_MARK) + _MAX_TOKEN_LENGTH + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no file can have such a name"
         raise UsageError(
             f"the token file of {setting.source} cannot be read ({reason})",
             hint="check the path and its mode",
         ) from error
+    return content.removeprefix(_BYTE_ORDER_MARK).decode("latin-1").strip()
 
 
 def _usable_token(token: str, source: str) -> Secret:

@@ -39,7 +39,9 @@ ORDER BY requested_at, id LIMIT 10""",
         "Which share of the decisions of each month were rejections?",
         """SELECT substr(CAST(day AS text), 1, 7) AS month,
        sum(approved) AS approved, sum(rejected) AS rejected,
-       round(100.0 * sum(rejected) / sum(approved + rejected), 1) AS percent_rejected
+       round(100.0 * sum(rejected) / sum(approved + rejected), 1) AS percent_rejected,
+       (SELECT count(*) FROM phone_number_history
+        WHERE event IN ('approved', 'rejected') AND time_source = 'unknown') AS of_unknown_month
 FROM release_requests_daily
 GROUP BY month HAVING sum(approved + rejected) > 0
 ORDER BY month""",
@@ -47,15 +49,16 @@ ORDER BY month""",
     Recipe(
         "hours-to-resolve",
         "How many hours do reviews take: the median, and what nine in ten stay within?",
-        """SELECT status, count(*) AS requests,
+        """SELECT status, count(hours) AS requests,
        round(CAST(min(CASE WHEN place * 2 >= total THEN hours END) AS numeric), 1) AS median,
        round(CAST(min(CASE WHEN place * 10 >= total * 9 THEN hours END) AS numeric), 1)
-         AS percentile_90
-FROM (SELECT status, hours_to_resolve AS hours,
-             row_number() OVER (PARTITION BY status ORDER BY hours_to_resolve) AS place,
-             count(*) OVER (PARTITION BY status) AS total
-      FROM release_request_turnaround
-      WHERE time_source = 'reported') ranked
+         AS percentile_90,
+       count(*) - count(hours) AS not_reported
+FROM (SELECT status, CASE WHEN time_source = 'reported' THEN hours_to_resolve END AS hours,
+             row_number() OVER (PARTITION BY status, time_source ORDER BY hours_to_resolve)
+               AS place,
+             count(*) OVER (PARTITION BY status, time_source) AS total
+      FROM release_request_turnaround) ranked
 GROUP BY status ORDER BY status""",
     ),
     Recipe(
@@ -77,10 +80,11 @@ ORDER BY requests DESC, last_requested_at DESC LIMIT 10""",
     Recipe(
         "history",
         "What happened to a number?",
-        """SELECT occurred_at, event, time_source, reason, rejection_reason
+        """SELECT occurred_at, event, time_source, not_before, observed_at, reason, rejection_reason
 FROM phone_number_history
 WHERE phone_number = :number
-ORDER BY occurred_at, request_id, observed_at""",
+ORDER BY coalesce(occurred_at, not_before), request_id, observed_at,
+         event <> 'requested', event <> 'returned'""",
     ),
     Recipe(
         "as-of",
@@ -109,7 +113,7 @@ ORDER BY requested_at, id""",
     Recipe(
         "day-by-day",
         "What happened on each day, and how many requests were open when it ended?",
-        """SELECT day, requested, approved, rejected, cancelled, open_at_end
+        """SELECT day, requested, approved, rejected, cancelled, open_at_end, undated
 FROM release_requests_daily
 WHERE day >= :since AND day <= :until
 ORDER BY day""",
@@ -117,7 +121,9 @@ ORDER BY day""",
     Recipe(
         "released-per-month",
         "How many numbers were released in each month?",
-        """SELECT substr(CAST(day AS text), 1, 7) AS month, sum(approved) AS released
+        """SELECT substr(CAST(day AS text), 1, 7) AS month, sum(approved) AS released,
+       (SELECT count(*) FROM phone_number_history
+        WHERE event = 'approved' AND time_source = 'unknown') AS of_unknown_month
 FROM release_requests_daily
 GROUP BY month HAVING sum(approved) > 0
 ORDER BY month""",

@@ -140,8 +140,22 @@ def create_engine(text: str, *, create: bool = False) -> Engine:
             "Postgres needs the driver psycopg",
             hint="install it with: pip install 'talkover-mirror[postgres]'",
         ) from error
+    if not _has_user(url):
+        raise UsageError(
+            "the database URL names no user, and this process runs as one without a name",
+            hint="use postgresql://USER@HOST/DATABASE",
+        )
     _install_watchdog(engine)
     return engine
+
+
+def _has_user(url: URL) -> bool:
+    """Return whether a URL of Postgres, or libpq's default for it, names a user."""
+    from psycopg.pq import Conninfo
+
+    return bool(url.username or {"user", "service"} & url.query.keys()) or any(
+        option.val for option in Conninfo.get_defaults() if option.keyword == b"user"
+    )
 
 
 @contextmanager
@@ -234,6 +248,10 @@ def _sqlite_engine(url: URL, *, create: bool) -> Engine:
     status = _stat(path)
     if status is not None and stat.S_ISDIR(status.st_mode):
         raise UsageError(f"{path} is a folder", hint="name a file in it with sqlite:///PATH")
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        raise UsageError(
+            f"{path} is a device, a pipe or a socket", hint="name a file with sqlite:///PATH"
+        )
     if status is None and not create:
         raise DatabaseError(
             f"there is no mirror at {path} yet",

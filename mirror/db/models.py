@@ -235,6 +235,7 @@ sync_runs = Table(
     _required("mirror_version", Text, "Version of mirror that ran."),
     UniqueConstraint("environment", "completion"),
     Index("ix_sync_runs_environment_id", "environment", "id"),
+    Index("ix_sync_runs_environment_observed_at", "environment", "observed_at"),
     Index("ix_sync_runs_running", "environment", info={PARTIAL: "outcome = 'running'"}),
     comment="Every run of mirror sync, with its outcome and its counts.",
     sqlite_autoincrement=True,
@@ -335,6 +336,7 @@ quarantined_records = Table(
     UniqueConstraint("environment", "fingerprint"),
     Index("ix_quarantined_records_first_run_id", "first_run_id"),
     Index("ix_quarantined_records_last_run_id", "last_run_id"),
+    Index("ix_quarantined_records_request_id", "request_id"),
     comment="Invalid entries of the list, one row per distinct entry.",
     sqlite_autoincrement=True,
 )

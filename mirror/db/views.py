@@ -39,7 +39,8 @@ def _time_source(column: str, when_observed: str) -> Column[Any]:
         "time_source",
         Text,
         f"Source of {column}. reported: sent by the API; observed: the API states {when_observed}; "
-        "it is then the start of the sync that first saw it.",
+        "it is then the start of the sync that first saw it; unknown: the API states no time, and "
+        f"the request had this status when a sync first saw it; {column} is then null.",
     )
 
 
@@ -107,7 +108,9 @@ history = Table(
     _column(
         "occurred_at",
         UTCDateTime,
-        "Best known time of the event (UTC); time_source says where it comes from.",
+        "Best known time of the event (UTC); time_source says where it comes from. Null where it "
+        "is unknown.",
+        nullable=True,
     ),
     _column(
         "event",
@@ -128,7 +131,17 @@ history = Table(
         UTCDateTime,
         "Start of the sync that first saw the event (UTC, local clock).",
     ),
-    comment="The history of each phone number: one row per event, over all its requests.",
+    _column(
+        "not_before",
+        UTCDateTime,
+        "The event happened between this time and observed_at (UTC). observed: start of the last "
+        "complete sync that saw the request before the event (local clock), but not before "
+        "requested_at; unknown: requested_at. Null where the time is reported.",
+        nullable=True,
+    ),
+    comment="The history of each phone number: one row per event, over all its requests. In order: "
+    "ORDER BY coalesce(occurred_at, not_before), request_id, observed_at, event <> 'requested', "
+    "event <> 'returned'.",
 )
 
 numbers = Table(
@@ -157,7 +170,8 @@ numbers = Table(
     _column(
         "last_resolved_at",
         UTCDateTime,
-        "Latest resolved_at of the requests (UTC, reported by the API). Null if none has one.",
+        "Latest resolved_at of the requests (UTC, reported by the API). Resolutions whose time the "
+        "API does not state (observed or unknown) are left out. Null if none has one.",
         nullable=True,
     ),
     _column(
@@ -177,12 +191,15 @@ turnaround = Table(
         "resolved_at",
         UTCDateTime,
         "Best known time at which the request got its status (UTC); time_source says where it "
-        "comes from.",
+        "comes from. Null where it is unknown.",
+        nullable=True,
     ),
     _column(
         "hours_to_resolve",
         Double,
-        "Hours from requested_at to resolved_at; an upper bound where time_source is observed.",
+        "Hours from requested_at to resolved_at; an upper bound where time_source is observed. "
+        "Null where it is unknown.",
+        nullable=True,
     ),
     _time_source("resolved_at", "no time"),
     comment="Review times: one row per resolved request (approved, rejected, cancelled, or another "
@@ -196,13 +213,24 @@ daily = Table(
     _column("day", Date, "Day (UTC). Text YYYY-MM-DD in SQLite."),
     _column("requested", BigInteger, "Requests submitted on the day."),
     *(
-        _column(status, BigInteger, f"Requests {status} on the day, by the best known time.")
+        _column(
+            status,
+            BigInteger,
+            f"Requests {status} on the day, by the best known time; undated ones are left out.",
+        )
         for status in CLOSED_STATUSES
     ),
     _column(
         "open_at_end",
         BigInteger,
-        "Requests neither resolved nor missing at the end of the day; for today, now.",
+        "Requests neither resolved nor missing at the end of the day; for today, now. Undated ones "
+        "are left out, unless they were reopened.",
+    ),
+    _column(
+        "undated",
+        BigInteger,
+        "Requests of the environment that were resolved at an unknown time, before a sync first "
+        "saw them. The same on each day.",
     ),
     comment="Daily counts of the events of phone_number_history, with a row for every day from the "
     "first request of the environment to today (UTC).",

@@ -43,14 +43,13 @@ from mirror.queries.results import (
 from mirror.queries.select import between, check_connection, fetch, in_environment, select_as
 
 HISTORY_ORDER = (
-    history_view.c.occurred_at,
+    sa.func.coalesce(history_view.c.occurred_at, history_view.c.not_before),
     history_view.c.request_id,
     history_view.c.observed_at,
-    sa.case(
-        (history_view.c.event == "requested", 0), (history_view.c.event == "returned", 1), else_=2
-    ),
+    history_view.c.event != "requested",
+    history_view.c.event != "returned",
 )
-"""The order of the events in a history."""
+"""The order of the events in a history. One at an unknown time follows its own `requested`."""
 
 
 @contextmanager
@@ -211,6 +210,8 @@ def turnaround(
 ) -> list[Turnaround]:
     """Return how long each review took, in the order in which they ended.
 
+    Those that ended at an unknown time come last; `since` or `until` leaves them out.
+
     Args:
         connection: to the mirror's database.
         since: only requests resolved at or after this time.
@@ -222,7 +223,7 @@ def turnaround(
         *in_environment(view, environment),
         *between(view.resolved_at, time_argument("since", since), time_argument("until", until)),
     ]
-    query = select_as(Turnaround, turnaround_view).order_by(view.resolved_at, view.id)
+    query = select_as(Turnaround, turnaround_view).order_by(view.resolved_at.nulls_last(), view.id)
     return fetch(connection, Turnaround, query, conditions)
 
 
@@ -234,6 +235,8 @@ def days(
     environment: str | None = None,
 ) -> list[Day]:
     """Return the counts of each day, without gaps, by environment and day.
+
+    What happened at an unknown time is counted on no day, but in `Day.undated`.
 
     Args:
         connection: to the mirror's database.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -42,18 +43,9 @@ def find_number(
     check_connection(connection)
     typed = numbers.read(number, region)
     readings = {reading.text: reading for reading in typed.readings}
-    columns = [
-        (column, table.c.phone_number, table.c.phone_number_e164)
-        for table in (release_requests, past_versions)
-        for column in (table.c.phone_number, table.c.phone_number_e164)
-    ]
-    # A UNION, so that each part uses its index.
-    query = sa.union(
-        *(sa.select(*selected).where(column.in_(readings)) for column, *selected in columns)
-    )
     order = list(readings)
     found = {}
-    for phone_number, e164 in connection.execute(query):
+    for phone_number, e164 in connection.execute(select_numbers(order)):
         text = phone_number if phone_number in readings else e164
         words = readings[text].words
         if text != phone_number:
@@ -62,3 +54,18 @@ def find_number(
     if not found and typed.error:
         raise typed.error
     return [match for _, match in sorted(found.values(), key=lambda ranked: ranked[0])]
+
+
+def select_numbers(texts: list[str]) -> sa.CompoundSelect[Any]:
+    """Select the stored numbers that are one of some texts, or have one as their E.164 form.
+
+    It is a UNION, so that each part uses its index.
+    """
+    columns = [
+        (column, table.c.phone_number, table.c.phone_number_e164)
+        for table in (release_requests, past_versions)
+        for column in (table.c.phone_number, table.c.phone_number_e164)
+    ]
+    return sa.union(
+        *(sa.select(number, e164).where(column.in_(texts)) for column, number, e164 in columns)
+    )

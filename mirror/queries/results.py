@@ -67,15 +67,16 @@ class HistoryEvent:
     """An event in the history of a phone number.
 
     Attributes:
-        occurred_at: best known time of the event (UTC).
+        occurred_at: best known time of the event (UTC), or None if it is unknown.
         event: "requested"; the status entered ("approved", …); "reopened", "vanished", "returned".
         environment, phone_number, phone_number_id, request_id: the request concerned.
         status, reason, rejection_reason: fields of the request after the event.
-        time_source: "reported" by upstream, or "observed" by a sync.
+        time_source: "reported" by upstream, "observed" by a sync, or "unknown".
         observed_at: when the sync started that first saw it (UTC).
+        not_before: it happened between this time and `observed_at` (UTC); None if "reported".
     """
 
-    occurred_at: datetime
+    occurred_at: datetime | None
     event: str
     environment: str
     phone_number: str
@@ -86,6 +87,7 @@ class HistoryEvent:
     rejection_reason: str | None
     time_source: str
     observed_at: datetime
+    not_before: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +147,10 @@ class Turnaround:
     Attributes:
         id, environment, phone_number, status: the request and its present status.
         requested_at: when it was submitted (UTC).
-        resolved_at: best known time at which it got its status (UTC).
-        hours_to_resolve: hours between the two.
-        time_source: "reported" by upstream, or "observed" by a sync: then an upper bound.
+        resolved_at: best known time at which it got its status (UTC), or None if it is unknown.
+        hours_to_resolve: hours between the two, or None.
+        time_source: "reported" by upstream, "observed" by a sync (then an upper bound), or
+            "unknown".
     """
 
     id: str
@@ -155,8 +158,8 @@ class Turnaround:
     phone_number: str
     status: str
     requested_at: datetime
-    resolved_at: datetime
-    hours_to_resolve: float
+    resolved_at: datetime | None
+    hours_to_resolve: float | None
     time_source: str
 
 
@@ -168,6 +171,8 @@ class Day:
         environment, day: the key.
         requested, approved, rejected, cancelled: number of such events.
         open_at_end: requests neither resolved nor missing at the end of the day; now, if today.
+        undated: requests of the environment that were resolved at an unknown time, which no other
+            count but `requested` includes; the same on each day.
     """
 
     environment: str
@@ -177,6 +182,7 @@ class Day:
     rejected: int
     cancelled: int
     open_at_end: int
+    undated: int
 
 
 @dataclass(frozen=True, slots=True)

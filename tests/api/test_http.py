@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -11,8 +13,10 @@ from email.utils import formatdate
 import pytest
 import stamina
 
+from mirror.api import health
 from mirror.api.client import Client
 from mirror.api.http import ATTEMPTS
+from mirror.cli.options import now
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused
 from tests.support.api_client import (
     HEAD,
@@ -53,9 +57,9 @@ def single_entries(count: int) -> list[list[object]]:
 
 REPORT = (ApiError, "report this")
 FINAL: dict[int, tuple[type[MirrorError], str]] = {
-    401: (TokenRefused, "Check the token"),
-    403: (TokenRefused, "Check the token"),
-    404: (ApiError, "Check --base-url"),
+    401: (TokenRefused, "; check the token"),
+    403: (TokenRefused, "; check the token"),
+    404: (ApiError, "; check --base-url"),
     **dict.fromkeys((400, 402, 405, 410, 422, 201, 204), REPORT),
 }
 
@@ -89,8 +93,65 @@ def test_a_final_status_is_not_retried(
 def test_a_200_without_a_list_is_final(serve: Serve, body: bytes, message: str) -> None:
     """Status 200 alone proves nothing; the error names what was received and what to check."""
     server = serve(http(200, body))
-    assert_fails(server, ApiError, message, "Check --base-url")
+    assert_fails(server, ApiError, message, "; check --base-url")
     assert len(server.requests) == 1
+
+
+CLOUDFLARE = (
+    b"<!DOCTYPE html><!--[if IE]><html class='ie'><![endif]--><html><head><title>Attention "
+    b"Required! | Cloudflare</title><style>body{color:red}</style></head><body><h1>Sorry, you have "
+    b"been blocked</h1></body></html>"
+)
+HTML = "Content-Type: text/html; charset=UTF-8"
+BASIC = 'WWW-Authenticate: Basic realm="staging"'
+BEARER = 'WWW-Authenticate: Bearer realm="api"'
+LOGIN = b"<html><head><title>401 Authorization Required</title></head></html>"
+UNKNOWN_JSON = b'{"detail":"No."}'
+
+REFUSALS: dict[str, tuple[bytes, type[MirrorError], str]] = {
+    "firewall": (http(403, CLOUDFLARE, HTML), ApiError, "Attention Required! | Cloudflare Sorry,"),
+    "nginx": (
+        http(403, b"<html>\r\n<head><title>403 Forbidden</title></head><body><center><h1>403 "
+        b"Forbidden</h1></center><hr><center>nginx/1.18.0</center></body></html>"),
+        ApiError, "(an HTML page: 403 Forbidden nginx/1.18.0)",
+    ),
+    "page without html": (http(403, b"<!-- x --><title>Denied</title>"), ApiError, "Denied"),
+    "unreadable page": (
+        http(403, b"br", HTML, "Content-Encoding: br"), ApiError, "not how the API refuses a token",
+    ),
+    "cut page": (http(403, b"", HTML), ApiError, "ask the operator of the firewall or gateway"),
+    "text": (http(403, b"error code: 1020"), ApiError, "(plain text: error code: 1020)"),
+    "xml": (http(403, b"<?xml version='1.0'?><Error>AccessDenied</Error>"), ApiError, "AccessDen"),
+    "login of a gateway": (http(401, LOGIN, BASIC), ApiError, "401 Authorization Required"),
+    "empty login": (http(401, b"", BASIC), ApiError, "not how the API refuses a token"),
+    "page about the token": (http(401, LOGIN, BEARER), TokenRefused, "check the token"),
+    "two logins": (http(401, LOGIN, BASIC, BEARER), TokenRefused, "check the token"),
+    "page without a login": (http(401, LOGIN), TokenRefused, "401 Authorization Required"),
+    "json": (http(403, b'{"success":false,"message":"No."}', HTML), TokenRefused, "No; check the"),
+    "json of the framework": (http(403, b'{"message":"No!"}', BASIC), TokenRefused, "No; check"),
+    "json and a login": (http(401, b'{"message":"No"}', BASIC), TokenRefused, "check the token"),
+    "other json": (http(403, UNKNOWN_JSON), TokenRefused, "JSON without code or message"),
+    "empty": (http(403), TokenRefused, "(empty without code or message); check the token"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("response", "error", "text"), REFUSALS.values(), ids=REFUSALS)
+def test_who_refused(serve: Serve, response: bytes, error: type[MirrorError], text: str) -> None:
+    """A page of a firewall or a gateway's login is no token refused; its words tell who spoke."""
+    server = serve(response)
+    assert ".." not in assert_fails(server, error, text)
+    assert len(server.requests) == 1
+    with pytest.raises(error, match=re.escape(text)):
+        health.check_token(settings(server), now)
+
+
+@pytest.mark.parametrize("end", ["...", " ;", "\u3002"])
+@pytest.mark.parametrize("status", [200, 401, 403, 404, 408, 422, 429, 500])
+def test_what_the_api_says_ends_without_a_full_stop(serve: Serve, status: int, end: str) -> None:
+    """The sentence goes on after the API's words."""
+    body = json.dumps({"success": False, "message": f"Unauthenticated{end}"}).encode()
+    shown = str(failure(serve(http(status, body)), deadline=30))
+    assert re.search(r"Unauthenticated(; [a-z]| \(tried)", shown), shown
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -101,6 +162,7 @@ def test_redirects_are_not_followed(serve: Serve, status: int) -> None:
     server = serve(http(status, b'{"message":"Not like this"}', f"Location: {target}"))
     hint = "redirects are not followed, correct --base-url"
     shown = assert_fails(server, ApiError, f"answered {status}", target, hint)
+    assert "or try again later if this is a maintenance page" in shown
     assert "Not like this" not in shown
     assert (len(server.requests), other.requests) == (1, [])
 
@@ -112,7 +174,7 @@ BUSY = b'{"success":false,"message":"Not now","code":"BUSY"}'
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(BODY) + BODY
 LENGTH = HEAD + b"Content-Length: %d\r\n\r\n"
 RETRYABLE = {
-    **{str(status): http(status, BUSY) for status in (429, 500, 502, 503, 504, 599)},
+    **{str(status): http(status, BUSY) for status in (408, 425, 429, 500, 502, 503, 504, 599)},
     "no-response": b"",
     "cut-in-the-status-line": b"HTTP/1.",
     "cut-in-the-head": HEAD + b"Content-Type: applica",
@@ -191,7 +253,7 @@ RETRY_AFTER: dict[str, tuple[str | float, float, float]] = {
 """A header, or the seconds until the date in it; and the shortest and the longest wait."""
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [425, 429, 503])
 @pytest.mark.parametrize("skew", [-3600, 0, 3600])
 @pytest.mark.parametrize(("value", "least", "most"), RETRY_AFTER.values(), ids=RETRY_AFTER)
 def test_retry_after_is_obeyed(

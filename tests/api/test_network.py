@@ -17,7 +17,7 @@ import pytest
 
 from mirror.api import health, network
 from mirror.cli.options import now
-from mirror.errors import ApiUnavailable, UsageError
+from mirror.errors import ApiError, ApiUnavailable, UsageError
 from tests.support.api_client import HEAD, assert_fails, settings, tls_server
 from tests.support.http_servers import Serve, http
 
@@ -44,6 +44,15 @@ def of_sync(base_url: str) -> str:
     assert shown.startswith(start)
     assert shown.endswith(end)
     return shown[len(start) : -len(end)]
+
+
+def final_errors(base_url: str) -> set[str]:
+    """The errors of a sync and of `mirror doctor` for a connection that would fail again."""
+    doctor = pytest.raises(ApiError)
+    with doctor as raised:
+        health.check_health(settings(base_url), now)
+    assert type(raised.value) is ApiError
+    return {assert_fails(base_url, ApiError), str(raised.value)}
 
 
 def of_doctor(base_url: str) -> str:
@@ -136,7 +145,7 @@ def test_an_impossible_host(host: str) -> None:
 
 
 def test_an_untrusted_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What is wrong with a certificate is told by OpenSSL's code; a sync tries again."""
+    """What is wrong with a certificate is told by OpenSSL's code; another attempt is no use."""
     context, certificate = tls_server(tmp_path, "api.example")
     monkeypatch.setenv("NO_PROXY", "*")
 
@@ -144,13 +153,18 @@ def test_an_untrusted_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         context.wrap_socket(connection, server_side=True).close()
 
     with listener(encrypt) as address:
-        reason = "the server's certificate is self-signed"
-        assert of_sync(f"https://{address}/api/v1") == reason
+        (shown,) = final_errors(f"https://{address}/api/v1")
+        assert shown == (
+            f"the connection to https://{address}/api/v1 failed (the server's certificate is "
+            "self-signed); if the API, or a proxy that inspects TLS, has certificates of a private "
+            "authority, name a file with that authority's certificate in SSL_CERT_FILE"
+        )
         find = socket.getaddrinfo
         monkeypatch.setattr("socket.getaddrinfo", lambda _, *more, **__: find("127.0.0.1", *more))
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         other_host = f"https://other{address.replace('127.0.0.1', '.example')}/api/v1"
-        assert of_doctor(other_host) == "the server's certificate is for another host"
+        (shown,) = final_errors(other_host)
+        assert "(the server's certificate is for another host); check --base-url" in shown
     with listener(responding(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as address:
         assert of_doctor(f"https://{address}/api/v1") == "TLS failed"
     empty = tmp_path / "empty.pem"
@@ -160,11 +174,29 @@ def test_an_untrusted_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert shown.startswith("the certificates cannot be read (no certificate in it); check SSL")
 
 
-def test_a_proxy_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that does not connect is named, and none of its words is shown."""
-    with listener(responding(b"HTTP/1.1 403 No\x1b[31m way\r\n\r\n")) as address:
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_a_proxy_that_cannot_connect(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """A proxy that may connect later is a failure for now, and none of its words is shown."""
+    with listener(responding(b"HTTP/1.1 %d No\x1b[31m way\r\n\r\n" % status)) as address:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{address}")
-        assert of_sync(HERE) == "the proxy refused the connection"
+        assert of_sync(HERE) == of_doctor(HERE) == "the proxy refused the connection"
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (407, "check the user and password in HTTPS_PROXY"),
+        (403, "ask the proxy's operator to allow it, or check HTTPS_PROXY and NO_PROXY"),
+        (302, "ask the proxy's operator to allow it, or check HTTPS_PROXY and NO_PROXY"),
+    ],
+)
+def test_a_proxy_that_refuses(monkeypatch: pytest.MonkeyPatch, status: int, advice: str) -> None:
+    """A proxy that would refuse again is named, without its user and password and its words."""
+    with listener(responding(b"HTTP/1.1 %d No\x1b[31m way\r\n\r\n" % status)) as address:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://somebody:geheim@{address}")
+        (shown,) = final_errors(HERE)
+    refused = f"the proxy http://{address} refused the connection to {HERE} with status {status}"
+    assert shown == f"{refused}; {advice}"
 
 
 def test_silence(released: threading.Event) -> None:
@@ -214,3 +246,27 @@ def untrusted(code: int) -> Exception:
 def test_codes(errors: list[Exception], reason: str) -> None:
     """The code behind an error decides, and none of its words is shown."""
     assert reason in network.describe(chain(*errors))
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (9, "check this machine's clock"),
+        (10, "check this machine's clock, and SSL_CERT_FILE if it is set"),
+        (18, "SSL_CERT_FILE"),
+        (19, "SSL_CERT_FILE"),
+        (20, "SSL_CERT_FILE"),
+        (23, "SSL_CERT_FILE"),
+        (62, "check --base-url"),
+        (64, "check --base-url"),
+        (99, "SSL_CERT_FILE"),
+    ],
+)
+def test_a_certificate_is_final(code: int, advice: str) -> None:
+    """An error about a certificate is found behind others; other errors of TLS are for now."""
+    errors = [httpx.ConnectError("x"), OSError("all of"), untrusted(code)]
+    error = network.final_error(HERE, chain(*errors), None)
+    assert type(error) is ApiError
+    assert advice in str(error.hint)
+    for cause in (ssl.SSLError(1, "x"), ssl.SSLEOFError(8, "x"), OSError(errno.ECONNRESET, "x")):
+        assert network.final_error(HERE, chain(httpx.ConnectError("x"), cause), None) is None

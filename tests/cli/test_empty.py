@@ -99,8 +99,8 @@ WAYS = {
     ),
     # Times
     f"requests --as-of 2024-01-11T12:59:59.999 {PROD}": (
-        "the mirror knows nothing of 2024-01-11 12:59:59.999 UTC; its first complete sync in 'prod' "
-        "began at 2024-01-11 13:00:00 UTC"
+        "the mirror knows nothing of 2024-01-11 12:59:59.999 UTC; its first complete sync in "
+        "'prod' began at 2024-01-11 13:00:00 UTC"
     ),
     "requests --as-of 2020-01-01 --status pending": (
         "the mirror knows nothing of 2020-01-01 00:00:00 UTC; its first complete sync began at "

@@ -252,7 +252,7 @@ def test_the_time_line_of_a_number(sqlite_mirror: Mirror) -> None:
     assert events[2][3:5] == ["15", "d"]
     assert events[3][3] == "*"
     assert "open invoices" in " ".join(lines)
-    assert lines[-1].startswith("* time of the sync that first saw it")
+    assert lines[-2].startswith("* time of the sync that first saw it")
     gap = lines.index("", 2)
     assert lines[gap + 1].startswith("2023-12-20 09:00  requested")
     assert "after" not in narrow

@@ -78,6 +78,27 @@ def test_space_around_a_token_is_dropped(tmp_path: Path) -> None:
         assert api_settings(given).token.reveal() == TOKEN
 
 
+def test_a_token_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """Editors on Windows write one, and space may follow; only one, and only of UTF-8."""
+    file, mark = tmp_path / "token", b"\xef\xbb\xbf"
+    longest = "x" * 4096
+    for token in (TOKEN, longest):
+        for content in (mark + token.encode(), mark + f" {token}\r\n".encode()):
+            file.write_bytes(content)
+            assert api(token_file=str(file)).token.reveal() == token
+    for content, reason in [
+        (mark, "is empty"),
+        (mark + b"\r\n", "is empty"),
+        (mark + mark + TOKEN.encode(), "not plain ASCII"),
+        (b" " + mark + TOKEN.encode(), "not plain ASCII"),
+        (mark[:2] + TOKEN.encode(), "not plain ASCII"),
+        (mark + longest.encode() + b"x", "too long"),
+    ]:
+        file.write_bytes(content)
+        assert reason in error({}, token_file=str(file))
+    assert "not plain ASCII" in error({"TALKOVER_TOKEN": f"\ufeff{TOKEN}"})
+
+
 def test_without_a_token_the_error_says_where_to_put_one() -> None:
     """The error names each way to give a token."""
     for environ in ({}, {"TALKOVER_TOKEN": "", "TALKOVER_TOKEN_FILE": ""}):
@@ -108,7 +129,7 @@ def test_an_unreadable_token_file(tmp_path: Path) -> None:
         (f"{TOKEN}é", "not plain ASCII"),
         (f"{TOKEN}\u00a0x", "not plain ASCII"),
         (f"{TOKEN}\u200b", "not plain ASCII"),
-        (f"\ufeff{TOKEN}", "not plain ASCII"),
+        (f"\u200b{TOKEN}", "not plain ASCII"),
         (TOKEN + "x" * 5000, "too long"),
     ],
     ids=ascii,

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -53,12 +54,14 @@ class Story:
         open_at_end: of each day, from the day of submission.
         counted: status and day of each count, as "approved 12".
         turnaround: status, hours and source of the time, or None while it is not resolved.
+        undated: whether it was resolved at an unknown time.
     """
 
     responses: list[Fields | None]
     open_at_end: str
     counted: tuple[str, ...] = ()
-    turnaround: tuple[str, float, str] | None = None
+    turnaround: tuple[str, float | None, str] | None = None
+    undated: int = 0
 
 
 STORIES = {
@@ -79,8 +82,53 @@ STORIES = {
         ("approved", 5.5, "reported"),
     ),
     "first seen cancelled, without a time": Story(
-        [CANCELLED], "10", ("cancelled 11",), ("cancelled", 21.5, "observed")
+        [CANCELLED], "00", (), ("cancelled", None, "unknown"), undated=1
     ),
+    "first seen cancelled, with another reason later": Story(
+        [CANCELLED, CANCELLED | {"reason": "Other"}],
+        "000",
+        (),
+        ("cancelled", None, "unknown"),
+        undated=1,
+    ),
+    "first seen rejected, the time comes later": Story(
+        [{"status": "rejected"}, {"status": "rejected", "resolved_at": on(11)}],
+        "10",
+        ("rejected 11",),
+        ("rejected", 18.5, "reported"),
+    ),
+    "first seen rejected, the time is withdrawn": Story(
+        [{"status": "rejected", "resolved_at": on(11)}, {"status": "rejected"}],
+        "00",
+        (),
+        ("rejected", None, "unknown"),
+        undated=1,
+    ),
+    "first seen cancelled, then reopened": Story([CANCELLED, {}, {}], "0011", (), undated=1),
+    "first seen cancelled, reopened and approved": Story(
+        [CANCELLED, {}, {}, {}, APPROVED | {"resolved_at": on(14)}],
+        "001100",
+        ("approved 14",),
+        ("approved", 90.5, "reported"),
+        undated=1,
+    ),
+    "first seen cancelled, then vanished and returned reopened": Story(
+        [CANCELLED, MISSING, {}], "0001", (), undated=1
+    ),
+    "first seen cancelled, then vanished": Story(
+        [CANCELLED, MISSING], "000", (), ("cancelled", None, "unknown"), undated=1
+    ),
+    "first seen cancelled, then rejected before it was submitted": Story(
+        [CANCELLED, {"status": "rejected", "resolved_at": on(10, 3)}],
+        "000",
+        ("rejected 10",),
+        ("rejected", -11.5, "reported"),
+        undated=1,
+    ),
+    "first seen with an unknown status, then cancelled": Story(
+        [ESCALATED, CANCELLED], "110", ("cancelled 12",), ("cancelled", 45.5, "observed")
+    ),
+    "first seen with an unknown status": Story([ESCALATED], "11"),
     "the time comes later": Story(
         [{}, {}, {"status": "approved"}, APPROVED],
         "11000",
@@ -226,6 +274,8 @@ def test_stories(stories: Synced, name: str) -> None:
     found = [(row.status, row.hours_to_resolve, row.time_source) for row in reviews]
     assert found == [story.turnaround] * (story.turnaround is not None)
     for row in reviews:
+        if row.resolved_at is None:
+            continue
         assert (row.resolved_at - row.requested_at) / timedelta(hours=1) == row.hours_to_resolve
     days = stories.days_of[name]
     assert [row.day for row in days] == [
@@ -242,6 +292,7 @@ def test_stories(stories: Synced, name: str) -> None:
     ]
     assert counted == list(story.counted)
     assert [(row.day, row.requested) for row in days if row.requested] == [(REQUESTED, 1)]
+    assert {row.undated for row in days} == {story.undated}
 
 
 def test_the_helpers_return_the_rows_of_the_views(stories: Synced) -> None:
@@ -249,10 +300,12 @@ def test_the_helpers_return_the_rows_of_the_views(stories: Synced) -> None:
     ask = stories.mirror.query
     start, end = datetime(2024, 1, 11, 9, tzinfo=UTC), datetime(2024, 1, 13, 9, tzinfo=UTC)
     reviews = ask(helpers.turnaround)
-    assert sorted(map(astuple, reviews)) == sorted(map(tuple, stories.turnaround))
-    assert reviews == sorted(reviews, key=lambda review: (review.resolved_at, review.id))
+    assert Counter(map(astuple, reviews)) == Counter(map(tuple, stories.turnaround))
+    never = datetime.max.replace(tzinfo=UTC)
+    assert reviews == sorted(reviews, key=lambda review: (review.resolved_at or never, review.id))
+    assert reviews[-1].resolved_at is None
     some = ask(helpers.turnaround, since=start, until=end)
-    assert some == [review for review in reviews if start <= review.resolved_at < end]
+    assert some == [review for review in reviews if start <= (review.resolved_at or never) < end]
     assert some[0].resolved_at == start
     name = "reopened, and approved again"
     (review,) = ask(helpers.turnaround, environment=name)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
+from pathlib import Path
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
-from mirror.db.engine import read_transaction, shown_url
+from mirror.db.engine import create_engine, read_transaction, shown_url
 from mirror.db.errors import is_transient
-from mirror.errors import DatabaseError
+from mirror.errors import DatabaseError, UsageError
 from tests.support.mirrors import Mirror
 
 
@@ -67,3 +70,18 @@ def test_errors_are_translated(mirror: Mirror) -> None:
         f"SQLAlchemy rejected a statement for the database {url} (NoInspectionAvailable); "
         "please report this as a defect of mirror"
     )
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_path_that_is_no_file(tmp_path: Path, create: bool) -> None:
+    """A device, pipe or socket is refused at once: SQLite would wait for it, or call it busy."""
+    pipe, link, bound = tmp_path / "pipe", tmp_path / "link", tmp_path / "socket"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(bound))
+        for path in (pipe, link, bound, Path(os.devnull)):
+            with pytest.raises(UsageError) as raised:
+                create_engine(f"sqlite:///{path}", create=create)
+            shown = f"{path} is a device, a pipe or a socket; name a file with sqlite:///PATH"
+            assert str(raised.value) == shown

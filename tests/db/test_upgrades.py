@@ -111,7 +111,9 @@ def changes(rows: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
 def expect_the_past(*later: tuple[str, str, str]) -> None:
     """Expect that the commands print the history before the upgrade, and then `later`."""
     for time, statuses in STATES.items():
-        rows = run_json("requests", "--as-of", time, "--format", "json")
+        ran = run_mirror("requests", "--as-of", time, "--format", "json")
+        assert (ran.code, "the mirror knows nothing of" in ran.err) == (0, not statuses)
+        rows = json.loads(ran.out)
         assert {number_of(row): row["status"] for row in rows} == statuses
     rows = run_json("changes", "--format", "json")
     assert changes(rows)[: len(CHANGES)] == CHANGES
@@ -162,7 +164,7 @@ def expect_an_upgrade(prepared: Mirror, revision: str, head: str) -> None:
         assert (ran.code, ran.err) == (0, f"mirror: {message}\n")
         assert read(prepared, before) == before
     prepared.upstream.records = FOURTH
-    result = run_json("sync", "--json")
+    result = run_json("sync", "--json", "--accept-base-url")
     assert [result[name] for name in ("run_id", "inserted", "updated", "missing", "returned")] == [
         11, 2, 2, 1, 1,
     ]  # fmt: skip
@@ -183,7 +185,7 @@ def expect_an_upgrade(prepared: Mirror, revision: str, head: str) -> None:
     assert run_json("sync", "--json")["outcome"] == "unchanged"
     prepared.upstream.records = STAGING
     prepared.sandbox.invalidate()
-    result = run_json("sync", "--json", "--environment", "staging")
+    result = run_json("sync", "--json", "--accept-base-url", "--environment", "staging")
     assert (result["outcome"], result["fetched"]) == ("applied", len(STAGING))
     found = read(prepared, before)
     assert found["sync_runs"][9]["outcome"] == "abandoned"

@@ -23,8 +23,8 @@ from tests.support.oracle import Fields
 from tests.support.rows import in_order, iso, rows_of
 from tests.support.upstream import request
 
-Event = tuple[str, str, str, str]
-"""Event, status after it, time, and source of the time."""
+Event = tuple[str, str, str | None, str, str | None]
+"""Event, status after it, time, source of the time, and what it was not before."""
 
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
 """Start of the mirror's clock; the first sync is an hour later."""
@@ -48,18 +48,31 @@ def sync_start(number: int) -> datetime:
     return NOON + timedelta(hours=number)
 
 
-REQUESTED: Event = ("requested", "pending", "2024-01-10T14:30:00Z", "reported")
+REQUESTED_AT = "2024-01-10T14:30:00Z"
+REQUESTED: Event = ("requested", "pending", REQUESTED_AT, "reported", None)
 """The first event of each story."""
 
 
 def reported(event: str, when: str) -> Event:
     """Return the event of a status entered at a time that the API reported."""
-    return (event, event, when, "reported")
+    return (event, event, when, "reported", None)
 
 
-def observed(event: str, number: int, status: str | None = None) -> Event:
-    """Return an event with the time of a sync."""
-    return (event, status or event, iso(sync_start(number)), "observed")
+def observed(
+    event: str, number: int, status: str | None = None, *, after: int | str | None = None
+) -> Event:
+    """Return an event with the time of a sync, which came after another one or after a time.
+
+    That is the sync before it, unless it did not show the request in its former state.
+    """
+    if after is None or isinstance(after, int):
+        after = iso(sync_start(after or number - 1))
+    return (event, status or event, iso(sync_start(number)), "observed", after)
+
+
+def unknown(event: str) -> Event:
+    """Return the event of the status that the request had when it was first seen."""
+    return (event, event, None, "unknown", REQUESTED_AT)
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,30 @@ STORIES = {
     ),
     "first seen approved": Story([APPROVED], [], [REQUESTED, reported("approved", MORNING)]),
     "first seen approved, without a time": Story(
-        [{"status": "approved"}], [], [REQUESTED, observed("approved", 1)]
+        [{"status": "approved"}], [], [REQUESTED, unknown("approved")]
+    ),
+    "first seen approved, the time comes later": Story(
+        [{"status": "approved"}, APPROVED],
+        [(2, "corrected")],
+        [REQUESTED, reported("approved", MORNING)],
+    ),
+    "first seen approved, the time is withdrawn": Story(
+        [APPROVED, {"status": "approved"}], [(2, "corrected")], [REQUESTED, unknown("approved")]
+    ),
+    "first seen cancelled, then rejected before it was submitted": Story(
+        [{"status": "cancelled"}, REJECTED | {"resolved_at": "2024-01-09T09:00:00Z"}],
+        [(2, "corrected")],
+        [reported("rejected", "2024-01-09T09:00:00Z"), REQUESTED, unknown("cancelled")],
+    ),
+    "first seen cancelled, then approved when it was submitted": Story(
+        [{"status": "cancelled"}, APPROVED | {"resolved_at": REQUESTED_AT}],
+        [(2, "corrected")],
+        [REQUESTED, unknown("cancelled"), reported("approved", REQUESTED_AT)],
+    ),
+    "first seen cancelled, then reopened": Story(
+        [{"status": "cancelled"}, {"status": "cancelled", "reason": "Other"}, {}],
+        [(2, "corrected"), (3, "reopened")],
+        [REQUESTED, unknown("cancelled"), observed("reopened", 3, "pending")],
     ),
     "resolved_at comes later": Story(
         [{}, {"status": "approved"}, APPROVED],
@@ -138,7 +174,7 @@ STORIES = {
     "approved, then rejected, without a time": Story(
         [{"status": "approved"}, {"status": "approved"}, {"status": "rejected"}],
         [(3, "corrected")],
-        [REQUESTED, observed("approved", 1), observed("rejected", 3)],
+        [REQUESTED, unknown("approved"), observed("rejected", 3)],
     ),
     "approved, then rejected, with the same time": Story(
         [{}, APPROVED, APPROVED | {"status": "rejected"}],
@@ -178,7 +214,7 @@ STORIES = {
     "on hold, then pending": Story(
         [ON_HOLD, {}],
         [(2, "reopened")],
-        [REQUESTED, observed("on_hold", 1), observed("reopened", 2, "pending")],
+        [REQUESTED, unknown("on_hold"), observed("reopened", 2, "pending")],
     ),
     "an unknown status resolves, then does not": Story(
         [{}, {"status": "escalated", "resolved_at": MORNING}, ON_HOLD],
@@ -226,7 +262,7 @@ STORIES = {
             REQUESTED,
             observed("vanished", 2, "pending"),
             observed("returned", 3, "cancelled"),
-            observed("cancelled", 3),
+            observed("cancelled", 3, after=1),
         ],
     ),
     "returned reopened": Story(
@@ -237,10 +273,62 @@ STORIES = {
             reported("approved", MORNING),
             observed("vanished", 2, "approved"),
             observed("returned", 3, "pending"),
-            observed("reopened", 3, "pending"),
+            observed("reopened", 3, "pending", after=1),
+        ],
+    ),
+    "cancelled while missing, long after the first sync": Story(
+        [{}, {}, MISSING, MISSING, {"status": "cancelled"}],
+        [(3, "vanished"), (5, "resolved"), (5, "returned")],
+        [
+            REQUESTED,
+            observed("vanished", 3, "pending"),
+            observed("returned", 5, "cancelled"),
+            observed("cancelled", 5, after=2),
         ],
     ),
     "invalid for a while": Story([{}, INVALID, INVALID, {}]),
+    "cancelled while invalid": Story(
+        [{}, {}, INVALID, INVALID, {"status": "cancelled"}],
+        [(5, "resolved")],
+        [REQUESTED, observed("cancelled", 5, after=2)],
+    ),
+    "cancelled after it was invalid": Story(
+        [{}, INVALID, {}, {"status": "cancelled"}],
+        [(4, "resolved")],
+        [REQUESTED, observed("cancelled", 4)],
+    ),
+    "cancelled when it was invalid again": Story(
+        [{}, INVALID, {"reason": "Other"}, {"reason": "Other"}, INVALID, {"status": "cancelled"}],
+        [(3, "corrected"), (6, "resolved")],
+        # Quarantine has one record for both times, from sync 2 to sync 6.
+        [REQUESTED, observed("cancelled", 6, after=3)],
+    ),
+    "invalid, then missing": Story(
+        [{}, INVALID, MISSING],
+        [(3, "vanished")],
+        [REQUESTED, observed("vanished", 3, "pending", after=1)],
+    ),
+    "missing, then invalid": Story(
+        [{}, MISSING, MISSING, INVALID, {}],
+        [(2, "vanished"), (5, "returned")],
+        [
+            REQUESTED,
+            observed("vanished", 2, "pending"),
+            observed("returned", 5, "pending", after=3),
+        ],
+    ),
+    "submitted after a sync by the clock of the API": Story(
+        [
+            {},
+            {"requested_at": "2024-01-12T09:00:00Z"},
+            {"status": "cancelled"} | {"requested_at": "2024-01-12T09:00:00Z"},
+        ],
+        [(2, "corrected"), (3, "resolved")],
+        [
+            observed("cancelled", 3, after="2024-01-12T09:00:00Z"),
+            ("requested", "pending", "2024-01-12T09:00:00Z", "reported", None),
+        ],
+    ),
     "approved while invalid": Story(
         [{}, INVALID, APPROVED], [(3, "resolved")], [REQUESTED, reported("approved", MORNING)]
     ),
@@ -252,7 +340,7 @@ STORIES = {
     "another requested_at": Story(
         [{}, {"requested_at": MORNING}],
         [(2, "corrected")],
-        [("requested", "pending", MORNING, "reported")],
+        [("requested", "pending", MORNING, "reported", None)],
     ),
     "another rejection_reason": Story(
         [REJECTED, REJECTED | {"rejection_reason": "There are open invoices"}],
@@ -338,7 +426,14 @@ def test_stories(stories: Synced, name: str) -> None:
     number = entry(name, states[-1][0])["phone_number"]
     events = stories.ask(helpers.phone_number_history, number)
     assert [
-        (event.event, event.status, iso(event.occurred_at), event.time_source) for event in events
+        (
+            event.event,
+            event.status,
+            event.occurred_at and iso(event.occurred_at),
+            event.time_source,
+            event.not_before and iso(event.not_before),
+        )
+        for event in events
     ] == story.events
     assert {(event.environment, event.request_id) for event in events} == {("default", IDS[name])}
 

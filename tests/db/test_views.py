@@ -136,12 +136,14 @@ def test_chance(
             Outcome.UNCHANGED if quiet else Outcome.APPLIED
         }
         assert results[0].counts == results[1].counts
-        if not quiet:
+        if quiet:
+            memory.see_again(mirrors[0].now)
+        else:
             parsed = parse_list(tuple(map(json.dumps, entries)))
             memory.learn(mirrors[0].now, parsed, results[0].run_id)
         for view, model in (
             (views.changes, memory.changes()),
-            (views.history, memory.history()),
+            (views.history, memory.history_like(rows_of(mirrors[0], views.history))),
             (views.numbers, memory.numbers()),
             (views.versions, memory.versions()),
             (views.turnaround, oracle_statistics.turnaround(memory)),
@@ -155,5 +157,8 @@ def test_chance(
         for when in (NOON + timedelta(days=day, hours=1) for day in range(many_days)):
             for then in (when - timedelta(milliseconds=1), when):
                 assert as_of(mirror, then) == memory.as_of(then)
+    sources = {row["time_source"] for row in memory.history()}
+    assert sources == {"reported", "observed", "unknown"}
+    assert oracle_statistics.daily(memory, NOON.date())[0]["undated"] > 0
     kinds = {row["kind"] for row in memory.changes()}
     assert kinds == {"resolved", "reopened", "corrected", "vanished", "returned"}

@@ -42,6 +42,28 @@ def fill(url: str, count: int) -> None:
             _merge(connection, number, run, count)
 
 
+def add_unchanged_runs(url: str, count: int) -> None:
+    """Add runs between the first two syncs that saw the same list as the first."""
+    begin, end = (LAST_SYNC - before for before in _BEFORE[:2])
+    times = [begin + (end - begin) * number / (count + 1) for number in range(1, count + 1)]
+    rows = [
+        {
+            "environment": "prod",
+            "outcome": "unchanged",
+            "started_at": time,
+            "finished_at": time,
+            "observed_at": time,
+            "completion": completion,
+            "base_url": "https://example.com/api/v1",
+            "mirror_version": "0",
+        }
+        for completion, time in enumerate(times, start=len(_BEFORE) + 1)
+    ]
+    with write_transaction(create_engine(url), "large") as connection:
+        connection.execute(sa.insert(sync_runs), rows)
+        connection.exec_driver_sql("ANALYZE sync_runs")
+
+
 def _merge(connection: sa.Connection, number: int, run: runs.Run, count: int) -> None:
     listed = count * 9 // 10 if number < 2 else count
     with stored_digests(connection, run.environment) as known:

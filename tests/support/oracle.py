@@ -29,6 +29,9 @@ Row = dict[str, Any]
 Paging = Literal["meta", "pagination"] | None
 """The key of the paging object, or None for a list in one response."""
 
+PAGE = 20
+"""Entries in a page: few, so that a short list has several."""
+
 _VERSION = (
     "environment",
     "id",
@@ -81,21 +84,37 @@ class State:
         )
 
 
+@dataclass(frozen=True)
+class Pull:
+    """A complete sync: its observation time, and the ids that its list had."""
+
+    when: datetime
+    valid: frozenset[str]
+    invalid: frozenset[str]
+
+
 class Memory:
-    """The successive states of each request, by its id."""
+    """The successive states of each request, by its id, and the pulls that saw them."""
 
     def __init__(self) -> None:
         self.states: dict[str, list[State]] = {}
+        self.pulls: list[Pull] = []
 
     def copy(self) -> Memory:
         """Return an independent copy."""
         other = Memory()
         other.states = {key: list(states) for key, states in self.states.items()}
+        other.pulls = list(self.pulls)
         return other
+
+    def see_again(self, when: datetime) -> None:
+        """Note a pull whose list is that of the last one."""
+        self.pulls.append(replace(self.pulls[-1], when=when))
 
     def learn(self, when: datetime, parsed: ParsedList, run_id: int | None = None) -> Counter[str]:
         """Apply a list: requests that it lacks are gone, invalid ones follow what can be read."""
         counts: Counter[str] = Counter()
+        self.pulls.append(Pull(when, frozenset(parsed.valid), frozenset(parsed.invalid_ids)))
         for key, entry in parsed.valid.items():
             state = State(
                 cut(entry), gone=False, since=when, first=when, extra=_extra(entry), run_id=run_id
@@ -200,9 +219,49 @@ class Memory:
                 "phone_number_id": states[-1].fields["phone_number_id"],
             }
             | event
+            | {"not_before": self._not_before(key, event)}
             for key, states in self.states.items()
             for event in _events(states)
         ]
+
+    def _not_before(self, key: str, event: Row) -> datetime | None:
+        """The last pull that showed the request in the state before an event."""
+        requested_at: datetime = self.states[key][-1].fields["requested_at"]
+        if event["time_source"] != "observed":
+            return requested_at if event["time_source"] == "unknown" else None
+        was_listed = event["event"] != "returned"
+        return max(
+            requested_at,
+            *(
+                pull.when
+                for pull in self.pulls
+                if pull.when < event["observed_at"]
+                and (key in pull.valid) == was_listed
+                and key not in pull.invalid
+            ),
+        )
+
+    def history_like(self, rows: list[Row]) -> list[Row]:
+        """The rows of `phone_number_history`, with the `not_before` of given rows where allowed.
+
+        Quarantine has only the first and the last day of a record. The mirror takes a request for
+        unreadable in between, so that its bound may be earlier, but never later.
+        """
+        found = {_key(row): row["not_before"] for row in rows}
+        model = self.history()
+        for event in model:
+            bound, recurs = found.get(_key(event)), self._is_unreadable_again(event["request_id"])
+            if recurs and bound and event["not_before"] and bound < event["not_before"]:
+                assert bound >= self.states[event["request_id"]][-1].fields["requested_at"]
+                event["not_before"] = bound
+        return model
+
+    def _is_unreadable_again(self, key: str) -> bool:
+        """Whether the request could not be read in several periods."""
+        return (
+            sum(is_invalid for is_invalid, _ in groupby(key in pull.invalid for pull in self.pulls))
+            > 1
+        )
 
     def numbers(self) -> list[Row]:
         """The rows of `phone_numbers`."""
@@ -264,6 +323,7 @@ def _events(states: list[State]) -> Iterator[Row]:
     """The events of one request."""
     yield _event("requested", states[-1]) | {
         "occurred_at": states[-1].fields["requested_at"],
+        "observed_at": states[0].since,
         "time_source": "reported",
         "status": "pending",
         "rejection_reason": None,
@@ -278,19 +338,26 @@ def _events(states: list[State]) -> Iterator[Row]:
         if (status, reported) in used:
             reported = None
         used |= {(status, state.fields["resolved_at"]) for state in (first, *rest)}
+        observed = first.since if position else None
         yield _event("reopened" if status == "pending" else status, last) | {
-            "occurred_at": reported or first.since,
-            "time_source": "reported" if reported else "observed",
+            "occurred_at": reported or observed,
+            "observed_at": first.since,
+            "time_source": "reported" if reported else "observed" if observed else "unknown",
         }
     for old, new in pairwise(states):
         if old.gone != new.gone:
             yield _event("vanished" if new.gone else "returned", new)
 
 
+def _key(event: Row) -> tuple[Any, ...]:
+    return event["request_id"], event["event"], event["observed_at"]
+
+
 def _event(event: str, state: State) -> Row:
     return {
         "event": event,
         "occurred_at": state.since,
+        "observed_at": state.since,
         "time_source": "observed",
         "status": state.status,
         "reason": state.fields["reason"],
@@ -343,7 +410,8 @@ class PlainMirror:
     def outcome(self, response: ListResponse, *, accept_missing: bool = False) -> str:
         """The expected outcome of a sync."""
         parsed = parse_list(response.texts)
-        if response.paging and parsed.repeated:
+        pages = [{place // PAGE for place in places} for places in parsed.places]
+        if response.paging and any(len(of_an_id) > 1 for of_an_id in pages):
             return "failed"
         if response == self.response:
             return "unchanged"

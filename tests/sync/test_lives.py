@@ -65,7 +65,8 @@ def _correct(life: Life) -> None:
     life.upgrade_upstream(value="Example")
     life.resolve(who=[1, 2], status="rejected", when=TIMES[4], why=REASONS[2])
     life.reopen(who=[1, 3])
-    life.submit(how_many=2, fields={"status": "approved", "resolved_at": TIMES[0]})
+    life.submit(how_many=1, fields={"status": "approved", "resolved_at": TIMES[0]})
+    life.submit(how_many=1, fields={"status": "cancelled"})
 
 
 def _meet_troubles(life: Life) -> None:

@@ -5,6 +5,31 @@ version_num character varying(32) NOT NULL
 );
 COMMENT ON TABLE alembic_version IS 'Revision of the schema, used by mirror db upgrade.';
 COMMENT ON COLUMN alembic_version.version_num IS 'Number of the revision.';
+CREATE TABLE quarantined_records (
+id bigint NOT NULL,
+environment text NOT NULL COLLATE pg_catalog."C",
+fingerprint text NOT NULL COLLATE pg_catalog."C",
+request_id text COLLATE pg_catalog."C",
+raw text NOT NULL,
+error text NOT NULL,
+first_run_id bigint NOT NULL,
+last_run_id bigint NOT NULL,
+first_seen_at timestamp with time zone NOT NULL,
+last_seen_at timestamp with time zone NOT NULL,
+resolved_at timestamp with time zone
+);
+COMMENT ON TABLE quarantined_records IS 'Invalid entries of the list, one row per distinct entry.';
+COMMENT ON COLUMN quarantined_records.id IS 'Number of the record.';
+COMMENT ON COLUMN quarantined_records.environment IS 'Environment (label of the API token) whose list contained the record.';
+COMMENT ON COLUMN quarantined_records.fingerprint IS 'SHA-256 of the record''s known fields, in hex, or of the whole record if it has none.';
+COMMENT ON COLUMN quarantined_records.request_id IS 'Request id, if it is valid. Null otherwise.';
+COMMENT ON COLUMN quarantined_records.raw IS 'JSON of the record, as last received.';
+COMMENT ON COLUMN quarantined_records.error IS 'Why the record is invalid.';
+COMMENT ON COLUMN quarantined_records.first_run_id IS 'First run that saw the record (sync_runs.id).';
+COMMENT ON COLUMN quarantined_records.last_run_id IS 'Last applied run that saw the record (sync_runs.id).';
+COMMENT ON COLUMN quarantined_records.first_seen_at IS 'Start of the sync that first saw the record (UTC, local clock).';
+COMMENT ON COLUMN quarantined_records.last_seen_at IS 'Start of the last applied sync that saw the record (UTC, local clock).';
+COMMENT ON COLUMN quarantined_records.resolved_at IS 'Start of the sync whose list no longer contained the record (UTC, local clock). Null while it does.';
 CREATE TABLE release_request_past_versions (
 id text NOT NULL COLLATE pg_catalog."C",
 environment text NOT NULL COLLATE pg_catalog."C",
@@ -75,6 +100,57 @@ COMMENT ON COLUMN release_requests.missing_since IS 'Start of the first sync who
 COMMENT ON COLUMN release_requests.sync_run_id IS 'Run that first saw this version (sync_runs.id).';
 COMMENT ON COLUMN release_requests.digest IS 'XXH3-64 of the list entry that the request was last read from, seeded with the version of mirror. An entry with the same digest is not decoded again. Null: the next one is, for example while a field of it cannot be read.';
 COMMENT ON COLUMN release_requests.phone_number_e164 IS 'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
+CREATE TABLE sync_runs (
+id bigint NOT NULL,
+environment text NOT NULL COLLATE pg_catalog."C",
+outcome text NOT NULL COLLATE pg_catalog."C",
+started_at timestamp with time zone NOT NULL,
+finished_at timestamp with time zone,
+observed_at timestamp with time zone,
+seconds double precision,
+completion bigint,
+fetched integer,
+inserted integer,
+updated integer,
+unchanged integer,
+missing integer,
+returned integer,
+quarantined integer,
+newly_quarantined integer,
+duplicates integer,
+pages integer,
+bytes bigint,
+error text,
+base_url text NOT NULL,
+etag text,
+content_digest text,
+mirror_version text NOT NULL
+);
+COMMENT ON TABLE sync_runs IS 'Every run of mirror sync, with its outcome and its counts.';
+COMMENT ON COLUMN sync_runs.id IS 'Number of the run.';
+COMMENT ON COLUMN sync_runs.environment IS 'Environment (label of the API token) of the run.';
+COMMENT ON COLUMN sync_runs.outcome IS 'running, applied, unchanged, superseded, refused, failed, or abandoned: the process died, and a later run found it.';
+COMMENT ON COLUMN sync_runs.started_at IS 'Start of the run (UTC, local clock).';
+COMMENT ON COLUMN sync_runs.finished_at IS 'When the outcome was recorded (UTC, local clock). Null while running.';
+COMMENT ON COLUMN sync_runs.observed_at IS 'The run''s time in valid_from and valid_to (UTC): started_at, or just after the complete run before it if the clock went back. Null unless complete.';
+COMMENT ON COLUMN sync_runs.seconds IS 'Duration in seconds. Null while running, and if abandoned.';
+COMMENT ON COLUMN sync_runs.completion IS '1, 2, … over the complete runs (applied or unchanged) of the environment, in order of completion. Null for all others.';
+COMMENT ON COLUMN sync_runs.fetched IS 'Entries of the list. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.inserted IS 'Requests seen for the first time. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.updated IS 'Requests with a new version because a field changed. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.unchanged IS 'Requests with a valid entry and without a change in a known field. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.missing IS 'Requests newly missing from the list. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.returned IS 'Missing requests that were in the list again. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.quarantined IS 'Invalid entries of the list. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.newly_quarantined IS 'Invalid entries that were not in quarantine before the run. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.duplicates IS 'Entries equal to another entry with the same id. Null if the run ended before the count was known.';
+COMMENT ON COLUMN sync_runs.pages IS 'List responses read, repeated reads included. Null while running, and if abandoned.';
+COMMENT ON COLUMN sync_runs.bytes IS 'Size of these responses in bytes, decompressed. Null while running, and if abandoned.';
+COMMENT ON COLUMN sync_runs.error IS 'Why the run did not complete. Null if it did.';
+COMMENT ON COLUMN sync_runs.base_url IS 'Base URL of the API.';
+COMMENT ON COLUMN sync_runs.etag IS 'ETag of the list, as sent by the API. Null if there was none, if the list was paged, or unless complete.';
+COMMENT ON COLUMN sync_runs.content_digest IS 'XXH3-128 of the list''s bytes, in hex. Null unless complete.';
+COMMENT ON COLUMN sync_runs.mirror_version IS 'Version of mirror that ran.';
 CREATE VIEW phone_number_history AS
 WITH requested AS (
 SELECT release_requests.environment,
@@ -87,7 +163,9 @@ release_requests.id AS request_id,
 release_requests.reason,
 NULL::text AS rejection_reason,
 'reported'::text AS time_source,
-release_requests.first_seen_at AS observed_at
+release_requests.first_seen_at AS observed_at,
+release_requests.requested_at,
+false AS was_missing
 FROM release_requests
 ), last_of_status AS (
 SELECT release_requests.environment,
@@ -97,6 +175,7 @@ release_requests.id,
 release_requests.status,
 release_requests.reason,
 release_requests.rejection_reason,
+release_requests.requested_at,
 release_requests.resolved_at,
 release_requests.first_seen_at,
 release_requests.valid_from
@@ -109,6 +188,7 @@ past.id,
 past.status,
 past.reason,
 past.rejection_reason,
+request.requested_at,
 past.resolved_at,
 past.first_seen_at,
 past.valid_from
@@ -124,6 +204,7 @@ version.id,
 version.status,
 version.reason,
 version.rejection_reason,
+version.requested_at,
 version.resolved_at,
 version.first_seen_at,
 version.valid_from,
@@ -142,6 +223,7 @@ version.id,
 version.status,
 version.reason,
 version.rejection_reason,
+version.requested_at,
 version.resolved_at,
 version.first_seen_at,
 version.valid_from,
@@ -156,7 +238,7 @@ WHERE ((earlier.id = version.id) AND (earlier.valid_to <= version.entered_at) AN
 SELECT reported.environment,
 reported.phone_number,
 reported.phone_number_id,
-COALESCE(reported.reported_at, reported.entered_at, reported.first_seen_at) AS occurred_at,
+COALESCE(reported.reported_at, reported.entered_at) AS occurred_at,
 CASE
 WHEN (reported.status = 'pending'::text) THEN 'reopened'::text
 ELSE reported.status
@@ -166,10 +248,13 @@ reported.status,
 reported.reason,
 reported.rejection_reason,
 CASE
-WHEN (reported.reported_at IS NULL) THEN 'observed'::text
-ELSE 'reported'::text
+WHEN (reported.reported_at IS NOT NULL) THEN 'reported'::text
+WHEN (reported.entered_at IS NOT NULL) THEN 'observed'::text
+ELSE 'unknown'::text
 END AS time_source,
-COALESCE(reported.entered_at, reported.first_seen_at) AS observed_at
+COALESCE(reported.entered_at, reported.first_seen_at) AS observed_at,
+reported.requested_at,
+false AS was_missing
 FROM reported
 WHERE ((reported.status <> 'pending'::text) OR (reported.entered_at IS NOT NULL))
 ), vanished AS (
@@ -183,7 +268,9 @@ release_requests.status,
 release_requests.reason,
 release_requests.rejection_reason,
 'observed'::text AS time_source,
-release_requests.missing_since AS observed_at
+release_requests.missing_since AS observed_at,
+release_requests.requested_at,
+false AS was_missing
 FROM release_requests
 WHERE (release_requests.missing_since IS NOT NULL)
 UNION ALL
@@ -197,7 +284,9 @@ past.status,
 past.reason,
 past.rejection_reason,
 'observed'::text,
-past.missing_since
+past.missing_since,
+request.requested_at,
+false
 FROM (release_requests request
 JOIN release_request_past_versions past ON ((past.id = request.id)))
 WHERE (past.missing_since IS NOT NULL)
@@ -212,7 +301,9 @@ successor.status,
 successor.reason,
 successor.rejection_reason,
 'observed'::text AS time_source,
-past.valid_to AS observed_at
+past.valid_to AS observed_at,
+request.requested_at,
+true AS was_missing
 FROM ((release_requests request
 JOIN release_request_past_versions past ON ((past.id = request.id)))
 JOIN release_request_past_versions successor ON (((successor.id = past.id) AND (successor.valid_from = past.valid_to))))
@@ -228,11 +319,13 @@ request.status,
 request.reason,
 request.rejection_reason,
 'observed'::text,
-past.valid_to
+past.valid_to,
+request.requested_at,
+true
 FROM (release_requests request
 JOIN release_request_past_versions past ON (((past.id = request.id) AND (past.valid_to = request.valid_from))))
 WHERE (past.missing_since IS NOT NULL)
-)
+), events AS (
 SELECT requested.environment,
 requested.phone_number,
 requested.phone_number_id,
@@ -243,7 +336,9 @@ requested.status,
 requested.reason,
 requested.rejection_reason,
 requested.time_source,
-requested.observed_at
+requested.observed_at,
+requested.requested_at,
+requested.was_missing
 FROM requested
 UNION ALL
 SELECT status_entered.environment,
@@ -256,7 +351,9 @@ status_entered.status,
 status_entered.reason,
 status_entered.rejection_reason,
 status_entered.time_source,
-status_entered.observed_at
+status_entered.observed_at,
+status_entered.requested_at,
+status_entered.was_missing
 FROM status_entered
 UNION ALL
 SELECT vanished.environment,
@@ -269,7 +366,9 @@ vanished.status,
 vanished.reason,
 vanished.rejection_reason,
 vanished.time_source,
-vanished.observed_at
+vanished.observed_at,
+vanished.requested_at,
+vanished.was_missing
 FROM vanished
 UNION ALL
 SELECT returned.environment,
@@ -282,20 +381,51 @@ returned.status,
 returned.reason,
 returned.rejection_reason,
 returned.time_source,
-returned.observed_at
-FROM returned;
-COMMENT ON VIEW phone_number_history IS 'The history of each phone number: one row per event, over all its requests.';
+returned.observed_at,
+returned.requested_at,
+returned.was_missing
+FROM returned
+)
+SELECT event.environment,
+event.phone_number,
+event.phone_number_id,
+event.occurred_at,
+event.event,
+event.request_id,
+event.status,
+event.reason,
+event.rejection_reason,
+event.time_source,
+event.observed_at,
+CASE event.time_source
+WHEN 'unknown'::text THEN event.requested_at
+WHEN 'observed'::text THEN ( SELECT GREATEST(event.requested_at, COALESCE(( SELECT run.observed_at
+FROM sync_runs run
+WHERE ((run.environment = event.environment) AND (run.observed_at >= former.valid_from) AND (run.observed_at < former.valid_to) AND (NOT (EXISTS ( SELECT 1
+FROM quarantined_records record
+WHERE ((record.environment = event.environment) AND (record.request_id = event.request_id) AND (record.first_seen_at <= run.observed_at) AND ((record.resolved_at IS NULL) OR (record.resolved_at > run.observed_at)))))))
+ORDER BY run.observed_at DESC
+LIMIT 1), former.valid_from)) AS "greatest"
+FROM release_request_past_versions former
+WHERE ((former.id = event.request_id) AND (former.valid_from < event.observed_at) AND ((former.missing_since IS NOT NULL) = event.was_missing))
+ORDER BY former.valid_from DESC
+LIMIT 1)
+ELSE NULL::timestamp with time zone
+END AS not_before
+FROM events event;
+COMMENT ON VIEW phone_number_history IS 'The history of each phone number: one row per event, over all its requests. In order: ORDER BY coalesce(occurred_at, not_before), request_id, observed_at, event <> ''requested'', event <> ''returned''.';
 COMMENT ON COLUMN phone_number_history.environment IS 'Environment (label of the API token, --environment) whose list contains the request.';
 COMMENT ON COLUMN phone_number_history.phone_number IS 'Phone number, as returned by the API; documented as E.164 (+15551234567).';
 COMMENT ON COLUMN phone_number_history.phone_number_id IS 'API id of the phone number''s record; a number bought again has a new one. Null if the API sent none.';
-COMMENT ON COLUMN phone_number_history.occurred_at IS 'Best known time of the event (UTC); time_source says where it comes from.';
+COMMENT ON COLUMN phone_number_history.occurred_at IS 'Best known time of the event (UTC); time_source says where it comes from. Null where it is unknown.';
 COMMENT ON COLUMN phone_number_history.event IS 'requested; the status entered (approved, …); reopened (back to pending); vanished from or returned to the list.';
 COMMENT ON COLUMN phone_number_history.request_id IS 'Request id, as returned by the API.';
 COMMENT ON COLUMN phone_number_history.status IS 'Status of the request after the event.';
 COMMENT ON COLUMN phone_number_history.reason IS 'The customer''s reason to release the number. Null if the API sent none.';
 COMMENT ON COLUMN phone_number_history.rejection_reason IS 'Why the request was rejected. Null unless the API sent a reason.';
-COMMENT ON COLUMN phone_number_history.time_source IS 'Source of occurred_at. reported: sent by the API; observed: the API states no time for this event (always for reopened, vanished and returned), or only the time of an earlier one; it is then the start of the sync that first saw it.';
+COMMENT ON COLUMN phone_number_history.time_source IS 'Source of occurred_at. reported: sent by the API; observed: the API states no time for this event (always for reopened, vanished and returned), or only the time of an earlier one; it is then the start of the sync that first saw it; unknown: the API states no time, and the request had this status when a sync first saw it; occurred_at is then null.';
 COMMENT ON COLUMN phone_number_history.observed_at IS 'Start of the sync that first saw the event (UTC, local clock).';
+COMMENT ON COLUMN phone_number_history.not_before IS 'The event happened between this time and observed_at (UTC). observed: start of the last complete sync that saw the request before the event (local clock), but not before requested_at; unknown: requested_at. Null where the time is reported.';
 CREATE VIEW phone_numbers AS
 WITH ranked AS (
 SELECT release_requests.environment,
@@ -332,33 +462,8 @@ COMMENT ON COLUMN phone_numbers.last_request_id IS 'Id of the request submitted 
 COMMENT ON COLUMN phone_numbers.last_status IS 'Status of that request, as returned by the API.';
 COMMENT ON COLUMN phone_numbers.first_requested_at IS 'When the first request was submitted (UTC, reported by the API).';
 COMMENT ON COLUMN phone_numbers.last_requested_at IS 'When the last request was submitted (UTC, reported by the API).';
-COMMENT ON COLUMN phone_numbers.last_resolved_at IS 'Latest resolved_at of the requests (UTC, reported by the API). Null if none has one.';
+COMMENT ON COLUMN phone_numbers.last_resolved_at IS 'Latest resolved_at of the requests (UTC, reported by the API). Resolutions whose time the API does not state (observed or unknown) are left out. Null if none has one.';
 COMMENT ON COLUMN phone_numbers.released IS 'Whether the last request was approved: the number has been or will be released. 1 or 0 in SQLite.';
-CREATE TABLE quarantined_records (
-id bigint NOT NULL,
-environment text NOT NULL COLLATE pg_catalog."C",
-fingerprint text NOT NULL COLLATE pg_catalog."C",
-request_id text COLLATE pg_catalog."C",
-raw text NOT NULL,
-error text NOT NULL,
-first_run_id bigint NOT NULL,
-last_run_id bigint NOT NULL,
-first_seen_at timestamp with time zone NOT NULL,
-last_seen_at timestamp with time zone NOT NULL,
-resolved_at timestamp with time zone
-);
-COMMENT ON TABLE quarantined_records IS 'Invalid entries of the list, one row per distinct entry.';
-COMMENT ON COLUMN quarantined_records.id IS 'Number of the record.';
-COMMENT ON COLUMN quarantined_records.environment IS 'Environment (label of the API token) whose list contained the record.';
-COMMENT ON COLUMN quarantined_records.fingerprint IS 'SHA-256 of the record''s known fields, in hex, or of the whole record if it has none.';
-COMMENT ON COLUMN quarantined_records.request_id IS 'Request id, if it is valid. Null otherwise.';
-COMMENT ON COLUMN quarantined_records.raw IS 'JSON of the record, as last received.';
-COMMENT ON COLUMN quarantined_records.error IS 'Why the record is invalid.';
-COMMENT ON COLUMN quarantined_records.first_run_id IS 'First run that saw the record (sync_runs.id).';
-COMMENT ON COLUMN quarantined_records.last_run_id IS 'Last applied run that saw the record (sync_runs.id).';
-COMMENT ON COLUMN quarantined_records.first_seen_at IS 'Start of the sync that first saw the record (UTC, local clock).';
-COMMENT ON COLUMN quarantined_records.last_seen_at IS 'Start of the last applied sync that saw the record (UTC, local clock).';
-COMMENT ON COLUMN quarantined_records.resolved_at IS 'Start of the sync whose list no longer contained the record (UTC, local clock). Null while it does.';
 CREATE SEQUENCE quarantined_records_id_seq
 START WITH 1
 INCREMENT BY 1
@@ -478,14 +583,17 @@ release_requests.resolved_at,
 'reported'::text AS time_source
 FROM release_requests
 WHERE ((release_requests.status <> 'pending'::text) AND (release_requests.resolved_at IS NOT NULL))
-), observed AS (
+), not_reported AS (
 SELECT request.id,
 request.environment,
 request.phone_number,
 request.status,
 request.requested_at,
-COALESCE(entry.entered_at, request.first_seen_at) AS resolved_at,
-'observed'::text AS time_source
+entry.entered_at AS resolved_at,
+CASE
+WHEN (entry.entered_at IS NULL) THEN 'unknown'::text
+ELSE 'observed'::text
+END AS time_source
 FROM (release_requests request
 LEFT JOIN LATERAL ( SELECT earlier.valid_to
 FROM release_request_past_versions earlier
@@ -503,14 +611,14 @@ reported.resolved_at,
 reported.time_source
 FROM reported
 UNION ALL
-SELECT observed.id,
-observed.environment,
-observed.phone_number,
-observed.status,
-observed.requested_at,
-observed.resolved_at,
-observed.time_source
-FROM observed
+SELECT not_reported.id,
+not_reported.environment,
+not_reported.phone_number,
+not_reported.status,
+not_reported.requested_at,
+not_reported.resolved_at,
+not_reported.time_source
+FROM not_reported
 )
 SELECT resolved.id,
 resolved.environment,
@@ -527,9 +635,9 @@ COMMENT ON COLUMN release_request_turnaround.environment IS 'Environment (label 
 COMMENT ON COLUMN release_request_turnaround.phone_number IS 'Phone number, as returned by the API; documented as E.164 (+15551234567).';
 COMMENT ON COLUMN release_request_turnaround.status IS 'Status, as returned by the API; documented: pending, approved, rejected, cancelled.';
 COMMENT ON COLUMN release_request_turnaround.requested_at IS 'When the request was submitted (UTC, reported by the API).';
-COMMENT ON COLUMN release_request_turnaround.resolved_at IS 'Best known time at which the request got its status (UTC); time_source says where it comes from.';
-COMMENT ON COLUMN release_request_turnaround.hours_to_resolve IS 'Hours from requested_at to resolved_at; an upper bound where time_source is observed.';
-COMMENT ON COLUMN release_request_turnaround.time_source IS 'Source of resolved_at. reported: sent by the API; observed: the API states no time; it is then the start of the sync that first saw it.';
+COMMENT ON COLUMN release_request_turnaround.resolved_at IS 'Best known time at which the request got its status (UTC); time_source says where it comes from. Null where it is unknown.';
+COMMENT ON COLUMN release_request_turnaround.hours_to_resolve IS 'Hours from requested_at to resolved_at; an upper bound where time_source is observed. Null where it is unknown.';
+COMMENT ON COLUMN release_request_turnaround.time_source IS 'Source of resolved_at. reported: sent by the API; observed: the API states no time; it is then the start of the sync that first saw it; unknown: the API states no time, and the request had this status when a sync first saw it; resolved_at is then null.';
 CREATE VIEW release_request_versions AS
 WITH past AS (
 SELECT version.id,
@@ -643,7 +751,7 @@ SELECT request.environment,
 request.requested_at,
 request.first_seen_at,
 request.status,
-COALESCE(request.resolved_at, entry.entered_at, request.first_seen_at) AS resolved_at,
+COALESCE(request.resolved_at, entry.entered_at) AS resolved_at,
 COALESCE(entry.entered_at, request.first_seen_at) AS observed_at
 FROM (release_requests request
 LEFT JOIN LATERAL ( SELECT earlier.valid_to
@@ -671,14 +779,15 @@ SELECT simple_requests.environment,
 simple_requests.status,
 ((simple_requests.resolved_at AT TIME ZONE 'UTC'::text))::date AS resolved_on,
 ((LEAST(simple_requests.requested_at, simple_requests.first_seen_at, simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date AS opened_on,
-((LEAST(simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date AS closed_on,
+((LEAST(COALESCE(simple_requests.resolved_at, simple_requests.requested_at), simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date AS closed_on,
 count(*) AS requests
 FROM simple_requests
-GROUP BY simple_requests.environment, (((simple_requests.requested_at AT TIME ZONE 'UTC'::text))::date), simple_requests.status, (((simple_requests.resolved_at AT TIME ZONE 'UTC'::text))::date), (((LEAST(simple_requests.requested_at, simple_requests.first_seen_at, simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date), (((LEAST(simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date)
+GROUP BY simple_requests.environment, (((simple_requests.requested_at AT TIME ZONE 'UTC'::text))::date), simple_requests.status, (((simple_requests.resolved_at AT TIME ZONE 'UTC'::text))::date), (((LEAST(simple_requests.requested_at, simple_requests.first_seen_at, simple_requests.resolved_at, simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date), (((LEAST(COALESCE(simple_requests.resolved_at, simple_requests.requested_at), simple_requests.observed_at) AT TIME ZONE 'UTC'::text))::date)
 ), complex_versions AS (
 SELECT version.environment,
 version.id,
 version.status,
+version.requested_at,
 version.resolved_at,
 version.first_seen_at,
 version.valid_from,
@@ -688,6 +797,7 @@ lag(version.missing_since) OVER life AS previous_missing_since
 FROM ( SELECT request.environment,
 past.id,
 past.status,
+request.requested_at,
 past.resolved_at,
 past.first_seen_at,
 past.valid_from,
@@ -700,6 +810,7 @@ UNION ALL
 SELECT release_requests.environment,
 release_requests.id,
 release_requests.status,
+release_requests.requested_at,
 release_requests.resolved_at,
 release_requests.first_seen_at,
 release_requests.valid_from,
@@ -712,6 +823,7 @@ WINDOW life AS (PARTITION BY version.id ORDER BY version.valid_from)
 SELECT complex_versions.environment,
 complex_versions.id,
 complex_versions.status,
+complex_versions.requested_at,
 complex_versions.resolved_at,
 complex_versions.first_seen_at,
 complex_versions.valid_from,
@@ -728,6 +840,7 @@ FROM complex_versions
 SELECT complex_entries.environment,
 complex_entries.id,
 complex_entries.status,
+complex_entries.requested_at,
 complex_entries.resolved_at,
 complex_entries.first_seen_at,
 complex_entries.valid_from,
@@ -739,20 +852,23 @@ CASE
 WHEN ((complex_entries.status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((complex_entries.status <> 'pending'::text) AND (last_value(complex_entries.resolved_at) OVER period IS NOT NULL))) THEN 0
 ELSE 1
 END AS is_open,
-(last_value(complex_entries.valid_from) OVER period = complex_entries.valid_from) AS is_last
+(last_value(complex_entries.valid_from) OVER period = complex_entries.valid_from) AS is_last,
+((complex_entries.status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) AND (complex_entries.entered_at = complex_entries.first_seen_at) AND (last_value(complex_entries.resolved_at) OVER period IS NULL)) AS is_undated
 FROM complex_entries
 WINDOW period AS (PARTITION BY complex_entries.id, complex_entries.entered_at ORDER BY complex_entries.valid_from ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
 ), complex_events AS (
-SELECT release_requests.environment,
-release_requests.id,
+SELECT complex_states.environment,
+complex_states.id,
 'requested'::text AS event,
 0 AS place,
-1 AS is_open,
-release_requests.requested_at AS occurred_at,
-release_requests.first_seen_at AS observed_at
-FROM release_requests
-WHERE (release_requests.id IN ( SELECT complex_ids.id
-FROM complex_ids))
+CASE
+WHEN complex_states.is_undated THEN 0
+ELSE 1
+END AS is_open,
+complex_states.requested_at AS occurred_at,
+complex_states.first_seen_at AS observed_at
+FROM complex_states
+WHERE (complex_states.previous_status IS NULL)
 UNION ALL
 SELECT complex_states.environment,
 complex_states.id,
@@ -770,6 +886,7 @@ NULLIF(state.status, 'requested'::text) AS "nullif",
 2,
 state.is_open,
 CASE
+WHEN state.is_undated THEN NULL::timestamp with time zone
 WHEN ((state.status = 'pending'::text) OR (state.resolved_at IS NULL) OR (EXISTS ( SELECT 1
 FROM release_request_past_versions earlier
 WHERE ((earlier.id = state.id) AND (earlier.valid_to <= state.entered_at) AND (earlier.status = state.status) AND (earlier.resolved_at = state.resolved_at))))) THEN state.entered_at
@@ -849,6 +966,12 @@ NULL::text,
 0,
 complex_days.opened
 FROM complex_days
+), undated_resolutions AS (
+SELECT additions.environment,
+sum(additions.events) AS undated
+FROM additions
+WHERE (additions.day IS NULL)
+GROUP BY additions.environment
 ), calendar AS (
 SELECT additions.environment,
 min(additions.day) AS day
@@ -897,69 +1020,21 @@ CASE
 WHEN (all_days.event = 'cancelled'::text) THEN all_days.events
 ELSE (0)::bigint
 END))::bigint AS cancelled,
-(sum(sum(all_days.opened)) OVER (PARTITION BY all_days.environment ORDER BY all_days.day))::bigint AS open_at_end
-FROM all_days
+(sum(sum(all_days.opened)) OVER (PARTITION BY all_days.environment ORDER BY all_days.day))::bigint AS open_at_end,
+(COALESCE(undated_resolutions.undated, (0)::numeric))::bigint AS undated
+FROM (all_days
+LEFT JOIN undated_resolutions USING (environment))
 WHERE (all_days.day <= ((now() AT TIME ZONE 'UTC'::text))::date)
-GROUP BY all_days.environment, all_days.day;
+GROUP BY all_days.environment, all_days.day, undated_resolutions.undated;
 COMMENT ON VIEW release_requests_daily IS 'Daily counts of the events of phone_number_history, with a row for every day from the first request of the environment to today (UTC).';
 COMMENT ON COLUMN release_requests_daily.environment IS 'Environment (label of the API token, --environment) whose list contains the request.';
 COMMENT ON COLUMN release_requests_daily.day IS 'Day (UTC). Text YYYY-MM-DD in SQLite.';
 COMMENT ON COLUMN release_requests_daily.requested IS 'Requests submitted on the day.';
-COMMENT ON COLUMN release_requests_daily.approved IS 'Requests approved on the day, by the best known time.';
-COMMENT ON COLUMN release_requests_daily.rejected IS 'Requests rejected on the day, by the best known time.';
-COMMENT ON COLUMN release_requests_daily.cancelled IS 'Requests cancelled on the day, by the best known time.';
-COMMENT ON COLUMN release_requests_daily.open_at_end IS 'Requests neither resolved nor missing at the end of the day; for today, now.';
-CREATE TABLE sync_runs (
-id bigint NOT NULL,
-environment text NOT NULL COLLATE pg_catalog."C",
-outcome text NOT NULL COLLATE pg_catalog."C",
-started_at timestamp with time zone NOT NULL,
-finished_at timestamp with time zone,
-observed_at timestamp with time zone,
-seconds double precision,
-completion bigint,
-fetched integer,
-inserted integer,
-updated integer,
-unchanged integer,
-missing integer,
-returned integer,
-quarantined integer,
-newly_quarantined integer,
-duplicates integer,
-pages integer,
-bytes bigint,
-error text,
-base_url text NOT NULL,
-etag text,
-content_digest text,
-mirror_version text NOT NULL
-);
-COMMENT ON TABLE sync_runs IS 'Every run of mirror sync, with its outcome and its counts.';
-COMMENT ON COLUMN sync_runs.id IS 'Number of the run.';
-COMMENT ON COLUMN sync_runs.environment IS 'Environment (label of the API token) of the run.';
-COMMENT ON COLUMN sync_runs.outcome IS 'running, applied, unchanged, superseded, refused, failed, or abandoned: the process died, and a later run found it.';
-COMMENT ON COLUMN sync_runs.started_at IS 'Start of the run (UTC, local clock).';
-COMMENT ON COLUMN sync_runs.finished_at IS 'When the outcome was recorded (UTC, local clock). Null while running.';
-COMMENT ON COLUMN sync_runs.observed_at IS 'The run''s time in valid_from and valid_to (UTC): started_at, or just after the complete run before it if the clock went back. Null unless complete.';
-COMMENT ON COLUMN sync_runs.seconds IS 'Duration in seconds. Null while running, and if abandoned.';
-COMMENT ON COLUMN sync_runs.completion IS '1, 2, … over the complete runs (applied or unchanged) of the environment, in order of completion. Null for all others.';
-COMMENT ON COLUMN sync_runs.fetched IS 'Entries of the list. Null if the run ended before the count was known.';
-COMMENT ON COLUMN sync_runs.inserted IS 'Requests seen for the first time. Null if the run ended before the count was known.';
-COMMENT ON COLUMN sync_runs.updated IS 'Requests with a new version because a field changed. Null if the run ended before the count was known.';
-COMMENT ON COLUMN sync_runs.unchanged IS 'Requests with a valid entry and without a change in a known field. Null if the run ended before the count was known.';
-COMMENT ON COLUMN sync_runs.missing IS 'Requests newly missing from the list. Null if the run ended before the count was known.';
-COMMENT ON COLUMN sync_runs.returned IS 'Missing requests that were in the list again. Null if the run ended before the count was known.';
-COMMENT ON COLUMN sync_runs.quarantined IS 'Invalid entries of the list. Null if the run ended before the count was known.';
-COMMENT ON COLUMN sync_runs.newly_quarantined IS 'Invalid entries that were not in quarantine before the run. Null if the run ended before the count was known.';
-COMMENT ON COLUMN sync_runs.duplicates IS 'Entries equal to another entry with the same id. Null if the run ended before the count was known.';
-COMMENT ON COLUMN sync_runs.pages IS 'List responses read, repeated reads included. Null while running, and if abandoned.';
-COMMENT ON COLUMN sync_runs.bytes IS 'Size of these responses in bytes, decompressed. Null while running, and if abandoned.';
-COMMENT ON COLUMN sync_runs.error IS 'Why the run did not complete. Null if it did.';
-COMMENT ON COLUMN sync_runs.base_url IS 'Base URL of the API.';
-COMMENT ON COLUMN sync_runs.etag IS 'ETag of the list, as sent by the API. Null if there was none, if the list was paged, or unless complete.';
-COMMENT ON COLUMN sync_runs.content_digest IS 'XXH3-128 of the list''s bytes, in hex. Null unless complete.';
-COMMENT ON COLUMN sync_runs.mirror_version IS 'Version of mirror that ran.';
+COMMENT ON COLUMN release_requests_daily.approved IS 'Requests approved on the day, by the best known time; undated ones are left out.';
+COMMENT ON COLUMN release_requests_daily.rejected IS 'Requests rejected on the day, by the best known time; undated ones are left out.';
+COMMENT ON COLUMN release_requests_daily.cancelled IS 'Requests cancelled on the day, by the best known time; undated ones are left out.';
+COMMENT ON COLUMN release_requests_daily.open_at_end IS 'Requests neither resolved nor missing at the end of the day; for today, now. Undated ones are left out, unless they were reopened.';
+COMMENT ON COLUMN release_requests_daily.undated IS 'Requests of the environment that were resolved at an unknown time, before a sync first saw them. The same on each day.';
 CREATE SEQUENCE sync_runs_id_seq
 START WITH 1
 INCREMENT BY 1
@@ -1002,7 +1077,7 @@ INSERT INTO sync_runs VALUES (4, 'default', 'superseded', '2024-01-11 14:00:00+0
 INSERT INTO sync_runs VALUES (5, 'default', 'applied', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', 0.25, 3, 10, 0, 4, 4, 2, 0, 2, 0, 0, 1, 2045, NULL, 'https://api.example/api/v1', '"a248c47706eabe8664cfbc97a486ef7b"', '3cdd289b5aea13c01e7416cdd22b25dc', '0.1.0');
 INSERT INTO sync_runs VALUES (6, 'default', 'applied', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', 0.25, 4, 11, 0, 2, 6, 0, 1, 2, 0, 0, 1, 2156, NULL, 'https://api.example/api/v1', '"535c4d5e1923c48473fd36c333f62307"', '241098e9fc6dca4a8e55be86349cdae0', '0.1.0');
 INSERT INTO sync_runs VALUES (7, 'default', 'refused', '2024-01-11 17:00:00+00', '2024-01-11 17:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, 26, '9 of the 9 requests known in ''default'' are no longer in the list. Nothing was applied; if they are really gone, run again with --environment default --accept-missing', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
-INSERT INTO sync_runs VALUES (8, 'default', 'failed', '2024-01-11 18:00:00+00', '2024-01-11 18:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests. Check the token and its environment; if it was regenerated, use the new one', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
+INSERT INTO sync_runs VALUES (8, 'default', 'failed', '2024-01-11 18:00:00+00', '2024-01-11 18:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests; check the token and its environment, and if it was regenerated, use the new one', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 INSERT INTO sync_runs VALUES (9, 'staging', 'applied', '2024-01-11 19:00:00+00', '2024-01-11 19:00:00+00', '2024-01-11 19:00:00+00', 0.25, 1, 2, 2, 0, 0, 0, 0, 0, 0, 0, 1, 434, NULL, 'https://api.example/api/v1', '"775cff605a0b2759a8c2595467b4a3b9"', 'edc37d7e58d41fd4e859def37ffdd91a', '0.1.0');
 INSERT INTO sync_runs VALUES (10, 'staging', 'running', '2024-01-11 19:00:00+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 SELECT pg_catalog.setval('quarantined_records_id_seq', 3, true);
@@ -1023,6 +1098,7 @@ ALTER TABLE ONLY sync_runs
 ADD CONSTRAINT uq_sync_runs_environment_completion UNIQUE (environment, completion);
 CREATE INDEX ix_quarantined_records_first_run_id ON quarantined_records USING btree (first_run_id);
 CREATE INDEX ix_quarantined_records_last_run_id ON quarantined_records USING btree (last_run_id);
+CREATE INDEX ix_quarantined_records_request_id ON quarantined_records USING btree (request_id);
 CREATE INDEX ix_release_request_past_versions_phone_number ON release_request_past_versions USING btree (phone_number);
 CREATE INDEX ix_release_request_past_versions_phone_number_e164 ON release_request_past_versions USING btree (phone_number_e164) WHERE (phone_number_e164 IS NOT NULL);
 CREATE INDEX ix_release_request_past_versions_valid_to ON release_request_past_versions USING btree (valid_to);
@@ -1034,6 +1110,7 @@ CREATE INDEX ix_release_requests_requested_at ON release_requests USING btree (r
 CREATE INDEX ix_release_requests_resolved_at ON release_requests USING btree (resolved_at);
 CREATE INDEX ix_release_requests_status_requested_at ON release_requests USING btree (status, requested_at);
 CREATE INDEX ix_sync_runs_environment_id ON sync_runs USING btree (environment, id);
+CREATE INDEX ix_sync_runs_environment_observed_at ON sync_runs USING btree (environment, observed_at);
 CREATE INDEX ix_sync_runs_running ON sync_runs USING btree (environment) WHERE (outcome = 'running'::text);
 ALTER TABLE ONLY quarantined_records
 ADD CONSTRAINT fk_quarantined_records_first_run_id_sync_runs FOREIGN KEY (first_run_id) REFERENCES sync_runs(id);

@@ -119,10 +119,11 @@ INSERT INTO "sync_runs" VALUES(4,'default','superseded','2024-01-11 14:00:00.000
 INSERT INTO "sync_runs" VALUES(5,'default','applied','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000',0.25,3,10,0,4,4,2,0,2,0,0,1,2045,NULL,'https://api.example/api/v1','"a248c47706eabe8664cfbc97a486ef7b"','3cdd289b5aea13c01e7416cdd22b25dc','0.1.0');
 INSERT INTO "sync_runs" VALUES(6,'default','applied','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000',0.25,4,11,0,2,6,0,1,2,0,0,1,2156,NULL,'https://api.example/api/v1','"535c4d5e1923c48473fd36c333f62307"','241098e9fc6dca4a8e55be86349cdae0','0.1.0');
 INSERT INTO "sync_runs" VALUES(7,'default','refused','2024-01-11 17:00:00.000','2024-01-11 17:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,1,26,'9 of the 9 requests known in ''default'' are no longer in the list. Nothing was applied; if they are really gone, run again with --environment default --accept-missing','https://api.example/api/v1',NULL,NULL,'0.1.0');
-INSERT INTO "sync_runs" VALUES(8,'default','failed','2024-01-11 18:00:00.000','2024-01-11 18:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests. Check the token and its environment; if it was regenerated, use the new one','https://api.example/api/v1',NULL,NULL,'0.1.0');
+INSERT INTO "sync_runs" VALUES(8,'default','failed','2024-01-11 18:00:00.000','2024-01-11 18:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests; check the token and its environment, and if it was regenerated, use the new one','https://api.example/api/v1',NULL,NULL,'0.1.0');
 INSERT INTO "sync_runs" VALUES(9,'staging','applied','2024-01-11 19:00:00.000','2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',0.25,1,2,2,0,0,0,0,0,0,0,1,434,NULL,'https://api.example/api/v1','"775cff605a0b2759a8c2595467b4a3b9"','edc37d7e58d41fd4e859def37ffdd91a','0.1.0');
 INSERT INTO "sync_runs" VALUES(10,'staging','running','2024-01-11 19:00:00.000',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
 CREATE INDEX ix_sync_runs_environment_id ON sync_runs (environment, id);
+CREATE INDEX ix_sync_runs_environment_observed_at ON sync_runs (environment, observed_at);
 CREATE INDEX ix_sync_runs_running ON sync_runs (environment) WHERE outcome = 'running';
 CREATE INDEX ix_release_requests_environment ON release_requests (environment);
 CREATE INDEX ix_release_requests_missing_since ON release_requests (missing_since) WHERE missing_since IS NOT NULL;
@@ -136,6 +137,7 @@ CREATE INDEX ix_release_request_past_versions_phone_number_e164 ON release_reque
 CREATE INDEX ix_release_request_past_versions_valid_to ON release_request_past_versions (valid_to);
 CREATE INDEX ix_quarantined_records_first_run_id ON quarantined_records (first_run_id);
 CREATE INDEX ix_quarantined_records_last_run_id ON quarantined_records (last_run_id);
+CREATE INDEX ix_quarantined_records_request_id ON quarantined_records (request_id);
 CREATE VIEW release_request_versions AS
 WITH
 past AS (
@@ -237,18 +239,19 @@ requested AS (
          (SELECT 'pending' UNION ALL SELECT status WHERE 0) AS status, reason,
          (SELECT rejection_reason WHERE 0) AS rejection_reason,
          (SELECT 'reported' UNION ALL SELECT status WHERE 0) AS time_source,
-         first_seen_at AS observed_at
+         first_seen_at AS observed_at, requested_at, 0 AS was_missing
   FROM release_requests
 ),
 -- The last version with each status that a request has or had: the current version, and each past
 -- one whose successor has another status.
 last_of_status AS (
   SELECT environment, phone_number, phone_number_id, id, status, reason, rejection_reason,
-         resolved_at, first_seen_at, valid_from
+         requested_at, resolved_at, first_seen_at, valid_from
   FROM release_requests
   UNION ALL
   SELECT request.environment, request.phone_number, request.phone_number_id, past.id, past.status,
-         past.reason, past.rejection_reason, past.resolved_at, past.first_seen_at, past.valid_from
+         past.reason, past.rejection_reason, request.requested_at, past.resolved_at,
+         past.first_seen_at, past.valid_from
   FROM release_requests AS request
   JOIN release_request_past_versions AS past ON past.id = request.id
   LEFT JOIN release_request_past_versions AS successor
@@ -278,17 +281,20 @@ reported AS (
                 AND earlier.resolved_at = version.resolved_at)) AS reported_at
   FROM entered AS version
 ),
--- The best known time is the reported one, then the observed one. That a request was pending at
--- first is no event.
+-- The best known time is the reported one, then the observed one. There is none for the status that
+-- the request had when it was first seen. That it was pending then is no event.
 status_entered AS (
   SELECT environment, phone_number, phone_number_id,
-         (SELECT coalesce(reported_at, entered_at, first_seen_at)
+         (SELECT coalesce(reported_at, entered_at)
           UNION ALL SELECT first_seen_at WHERE 0) AS occurred_at,
          CASE WHEN status = 'pending' THEN 'reopened' ELSE status END AS event,
          id AS request_id, status, reason, rejection_reason,
-         CASE WHEN reported_at IS NULL THEN 'observed' ELSE 'reported' END AS time_source,
+         CASE WHEN reported_at IS NOT NULL THEN 'reported'
+              WHEN entered_at IS NOT NULL THEN 'observed'
+              ELSE 'unknown' END AS time_source,
          (SELECT coalesce(entered_at, first_seen_at)
-          UNION ALL SELECT first_seen_at WHERE 0) AS observed_at
+          UNION ALL SELECT first_seen_at WHERE 0) AS observed_at,
+         requested_at, 0 AS was_missing
   FROM reported
   WHERE status <> 'pending' OR entered_at IS NOT NULL
 ),
@@ -296,13 +302,14 @@ status_entered AS (
 vanished AS (
   SELECT environment, phone_number, phone_number_id, missing_since AS occurred_at,
          'vanished' AS event, id AS request_id, status, reason, rejection_reason,
-         'observed' AS time_source, missing_since AS observed_at
+         'observed' AS time_source, missing_since AS observed_at, requested_at,
+         0 AS was_missing
   FROM release_requests
   WHERE missing_since IS NOT NULL
   UNION ALL
   SELECT request.environment, request.phone_number, request.phone_number_id, past.missing_since,
          'vanished', request.id, past.status, past.reason, past.rejection_reason, 'observed',
-         past.missing_since
+         past.missing_since, request.requested_at, 0
   FROM release_requests AS request
   JOIN release_request_past_versions AS past ON past.id = request.id
   WHERE past.missing_since IS NOT NULL
@@ -314,7 +321,8 @@ returned AS (
   SELECT request.environment, request.phone_number, request.phone_number_id,
          past.valid_to AS occurred_at, 'returned' AS event, request.id AS request_id,
          successor.status, successor.reason, successor.rejection_reason,
-         'observed' AS time_source, past.valid_to AS observed_at
+         'observed' AS time_source, past.valid_to AS observed_at, request.requested_at,
+         1 AS was_missing
   FROM release_requests AS request
   JOIN release_request_past_versions AS past ON past.id = request.id
   JOIN release_request_past_versions AS successor
@@ -324,19 +332,51 @@ returned AS (
   SELECT request.environment, request.phone_number, request.phone_number_id, past.valid_to,
          (SELECT 'returned' UNION ALL SELECT request.status WHERE 0), request.id, request.status,
          request.reason, request.rejection_reason,
-         (SELECT 'observed' UNION ALL SELECT request.status WHERE 0), past.valid_to
+         (SELECT 'observed' UNION ALL SELECT request.status WHERE 0), past.valid_to,
+         request.requested_at, 1
   FROM release_requests AS request
   JOIN release_request_past_versions AS past
     ON past.id = request.id AND +past.valid_to = request.valid_from
   WHERE past.missing_since IS NOT NULL
+),
+-- All of them, each with what its not_before depends on: whether the request was missing before.
+events AS (
+  SELECT * FROM requested
+  UNION ALL
+  SELECT * FROM status_entered
+  UNION ALL
+  SELECT * FROM vanished
+  UNION ALL
+  SELECT * FROM returned
 )
-SELECT * FROM requested
-UNION ALL
-SELECT * FROM status_entered
-UNION ALL
-SELECT * FROM vanished
-UNION ALL
-SELECT * FROM returned;
+-- What a sync saw change had not yet changed when the last complete run before it saw the request
+-- in its former state: a run while that version was valid, and no record of the request was in
+-- quarantine. If none is left (quarantine has only the first and the last day of a record), the
+-- former version was seen when it began.
+SELECT environment, phone_number, phone_number_id, occurred_at, event, request_id, status, reason,
+       rejection_reason, time_source, observed_at,
+       (SELECT CASE time_source
+          WHEN 'unknown' THEN requested_at
+          WHEN 'observed' THEN (
+            SELECT max(event.requested_at, coalesce(
+              (SELECT run.observed_at FROM sync_runs AS run
+               WHERE run.environment = event.environment
+                 AND run.observed_at >= former.valid_from AND run.observed_at < former.valid_to
+                 AND NOT EXISTS (
+                   SELECT 1 FROM quarantined_records AS record
+                   WHERE record.environment = event.environment
+                     AND record.request_id = event.request_id
+                     AND record.first_seen_at <= run.observed_at
+                     AND (record.resolved_at IS NULL OR record.resolved_at > run.observed_at))
+               ORDER BY run.observed_at DESC LIMIT 1),
+              former.valid_from))
+            FROM release_request_past_versions AS former
+            WHERE former.id = event.request_id AND former.valid_from < event.observed_at
+              AND (former.missing_since IS NOT NULL) = event.was_missing
+            ORDER BY former.valid_from DESC LIMIT 1)
+        END
+        UNION ALL SELECT observed_at WHERE 0) AS not_before
+FROM events AS event;
 CREATE VIEW phone_numbers AS
 WITH
 -- Each request beside what is known of all requests of its number.
@@ -373,25 +413,25 @@ reported AS (
 -- When the others got their status: when the last version with another one ended.
 entered AS (
   SELECT request.id, request.environment, request.phone_number, request.status,
-         request.requested_at, request.first_seen_at,
+         request.requested_at,
          (SELECT earlier.valid_to FROM release_request_past_versions AS earlier
           WHERE earlier.id = request.id AND earlier.status <> request.status
           ORDER BY earlier.valid_from DESC LIMIT 1) AS entered_at
   FROM release_requests AS request
   WHERE request.status IN ('approved', 'rejected', 'cancelled') AND request.resolved_at IS NULL
 ),
--- If there is no such version, they had it when they were first seen.
-observed AS (
+-- If there is no such version, they had it when they were first seen: since when is unknown.
+not_reported AS (
   SELECT id, environment, phone_number, status, requested_at,
-         (SELECT coalesce(entered_at, first_seen_at)
-          UNION ALL SELECT first_seen_at WHERE 0) AS resolved_at,
-         (SELECT 'observed' UNION ALL SELECT status WHERE 0) AS time_source
+         (SELECT entered_at UNION ALL SELECT requested_at WHERE 0) AS resolved_at,
+         (SELECT CASE WHEN entered_at IS NULL THEN 'unknown' ELSE 'observed' END
+          UNION ALL SELECT status WHERE 0) AS time_source
   FROM entered
 ),
 resolved AS (
   SELECT * FROM reported
   UNION ALL
-  SELECT * FROM observed
+  SELECT * FROM not_reported
 )
 -- The hours are a whole number of milliseconds, divided: Postgres comes to the same. Seconds and
 -- milliseconds are counted apart, as julianday() is not exact to the millisecond.
@@ -426,10 +466,11 @@ simple_resolved AS NOT MATERIALIZED (
          OR status <> 'pending' AND resolved_at IS NOT NULL)
     AND NOT EXISTS (SELECT 1 FROM complex_ids WHERE complex_ids.id = request.id)
 ),
--- All other requests opened once and closed at most once.
+-- All other requests opened once and closed at most once. Where the time of that is unknown,
+-- resolved_at is null.
 simple_requests AS NOT MATERIALIZED (
   SELECT environment, requested_at, first_seen_at, status,
-         coalesce(resolved_at, entered_at, first_seen_at) AS resolved_at,
+         coalesce(resolved_at, entered_at) AS resolved_at,
          coalesce(entered_at, first_seen_at) AS observed_at
   FROM simple_resolved
   UNION ALL
@@ -440,6 +481,7 @@ simple_requests AS NOT MATERIALIZED (
     AND NOT EXISTS (SELECT 1 FROM complex_ids WHERE complex_ids.id = request.id)
 ),
 -- The same, grouped by days. Status, resolved_on and closed_on are null for those that are open.
+-- Those that were resolved at an unknown time close when they open.
 simple_days AS MATERIALIZED (
   SELECT environment,
          substr(requested_at, 1, 10) AS requested_on,
@@ -447,23 +489,25 @@ simple_days AS MATERIALIZED (
          substr(resolved_at, 1, 10) AS resolved_on,
          substr(min(requested_at, first_seen_at, coalesce(resolved_at, requested_at),
                     coalesce(observed_at, requested_at)), 1, 10) AS opened_on,
-         substr(min(resolved_at, observed_at), 1, 10) AS closed_on,
+         substr(min(coalesce(resolved_at, requested_at), observed_at), 1, 10) AS closed_on,
          count(*) AS requests
   FROM simple_requests
   GROUP BY 1, 2, 3, 4, 5, 6
 ),
 -- All versions of the complex requests, each beside the one before it.
 complex_versions AS NOT MATERIALIZED (
-  SELECT environment, id, status, resolved_at, first_seen_at, valid_from, missing_since,
+  SELECT environment, id, status, requested_at, resolved_at, first_seen_at, valid_from,
+         missing_since,
          lag(status) OVER life AS previous_status,
          lag(missing_since) OVER life AS previous_missing_since
-  FROM (SELECT request.environment, past.id, past.status, past.resolved_at, past.first_seen_at,
-               past.valid_from, past.missing_since
+  FROM (SELECT request.environment, past.id, past.status, request.requested_at, past.resolved_at,
+               past.first_seen_at, past.valid_from, past.missing_since
         FROM release_requests AS request
         JOIN release_request_past_versions AS past ON past.id = request.id
         WHERE request.id IN (SELECT id FROM complex_ids)
         UNION ALL
-        SELECT environment, id, status, resolved_at, first_seen_at, valid_from, missing_since
+        SELECT environment, id, status, requested_at, resolved_at, first_seen_at, valid_from,
+               missing_since
         FROM release_requests
         WHERE id IN (SELECT id FROM complex_ids)) AS version
   WINDOW life AS (PARTITION BY id ORDER BY valid_from)
@@ -476,13 +520,16 @@ complex_entries AS NOT MATERIALIZED (
   FROM complex_versions
 ),
 -- Whether the request is open (1 or 0) in the period in which it has the status, while it is in the
--- list. A status that is not documented is closed if the period ends with a resolved_at.
+-- list. A status that is not documented is closed if the period ends with a resolved_at. If it was
+-- closed when it was first seen, and the period ends without one, the time of that is unknown.
 complex_states AS (
   SELECT complex_entries.*,
          CASE WHEN status IN ('approved', 'rejected', 'cancelled')
                 OR status <> 'pending' AND last_value(resolved_at) OVER period IS NOT NULL
               THEN 0 ELSE 1 END AS is_open,
-         last_value(valid_from) OVER period = valid_from AS is_last
+         last_value(valid_from) OVER period = valid_from AS is_last,
+         status IN ('approved', 'rejected', 'cancelled') AND entered_at = first_seen_at
+           AND last_value(resolved_at) OVER period IS NULL AS is_undated
   FROM complex_entries
   WINDOW period AS (PARTITION BY id, entered_at ORDER BY valid_from
                     ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
@@ -491,17 +538,19 @@ complex_states AS (
 -- their order where one sync observed several. A status that the API calls "requested" is not
 -- counted as a submission.
 complex_events AS NOT MATERIALIZED (
-  SELECT environment, id, 'requested' AS event, 0 AS place, 1 AS is_open,
+  SELECT environment, id, 'requested' AS event, 0 AS place,
+         CASE WHEN is_undated THEN 0 ELSE 1 END AS is_open,
          requested_at AS occurred_at, first_seen_at AS observed_at
-  FROM release_requests
-  WHERE id IN (SELECT id FROM complex_ids)
+  FROM complex_states
+  WHERE previous_status IS NULL
   UNION ALL
   SELECT environment, id, NULL, 1, is_open, valid_from, valid_from
   FROM complex_states
   WHERE previous_missing_since IS NOT NULL
   UNION ALL
   SELECT environment, id, nullif(status, 'requested'), 2, is_open,
-         CASE WHEN status = 'pending' OR resolved_at IS NULL
+         CASE WHEN is_undated THEN NULL
+              WHEN status = 'pending' OR resolved_at IS NULL
                 OR EXISTS (SELECT 1 FROM release_request_past_versions AS earlier
                            WHERE earlier.id = state.id AND earlier.valid_to <= state.entered_at
                              AND earlier.status = state.status
@@ -533,7 +582,8 @@ complex_days AS MATERIALIZED (
   FROM complex_steps
   GROUP BY 1, 2, 3, 4
 ),
--- What each day adds: events to count, and requests that opened (closed, if negative).
+-- What each day adds: events to count, and requests that opened (closed, if negative). The day of
+-- what happened at an unknown time is null.
 additions AS (
   SELECT environment, requested_on AS day, 'requested' AS event, requests AS events, 0 AS opened
   FROM simple_days
@@ -548,6 +598,9 @@ additions AS (
   SELECT environment, occurred_on, event, events, 0 FROM complex_days
   UNION ALL
   SELECT environment, effective_on, NULL, 0, opened FROM complex_days
+),
+undated_resolutions AS (
+  SELECT environment, sum(events) AS undated FROM additions WHERE day IS NULL GROUP BY environment
 ),
 -- Every day from the first one of an environment to today. SQLite 3.40 takes 1 March 300 for 29
 -- February, which that year did not have.
@@ -569,10 +622,11 @@ counted AS (
          sum(CASE WHEN event = 'approved' THEN events ELSE 0 END) AS approved,
          sum(CASE WHEN event = 'rejected' THEN events ELSE 0 END) AS rejected,
          sum(CASE WHEN event = 'cancelled' THEN events ELSE 0 END) AS cancelled,
-         sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS open_at_end
-  FROM all_days
+         sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS open_at_end,
+         coalesce(undated, 0) AS undated
+  FROM all_days LEFT JOIN undated_resolutions USING (environment)
   WHERE day <= date('now')
-  GROUP BY environment, day
+  GROUP BY environment, day, undated
 )
 SELECT environment,
        (SELECT day UNION ALL SELECT environment WHERE 0) AS day,
@@ -581,7 +635,8 @@ SELECT environment,
        (SELECT rejected UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS rejected,
        (SELECT cancelled UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS cancelled,
        (SELECT open_at_end UNION ALL SELECT sync_run_id FROM release_requests WHERE 0)
-         AS open_at_end
+         AS open_at_end,
+       (SELECT undated UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS undated
 FROM counted;
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('sync_runs',10);

@@ -212,7 +212,7 @@ COMMENT ON COLUMN release_request_changes.sync_run_id IS
   'Run that first saw the change (sync_runs.id).';
 
 COMMENT ON VIEW phone_number_history IS
-  'The history of each phone number: one row per event, over all its requests.';
+  'The history of each phone number: one row per event, over all its requests. In order: ORDER BY coalesce(occurred_at, not_before), request_id, observed_at, event <> ''requested'', event <> ''returned''.';
 COMMENT ON COLUMN phone_number_history.environment IS
   'Environment (label of the API token, --environment) whose list contains the request.';
 COMMENT ON COLUMN phone_number_history.phone_number IS
@@ -220,7 +220,7 @@ COMMENT ON COLUMN phone_number_history.phone_number IS
 COMMENT ON COLUMN phone_number_history.phone_number_id IS
   'API id of the phone number''s record; a number bought again has a new one. Null if the API sent none.';
 COMMENT ON COLUMN phone_number_history.occurred_at IS
-  'Best known time of the event (UTC); time_source says where it comes from.';
+  'Best known time of the event (UTC); time_source says where it comes from. Null where it is unknown.';
 COMMENT ON COLUMN phone_number_history.event IS
   'requested; the status entered (approved, …); reopened (back to pending); vanished from or returned to the list.';
 COMMENT ON COLUMN phone_number_history.request_id IS
@@ -232,9 +232,11 @@ COMMENT ON COLUMN phone_number_history.reason IS
 COMMENT ON COLUMN phone_number_history.rejection_reason IS
   'Why the request was rejected. Null unless the API sent a reason.';
 COMMENT ON COLUMN phone_number_history.time_source IS
-  'Source of occurred_at. reported: sent by the API; observed: the API states no time for this event (always for reopened, vanished and returned), or only the time of an earlier one; it is then the start of the sync that first saw it.';
+  'Source of occurred_at. reported: sent by the API; observed: the API states no time for this event (always for reopened, vanished and returned), or only the time of an earlier one; it is then the start of the sync that first saw it; unknown: the API states no time, and the request had this status when a sync first saw it; occurred_at is then null.';
 COMMENT ON COLUMN phone_number_history.observed_at IS
   'Start of the sync that first saw the event (UTC, local clock).';
+COMMENT ON COLUMN phone_number_history.not_before IS
+  'The event happened between this time and observed_at (UTC). observed: start of the last complete sync that saw the request before the event (local clock), but not before requested_at; unknown: requested_at. Null where the time is reported.';
 
 COMMENT ON VIEW phone_numbers IS
   'Phone numbers that have release requests, one row per environment and number.';
@@ -255,7 +257,7 @@ COMMENT ON COLUMN phone_numbers.first_requested_at IS
 COMMENT ON COLUMN phone_numbers.last_requested_at IS
   'When the last request was submitted (UTC, reported by the API).';
 COMMENT ON COLUMN phone_numbers.last_resolved_at IS
-  'Latest resolved_at of the requests (UTC, reported by the API). Null if none has one.';
+  'Latest resolved_at of the requests (UTC, reported by the API). Resolutions whose time the API does not state (observed or unknown) are left out. Null if none has one.';
 COMMENT ON COLUMN phone_numbers.released IS
   'Whether the last request was approved: the number has been or will be released. 1 or 0 in SQLite.';
 
@@ -272,11 +274,11 @@ COMMENT ON COLUMN release_request_turnaround.status IS
 COMMENT ON COLUMN release_request_turnaround.requested_at IS
   'When the request was submitted (UTC, reported by the API).';
 COMMENT ON COLUMN release_request_turnaround.resolved_at IS
-  'Best known time at which the request got its status (UTC); time_source says where it comes from.';
+  'Best known time at which the request got its status (UTC); time_source says where it comes from. Null where it is unknown.';
 COMMENT ON COLUMN release_request_turnaround.hours_to_resolve IS
-  'Hours from requested_at to resolved_at; an upper bound where time_source is observed.';
+  'Hours from requested_at to resolved_at; an upper bound where time_source is observed. Null where it is unknown.';
 COMMENT ON COLUMN release_request_turnaround.time_source IS
-  'Source of resolved_at. reported: sent by the API; observed: the API states no time; it is then the start of the sync that first saw it.';
+  'Source of resolved_at. reported: sent by the API; observed: the API states no time; it is then the start of the sync that first saw it; unknown: the API states no time, and the request had this status when a sync first saw it; resolved_at is then null.';
 
 COMMENT ON VIEW release_requests_daily IS
   'Daily counts of the events of phone_number_history, with a row for every day from the first request of the environment to today (UTC).';
@@ -287,10 +289,12 @@ COMMENT ON COLUMN release_requests_daily.day IS
 COMMENT ON COLUMN release_requests_daily.requested IS
   'Requests submitted on the day.';
 COMMENT ON COLUMN release_requests_daily.approved IS
-  'Requests approved on the day, by the best known time.';
+  'Requests approved on the day, by the best known time; undated ones are left out.';
 COMMENT ON COLUMN release_requests_daily.rejected IS
-  'Requests rejected on the day, by the best known time.';
+  'Requests rejected on the day, by the best known time; undated ones are left out.';
 COMMENT ON COLUMN release_requests_daily.cancelled IS
-  'Requests cancelled on the day, by the best known time.';
+  'Requests cancelled on the day, by the best known time; undated ones are left out.';
 COMMENT ON COLUMN release_requests_daily.open_at_end IS
-  'Requests neither resolved nor missing at the end of the day; for today, now.';
+  'Requests neither resolved nor missing at the end of the day; for today, now. Undated ones are left out, unless they were reopened.';
+COMMENT ON COLUMN release_requests_daily.undated IS
+  'Requests of the environment that were resolved at an unknown time, before a sync first saw them. The same on each day.';

@@ -9,12 +9,12 @@ reported AS (
   FROM release_requests
   WHERE status <> 'pending' AND resolved_at IS NOT NULL
 ),
--- The others got their status when the last version with another one ended; if there is none,
--- when they were first seen.
-observed AS (
+-- The others got their status when the last version with another one ended. If there is no such
+-- version, they had it when they were first seen: since when is unknown.
+not_reported AS (
   SELECT request.id, request.environment, request.phone_number, request.status,
-         request.requested_at, coalesce(entry.entered_at, request.first_seen_at) AS resolved_at,
-         'observed' AS time_source
+         request.requested_at, entry.entered_at AS resolved_at,
+         CASE WHEN entry.entered_at IS NULL THEN 'unknown' ELSE 'observed' END AS time_source
   FROM release_requests AS request
   LEFT JOIN LATERAL (
     SELECT earlier.valid_to FROM release_request_past_versions AS earlier
@@ -26,7 +26,7 @@ observed AS (
 resolved AS (
   SELECT * FROM reported
   UNION ALL
-  SELECT * FROM observed
+  SELECT * FROM not_reported
 )
 -- The hours are a whole number of milliseconds, divided: SQLite comes to the same.
 SELECT id, environment, phone_number, status, requested_at, resolved_at,

@@ -3,7 +3,8 @@
 --
 -- A request opens and closes where its events say so, in the order in which syncs observed them: at
 -- the best known time, but not after the observation, nor after what came next. So the sum over all
--- days is what is open now, whatever the clocks were like.
+-- days is what is open now, whatever the clocks were like. A request that was resolved at an unknown
+-- time before it was first seen is open on no day until it is reopened.
 CREATE VIEW release_requests_daily AS
 WITH RECURSIVE
 -- Requests that were missing at some time, or changed after they were resolved. Only their events
@@ -16,12 +17,13 @@ complex_ids AS MATERIALIZED (
      OR status IN ('approved', 'rejected', 'cancelled')
      OR status <> 'pending' AND resolved_at IS NOT NULL
 ),
--- All other requests opened once and closed at most once.
+-- All other requests opened once and closed at most once. Where the time of that is unknown,
+-- resolved_at is null.
 -- NOT EXISTS, not NOT IN: where Postgres expects more ids than fit into work_mem, NOT IN reads all
 -- of them again for each request.
 simple_requests AS (
   SELECT request.environment, request.requested_at, request.first_seen_at, request.status,
-         coalesce(request.resolved_at, entry.entered_at, request.first_seen_at) AS resolved_at,
+         coalesce(request.resolved_at, entry.entered_at) AS resolved_at,
          coalesce(entry.entered_at, request.first_seen_at) AS observed_at
   FROM release_requests AS request
   LEFT JOIN LATERAL (
@@ -39,8 +41,8 @@ simple_requests AS (
              OR status <> 'pending' AND resolved_at IS NOT NULL)
     AND NOT EXISTS (SELECT 1 FROM complex_ids WHERE complex_ids.id = request.id)
 ),
--- The same, grouped by days. Status, resolved_on and closed_on are null for those that are open;
--- least() leaves nulls out.
+-- The same, grouped by days. Status and resolved_on are null for those that are open. Those that
+-- were resolved at an unknown time close when they open. least() leaves nulls out.
 simple_days AS MATERIALIZED (
   SELECT environment,
          CAST(requested_at AT TIME ZONE 'UTC' AS date) AS requested_on,
@@ -48,23 +50,26 @@ simple_days AS MATERIALIZED (
          CAST(resolved_at AT TIME ZONE 'UTC' AS date) AS resolved_on,
          CAST(least(requested_at, first_seen_at, resolved_at, observed_at) AT TIME ZONE 'UTC'
               AS date) AS opened_on,
-         CAST(least(resolved_at, observed_at) AT TIME ZONE 'UTC' AS date) AS closed_on,
+         CAST(least(coalesce(resolved_at, requested_at), observed_at) AT TIME ZONE 'UTC'
+              AS date) AS closed_on,
          count(*) AS requests
   FROM simple_requests
   GROUP BY 1, 2, 3, 4, 5, 6
 ),
 -- All versions of the complex requests, each beside the one before it.
 complex_versions AS (
-  SELECT environment, id, status, resolved_at, first_seen_at, valid_from, missing_since,
+  SELECT environment, id, status, requested_at, resolved_at, first_seen_at, valid_from,
+         missing_since,
          lag(status) OVER life AS previous_status,
          lag(missing_since) OVER life AS previous_missing_since
-  FROM (SELECT request.environment, past.id, past.status, past.resolved_at, past.first_seen_at,
-               past.valid_from, past.missing_since
+  FROM (SELECT request.environment, past.id, past.status, request.requested_at, past.resolved_at,
+               past.first_seen_at, past.valid_from, past.missing_since
         FROM release_requests AS request
         JOIN release_request_past_versions AS past ON past.id = request.id
         WHERE request.id IN (SELECT id FROM complex_ids)
         UNION ALL
-        SELECT environment, id, status, resolved_at, first_seen_at, valid_from, missing_since
+        SELECT environment, id, status, requested_at, resolved_at, first_seen_at, valid_from,
+               missing_since
         FROM release_requests
         WHERE id IN (SELECT id FROM complex_ids)) AS version
   WINDOW life AS (PARTITION BY id ORDER BY valid_from)
@@ -77,13 +82,16 @@ complex_entries AS (
   FROM complex_versions
 ),
 -- Whether the request is open (1 or 0) in the period in which it has the status, while it is in the
--- list. A status that is not documented is closed if the period ends with a resolved_at.
+-- list. A status that is not documented is closed if the period ends with a resolved_at. If it was
+-- closed when it was first seen, and the period ends without one, the time of that is unknown.
 complex_states AS (
   SELECT complex_entries.*,
          CASE WHEN status IN ('approved', 'rejected', 'cancelled')
                 OR status <> 'pending' AND last_value(resolved_at) OVER period IS NOT NULL
               THEN 0 ELSE 1 END AS is_open,
-         last_value(valid_from) OVER period = valid_from AS is_last
+         last_value(valid_from) OVER period = valid_from AS is_last,
+         status IN ('approved', 'rejected', 'cancelled') AND entered_at = first_seen_at
+           AND last_value(resolved_at) OVER period IS NULL AS is_undated
   FROM complex_entries
   WINDOW period AS (PARTITION BY id, entered_at ORDER BY valid_from
                     ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
@@ -92,17 +100,19 @@ complex_states AS (
 -- their order where one sync observed several. A status that the API calls "requested" is not
 -- counted as a submission.
 complex_events AS (
-  SELECT environment, id, 'requested' AS event, 0 AS place, 1 AS is_open,
+  SELECT environment, id, 'requested' AS event, 0 AS place,
+         CASE WHEN is_undated THEN 0 ELSE 1 END AS is_open,
          requested_at AS occurred_at, first_seen_at AS observed_at
-  FROM release_requests
-  WHERE id IN (SELECT id FROM complex_ids)
+  FROM complex_states
+  WHERE previous_status IS NULL
   UNION ALL
   SELECT environment, id, NULL, 1, is_open, valid_from, valid_from
   FROM complex_states
   WHERE previous_missing_since IS NOT NULL
   UNION ALL
   SELECT environment, id, nullif(status, 'requested'), 2, is_open,
-         CASE WHEN status = 'pending' OR resolved_at IS NULL
+         CASE WHEN is_undated THEN NULL
+              WHEN status = 'pending' OR resolved_at IS NULL
                 OR EXISTS (SELECT 1 FROM release_request_past_versions AS earlier
                            WHERE earlier.id = state.id AND earlier.valid_to <= state.entered_at
                              AND earlier.status = state.status
@@ -134,7 +144,8 @@ complex_days AS MATERIALIZED (
   FROM complex_steps
   GROUP BY 1, 2, 3, 4
 ),
--- What each day adds: events to count, and requests that opened (closed, if negative).
+-- What each day adds: events to count, and requests that opened (closed, if negative). The day of
+-- what happened at an unknown time is null.
 additions AS (
   SELECT environment, requested_on AS day, 'requested' AS event, requests AS events, 0 AS opened
   FROM simple_days
@@ -149,6 +160,9 @@ additions AS (
   SELECT environment, occurred_on, event, events, 0 FROM complex_days
   UNION ALL
   SELECT environment, effective_on, NULL, 0, opened FROM complex_days
+),
+undated_resolutions AS (
+  SELECT environment, sum(events) AS undated FROM additions WHERE day IS NULL GROUP BY environment
 ),
 -- Every day from the first one of an environment to today.
 calendar AS (
@@ -168,7 +182,8 @@ SELECT environment, day,
        CAST(sum(CASE WHEN event = 'approved' THEN events ELSE 0 END) AS bigint) AS approved,
        CAST(sum(CASE WHEN event = 'rejected' THEN events ELSE 0 END) AS bigint) AS rejected,
        CAST(sum(CASE WHEN event = 'cancelled' THEN events ELSE 0 END) AS bigint) AS cancelled,
-       CAST(sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS bigint) AS open_at_end
-FROM all_days
+       CAST(sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS bigint) AS open_at_end,
+       CAST(coalesce(undated, 0) AS bigint) AS undated
+FROM all_days LEFT JOIN undated_resolutions USING (environment)
 WHERE day <= CAST(now() AT TIME ZONE 'UTC' AS date)
-GROUP BY environment, day;
+GROUP BY environment, day, undated;

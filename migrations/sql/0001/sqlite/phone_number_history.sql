@@ -12,18 +12,19 @@ requested AS (
          (SELECT 'pending' UNION ALL SELECT status WHERE 0) AS status, reason,
          (SELECT rejection_reason WHERE 0) AS rejection_reason,
          (SELECT 'reported' UNION ALL SELECT status WHERE 0) AS time_source,
-         first_seen_at AS observed_at
+         first_seen_at AS observed_at, requested_at, 0 AS was_missing
   FROM release_requests
 ),
 -- The last version with each status that a request has or had: the current version, and each past
 -- one whose successor has another status.
 last_of_status AS (
   SELECT environment, phone_number, phone_number_id, id, status, reason, rejection_reason,
-         resolved_at, first_seen_at, valid_from
+         requested_at, resolved_at, first_seen_at, valid_from
   FROM release_requests
   UNION ALL
   SELECT request.environment, request.phone_number, request.phone_number_id, past.id, past.status,
-         past.reason, past.rejection_reason, past.resolved_at, past.first_seen_at, past.valid_from
+         past.reason, past.rejection_reason, request.requested_at, past.resolved_at,
+         past.first_seen_at, past.valid_from
   FROM release_requests AS request
   JOIN release_request_past_versions AS past ON past.id = request.id
   LEFT JOIN release_request_past_versions AS successor
@@ -53,17 +54,20 @@ reported AS (
                 AND earlier.resolved_at = version.resolved_at)) AS reported_at
   FROM entered AS version
 ),
--- The best known time is the reported one, then the observed one. That a request was pending at
--- first is no event.
+-- The best known time is the reported one, then the observed one. There is none for the status that
+-- the request had when it was first seen. That it was pending then is no event.
 status_entered AS (
   SELECT environment, phone_number, phone_number_id,
-         (SELECT coalesce(reported_at, entered_at, first_seen_at)
+         (SELECT coalesce(reported_at, entered_at)
           UNION ALL SELECT first_seen_at WHERE 0) AS occurred_at,
          CASE WHEN status = 'pending' THEN 'reopened' ELSE status END AS event,
          id AS request_id, status, reason, rejection_reason,
-         CASE WHEN reported_at IS NULL THEN 'observed' ELSE 'reported' END AS time_source,
+         CASE WHEN reported_at IS NOT NULL THEN 'reported'
+              WHEN entered_at IS NOT NULL THEN 'observed'
+              ELSE 'unknown' END AS time_source,
          (SELECT coalesce(entered_at, first_seen_at)
-          UNION ALL SELECT first_seen_at WHERE 0) AS observed_at
+          UNION ALL SELECT first_seen_at WHERE 0) AS observed_at,
+         requested_at, 0 AS was_missing
   FROM reported
   WHERE status <> 'pending' OR entered_at IS NOT NULL
 ),
@@ -71,13 +75,14 @@ status_entered AS (
 vanished AS (
   SELECT environment, phone_number, phone_number_id, missing_since AS occurred_at,
          'vanished' AS event, id AS request_id, status, reason, rejection_reason,
-         'observed' AS time_source, missing_since AS observed_at
+         'observed' AS time_source, missing_since AS observed_at, requested_at,
+         0 AS was_missing
   FROM release_requests
   WHERE missing_since IS NOT NULL
   UNION ALL
   SELECT request.environment, request.phone_number, request.phone_number_id, past.missing_since,
          'vanished', request.id, past.status, past.reason, past.rejection_reason, 'observed',
-         past.missing_since
+         past.missing_since, request.requested_at, 0
   FROM release_requests AS request
   JOIN release_request_past_versions AS past ON past.id = request.id
   WHERE past.missing_since IS NOT NULL
@@ -89,7 +94,8 @@ returned AS (
   SELECT request.environment, request.phone_number, request.phone_number_id,
          past.valid_to AS occurred_at, 'returned' AS event, request.id AS request_id,
          successor.status, successor.reason, successor.rejection_reason,
-         'observed' AS time_source, past.valid_to AS observed_at
+         'observed' AS time_source, past.valid_to AS observed_at, request.requested_at,
+         1 AS was_missing
   FROM release_requests AS request
   JOIN release_request_past_versions AS past ON past.id = request.id
   JOIN release_request_past_versions AS successor
@@ -99,16 +105,48 @@ returned AS (
   SELECT request.environment, request.phone_number, request.phone_number_id, past.valid_to,
          (SELECT 'returned' UNION ALL SELECT request.status WHERE 0), request.id, request.status,
          request.reason, request.rejection_reason,
-         (SELECT 'observed' UNION ALL SELECT request.status WHERE 0), past.valid_to
+         (SELECT 'observed' UNION ALL SELECT request.status WHERE 0), past.valid_to,
+         request.requested_at, 1
   FROM release_requests AS request
   JOIN release_request_past_versions AS past
     ON past.id = request.id AND +past.valid_to = request.valid_from
   WHERE past.missing_since IS NOT NULL
+),
+-- All of them, each with what its not_before depends on: whether the request was missing before.
+events AS (
+  SELECT * FROM requested
+  UNION ALL
+  SELECT * FROM status_entered
+  UNION ALL
+  SELECT * FROM vanished
+  UNION ALL
+  SELECT * FROM returned
 )
-SELECT * FROM requested
-UNION ALL
-SELECT * FROM status_entered
-UNION ALL
-SELECT * FROM vanished
-UNION ALL
-SELECT * FROM returned;
+-- What a sync saw change had not yet changed when the last complete run before it saw the request
+-- in its former state: a run while that version was valid, and no record of the request was in
+-- quarantine. If none is left (quarantine has only the first and the last day of a record), the
+-- former version was seen when it began.
+SELECT environment, phone_number, phone_number_id, occurred_at, event, request_id, status, reason,
+       rejection_reason, time_source, observed_at,
+       (SELECT CASE time_source
+          WHEN 'unknown' THEN requested_at
+          WHEN 'observed' THEN (
+            SELECT max(event.requested_at, coalesce(
+              (SELECT run.observed_at FROM sync_runs AS run
+               WHERE run.environment = event.environment
+                 AND run.observed_at >= former.valid_from AND run.observed_at < former.valid_to
+                 AND NOT EXISTS (
+                   SELECT 1 FROM quarantined_records AS record
+                   WHERE record.environment = event.environment
+                     AND record.request_id = event.request_id
+                     AND record.first_seen_at <= run.observed_at
+                     AND (record.resolved_at IS NULL OR record.resolved_at > run.observed_at))
+               ORDER BY run.observed_at DESC LIMIT 1),
+              former.valid_from))
+            FROM release_request_past_versions AS former
+            WHERE former.id = event.request_id AND former.valid_from < event.observed_at
+              AND (former.missing_since IS NOT NULL) = event.was_missing
+            ORDER BY former.valid_from DESC LIMIT 1)
+        END
+        UNION ALL SELECT observed_at WHERE 0) AS not_before
+FROM events AS event;

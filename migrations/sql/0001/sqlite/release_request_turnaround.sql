@@ -15,25 +15,25 @@ reported AS (
 -- When the others got their status: when the last version with another one ended.
 entered AS (
   SELECT request.id, request.environment, request.phone_number, request.status,
-         request.requested_at, request.first_seen_at,
+         request.requested_at,
          (SELECT earlier.valid_to FROM release_request_past_versions AS earlier
           WHERE earlier.id = request.id AND earlier.status <> request.status
           ORDER BY earlier.valid_from DESC LIMIT 1) AS entered_at
   FROM release_requests AS request
   WHERE request.status IN ('approved', 'rejected', 'cancelled') AND request.resolved_at IS NULL
 ),
--- If there is no such version, they had it when they were first seen.
-observed AS (
+-- If there is no such version, they had it when they were first seen: since when is unknown.
+not_reported AS (
   SELECT id, environment, phone_number, status, requested_at,
-         (SELECT coalesce(entered_at, first_seen_at)
-          UNION ALL SELECT first_seen_at WHERE 0) AS resolved_at,
-         (SELECT 'observed' UNION ALL SELECT status WHERE 0) AS time_source
+         (SELECT entered_at UNION ALL SELECT requested_at WHERE 0) AS resolved_at,
+         (SELECT CASE WHEN entered_at IS NULL THEN 'unknown' ELSE 'observed' END
+          UNION ALL SELECT status WHERE 0) AS time_source
   FROM entered
 ),
 resolved AS (
   SELECT * FROM reported
   UNION ALL
-  SELECT * FROM observed
+  SELECT * FROM not_reported
 )
 -- The hours are a whole number of milliseconds, divided: Postgres comes to the same. Seconds and
 -- milliseconds are counted apart, as julianday() is not exact to the millisecond.

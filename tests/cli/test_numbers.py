@@ -1,0 +1,99 @@
+"""What `mirror history` and `mirror requests --number` say about the number that was typed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from tests.support.commands import run_mirror, run_on_a_terminal
+from tests.support.mirrors import Mirror
+from tests.support.terminals import drawn, plain
+from tests.support.upstream import request
+
+STORED = ["+5540040123", "+555540040123", "+12125550123", "15550100199", "+12345"]
+
+SAID = {
+    # Found: how it was read, unless as it stands
+    "history '+1 (212) 555-0123'": (0, ""),
+    "requests --number +12345": (0, ""),
+    "history '(212) 555-0123' --region US": (0, "+12125550123: read as a number of US\n"),
+    "requests --number '+1 212 555 0123 x45'": (0, "+12125550123: without 'x45'\n"),
+    "history '0011 1 212 555 0123' --region AU": (
+        0,
+        "+12125550123: read with an international prefix of AU\n",
+    ),
+    "history +15550100199": (0, "15550100199: another notation of +15550100199\n"),
+    # Nothing found: what was looked for
+    "history +15550100111": (0, "no release request has the number +15550100111\n"),
+    "requests --number '+1 555 010 0111'": (
+        0,
+        "no release request has the number +15550100111\n",
+    ),
+    "requests --number +12345 --status pending --since 2024-01-10T15:00": (
+        0,
+        "no request was submitted at 2024-01-10 15:00:00 UTC or later;",
+    ),
+    "requests --number +15550100111 --status pending --environment default": (
+        0,
+        "no release request that these options select in 'default' has the number +15550100111\n",
+    ),
+    "history '+52 55 1234 5678'": (
+        0,
+        "no release request has the number +525512345678 or +5215512345678\n",
+    ),
+    "history 15550100111": (
+        0,
+        (
+            "no release request has the number +15550100111; give the country of a national "
+            "number with --region\n"
+        ),
+    ),
+    # Not readable
+    "history '(212) 555-0123'": (
+        2,
+        (
+            "'(212) 555-0123' does not tell its country; give it with --region, or write the "
+            "number with its country code, such as +2125550123 if that is what it means\n"
+        ),
+    ),
+    "requests --number '+1 212 555 0123 662453'": (2, "read as the 17 digits 12125550123662453"),
+    "requests --number '020 7946 0123' --region UK": (2, "'UK' is not a region; its code is GB\n"),
+}
+"""Command lines, their exit codes and how what they say on stderr begins, or a part of it."""
+
+
+def fill(mirror: Mirror) -> dict[str, str]:
+    """Sync the stored numbers; return the variables of the commands."""
+    mirror.sync([request(place, phone_number=number) for place, number in enumerate(STORED)])
+    return {"MIRROR_DATABASE_URL": mirror.url}
+
+
+def test_what_is_said_about_a_number(sqlite_mirror: Mirror) -> None:
+    """How it was read, what was looked for, or why it cannot be read, on stderr."""
+    database = fill(sqlite_mirror)
+    for line, (code, message) in SAID.items():
+        ran = run_mirror(*shlex.split(line), "--format", "json", **database)
+        assert ran.code == code, line
+        assert message in ran.err if message else not ran.err, line
+        found = json.loads(ran.out) if not code else []
+        nothing = code or ran.err.startswith("mirror: no ")
+        assert len(found) == (0 if nothing else 1), line
+
+
+def test_two_numbers_are_told_apart(sqlite_mirror: Mirror) -> None:
+    """If two readings find different numbers, each row and each event shows its number."""
+    database = fill(sqlite_mirror)
+    line = ("history", "5540040123", "--region", "BR")
+    ran = run_mirror(*line, "--format", "json", **database)
+    assert sorted(row["phone_number"] for row in json.loads(ran.out)) == STORED[:2]
+    assert ran.err == (
+        "mirror: +555540040123: read as a number of BR\n"
+        "mirror: +5540040123: read with 55 as its country code\n"
+    )
+    on_terminal, received = run_on_a_terminal("-m", "mirror", *line, COLUMNS="100", **database)
+    assert (on_terminal.code, on_terminal.err) == (0, ran.err)
+    both = plain(received)
+    assert both[0].split() == ["when", "(UTC)", "event", "after", "number", "request", "reason"]
+    assert [row.split()[3] for row in both if row[:2] == "20"] == STORED[:2]
+    (one,) = drawn((100, "history", "+5540040123"), **database)
+    assert "number" not in plain(one)[0]
