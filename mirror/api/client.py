@@ -41,6 +41,9 @@ PER_PAGE = 100
 
 MAX_CONSISTENCY_ATTEMPTS = 3
 
+_TELLING_BYTES = 2**18
+"""Two bodies that begin alike for so long, hundreds of entries, are the same list."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -217,8 +220,8 @@ class Client:
             count = reading.scan.count
         if may_be_page(first.parsed, count, known.count if known else None):
             self._progress.begin_reading()  # it may be the whole list again
-            second = await self._fetch_page(2, may_be_absent=True)
-            if not verify_only_page(first.parsed, second.parsed if second else None):
+            second = await self._fetch_second_page(first)
+            if not verify_only_page(first.parsed, second):
                 # The first page stays as it is when the second one begins to fill.
                 etag, digest = None, xxh3_128_hexdigest(digest.encode())
         if known is not None and digest == known.digest:
@@ -226,6 +229,18 @@ class Client:
         if reading is None:
             reading = await self._read_only_page(first)
         return FetchedList(reading.scan, digest, etag)
+
+    async def _fetch_second_page(self, first: ApiResponse[Page]) -> Page | None:
+        """Fetch page 2; None if there is none. If it begins as page 1, it is page 1 again."""
+        start = bytes(first.body[:_TELLING_BYTES]) if len(first.body) > _TELLING_BYTES else b""
+
+        def parse(body: bytearray, redact: Redactor, head: Head) -> Page:
+            return first.parsed if body == start else _parse_page(2, body, redact, head)
+
+        response = await self._session.get_json(
+            LIST_PATH, _params(2), parse, may_be_absent=True, stop_at=start
+        )
+        return None if response is None else response.parsed
 
     async def _read_only_page(self, page: ApiResponse[Page]) -> Reading:
         reading = Reading(await self._begin_scan())
@@ -272,16 +287,11 @@ class Client:
         raise limiter.deadline_error()
 
     async def _fetch_listed_page(self, number: int) -> ApiResponse[Page]:
-        page = await self._fetch_page(number)
+        page = await self._session.get_json(
+            LIST_PATH, _params(number), partial(_parse_page, number)
+        )
         assert page is not None, "without an ETag there is no 304"
         return page
-
-    async def _fetch_page(
-        self, number: int, *, may_be_absent: bool = False
-    ) -> ApiResponse[Page] | None:
-        return await self._session.get_json(
-            LIST_PATH, _params(number), partial(_parse_page, number), may_be_absent=may_be_absent
-        )
 
 
 def concurrency_for_rate(limit: int) -> int:

@@ -71,6 +71,7 @@ class _Request:
     params: dict[str, int]
     etag: str | None = field(repr=False)
     may_be_absent: bool = False
+    stop_at: bytes = field(default=b"", repr=False)
 
     def __str__(self) -> str:
         return f"GET {self.path}?{urlencode(self.params)}"
@@ -137,6 +138,7 @@ class HttpSession:
         etag: str | None = None,
         *,
         may_be_absent: bool = False,
+        stop_at: bytes = b"",
     ) -> ApiResponse[T] | None:
         """Send a GET request, with retries.
 
@@ -148,6 +150,7 @@ class HttpSession:
             etag: of the response that is known already.
             may_be_absent: 404 and 422 are expected, if the body is a JSON object: a page of the API
                 does not exist.
+            stop_at: the start of a body that is not read on; the body is then this start alone.
 
         Returns:
             The response, or None if its ETag is still `etag`, or it is expected to be absent.
@@ -157,7 +160,8 @@ class HttpSession:
             ApiUnavailable: the API is unreachable for now.
             ApiError: the response is unusable.
         """
-        request, latest = _Request(path, params, etag, may_be_absent), _Attempt()
+        request = _Request(path, params, etag, may_be_absent, stop_at)
+        latest = _Attempt()
         retry_delay = partial(self._retry_delay, request, latest)
         try:
             async for attempt in stamina.retry_context(on=retry_delay, attempts=None, timeout=None):
@@ -281,7 +285,7 @@ class HttpSession:
             if request.may_be_absent and response.status_code in _ABSENT and is_object(body):
                 return None
             raise error_from_response(self._settings, response, body)
-        received = await self._receive_body(response)
+        received = await self._receive_body(response, request.stop_at)
         if not received and "Content-Length" not in response.headers:
             raise RetryableError(
                 f"the API at {self._settings.base_url} closed the connection before its response"
@@ -289,8 +293,8 @@ class HttpSession:
         response.headers.encoding = _HEADER_ENCODING
         return received, Head(str(response.url), response.headers.multi_items())
 
-    async def _receive_body(self, response: httpx.Response) -> bytearray:
-        """Receive a body within the allowed size of the list."""
+    async def _receive_body(self, response: httpx.Response, stop_at: bytes) -> bytearray:
+        """Receive a body within the allowed size of the list, unless it begins with `stop_at`."""
         progress, body = self._progress, bytearray()
         length = response.headers.get("Content-Length", "")
         if progress.pages_expected is None and content_encoding(response) == UNCOMPRESSED:
@@ -305,6 +309,11 @@ class HttpSession:
                         f"the list is larger than the {self._settings.max_bytes:,} bytes allowed",
                         hint="raise --max-bytes to allow it",
                     )
+                if stop_at and len(body) >= len(stop_at):
+                    if body.startswith(stop_at):
+                        del body[len(stop_at) :]
+                        break
+                    stop_at = b""
             self.rate_limiter.remaining_time()  # the scope ends only what waits
         except BaseException:
             progress.bytes -= len(body)

@@ -168,6 +168,18 @@ def test_a_list_of_another_size_takes_one_request(serve: Serve, size: int) -> No
     assert server.pages[6:] == [1], "the same bytes are not asked for page 2"
 
 
+def test_a_long_page_2_that_begins_as_page_1_is_not_read_on(serve: Serve) -> None:
+    """An API that ignores page numbers need not send a long list twice."""
+    body = unstated_body(3000)
+    again = body[: 2**18] + b"not JSON at all" * 2**16
+    server = serve(by_page([http(200, body), http(200, again)]))
+    assert fetch(server, known=cached(count=3000)).scan.count == 3000
+    assert server.pages == [1, 2]
+    other = body.replace(b'"id":"', b'"id":"x', 1)
+    server = serve(by_page([http(200, body), http(200, other)]))
+    assert_fails(server, ApiError, "page 2 has others", known=cached(count=3000))
+
+
 @pytest.mark.parametrize("statement", [{"meta": {"last_page": 1}}, {"has_more": False}], ids=str)
 def test_a_list_that_states_its_end_takes_one_request(
     serve: Serve, statement: dict[str, Any]
