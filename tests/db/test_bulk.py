@@ -28,7 +28,8 @@ TABLES = (
     "quarantined_records",
 )
 INDEXES = """SELECT relname, oid FROM pg_class WHERE relkind = 'i'
-    AND relname LIKE 'ix_release_requests%' AND relname <> 'ix_release_requests_missing_since'
+    AND relname LIKE 'ix_release_requests%' AND relname NOT IN
+        ('ix_release_requests_missing_since', 'ix_release_requests_phone_number_e164')
     ORDER BY relname"""
 """The indexes that a first load creates again; no request of a list is in the other one."""
 
