@@ -1,7 +1,7 @@
 """API client: fetches one complete, verified list, or raises.
 
-Facts about the API are from the vendor's public documentation. `_fetch_once` and `_fetch_pages`
-verify that a list is complete, by the rules in docs/trust.md, "When a list is accepted".
+Facts about the API are from the vendor's public documentation. `mirror.api.completeness` verifies
+that a list is complete.
 """
 
 from __future__ import annotations
@@ -10,23 +10,29 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 
 import anyio
 from anyio import to_thread
-from msgspec import Raw
-from xxhash import xxh3_128, xxh3_128_hexdigest
+from xxhash import xxh3_128_hexdigest
 
 from mirror.api.body import Redactor
-from mirror.api.entries import EntryScan, split
-from mirror.api.envelope import Page, Paging, parse_page
+from mirror.api.completeness import (
+    Inconsistent,
+    Reading,
+    inconsistency_error,
+    may_be_page,
+    verify_only_page,
+)
+from mirror.api.entries import EntryScan
+from mirror.api.envelope import Page, parse_page
 from mirror.api.event_loop import run
 from mirror.api.http import ApiResponse, HttpSession
+from mirror.api.paging import Head, says_something
 from mirror.api.prefetch import fetch_in_order
 from mirror.api.rate_limit import Clock
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
-from mirror.errors import ApiError, ApiUnavailable, MirrorError, Stopped
+from mirror.errors import ApiError, MirrorError, Stopped
 from mirror.progress import Progress
 
 LIST_PATH = "/phone-numbers/release-requests"
@@ -34,6 +40,9 @@ PER_PAGE = 100
 """Entries requested per page, the maximum that the API documents."""
 
 MAX_CONSISTENCY_ATTEMPTS = 3
+
+_TELLING_BYTES = 2**18
+"""Two bodies that begin alike for so long, hundreds of entries, are the same list."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +53,8 @@ class CachedList:
 
     Attributes:
         etag: its latest ETag, if any.
-        digest: xxh3_128 of the bytes of all its responses, in hex.
+        digest: xxh3_128 of the bytes of all its responses, in hex; empty if this version of
+            `mirror` could decode the same bytes otherwise.
         count: number of its entries.
     """
 
@@ -69,18 +79,14 @@ class FetchedList:
     """A complete list of release requests.
 
     Attributes:
-        scan: its entries; only an unpaged list may have repeated ids.
+        scan: its entries; an id may be repeated on its page, not on another one.
         digest: xxh3_128 of the bytes of all responses, in hex.
-        etag: its ETag, if it has one page and an ETag.
+        etag: its ETag, if it is one response that is known to be the whole list, and has an ETag.
     """
 
     scan: EntryScan
     digest: str
     etag: str | None
-
-
-class _ListChanged(Exception):
-    """The list changed while it was fetched."""
 
 
 class Client:
@@ -126,15 +132,14 @@ class Client:
         """Fetch the complete list.
 
         Args:
-            known: the list of an earlier fetch; None if this version of `mirror` could decode the
-                same bytes otherwise.
+            known: the list of an earlier fetch, if any.
             new_scan: returns a scan that knows the requests that the list should hold; it is called
                 in another thread, and only if the list may be another one.
 
         Raises:
             TokenRefused: the API does not accept the token.
             ApiUnavailable: the API is unreachable, or the list kept changing.
-            ApiError: a response is unusable.
+            ApiError: a response is unusable, or the list is inconsistent each time.
             Stopped: the fetch was cancelled.
         """
         self._new_scan = new_scan
@@ -149,60 +154,50 @@ class Client:
         return fetched
 
     async def _fetch(self, known: CachedList | None) -> FetchedList | NotModified:
-        """Fetch the list, again if it changed meanwhile."""
-        changed = _ListChanged()
+        """Fetch the list, again if its pages are inconsistent."""
+        readings: list[Inconsistent] = []
         async with self._session.fetching():
             for number in range(1, MAX_CONSISTENCY_ATTEMPTS + 1):
                 self._progress.begin_reading()
                 try:
                     return await self._fetch_once(known)
-                except _ListChanged as error:
-                    changed = error
+                except Inconsistent as error:
+                    readings.append(error)
                     logger.debug("reading %d of %d: %s", number, MAX_CONSISTENCY_ATTEMPTS, error)
-            raise ApiUnavailable(
-                "the list of release requests kept changing while it was read: "
-                f"{MAX_CONSISTENCY_ATTEMPTS} attempts, in the last one {changed}",
-                hint="try again later",
-            )
+            raise inconsistency_error(readings)
 
     async def _fetch_once(self, known: CachedList | None) -> FetchedList | NotModified:
         """Fetch all pages once, and verify that together they are the list."""
         first = await self._fetch_first_page(known)
         if isinstance(first, NotModified):
             return first
-        data, paging = first.parsed.data, first.parsed.paging
-        if paging is not None and paging.pages is None:
+        page = first.parsed
+        if page.pages is None and page.continuation.next_page:
+            return await self._fetch_pages(first, known)
+        if page.pages is not None and page.pages > 1:
+            return await self._fetch_pages(first, known)
+        if page.paging is not None and page.pages is None and not page.continuation.ends:
             raise ApiError(
                 "the list has pages but does not state how many, so it cannot be verified",
                 hint="report this to the API's operator",
             )
-        if paging is not None and paging.pages != 1:
-            return await self._fetch_pages(first, known)
-        if paging is None:
-            await self._verify_not_truncated(data)
-        self._progress.expect_pages(1)
-        digest = xxh3_128_hexdigest(first.body)
-        if known is not None and digest == known.digest:  # a list as long as a page
-            return NotModified(first.etag)
-        scan = await self._begin_scan()
-        scan.add(data)
-        if paging is not None:
-            _verify_complete(scan, [scan.count], paging.total)
-        return FetchedList(scan, digest, first.etag)
+        return await self._fetch_only_page(first, known)
 
     async def _fetch_first_page(self, known: CachedList | None) -> ApiResponse[Page] | NotModified:
         """Fetch page 1, unless its ETag or its bytes show that the list is the cached one.
 
         Equal bytes are not decoded again. They are the whole list, as they were then: two responses
-        are never one JSON text. A list as long as a page is the exception: whether it ends there
-        has to be verified again, and that needs its entries.
+        are never one JSON text. Where the headers say something about paging, they are decoded; and
+        a list of the requested page size has to be verified again, which needs its entries.
         """
         if known is not None and known.count == PER_PAGE:
             known = None
         cached = known.digest if known else None
 
-        def parse(body: bytearray, redact: Redactor) -> Page | None:
-            return None if xxh3_128_hexdigest(body) == cached else _parse_page(1, body, redact)
+        def parse(body: bytearray, redact: Redactor, head: Head) -> Page | None:
+            if xxh3_128_hexdigest(body) == cached and not says_something(head):
+                return None
+            return _parse_page(1, body, redact, head)
 
         etag = known.etag if known else None
         response = await self._session.get_json(LIST_PATH, _params(1), parse, etag)
@@ -212,32 +207,77 @@ class Client:
             return NotModified(response.etag)
         return ApiResponse(response.parsed, response.body, response.etag)
 
+    async def _fetch_only_page(
+        self, first: ApiResponse[Page], known: CachedList | None
+    ) -> FetchedList | NotModified:
+        """Return the list of one response; verify by page 2 that it is no page of more."""
+        self._progress.expect_pages(1)
+        digest, etag = xxh3_128_hexdigest(first.body), first.etag
+        if known is not None and digest == known.digest and not first.parsed.states_length:
+            reading, count = None, known.count
+        else:
+            reading = await self._read_only_page(first)
+            count = reading.scan.count
+        if may_be_page(first.parsed, count, known.count if known else None):
+            self._progress.begin_reading()  # it may be the whole list again
+            second = await self._fetch_second_page(first)
+            if not verify_only_page(first.parsed, second):
+                # The first page stays as it is when the second one begins to fill.
+                etag, digest = None, xxh3_128_hexdigest(digest.encode())
+        if known is not None and digest == known.digest:
+            return NotModified(etag)
+        if reading is None:
+            reading = await self._read_only_page(first)
+        return FetchedList(reading.scan, digest, etag)
+
+    async def _fetch_second_page(self, first: ApiResponse[Page]) -> Page | None:
+        """Fetch page 2; None if there is none. If it begins as page 1, it is page 1 again."""
+        start = bytes(first.body[:_TELLING_BYTES]) if len(first.body) > _TELLING_BYTES else b""
+
+        def parse(body: bytearray, redact: Redactor, head: Head) -> Page:
+            return first.parsed if body == start else _parse_page(2, body, redact, head)
+
+        response = await self._session.get_json(
+            LIST_PATH, _params(2), parse, may_be_absent=True, stop_at=start
+        )
+        return None if response is None else response.parsed
+
+    async def _read_only_page(self, page: ApiResponse[Page]) -> Reading:
+        reading = Reading(await self._begin_scan())
+        reading.add(page.parsed, page.body)
+        reading.verify()
+        return reading
+
     async def _fetch_pages(
         self, first: ApiResponse[Page], known: CachedList | None
     ) -> FetchedList | NotModified:
-        """Fetch the pages after the first one side by side; process them in order."""
-        paging = first.parsed.paging
-        assert paging is not None, "the caller checks it"
-        assert paging.pages is not None, "the caller checks it"
-        rate_limiter = self._session.rate_limiter
-        rate_limiter.check_feasible(paging.pages - 1)
-        self._progress.expect_pages(paging.pages)
-        scan, digest = await self._begin_scan(), xxh3_128()
-        sizes: list[int] = []
+        """Fetch the pages after the first one side by side; process them in order.
 
-        def process(number: int, page: ApiResponse[Page]) -> None:
-            _verify_same_list(page.parsed, number, paging)
-            digest.update(page.body)
-            sizes.append(scan.add(page.parsed.data))
+        If only each page says whether there is another one, they are fetched one by one.
+        """
+        reading, pages = Reading(await self._begin_scan()), first.parsed.pages
 
-        process(1, first)
-        numbers = range(2, paging.pages + 1)
-        concurrency = concurrency_for_rate(rate_limiter.limit)
-        await fetch_in_order(self._fetch_page, numbers, concurrency, process)
-        _verify_complete(scan, sizes, paging.total)
-        if known is not None and digest.hexdigest() == known.digest:
+        def process(_number: int, page: ApiResponse[Page]) -> None:
+            reading.add(page.parsed, page.body)
+
+        if pages is not None:
+            rate_limiter = self._session.rate_limiter
+            rate_limiter.check_feasible(pages - 1)
+            self._progress.expect_pages(pages)
+            process(1, first)
+            concurrency = concurrency_for_rate(rate_limiter.limit)
+            await fetch_in_order(self._fetch_listed_page, range(2, pages + 1), concurrency, process)
+        else:
+            process(1, first)
+            next_page = first.parsed.continuation.next_page
+            while next_page:
+                page = await self._fetch_listed_page(next_page)
+                process(next_page, page)
+                next_page = page.parsed.continuation.next_page
+        reading.verify()
+        if known is not None and reading.digest == known.digest:
             return NotModified(None)
-        return FetchedList(scan, digest.hexdigest(), None)
+        return FetchedList(reading.scan, reading.digest, None)
 
     async def _begin_scan(self) -> EntryScan:
         """Return a new scan; a read of the database that outlasts the fetch is left behind."""
@@ -246,23 +286,10 @@ class Client:
             return await to_thread.run_sync(self._new_scan, abandon_on_cancel=True)
         raise limiter.deadline_error()
 
-    async def _verify_not_truncated(self, data: Raw) -> None:
-        """Verify that an unpaged list as long as a page is not page 1 of more.
-
-        An API without paging ignores the page number, so page 2 is the same list.
-        """
-        entries = _first_entries(data, PER_PAGE + 1)
-        if len(entries) != PER_PAGE:
-            return
-        page = await self._fetch_page(2)
-        if _first_entries(page.parsed.data, PER_PAGE + 1) != entries:
-            raise _ListChanged(
-                f"it has exactly the {PER_PAGE} entries of a page, and page 2 has others"
-            )
-
-    async def _fetch_page(self, number: int) -> ApiResponse[Page]:
-        parse = partial(_parse_page, number)
-        page = await self._session.get_json(LIST_PATH, _params(number), parse)
+    async def _fetch_listed_page(self, number: int) -> ApiResponse[Page]:
+        page = await self._session.get_json(
+            LIST_PATH, _params(number), partial(_parse_page, number)
+        )
         assert page is not None, "without an ETag there is no 304"
         return page
 
@@ -276,17 +303,13 @@ def concurrency_for_rate(limit: int) -> int:
     return max(2, min(32, -(-limit // 30)))
 
 
-def _first_entries(data: Raw, count: int) -> list[Raw]:
-    return list(islice((entry for _, entries in split(data) for entry in entries), count))
-
-
 def _params(page: int) -> dict[str, int]:
     return {"page": page, "per_page": PER_PAGE}
 
 
-def _parse_page(number: int, body: bytearray, redact: Redactor) -> Page:
+def _parse_page(number: int, body: bytearray, redact: Redactor, head: Head) -> Page:
     """Parse a page, which must be the requested one."""
-    page = parse_page(body, redact)
+    page = parse_page(body, redact, head, number)
     received = page.paging.current_page if page.paging else None
     if received not in {None, number}:
         raise ApiError(
@@ -295,32 +318,3 @@ def _parse_page(number: int, body: bytearray, redact: Redactor) -> Page:
             hint="report this to the API's operator",
         )
     return page
-
-
-def _verify_same_list(page: Page, number: int, first: Paging) -> None:
-    """Verify that a later page belongs to the list of the first one."""
-    if page.paging is None or (page.paging.pages, page.paging.total) != (first.pages, first.total):
-        raise _ListChanged(f"page {number} states another length of the list than page 1")
-
-
-def _verify_complete(scan: EntryScan, sizes: list[int], total: int | None) -> None:
-    """Verify that the pages hold each request once, and all of them.
-
-    Without a total, each page but the last must be as long as the first one, and none empty.
-
-    Args:
-        scan: of all pages.
-        sizes: number of entries of each page.
-        total: number of entries that the API states, if it does.
-    """
-    if scan.repetitions:
-        raise _ListChanged(f"{scan.repetitions} requests were on more than one page")
-    if total is not None and scan.count != total:
-        raise _ListChanged(f"{scan.count} requests were received, {total} were announced")
-    if total is None and len(sizes) > 1:
-        for number, size in enumerate(sizes, start=1):
-            is_last = number == len(sizes)
-            if not size or size > sizes[0] or (size < sizes[0] and not is_last):
-                raise _ListChanged(
-                    f"page {number} of {len(sizes)} has {size} entries, not {sizes[0]}"
-                )

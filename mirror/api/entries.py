@@ -6,12 +6,13 @@ import re
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import filterfalse, islice, repeat
+from itertools import chain, filterfalse, islice, repeat
 
 import msgspec
 import xxhash
 from msgspec import Raw
 
+from mirror.api.raw_json import decode_fields
 from mirror.api.records import (
     InvalidRecord,
     Record,
@@ -27,6 +28,10 @@ _BLOCK = 1 << 19
 
 _BOUNDARY = re.compile(rb"\}[ \t\n\r]*,[ \t\n\r]*(?=\{[ \t\n\r]*\")")
 """Between two objects of an array, which may be nested; seldom the end of a string."""
+
+_FIRST_NUMBER = re.compile(rb'\{[ \t\n\r]*"[0-9]+"')
+_BOUNDARY_WITH_NUMBER = re.compile(rb'\}[ \t\n\r]*,[ \t\n\r]*(?="[0-9]+"[ \t\n\r]*:[ \t\n\r]*\{)')
+"""Between two values of an object whose keys are numbers, likewise."""
 
 _ATTEMPTS = 8
 """Boundaries that are tried before a block becomes twice as long."""
@@ -60,6 +65,8 @@ class EntryScan:
         unknown: number of entries that are not known.
         distinct_ids: number of different ids.
         repetitions: number of entries whose id an earlier entry has.
+        overlaps: number of those whose id is on an earlier page.
+        overlap: the first one: its id, the earlier page and the later one, from 1.
     """
 
     def __init__(self, known: Iterable[tuple[str, int | None]] = ()) -> None:
@@ -71,6 +78,9 @@ class EntryScan:
         self.unknown = 0
         self.repetitions = 0
         self.distinct_ids = 0
+        self.overlaps = 0
+        self.overlap: tuple[str, int, int] | None = None
+        self._page_ids: list[array[int]] = []  # hashes of the ids of each page, in its order
         self._kept: deque[tuple[bytes | memoryview, array[int]]] = deque()
         self._duplicates: dict[str | None, list[Raw]] = {}
 
@@ -80,12 +90,34 @@ class EntryScan:
         Args:
             data: a JSON array of them.
         """
-        before = self.count
+        before, repetitions = self.count, self.repetitions
+        self._page_ids.append(array("q"))
         for text, entries in split(data):
             self._add(text, entries)
-        if self.repetitions:
-            self._collect_duplicates(data)
+        if self.repetitions > repetitions:
+            overlaps = self.repetitions - repetitions - self._collect_duplicates(data)
+            if overlaps and self.overlap is None:
+                self.overlap = self._find_overlap(data)
+            self.overlaps += overlaps
         return self.count - before
+
+    @property
+    def has_equal_pages(self) -> bool:
+        """Whether the first two pages have the same ids in the same order."""
+        first_two = self._page_ids[:2]
+        return self.overlaps > 0 and first_two[0] == first_two[-1]
+
+    def ids(self) -> list[int]:
+        """Return hashes of all ids, sorted; equal lists have the same requests."""
+        return sorted(chain.from_iterable(self._page_ids))
+
+    def order(self) -> bytes:
+        """Return a digest of the ids of all entries, in the order of pages and entries."""
+        digest = xxhash.xxh3_128()
+        for hashes in self._page_ids:
+            digest.update(len(hashes).to_bytes(8, "big"))
+            digest.update(hashes)
+        return digest.digest()
 
     def _add(self, text: memoryview, entries: list[Raw]) -> None:
         digests, ids = digests_of(entries), request_ids(text, entries)
@@ -120,26 +152,46 @@ class EntryScan:
 
     def _add_ids(self, ids: Sequence[str | None]) -> None:
         before, without_id = len(self._hashes), ids.count(None)
-        self._hashes.update(map(hash, ids))
+        hashes = array("q", map(hash, ids))
+        self._page_ids[-1] += hashes
+        self._hashes.update(hashes)
         if without_id:
             self._hashes.discard(hash(None))
         distinct = len(self._hashes) - before
         self.distinct_ids += distinct
         self.repetitions += len(ids) - without_id - distinct
 
-    def _collect_duplicates(self, data: Raw | bytes) -> None:
-        """Keep each entry of a list whose id occurs more than once, also if it is known."""
+    def _collect_duplicates(self, data: Raw | bytes) -> int:
+        """Keep each entry of a page whose id occurs there more than once, also if it is known.
+
+        Returns:
+            The number of entries whose id an earlier entry of the page has.
+        """
         seen: set[int] = set()
-        self._duplicates = {}
+        duplicates: dict[str | None, list[Raw]] = {}
         for text, entries in split(data):
             for request_id in request_ids(text, entries):
                 if request_id is not None and hash(request_id) in seen:
-                    self._duplicates[request_id] = []
+                    duplicates[request_id] = []
                 seen.add(hash(request_id))
         for text, entries in split(data):
             for request_id, entry in zip(request_ids(text, entries), entries, strict=True):
-                if request_id in self._duplicates:
-                    self._duplicates[request_id].append(entry)
+                if request_id in duplicates:
+                    duplicates[request_id].append(entry)
+        self._duplicates |= duplicates
+        return sum(len(entries) - 1 for entries in duplicates.values())
+
+    def _find_overlap(self, data: Raw | bytes) -> tuple[str, int, int] | None:
+        """Return the first id of the last page that is on an earlier one, and both pages."""
+        *earlier, last = self._page_ids
+        repeated = set(last).intersection(chain.from_iterable(earlier))
+        for text, entries in split(data):
+            for request_id in request_ids(text, entries):
+                if request_id is not None and hash(request_id) in repeated:
+                    pages = enumerate(earlier, start=1)
+                    first = next(number for number, ids in pages if hash(request_id) in ids)
+                    return request_id, first, len(self._page_ids)
+        return None
 
     def match(self, requests: Iterable[tuple[str, int | None]]) -> None:
         """Count known requests as matched, by their id and stored digest."""
@@ -196,11 +248,39 @@ def split(data: Raw | bytes) -> Iterator[tuple[memoryview, list[Raw]]]:
             break
 
 
-def _possible_ends(text: memoryview, begin: int) -> Iterator[tuple[int, int]]:
+def array_of_values(data: Raw) -> Raw | None:
+    """Return the values of an object whose keys are whole numbers, as an array.
+
+    Returns:
+        None if it is another object.
+
+    Raises:
+        RecursionError: a value is nested too deeply.
+    """
+    if not _FIRST_NUMBER.match(memoryview(data)):
+        return None
+    text, begin, blocks = memoryview(data)[1:-1], 0, list[bytes]()
+    while begin < len(text):
+        for end, next_begin in _possible_ends(text, begin, _BOUNDARY_WITH_NUMBER):
+            try:
+                fields = decode_fields(b"".join((b"{", text[begin:end], b"}")))
+            except msgspec.MsgspecError:
+                continue
+            if not all(map(str.isdecimal, fields)):
+                return None
+            blocks.append(b",".join(fields.values()))
+            begin = next_begin
+            break
+    return Raw(b"".join((b"[", b",".join(blocks), b"]")))
+
+
+def _possible_ends(
+    text: memoryview, begin: int, pattern: re.Pattern[bytes] = _BOUNDARY
+) -> Iterator[tuple[int, int]]:
     """Yield pairs: where a block may end, and where the next one begins. The last is the end."""
     size = _BLOCK
     while begin + size < len(text):
-        for boundary in islice(_BOUNDARY.finditer(text, begin + size), _ATTEMPTS):
+        for boundary in islice(pattern.finditer(text, begin + size), _ATTEMPTS):
             yield boundary.start() + 1, boundary.end()
         size *= 2  # so all attempts together read no more than 2 * _ATTEMPTS times the text
     yield len(text), len(text)

@@ -6,13 +6,15 @@ The shapes are those of the vendor's public documentation; anything not document
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw, Struct
 
 from mirror.api import malformed
 from mirror.api.body import BodyKind, Redactor, body_kind, first_words
+from mirror.api.entries import array_of_values
+from mirror.api.paging import Continuation, Head, InvalidPaging, Paging, find_paging
 from mirror.api.raw_json import (
     DECODING_ERRORS,
     NULL,
@@ -27,34 +29,30 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NO_SUCCESS = "the API reports a failure: "
 
 
-class Paging(Struct, frozen=True):
-    """The paging that a response states."""
-
-    current_page: int | None = None
-    last_page: int | None = None
-    per_page: int | None = None
-    total: int | None = None
-
-    @property
-    def pages(self) -> int | None:
-        """Number of pages, as stated or computed from `total` and `per_page`; None if unknown."""
-        if self.last_page is not None:
-            return max(1, self.last_page)
-        if self.total is not None and self.per_page:
-            return max(1, -(-self.total // self.per_page))
-        return 1 if self.current_page is None and self.per_page is None else None
-
-
-class Page(msgspec.Struct, frozen=True):
+class Page(Struct, frozen=True):
     """A page of the list.
 
     Attributes:
         data: the JSON array of its entries.
         paging: its paging, if any.
+        continuation: what else the response says about what follows.
     """
 
     data: Raw
     paging: Paging | None
+    continuation: Continuation = Continuation()
+
+    @property
+    def states_length(self) -> bool:
+        """Whether the response says anything that its number of entries has to agree with."""
+        return self.paging is not None or self.continuation.at_least > 0
+
+    @property
+    def pages(self) -> int | None:
+        """Number of pages of the list; None if it is not stated."""
+        if self.paging is None or (self.continuation.next_page and not self.paging.states_pages):
+            return None
+        return self.paging.pages
 
 
 class PayloadError(ApiError):
@@ -68,14 +66,6 @@ class TruncatedPayload(PayloadError):
 class _Envelope(Struct):
     success: bool
     data: Raw
-    meta: Raw = NULL
-    pagination: Raw = NULL
-    links: Raw = NULL
-    current_page: Raw = NULL
-    last_page: Raw = NULL
-    per_page: Raw = NULL
-    total: Raw = NULL
-    next_page_url: Raw = NULL
 
 
 class _ErrorEnvelope(Struct):
@@ -87,54 +77,90 @@ class _ErrorEnvelope(Struct):
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
-_paging = msgspec.json.Decoder(Paging, strict=False)
-_number = msgspec.json.Decoder(Annotated[int, Meta(ge=0)], strict=False)
-_PAGING_FIELDS = Paging.__struct_fields__
-_NO_NEXT_PAGE = {b"null", b"false", b'""'}
-_NEXT_PAGE_FIELDS = ("next_page_url", "next_cursor", "next")
 
 
 def _unredacted(text: str) -> str:
     return text
 
 
-def parse_page(body: bytes | bytearray, redact: Redactor = _unredacted) -> Page:
+def parse_page(
+    body: bytes | bytearray,
+    redact: Redactor = _unredacted,
+    head: Head | None = None,
+    number: int = 1,
+) -> Page:
     """Parse the envelope of a page.
 
     Args:
         body: the response body.
         redact: removes secrets from upstream's texts.
+        head: URL and headers of the response.
+        number: of the requested page.
 
     Raises:
         TruncatedPayload: the JSON ends too early.
-        PayloadError: it is not JSON, not the documented envelope, or `success` is not true.
+        PayloadError: it is not JSON, not the documented envelope, `success` is not true, the paging
+            is malformed, or more follows in a way that is not known.
     """
     if body.startswith(_BYTE_ORDER_MARK):  # removeprefix alone would always copy the body
         body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
-        envelope = _decode_envelope(body)
+        envelope, members = _decode_envelope(body)
+        data, around = _find_list(envelope.data, members)
     except DECODING_ERRORS as error:
         raise _payload_error(body, redact) from error
-    if bytes(memoryview(envelope.data)[:1]) != b"[":
+    if data is None:
         raise _payload_error(body, redact)
     if not envelope.success:
         raise PayloadError(_NO_SUCCESS + error_summary(body, redact))
-    return Page(envelope.data, _find_paging(envelope))
+    return _page(data, around, head or Head(), number)
 
 
-def _decode_envelope(body: bytes | bytearray) -> _Envelope:
-    """Decode an envelope, also if a text in it holds a lone surrogate.
+def _decode_envelope(body: bytes | bytearray) -> tuple[_Envelope, dict[str, Raw]]:
+    """Decode an envelope, also if a text in it holds a lone surrogate; return its members, too.
 
     JSON's grammar allows lone surrogates, but no database can store them, and msgspec refuses the
     whole document.
     """
     try:
-        return _envelope.decode(body)
+        envelope = _envelope.decode(body)
     except msgspec.DecodeError:
         repaired = replace_lone_surrogates(body)
         if repaired == body:
             raise
-        return _envelope.decode(repaired)
+        return _decode_envelope(repaired)
+    return envelope, _other_members(body, envelope.data)
+
+
+def _other_members(body: bytes | bytearray, data: Raw) -> dict[str, Raw]:
+    """Decode the members beside `data`, which is cut out: it may be large."""
+    view = memoryview(data)
+    begin = body.find(view[:64])
+    end = begin + len(view)
+    if begin >= 0 and body.startswith(view, begin):
+        with suppress(*DECODING_ERRORS):
+            return decode_fields(body[:begin] + NULL + body[end:])
+    return decode_fields(body)
+
+
+def _find_list(data: Raw, members: dict[str, Raw]) -> tuple[Raw | None, dict[str, dict[str, Raw]]]:
+    """Return the array of entries, None if there is none, and the members of the objects around it.
+
+    It is `data`, or `data.data`, which is what Laravel makes of a paginator under `data`. An object
+    whose keys are whole numbers is what PHP makes of a filtered list; its values are the entries.
+    """
+    around = {"": {name: value for name, value in members.items() if name != "data"}}
+    if _is_object(data) and not (values := array_of_values(data)):
+        inner = decode_fields(data)
+        data = inner.pop("data", NULL)
+        around = {"data.": inner} | around
+    if _is_object(data) and (values := array_of_values(data)):
+        data = values
+    return (data if bytes(memoryview(data)[:1]) == b"[" else None), around
+
+
+def _is_object(raw: Raw) -> bool:
+    return bytes(memoryview(raw)[:1]) == b"{"
 
 
 def _payload_error(body: bytes | bytearray, redact: Redactor) -> PayloadError:
@@ -200,43 +226,23 @@ def _error_from_envelope(body: bytes | bytearray, redact: Redactor) -> str | Non
     return quotable(redact(": ".join(parts))) or None
 
 
-def _find_paging(envelope: _Envelope) -> Paging | None:
-    """Find the paging under its two documented names, or at other places where Laravel has it.
+def _page(data: Raw, around: dict[str, dict[str, Raw]], head: Head, number: int) -> Page:
+    """Return a page with its paging.
 
     Raises:
-        PayloadError: it is malformed, or there are more pages of an unknown kind.
+        PayloadError: the paging is malformed, or more follows in a way that is not known.
     """
-    meta, pagination, links = map(
-        _fields_or_empty, (envelope.meta, envelope.pagination, envelope.links)
-    )
-    top = {name: getattr(envelope, name) for name in (*_PAGING_FIELDS, "next_page_url")}
-    places = (meta, pagination, _fields_or_empty(meta.get("pagination", NULL)), top)
-    for place in places:
-        fields = {name: place[name] for name in _PAGING_FIELDS if place.get(name, NULL) != NULL}
-        if fields:
-            return _parse_paging(fields)
-    links_to_next = (
-        place.get(name, NULL) for place in (*places, links) for name in _NEXT_PAGE_FIELDS
-    )
-    if any(bytes(link) not in _NO_NEXT_PAGE for link in links_to_next):
-        raise PayloadError("the list has more pages, of an unknown kind")
-    return None
-
-
-def _parse_paging(fields: dict[str, Raw]) -> Paging:
-    for name, value in fields.items():
-        try:
-            _number.decode(value)
-        except DECODING_ERRORS as error:
-            raise PayloadError(
-                f"the paging of the list is invalid: `{name}` is not a usable whole number"
-            ) from error
-    return _paging.decode(msgspec.json.encode(fields))
-
-
-def _fields_or_empty(raw: Raw) -> dict[str, Raw]:
-    """Return the fields of an object; none if it is not an object."""
     try:
-        return decode_fields(raw)
-    except DECODING_ERRORS:
-        return {}
+        paging, continuation = find_paging(around, head, number)
+    except InvalidPaging as error:
+        raise PayloadError(
+            f"the paging of the list is invalid: `{error}` is not a usable whole number"
+        ) from error
+    page = Page(data, paging, continuation)
+    if continuation.next_page:
+        more = "the header Link" if page.pages is not None and page.pages <= number else None
+    else:
+        more = continuation.more if (page.pages or 1) <= number else None
+    if more:
+        raise PayloadError(f"the list has more pages, of an unknown kind ({quotable(more)})")
+    return page

@@ -16,7 +16,12 @@ from mirror.api.client import LIST_PATH
 from mirror.api.connection import ResponseTrace, http_client
 from mirror.api.event_loop import run
 from mirror.api.httpx_lite import httpx
-from mirror.api.responses import RetryableError, error_from_response, refuse_redirect
+from mirror.api.responses import (
+    RetryableError,
+    error_from_response,
+    refuse_redirect,
+    start_of_body,
+)
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiError, ApiUnavailable
 
@@ -114,7 +119,8 @@ async def _send(
         ):
             seconds, headers = time.monotonic() - began, response.headers
             if is_list and response.status_code != httpx.codes.OK:
-                raise await error_from_response(settings, response, timeout / 2)
+                body = await start_of_body(settings, response, timeout / 2)
+                raise error_from_response(settings, response, body)
             limit = headers.get("X-RateLimit-Limit") or headers.get("RateLimit-Limit")
             return ProbeResult(
                 status=response.status_code,

@@ -24,8 +24,16 @@ from mirror.api.compression import COMPRESSION, UNCOMPRESSED, content_encoding, 
 from mirror.api.connection import ResponseTrace, http_client, redacted_logs
 from mirror.api.envelope import PayloadError, TruncatedPayload
 from mirror.api.httpx_lite import httpx
+from mirror.api.paging import Head
 from mirror.api.rate_limit import Clock, RateLimiter, parse_rate_limit_headers
-from mirror.api.responses import RetryableError, error_from_response, refuse_redirect, server_time
+from mirror.api.raw_json import is_object
+from mirror.api.responses import (
+    RetryableError,
+    error_from_response,
+    refuse_redirect,
+    server_time,
+    start_of_body,
+)
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiError, ApiUnavailable, MirrorError
 from mirror.progress import Progress
@@ -35,6 +43,7 @@ ATTEMPTS = 5
 _FIRST_BACKOFF, _JITTER = 0.5, 0.5  # seconds
 _HEADER_ENCODING = "latin-1"
 _LONG_WAIT = 1.0  # seconds
+_ABSENT = {httpx.codes.NOT_FOUND, httpx.codes.UNPROCESSABLE_ENTITY}
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +70,8 @@ class _Request:
     path: str
     params: dict[str, int]
     etag: str | None = field(repr=False)
+    may_be_absent: bool = False
+    stop_at: bytes = field(default=b"", repr=False)
 
     def __str__(self) -> str:
         return f"GET {self.path}?{urlencode(self.params)}"
@@ -123,26 +134,34 @@ class HttpSession:
         self,
         path: str,
         params: dict[str, int],
-        parse: Callable[[bytearray, Redactor], T],
+        parse: Callable[[bytearray, Redactor, Head], T],
         etag: str | None = None,
+        *,
+        may_be_absent: bool = False,
+        stop_at: bytes = b"",
     ) -> ApiResponse[T] | None:
         """Send a GET request, with retries.
 
         Args:
             path: below the base URL.
             params: of the query.
-            parse: parses a body, or raises `PayloadError`; its second argument redacts the token.
+            parse: parses a body, or raises `PayloadError`; its second argument redacts the token,
+                its third has the URL and the headers.
             etag: of the response that is known already.
+            may_be_absent: 404 and 422 are expected, if the body is a JSON object: a page of the API
+                does not exist.
+            stop_at: the start of a body that is not read on; the body is then this start alone.
 
         Returns:
-            The response, or None if its ETag is still `etag`.
+            The response, or None if its ETag is still `etag`, or it is expected to be absent.
 
         Raises:
             TokenRefused: the API does not accept the token.
             ApiUnavailable: the API is unreachable for now.
             ApiError: the response is unusable.
         """
-        request, latest = _Request(path, params, etag), _Attempt()
+        request = _Request(path, params, etag, may_be_absent, stop_at)
+        latest = _Attempt()
         retry_delay = partial(self._retry_delay, request, latest)
         try:
             async for attempt in stamina.retry_context(on=retry_delay, attempts=None, timeout=None):
@@ -156,8 +175,8 @@ class HttpSession:
                     self.rate_limiter.on_success(latest.ticket)
                     if received is None:
                         return None
-                    body, new_etag = received
-                    parsed = parse(body, self._settings.token.redact)
+                    body, head = received
+                    parsed = parse(body, self._settings.token.redact, head)
         except (RetryableError, TruncatedPayload) as error:
             tried = f" (tried {latest.number} times)" if latest.number > 1 else ""
             raise ApiUnavailable(f"{error}{tried}", hint="try again later") from error
@@ -167,7 +186,7 @@ class HttpSession:
                 hint="check --base-url, or ask the API's operator",
             ) from error
         self._progress.pages += 1
-        return ApiResponse(parsed, body, new_etag)
+        return ApiResponse(parsed, body, head.get("ETag"))
 
     async def _acquire(self, request: _Request) -> int:
         """Wait for the rate limiter; log a long wait."""
@@ -204,8 +223,8 @@ class HttpSession:
         """
         return error.is_rate_limited or (error.may_be_rate_limited and self.responses > 0)
 
-    async def _send(self, ticket: int, request: _Request) -> tuple[bytearray, str | None] | None:
-        """Send a request once; return body and ETag, or None for 304."""
+    async def _send(self, ticket: int, request: _Request) -> tuple[bytearray, Head] | None:
+        """Send a request once; return body and head, or None if nothing new is there."""
         etag, began, is_responding = request.etag, self._clock.now(), False
         trace = ResponseTrace()
         try:
@@ -256,23 +275,26 @@ class HttpSession:
 
     async def _receive(
         self, request: _Request, response: httpx.Response
-    ) -> tuple[bytearray, str | None] | None:
-        """Check the status and receive the body; return None for an expected 304."""
+    ) -> tuple[bytearray, Head] | None:
+        """Check the status and receive the body; return None for an expected 304, 404 or 422."""
         if response.status_code == httpx.codes.NOT_MODIFIED and request.etag:
             return None
         if response.status_code != httpx.codes.OK:
             timeout = min(self._settings.timeout, self.rate_limiter.remaining_time() / 2)
-            raise await error_from_response(self._settings, response, timeout)
-        body = await self._receive_body(response)
-        if not body and "Content-Length" not in response.headers:
+            body = await start_of_body(self._settings, response, timeout)
+            if request.may_be_absent and response.status_code in _ABSENT and is_object(body):
+                return None
+            raise error_from_response(self._settings, response, body)
+        received = await self._receive_body(response, request.stop_at)
+        if not received and "Content-Length" not in response.headers:
             raise RetryableError(
                 f"the API at {self._settings.base_url} closed the connection before its response"
             )
         response.headers.encoding = _HEADER_ENCODING
-        return body, response.headers.get("ETag")
+        return received, Head(str(response.url), response.headers.multi_items())
 
-    async def _receive_body(self, response: httpx.Response) -> bytearray:
-        """Receive a body within the allowed size of the list."""
+    async def _receive_body(self, response: httpx.Response, stop_at: bytes) -> bytearray:
+        """Receive a body within the allowed size of the list, unless it begins with `stop_at`."""
         progress, body = self._progress, bytearray()
         length = response.headers.get("Content-Length", "")
         if progress.pages_expected is None and content_encoding(response) == UNCOMPRESSED:
@@ -287,6 +309,11 @@ class HttpSession:
                         f"the list is larger than the {self._settings.max_bytes:,} bytes allowed",
                         hint="raise --max-bytes to allow it",
                     )
+                if stop_at and len(body) >= len(stop_at):
+                    if body.startswith(stop_at):
+                        del body[len(stop_at) :]
+                        break
+                    stop_at = b""
             self.rate_limiter.remaining_time()  # the scope ends only what waits
         except BaseException:
             progress.bytes -= len(body)

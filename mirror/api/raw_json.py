@@ -30,6 +30,15 @@ def decode_fields(raw: bytes | bytearray | Raw) -> dict[str, Raw]:
     return _fields.decode(raw)
 
 
+def is_object(text: bytes | bytearray) -> bool:
+    """Return whether a text is a JSON object."""
+    try:
+        decode_fields(text)
+    except DECODING_ERRORS:
+        return False
+    return True
+
+
 def replace_lone_surrogates(text: bytes | bytearray) -> bytes:
     """Replace the escapes of lone surrogates by that of U+FFFD."""
     return _LONE_SURROGATE.sub(_replacement, text)

@@ -67,18 +67,17 @@ async def refuse_redirect(settings: ApiSettings, response: httpx.Response) -> No
         )
 
 
-async def error_from_response(
-    settings: ApiSettings, response: httpx.Response, timeout: float
+def error_from_response(
+    settings: ApiSettings, response: httpx.Response, body: bytes
 ) -> MirrorError:
     """Return the error for a response whose status is not 200.
 
     Args:
         settings: base URL and token.
-        response: its body has not been read.
-        timeout: seconds to read the body; the status is enough for an error without it.
+        response: the response.
+        body: its start, as far as it was received; the status is enough for an error without it.
     """
     status = response.status_code
-    body = await _start_of_body(settings, response, timeout)
     summary = error_summary(body, settings.token.redact)
     message = f"the API at {settings.base_url} answered {status}: {summary}"
     if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
@@ -124,8 +123,14 @@ def _is_of_another_program(response: httpx.Response, body: bytes) -> bool:
     return bool(challenges) and not any("bearer" in item.lower() for item in challenges)
 
 
-async def _start_of_body(settings: ApiSettings, response: httpx.Response, timeout: float) -> bytes:
-    """Read as much of an error response as its summary can need."""
+async def start_of_body(settings: ApiSettings, response: httpx.Response, timeout: float) -> bytes:
+    """Read as much of an error response as its summary can need.
+
+    Args:
+        settings: base URL and token.
+        response: its body has not been read.
+        timeout: seconds to read it.
+    """
     body = b""
     with (
         anyio.move_on_after(timeout),

@@ -56,8 +56,9 @@ def report(
 ) -> None:
     """Write an HTML page with key figures, charts and tables.
 
-    It covers whole days (UTC), and compares them with as many days before. The page needs neither
-    network nor script, and can be mailed or printed. An existing file is replaced.
+    It covers whole days (UTC), and compares them with as many days before, unless these began
+    before the first complete pull. The page needs neither network nor script, and can be mailed or
+    printed. An existing file is replaced.
 
     TIME is 2024-01-31, 2024-01-31T14:30:00Z, or a time ago: 24h, 7d.
     """

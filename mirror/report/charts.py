@@ -18,6 +18,7 @@ from mirror.report.svg import (
     inline,
     integer_axis,
     render_wide_and_narrow,
+    shading,
 )
 from mirror.text import escape_unsafe
 
@@ -57,6 +58,10 @@ def _open(report: Report) -> Chart:
     first, last = points[0], points[-1]
     peak = max(points, key=lambda point: point.open)
     data = [{"day": point.day.isoformat(), "open": point.open} for point in points]
+    known = last.day if report.first_pull is None else min(report.first_pull.at.date(), last.day)
+    before = {"day": first.day.isoformat(), "until": known.isoformat()}
+    shaded = [before] if first.day < known else []
+    unknown = report.figures.undated.unknown.resolved
 
     def draw(size: Size) -> Any:
         axis = alt.Axis(
@@ -64,21 +69,15 @@ def _open(report: Report) -> Chart:
             format="%-d %b" if _weeks_of_one_year(report) else _TICK_FORMATS.get(report.unit, "%Y"),
             grid=False,
         )
+        x = alt.X("day:T", title=f"End of the {unit} (UTC)", scale=alt.Scale(type="utc"), axis=axis)
+        y = alt.Y("open:Q", title="Open requests", axis=integer_axis(peak.open))
         area = alt.Chart(inline(data)).mark_area(
             color="var(--open)",
             fillOpacity=0.15,
             line={"color": "var(--open)", "strokeWidth": 2},
             point={"color": "var(--open)"} if len(data) == 1 else False,
         )
-        return area.encode(
-            x=alt.X(
-                "day:T",
-                title=f"End of the {unit} (UTC)",
-                scale=alt.Scale(type="utc"),
-                axis=axis,
-            ),
-            y=alt.Y("open:Q", title="Open requests", axis=integer_axis(peak.open)),
-        )
+        return shading(shaded, x, alt.X2("until:T")) + area.encode(x=x, y=y)
 
     return Chart(
         "open",
@@ -87,6 +86,7 @@ def _open(report: Report) -> Chart:
         f"{formatting.day(first.day)}, at most {formatting.count(peak.open)} on "
         f"{formatting.day(peak.day)}, and {formatting.count(last.open)} on "
         f"{formatting.day(last.day)}.",
+        _note(report, "before" if shaded else "", unknown, "resolution at an unknown time"),
         _table(report, ["Open at its end"], lambda bucket: [formatting.count(bucket.open)]),
         *render_wide_and_narrow(draw),
     )
@@ -109,7 +109,7 @@ def _outcomes(report: Report) -> Chart:
     ]
 
     def draw(size: Size) -> Any:
-        return (
+        bars = (
             alt.Chart(inline(data))
             .mark_bar()
             .encode(
@@ -120,8 +120,9 @@ def _outcomes(report: Report) -> Chart:
                 order="order:Q",
             )
         )
+        return _shading(report) + bars
 
-    total = report.figures.counts
+    total, unknown = report.figures.counts, report.figures.undated.unknown.resolved
     return Chart(
         "outcomes",
         f"Requests and resolutions per {report.unit}",
@@ -130,6 +131,7 @@ def _outcomes(report: Report) -> Chart:
         f"{formatting.count(total.approved)} approved, "
         f"{formatting.count(total.rejected)} rejected and "
         f"{formatting.count(total.cancelled)} cancelled.",
+        _note(report, _shaded_buckets(report), unknown, "resolution at an unknown time"),
         _table(
             report,
             [series.capitalize() for series in _SERIES],
@@ -156,7 +158,7 @@ def _hours(report: Report) -> Chart:
     ]
 
     def draw(size: Size) -> Any:
-        return (
+        lines = (
             alt.Chart(inline(data))
             .mark_line(point={"size": 30}, strokeWidth=2)
             .encode(
@@ -170,14 +172,17 @@ def _hours(report: Report) -> Chart:
                 ),
             )
         )
+        return _shading(report) + lines
 
-    total = report.figures.hours
+    total, undated = report.figures.hours, report.figures.undated
+    omitted = undated.observed + undated.unknown.resolved
     return Chart(
         "hours",
         "Hours to resolve",
         f"Hours from request to resolution, of the requests resolved in each {report.unit}. Over "
         f"the period the median is {formatting.decimal(total.median)}, and the 90th percentile "
         f"{formatting.decimal(total.percentile_90)}.",
+        _note(report, _shaded_buckets(report), omitted, "resolution without a reported time"),
         _table(
             report,
             ["Resolved, with a time", "Median", "90th percentile"],
@@ -195,7 +200,7 @@ def _reasons(report: Report) -> Chart:
     import altair as alt
 
     reasons = report.reasons.rows
-    most = reasons[0].requests
+    most, unknown = reasons[0].requests, report.figures.undated.unknown.rejected
 
     def draw(size: Size) -> Any:
         data = [
@@ -228,6 +233,7 @@ def _reasons(report: Report) -> Chart:
         "Rejection reasons",
         f"Rejected requests by reason: {formatting.plural(report.reasons.total, 'reason')}, "
         f"the most frequent given {formatting.plural(most, 'time')}.",
+        _note(report, "", unknown, "rejection at an unknown time"),
         Table(("Reason", "Rejected"), rows),
         *render_wide_and_narrow(draw, _AROUND_BARS + _BAR * len(reasons)),
     )
@@ -258,16 +264,64 @@ def _table(
     return Table((f"{report.unit.capitalize()} from", *columns), rows)
 
 
-def _bucket_axis(report: Report) -> Any:
+def _note(report: Report, shaded: str, omitted: int, what: str) -> str:
+    """Return what a chart shades and leaves out.
+
+    Args:
+        report: the report.
+        shaded: what is shaded, up to the first complete pull; empty if nothing is.
+        omitted: number of events left out.
+        what: one of these; its first word is the noun.
+    """
+    noun, _, details = what.partition(" ")
+    sentences = []
+    if shaded:
+        sentences.append(f"Shaded: {shaded} {formatting.first_pull(report)}.")
+    if omitted:
+        sentences.append(f"Without {formatting.plural(omitted, noun)} {details}.")
+    return " ".join(sentences)
+
+
+def _shaded(report: Report) -> Sequence[str]:
+    """Return the labels of the buckets that begin before the first complete pull."""
+    return [
+        _label(bucket, report)
+        for bucket in report.buckets
+        if not report.is_known(bucket.period.start)
+    ]
+
+
+def _shaded_buckets(report: Report) -> str:
+    return f"{report.unit}s that begin before" if _shaded(report) else ""
+
+
+def _shading(report: Report) -> Any:
+    """Return the layer that shades these buckets."""
+    import altair as alt
+
+    shaded = _shaded(report)
+    return shading(
+        [{"bucket": shaded[0], "last": shaded[-1]}] if shaded else [],
+        _bucket_axis(report, bandPosition=0),
+        alt.X2("last", bandPosition=1),
+    )
+
+
+def _bucket_axis(report: Report, **options: Any) -> Any:
     """Return the axis of the buckets, labelled by their first day."""
     import altair as alt
 
     year = f", {report.period.since.year}" if _weeks_of_one_year(report) else ""
     return alt.X(
         "bucket:O",
-        sort=None,
+        scale=alt.Scale(
+            domain=[_label(bucket, report) for bucket in report.buckets],
+            paddingInner=0.2,
+            paddingOuter=0.1,
+        ),
         title=f"{report.unit.capitalize()} beginning (UTC){year}",
         axis=alt.Axis(labelAngle=0, labelOverlap="greedy", labelSeparation=16),
+        **options,
     )
 
 

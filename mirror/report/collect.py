@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from mirror.db.engine import shown_url_of
 from mirror.queries import helpers, status
 from mirror.queries.results import Day, Limited, ReleaseRequest
-from mirror.report.model import Bucket, KeyFigures, OpenCount, Report, Timeline
+from mirror.report.model import Bucket, FirstPull, KeyFigures, OpenCount, Report, Timeline
 from mirror.report.period import Period, split
 from mirror.report.statistics import Statistics, counts, hours
 
@@ -60,21 +60,29 @@ def collect(
         statistics = Statistics(connection, environment)
         daily = _daily(statistics, Period(before.since, period.until))
         open_requests = statistics.open_requests(at, limit=_MAX_OPEN)
-        open_before = statistics.open_requests(before.end, limit=1)
         unit, buckets = _buckets(period, daily)
+        environments = status.status(
+            connection, now=now, environments=None if environment is None else [environment]
+        )
+        first_pulls = statistics.first_pulls(row.environment for row in environments)
+        first_pull = _first_pull(first_pulls)
+        figures_before = None
+        if first_pull is not None and first_pull.at <= before.end:
+            open_before = statistics.open_requests(before.end, limit=1)
+            figures_before = _key_figures(
+                statistics, before, daily, open_before, at=before.end, now=now
+            )
         return Report(
             made_at=now,
             database=shown_url_of(connection),
             environment=environment,
-            environments=status.status(
-                connection, now=now, environments=None if environment is None else [environment]
-            ),
+            environments=environments,
+            first_pulls=first_pulls,
+            first_pull=first_pull,
             period=period,
             is_current=is_current,
             figures=_key_figures(statistics, period, daily, open_requests, at=at, now=now),
-            figures_before=_key_figures(
-                statistics, before, daily, open_before, at=before.end, now=now
-            ),
+            figures_before=figures_before,
             unit=unit,
             buckets=buckets,
             open_over_time=_open_over_time(buckets, daily),
@@ -83,6 +91,17 @@ def collect(
             changes=statistics.recent_changes(period, limit=_MAX_CHANGES),
             numbers=_timelines(statistics, period),
         )
+
+
+def _first_pull(pulls: Sequence[FirstPull]) -> FirstPull | None:
+    """Return the pull from which on all environments are known.
+
+    It is the last one that saw earlier requests: an environment without earlier requests adds
+    nothing to the time before.
+    """
+    first = min(pulls, key=lambda pull: pull.at, default=None)
+    saw_requests = [pull for pull in pulls if pull.saw_requests]
+    return max(saw_requests, key=lambda pull: pull.at, default=first)
 
 
 def _daily(statistics: Statistics, period: Period) -> _Daily:
@@ -128,6 +147,7 @@ def _key_figures(
         open=daily.open[period.last] if period.days else 0,  # before 0001-01-01 there is no day
         oldest_open=open_requests.rows[0].requested_at if open_requests.rows else None,
         counts=counts(daily.days, period),
+        undated=statistics.undated(period),
         hours=hours(daily.hours, period),
         released=statistics.released(period),
         missing=statistics.missing(at),

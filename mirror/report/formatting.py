@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
+from mirror.report.model import Report
 from mirror.report.period import Period
 
 MINUS = "\N{MINUS SIGN}"
-NOTHING = "\N{EN DASH}"
+NOTHING = TO = "\N{EN DASH}"
 
 
 def day(value: date) -> str:
@@ -40,9 +41,9 @@ def stamp(value: datetime) -> str:
     return f"{value.date().isoformat()} {value:%H:%M}"
 
 
-def count(number: int) -> str:
-    """Format a whole number, such as "12,345"."""
-    return f"{number:,}"
+def count(number: int | None) -> str:
+    """Format a whole number, such as "12,345", None as a dash."""
+    return NOTHING if number is None else f"{number:,}"
 
 
 def decimal(number: float | None) -> str:
@@ -65,6 +66,17 @@ def shortened(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[:limit]}… ({plural(len(text) - limit, 'more character')})"
+
+
+def first_pull(report: Report) -> str:
+    """Format the pull from which on the report has all: "the first complete pull (…)"."""
+    text, pull = "the first complete pull", report.first_pull
+    if pull is None:
+        return text
+    if len(report.environments) > 1:
+        text += f" of {shortened(pull.environment, 40)}"
+    clock = ", by a wrong clock" if pull.at > report.made_at else ""
+    return f"{text} ({stamp(pull.at)} UTC{clock})"
 
 
 def is_short(text: str, limit: int) -> bool:

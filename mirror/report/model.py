@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from mirror.queries.results import Change, HistoryEvent, Limited, PhoneNumber, ReleaseRequest
@@ -36,12 +37,27 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Undated:
+    """Resolutions without a reported time.
+
+    Attributes:
+        observed: those counted in a period because a sync saw them then; they happened after the
+            pull before.
+        unknown: those counted in no period, because the mirror first saw the request resolved, but
+            which may have happened in this one.
+    """
+
+    observed: int
+    unknown: Counts
+
+
+@dataclass(frozen=True, slots=True)
 class Hours:
     """Hours from request to resolution, of the reviews that ended in a period.
 
     Attributes:
-        requests: number of reviews whose end upstream reported; for all others only an upper bound
-            is known, and they are excluded.
+        requests: number of reviews whose end upstream reported; of all others at most bounds are
+            known, and they are excluded.
         median: the median, or None if there are no such reviews.
         percentile_90: likewise the 90th percentile.
     """
@@ -74,6 +90,7 @@ class KeyFigures:
         open: requests that were neither resolved nor missing.
         oldest_open: when the oldest of these was submitted (UTC), or None if there were none.
         counts: events of the period.
+        undated: resolutions that have no reported time.
         hours: hours to resolve of the reviews that ended in it.
         released: phone numbers released in it.
         missing: requests that were no longer in the list.
@@ -84,10 +101,39 @@ class KeyFigures:
     open: int
     oldest_open: datetime | None
     counts: Counts
+    undated: Undated
     hours: Hours
     released: int
     missing: int
     quarantined: int
+
+    @property
+    def approval_rates(self) -> tuple[float, float] | None:
+        """The lowest and the highest approval rate that the resolutions of unknown time allow.
+
+        None if no approval or rejection has a time.
+        """
+        counts, unknown = self.counts, self.undated.unknown
+        lowest = replace(counts, rejected=counts.rejected + unknown.rejected).approval_rate
+        highest = replace(counts, approved=counts.approved + unknown.approved).approval_rate
+        if counts.approval_rate is None or lowest is None or highest is None:
+            return None
+        return lowest, highest
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPull:
+    """The first complete pull of an environment.
+
+    Attributes:
+        environment: name of the environment.
+        at: its start (UTC), the earliest time at which the mirror saw what it holds.
+        saw_requests: whether the environment has requests that were submitted before it.
+    """
+
+    environment: str
+    at: datetime
+    saw_requests: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +178,13 @@ class Report:
         database: URL of the mirror, without password.
         environment: the environment of the report, or None for all.
         environments: status of each environment of the report.
+        first_pulls: first complete pulls of these environments, except those without one.
+        first_pull: the one from which on the mirror knows all of these environments, or None.
         period: the period of the report.
         is_current: whether the period has not ended yet.
-        figures, figures_before: key figures of the period, and of the one before it.
+        figures: key figures of the period.
+        figures_before: key figures of the period before it, or None if it ended before the first
+            complete pull. If it began before that, only those of a time are known.
         unit: length of a bucket, such as "week".
         buckets: the period from the first request on, in parts; empty without requests.
         open_over_time: open requests at the end of each day from the first request on; of each
@@ -149,10 +199,12 @@ class Report:
     database: str
     environment: str | None
     environments: list[EnvironmentStatus]
+    first_pulls: Sequence[FirstPull]
+    first_pull: FirstPull | None
     period: Period
     is_current: bool
     figures: KeyFigures
-    figures_before: KeyFigures
+    figures_before: KeyFigures | None
     unit: str
     buckets: list[Bucket]
     open_over_time: list[OpenCount]
@@ -165,3 +217,7 @@ class Report:
     def other(self) -> int:
         """Number of requests in the list with an undocumented status."""
         return sum(status.other for status in self.environments)
+
+    def is_known(self, at: datetime) -> bool:
+        """Return whether a time (UTC) is not before the first complete pull."""
+        return self.first_pull is not None and self.first_pull.at <= at

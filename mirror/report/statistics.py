@@ -16,7 +16,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.db.models import is_resolved, past_versions, quarantined_records, release_requests
+from mirror.db.models import (
+    CLOSED_STATUSES,
+    is_resolved,
+    past_versions,
+    quarantined_records,
+    release_requests,
+    sync_runs,
+)
 from mirror.db.types import Identifier
 from mirror.db.views import changes as changes_view
 from mirror.db.views import history as history_view
@@ -26,7 +33,7 @@ from mirror.db.views import versions as versions_view
 from mirror.queries.helpers import HISTORY_ORDER
 from mirror.queries.results import Change, Day, HistoryEvent, Limited, PhoneNumber, ReleaseRequest
 from mirror.queries.select import between, fetch, fetch_limited, in_environment, select_as
-from mirror.report.model import Counts, Hours, Reason
+from mirror.report.model import Counts, FirstPull, Hours, Reason, Undated
 from mirror.report.period import Period
 
 _requests = release_requests.c
@@ -74,7 +81,7 @@ class Statistics:
     def hours_by_day(self, period: Period) -> dict[date, list[float]]:
         """Return the hours to resolve of the reviews that ended in a period, by day.
 
-        Reviews whose end upstream did not report are excluded.
+        Reviews whose end upstream did not report are excluded; see `undated`.
         """
         view = turnaround_view.c
         query = sa.select(view.resolved_at, view.hours_to_resolve).where(
@@ -86,6 +93,57 @@ class Statistics:
         for resolved_at, hours in self.connection.execute(query):
             by_day[resolved_at.date()].append(hours)
         return dict(by_day)
+
+    def undated(self, period: Period) -> Undated:
+        """Count the resolutions without a reported time that belong, or may belong, to a period.
+
+        One of unknown time happened between `not_before` and `observed_at`. If these are in the
+        other order, a clock was wrong, and only `not_before` bounds it.
+        """
+        view = history_view.c
+        may_be_in_period = [
+            view.time_source == "unknown",
+            view.not_before < period.end,
+            sa.or_(view.observed_at >= period.start, view.observed_at < view.not_before),
+        ]
+        observed_in_period = [
+            view.time_source == "observed",
+            *between(view.occurred_at, period.start, period.end),
+        ]
+        query = (
+            sa.select(view.event, view.time_source, sa.func.count())
+            .where(
+                view.event.in_(CLOSED_STATUSES),
+                sa.or_(sa.and_(*may_be_in_period), sa.and_(*observed_in_period)),
+                *in_environment(view, self.environment),
+            )
+            .group_by(view.event, view.time_source)
+        )
+        counted = {(event, source): n for event, source, n in self.connection.execute(query)}
+        unknown = {event: counted.get((event, "unknown"), 0) for event in CLOSED_STATUSES}
+        observed = sum(counted.get((event, "observed"), 0) for event in CLOSED_STATUSES)
+        return Undated(observed, Counts(requested=0, **unknown))
+
+    def first_pulls(self, environments: Iterable[str]) -> list[FirstPull]:
+        """Return the first complete pull of each environment that has one.
+
+        Runs that a request goes back to are never pruned, so no request was seen before it.
+        """
+        runs = sync_runs.c
+        earlier = sa.exists().where(
+            _requests.environment == runs.environment, _requests.requested_at < runs.observed_at
+        )
+        query = (
+            sa.select(runs.environment, runs.observed_at, earlier)
+            .where(runs.completion.is_not(None))
+            .order_by(runs.completion)
+            .limit(1)
+        )
+        pulls = []
+        for environment in environments:  # one by one: an index leads to each first completion
+            of_environment = [runs.environment == environment]
+            pulls += fetch(self.connection, FirstPull, query, of_environment)
+        return pulls
 
     def released(self, period: Period) -> int:
         """Count the phone numbers released in a period.

@@ -22,6 +22,9 @@ _LEGEND = 130
 _PADDING = 14
 """Pixels between the title and the labels of an axis, whose widths are estimates."""
 
+SHADE = 0.5
+"""Opacity of what is shaded: visible, and with enough contrast to each mark on it."""
+
 _MARGIN = {"left": 8, "right": 16, "top": 4, "bottom": 4}
 """Pixels around a chart; the last label of an axis may be wider than estimated, too."""
 
@@ -42,6 +45,7 @@ class Chart:
         name: identifies it in the page.
         title: its caption.
         description: its content in words, for screen readers.
+        note: what is shaded or left out; may be empty.
         table: its figures as a table.
         wide, narrow: SVG for wide and narrow screens.
     """
@@ -49,6 +53,7 @@ class Chart:
     name: str
     title: str
     description: str
+    note: str
     table: Table
     wide: str
     narrow: str
@@ -98,6 +103,20 @@ def colours(field: str, names: Sequence[str], size: Size) -> Any:
         scale=alt.Scale(domain=list(names), range=properties),
         legend=alt.Legend(columns=size.width // _LEGEND),
     )
+
+
+def shading(parts: Sequence[dict[str, Any]], x: Any, x2: Any) -> Any:
+    """Return a layer that shades parts of a chart, from top to bottom.
+
+    Args:
+        parts: the data.
+        x: the channel of the start of a part.
+        x2: the channel of its end.
+    """
+    import altair as alt
+
+    rectangles = alt.Chart(inline(parts)).mark_rect(color="var(--line)", opacity=SHADE)
+    return rectangles.encode(x=x, x2=x2)
 
 
 def render_wide_and_narrow(draw: Callable[[Size], Any], height: int = _HEIGHT) -> tuple[str, str]:

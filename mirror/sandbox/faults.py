@@ -61,7 +61,7 @@ class Page:
     """
 
     entries: list[bytes]
-    paging: dict[str, int]
+    paging: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def _rotate(entries: list[bytes], requests: int) -> list[bytes]:
 
 
 def _contradict(entries: list[bytes], _requests: int) -> list[bytes]:
-    return entries + [_with(entry, status="on_hold") for entry in entries[:1]]
+    return [*entries[:1], *[_with(entry, status="on_hold") for entry in entries[:1]], *entries[1:]]
 
 
 def _malform(every: int) -> Callable[[list[bytes], int], list[bytes]]:
@@ -168,6 +168,10 @@ def _make_hostile(entries: list[bytes], _requests: int) -> list[bytes]:
 
 def _with(entry: bytes, **fields: str) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(entry) | fields)
+
+
+def _repeat_for_last(entries: list[bytes], _requests: int) -> list[bytes]:
+    return entries[:-1] + entries[:1]
 
 
 def _empty_later_pages(page: Page) -> Page:
@@ -260,19 +264,34 @@ FAULTS: dict[str, Fault] = {
         "half of the entries are missing", entries=lambda entries, _: entries[: len(entries) // 2]
     ),
     "duplicate": Fault(
-        "one entry comes twice, unchanged", entries=lambda entries, _: entries + entries[:1]
+        "one entry comes twice, unchanged", entries=lambda entries, _: entries[:1] + entries
     ),
     "contradiction": Fault("one entry comes twice, with another status", entries=_contradict),
     "garbled": Fault("every tenth entry has an invalid time", entries=_malform(10)),
     "unreadable": Fault("every second entry has an invalid time", entries=_malform(2)),
     "capitals": Fault("all ids are in upper case", entries=_capitalize_ids),
     "hostile": Fault("texts with escape codes, markup, SQL, NUL, …", entries=_make_hostile),
+    "overlap": Fault(
+        "the first entry takes the place of the last one",
+        entries=_repeat_for_last,
+        needs_pages=True,
+    ),
     "moving": Fault("the order changes between pages", entries=_rotate, needs_pages=True),
     "empty-page": Fault(
         "pages after the first are empty", page=_empty_later_pages, needs_pages=True
     ),
     "wrong-total": Fault(
         "the total is one too high", page=_change_paging(total=1), needs_pages=True
+    ),
+    "cursor": Fault(
+        "pages are stated by a cursor",
+        page=lambda page: replace(page, paging={"next_cursor": "eyJpZCI6MTAwfQ"}),
+        needs_pages=True,
+    ),
+    "unstated-pages": Fault(
+        "pages come without any paging",
+        page=lambda page: replace(page, paging={}),
+        needs_pages=True,
     ),
     "endless-pages": Fault(
         "last_page is a million", page=_change_paging(last_page=1_000_000), needs_pages=True

@@ -246,8 +246,11 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         last, cached = self.run.previous, None
         if not self.accept_base_url:
             runs.require_base_url(self.run.environment, last, self.base_url)
-        if last is not None and last.is_comparable_to(self.base_url):
-            cached = CachedList(last.etag, last.content_digest, last.counts.fetched)
+        if last is not None:
+            etag, digest = last.etag, last.content_digest
+            if not last.is_comparable_to(self.base_url):
+                etag, digest = None, ""
+            cached = CachedList(etag, digest, last.counts.fetched)
         fetched = self._fetch(cached)
         if isinstance(fetched, FetchedList):
             return self._apply(fetched)

@@ -59,6 +59,6 @@ def test_first_words(body: str, words: str) -> None:
 )
 def test_a_hostile_page_takes_linear_time(part: str) -> None:
     """No page of the size that is read takes long."""
-    began = time.perf_counter()
+    began = time.process_time()  # other processes do not count
     first_words(b"<html>" + part.encode() * (64 * 1024 // len(part)), str)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1

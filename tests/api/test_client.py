@@ -11,8 +11,9 @@ import pytest
 from xxhash import xxh3_128_hexdigest
 
 from mirror.api.client import MAX_CONSISTENCY_ATTEMPTS, CachedList, Client, FetchedList, NotModified
+from mirror.api.completeness import USUAL_PAGE_SIZES
 from mirror.api.entries import EntryScan
-from mirror.errors import ApiError, ApiUnavailable
+from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused
 from mirror.sandbox.server import Sandbox
 from mirror.version import __version__
 from tests.support.api_client import (
@@ -24,7 +25,8 @@ from tests.support.api_client import (
     settings,
     try_fetch,
 )
-from tests.support.api_payloads import unknown_entries
+from tests.support.api_payloads import records_of, unknown_entries
+from tests.support.fake_clock import FakeClock
 from tests.support.http_servers import (
     Serve,
     body_of,
@@ -118,15 +120,6 @@ def test_responses_without_a_length_are_read(serve: Serve, response: bytes) -> N
     assert len(server.requests) == 1
 
 
-def test_a_list_as_long_as_a_page_takes_two_requests(
-    upstream: FakeUpstream, sandbox: Sandbox
-) -> None:
-    """An API without paging gives the same list as page 2, which proves that it ends there."""
-    upstream.records = [request(number) for number in range(100)]
-    assert fetch(sandbox).scan.count == 100
-    assert len(sandbox.request_log) == 2
-
-
 @pytest.mark.parametrize(("count", "size", "sent"), [(100, 12_000, 2), (150, 10_500, 1)])
 def test_large_entries_are_counted(serve: Serve, count: int, size: int, sent: int) -> None:
     """Whether a list is as long as a page does not depend on the size of its entries."""
@@ -136,13 +129,150 @@ def test_large_entries_are_counted(serve: Serve, count: int, size: int, sent: in
     assert len(server.requests) == sent
 
 
-def test_unannounced_pages_are_not_taken_for_the_list(serve: Serve) -> None:
+# A list that states no paging, and may be a page
+
+
+def unstated(*sizes: int) -> list[bytes]:
+    """Pages of these lengths that state no paging."""
+    numbers = iter(range(sum(sizes)))
+    return [http(200, envelope([request(next(numbers)) for _ in range(size)])) for size in sizes]
+
+
+@pytest.mark.parametrize("size", sorted(USUAL_PAGE_SIZES))
+def test_a_list_of_a_usual_page_size_takes_two_requests(serve: Serve, size: int) -> None:
+    """An API without paging gives the same list as page 2, which proves that it ends there."""
+    server = serve(http(200, unstated_body(size), 'ETag: "a"'))
+    fetched = fetch(server)
+    assert (fetched.scan.count, fetched.etag) == (size, '"a"')
+    assert fetched.digest == xxh3_128_hexdigest(unstated_body(size))
+    assert server.pages == [1, 2]
+
+
+def unstated_body(size: int) -> bytes:
+    """The body of a list in one response."""
+    return body_of(unstated(size)[0])
+
+
+@pytest.mark.parametrize("size", [1, 9, 14, 16, 99, 101])
+def test_a_list_of_another_size_takes_one_request(serve: Serve, size: int) -> None:
+    """Other lengths are believed, unless the last complete list was at least as long."""
+    body = unstated_body(size)
+    server = serve(http(200, body))
+    assert fetch(server).scan.count == size
+    assert fetch(server, known=cached(count=size - 1)).scan.count == size
+    assert server.pages == [1, 1]
+    for count in (size, size + 1):
+        assert fetch(server, known=cached(count=count)).scan.count == size
+    assert server.pages == [1, 1, 1, 2, 1, 2]
+    assert try_fetch(server, cached(None, xxh3_128_hexdigest(body), size))[0] == NotModified(None)
+    assert server.pages[6:] == [1], "the same bytes are not asked for page 2"
+
+
+def test_a_long_page_2_that_begins_as_page_1_is_not_read_on(serve: Serve) -> None:
+    """An API that ignores page numbers need not send a long list twice."""
+    body = unstated_body(3000)
+    again = body[: 2**18] + b"not JSON at all" * 2**16
+    server = serve(by_page([http(200, body), http(200, again)]))
+    assert fetch(server, known=cached(count=3000)).scan.count == 3000
+    assert server.pages == [1, 2]
+    other = body.replace(b'"id":"', b'"id":"x', 1)
+    server = serve(by_page([http(200, body), http(200, other)]))
+    assert_fails(server, ApiError, "page 2 has others", known=cached(count=3000))
+
+
+@pytest.mark.parametrize("statement", [{"meta": {"last_page": 1}}, {"has_more": False}], ids=str)
+def test_a_list_that_states_its_end_takes_one_request(
+    serve: Serve, statement: dict[str, Any]
+) -> None:
+    """A list that says that nothing follows is believed, whatever its length."""
+    server = serve(http(200, envelope([request(number) for number in range(15)], **statement)))
+    assert fetch(server).scan.count == 15
+    assert server.pages == [1]
+
+
+def test_page_2_does_not_count_towards_the_size(serve: Serve) -> None:
+    """The size limit is that of the list, which an API without paging sends twice."""
+    server = serve(http(200, unstated_body(15)))
+    fetched, client = try_fetch(server, max_bytes=len(unstated_body(15)))
+    assert isinstance(fetched, FetchedList)
+    assert client.received == 2 * len(unstated_body(15))
+
+
+def test_a_vague_end_is_no_end(serve: Serve) -> None:
+    """`complete` and its like may be about the response: page 2 is requested all the same."""
+    records = [request(number) for number in range(15)]
+    server = serve(http(200, envelope(records, complete=True, done=True, partial=False)))
+    assert fetch(server).scan.count == 15
+    assert server.pages == [1, 2]
+
+
+@pytest.mark.parametrize("sizes", [(15, 15), (15, 3), (100, 37)], ids=str)
+def test_pages_that_are_not_stated_are_refused(serve: Serve, sizes: tuple[int, int]) -> None:
     """An API that pages without saying so is not believed at page 1."""
-    first = http(200, envelope([request(number) for number in range(100)]))
-    second = http(200, envelope([request(number) for number in range(100, 137)]))
-    server = serve(*[first, second] * 3)
-    assert_fails(server, ApiUnavailable, "page 2 has others")
-    assert len(server.requests) == 6
+    server = serve(by_page(unstated(*sizes)))
+    assert_fails(server, ApiError, "states no paging", "page 2 has others", "how this API pages")
+    assert server.pages == [1, 2] * 3
+
+
+def test_a_page_that_may_have_been_the_whole_list_is_refused(serve: Serve) -> None:
+    """The first page of a list that had stated its paging before is not taken for the list."""
+    server = serve(by_page(unstated(40, 4)))
+    assert_fails(server, ApiError, "page 2 has others", known=cached(count=44))
+
+
+def test_a_list_that_changes_between_page_1_and_2_is_read_again(serve: Serve) -> None:
+    """An API without paging may have changed its list in between."""
+    before, after = (http(200, envelope([request(n) for n in range(k, k + 15)])) for k in (0, 1))
+    server = serve(before, after, after, after)
+    assert ids(fetch(server)) == requests(*range(1, 16))
+    assert server.pages == [1, 2, 1, 2]
+
+
+ENDS = {
+    "empty": http(200, envelope([])),
+    "404": http(404, b'{"message":"No such page"}'),
+    "422": http(422, b'{"success":false,"message":"Invalid","errors":{"page":["Too large"]}}'),
+}
+"""Responses to page 2 that mean that there is none."""
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_page_2_does_not_exist(serve: Serve, end: bytes) -> None:
+    """The list ends with page 1; it is asked again each time, as page 1 stays when page 2 fills."""
+    body = unstated_body(15)
+    server = serve(by_page([http(200, body, 'ETag: "a"'), end]))
+    fetched = fetch(server)
+    assert (fetched.scan.count, fetched.etag, server.pages) == (15, None, [1, 2])
+    known = cached(None, fetched.digest, 15)
+    assert try_fetch(server, known)[0] == NotModified(None)
+    assert server.pages == [1, 2] * 2
+    grown = serve(by_page([http(200, body), http(200, envelope([request(16)]))]))
+    assert_fails(grown, ApiError, "page 2 has others", known=known)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (404, b"<html>Not Found</html>", ApiError),
+        (403, b'{"message":"No"}', TokenRefused),
+        (500, b'{"message":"Server Error"}', ApiUnavailable),
+    ],
+)
+def test_a_failure_of_page_2_proves_nothing(
+    serve: Serve, clock: FakeClock, status: int, body: bytes, kind: type[MirrorError]
+) -> None:
+    """Only the API itself can say that there is no page 2."""
+    server = serve(by_page([*unstated(15), http(status, body)]))
+    assert_fails(server, kind, str(status), clock=clock)
+
+
+def test_an_api_that_ignores_pages_may_sort_at_random(serve: Serve) -> None:
+    """Page 2 is the same list if it has the same requests, whatever their order and bytes."""
+    records = [request(number) for number in range(15)]
+    pages = [
+        http(200, envelope(some, took=took)) for took, some in enumerate((records, records[::-1]))
+    ]
+    assert fetch(serve(by_page(pages))).scan.count == 15
 
 
 # A list in pages
@@ -230,12 +360,12 @@ def test_another_page_than_requested_is_refused(serve: Serve, received: list[int
 # A list that changes while it is read
 
 
-ONE, TWO, THREE, FOUR = (request(number) for number in (1, 2, 3, 4))
+ONE, TWO, THREE, FOUR, FIVE = (request(number) for number in (1, 2, 3, 4, 5))
 STABLE = paged([[ONE, TWO], [THREE, FOUR]])
 CHANGED = {
     "duplicate-across-pages": paged([[ONE, TWO], [TWO, FOUR]]),
     "duplicate-and-total-fits": paged([[ONE, TWO], [TWO, FOUR]], total=3),
-    "duplicate-on-one-page": paged([[ONE, ONE], [THREE, FOUR]], total=3),
+    "duplicate-on-one-page": paged([[ONE, ONE], [THREE, FOUR]], total=5),
     "other-total-on-page-2": [STABLE[0], paged([[ONE, TWO], [THREE, FOUR]], total=5)[1]],
     "other-last-page-on-page-2": [STABLE[0], paged([[ONE, TWO], [THREE, FOUR]], last_page=3)[1]],
     "no-paging-on-page-2": [STABLE[0], http(200, envelope([THREE, FOUR]))],
@@ -257,9 +387,43 @@ def test_a_list_that_changes_is_read_again(serve: Serve, changed: list[bytes]) -
         server = serve(*changed * before, *STABLE)
         assert fetch_content(server) == stable
         assert server.pages == [1, 2] * (before + 1)
-    server = serve(*changed * 3)
+    server = serve(*paged([[ONE], [FIVE]], total=3), *changed * 2)
     assert_fails(server, ApiUnavailable, "kept changing", "try again later")
     assert server.pages == [1, 2] * 3
+
+
+@pytest.mark.parametrize("wrong", CHANGED.values(), ids=CHANGED)
+def test_a_list_that_is_wrong_in_each_reading(serve: Serve, wrong: list[bytes]) -> None:
+    """If the readings are alike, the list did not change: trying again would not help."""
+    server = serve(*wrong * 3)
+    assert_fails(server, ApiError, "is wrong, in each of 3 readings alike", "operator")
+    assert server.pages == [1, 2] * 3
+
+
+def test_readings_are_compared_by_ids(serve: Serve) -> None:
+    """What changes with each response does not hide that the list is wrong; other ids do."""
+    bodies = [envelope([ONE, TWO], meta={"total": 3, "took": took}) for took in range(3)]
+    assert_fails(serve(*(http(200, body) for body in bodies)), ApiError, "2 requests were received")
+    bodies[1] = envelope([ONE, THREE], meta={"total": 3})
+    assert_fails(serve(*(http(200, body) for body in bodies)), ApiUnavailable, "kept changing")
+
+
+def test_an_ambiguous_order_is_explained(serve: Serve) -> None:
+    """The message names an id that is repeated, on which pages, and what is to be done."""
+    pages: list[list[object]] = [[ONE, TWO], [THREE, FOUR], [TWO, ONE]]
+    error = assert_fails(serve(by_page(paged(pages))), ApiError, "order of the list is ambiguous")
+    assert "the request 'request-2' is on page 1 and on page 3, and 1 more are repeated" in error
+    assert "4 requests were received, 6 were announced" in error
+
+
+@pytest.mark.parametrize("total", [3, 4], ids=["distinct", "all"])
+def test_an_entry_that_is_repeated_on_its_page_counts_once(serve: Serve, total: int) -> None:
+    """As without paging, whether the API counts it or not."""
+    fetched = fetch(serve(http(200, envelope([ONE, TWO, TWO, THREE], meta={"total": total}))))
+    assert (fetched.scan.distinct_ids, fetched.scan.repetitions) == (3, 1)
+    pages = paged([[ONE, TWO, TWO], [THREE, FOUR, FOUR]], total=total + total - 2)
+    assert (scan := fetch(serve(*pages)).scan).repetitions == 2
+    assert [record.id for record in records_of(scan)] == requests(1, 3, 2, 4)
 
 
 @pytest.mark.parametrize("sizes", [[0, 1, 1], [2, 1, 2], [2, 0, 1], [2, 2, 0], [1, 1, 2]], ids=str)
@@ -267,7 +431,7 @@ def test_pages_without_a_total_must_be_full(serve: Serve, sizes: list[int]) -> N
     """Without a total, only the last page may have fewer entries than the first one."""
     numbers = iter(range(9))
     pages = [[request(next(numbers)) for _ in range(size)] for size in sizes]
-    assert_fails(serve(by_page(paged(pages, total=None))), ApiUnavailable, "entries, not")
+    assert_fails(serve(by_page(paged(pages, total=None))), ApiError, "entries, not")
 
 
 def test_a_last_page_without_a_total_may_be_shorter(serve: Serve) -> None:

@@ -112,7 +112,7 @@ UNUSABLE = {
     "success-list": (b'{"success":[true],"data":[]}', "`success` is not true or false"),
     "data-missing": (b'{"success":true}', "`data` is missing"),
     "data-null": (b'{"success":true,"data":null}', "`data` is not an array"),
-    "data-object": (b'{"success":true,"data":{"0":{}}}', "`data` is not an array"),
+    "data-object": (b'{"success":true,"data":{"a":{}}}', "`data` is not an array"),
     "data-text": (b'{"success":true,"data":"[]"}', "`data` is not an array"),
     "bare-list": (b"[]", "not a list of release requests: it is not an object"),
     "null": (b"null", "not a list of release requests: it is not an object"),

@@ -48,7 +48,7 @@ def reports_of(request: pytest.FixtureRequest) -> Iterator[ReportsOf]:
     def make(kind: str) -> Iterator[Reports]:
         into = request.getfixturevalue("tmp_path_factory").mktemp("report") / "report.html"
         today = datetime.now(UTC).date()
-        past = Period(today - timedelta(days=120), today - timedelta(days=60))
+        past = Period(today - timedelta(days=90), today - timedelta(days=40))
         dates = ("--since", str(past.since), "--until", str(past.until))
         with new_database(kind, request, ready=True) as url:
             sync_half_a_year(url)
@@ -86,14 +86,24 @@ def full(reports_of: ReportsOf) -> RenderedReport:
 def test_key_figures(reports: Reports) -> None:
     """The key figures are those of plain SQL on tables and views, for both periods."""
     for name, report in reports.items():
-        now, before = report.oracle.key_figures(), report.oracle.before.key_figures()
+        now, days = report.oracle.key_figures(), report.oracle.before.period
         when = "at the end" if name == "past" else "now"
-        assert (name, report.page.cards) == (name, cards(now, before, when))
+        assert (name, report.page.cards) == (name, cards(report.oracle, when))
         text = report.page.section("figures").text
         assert f"of the {now.hours.requests} requests with a reported time" in text
-        days = report.oracle.before.period
-        assert f"Compared with the {days.days} days before ({formatting.days(days)});" in text
-        assert min(now.open, now.released, now.missing, now.quarantined, now.counts.cancelled) > 0
+        days_before = f"the {days.days} days before ({formatting.days(days)})"
+        if name == "past":
+            assert f"Compared with {days_before};" in text
+        else:  # these days began before the first pull
+            assert (
+                f"Open, missing and quarantined are compared with the end of {days_before}." in text
+            )
+        unknown = now.undated.unknown.cancelled
+        were = f"{unknown} requests that were resolved at an unknown time ({unknown} cancelled):"
+        assert (were in text) is (unknown > 0) is (name != "east")
+        assert f"{now.undated.observed} resolutions have no reported time" in text
+        assert min(now.open, now.released, now.missing, now.quarantined) > 0
+        assert (now.counts.cancelled > 0) is (name != "past")
 
 
 @pytest.mark.calendar
@@ -159,8 +169,9 @@ def test_repeat_numbers(full: RenderedReport) -> None:
     events = full.oracle.histories()[number.environment, number.phone_number]
     first, *rest = timelines[0].find_all("li")
     assert first.text == f"{len(events) - 8} earlier events"
-    assert [(event.find("time").text, event.find("b").text) for event in rest] == [
-        (f"{event.occurred_at:%Y-%m-%d %H:%M}", event.event) for event in events[-8:]
+    assert [(next(event.find_all("time")).text, event.find("b").text) for event in rest] == [
+        (f"{event.occurred_at or event.not_before:%Y-%m-%d %H:%M}", event.event)
+        for event in events[-8:]
     ]
 
 
@@ -205,10 +216,11 @@ def test_freshness_and_failures(reports_of: ReportsOf) -> None:
     assert re.search(r"Data as of 20.{14} UTC\. Age: 2 h\.", headers["east"].text)
     assert "environment east" in headers["east"].text
     rows = reports["now"].page.section("environments").rows()
-    assert [[row[0], *row[2:]] for row in rows if len(row) > 1] == [
-        ["east", "applied", "0"],
-        ["north", "failed", "2"],
-        ["west", "failed", "1"],
+    pulled = f"{reports['now'].oracle.known_from():%Y-%m-%d %H:%M}"
+    assert [[*row[:2], *row[3:]] for row in rows if len(row) > 1] == [
+        ["east", pulled, "applied", "0"],
+        ["north", "never", "failed", "2"],
+        ["west", pulled, "failed", "1"],
     ]
     assert [row[0].partition(":")[0] for row in rows if len(row) == 1] == ["north", "west"]
 

@@ -86,6 +86,7 @@ def test_the_lists_hold_every_case(synced: Connection) -> None:
     assert sources >= {
         ("cancelled", "reported"),
         ("cancelled", "observed"),
+        ("approved", "unknown"),
         ("on_hold", "reported"),
     }
     assert ("on_hold", "observed") not in sources
@@ -102,7 +103,9 @@ def test_the_lists_hold_every_case(synced: Connection) -> None:
     numbers = helpers.phone_numbers(synced)
     assert {number.phone_number for number in numbers} >= {*NUMBERS, REPEATED}
     assert max(Counter(number.phone_number for number in numbers).values()) > 3
-    midnights = {row.resolved_at.time().isoformat("milliseconds") for row in turnaround}
+    midnights = {
+        row.resolved_at.time().isoformat("milliseconds") for row in turnaround if row.resolved_at
+    }
     assert midnights >= {"00:00:00.000", "23:59:59.999"}
     reasons = synced.execute(sa.select(views.history.c.rejection_reason))
     assert set(reasons.scalars()) >= set(REASONS)
@@ -119,6 +122,12 @@ def test_counts(oracles: list[Oracle]) -> None:
         query = f"""SELECT {sums} FROM release_requests_daily
             WHERE day BETWEEN '{oracle.period.since}' AND :last AND {{ours}}"""
         assert result == Counts(*map(int, oracle.select(query)[0]))
+
+
+def test_undated(statistics: Statistics, oracles: list[Oracle]) -> None:
+    """Resolutions without a reported time are counted by what is known of their time."""
+    for oracle in oracles:
+        assert statistics.undated(oracle.period) == oracle.undated()
 
 
 def test_hours(statistics: Statistics, oracles: list[Oracle]) -> None:

@@ -92,7 +92,7 @@ class Trial:
         self.caplog.clear()
         with self.caplog.at_level(logging.DEBUG):
             ran = run_mirror(
-                *("sync", "--json", *options),
+                *("sync", "--json", "--accept-base-url", *options),
                 TALKOVER_TOKEN=TOKEN,
                 TALKOVER_BASE_URL=base_url or self.mirror.sandbox.base_url,
                 MIRROR_DATABASE_URL=self.mirror.url,
@@ -200,6 +200,18 @@ def test_faults_of_the_sandbox(trial: Trial, fault: str, record_property: Record
         sandbox.set_fault(None)
         trial.assert_converges()
     record_row(record_property, trial, fault, ran)
+
+
+@pytest.mark.parametrize("fault", ["duplicate", "contradiction"])
+def test_entries_with_the_same_id_on_a_page(trial: Trial, fault: str) -> None:
+    """They are handled with paging as they are without."""
+    trial.mirror.sandbox.config.paging = "meta"
+    trial.mirror.sandbox.set_fault(fault)
+    ran = trial.sync()
+    assert (ran.code, ran.result["error"]) == (EXIT_CODES[fault], None)
+    assert ran.result["duplicates"] == (fault == "duplicate")
+    trial.mirror.sandbox.set_fault(None)
+    trial.assert_converges()
 
 
 @pytest.mark.parametrize(
@@ -347,21 +359,48 @@ BAD_RESPONSES = {
     "a cursor": body(GOOD[:-1] + b',"meta":{"next_cursor":"x"}}', 1, "has more pages"),
     "paging as text": body(GOOD[:-1] + b',"meta":{"last_page":"many"}}', 1, "paging"),
     "page 2 of another list": Case(
-        [page(1, total=2), page(2, total=3)] * 3, 75, "kept changing while it was read"
+        [page(1, total=2), page(2, total=3)] * 3, 1, "page 2 states another length"
     ),
     "page 2 without paging": Case(
-        [page(1), http(200, envelope([request(9)]))] * 3, 75, "kept changing while it was read"
+        [page(1), http(200, envelope([request(9)]))] * 3, 1, "page 2 states another length"
     ),
     "page 2 fails": Case([page(1, total=2), http(500)], 75, "500"),
     "page 2 refused": Case([page(1, total=2), http(401)], 77, "401"),
-    "page 2 shorter, no total": Case([page(1, 3), page(2, 0)] * 3, 75, "kept changing"),
+    "page 2 shorter, no total": Case([page(1, 3), page(2, 0)] * 3, 1, "0 entries, not 3"),
+    "page 2 of a list that changes": Case(
+        [page(1, total=2), page(2, total=3), page(1, total=2), page(2, total=4)] * 2,
+        75,
+        "kept changing while it was read",
+    ),
     "a page of 100, and more": Case(
         [
             http(200, envelope([request(number) for number in range(first, first + 100)]))
             for first in (0, 100) * 3
         ],
-        75,
-        "kept changing",
+        1,
+        "page 2 has others",
+    ),
+    "a page of 15, and more": Case(
+        [
+            http(200, envelope([request(number) for number in range(first, first + 15)]))
+            for first in (0, 15) * 3
+        ],
+        1,
+        "page 2 has others",
+    ),
+    **{
+        f"more is said by {name}": body(GOOD[:-1] + b"," + member + b"}", 1, "has more pages")
+        for name, member in {
+            "has_more": b'"has_more":true',
+            "nextPageToken": b'"nextPageToken":"abc"',
+            "next_page": b'"next_page":2',
+        }.items()
+    },
+    "a larger total in a header": always(
+        http(200, GOOD, f"X-Total-Count: {KNOWN + 1}"), 1, f"{KNOWN + 1} were announced"
+    ),
+    "a link to the next page elsewhere": always(
+        http(200, GOOD, 'Link: <http://elsewhere.invalid/?page=2>; rel="next"'), 1, "Link"
     ),
     "many gone": body(envelope([request(number) for number in range(KNOWN // 2)]), 4, "no longer"),
 }

@@ -20,6 +20,7 @@ from tests.report.test_statistics import (  # noqa: F401 (collected here too, wi
     test_rankings,
     test_recent_changes,
     test_released,
+    test_undated,
 )
 from tests.support.databases import DATABASES
 from tests.support.mirrors import mirrors_by_kind

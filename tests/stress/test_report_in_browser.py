@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mirror.report.svg import SHADE
 from tests.report.test_html import (
     FIND_INJECTED,
     MIN_TEXT_CONTRAST,
@@ -48,16 +49,17 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], dict[str, Path]]]:
-    """Pages on half a year, by kind of database: up to now, and of the past."""
+    """Pages on half a year, by kind of database: up to now, of the past, of the first pull."""
 
     @contextmanager
     def make(kind: str) -> Iterator[dict[str, Path]]:
         folder = request.getfixturevalue("tmp_path_factory").mktemp("pages")
-        files = {name: folder / f"{name}.html" for name in ("now", "past")}
+        files = {name: folder / f"{name}.html" for name in ("now", "past", "first")}
         with new_database(kind, request, ready=True) as url:
             sync_half_a_year(url)
             render_page(url, into=files["now"])
             render_page(url, "--since", "120d", "--until", "60d", into=files["past"])
+            render_page(url, "--since", "190d", "--until", "100d", into=files["first"])
             yield files
 
     with cached_by_kind(make) as get:
@@ -111,6 +113,29 @@ def test_charts_follow_the_colour_scheme(tab: Tab) -> None:
         contrasts = [contrast(f"{background} {mark}") for mark in marks]
         assert min(contrasts) >= MIN_MARK_CONTRAST, marks
     assert not colours["light"] & colours["dark"]
+
+
+def test_marks_have_contrast_where_a_chart_is_shaded(
+    browser: Browser, pages_of: Callable[[str], dict[str, Path]]
+) -> None:
+    """Every mark has enough contrast to the shade of the time before the first pull."""
+    with open_tab(browser, pages_of("sqlite")["first"]) as tab:
+        assert tab.visible(f'svg [fill="var(--line)"][opacity="{SHADE}"]').count() == 3
+        for scheme in ("light", "dark"):
+            tab.emulate(1280, scheme=scheme)
+            line = tab.colour(f'svg [fill="var(--line)"][opacity="{SHADE}"]', "fill")
+            shade = blend(line, tab.colour("body", "backgroundColor"), SHADE)
+            for name, marks in MARKS.items():
+                for mark in marks:
+                    colour = tab.colour(f'svg [{name}="var(--{mark})"]', name)
+                    assert contrast(f"{shade} {colour}") >= MIN_MARK_CONTRAST, (scheme, mark)
+
+
+def blend(above: str, below: str, opacity: float) -> str:
+    """The colour of one colour on another."""
+    pairs = zip(*(map(int, re.findall(r"\d+", colour)) for colour in (above, below)), strict=True)
+    mixed = (round(opacity * top + (1 - opacity) * ground) for top, ground in pairs)
+    return f"rgb({', '.join(map(str, mixed))})"
 
 
 @pytest.mark.parametrize("medium", ["light", "dark", "print"])

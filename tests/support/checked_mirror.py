@@ -24,12 +24,9 @@ from tests.support.database_state import difference, read_tables
 from tests.support.http_servers import HttpRequest, HttpResponse, ScriptedServer, http
 from tests.support.list_parser import KNOWN, cut, parse_list
 from tests.support.mirrors import Mirror
-from tests.support.oracle import ListResponse, PlainMirror, Row, State, expected_tables
+from tests.support.oracle import PAGE, ListResponse, PlainMirror, Row, State, expected_tables
 from tests.support.upstream import request
 from tests.support.upstream_generator import body
-
-PAGE = 20
-"""Entries in a page: few, so that a short list has several."""
 
 NEIGHBOUR = "neighbour"
 """An environment whose request turns up in the wrong list now and then."""
@@ -141,8 +138,9 @@ class CheckedMirror:
             return
         faster: list[Result] = []
 
-        def respond(_: HttpRequest) -> bytes:
-            faster.append(self._sync(response))
+        def respond(received: HttpRequest) -> bytes:
+            if received.page == 1:
+                faster.append(self._sync(response))
             return http(200, body(response.texts[1:]))
 
         slower = self._sync_from_failing_api(respond)

@@ -65,7 +65,7 @@ class ParsedList:
     valid: dict[str, Fields] = field(default_factory=dict)  # by id
     invalid: list[InvalidRecord] = field(default_factory=list)
     duplicates: int = 0  # entries equal to another one with the same id
-    repeated: bool = False  # whether an id occurs more than once
+    places: list[list[int]] = field(default_factory=list)  # of the entries of each id
 
     @property
     def invalid_ids(self) -> set[str]:
@@ -86,12 +86,15 @@ def parse_list(texts: tuple[str, ...]) -> ParsedList:
     """Decode a list, given the JSON of each entry."""
     parsed = ParsedList(len(texts))
     groups: dict[str | int, list[str]] = {}
+    places: dict[str | int, list[int]] = {}
     for position, text in enumerate(texts):
         request_id = _request_id(text)
-        groups.setdefault(position if request_id is None else request_id, []).append(text)
+        key = position if request_id is None else request_id
+        groups.setdefault(key, []).append(text)
+        places.setdefault(key, []).append(position)
+    parsed.places += places.values()
     for group in groups.values():
         records = [_record(text) for text in group]
-        parsed.repeated |= len(group) > 1
         if records[0] is not None and all(record == records[0] for record in records[1:]):
             parsed.valid[records[0]["id"]] = records[0]
             parsed.duplicates += len(group) - 1

@@ -17,9 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from mirror.db import views
+from mirror.db.models import sync_runs
 from mirror.queries import helpers
 from mirror.queries.results import Change, HistoryEvent, PhoneNumber, ReleaseRequest
-from mirror.report.model import Counts, Hours, KeyFigures, Reason
+from mirror.report.model import Counts, Hours, KeyFigures, Reason, Undated
 from mirror.report.period import Period
 from tests.support.oracle import Memory, State
 
@@ -134,6 +135,12 @@ def _is_open(timeline: list[tuple[datetime, bool]], when: datetime) -> bool:
 _OURS = "(CAST(:environment AS text) IS NULL OR environment = :environment)"
 _COUNTS = """SELECT event, count(*) FROM phone_number_history
 WHERE occurred_at >= :start AND occurred_at < :end AND {ours} GROUP BY event"""
+_OBSERVED = """SELECT count(*) FROM phone_number_history
+WHERE time_source = 'observed' AND occurred_at >= :start AND occurred_at < :end
+  AND event IN ('approved', 'rejected', 'cancelled') AND {ours}"""
+_UNKNOWN = """SELECT event, count(*) FROM phone_number_history
+WHERE time_source = 'unknown' AND not_before < :end
+  AND NOT (observed_at < :start AND not_before <= observed_at) AND {ours} GROUP BY event"""
 _HOURS = """SELECT count(*), min(CASE WHEN place * 2 >= total THEN hours END),
        min(CASE WHEN place * 10 >= total * 9 THEN hours END)
 FROM (SELECT hours_to_resolve AS hours, row_number() OVER (ORDER BY hours_to_resolve) AS place,
@@ -153,7 +160,8 @@ _OPEN_AT_END = """SELECT coalesce(sum(open_at_end), 0) FROM release_requests_dai
 WHERE day = :last AND {ours}"""
 _OPEN = """SELECT id FROM release_requests
 WHERE requested_at < :at AND (missing_since IS NULL OR missing_since >= :at)
-  AND id NOT IN (SELECT id FROM release_request_turnaround WHERE resolved_at < :at) AND {ours}
+  AND id NOT IN (SELECT id FROM release_request_turnaround
+                 WHERE resolved_at < :at OR resolved_at IS NULL) AND {ours}
 ORDER BY requested_at, id"""
 
 
@@ -205,6 +213,32 @@ class Oracle:
         events: dict[str, int] = dict(self.select(_COUNTS))  # type: ignore[arg-type]
         return Counts(*(events.get(name, 0) for name in ("requested", *VERDICTS)))
 
+    def undated(self) -> Undated:
+        """The resolutions without a reported time."""
+        unknown: dict[str, int] = dict(self.select(_UNKNOWN))  # type: ignore[arg-type]
+        return Undated(
+            self.count(_OBSERVED), Counts(0, *(unknown.get(name, 0) for name in VERDICTS))
+        )
+
+    def known_from(self) -> datetime | None:
+        """The time from which on the mirror knows all lists.
+
+        The last of the first complete pulls; those that saw no earlier request do not count, but
+        the first of all does.
+        """
+        is_ours = self.environment.__eq__ if self.environment else bool
+        requested: dict[str, datetime] = {}
+        for number in helpers.phone_numbers(self.connection):
+            first = requested.get(number.environment, number.first_requested_at)
+            requested[number.environment] = min(first, number.first_requested_at)
+        pulls: dict[str, datetime] = {}
+        runs = sa.select(sync_runs.c.environment, sync_runs.c.observed_at)
+        for name, observed_at in self.connection.execute(runs):
+            if is_ours(name) and observed_at:
+                pulls[name] = min(observed_at, pulls.get(name, observed_at))
+        seen = [at for name, at in pulls.items() if requested.get(name, at) < at]
+        return max([min(pulls.values()), *seen]) if pulls else None
+
     def hours(self) -> Hours:
         """The hours to resolve."""
         return Hours(*self.select(_HOURS)[0])
@@ -238,6 +272,7 @@ class Oracle:
             open=self.count(_OPEN_AT_END),
             oldest_open=waiting[0].requested_at if waiting else None,
             counts=self.counts(),
+            undated=self.undated(),
             hours=self.hours(),
             released=self.released(),
             missing=self.missing(),
@@ -281,29 +316,44 @@ class Oracle:
         events = [HistoryEvent(*row) for row in self.connection.execute(query)]
         order = {"requested": 0, "returned": 1}
         events.sort(key=lambda event: (event.observed_at, order.get(event.event, 2)))
-        events.sort(key=lambda event: (event.occurred_at, event.request_id))
+        events.sort(key=lambda event: (event.occurred_at or event.not_before, event.request_id))
         histories: dict[tuple[str, str], list[HistoryEvent]] = {}
         for event in events:
             histories.setdefault((event.environment, event.phone_number), []).append(event)
         return histories
 
 
-def cards(now: KeyFigures, before: KeyFigures, when: str) -> list[tuple[str, ...]]:
-    """Format key figures as the page does; `when` is "now" or "at the end"."""
+def cards(oracle: Oracle, when: str) -> list[tuple[str, ...]]:
+    """Format key figures as the page does; `when` is "now" or "at the end".
+
+    What was before the first complete pull is not compared.
+    """
+    known, days = oracle.known_from(), oracle.before.period
+    now, before = oracle.key_figures(), oracle.before.key_figures()
+    events = before if known and known <= days.start else None
+    state = before if known and known <= days.end else None
     return [
-        _card(f"Open {when}", now.open, before.open),
-        _oldest(now, before),
-        _card("Requested", now.counts.requested, before.counts.requested),
-        _card("Resolved", now.counts.resolved, before.counts.resolved),
-        _card("Approval rate", now.counts.approval_rate, before.counts.approval_rate, "%"),
-        _card("Median time to resolve", now.hours.median, before.hours.median, "h"),
+        _card(f"Open {when}", now.open, state and state.open),
+        _oldest(now, state),
+        _card("Requested", now.counts.requested, events and events.counts.requested),
+        _card("Resolved", now.counts.resolved, events and events.counts.resolved),
+        _card("Approval rate", _rate(now), events and _rate(events), "%"),
+        _card("Median time to resolve", now.hours.median, events and events.hours.median, "h"),
         _card(
-            "90th percentile to resolve", now.hours.percentile_90, before.hours.percentile_90, "h"
+            "90th percentile to resolve",
+            now.hours.percentile_90,
+            events and events.hours.percentile_90,
+            "h",
         ),
-        _card("Numbers released", now.released, before.released),
-        _card(f"Missing {when}", now.missing, before.missing),
-        _card(f"Quarantined {when}", now.quarantined, before.quarantined),
+        _card("Numbers released", now.released, events and events.released),
+        _card(f"Missing {when}", now.missing, state and state.missing),
+        _card(f"Quarantined {when}", now.quarantined, state and state.quarantined),
     ]
+
+
+def _rate(figures: KeyFigures) -> float | None:
+    assert figures.undated.unknown.approved == figures.undated.unknown.rejected == 0
+    return figures.counts.approval_rate
 
 
 def _card(label: str, now: float | None, before: float | None, unit: str = "") -> tuple[str, ...]:
@@ -320,8 +370,11 @@ def _formatted(value: float, unit: str) -> str:
     return f"{value:,} {unit}".strip() if isinstance(value, int) else f"{value:,.1f} {unit}"
 
 
-def _oldest(*periods: KeyFigures) -> tuple[str, ...]:
-    ages = [figures.oldest_open and figures.at - figures.oldest_open for figures in periods]
+def _oldest(*periods: KeyFigures | None) -> tuple[str, ...]:
+    ages = [
+        figures.at - figures.oldest_open if figures and figures.oldest_open else None
+        for figures in periods
+    ]
     values = [NOTHING if age is None else _age(age) for age in ages]
     now, before = ages
     if now is None or before is None:

@@ -224,7 +224,9 @@ def sync_hourly(url: str, *lists: Sequence[dict[str, Any]], environment: str = "
         mirror.now = datetime.now(UTC) - timedelta(hours=len(lists))
         for entries in lists:
             records = [json.dumps(entry).encode() for entry in entries]  # may hold half a character
-            result = mirror.sync(records, environment=environment, accept_missing=True)
+            result = mirror.sync(
+                records, environment=environment, accept_missing=True, accept_base_url=True
+            )
             assert result.failure is None, result.failure
 
 

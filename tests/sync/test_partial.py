@@ -180,3 +180,13 @@ def test_invalid_utf8_in_one_field(mirror: Mirror) -> None:
     row = min(mirror.query(helpers.release_requests), key=lambda row: row.id)
     assert (row.status, row.reason) == ("approved", "Number is no longer in use")
     assert json.loads(row.extra) == {"carrier": "Example"}
+
+
+def test_the_number_beside_an_unreadable_field(mirror: Mirror) -> None:
+    """A new number has its E.164 form, which a number that is kept does not lose."""
+    form = "SELECT phone_number, phone_number_e164 FROM release_requests WHERE id = 'request-1'"
+    mirror.sync(requests(1, 2))
+    mirror.sync([request(1, phone_number="15550100199", status=5), request(2)])
+    assert mirror.rows(form) == [("15550100199", "+15550100199")]
+    mirror.sync([request(1, phone_number=5, status="approved"), request(2)])
+    assert mirror.rows(form) == [("15550100199", "+15550100199")]

@@ -1,0 +1,204 @@
+"""Verifies that the pages that were read are together the list.
+
+The rules are in docs/trust.md, "When a list is accepted".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xxhash import xxh3_128, xxh3_128_digest
+
+from mirror.api.entries import EntryScan
+from mirror.api.envelope import Page
+from mirror.errors import ApiError, ApiUnavailable, MirrorError
+
+USUAL_PAGE_SIZES = frozenset({10, 15, 20, 25, 30, 50, 100})
+"""Page sizes that frameworks have by default; Laravel's is 15, and the API's maximum is 100."""
+
+
+UNKNOWN_PAGING = (
+    "how this API pages is not known, so the list cannot be read; ask its operator to state "
+    "`current_page`, `last_page`, `per_page` and `total`"
+)
+"""A hint."""
+
+
+class Inconsistent(Exception):
+    """The pages of a reading are not a list.
+
+    Args:
+        message: what is wrong.
+        order: digest of the ids that were read, in their order.
+        hint: what to do about it, if it is so in each reading.
+    """
+
+    def __init__(
+        self, message: str, order: bytes, hint: str = "report this to the API's operator"
+    ) -> None:
+        super().__init__(message)
+        self.order = order
+        self.hint = hint
+
+
+class Reading:
+    """One reading of the list, page by page.
+
+    Args:
+        scan: goes through the entries.
+
+    Attributes:
+        scan: goes through the entries.
+        first: the first page.
+    """
+
+    first: Page
+
+    def __init__(self, scan: EntryScan) -> None:
+        self.scan = scan
+        self._digest = xxh3_128()
+        self._sizes: list[int] = []
+
+    @property
+    def digest(self) -> str:
+        """xxh3_128 of the bytes of all responses, in hex."""
+        return self._digest.hexdigest()
+
+    def add(self, page: Page, body: bytes | bytearray) -> None:
+        """Add the next page, which has to belong to the list of the first one.
+
+        Raises:
+            Inconsistent: it does not.
+        """
+        number = len(self._sizes) + 1
+        if number == 1:
+            self.first = page
+        elif self.first.pages not in {None, page.pages} or _total(page) != _total(self.first):
+            raise self._inconsistent(
+                f"page {number} states another length of the list than page 1: {_length(page)}, "
+                f"not {_length(self.first)}"
+            )
+        self._digest.update(body)
+        self._sizes.append(self.scan.add(page.data))
+        if page.continuation.next_page and (self.scan.overlaps or not self._sizes[-1]):
+            self.verify()  # the last page is not known, and might never come
+
+    def verify(self) -> None:
+        """Verify that the pages hold each request once, and all of them.
+
+        An entry that is repeated on its page, and one without a readable id, count towards the
+        total or not. Without a total, each page but the last must be as long as the first one, and
+        none empty.
+
+        Raises:
+            Inconsistent: they do not.
+        """
+        scan, sizes = self.scan, self._sizes
+        total, count = _total(self.first), f"{scan.count - scan.repetitions} requests were received"
+        announced = "" if total is None else f"; {count}, {total} were announced"
+        if scan.has_equal_pages:
+            raise self._inconsistent(
+                "page 2 has the same requests as page 1, so the API ignores the page number",
+                hint=UNKNOWN_PAGING,
+            )
+        if scan.overlap is not None:
+            request_id, earlier, later = scan.overlap
+            others = f", and {scan.overlaps - 1} more are repeated" if scan.overlaps > 1 else ""
+            raise self._inconsistent(
+                f"the request {request_id!r} is on page {earlier} and on page {later}{others}"
+                f"{announced}",
+                hint="the order of the list is ambiguous, or it has requests twice: ask the API's "
+                "operator to sort it by a unique field too, such as the id",
+            )
+        if total is not None and total not in {scan.count, scan.count - scan.repetitions}:
+            raise self._inconsistent(f"{count}, {total} were announced")
+        if scan.count < self.first.continuation.at_least:
+            count = f"{scan.count} requests were received"
+            raise self._inconsistent(f"{count}, {self.first.continuation.at_least} were announced")
+        if total is None and len(sizes) > 1:
+            for number, size in enumerate(sizes, start=1):
+                is_last = number == len(sizes)
+                if not size or size > sizes[0] or (size < sizes[0] and not is_last):
+                    raise self._inconsistent(
+                        f"page {number} of {len(sizes)} has {size} entries, not {sizes[0]}"
+                    )
+
+    def _inconsistent(self, message: str, **hint: str) -> Inconsistent:
+        return Inconsistent(message, self.scan.order(), **hint)
+
+
+def _total(page: Page) -> int | None:
+    return page.paging.total if page.paging else None
+
+
+def _length(page: Page) -> str:
+    """Return the stated length of the list, in words."""
+    total = _total(page)
+    return f"{page.pages or 'no number of'} pages and {'no' if total is None else total} requests"
+
+
+def may_be_page(page: Page, count: int, known: int | None) -> bool:
+    """Return whether a response that states no paging may be a page of a longer list.
+
+    Args:
+        page: the response.
+        count: number of its entries.
+        known: number of entries of the last complete list, which had pages of that length or less.
+    """
+    if page.paging is not None or page.continuation.ends or not count:
+        return False
+    return count in USUAL_PAGE_SIZES or (known is not None and count <= known)
+
+
+def verify_only_page(first: Page, second: Page | None) -> bool:
+    """Verify that a response that states no paging is the whole list, by its page 2.
+
+    An API without paging ignores the page number, so page 2 is the same list. One with paging has
+    nothing there.
+
+    Args:
+        first: the response.
+        second: page 2; None if the API says that there is none.
+
+    Returns:
+        Whether the API ignores the page number.
+
+    Raises:
+        Inconsistent: page 2 has other requests.
+    """
+    if second is None:
+        return False
+    if xxh3_128_digest(first.data) == xxh3_128_digest(second.data):
+        return True
+    scans = EntryScan(), EntryScan()
+    for scan, page in zip(scans, (first, second), strict=True):
+        scan.add(page.data)
+    if scans[1].count == 0 and not second.continuation.at_least and not _total(second):
+        return False
+    if scans[0].ids() == scans[1].ids():
+        return True
+    raise Inconsistent(
+        f"it states no paging, but page 2 has others than the {scans[0].count} entries of page 1",
+        scans[0].order() + scans[1].order(),
+        hint=UNKNOWN_PAGING,
+    )
+
+
+def inconsistency_error(readings: Sequence[Inconsistent]) -> MirrorError:
+    """Return the error for a list of which each reading was inconsistent.
+
+    If all readings have the same fault and the same ids, the list did not change while it was read:
+    it is wrong.
+    """
+    last = readings[-1]
+    if len({(str(reading), reading.order) for reading in readings}) == 1:
+        return ApiError(
+            f"the list of release requests is wrong, in each of {len(readings)} readings alike: "
+            f"{last}",
+            hint=last.hint,
+        )
+    return ApiUnavailable(
+        "the list of release requests kept changing while it was read: "
+        f"{len(readings)} attempts, in the last one {last}",
+        hint="try again later",
+    )
