@@ -249,9 +249,13 @@ def check(stage: Stage, system: System, database: Database, facts: lists.Facts) 
         if value != right
     ]
     if system != "floor":
-        read = 0 if stage.etag else facts.size
-        if (run := database.row(_LAST_RUN)) != (stage.outcome, read):
-            wrong.append(f"outcome and bytes: {run} instead of {(stage.outcome, read)}")
+        outcome, read = database.row(_LAST_RUN)
+        # A list that changed without growing is confirmed by the beginning of page 2.
+        sizes = {0} if stage.etag else {facts.size, facts.size + min(facts.size, 2**18)}
+        if outcome != stage.outcome or read not in sizes:
+            wrong.append(
+                f"outcome and bytes: {outcome}, {read} instead of {stage.outcome}, {sizes}"
+            )
     if wrong:
         raise Failure(
             f"{system} on {database.kind}, {stage.title} of {facts.requests:,} requests: "

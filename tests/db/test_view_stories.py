@@ -301,7 +301,7 @@ STORIES = {
         [{}, INVALID, {"reason": "Other"}, {"reason": "Other"}, INVALID, {"status": "cancelled"}],
         [(3, "corrected"), (5, "corrected"), (6, "resolved")],
         # Quarantine has one record for both times, from sync 2 to sync 6.
-        [REQUESTED, observed("cancelled", 6, after=5)],
+        [REQUESTED, observed("cancelled", 6, after=1)],
     ),
     "invalid, then missing": Story(
         [{}, INVALID, MISSING],

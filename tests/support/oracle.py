@@ -7,7 +7,7 @@ outcome of a sync. `expected_tables` has the rows that the database must contain
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby, pairwise, zip_longest
@@ -89,7 +89,8 @@ class Pull:
     """A complete sync: its observation time, and the ids that its list had."""
 
     when: datetime
-    valid: frozenset[str]
+    listed: frozenset[str]
+    with_status: frozenset[str]  # those whose status could be read
     invalid: frozenset[str]
 
 
@@ -114,7 +115,16 @@ class Memory:
     def learn(self, when: datetime, parsed: ParsedList, run_id: int | None = None) -> Counter[str]:
         """Apply a list: requests that it lacks are gone, invalid ones follow what can be read."""
         counts: Counter[str] = Counter()
-        self.pulls.append(Pull(when, frozenset(parsed.valid), frozenset(parsed.invalid_ids)))
+        invalid = frozenset(parsed.invalid_ids)
+        with_status = {key for key, entry in parsed.partial.items() if "status" in entry}
+        self.pulls.append(
+            Pull(
+                when,
+                invalid | parsed.valid.keys(),
+                invalid & with_status | parsed.valid.keys(),
+                invalid,
+            )
+        )
         for key, entry in parsed.valid.items():
             state = State(
                 cut(entry), gone=False, since=when, first=when, extra=_extra(entry), run_id=run_id
@@ -229,39 +239,31 @@ class Memory:
         requested_at: datetime = self.states[key][-1].fields["requested_at"]
         if event["time_source"] != "observed":
             return requested_at if event["time_source"] == "unknown" else None
-        was_listed = event["event"] != "returned"
-        return max(
-            requested_at,
-            *(
-                pull.when
-                for pull in self.pulls
-                if pull.when < event["observed_at"]
-                and (key in pull.valid) == was_listed
-                and key not in pull.invalid
-            ),
-        )
+        kind = event["event"]
+        shows: dict[str, Callable[[Pull], bool]] = {
+            "vanished": lambda pull: key in pull.listed,
+            "returned": lambda pull: key not in pull.listed,
+        }
+        shown = shows.get(kind, lambda pull: key in pull.with_status)
+        pulls = (pull for pull in self.pulls if pull.when < event["observed_at"])
+        return max(requested_at, *(pull.when for pull in pulls if shown(pull)))
 
     def history_like(self, rows: list[Row]) -> list[Row]:
         """The rows of `phone_number_history`, with the `not_before` of given rows where allowed.
 
-        Quarantine has only the first and the last day of a record. The mirror takes a request for
-        unreadable in between, so that its bound may be earlier, but never later.
+        The mirror does not know when a request was in quarantine, and what of it could be read
+        then. So the bound may be earlier for a request that was, but never later.
         """
         found = {_key(row): row["not_before"] for row in rows}
         model = self.history()
         for event in model:
-            bound, recurs = found.get(_key(event)), self._is_unreadable_again(event["request_id"])
-            if recurs and bound and event["not_before"] and bound < event["not_before"]:
-                assert bound >= self.states[event["request_id"]][-1].fields["requested_at"]
+            key, bound = event["request_id"], found.get(_key(event))
+            was_invalid = any(key in pull.invalid for pull in self.pulls)
+            if was_invalid and bound and event["not_before"] and bound < event["not_before"]:
+                last = self.states[key][-1]
+                assert bound >= max(last.fields["requested_at"], last.first)
                 event["not_before"] = bound
         return model
-
-    def _is_unreadable_again(self, key: str) -> bool:
-        """Whether the request could not be read in several periods."""
-        return (
-            sum(is_invalid for is_invalid, _ in groupby(key in pull.invalid for pull in self.pulls))
-            > 1
-        )
 
     def numbers(self) -> list[Row]:
         """The rows of `phone_numbers`."""

@@ -405,7 +405,13 @@ WHERE ((run.environment = event.environment) AND (run.observed_at >= former.vali
 FROM quarantined_records record
 WHERE ((record.environment = event.environment) AND (record.request_id = event.request_id) AND (record.first_seen_at <= run.observed_at) AND ((record.resolved_at IS NULL) OR (record.resolved_at > run.observed_at)))))))
 ORDER BY run.observed_at DESC
-LIMIT 1), former.valid_from)) AS "greatest"
+LIMIT 1),
+CASE
+WHEN event.was_missing THEN former.valid_from
+ELSE ( SELECT max(earlier.valid_to) AS max
+FROM release_request_past_versions earlier
+WHERE ((earlier.id = former.id) AND (earlier.valid_from < former.valid_from) AND (earlier.status <> former.status)))
+END, former.first_seen_at)) AS "greatest"
 FROM release_request_past_versions former
 WHERE ((former.id = event.request_id) AND (former.valid_from < event.observed_at) AND ((former.missing_since IS NOT NULL) = event.was_missing))
 ORDER BY former.valid_from DESC
@@ -1074,7 +1080,7 @@ INSERT INTO sync_runs VALUES (1, 'default', 'applied', '2024-01-11 13:00:00+00',
 INSERT INTO sync_runs VALUES (2, 'default', 'unchanged', '2024-01-11 14:00:00+00', '2024-01-11 14:00:00+00', '2024-01-11 14:00:00+00', 0.25, 2, 14, 0, 0, 10, 0, 0, 3, 0, 1, 0, 0, NULL, 'https://api.example/api/v1', '"cc6c65dc6564414b03aa157c71c151ef"', 'a48092046e219830fc11b207dccd29b3', '0.1.0');
 INSERT INTO sync_runs VALUES (3, 'default', 'abandoned', '2024-01-11 14:00:00+00', '2024-01-11 15:00:00+00', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'the run recorded no outcome; found by run 5', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 INSERT INTO sync_runs VALUES (4, 'default', 'superseded', '2024-01-11 14:00:00+00', '2024-01-11 15:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, 2479, NULL, 'https://api.example/api/v1', NULL, NULL, '0.1.0');
-INSERT INTO sync_runs VALUES (5, 'default', 'applied', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', 0.25, 3, 10, 0, 4, 4, 2, 0, 2, 0, 0, 1, 2045, NULL, 'https://api.example/api/v1', '"a248c47706eabe8664cfbc97a486ef7b"', '3cdd289b5aea13c01e7416cdd22b25dc', '0.1.0');
+INSERT INTO sync_runs VALUES (5, 'default', 'applied', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', 0.25, 3, 10, 0, 4, 4, 2, 0, 2, 0, 0, 2, 4090, NULL, 'https://api.example/api/v1', '"a248c47706eabe8664cfbc97a486ef7b"', '3cdd289b5aea13c01e7416cdd22b25dc', '0.1.0');
 INSERT INTO sync_runs VALUES (6, 'default', 'applied', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', '2024-01-11 16:00:00+00', 0.25, 4, 11, 0, 2, 6, 0, 1, 2, 0, 0, 1, 2156, NULL, 'https://api.example/api/v1', '"535c4d5e1923c48473fd36c333f62307"', '241098e9fc6dca4a8e55be86349cdae0', '0.1.0');
 INSERT INTO sync_runs VALUES (7, 'default', 'refused', '2024-01-11 17:00:00+00', '2024-01-11 17:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1, 26, '9 of the 9 requests known in ''default'' are no longer in the list. Nothing was applied; if they are really gone, run again with --environment default --accept-missing', 'https://api.example/api/v1', NULL, NULL, '0.1.0');
 INSERT INTO sync_runs VALUES (8, 'default', 'failed', '2024-01-11 18:00:00+00', '2024-01-11 18:00:00+00', NULL, 0.25, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests; check the token and its environment, and if it was regenerated, use the new one', 'https://api.example/api/v1', NULL, NULL, '0.1.0');

@@ -124,8 +124,9 @@ events AS (
 )
 -- What a sync saw change had not yet changed when the last complete run before it saw the request
 -- in its former state: a run while that version was valid, and no record of the request was in
--- quarantine. If none is left (quarantine has only the first and the last day of a record), the
--- former version was seen when it began.
+-- quarantine. If none is left (quarantine has only the first and the last day of a record), it was
+-- seen when the request went missing, or got its former status: later versions may have been read
+-- from entries whose status was unreadable.
 SELECT environment, phone_number, phone_number_id, occurred_at, event, request_id, status, reason,
        rejection_reason, time_source, observed_at,
        (SELECT CASE time_source
@@ -142,7 +143,11 @@ SELECT environment, phone_number, phone_number_id, occurred_at, event, request_i
                      AND record.first_seen_at <= run.observed_at
                      AND (record.resolved_at IS NULL OR record.resolved_at > run.observed_at))
                ORDER BY run.observed_at DESC LIMIT 1),
-              former.valid_from))
+              CASE WHEN event.was_missing THEN former.valid_from
+                   ELSE (SELECT max(earlier.valid_to) FROM release_request_past_versions AS earlier
+                         WHERE earlier.id = former.id AND earlier.valid_from < former.valid_from
+                           AND earlier.status <> former.status) END,
+              former.first_seen_at))
             FROM release_request_past_versions AS former
             WHERE former.id = event.request_id AND former.valid_from < event.observed_at
               AND (former.missing_since IS NOT NULL) = event.was_missing
