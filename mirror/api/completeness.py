@@ -164,16 +164,25 @@ def verify_only_page(first: Page, second: Page | None) -> bool:
         Whether the API ignores the page number.
 
     Raises:
-        Inconsistent: page 2 has other requests.
+        Inconsistent: page 2 has other requests, or announces more than page 1 has.
     """
     if second is None:
         return False
-    if xxh3_128_digest(first.data) == xxh3_128_digest(second.data):
+    announced = max(second.continuation.at_least, _total(second) or 0)
+    is_same = xxh3_128_digest(first.data) == xxh3_128_digest(second.data)
+    if is_same and announced <= first.continuation.at_least and (second.pages or 1) <= 1:
         return True
     scans = EntryScan(), EntryScan()
     for scan, page in zip(scans, (first, second), strict=True):
         scan.add(page.data)
-    if scans[1].count == 0 and not second.continuation.at_least and not _total(second):
+    if announced > scans[0].count or (second.pages or 1) > 2:
+        raise Inconsistent(
+            f"page 1 states no paging and has {scans[0].count} entries, but page 2 announces more: "
+            f"{max(announced, scans[0].count)} requests on {second.pages or 'unknown'} pages",
+            scans[0].order() + scans[1].order(),
+            hint=UNKNOWN_PAGING,
+        )
+    if scans[1].count == 0:
         return False
     if scans[0].ids() == scans[1].ids():
         return True

@@ -100,7 +100,8 @@ def parse_page(
     Raises:
         TruncatedPayload: the JSON ends too early.
         PayloadError: it is not JSON, not the documented envelope, `success` is not true, the paging
-            is malformed, or more follows in a way that is not known.
+            is malformed, it is not the first page when that was requested, or more follows in a way
+            that is not known.
     """
     if body.startswith(_BYTE_ORDER_MARK):  # removeprefix alone would always copy the body
         body = body.removeprefix(_BYTE_ORDER_MARK)
@@ -230,7 +231,8 @@ def _page(data: Raw, around: dict[str, dict[str, Raw]], head: Head, number: int)
     """Return a page with its paging.
 
     Raises:
-        PayloadError: the paging is malformed, or more follows in a way that is not known.
+        PayloadError: the paging is malformed, it is not the first page when that was requested, or
+            more follows in a way that is not known.
     """
     try:
         paging, continuation = find_paging(around, head, number)
@@ -239,6 +241,11 @@ def _page(data: Raw, around: dict[str, dict[str, Raw]], head: Head, number: int)
             f"the paging of the list is invalid: `{error}` is not a usable whole number"
         ) from error
     page = Page(data, paging, continuation)
+    if continuation.before:
+        raise PayloadError(
+            "page 1 was requested, but the response says that it is not the first page "
+            f"({quotable(continuation.before)})"
+        )
     if continuation.next_page:
         more = "the header Link" if page.pages is not None and page.pages <= number else None
     else:

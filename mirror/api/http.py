@@ -30,6 +30,7 @@ from mirror.api.raw_json import is_object
 from mirror.api.responses import (
     RetryableError,
     error_from_response,
+    is_empty,
     refuse_redirect,
     server_time,
     start_of_body,
@@ -43,7 +44,14 @@ ATTEMPTS = 5
 _FIRST_BACKOFF, _JITTER = 0.5, 0.5  # seconds
 _HEADER_ENCODING = "latin-1"
 _LONG_WAIT = 1.0  # seconds
-_ABSENT = {httpx.codes.NOT_FOUND, httpx.codes.UNPROCESSABLE_ENTITY}
+_ABSENT = {
+    httpx.codes.BAD_REQUEST,
+    httpx.codes.NOT_FOUND,
+    httpx.codes.GONE,
+    httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE,
+    httpx.codes.UNPROCESSABLE_ENTITY,
+}
+"""Statuses with which an API may say that it has no such page."""
 
 logger = logging.getLogger(__name__)
 
@@ -148,8 +156,8 @@ class HttpSession:
             parse: parses a body, or raises `PayloadError`; its second argument redacts the token,
                 its third has the URL and the headers.
             etag: of the response that is known already.
-            may_be_absent: 404 and 422 are expected, if the body is a JSON object: a page of the API
-                does not exist.
+            may_be_absent: 204 is expected, and 400, 404, 410, 416 and 422 are if the body is empty
+                or a JSON object: a page of the API does not exist.
             stop_at: the start of a body that is not read on; the body is then this start alone.
 
         Returns:
@@ -276,13 +284,16 @@ class HttpSession:
     async def _receive(
         self, request: _Request, response: httpx.Response
     ) -> tuple[bytearray, Head] | None:
-        """Check the status and receive the body; return None for an expected 304, 404 or 422."""
+        """Check the status and receive the body; return None if a 304 or no page was expected."""
         if response.status_code == httpx.codes.NOT_MODIFIED and request.etag:
+            return None
+        if response.status_code == httpx.codes.NO_CONTENT and request.may_be_absent:
             return None
         if response.status_code != httpx.codes.OK:
             timeout = min(self._settings.timeout, self.rate_limiter.remaining_time() / 2)
             body = await start_of_body(self._settings, response, timeout)
-            if request.may_be_absent and response.status_code in _ABSENT and is_object(body):
+            may_be_absent = request.may_be_absent and response.status_code in _ABSENT
+            if may_be_absent and (is_object(body) or is_empty(response)):
                 return None
             raise error_from_response(self._settings, response, body)
         received = await self._receive_body(response, request.stop_at)

@@ -143,6 +143,16 @@ async def start_of_body(settings: ApiSettings, response: httpx.Response, timeout
     return body
 
 
+def is_empty(response: httpx.Response) -> bool:
+    """Return whether a body that was read is empty, and its connection was not cut.
+
+    Args:
+        response: what was read of its body is all that was received.
+    """
+    is_framed = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+    return is_framed and response.is_closed and not response.num_bytes_downloaded
+
+
 def _redact_line(settings: ApiSettings, text: str) -> str:
     return one_line(settings.token.redact(text))
 

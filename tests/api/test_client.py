@@ -230,7 +230,15 @@ def test_a_list_that_changes_between_page_1_and_2_is_read_again(serve: Serve) ->
 
 ENDS = {
     "empty": http(200, envelope([])),
+    "empty, with the count of all": http(200, envelope([], count=15)),
+    "empty, with a total": http(200, envelope([], meta={"total": 15, "num_results": 0})),
+    "204": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "400": http(400, b'{"message":"No such page"}'),
     "404": http(404, b'{"message":"No such page"}'),
+    "404, empty": http(404, b""),
+    "404, empty in chunks": b"HTTP/1.1 404 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "410": http(410, b'{"message":"No such page"}'),
+    "416": http(416, b""),
     "422": http(422, b'{"success":false,"message":"Invalid","errors":{"page":["Too large"]}}'),
 }
 """Responses to page 2 that mean that there is none."""
@@ -254,6 +262,9 @@ def test_page_2_does_not_exist(serve: Serve, end: bytes) -> None:
     ("status", "body", "kind"),
     [
         (404, b"<html>Not Found</html>", ApiError),
+        (400, b"<html>Bad Request</html>", ApiError),
+        (410, b"Gone", ApiError),
+        (402, b'{"message":"No"}', ApiError),
         (403, b'{"message":"No"}', TokenRefused),
         (500, b'{"message":"Server Error"}', ApiUnavailable),
     ],
@@ -264,6 +275,43 @@ def test_a_failure_of_page_2_proves_nothing(
     """Only the API itself can say that there is no page 2."""
     server = serve(by_page([*unstated(15), http(status, body)]))
     assert_fails(server, kind, str(status), clock=clock)
+
+
+@pytest.mark.parametrize("length", ["", "Content-Length: 5\r\n"], ids=["none", "more"])
+def test_a_404_that_may_be_cut_off_proves_nothing(serve: Serve, length: str) -> None:
+    """A body is empty only if the API says so."""
+    cut = f"HTTP/1.1 404 X\r\n{length}Connection: close\r\n\r\n".encode()
+    assert_fails(serve(by_page([*unstated(15), cut])), ApiError, "404")
+
+
+def test_a_page_2_without_success_proves_nothing(serve: Serve) -> None:
+    """It may be any failure."""
+    failure = http(200, b'{"success":false,"data":[],"message":"No such page"}')
+    assert_fails(serve(by_page([*unstated(15), failure])), ApiError, "No such page")
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_whole_list_with_its_count_on_each_page(serve: Serve, count: int) -> None:
+    """The count of all requests may be on an empty page 2 as well."""
+    records = [request(number) for number in range(count)]
+    pages = [http(200, envelope(some, **{"@odata.count": count})) for some in (records, [])]
+    assert fetch(serve(by_page(pages)), known=cached(count=40)).scan.count == count
+
+
+@pytest.mark.parametrize(
+    "members",
+    [{"count": 16}, {"@odata.count": 16}, {"num_results": 16}, {"total": 16}, {"pages": 3}],
+    ids=str,
+)
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_page_2_that_announces_more_is_refused(
+    serve: Serve, members: dict[str, int], is_empty: bool
+) -> None:
+    """An empty page, or page 1 again, is no end if it says that there is more."""
+    records = [request(number) for number in range(15)]
+    second = http(200, envelope([] if is_empty else records, **members))
+    server = serve(by_page([http(200, envelope(records)), second]))
+    assert_fails(server, ApiError, "page 2 announces more")
 
 
 def test_an_api_that_ignores_pages_may_sort_at_random(serve: Serve) -> None:

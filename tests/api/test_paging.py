@@ -87,11 +87,26 @@ MORE: list[dict[str, Any]] = [
     {"paginationToken": "abc"},
     {"cursor_next": "abc"},
     {"complete": False},
+    {"LastEvaluatedKey": {"id": {"S": "x"}}},
+    {"LastEvaluatedKey": {"id": {"N": "0"}, "count": {"N": "5"}}},
+    {"next": {"page": {"number": 2}}},
+    {"next": {"page": {"offset": 1}}},
+    {"links": {"next": {"meta": {}, "link": {"href": "x?page=2"}}}},
+    {"nextCursor": [["2026", "x"]]},
+    {"cursor": {"id": 5}},
+    {"nextCursor": {"page": 2}},
+    {"nextPageToken": {"page": "abc"}},
+    {"next_cursor": {"offset": 100, "last": True}},
+    {"LastEvaluatedKey": {"count": {"N": "5"}}},
+    {"next": {"x": "x" * 70_000}},
+    {"continue": {"continue": "-||", "from": "x"}},
+    {"search": {"next": PATH, "total": 1}},
+    {"summary": {"more": True, "page": 1}},
 ]
 """Members that say, each in its way, that the list goes on."""
 
 
-@pytest.mark.parametrize("members", MORE, ids=json.dumps)
+@pytest.mark.parametrize("members", MORE, ids=lambda members: json.dumps(members)[:80])
 def test_a_list_that_says_that_it_goes_on_is_refused(members: dict[str, Any]) -> None:
     """A page is not taken for the list if anything around it says that there is more."""
     with pytest.raises(PayloadError, match="more pages, of an unknown kind"):
@@ -133,6 +148,77 @@ def test_the_message_says_where_it_is_said(members: dict[str, Any], place: str) 
     assert "\n" not in str(raised.value)
 
 
+# Page 1 is not the first one
+
+NOT_FIRST: list[tuple[dict[str, Any], str]] = [
+    ({"number": 1, "first": False, "last": True}, "first"),
+    ({"isFirst": 0}, "isFirst"),
+    ({"meta": {"on_first_page": "false", "last_page": 1}}, "meta.on_first_page"),
+    ({"previous_page_uri": PATH + "?page=0"}, "previous_page_uri"),
+    ({"prev": True}, "prev"),
+    ({"prevPage": 2}, "prevPage"),
+    ({"previous": {"page": {"cursor": "abc"}}}, "previous"),
+    ({"previous_cursor": "abc"}, "previous_cursor"),
+    ({"links": {"prev": PATH, "next": None}}, "links.prev"),
+    ({"_links": {"prev": {"href": PATH}}}, "_links.prev"),
+    ({"links": [{"rel": "previous", "href": PATH}]}, "links"),
+    ({"pageInfo": {"hasPreviousPage": True, "hasNextPage": False}}, "pageInfo.hasPreviousPage"),
+    ({"offset": 100, "has_more": False}, "offset"),
+    ({"meta": {"from": 101, "to": 101}}, "meta.from"),
+    ({"pageable": {"offset": 20, "unpaged": False}}, "pageable.offset"),
+    ({"startAt": "100"}, "startAt"),
+    ({"skip": 1}, "skip"),
+    ({"list": {"start_index": 101}}, "list.start_index"),
+    ({"result": {"prev": PATH, "next": None}}, "result.prev"),
+]
+"""Answers for page 1 that say that they are another page, and where."""
+
+
+@pytest.mark.parametrize(("members", "place"), NOT_FIRST, ids=str)
+def test_another_page_is_not_taken_for_the_first_one(members: dict[str, Any], place: str) -> None:
+    """Only on later pages may anything come before."""
+    with pytest.raises(PayloadError, match="not the first page") as raised:
+        parse(members)
+    assert f"({place})" in str(raised.value)
+    assert parse(members, number=2).continuation.before is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Link", f'<{PATH}?page=0>; rel="prev"'),
+        ("Link", f"<{PATH}>; rel=previous"),
+        ("X-Prev-Page", "2"),
+        ("X-Offset", "15"),
+        ("Content-Range", "items 15-29/*"),
+    ],
+)
+def test_a_header_that_says_that_a_page_is_before(name: str, value: str) -> None:
+    """Headers count as the members of the envelope do."""
+    with pytest.raises(PayloadError, match=f"not the first page .the header {name}"):
+        parse({}, (name, value))
+
+
+FIRST: list[dict[str, Any]] = [
+    {"number": 0, "first": True},
+    {"first": 0},
+    {"first": PATH, "prev": None, "previous": ""},
+    {"prev_page": 0},  # the zero value of Go
+    {"links": {"prev": PATH + "?page=1"}},
+    {"has_previous": False, "previous_cursor": "abc"},
+    {"offset": 0, "from": 1, "startIndex": 1},
+    {"from": "2026-01-01", "start": 1767225600},
+    {"timezone": {"offset": 120}, "version": {"previous": "1.2"}, "name": {"first": False}},
+]
+"""Answers for page 1 that do not say that they are another one."""
+
+
+@pytest.mark.parametrize("members", FIRST, ids=json.dumps)
+def test_the_first_page_is_accepted(members: dict[str, Any]) -> None:
+    """Neither "nothing before" nor a time or link of another kind is refused."""
+    assert parse(members).continuation.before is None
+
+
 # There is no more, or nothing is said
 
 NOTHING: list[dict[str, Any]] = [
@@ -159,11 +245,22 @@ NOTHING: list[dict[str, Any]] = [
     {"message": "There are more pages", "last_updated": "2024-01-10", "more_info": PATH},
     {"token": "abc", "limit": 100, "size": 9000, "status": "ok", "code": 200},
     {"rate_limit": {"limit": 100, "remaining": 99, "next_reset": 60, "total": 500}},
-    {"stats": {"total": 900, "count": 900, "pending": 3, "pages": 7}},
+    {"stats": {"total": 900, "count": 900, "pending": 3}},
     {"meta": {"page_title": "Requests", "count_label": "x", "total_cost": 9, "nexus": 1}},
     {"meta": {"path": PATH, "from": 1, "to": 1, "links": [{"url": PATH, "label": "2"}]}},
     {"meta": {"last_page_url": PATH, "first_page_url": PATH, "prev_page_url": None}},
     {"errors": [], "warnings": [{"next_page": 2}], "included": {"x": {"next": "y"}}},
+    {"next": {"page": {"number": 1}, "href": None}},
+    {"next": {"offset": 0, "limit": 0}},
+    {"LastEvaluatedKey": {"id": {"S": None}, "list": [[], "", False]}},
+    {"meta": {"cursor": {"current": "x", "prev": None, "next": None, "size": 9}}},
+    {"paging": {"cursors": {"before": "abc", "after": None}}},
+    {"links": {"last": None}, "last_page_url": "", "meta": {"last": {"href": None}}},
+    {"tokens": {"used": 5}, "markers": [{"lat": 1}], "bookmarks": [{"id": 1}]},
+    {"request": {"page": 1, "per_page": 15}, "query": {"params": {"page": 3, "pageSize": 15}}},
+    {"applied_filters": {"page": 1, "offset": 100, "limit": 15, "status": "pending"}},
+    {"document": {"pages": 12}, "job": {"done": False, "total": 900}},
+    {"text": {"page": "dashboard", "total": 900}, "homepage": {"title": "x"}},
 ]
 """Members that do not say that the list goes on."""
 
@@ -195,6 +292,8 @@ def test_members_of_entries_are_no_paging() -> None:
         [("Link", "<javascript:alert(1)>; rel=next"), ("Link", "no link; rel=next")],
         [("Content-Length", "5000"), ("Age", "7"), ("Count", "x"), ("Last-Modified", "now")],
         [("Content-Range", "bytes 0-14/250"), ("Retry-After", "5"), ("ETag", "abc")],
+        [("Content-Range", "items 0-14/*"), ("X-Page", "dashboard"), ("X-Done", "false")],
+        [("X-Limit", "5"), ("X-Size", "9"), ("From", "5"), ("X-Pages", "a, b")],
     ],
 )
 def test_harmless_headers_are_not_refused(headers: list[tuple[str, str]]) -> None:
@@ -222,6 +321,25 @@ NAMES: list[tuple[dict[str, Any], Paging]] = [
     ({"meta": {"pagination": {"total_pages": 3, "count": 2}}}, Paging(last_page=3)),
     ({"meta": {"total": 2}, "pagination": {"total": 5}}, Paging(total=5)),
     ({"list": {"current_page": 1, "last_page": 3}}, Paging(1, 3)),
+    ({"pagy": {"page": 1, "pages": 3}}, Paging(1, 3)),
+    ({"pageable": {"total": 5}}, Paging(total=5)),
+    ({"page_data": {"total": 5}}, Paging(total=5)),
+    ({"pagination_details": {"total": 5}}, Paging(total=5)),
+    ({"page_context": {"page": 1, "limit": 2, "total": 5}}, Paging(1, None, 2, 5)),
+    ({"paging_counters": {"pages": 3}}, Paging(last_page=3)),
+    ({"search": {"page": 1, "total": 5}}, Paging(1, None, None, 5)),
+    ({"summary": {"pages": 3, "total": 5}}, Paging(None, 3, None, 5)),
+    ({"result": {"page": 1, "limit": 2, "total": 5}}, Paging(1, None, 2, 5)),
+    ({"x": {"next": None, "total": 5}}, Paging(total=5)),
+    ({"x": {"from": 1, "to": 2, "total": 5}}, Paging(total=5)),
+    ({"collection": {"total": 5}}, Paging(total=5)),
+    ({"query": {"page": 1, "per_page": 2, "total": 5}}, Paging(1, None, 2, 5)),
+    ({"hits": {"total": 5}}, Paging(total=5)),
+    ({"hits": {"total": {"value": 5, "relation": "eq"}}}, Paging(total=5)),
+    ({"links": {"last": PATH + "?page=3"}}, Paging(last_page=3)),
+    ({"links": {"last": {"href": "?page%5Bnumber%5D=3"}}}, Paging(last_page=3)),
+    ({"links": [{"rel": "last", "href": PATH + "?page=3"}]}, Paging(last_page=3)),
+    ({"meta": {"last_page_url": PATH + "?page=3"}}, Paging(last_page=3)),
 ]
 """Members, and the paging that they state."""
 
@@ -244,6 +362,7 @@ def test_usual_names_of_paging_are_read(members: dict[str, Any], paging: Paging)
         ([("X-Page", "1"), ("X-Total-Pages", "3")], Paging(1, 3)),
         ([("Content-Range", "items 0-14/250")], Paging(total=250)),
         ([("Content-Range", "0-14/250")], Paging(total=250)),
+        ([("X-Limit", "15"), ("X-Total", "250")], Paging(per_page=15, total=250)),
         ([("X-Paging-TotalRecordCount", "250")], Paging(total=250)),
         ([("X-Pagination", '{"TotalCount":250,"TotalPages":17}')], Paging(None, 17, None, 250)),
         ([("Link", f'<{PATH}?page=2>; rel="next", <{PATH}?page=9>; rel="last"')], Paging(None, 9)),
@@ -273,8 +392,9 @@ def test_hostile_members_cost_nothing() -> None:
     assert (
         parse({"x" * 100_000: 1, "next" * 5_000: 2, "é": 3, "": 4, "next": [[[{}]]]}).paging is None
     )
-    body = b'{"success":true,"data":[],"next":%s}' % (b"[" * 900 + b"]" * 900)
-    assert parse_page(body).paging is None
+    for name in (b"next", b"cursor", b"prev"):
+        body = b'{"success":true,"data":[],"%s":%s}' % (name, b"[" * 900 + b"]" * 900)
+        assert parse_page(body).paging is None
 
 
 # Whole lists
@@ -402,6 +522,10 @@ REFUSED: dict[str, tuple[HttpResponse, str]] = {
     ),
     "a count": (http(200, envelope(ENTRIES, count=250)), "250 were announced"),
     "a total": (http(200, envelope(ENTRIES, meta={"totalCount": 250})), "250 were announced"),
+    "a lower bound": (
+        http(200, envelope(ENTRIES, hits={"total": {"value": 250, "relation": "gte"}})),
+        "250 were announced",
+    ),
     "page without last page": (
         http(200, envelope(ENTRIES, currentPage=1)),
         "does not state how many",
