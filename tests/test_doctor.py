@@ -338,7 +338,7 @@ def test_another_base_url(mirror: Mirror, token_file: Path) -> None:
 
 
 def test_a_forgotten_token(sqlite_mirror: Mirror, token_file: Path, tmp_path: Path) -> None:
-    """One token for several environments of the file is found, and sent nowhere."""
+    """One token for several environments, given or in the file, is found, and sent nowhere."""
     file = tmp_path / "mirror.toml"
     api = f'base_url = "{sqlite_mirror.sandbox.base_url}"'
     file.write_text(
@@ -348,8 +348,9 @@ def test_a_forgotten_token(sqlite_mirror: Mirror, token_file: Path, tmp_path: Pa
     forgotten = {"MIRROR_CONFIG": str(file), "TALKOVER_TOKEN": TOKEN}
     before = len(sqlite_mirror.sandbox.request_log)
     expect_the_same((None, "settings"), **forgotten)
+    expect_the_same((None, "settings"), MIRROR_CONFIG=str(file))
     assert len(sqlite_mirror.sandbox.request_log) == before
-    assert run_mirror("doctor", "--config", str(file)).code == 0
+    assert run_mirror("doctor", "--config", str(file), "--environment", "a").code == 0
 
 
 def test_a_database_that_a_sync_cannot_create(
