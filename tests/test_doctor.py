@@ -177,8 +177,8 @@ def test_clock_skew(hours: int, text: str, tmp_path: Path) -> None:
         (http(403, b"<html><title>Blocked</title>"), 1, "answered 403: (an HTML page: Blocked)"),
         (http(401, b"", 'WWW-Authenticate: Basic realm="x"'), 1, "answered 401: (empty"),
         (http(422, b'{"success":false,"message":"No page."}'), 1, "answered 422: No page"),
-        (b"", 75, "cannot be reached"),
-        (b"rubbish\r\n\r\n", 75, "cannot be reached"),
+        (b"", 75, "the connection to "),
+        (b"rubbish\r\n\r\n", 75, "the connection to "),
     ],
 )
 def test_responses_that_are_not_the_list(
