@@ -17,17 +17,22 @@ def digits_of(number: str) -> str:
 
 
 def sets_code_apart(number: str) -> bool:
-    """Whether a number has no groups, or groups as they are after a country code without a plus."""
+    """Whether a number has no groups, or groups as they are after a country code without a plus.
+
+    Letters are read in North America alone, after an area code in digits: 91 Park Avenue is no
+    number of India.
+    """
     first, *rest = _groups(number) or [""]
     if not rest:
-        return True
+        return first.isdigit() or re.match("1[0-9]{3}", first) is not None
+    has_letters = not "".join(rest).isdigit()
     if first == "1":
         # 131 2345 6789 is written in China, 1800 123 4567 in India, 1-800-1234567 in Colombia.
         area, *local = rest
-        has_letters = not "".join(local).isdigit()
-        return len(area) == 3 and (has_letters or [len(group) for group in local] == [3, 4])
+        is_usual = has_letters or [len(group) for group in local] == [3, 4]
+        return re.fullmatch("[0-9]{3}", area) is not None and is_usual
     # 351 15 234-5678 is a mobile number of Argentina, not one of Portugal.
-    return first == _country_code(digits_of(number)) and rest[0] != "15"
+    return first == _country_code(digits_of(number)) and not has_letters and rest[0] != "15"
 
 
 def splits_code(number: str, prefix: str) -> bool:

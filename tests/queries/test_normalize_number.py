@@ -86,6 +86,14 @@ def test_a_national_number_needs_its_region() -> None:
         ("1660-01-01234", None),
         ("1-800-1234567", None),
         ("351 15 234-5678", None),
+        # Words
+        ("1-800-FLOWERS", "+18003569377"),
+        ("1 800 GO FEDEX", "+18004633339"),
+        ("1800FLOWERS", "+18003569377"),
+        ("91 Park Avenue", None),
+        ("91ParkAvenue", None),
+        ("1 new message", None),
+        ("1NewMessage", None),
         # Prefixes of Colombia, Singapore, Korea, Australia and Brazil
         ("009 1 212 555 0123", None),
         ("001 65 6123 4567", None),
