@@ -81,8 +81,8 @@ _MODULES = {
 
 
 def __dir__() -> list[str]:
-    """Return the names of the module, with those that are not imported yet."""
-    return sorted({*globals(), *__all__})
+    """Return the public names, with those that are not imported yet."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 def __getattr__(name: str) -> object:

@@ -2,7 +2,8 @@
 
 A text is cleaned (NFKC, no format characters), cut where words begin, and read in each usual way.
 Without `+`, an international prefix or a region it is read with its country code only if no country
-writes a number of its own like that: 12 to 15 digits, or 1 and the ten digits of North America.
+writes a number of its own like that: 12 to 15 digits, or 1 and the ten digits of North America. If
+it has separators, they must set the country code apart, as nobody does in a national number.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from mirror.arguments import check_text, check_type
 from mirror.errors import UsageError
+from mirror.number_groups import digits_of, sets_code_apart, splits_code
 from mirror.number_text import clean, split
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -29,13 +31,14 @@ _AREA_CODE = re.compile(r"[(\[] *(?!1 *[)\]])[0-9]+ *[)\]]")
 _NORTH_AMERICAN = re.compile(r"1[2-9][0-8][0-9]{8}")
 _WITH_COUNTRY_CODE = re.compile(r"[1-9][0-9]{11,14}")
 _VANITY = re.compile(r"\+?[0-9][0-9A-Za-z ().\-]*")
-_KEYPAD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
+_TRUNK_ZERO = re.compile(r"[(\[] *0 *[)\]]")
 
 _MEXICAN = re.compile(r"\+52(1?)([2-9][0-9]{9})")
 _MEXICAN_PREFIX = re.compile(r"(?:0?1|04[45])(?=[0-9]{10}$)")
 """What was dialled before a Mexican number until 2019; the library no longer knows it."""
 
 _WITH_CODE = "read with its country code"
+_AS_TYPED = "digits as typed"
 _VALID, _POSSIBLE, _IMPOSSIBLE = range(3)
 _OFTEN_MEANT = {"UK": "GB", "EL": "GR"}
 _HINT = (
@@ -108,15 +111,19 @@ def other_notations(stored: Sequence[str]) -> dict[str, str]:
 def to_e164(stored: str) -> str | None:
     """Return the E.164 form of a stored number that is written otherwise.
 
-    None if it is in that form already, or if it does not tell its country.
+    None if it is in that form already, if it does not tell its country, or if two valid numbers are
+    written like that.
     """
     if _E164.fullmatch(stored):
         return None
     if _NORTH_AMERICAN.fullmatch(stored):  # as `read` does, a thousand times as fast
         return f"+{stored}"
     typed = read(stored)
-    literals = (reading.text for reading in typed.readings if _E164.fullmatch(reading.text))
-    return next(iter(typed.numbers), None) or next(literals, None)
+    if sum(reading.rank == _VALID for reading in typed.readings) > 1:
+        return None
+    # Digits after a plus are E.164 even outside the plans; those after 00 may begin with a carrier.
+    literals = (r.text for r in typed.readings if r.words.startswith(_AS_TYPED))
+    return next((text for text in (*typed.numbers, *literals) if _E164.fullmatch(text)), None)
 
 
 def read(number: str, region: str | None = None) -> Typed:
@@ -136,8 +143,8 @@ def read(number: str, region: str | None = None) -> Typed:
     numbers = _read_body(body, region)
     how = f"without {left_out!r}" if left_out else ""
     if not any(reading.is_number for reading in numbers) and _VANITY.fullmatch(text):
-        digits = text.upper().translate(_KEYPAD)
-        if vanity := [r for r in _read_body(digits, region) if r.rank == _VALID]:
+        vanity = [r for r in _read_body(text.upper(), region) if r.rank == _VALID]
+        if vanity:
             numbers, how = vanity, "letters read as digits"
     for reading in (*numbers, *_renamed(numbers), *_without_plus(numbers)):
         known = found.get(reading.text)
@@ -164,57 +171,81 @@ def _check_region(region: str) -> str:
 
 
 def _read_body(body: str, region: str | None) -> list[Reading]:
-    """Read a number that holds only digits and separators; the likeliest reading comes first."""
-    digits = re.sub("[^0-9]", "", body)
+    """Read a number of digits, separators and capital letters; the likeliest reading is first."""
+    digits = digits_of(body)
     if body.startswith("+"):
-        return _read_international(body, digits)
-    prefixed = [reading for prefix in ("00", "011") for reading in _read_prefixed(digits, prefix)]
+        return _read_international(body, "00", "")
+    prefixed = [
+        reading for prefix in ("00", "011") for reading in _read_prefixed(body, prefix, region)
+    ]
     if region is None:
         return prefixed or _read_bare(body, digits)
     own = _read_in_region(digits, region)
     if not own or own[0].rank != _VALID:
         own += _read_bare(body, digits)
-    if all(reading.rank == _IMPOSSIBLE for reading in own):
+    if all(reading.rank == _IMPOSSIBLE for reading in own) and sets_code_apart(body):
         own += [r for r in _parse(f"+{digits}", _WITH_CODE) if r.rank == _VALID]
     readings = own + prefixed
     if any(reading.rank <= _POSSIBLE for reading in readings):
         readings = [reading for reading in readings if reading.rank <= _POSSIBLE]
-    return readings + _read_with_own_code(digits, region)
+    return _by_rank(readings + _read_with_own_code(digits, region))
 
 
-def _read_international(body: str, digits: str) -> list[Reading]:
-    """Read a number with a plus: what the library makes of it, and the digits as they stand."""
-    digits = digits.removeprefix("00")
-    readings = [*_parse(f"+{digits}", ""), Reading(f"+{digits}", "digits as typed")]
-    if "(0)" in body and readings[0].rank != _VALID:  # a trunk prefix of which the plan knows none
-        digits = re.sub("[^0-9]", "", body.replace("(0)", "")).removeprefix("00")
-        readings = [r for r in _parse(f"+{digits}", "") if r.rank == _VALID] + readings
-    return readings
+def _by_rank(readings: list[Reading]) -> list[Reading]:
+    return sorted(readings, key=lambda reading: reading.rank)
 
 
-def _read_prefixed(digits: str, prefix: str) -> list[Reading]:
+def _read_international(body: str, prefix: str, words: str) -> list[Reading]:
+    """Read a number with its country code, after a prefix if there is one.
+
+    It is what the library makes of it, and the digits as they stand. A bracketed (0) is a trunk
+    prefix in most countries, and part of the number in Italy and some others.
+    """
+    digits = digits_of(body).removeprefix(prefix)
+    kept = list(_parse(f"+{digits}", words))
+    literal = Reading(f"+{digits}", words or _AS_TYPED)
+    short = digits_of(_TRUNK_ZERO.sub("", body)).removeprefix(prefix)
+    if short == digits:
+        return [*kept, literal]
+    dropped = [r for r in _parse(f"+{short}", words) if r.rank <= _POSSIBLE and r not in kept]
+    without = _say(Reading(f"+{short}", words), "without its (0)")
+    if dropped and kept and kept[0].rank <= _POSSIBLE:
+        kept = [_say(reading, "with its (0)") for reading in kept]
+        dropped = [_say(reading, "without its (0)") for reading in dropped]
+    return [*_by_rank(kept + dropped), literal, without]
+
+
+def _say(reading: Reading, words: str) -> Reading:
+    return replace(reading, words=", ".join(filter(None, (reading.words, words))))
+
+
+def _read_prefixed(body: str, prefix: str, region: str | None) -> list[Reading]:
     """Read a prefix as a plus. 011 is also an area code, before at most ten digits."""
+    digits = digits_of(body)
     rest = digits.removeprefix(prefix)
     if rest == digits or rest.startswith("0") or (prefix == "011" and len(rest) < 11):
         return []
-    words = f"{prefix} read as +"
-    literal = Reading(f"+{rest}", words)
+    if region is None and splits_code(body, prefix):
+        return []
+    readings = _read_international(body, prefix, f"{prefix} read as +")
     # The library drops a trunk prefix, even one that makes a number of what is none.
     return [
-        *(r for r in _parse(literal.text, words) if r.rank <= _POSSIBLE or r.text == literal.text),
-        literal,
+        reading
+        for reading in readings
+        if reading.rank <= _POSSIBLE or reading.text == f"+{rest}" or not reading.is_number
     ]
 
 
 def _read_bare(body: str, digits: str) -> list[Reading]:
     """Read digits with their country code if no country writes a number of its own like that."""
-    if _AREA_CODE.match(body):
+    if _AREA_CODE.match(body) or not sets_code_apart(body):
         return []
     if not (_NORTH_AMERICAN.fullmatch(digits) or _WITH_COUNTRY_CODE.fullmatch(digits)):
         return []
-    number = f"+{digits}"
+    readings = _read_international(body, "", _WITH_CODE)
+    literals = {reading.text for reading in readings if not reading.is_number}
     # The library drops a trunk prefix, even one that makes a number of what is none.
-    return [r for r in _parse(number, _WITH_CODE) if r.rank <= _POSSIBLE and r.text == number]
+    return [r for r in readings if r.rank <= _POSSIBLE and r.text in literals]
 
 
 def _read_in_region(digits: str, region: str) -> list[Reading]:
@@ -277,7 +308,7 @@ def _without_plus(readings: list[Reading]) -> Iterator[Reading]:
 
 def _error(number: str, body: str, region: str | None) -> UsageError:
     """Say why a text cannot be read as a phone number."""
-    digits = re.sub("[^0-9]", "", body)
+    digits = digits_of(body)
     significant = digits.lstrip("0")
     if len(significant) > _MAX_DIGITS:
         return UsageError(

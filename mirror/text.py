@@ -34,6 +34,11 @@ def format_duration(seconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
+def plural(number: int, noun: str, nouns: str | None = None) -> str:
+    """Format a count with its noun, such as "1 request" or "1,200 requests"."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
 def one_line(text: str) -> str:
     """Return an external text as one line of at most 500 characters, without NUL."""
     return " ".join(text.replace("\0", "\ufffd").split())[:_MAX_ERROR]

@@ -177,8 +177,8 @@ def test_clock_skew(hours: int, text: str, tmp_path: Path) -> None:
         (http(403, b"<html><title>Blocked</title>"), 1, "answered 403: (an HTML page: Blocked)"),
         (http(401, b"", 'WWW-Authenticate: Basic realm="x"'), 1, "answered 401: (empty"),
         (http(422, b'{"success":false,"message":"No page."}'), 1, "answered 422: No page"),
-        (b"", 75, "cannot be reached"),
-        (b"rubbish\r\n\r\n", 75, "cannot be reached"),
+        (b"", 75, "the connection to "),
+        (b"rubbish\r\n\r\n", 75, "the connection to "),
     ],
 )
 def test_responses_that_are_not_the_list(
@@ -338,7 +338,7 @@ def test_another_base_url(mirror: Mirror, token_file: Path) -> None:
 
 
 def test_a_forgotten_token(sqlite_mirror: Mirror, token_file: Path, tmp_path: Path) -> None:
-    """One token for several environments of the file is found, and sent nowhere."""
+    """One token for several environments, given or in the file, is found, and sent nowhere."""
     file = tmp_path / "mirror.toml"
     api = f'base_url = "{sqlite_mirror.sandbox.base_url}"'
     file.write_text(
@@ -348,8 +348,9 @@ def test_a_forgotten_token(sqlite_mirror: Mirror, token_file: Path, tmp_path: Pa
     forgotten = {"MIRROR_CONFIG": str(file), "TALKOVER_TOKEN": TOKEN}
     before = len(sqlite_mirror.sandbox.request_log)
     expect_the_same((None, "settings"), **forgotten)
+    expect_the_same((None, "settings"), MIRROR_CONFIG=str(file))
     assert len(sqlite_mirror.sandbox.request_log) == before
-    assert run_mirror("doctor", "--config", str(file)).code == 0
+    assert run_mirror("doctor", "--config", str(file), "--environment", "a").code == 0
 
 
 def test_a_database_that_a_sync_cannot_create(

@@ -91,7 +91,7 @@ def _probe(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> Pro
         raise ApiUnavailable(error.message, hint="try again later") from error
     except (TimeoutError, *network.FAILURES) as error:
         raise network.final_error(settings.base_url, error, trace.status) or ApiUnavailable(
-            f"the API at {settings.base_url} cannot be reached ({network.describe(error)})",
+            f"the connection to {settings.base_url} failed ({network.describe(error)})",
             hint="check --base-url, the network and its proxies",
         ) from error
 

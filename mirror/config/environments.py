@@ -68,9 +68,11 @@ def _api_settings(sources: SettingSources, environment: str) -> ApiSettings | Us
 
 
 def refuse_shared(sources: SettingSources, environments: Sequence[str]) -> None:
-    """Refuse a token or host given for several environments that would replace one of the file.
+    """Refuse a token or host for several environments.
 
-    Otherwise a forgotten variable would mix the environments up, or send all tokens to one host.
+    One that is given must not replace one of the file: a forgotten variable would mix the
+    environments up, or send all tokens to one host. And one token of an API has one list, which
+    belongs to one environment.
 
     Raises:
         UsageError: there is one.
@@ -90,4 +92,16 @@ def refuse_shared(sources: SettingSources, environments: Sequence[str]) -> None:
                 f"{', '.join(environments)}, though [environments.{environment}] of "
                 f"{sources.file.path} names another",
                 hint="leave it out, or name one environment with --environment",
+            )
+    owners: dict[tuple[str, str], str] = {}
+    for environment in environments:
+        api = _api_settings(sources, environment)
+        if isinstance(api, UsageError):
+            continue
+        key = settings.normalized_base_url(api.base_url), api.token.reveal()
+        if (owner := owners.setdefault(key, environment)) != environment:
+            raise UsageError(
+                f"the environments {owner} and {environment} have the same token for "
+                f"{api.base_url}, so they would have the same requests",
+                hint="give each environment a token of its own, or leave one of them out",
             )

@@ -176,10 +176,11 @@ def same_base_url(one: str, other: str) -> bool:
     Scheme and host are the same in upper case, and a default port or a slash at the end changes
     nothing (RFC 3986, section 6.2).
     """
-    return _normalized_base_url(one) == _normalized_base_url(other)
+    return normalized_base_url(one) == normalized_base_url(other)
 
 
-def _normalized_base_url(text: str) -> str:
+def normalized_base_url(text: str) -> str:
+    """Return the same text for all spellings of a base URL."""
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port

@@ -37,13 +37,25 @@ ORDER BY requested_at, id LIMIT 10""",
     Recipe(
         "rejection-rate",
         "Which share of the decisions of each month were rejections?",
-        """SELECT substr(CAST(day AS text), 1, 7) AS month,
-       sum(approved) AS approved, sum(rejected) AS rejected,
-       round(100.0 * sum(rejected) / sum(approved + rejected), 1) AS percent_rejected,
-       (SELECT count(*) FROM phone_number_history
-        WHERE event IN ('approved', 'rejected') AND time_source = 'unknown') AS of_unknown_month
-FROM release_requests_daily
-GROUP BY month HAVING sum(approved + rejected) > 0
+        """WITH undated AS MATERIALIZED (
+  SELECT substr(CAST(not_before AS text), 1, 7) AS first_month,
+         substr(CAST(observed_at AS text), 1, 7) AS last_month, count(*) AS decisions
+  FROM phone_number_history
+  WHERE event IN ('approved', 'rejected') AND time_source = 'unknown'
+  GROUP BY 1, 2),
+months AS (
+  SELECT substr(CAST(day AS text), 1, 7) AS month,
+         sum(approved) AS approved, sum(rejected) AS rejected
+  FROM release_requests_daily
+  GROUP BY 1)
+SELECT month, approved, rejected,
+       CASE WHEN perhaps_more = 0 THEN round(100.0 * rejected / (approved + rejected), 1) END
+         AS percent_rejected,
+       perhaps_more
+FROM (SELECT months.*, (SELECT coalesce(sum(decisions), 0) FROM undated
+                        WHERE first_month <= month AND month <= last_month) AS perhaps_more
+      FROM months) counted
+WHERE approved + rejected + perhaps_more > 0
 ORDER BY month""",
     ),
     Recipe(
@@ -121,11 +133,21 @@ ORDER BY day""",
     Recipe(
         "released-per-month",
         "How many numbers were released in each month?",
-        """SELECT substr(CAST(day AS text), 1, 7) AS month, sum(approved) AS released,
-       (SELECT count(*) FROM phone_number_history
-        WHERE event = 'approved' AND time_source = 'unknown') AS of_unknown_month
-FROM release_requests_daily
-GROUP BY month HAVING sum(approved) > 0
+        """WITH undated AS MATERIALIZED (
+  SELECT substr(CAST(not_before AS text), 1, 7) AS first_month,
+         substr(CAST(observed_at AS text), 1, 7) AS last_month, count(*) AS approvals
+  FROM phone_number_history
+  WHERE event = 'approved' AND time_source = 'unknown'
+  GROUP BY 1, 2),
+months AS (
+  SELECT substr(CAST(day AS text), 1, 7) AS month, sum(approved) AS released
+  FROM release_requests_daily
+  GROUP BY 1)
+SELECT month, released, perhaps_more
+FROM (SELECT months.*, (SELECT coalesce(sum(approvals), 0) FROM undated
+                        WHERE first_month <= month AND month <= last_month) AS perhaps_more
+      FROM months) counted
+WHERE released + perhaps_more > 0
 ORDER BY month""",
     ),
     Recipe(

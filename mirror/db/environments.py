@@ -20,6 +20,7 @@ from mirror.db import bulk, migrate, prune, runs
 from mirror.db.engine import advisory_lock, read_transaction, write_transaction
 from mirror.db.models import past_versions, quarantined_records, release_requests, sync_runs
 from mirror.errors import UsageError
+from mirror.text import plural
 
 _CHILDREN_FIRST = (quarantined_records, past_versions, release_requests, sync_runs)
 """The tables with a column `environment`; records in quarantine refer to runs."""
@@ -49,9 +50,10 @@ class Contents:
     complete_runs: int
 
     def __str__(self) -> str:
+        records = plural(self.quarantined, "record")
         return (
-            f"{self.requests:,} requests, {self.past_versions:,} past versions, "
-            f"{self.quarantined:,} records in quarantine and {self.runs:,} runs"
+            f"{plural(self.requests, 'request')}, {plural(self.past_versions, 'past version')}, "
+            f"{records} in quarantine and {plural(self.runs, 'run')}"
         )
 
 

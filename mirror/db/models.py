@@ -167,8 +167,8 @@ def _e164_column() -> Column[Any]:
         "phone_number_e164",
         Identifier,
         "E.164 form of phone_number if it is written otherwise, such as 15551234567 or "
-        "tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its "
-        "country.",
+        "tel:+1-555-123-4567. Null if phone_number has that form already, does not tell its "
+        "country, or may be two numbers.",
     )
 
 

@@ -184,7 +184,8 @@ def changes(
     ]
     if run_id is not None:
         check_type("run_id", run_id, int, "a whole number")
-        conditions.append(view.sync_run_id == run_id)
+        may_exist = abs(run_id) < 2**63  # the databases refuse larger numbers
+        conditions.append(view.sync_run_id == run_id if may_exist else sa.false())
     query = select_as(Change, changes_view).order_by(view.changed_at, view.request_id, view.kind)
     return fetch(connection, Change, query, conditions)
 

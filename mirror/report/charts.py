@@ -20,7 +20,7 @@ from mirror.report.svg import (
     render_wide_and_narrow,
     shading,
 )
-from mirror.text import escape_unsafe
+from mirror.text import escape_unsafe, plural
 
 _SERIES = ("requested", *CLOSED_STATUSES)
 _BAR = 46
@@ -227,12 +227,12 @@ def _reasons(report: Report) -> Chart:
     rows = [(_reason(reason), formatting.count(reason.requests)) for reason in reasons]
     if omitted := report.reasons.omitted:
         rest = report.figures.counts.rejected - sum(reason.requests for reason in reasons)
-        rows.append((formatting.plural(omitted, "other reason"), formatting.count(rest)))
+        rows.append((plural(omitted, "other reason"), formatting.count(rest)))
     return Chart(
         "reasons",
         "Rejection reasons",
-        f"Rejected requests by reason: {formatting.plural(report.reasons.total, 'reason')}, "
-        f"the most frequent given {formatting.plural(most, 'time')}.",
+        f"Rejected requests by reason: {plural(report.reasons.total, 'reason')}, "
+        f"the most frequent given {plural(most, 'time')}.",
         _note(report, "", unknown, "rejection at an unknown time"),
         Table(("Reason", "Rejected"), rows),
         *render_wide_and_narrow(draw, _AROUND_BARS + _BAR * len(reasons)),
@@ -278,7 +278,7 @@ def _note(report: Report, shaded: str, omitted: int, what: str) -> str:
     if shaded:
         sentences.append(f"Shaded: {shaded} {formatting.first_pull(report)}.")
     if omitted:
-        sentences.append(f"Without {formatting.plural(omitted, noun)} {details}.")
+        sentences.append(f"Without {plural(omitted, noun)} {details}.")
     return " ".join(sentences)
 
 

@@ -6,6 +6,7 @@ from datetime import date, datetime
 
 from mirror.report.model import Report
 from mirror.report.period import Period
+from mirror.text import plural
 
 MINUS = "\N{MINUS SIGN}"
 NOTHING = TO = "\N{EN DASH}"
@@ -54,11 +55,6 @@ def decimal(number: float | None) -> str:
 def signed(text: str, *, negative: bool) -> str:
     """Prefix a formatted number with its sign."""
     return (MINUS if negative else "+") + text
-
-
-def plural(number: int, noun: str, nouns: str | None = None) -> str:
-    """Format a count with its noun, such as "1 request" or "1,200 requests"."""
-    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def shortened(text: str, limit: int) -> str:

@@ -9,7 +9,7 @@ from mirror.report import formatting
 from mirror.report.cards import age, cards
 from mirror.report.model import Report
 from mirror.report.svg import Chart
-from mirror.text import escape_unsafe, format_duration
+from mirror.text import escape_unsafe, format_duration, plural
 from mirror.version import __version__
 
 _FOLDER = Path(__file__).parent
@@ -25,7 +25,7 @@ _FILTERS = (
     formatting.count,
     formatting.first_pull,
     formatting.decimal,
-    formatting.plural,
+    plural,
     formatting.shortened,
     age,
     format_duration,

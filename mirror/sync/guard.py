@@ -70,27 +70,30 @@ def _implausible(
     rewritten: tuple[str, str | float] | None,
 ) -> GuardRefused:
     """Describe a list that the guard refuses, with what is lost and why."""
+    findings, effects = [], []
     known = f" of the {scan.known:,} requests known in {run.environment!r}"
-    findings = []
-    if missing := len(found.missing):
-        findings.append(f"{missing:,}{known} are no longer in the list")
-    if unreadable := faults.total():
-        of_known = "" if missing else known
-        findings.append(f"{unreadable:,}{of_known} can no longer be read ({_commonest(faults)})")
     without_id = Counter(entry.error for entry in found.invalid if entry.id is None)
-    if missing and without_id:
-        count = without_id.total()
-        findings.append(f"{count:,} entries have no usable id ({_commonest(without_id)})")
     if rewritten:
         old, new = rewritten
         findings.append(f"ids are in another notation ({new!a} is there in place of {old!a})")
+        effects.append("an id in another notation is another request")
+    if missing := len(found.missing):
+        findings.append(f"{missing:,}{known} are no longer in the list")
+        effects.append("missing requests are kept as missing")
+    if unreadable := faults.total():
+        of_known = "" if missing else known
+        findings.append(f"{unreadable:,}{of_known} can no longer be read ({_commonest(faults)})")
+    if missing and without_id and not rewritten:
+        count = without_id.total()
+        findings.append(f"{count:,} entries have no usable id ({_commonest(without_id)})")
+    if unreadable or without_id:
+        effects.append("what cannot be read goes to quarantine")
     accept = f"run again with --environment {shlex.quote(run.environment)} --accept-missing"
     return GuardRefused(
         f"{', and '.join(findings)}. Nothing was applied",
         hint=f"if they are really gone, {accept}"
-        if len(findings) == 1 and missing
-        else f"if the list is right, {accept}: missing requests are kept as missing, an id in "
-        "another notation is another request, and what cannot be read goes to quarantine",
+        if missing and len(effects) == 1
+        else f"if the list is right, {accept}: {', '.join(effects)}",
     )
 
 

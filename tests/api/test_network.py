@@ -59,7 +59,7 @@ def of_doctor(base_url: str) -> str:
     """The reason that `mirror doctor` gives for the same connection."""
     with pytest.raises(ApiUnavailable) as raised:
         health.check_health(settings(base_url), now)
-    start, end = f"the API at {base_url} cannot be reached (", "); check --base-url"
+    start, end = f"the connection to {base_url} failed (", "); check --base-url"
     assert str(raised.value).startswith(start)
     return str(raised.value)[len(start) :].partition(end)[0]
 

@@ -104,8 +104,8 @@ def test_from_one_token_to_a_file(mirror: Mirror, tmp_path: Path) -> None:
     done = run_mirror(*command.split()[1:], **settings)
     assert (done.code, done.out) == (0, "")
     assert done.err == (
-        "mirror: renamed 'default' to 'prod': 1 requests, 0 past versions, 0 records in "
-        "quarantine and 1 runs\n"
+        "mirror: renamed 'default' to 'prod': 1 request, 0 past versions, 0 records in "
+        "quarantine and 1 run\n"
     )
     assert "unchanged: 1 in the list" in run_mirror("sync", **settings).err
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+
+import phonenumbers
 import pytest
 
 import mirror as package
 from mirror.errors import UsageError
+from mirror.numbers import read, to_e164
 
 NUMBER = "+15551234567"
 BRAZILIAN = "+5511987654321"
@@ -31,6 +36,10 @@ BRAZILIAN = "+5511987654321"
         ("011 98765-4321", "br", BRAZILIAN),
         ("+55 (11) 98765-4321", None, BRAZILIAN),
         ("+49 (0) 30 123456", None, "+4930123456"),
+        ("131 2345 6789", "CN", "+8613123456789"),
+        # A valid reading counts before one that is merely of a possible length
+        ("00 971 50 123 4567", "HK", "+971501234567"),
+        ("00 55 11 96123-4567", "MX", "+5511961234567"),
     ],
 )
 def test_notations_of_numbers(number: str, region: str | None, expected: str) -> None:
@@ -60,3 +69,81 @@ def test_a_national_number_needs_its_region() -> None:
     """A national number is not mistaken for one of another country."""
     with pytest.raises(UsageError, match="--region"):
         package.normalize_number("(011) 98765-4321")
+
+
+@pytest.mark.parametrize(
+    ("stored", "e164"),
+    [
+        ("15550100199", "+15550100199"),
+        ("1 (555) 010-0199", "+15550100199"),
+        ("55 11 95555-0123", "+5511955550123"),
+        ("00 1 555 010 0199", "+15550100199"),
+        ("+999 555 0123", "+9995550123"),
+        ("+39 (0) 6 6985 5012", "+390669855012"),
+        # Numbers of China, India, Nepal, Colombia and Argentina
+        ("131 2345 6789", None),
+        ("1800 123 4567", None),
+        ("1660-01-01234", None),
+        ("1-800-1234567", None),
+        ("351 15 234-5678", None),
+        # Words
+        ("1-800-FLOWERS", "+18003569377"),
+        ("1 800 GO FEDEX", "+18004633339"),
+        ("1800FLOWERS", "+18003569377"),
+        ("91 Park Avenue", None),
+        ("91ParkAvenue", None),
+        ("1 new message", None),
+        ("1NewMessage", None),
+        # Prefixes of Colombia, Singapore, Korea, Australia and Brazil
+        ("009 1 212 555 0123", None),
+        ("001 65 6123 4567", None),
+        ("002 55 11 95555 0123", None),
+        ("0011 55 11 95555 0123", None),
+        ("00 15 1 212 555 0123", None),
+        # Two numbers of Italy
+        ("+39 (0) 312 345 6789", None),
+    ],
+)
+def test_the_form_of_stored_numbers(stored: str, e164: str | None) -> None:
+    """A stored number has an E.164 form only if its text tells its country."""
+    assert to_e164(stored) == e164
+
+
+def example_numbers() -> list[phonenumbers.PhoneNumber]:
+    """An example of each kind of number of each region."""
+    kinds = phonenumbers.PhoneNumberType.values()
+    found = [
+        phonenumbers.example_number_for_type(region, kind)
+        for region, kind in itertools.product(sorted(phonenumbers.SUPPORTED_REGIONS), kinds)
+    ]
+    return [number for number in found if number and len(str(number.national_number)) > 5]
+
+
+def test_no_country_is_invented_for_any_region() -> None:
+    """A number as its country writes it is never another country's, whatever its separators."""
+    styles = phonenumbers.PhoneNumberFormat
+    for number in example_numbers():
+        e164 = phonenumbers.format_number(number, styles.E164)
+        national = phonenumbers.format_number(number, styles.NATIONAL)
+        international = phonenumbers.format_number(number, styles.INTERNATIONAL)
+        assert to_e164(f"{international} ") == e164
+        assert read(f"00 {international[1:]}").numbers[:1] == [e164], international
+        for text in (national, national.replace(" ", "-"), international[1:]):
+            if not text.isdigit():
+                assert to_e164(text) in (e164, None), text
+                assert read(text).numbers[:1] in ([e164], []), text
+        code = str(number.country_code)
+        assert e164 in read(f"+{code} (0) {e164.removeprefix('+' + code)}").numbers
+
+
+def test_valid_readings_come_first_in_any_region() -> None:
+    """A reading that is merely of a possible length follows those that are valid."""
+    chance = random.Random(18)  # noqa: S311 (no cryptography)
+    regions = sorted(phonenumbers.SUPPORTED_REGIONS)
+    for number in chance.sample(example_numbers(), 300):
+        style = phonenumbers.PhoneNumberFormat.INTERNATIONAL
+        digits = phonenumbers.format_number(number, style)[1:]
+        readings = read(f"00 {digits}", chance.choice(regions)).readings
+        ranks = [reading.rank for reading in readings if reading.is_number]
+        assert ranks == sorted(ranks)
+        assert ranks[0] == 0

@@ -71,7 +71,7 @@ def test_the_configuration_file(sqlite_mirror: Mirror, tmp_path: Path) -> None:
             f'database = "{sqlite_mirror.url}"\n[defaults]\nbase_url = "{base_url}"\n'
             "[environments.a]\ntoken_env = 'A'\n[environments.b]\ntoken_env = 'B'\n"
         )
-        return run_mirror("sync", *options, MIRROR_CONFIG=str(file), A=TOKEN, B=TOKEN)
+        return run_mirror("sync", *options, MIRROR_CONFIG=str(file), A=TOKEN, B=f"{TOKEN}-b")
 
     empty = http(200, envelope([]))
     with ScriptedServer([empty]).running() as one, ScriptedServer([empty]).running() as two:

@@ -156,7 +156,8 @@ def test_an_id_in_another_notation_is_refused(sqlite_mirror: Mirror, case: str) 
     message = refusal(mirror.sync([request(id=new), *others]))
     assert mirror.state() == before
     assert f"({new!a} is there in place of {old!a})" in message
-    assert message.startswith("1 of the 21 requests known in 'default' are no longer in the list")
+    assert message.startswith("ids are in another notation")
+    assert "1 of the 21 requests known in 'default' are no longer in the list" in message
     accepted = mirror.sync(accept_missing=True)
     usable = isinstance(new, str) and len(new) <= 255
     assert (accepted.counts.missing, accepted.counts.inserted) == (1, usable)

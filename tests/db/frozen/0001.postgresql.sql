@@ -64,7 +64,7 @@ COMMENT ON COLUMN release_request_past_versions.valid_from IS 'Start of the sync
 COMMENT ON COLUMN release_request_past_versions.valid_to IS 'Start of the sync that first saw the next version (UTC, local clock): its valid_from.';
 COMMENT ON COLUMN release_request_past_versions.missing_since IS 'Start of the first sync whose list lacked the request (UTC, local clock). Null while the request is listed.';
 COMMENT ON COLUMN release_request_past_versions.sync_run_id IS 'Run that first saw this version (sync_runs.id).';
-COMMENT ON COLUMN release_request_past_versions.phone_number_e164 IS 'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
+COMMENT ON COLUMN release_request_past_versions.phone_number_e164 IS 'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, does not tell its country, or may be two numbers.';
 CREATE TABLE release_requests (
 id text NOT NULL COLLATE pg_catalog."C",
 environment text NOT NULL COLLATE pg_catalog."C",
@@ -99,7 +99,7 @@ COMMENT ON COLUMN release_requests.valid_from IS 'Start of the sync that first s
 COMMENT ON COLUMN release_requests.missing_since IS 'Start of the first sync whose list lacked the request (UTC, local clock). Null while the request is listed.';
 COMMENT ON COLUMN release_requests.sync_run_id IS 'Run that first saw this version (sync_runs.id).';
 COMMENT ON COLUMN release_requests.digest IS 'XXH3-64 of the list entry that the request was last read from, seeded with the version of mirror. An entry with the same digest is not decoded again. Null: the next one is, for example while a field of it cannot be read.';
-COMMENT ON COLUMN release_requests.phone_number_e164 IS 'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
+COMMENT ON COLUMN release_requests.phone_number_e164 IS 'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, does not tell its country, or may be two numbers.';
 CREATE TABLE sync_runs (
 id bigint NOT NULL,
 environment text NOT NULL COLLATE pg_catalog."C",
@@ -742,7 +742,7 @@ COMMENT ON COLUMN release_request_versions.missing_since IS 'Start of the first 
 COMMENT ON COLUMN release_request_versions.sync_run_id IS 'Run that first saw this version (sync_runs.id).';
 COMMENT ON COLUMN release_request_versions.valid_to IS 'Start of the sync that first saw the next version (UTC, local clock): its valid_from. Null for the current version.';
 COMMENT ON COLUMN release_request_versions.version IS '1, 2, … over the versions of the request.';
-COMMENT ON COLUMN release_request_versions.phone_number_e164 IS 'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
+COMMENT ON COLUMN release_request_versions.phone_number_e164 IS 'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, does not tell its country, or may be two numbers.';
 CREATE VIEW release_requests_daily AS
 WITH RECURSIVE complex_ids AS MATERIALIZED (
 SELECT release_requests.id

@@ -33,7 +33,7 @@ COMMENT ON COLUMN release_requests.sync_run_id IS
 COMMENT ON COLUMN release_requests.digest IS
   'XXH3-64 of the list entry that the request was last read from, seeded with the version of mirror. An entry with the same digest is not decoded again. Null: the next one is, for example while a field of it cannot be read.';
 COMMENT ON COLUMN release_requests.phone_number_e164 IS
-  'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
+  'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, does not tell its country, or may be two numbers.';
 
 COMMENT ON TABLE release_request_past_versions IS
   'Superseded versions of release requests, one row per id and valid_from.';
@@ -68,7 +68,7 @@ COMMENT ON COLUMN release_request_past_versions.missing_since IS
 COMMENT ON COLUMN release_request_past_versions.sync_run_id IS
   'Run that first saw this version (sync_runs.id).';
 COMMENT ON COLUMN release_request_past_versions.phone_number_e164 IS
-  'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
+  'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, does not tell its country, or may be two numbers.';
 
 COMMENT ON TABLE sync_runs IS
   'Every run of mirror sync, with its outcome and its counts.';
@@ -186,7 +186,7 @@ COMMENT ON COLUMN release_request_versions.valid_to IS
 COMMENT ON COLUMN release_request_versions.version IS
   '1, 2, … over the versions of the request.';
 COMMENT ON COLUMN release_request_versions.phone_number_e164 IS
-  'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, or does not tell its country.';
+  'E.164 form of phone_number if it is written otherwise, such as 15551234567 or tel:+1-555-123-4567. Null if phone_number has that form already, does not tell its country, or may be two numbers.';
 
 COMMENT ON VIEW release_request_changes IS
   'Changes that syncs saw in requests known before. A request that returned with other fields has two rows.';
