@@ -229,13 +229,15 @@ def _keep_invalid(connection: Connection, run: Run, invalid: list[InvalidRecord]
         sa.literal(run.id),
         sa.literal(run.observed_at, _quarantined.first_seen_at.type),
     )
-    values = {
+    values: dict[str, sa.ColumnElement[Any]] = {
         "environment": sa.literal(run.environment),
         "first_run_id": run_id,
         "last_run_id": run_id,
         "first_seen_at": observed_at,
         "last_seen_at": observed_at,
     }
+    if not run.is_on_record:  # a rollback does not reset the sequence
+        values["id"] = run_id - sa.func.row_number().over()
     inserted = connection.execute(
         sa.insert(quarantined_records).from_select(
             [*columns, *values],

@@ -300,9 +300,10 @@ def test_dry_run(mirror: Mirror, *, known: bool) -> None:
 
 
 def everything(mirror: Mirror) -> tuple[object, ...]:
-    """The schema, all rows, and in Postgres the sequence of the runs' numbers."""
-    sequence = "SELECT last_value, is_called FROM sync_runs_id_seq"
-    sequences = [] if mirror.url.startswith("sqlite") else mirror.rows(sequence)
+    """The schema, all rows, and in Postgres the sequences."""
+    names = [] if mirror.url.startswith("sqlite") else ["sync_runs", "quarantined_records"]
+    query = "SELECT last_value, is_called FROM {}_id_seq"
+    sequences = [mirror.rows(query.format(name)) for name in names]
     with opened(mirror.url) as connection:
         return inventory(connection), rows_of(connection), sequences
 
