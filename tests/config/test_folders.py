@@ -132,7 +132,7 @@ def test_a_user_without_a_name(nameless: list[str], sandbox: Sandbox) -> None:
     """A real process of a user without passwd entry: with a HOME that is not there, or none."""
     with tempfile.TemporaryDirectory() as folder:  # pytest's own are for their owner alone
         os.chown(folder, NAMELESS, NAMELESS)
-        # access(2), by which Alembic looks for its folder, heeds no capability: it wants a readable path.
+        # access(2), with which Alembic looks for its folder, heeds no capability.
         for package in ("mirror", "migrations"):
             shutil.copytree(ROOT / package, Path(folder) / "code" / package)
         commands: list[tuple[list[str], dict[str, str]]] = [
