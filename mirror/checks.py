@@ -207,7 +207,7 @@ SERVER_CHECKS: dict[str, Callable[[Connection], Iterator[Check]]] = {
 """The checks of the database server, by SQLAlchemy dialect."""
 
 
-_REPLICATION = sa.text("""
+_SURROUNDINGS = sa.text("""
     WITH own AS (
         SELECT c.oid, relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
         WHERE nspname = current_schema() AND relname IN :tables
@@ -219,6 +219,9 @@ _REPLICATION = sa.text("""
     SELECT
         ARRAY(SELECT DISTINCT relname::text FROM parts
               JOIN pg_subscription_rel ON srrelid = oid ORDER BY 1) AS subscribed,
+        ARRAY(SELECT DISTINCT quote_ident(pubname) FROM pg_publication_tables AS p
+              JOIN parts ON to_regclass(format('%I.%I', schemaname, tablename)) = parts.oid
+              ORDER BY 1) AS publishing,
         ARRAY(SELECT DISTINCT quote_ident(pubname) FROM pg_publication_tables
               WHERE schemaname = current_schema() AND tablename = 'alembic_version'
               ORDER BY 1) AS publishing_version,
@@ -228,14 +231,19 @@ _REPLICATION = sa.text("""
 
 
 def check_surroundings(connection: Connection) -> Iterator[Check]:
-    """Check what others did to the mirror's tables in Postgres; yield only what needs attention."""
+    """Check what others did with the mirror's tables in Postgres; yield nothing if that is nothing.
+
+    Row-level security, logical replication, and sequences that are behind their table.
+    """
     if connection.dialect.name == "sqlite":
         return
-    subscribed, publishing_version, secured = connection.execute(_REPLICATION).one()
+    subscribed, publishing, publishing_version, secured = connection.execute(_SURROUNDINGS).one()
     if secured:
-        finding = f"on for {', '.join(secured)}: users other than the owner see only the rows that "
+        finding = (
+            f"on for {', '.join(secured)}: users other than the owner see only the rows that a "
+            "policy lets them see, and get no error"
+        )
         advice = "unless that is meant, run for each: ALTER TABLE … DISABLE ROW LEVEL SECURITY"
-        finding += "a policy lets them see, and get no error"
         yield Check(State.WARNING, "row-level security", None, finding, advice)
     if subscribed:
         finding = f"a subscription writes to {', '.join(subscribed)}"
@@ -245,6 +253,9 @@ def check_surroundings(connection: Connection) -> Iterator[Check]:
         finding = f"the publication {', '.join(publishing_version)} has the table alembic_version"
         advice = "leave it out: `mirror db upgrade` writes it at the subscriber too"
         yield Check(State.WARNING, "replication", None, finding, advice)
+    elif publishing:
+        finding = f"published by {', '.join(publishing)}"
+        yield Check(State.OK, "replication", None, finding)
     for row in sequences.behind(connection):
         finding = f"that of {row.name}.id is at {row.position:,}, and the table at {row.last:,}"
         advice = "the next `mirror sync` sets it right"

@@ -21,19 +21,19 @@ logger = logging.getLogger(__name__)
 LOCK = "sequences"
 """Name of the lock in Postgres, taken after that of an environment: one repair at a time."""
 
+_POSITION = """
+    SELECT '{0}' AS name, sequence, (SELECT max(id) FROM {0}) AS last,
+        CASE WHEN readable THEN COALESCE(pg_sequence_last_value(sequence), 0) END AS position
+    FROM (SELECT to_regclass(pg_get_serial_sequence('{0}', 'id')) AS sequence) AS s,
+        LATERAL (SELECT has_sequence_privilege(sequence, 'USAGE, SELECT') AS readable) AS r
+"""
+
 # In one statement, whose snapshot of the rows is older than the positions: a row that another
 # transaction numbers meanwhile is not taken for one that is ahead of its sequence.
-_BEHIND = sa.text(
-    "SELECT name, sequence, last, position FROM ("
-    + " UNION ALL ".join(
-        f"SELECT '{table.name}' AS name, sequence, (SELECT max(id) FROM {table.name}) AS last, "  # noqa: S608
-        "CASE WHEN readable THEN COALESCE(pg_sequence_last_value(sequence), 0) END AS position "
-        f"FROM (SELECT to_regclass(pg_get_serial_sequence('{table.name}', 'id')) AS sequence) AS s,"
-        " LATERAL (SELECT has_sequence_privilege(sequence, 'USAGE, SELECT') AS readable) AS r"
-        for table in (sync_runs, quarantined_records)
-    )
-    + ") AS positions WHERE last > position"
+_POSITIONS = " UNION ALL ".join(
+    _POSITION.format(table.name) for table in (sync_runs, quarantined_records)
 )
+_BEHIND = sa.text(f"SELECT * FROM ({_POSITIONS}) AS positions WHERE last > position")  # noqa: S608
 
 
 def behind(connection: Connection) -> Sequence[Row[Any]]:
