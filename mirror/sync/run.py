@@ -190,7 +190,8 @@ def _begin_dry_run(
             migrate.require_current(connection)
             return runs.begin(connection, environment, base_url, started_at, run_id=number)
     except DatabaseError as error:
-        if type(error) is not DatabaseError and not is_read_only(error):
+        refused_by_server = error.__cause__ is not None and type(error) is DatabaseError
+        if not refused_by_server and not is_read_only(error):
             raise
         raise DatabaseError(
             error.message,
