@@ -475,6 +475,23 @@ def test_row_level_security_is_told(
     owned.administer("ALTER ROLE {owner} NOBYPASSRLS")
 
 
+def test_maintaining_is_told(owned: OwnedMirror) -> None:
+    """Postgres 17 and later have a right, and a role, that locks and rebuilds tables."""
+    if not owned.administer("SELECT FROM pg_roles WHERE rolname = 'pg_maintain'"):
+        assert "MAINTAIN" not in owned.grant(owned.role()).query
+        pytest.skip("Postgres 17 or later is needed to test the right MAINTAIN")
+    reader = owned.role()
+    owned.administer("GRANT MAINTAIN ON release_requests TO {reader}", reader=reader)
+    assert ("relation", "release_requests", "MAINTAIN, SELECT") in execute(
+        owned.admin, owned.grant(reader).query
+    )
+    owned.administer("GRANT pg_maintain TO {reader}", reader=reader)
+    assert owned.grant(reader).warnings == (
+        f"{reader} is a member of pg_maintain, a role that locks, clusters and reindexes any "
+        "table, and may keep others from reading the mirror",
+    )
+
+
 def test_unlimited_roles_are_refused(owned: OwnedMirror) -> None:
     """A superuser, the owner, and a member of one of them is no reader."""
     unlimited = [owned.role("SUPERUSER"), owned.owner]
