@@ -10,6 +10,7 @@ import pytest
 
 from mirror.db import sequences
 from mirror.db.engine import create_engine, write_transaction
+from mirror.errors import DatabaseError
 from mirror.sandbox.server import Sandbox
 from tests.support.commands import run_mirror
 from tests.support.mirrors import Mirror
@@ -96,7 +97,7 @@ def test_syncs_at_once_after_a_restore(mirror: Mirror) -> None:
 
 
 def test_replication_is_told(mirror: Mirror) -> None:
-    """A publication of the tables, one of `alembic_version`, and a subscription."""
+    """A publication of the tables, one of `alembic_version`, and a subscription, which a sync spares."""
 
     def check() -> str:
         ran = run_mirror("doctor", "--format", "json", MIRROR_DATABASE_URL=mirror.url)
@@ -112,6 +113,13 @@ def test_replication_is_told(mirror: Mirror) -> None:
         mirror.url,
         "SET allow_system_table_mods = on",
         "INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate)"
-        " VALUES (1, 'release_requests'::regclass, 'r')",
+        " VALUES (1, 'sync_runs'::regclass, 'r')",
     )
-    assert "a subscription writes to release_requests" in check()
+    reset(mirror)
+    assert "a subscription writes to sync_runs" in check()
+    assert "sets it right" not in check()
+    before = mirror.runs("id")
+    failure = mirror.sync([request(1)]).failure
+    assert isinstance(failure, DatabaseError)
+    assert "sync at the publisher only" in str(failure.hint)
+    assert mirror.runs("id") == before
