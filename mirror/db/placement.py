@@ -44,6 +44,18 @@ _ELSEWHERE = sa.text("""
     ORDER BY nspname
 """)
 
+_VIEWS_ELSEWHERE = sa.text("""
+    SELECT DISTINCT quote_ident(n.nspname)
+    FROM pg_depend AS d
+    JOIN pg_class AS used ON used.oid = d.refobjid AND d.refclassid = 'pg_class'::regclass
+    JOIN pg_namespace AS home ON home.oid = used.relnamespace AND home.nspname = current_schema()
+    JOIN pg_rewrite AS r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_class AS view ON view.oid = r.ev_class AND view.relname = :name
+    JOIN pg_namespace AS n ON n.oid = view.relnamespace AND n.oid <> home.oid
+    WHERE used.relname = ANY(CAST(:used AS name[]))
+    ORDER BY 1
+""")
+
 
 def search_path() -> sa.ColumnElement[str]:
     """Return the expression that finds the mirror's schema, and sets `search_path` to it.
@@ -69,6 +81,20 @@ def elsewhere(connection: Connection) -> list[str]:
     if connection.dialect.name == "sqlite":
         return []
     return list(connection.scalars(_ELSEWHERE, {"tables": list(MIRROR_TABLES)}))
+
+
+def view_elsewhere(connection: Connection, name: str, used: list[str]) -> str | None:
+    """Return another schema than the mirror's that holds a view on its relations, or None.
+
+    Args:
+        connection: to the mirror's database.
+        name: of the view.
+        used: names of the mirror's tables and views, of which it reads one.
+    """
+    if connection.dialect.name == "sqlite":
+        return None
+    schemas = connection.scalars(_VIEWS_ELSEWHERE, {"name": name, "used": used})
+    return schemas.first()
 
 
 def is_chosen(connection: Connection) -> bool:

@@ -288,6 +288,22 @@ def test_a_mirror_that_the_path_does_not_reach(postgres: Mirror) -> None:
     assert relations(postgres.url) == before | in_schema("second")
 
 
+def test_views_in_another_schema(postgres: Mirror) -> None:
+    """Views that somebody moved away are named, with the way back."""
+    assert postgres.sync(requests(1)).failure is None
+    execute(postgres.url, "CREATE SCHEMA mirror")
+    for view in views.metadata.tables:
+        execute(postgres.url, f"ALTER VIEW {view} SET SCHEMA mirror")
+    for words in COMMANDS:
+        ran = run(postgres, *words)
+        assert ran.code == 1, words
+        assert "but its view release_requests_daily is in mirror" in ran.out + ran.err
+        assert "SET SCHEMA public" in ran.out + ran.err
+    for view in views.metadata.tables:
+        execute(postgres.url, f"ALTER VIEW mirror.{view} SET SCHEMA public")
+    assert run(postgres, "status").code == 0
+
+
 def test_no_schema_to_use(postgres: Mirror) -> None:
     """A path that names no schema is told, with what to do."""
     set_path(postgres.url, "nowhere")
