@@ -30,7 +30,7 @@ _SEARCH_PATH = f"""
         SELECT pg_catalog.format('%I, {TEMPORARY_SCHEMA}', path.name)
         FROM pg_catalog.unnest(pg_catalog.current_schemas(false))
             WITH ORDINALITY AS path(name, place)
-        WHERE NOT pg_catalog.starts_with(CAST(path.name AS pg_catalog.text), 'pg_')
+        WHERE pg_catalog.left(CAST(path.name AS pg_catalog.text), 3) OPERATOR(pg_catalog.<>) 'pg_'
         ORDER BY {_HAS_MIRROR} DESC, path.place
         LIMIT 1
     ), ''), true)

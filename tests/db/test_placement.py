@@ -108,7 +108,7 @@ def test_tables_of_others_are_not_taken_for_temporary_ones(mirror: Mirror) -> No
 
 
 SHADOWS = """
-CREATE FUNCTION {name}({arguments}) RETURNS {returns} LANGUAGE plpgsql AS
+CREATE FUNCTION "{name}"({arguments}) RETURNS {returns} LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'not the one of Postgres'; END $$
 """
 SHADOWED = [
@@ -116,7 +116,7 @@ SHADOWED = [
     ("current_schemas", "boolean", "name[]"),
     ("to_regclass", "text", "regclass"),
     ("unnest", "name[]", "SETOF name"),
-    ("starts_with", "text, text", "boolean"),
+    ("left", "text, integer", "text"),
     ("hashtext", "text", "integer"),
     ("pg_advisory_xact_lock", "integer, integer", "void"),
     ("quote_ident", "text", "text"),
@@ -125,6 +125,7 @@ SHADOWED = [
 ]
 OPERATORS = """
 CREATE FUNCTION never(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR <> (LEFTARG = text, RIGHTARG = text, FUNCTION = never);
 CREATE OPERATOR = (LEFTARG = text, RIGHTARG = text, FUNCTION = never);
 CREATE FUNCTION never(timestamptz, timestamptz) RETURNS boolean LANGUAGE sql AS 'SELECT false';
 CREATE OPERATOR < (LEFTARG = timestamptz, RIGHTARG = timestamptz, FUNCTION = never);
