@@ -390,10 +390,10 @@ def test_a_window_that_is_not_stated() -> None:
 @pytest.mark.parametrize(
     ("limiter", "seconds", "refused"),
     [
-        (lambda: WindowLimiter(60), 80, 10),
-        (lambda: WindowLimiter(60, is_silent=True), 125, 30),
-        (lambda: NginxLimiter(60, 10, 429), 170, 35),
-        (lambda: NginxLimiter(60, 10, 503), 170, 35),
+        pytest.param(lambda: WindowLimiter(60), 80, 10, id="window"),
+        pytest.param(lambda: WindowLimiter(60, is_silent=True), 125, 30, id="silent window"),
+        pytest.param(lambda: NginxLimiter(60, 10, 429), 170, 35, id="nginx, 429"),
+        pytest.param(lambda: NginxLimiter(60, 10, 503), 170, 35, id="nginx, 503"),
     ],
 )
 def test_processes_that_share_a_limit(
