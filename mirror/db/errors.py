@@ -34,8 +34,14 @@ _UNIQUE_VIOLATION = "23505"
 _READ_ONLY = "25006"
 """A replica, or a role or database with `default_transaction_read_only`."""
 
+_SERIALIZATION_FAILURE = "40001"
+"""Of a transaction of ours only a standby reports it, which replays what conflicts with it."""
+
 _LOGIN_FAILURE = re.compile(r"FATAL:|no password supplied")
-_TRANSIENT_LOGIN_FAILURE = re.compile(
+_TRANSIENT_SERIALIZATION_FAILURE = "40001"
+"""Of a transaction of ours only a standby reports it, which replays what conflicts with it."""
+
+_LOGIN_FAILURE = re.compile(
     r"FATAL: +(the database system is|sorry, too many clients|remaining connection slots"
     r"|too many connections for|terminating connection due to"
     r'|database ".*" is not currently accepting connections)'
@@ -76,6 +82,13 @@ def _translate(error: BaseException | None, engine: Engine) -> DatabaseError:
     for secret in _secrets(engine.url):
         message = message.replace(secret, "***")
     url = redact_url(engine.url)
+    if getattr(error, "sqlstate", None) == _SERIALIZATION_FAILURE:
+        return DatabaseUnavailable(
+            f"the standby {url} ended the transaction, which conflicted with changes of the "
+            f"primary ({message})",
+            hint="run it again; if this repeats, set hot_standby_feedback = on there, or a longer "
+            "max_standby_streaming_delay",
+        )
     if is_transient(error, engine.dialect.loaded_dbapi):
         return DatabaseUnavailable(
             f"the database {url} is unavailable ({message})",

@@ -274,11 +274,10 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         """Return a scan that knows the requests that the list should hold."""
         from mirror.sync.compare import stored_digests
 
-        with (
-            read_transaction(self.engine) as connection,
-            stored_digests(connection, self.run.environment) as known,
-        ):
-            return EntryScan(known)
+        with read_transaction(self.engine) as connection:
+            runs.require_no_older(connection, self.run)
+            with stored_digests(connection, self.run.environment) as known:
+                return EntryScan(known)
 
     def _record_unchanged(self, last: runs.Completion, etag: str | None) -> Result:
         """Record that the list is the one applied last; touch nothing else."""
