@@ -35,8 +35,8 @@ _GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 _TRIAL_STATEMENTS = {
     # SQLite writes its journal beside the file, which needs rights to the folder.
-    "sqlite": ("PRAGMA user_version = 0", "CREATE TEMPORARY TABLE trial (id integer)"),
-    "postgresql": ("CREATE TEMPORARY TABLE trial (id integer)",),
+    "sqlite": ("PRAGMA user_version = 0", "CREATE TEMPORARY TABLE temp.mirror_trial (id integer)"),
+    "postgresql": ("CREATE TEMPORARY TABLE pg_temp.mirror_trial (id integer)",),
 }
 """By dialect, statements that need what a merge needs besides the tables, and are rolled back."""
 

@@ -23,6 +23,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.pool import NullPool
 
+from mirror.db import placement
 from mirror.db.errors import redact_url, translate_errors
 from mirror.errors import DatabaseError, DatabaseUnavailable, UsageError
 
@@ -227,13 +228,18 @@ def enable_wal(engine: Engine) -> None:
 
 
 def _set_parameters(connection: Connection, parameters: dict[str, str]) -> None:
-    """Set parameters of Postgres for this transaction only: a pooler's session keeps none."""
+    """Set parameters of Postgres, and the mirror's schema, for this transaction only.
+
+    A pooler's session keeps none of them.
+    """
     values = {
         name: value.format(lock_wait=LOCK_WAIT, response_timeout=RESPONSE_TIMEOUT)
         for name, value in parameters.items()
     }
-    settings = (sa.func.set_config(name, value, sa.true()) for name, value in values.items())
-    connection.execute(sa.select(*settings))
+    # Qualified: the user's search_path may have a function of that name before pg_catalog's.
+    set_config = sa.func.pg_catalog.set_config
+    settings = (set_config(name, value, sa.true()) for name, value in values.items())
+    connection.execute(sa.select(*settings, placement.search_path()))
 
 
 def _sqlite_engine(url: URL, *, create: bool) -> Engine:
@@ -259,7 +265,10 @@ def _sqlite_engine(url: URL, *, create: bool) -> Engine:
             "with --database or MIRROR_DATABASE_URL",
         )
     engine = sa.create_engine(
-        url.set(database=str(path)), poolclass=NullPool, connect_args={"timeout": LOCK_WAIT}
+        url.set(database=str(path)),
+        poolclass=NullPool,
+        connect_args={"timeout": LOCK_WAIT},
+        execution_options={"schema_translate_map": placement.SQLITE_SCHEMAS},
     )
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -65,12 +65,7 @@ _CONTESTED = -1
 _Row = tuple[Any, ...]
 
 
-def temporary_table(name: str, *columns: sa.Column[Any]) -> sa.Table:
-    """Define a temporary table; `bulk.temporary` creates it."""
-    return sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
-
-
-staged = temporary_table(
+staged = bulk.temporary_table(
     "staged",
     *(sa.Column(name, _current[name].type) for name in LIST_FIELDS),
     sa.Column("unread", sa.Integer),  # bits of the fields of an invalid entry that are not read
@@ -127,7 +122,7 @@ def compare(
             _keep_last_known(connection)
         _set_kinds(connection, run)
         _count_kinds(connection, found)
-        with bulk.stream(connection, "SELECT id, stored_digest FROM staged") as rows:
+        with bulk.stream(connection, f"SELECT id, stored_digest FROM {bulk.sql_name(connection, staged)}") as rows:
             scan.match(rows)
     if scan.unmatched:
         with stored_digests(connection, run.environment) as known:
