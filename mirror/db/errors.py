@@ -38,10 +38,7 @@ _SERIALIZATION_FAILURE = "40001"
 """Of a transaction of ours only a standby reports it, which replays what conflicts with it."""
 
 _LOGIN_FAILURE = re.compile(r"FATAL:|no password supplied")
-_TRANSIENT_SERIALIZATION_FAILURE = "40001"
-"""Of a transaction of ours only a standby reports it, which replays what conflicts with it."""
-
-_LOGIN_FAILURE = re.compile(
+_TRANSIENT_LOGIN_FAILURE = re.compile(
     r"FATAL: +(the database system is|sorry, too many clients|remaining connection slots"
     r"|too many connections for|terminating connection due to"
     r'|database ".*" is not currently accepting connections)'

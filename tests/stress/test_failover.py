@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -12,7 +10,6 @@ import pytest
 
 from mirror.db.engine import parse_url
 from tests.support.outages import (
-    AT_COMMIT,
     DURING_FETCH,
     DURING_MERGE,
     NEW,
@@ -22,7 +19,7 @@ from tests.support.outages import (
     outage_mirrors,
     result_of,
 )
-from tests.support.pages import OPERATIONS, blocks
+from tests.support.pages import OPERATIONS
 from tests.support.postgres import (
     STANDBY,
     UNSAFE_SETTINGS,

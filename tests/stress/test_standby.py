@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from mirror.db.engine import create_engine, read_transaction
-from mirror.db.views import VIEWS
-from mirror.errors import DatabaseUnavailable
 from mirror.queries import helpers
 from tests.support.outages import (
     NEW,
     OLD,
-    MakeMirror,
     OutageMirror,
     outage_mirrors,
     result_of,
@@ -98,7 +95,7 @@ def pair(servers: tuple[Server, Server]) -> Iterator[Pair]:
 
 
 def test_everything_can_be_read_there(pair: Pair, tmp_path: Path) -> None:
-    """Every command that only reads works on the standby, and prints what it does on the primary."""
+    """Each command that only reads works on the standby, and prints the same as on the primary."""
     pair.mirror.run(NEW)
     pair.wait()
     for arguments in (
