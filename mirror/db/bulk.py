@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,6 +30,8 @@ _CANNOT_DROP_SQLSTATES = {
     "42501",  # insufficient privilege
     "55P03",  # lock not available
 }
+
+_UNIQUE_VIOLATION = "23505"
 
 _LITERAL: dict[str, Any] = {"compile_kwargs": {"literal_binds": True}}
 
@@ -99,6 +102,44 @@ def existing_ids(connection: Connection, ids: list[str]) -> set[str]:
         condition, value = "= ANY(%s)", ids
     query = f"SELECT id FROM release_requests WHERE id {condition}"  # noqa: S608 (no value is in it)
     return set(connection.exec_driver_sql(query, (value,)).scalars())
+
+
+def has_parallel_writers(connection: Connection) -> bool:
+    """Return whether others may write at the same time; a SQLite file has one writer."""
+    return connection.dialect.name != "sqlite"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """Whether an attempt to insert rows succeeded."""
+
+    succeeded: bool = True
+
+
+@contextmanager
+def unless_duplicate(connection: Connection) -> Iterator[Attempt]:
+    """Undo an insert if another transaction has committed a row with one of its keys meanwhile.
+
+    Args:
+        connection: in the transaction that inserts.
+
+    Yields:
+        The attempt, which tells afterwards whether it succeeded.
+    """
+    attempt = Attempt()
+    if not has_parallel_writers(connection):
+        yield attempt
+        return
+    savepoint = connection.begin_nested()
+    try:
+        yield attempt
+    except connection.dialect.loaded_dbapi.IntegrityError as error:  # of a COPY
+        if error.sqlstate != _UNIQUE_VIOLATION:
+            raise
+        savepoint.rollback()
+        attempt.succeeded = False
+    else:
+        savepoint.commit()
 
 
 def _is_empty(connection: Connection, table: sa.Table) -> bool:

@@ -28,9 +28,6 @@ _TRANSIENT_SQLSTATE_CLASSES = {
     "57",  # operator intervention, such as a shutdown
     "58",  # system error
 }
-_UNIQUE_VIOLATION = "23505"
-"""Two environments whose lists hold the same request; the next sync names it."""
-
 _READ_ONLY = "25006"
 """A replica, or a role or database with `default_transaction_read_only`."""
 
@@ -120,7 +117,7 @@ def is_transient(error: BaseException | None, driver: Any) -> bool:
         return code is not None and code & 0xFF in _TRANSIENT_SQLITE_CODES
     sqlstate = getattr(error, "sqlstate", None)
     if sqlstate is not None:
-        return sqlstate[:2] in _TRANSIENT_SQLSTATE_CLASSES or sqlstate == _UNIQUE_VIOLATION
+        return sqlstate[:2] in _TRANSIENT_SQLSTATE_CLASSES
     if not isinstance(error, (driver.OperationalError, driver.InterfaceError)):
         return False
     # The one decision by wording: libpq gives no code while connecting, only the server's last

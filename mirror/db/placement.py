@@ -34,7 +34,7 @@ _SEARCH_PATH = f"""
         ORDER BY {_HAS_MIRROR} DESC, path.place
         LIMIT 1
     ), ''), true)
-"""
+"""  # noqa: S608 (no value is in it)
 
 _ELSEWHERE = sa.text("""
     SELECT quote_ident(nspname)

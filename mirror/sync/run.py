@@ -22,7 +22,7 @@ from mirror.api.client import CachedList, Client, FetchedList, NotModified
 from mirror.api.entries import EntryScan
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
-from mirror.db import migrate, runs
+from mirror.db import migrate, runs, sequences
 from mirror.db.engine import enable_wal, read_transaction, write_transaction
 from mirror.db.errors import is_read_only
 from mirror.db.runs import Counts, Outcome
@@ -166,12 +166,13 @@ def _log_context(environment: str, progress: Progress) -> Iterator[None]:
 def _begin(
     engine: Engine, environment: str, base_url: str, started_at: datetime, *, upgrade: bool
 ) -> runs.Run:
-    """Upgrade the schema, or require the current one; record the new run."""
+    """Upgrade the schema, or require the current one; record the new run under the next number."""
     with write_transaction(engine, runs.lock(environment)) as connection:
         if upgrade:
             migrate.upgrade_in(connection)
         else:
             migrate.require_current(connection)
+        sequences.repair(connection)
         return runs.begin(connection, environment, base_url, started_at)
 
 
