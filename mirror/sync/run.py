@@ -24,7 +24,6 @@ from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
 from mirror.db import migrate, runs, sequences
 from mirror.db.engine import enable_wal, read_transaction, write_transaction
-from mirror.db.errors import is_read_only
 from mirror.db.runs import Counts, Outcome
 from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
 from mirror.progress import Phase, Progress, log_environment
@@ -190,7 +189,7 @@ def _begin_dry_run(
             migrate.require_current(connection)
             return runs.begin(connection, environment, base_url, started_at, run_id=number)
     except DatabaseError as error:
-        if type(error) is not DatabaseError and not is_read_only(error):
+        if type(error) is not DatabaseError:
             raise
         raise DatabaseError(
             error.message,

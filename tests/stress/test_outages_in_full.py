@@ -18,7 +18,8 @@ import pytest
 
 from mirror import cli
 from mirror.db import migrate
-from mirror.db.engine import LIBPQ_DEFAULTS, create_engine, parse_url, read_transaction
+from mirror.db.engine import create_engine, parse_url, read_transaction
+from mirror.db.postgres import LIBPQ_DEFAULTS
 from tests.support.databases import DATABASES
 from tests.support.disks import filled, small_disk
 from tests.support.outages import (
