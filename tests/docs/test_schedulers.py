@@ -24,7 +24,7 @@ from mirror.report.period import Period, period
 from tests.support.commands import Ran
 from tests.support.pages import CONFIGURATION, FILES, OPERATIONS, PROGRAM, executable, run
 
-UNITS = {name for name in FILES if name.endswith((".service", ".timer", ".conf"))}
+UNITS = {name for name in FILES if name.endswith((".service", ".timer", "/hardening.conf"))}
 SERVICES = ("mirror-sync.service", "mirror-stale.service")
 MANIFESTS = ("cronjob.yaml", "deployment.yaml")
 GIB = 1 << 30
