@@ -53,10 +53,16 @@ _ENCODINGS = {"UTF8", "SQL_ASCII"}
 _MESSAGE = re.compile(r'^[BF]\t\d+\t(?P<name>\w+)(?:.*? C "(?P<code>\w{5})")?', re.MULTILINE)
 """A message in libpq's trace; in an ErrorResponse, the texts in any language follow the code."""
 
+_NO_PASSWORD = {"password": "", "passfile": f"{os.devnull}/none"}
+"""None is sent in vain: some servers lock a user out after a few wrong ones."""
+
 _ANYBODY = {"user": "mirror", "dbname": "mirror", "sslmode": "disable", "gssencmode": "disable"}
 """Who asks whether a server answers without encryption: nothing of the URL is sent to it."""
 
+_AVAILABLE = "57P03"
+"""`cannot_connect_now`, for a server that can be connected to by now."""
 _PROTOCOL_VIOLATION = "08P01"
+_INVALID_PASSWORD = "28P01"  # noqa: S105 (a SQLSTATE)
 
 
 def connect_arguments(url: URL) -> dict[str, Any]:
@@ -160,29 +166,48 @@ def _explain(error: Exception, url: URL, parameters: Mapping[str, Any]) -> Mirro
 
     if isinstance(error, ConnectionTimeout):
         return unavailable(error, url)
-    given = {name: value for name, value in parameters.items() if name in _libpq_defaults()}
-    # No password is sent in vain: some servers lock a user out after a few wrong ones.
-    no_password = {"password": "", "passfile": f"{os.devnull}/none"}
+    defaults = _libpq_defaults()
+    given = {name: value for name, value in parameters.items() if name in defaults}
     malformed = isinstance(error, ProgrammingError)
-    answer = Ping.NO_ATTEMPT if malformed else PGconn.ping(_conninfo(given | no_password))
+    answer = Ping.NO_ATTEMPT if malformed else PGconn.ping(_conninfo(given | _NO_PASSWORD))
     if answer == Ping.NO_ATTEMPT:
         return UsageError(
             f"the database URL {redact_url(url)} cannot be used ({driver_message(error, url)})",
             hint="correct its parameters, or those in the environment or the service file",
         )
-    if answer == Ping.NO_RESPONSE:
+    sqlstate = _login(given) if answer == Ping.OK else None
+    if _asks_too_much(given, answer, sqlstate):
+        return DatabaseError(
+            f"the database {redact_url(url)} cannot be connected to as its URL asks for "
+            f"({driver_message(error, url)})",
+            hint="check the parameters of the URL, such as sslmode and options, and certificates",
+        )
+    if answer == Ping.OK and not (sqlstate and is_transient_sqlstate(sqlstate)):
+        return refused(error, url)  # also if it is not known: a 1 too many is seen, a 75 is not
+    return unavailable(error, url)
+
+
+def _asks_too_much(given: dict[str, Any], answer: int, sqlstate: str | None) -> bool:
+    """Return whether a server can be reached, but not with all the parameters that were given.
+
+    Args:
+        given: the parameters of libpq.
+        answer: of PQping with them.
+        sqlstate: of a login with them.
+    """
+    from psycopg.pq import PGconn, Ping
+
+    if answer == Ping.NO_RESPONSE:  # such as without TLS, or with a certificate nobody trusts
         place = {"host", "hostaddr", "port", "service", "connect_timeout"}
         plain = {name: value for name, value in given.items() if name in place}
-        plain |= no_password | _ANYBODY
-        if PGconn.ping(_conninfo(plain)) in {Ping.OK, Ping.REJECT}:
-            return DatabaseError(
-                f"the database {redact_url(url)} cannot be connected to as its URL asks for "
-                f"({driver_message(error, url)})",
-                hint="check the parameters of the URL, such as sslmode, and the certificates",
-            )
-    if answer != Ping.OK or _may_log_in_later(_conninfo(given)):
-        return unavailable(error, url)
-    return refused(error, url)
+        return PGconn.ping(_conninfo(plain | _NO_PASSWORD | _ANYBODY)) in {Ping.OK, Ping.REJECT}
+    # PgBouncer has one code for most of what it refuses, such as `options`, also for a while.
+    has_options = given.get("options") or _libpq_defaults()["options"]
+    return bool(
+        sqlstate == _PROTOCOL_VIOLATION
+        and has_options
+        and _login(given | {"options": ""}) == _AVAILABLE
+    )
 
 
 def _libpq_defaults() -> dict[str, bytes | None]:
@@ -198,22 +223,19 @@ def _conninfo(parameters: Mapping[str, Any]) -> bytes:
     return make_conninfo(**parameters).encode()
 
 
-def _may_log_in_later(conninfo: bytes) -> bool:
-    """Return whether a login that failed may succeed later, by the SQLSTATE of one more login.
-
-    Without one the answer is no: an exit code 1 too many is looked at, a 75 too many is not.
-    """
-    messages = [match.groups() for match in _MESSAGE.finditer(_trace_login(conninfo))]
+def _login(given: dict[str, Any]) -> str | None:
+    """Log in once more; return the SQLSTATE of the refusal, or None if it is not known."""
+    messages = [match.groups() for match in _MESSAGE.finditer(_trace_login(_conninfo(given)))]
     names = [name for name, _code in messages]
-    if "ReadyForQuery" in names:  # it succeeded now, or the server is not what the URL asks for
-        return True
-    codes = [index for index, name in enumerate(names) if name == "ErrorResponse"]
-    if not codes:
-        return False
-    sqlstate = messages[codes[-1]][1]
-    if sqlstate == _PROTOCOL_VIOLATION and names[codes[-1] - 1] == "SASLResponse":
-        return False  # PgBouncer's code for a wrong password
-    return is_transient_sqlstate(sqlstate)
+    if "ReadyForQuery" in names:  # also if the server is not the one that the URL asks for
+        return _AVAILABLE
+    if "ErrorResponse" not in names:
+        return None
+    last = len(names) - 1 - names[::-1].index("ErrorResponse")
+    code: str = messages[last][1]
+    if code == _PROTOCOL_VIOLATION and names[last - 1] == "SASLResponse":
+        return _INVALID_PASSWORD  # PgBouncer has no code of its own for it
+    return code
 
 
 def _trace_login(conninfo: bytes) -> str:
@@ -262,7 +284,7 @@ def _has_no_transactions(engine: Engine) -> bool:
     arguments, parameters = engine.dialect.create_connect_args(engine.url)
     try:
         connection = driver.connect(
-            *arguments, **parameters, **connect_arguments(engine.url), autocommit=True
+            *arguments, **{**parameters, **connect_arguments(engine.url), "autocommit": True}
         )
         with closing(connection):
             connection.execute("SELECT 1")

@@ -471,7 +471,7 @@ REFUSALS = {
     "read-only": (
         "ALTER DATABASE {name} SET default_transaction_read_only = on",
         "ALTER DATABASE {name} RESET default_transaction_read_only",
-        75,
+        1,
     ),
     "no longer a user": ("ALTER ROLE {role} NOLOGIN", "ALTER ROLE {role} LOGIN", 1),
     "may not connect": (
