@@ -56,6 +56,9 @@ _MESSAGE = re.compile(r'^[BF]\t\d+\t(?P<name>\w+)(?:.*? C "(?P<code>\w{5})")?', 
 _NO_PASSWORD = {"password": "", "passfile": f"{os.devnull}/none"}
 """None is sent in vain: some servers lock a user out after a few wrong ones."""
 
+_PING = _NO_PASSWORD | {"connect_timeout": 2}
+"""A short time-out, too: psycopg's PQping lets no other thread of this process run meanwhile."""
+
 _ANYBODY = {"user": "mirror", "dbname": "mirror", "sslmode": "disable", "gssencmode": "disable"}
 """Who asks whether a server answers without encryption: nothing of the URL is sent to it."""
 
@@ -169,7 +172,7 @@ def _explain(error: Exception, url: URL, parameters: Mapping[str, Any]) -> Mirro
     defaults = _libpq_defaults()
     given = {name: value for name, value in parameters.items() if name in defaults}
     malformed = isinstance(error, ProgrammingError)
-    answer = Ping.NO_ATTEMPT if malformed else PGconn.ping(_conninfo(given | _NO_PASSWORD))
+    answer = Ping.NO_ATTEMPT if malformed else PGconn.ping(_conninfo(given | _PING))
     if answer == Ping.NO_ATTEMPT:
         return UsageError(
             f"the database URL {redact_url(url)} cannot be used ({driver_message(error, url)})",
@@ -198,9 +201,9 @@ def _asks_too_much(given: dict[str, Any], answer: int, sqlstate: str | None) -> 
     from psycopg.pq import PGconn, Ping
 
     if answer == Ping.NO_RESPONSE:  # such as without TLS, or with a certificate nobody trusts
-        place = {"host", "hostaddr", "port", "service", "connect_timeout"}
+        place = {"host", "hostaddr", "port", "service"}
         plain = {name: value for name, value in given.items() if name in place}
-        return PGconn.ping(_conninfo(plain | _NO_PASSWORD | _ANYBODY)) in {Ping.OK, Ping.REJECT}
+        return PGconn.ping(_conninfo(plain | _PING | _ANYBODY)) in {Ping.OK, Ping.REJECT}
     # PgBouncer has one code for most of what it refuses, such as `options`, also for a while.
     has_options = given.get("options") or _libpq_defaults()["options"]
     return bool(

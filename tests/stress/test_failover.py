@@ -17,6 +17,7 @@ from tests.support.outages import (
     OutageMirror,
     nth_commit,
     outage_mirrors,
+    patched,
     result_of,
 )
 from tests.support.pages import OPERATIONS
@@ -163,3 +164,19 @@ def test_what_an_asynchronous_standby_may_lose() -> None:
         assert pair.replica.state() == before
         assert pair.replica.outcomes() == ["applied"]
         pair.replica.assert_recovers()
+
+
+def test_a_synchronous_standby_that_is_away() -> None:
+    """No commit is answered then: the sync fails for now, and the next one with it recovers.
+
+    The commit of the run's beginning is only known to the primary until the standby is back.
+    """
+    with servers(synchronous=True) as pair:
+        before = pair.mirror.state()
+        pair.standby.stop("fast")
+        with patched(LOCK_WAIT=0.2, RESPONSE_TIMEOUT=1):
+            ran = pair.mirror.run(NEW)
+        assert (ran.code, result_of(ran)["run_id"]) == (75, None)
+        assert pair.mirror.state() == before
+        pair.standby.start()
+        pair.mirror.assert_recovers("running")

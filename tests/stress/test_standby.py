@@ -117,6 +117,15 @@ def test_everything_can_be_read_there(pair: Pair, tmp_path: Path) -> None:
     assert pair.replica.state() == pair.mirror.state()
 
 
+def test_a_url_that_prefers_the_standby(pair: Pair) -> None:
+    """With both hosts and target_session_attrs=prefer-standby a reader gets the standby."""
+    hosts = f"host={pair.primary.folder}&host={pair.standby.folder}"
+    url = f"postgresql://mirror@/postgres?{hosts}&target_session_attrs=prefer-standby"
+    with read_transaction(create_engine(url)) as connection:
+        assert connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar()
+        assert len(helpers.release_requests(connection)) == 3
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
