@@ -110,7 +110,7 @@ def test_a_subscriber_has_the_mirror(replicated: Replicated, tmp_path: Path) -> 
 
 
 def test_a_switch_to_a_subscriber(replicated: Replicated) -> None:
-    """The first sync after a switch sets the sequences, says so, and goes on where the other was."""
+    """The first sync after a switch sets the sequences, says so, and goes on from there."""
     copy = replicated.copy
     replicated.switch()
     ran = copy.run([*NEW, "rubbish"])
