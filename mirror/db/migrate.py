@@ -185,13 +185,13 @@ def _require_place(connection: Connection) -> None:
         raise SchemaError(
             f"the mirror is in the schema {' or '.join(others)}, which the search_path of "
             f"{_user(connection)} does not reach",
-            hint=f"{_choose(others[0])}; for another mirror name another schema there",
+            hint=f"{_choose(connection, others[0])}; for another mirror name another schema there",
         )
     if placement.schema(connection) is None:
         raise SchemaError(
             f"the search_path of {_user(connection)} names no schema that exists and that it may "
             "use",
-            hint=f"create one, such as CREATE SCHEMA mirror, and {_choose('mirror')}",
+            hint=f"create one, such as CREATE SCHEMA mirror, and {_choose(connection, 'mirror')}",
         )
 
 
@@ -202,7 +202,7 @@ def _foreign(connection: Connection, name: str) -> SchemaError:
     else:
         hint = (
             "give the mirror a schema or a database of its own, such as CREATE SCHEMA mirror, and "
-            f"{_choose('mirror')}"
+            f"{_choose(connection, 'mirror')}"
         )
     return SchemaError(f"{name}{_where(connection)} belongs to another program", hint=hint)
 
@@ -216,9 +216,12 @@ def _user(connection: Connection) -> str:
     return str(connection.scalar(sa.text("SELECT quote_ident(current_user)")))
 
 
-def _choose(schema: str) -> str:
+def _choose(connection: Connection, schema: str) -> str:
     """Return how to name a schema of Postgres in the database URL."""
-    return f"add ?options=-csearch_path%3D{quote(schema)} to the database URL"
+    separator = "&" if connection.engine.url.query else "?"
+    # A backslash keeps what follows in the value of `options`.
+    value = quote(schema.replace("\\", "\\\\").replace(" ", "\\ "))
+    return f"add {separator}options=-csearch_path%3D{value} to the database URL"
 
 
 def require_current(connection: Connection) -> None:

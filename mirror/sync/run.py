@@ -189,7 +189,7 @@ def _begin_dry_run(
             migrate.require_current(connection)
             return runs.begin(connection, environment, base_url, started_at, run_id=number)
     except DatabaseError as error:
-        if type(error) is not DatabaseError:
+        if type(error) is not DatabaseError or error.__cause__ is None:
             raise
         raise DatabaseError(
             error.message,

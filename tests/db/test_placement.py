@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -247,7 +248,7 @@ def with_check(url: str, do: Any, revision: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("DELETE FROM alembic_version", "alembic_version is empty"),
+        ("DELETE FROM alembic_version", "is empty"),
         ("INSERT INTO alembic_version VALUES ('1975ea83b712')", "belongs to another program"),
         ("UPDATE alembic_version SET version_num = 'abc'", "belongs to another program"),
         ("DROP TABLE alembic_version", "belongs to another program"),
@@ -279,6 +280,8 @@ def test_a_mirror_that_the_path_does_not_reach(postgres: Mirror) -> None:
         assert 'the mirror is in the schema "the mirror"' in ran.out + ran.err
         assert "options=-csearch_path%3D" in ran.out + ran.err
     assert relations(postgres.url) == before
+    (advice,) = re.findall(r"; add (\S+) to the database URL", run(postgres, "status").err)
+    assert run(postgres, "status", url=postgres.url + advice).code == 0
     assert run(postgres, "sync", url=with_path(postgres.url, "second")).code == 0
     assert relations(postgres.url) == before | in_schema("second")
     assert run(postgres, "db", "upgrade", url=with_path(postgres.url, "public,second")).code == 0
