@@ -22,9 +22,12 @@ from tests.support.outages import (
 )
 from tests.support.pages import OPERATIONS, blocks, section
 from tests.support.postgres import Server, execute, own_server
-from tests.support.upstream import request
+from tests.support.upstream import request, requests
 
 SETTINGS = ("fsync=off", "wal_level=logical", "wal_receiver_status_interval=1s")
+
+
+REQUESTS = range(1, 201)
 
 
 @dataclass
@@ -107,6 +110,20 @@ def test_a_subscriber_has_the_mirror(replicated: Replicated, tmp_path: Path) -> 
         "doctor", "--database", copy.command_url, "--base-url", mirror.sandbox.base_url
     )
     assert "subscription" in doctor.out
+
+
+def test_a_sync_arrives_as_one_transaction(replicated: Replicated) -> None:
+    """Readers at the subscriber see one state, also if it has more columns than the publisher."""
+    mirror, copy = replicated.mirror, replicated.copy
+    execute(copy.url, "ALTER TABLE release_requests ADD COLUMN colour text")
+    statuses = "SELECT DISTINCT status FROM release_requests WHERE missing_since IS NULL"
+    assert mirror.run(requests(*REQUESTS)).code == 0
+    for status in ("approved", "rejected", "pending"):
+        wait_until(lambda: len(copy.rows(statuses)) == 1)
+        assert mirror.run(requests(*REQUESTS, status=status)).code == 0
+        while (seen := copy.rows(statuses)) != [(status,)]:
+            assert len(seen) == 1
+    assert len(copy.rows("SELECT FROM release_requests WHERE missing_since IS NULL")) == 200
 
 
 def test_a_switch_to_a_subscriber(replicated: Replicated) -> None:

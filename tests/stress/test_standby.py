@@ -13,6 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from mirror.db.engine import create_engine, read_transaction
+from mirror.errors import DatabaseUnavailable
 from mirror.queries import helpers
 from tests.support.outages import (
     NEW,
@@ -212,6 +213,22 @@ def test_feedback_prevents_the_conflict(pair: Pair, tmp_path: Path) -> None:
     """With hot_standby_feedback the primary keeps what a report needs, and it does not fail."""
     pair.configure(max_standby_streaming_delay="0", hot_standby_feedback="on")
     assert read_while_rows_are_removed(pair, wait=False, tmp_path=tmp_path)[0] == 0
+
+
+def read_across(pair: Pair, statement: str) -> None:
+    """Read on the standby in one transaction, before and after a statement on the primary."""
+    with read_transaction(create_engine(pair.standby.url)) as connection:
+        assert helpers.release_requests(connection)
+        execute(pair.primary.url, statement)
+        pair.wait()
+        assert helpers.release_requests(connection)
+
+
+def test_an_exclusive_lock_ends_readers(pair: Pair) -> None:
+    """Feedback does not help where the primary changes a table as a whole, as upgrades do."""
+    pair.configure(max_standby_streaming_delay="0", hot_standby_feedback="on")
+    with pytest.raises(DatabaseUnavailable, match="standby"):
+        read_across(pair, "ALTER TABLE release_requests ADD COLUMN colour text")
 
 
 def test_a_delay_lets_the_standby_wait(pair: Pair) -> None:
