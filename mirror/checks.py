@@ -256,7 +256,7 @@ def check_surroundings(connection: Connection) -> Iterator[Check]:
     elif publishing:
         finding = f"published by {', '.join(publishing)}"
         yield Check(State.OK, "replication", None, finding)
-    for row in sequences.behind(connection):
+    for row in () if subscribed else sequences.behind(connection):
         finding = f"that of {row.name}.id is at {row.position:,}, and the table at {row.last:,}"
         advice = "the next `mirror sync` sets it right"
         yield Check(State.WARNING, "sequence", None, finding, advice)

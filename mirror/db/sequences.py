@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection, Row
 
 from mirror.db.engine import advisory_lock
 from mirror.db.models import quarantined_records, sync_runs
+from mirror.errors import DatabaseError
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,11 @@ _POSITIONS = " UNION ALL ".join(
     _POSITION.format(table.name) for table in (sync_runs, quarantined_records)
 )
 _BEHIND = sa.text(f"SELECT * FROM ({_POSITIONS}) AS positions WHERE last > position")  # noqa: S608
+
+_IS_SUBSCRIBED = sa.text(
+    "SELECT EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid IN "
+    "(to_regclass('sync_runs'), to_regclass('quarantined_records')))"
+)
 
 
 def behind(connection: Connection) -> Sequence[Row[Any]]:
@@ -55,9 +61,17 @@ def repair(connection: Connection) -> None:
 
     Args:
         connection: in a transaction that writes, and has numbered no row yet.
+
+    Raises:
+        DatabaseError: the rows come from a subscription, which their numbers would stop.
     """
     if not behind(connection):
         return
+    if connection.scalar(_IS_SUBSCRIBED):
+        raise DatabaseError(
+            "a subscription writes to the mirror's tables, and a sync beside it would stop it",
+            hint="sync at the publisher only; to sync here, drop the subscription first",
+        )
     advisory_lock(connection, LOCK)
     for row in behind(connection):  # the holder of the lock may have set them right meanwhile
         connection.execute(

@@ -10,10 +10,11 @@ import pytest
 
 from mirror.db import sequences
 from mirror.db.engine import create_engine, write_transaction
+from mirror.errors import DatabaseError
 from mirror.sandbox.server import Sandbox
 from tests.support.commands import run_mirror
 from tests.support.mirrors import Mirror
-from tests.support.postgres import execute
+from tests.support.postgres import empty_database, execute
 from tests.support.upstream import TOKEN, FakeUpstream, request, requests
 
 POSITIONS = "SELECT last_value FROM {}_id_seq"
@@ -95,23 +96,35 @@ def test_syncs_at_once_after_a_restore(mirror: Mirror) -> None:
         assert sorted(pool.map(begin, range(8))) == list(range(4, 12))
 
 
-def test_replication_is_told(mirror: Mirror) -> None:
-    """A publication of the tables, one of `alembic_version`, and a subscription."""
+def test_replication_is_told(
+    postgres_server: str, sandbox: Sandbox, upstream: FakeUpstream
+) -> None:
+    """A publication, one that has `alembic_version`, and a subscription, beside which none syncs."""
+    with empty_database(postgres_server) as url:
+        mirror = Mirror(url, sandbox, upstream)
+        mirror.sync(requests(1))
 
-    def check() -> str:
-        ran = run_mirror("doctor", "--format", "json", MIRROR_DATABASE_URL=mirror.url)
-        return ran.out
+        def check() -> str:
+            ran = run_mirror("doctor", "--format", "json", MIRROR_DATABASE_URL=mirror.url)
+            return ran.out
 
-    assert "replication" not in check()
-    execute(mirror.url, "CREATE PUBLICATION bi FOR TABLE release_requests")
-    assert "published by bi" in check()
-    execute(mirror.url, "CREATE PUBLICATION everything FOR ALL TABLES")
-    assert "the publication everything has the table alembic_version" in check()
-    # As an active subscription does, which takes a second server.
-    execute(
-        mirror.url,
-        "SET allow_system_table_mods = on",
-        "INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate)"
-        " VALUES (1, 'release_requests'::regclass, 'r')",
-    )
-    assert "a subscription writes to release_requests" in check()
+        assert "replication" not in check()
+        execute(mirror.url, "CREATE PUBLICATION bi FOR TABLE release_requests")
+        assert "published by bi" in check()
+        execute(mirror.url, "CREATE PUBLICATION everything FOR ALL TABLES")
+        assert "the publication everything has the table alembic_version" in check()
+        # As an active subscription does, which takes a second server.
+        execute(
+            mirror.url,
+            "SET allow_system_table_mods = on",
+            "INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate)"
+            " VALUES (1, 'sync_runs'::regclass, 'r')",
+        )
+        reset(mirror)
+        assert "a subscription writes to sync_runs" in check()
+        assert "sets it right" not in check()
+        before = mirror.runs("id")
+        failure = mirror.sync([request(1)]).failure
+        assert isinstance(failure, DatabaseError)
+        assert "sync at the publisher only" in str(failure.hint)
+        assert mirror.runs("id") == before
