@@ -14,6 +14,8 @@ from mirror import connect
 from mirror.queries import helpers
 from tests.support.fleets import Fleet
 from tests.support.outages import (
+    BEFORE_SYNC,
+    DURING_MERGE,
     NEW,
     OLD,
     MakeMirror,
@@ -21,8 +23,9 @@ from tests.support.outages import (
     outage_mirrors,
     result_of,
     run_checked,
+    wait_until,
 )
-from tests.support.poolers import make_database, pgbouncer, pgpool
+from tests.support.poolers import accepts_connections, make_database, pgbouncer, pgpool
 from tests.support.postgres import Server, execute, own_server, wait_for_replay
 from tests.support.upstream import request
 
@@ -154,6 +157,23 @@ def test_a_pool_that_is_busy(server: Server, make_mirror: MakeMirror) -> None:
             ran = mirror.run(NEW)
         mirror.assert_failed(ran, before)
         mirror.assert_recovers()
+
+
+@pytest.mark.parametrize("moment", [BEFORE_SYNC, *DURING_MERGE])
+def test_the_server_behind_pgbouncer_restarts(
+    server: Server, make_mirror: MakeMirror, moment: str
+) -> None:
+    """Without a server behind it the pooler refuses: for now, and with the failed run on record."""
+    settings = {"query_wait_timeout": "1", "server_login_retry": "0"}
+    with pgbouncer(server, settings) as url:
+        mirror = make_mirror(url)
+
+        def restart() -> None:
+            server.start()
+            wait_until(lambda: accepts_connections(url))
+
+        outage = mirror.at(moment, server.stop, restart)
+        mirror.assert_survives(outage, *(["running"] if moment != BEFORE_SYNC else []))
 
 
 # pgpool, a primary and its standby, which does not replay for the time of a test.

@@ -98,6 +98,16 @@ def pgpool(primary: Server, standby: Server, settings: Mapping[str, str]) -> Ite
         yield url
 
 
+def accepts_connections(url: str) -> bool:
+    """Return whether a pooler and the server behind it accept a connection."""
+    try:
+        with psycopg.connect(url) as connection:
+            connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 def _changed(configuration: str, settings: Mapping[str, str]) -> str:
     """Change settings of a configuration; those that it does not have are added at its end."""
     missing = dict(settings)
@@ -129,13 +139,9 @@ def _running(name: str, arguments: list[str], files: Mapping[str, str], port: in
     log = folder / "log"
     url = f"postgresql://{USER}:{PASSWORD}@/{DATABASE}?host={folder}&port={port}"
 
-    def accepts_connections() -> bool:
+    def is_up() -> bool:
         assert process.poll() is None, log.read_text()
-        try:
-            psycopg.connect(url).close()
-        except psycopg.OperationalError:
-            return False
-        return True
+        return accepts_connections(url)
 
     try:
         with log.open("wb") as output:
@@ -148,7 +154,7 @@ def _running(name: str, arguments: list[str], files: Mapping[str, str], port: in
                 user=user,
             )
         try:
-            wait_until(accepts_connections)
+            wait_until(is_up)
             yield url
         finally:
             process.send_signal(signal.SIGINT)  # a fast shutdown for both
