@@ -33,6 +33,9 @@ from tests.support.postgres import (
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.upstream import request
 
+URL = "postgresql://mirror@/bi?host=db1.example.com:5432&host=db2.example.com:5432&target_session_attrs=read-write"
+"""The URL of the documentation."""
+
 
 @dataclass
 class Pair:
@@ -87,10 +90,6 @@ def servers(*, synchronous: bool, proxied: bool = False) -> Iterator[Pair]:
         pair.mirror.load_old()
         wait_for_replay(primary, standby)
         yield pair
-
-
-URL = "postgresql://mirror@/bi?host=db1.example.com:5432&host=db2.example.com:5432&target_session_attrs=read-write"
-"""The URL of the documentation."""
 
 
 def test_the_url_is_that_of_the_documentation() -> None:
