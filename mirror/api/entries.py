@@ -211,7 +211,7 @@ class EntryScan:
 
         Args:
             in_order: in the order of their ids, those whose id occurs more than once at the end.
-                This takes up to 200 bytes more for each entry, until the last one.
+                Each entry is an object then, until the last one is decoded.
 
         Yields:
             A record for each request and an invalid record for each invalid entry, with the digest.

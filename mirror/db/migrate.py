@@ -136,6 +136,7 @@ def _read_schema(connection: Connection) -> _Schema:
     schema = msgspec.structs.replace(schema, revision=revision)
     unreleased = msgspec.structs.replace(schema, is_unreleased=True)
     if _VIEW not in existing:
+        _refuse_scattered(connection)
         return unreleased
     if _INDEX not in existing:
         columns = sa.inspect(connection).get_columns(release_requests.name)
@@ -145,6 +146,20 @@ def _read_schema(connection: Connection) -> _Schema:
         return schema
     definition = sa.inspect(connection).get_view_definition(_VIEW)
     return unreleased if _UNRELEASED_CTE in definition else schema
+
+
+def _refuse_scattered(connection: Connection) -> None:
+    """Refuse a mirror whose views are in another schema than its tables."""
+    from mirror.db import views
+
+    names = [*metadata.tables, *views.metadata.tables]
+    if schema := placement.view_elsewhere(connection, _VIEW, names):
+        home = placement.schema(connection)
+        raise SchemaError(
+            f"the tables of the mirror are in the schema {home}, but its view {_VIEW} is in "
+            f"{schema}",
+            hint=f"run for each view there: ALTER VIEW {schema}.{_VIEW} SET SCHEMA {home}",
+        )
 
 
 def _read_revision(connection: Connection) -> str:

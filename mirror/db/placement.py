@@ -30,7 +30,7 @@ _SEARCH_PATH = f"""
         SELECT pg_catalog.format('%I, {TEMPORARY_SCHEMA}', path.name)
         FROM pg_catalog.unnest(pg_catalog.current_schemas(false))
             WITH ORDINALITY AS path(name, place)
-        WHERE NOT pg_catalog.starts_with(CAST(path.name AS pg_catalog.text), 'pg_')
+        WHERE pg_catalog.left(CAST(path.name AS pg_catalog.text), 3) OPERATOR(pg_catalog.<>) 'pg_'
         ORDER BY {_HAS_MIRROR} DESC, path.place
         LIMIT 1
     ), ''), true)
@@ -42,6 +42,18 @@ _ELSEWHERE = sa.text("""
     WHERE relname = ANY(:tables) AND relkind IN ('r', 'p')
     GROUP BY nspname HAVING count(*) = cardinality(:tables)
     ORDER BY nspname
+""")
+
+_VIEWS_ELSEWHERE = sa.text("""
+    SELECT DISTINCT quote_ident(n.nspname)
+    FROM pg_depend AS d
+    JOIN pg_class AS used ON used.oid = d.refobjid AND d.refclassid = 'pg_class'::regclass
+    JOIN pg_namespace AS home ON home.oid = used.relnamespace AND home.nspname = current_schema()
+    JOIN pg_rewrite AS r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_class AS view ON view.oid = r.ev_class AND view.relname = :name
+    JOIN pg_namespace AS n ON n.oid = view.relnamespace AND n.oid <> home.oid
+    WHERE used.relname = ANY(CAST(:used AS name[]))
+    ORDER BY 1
 """)
 
 
@@ -69,6 +81,20 @@ def elsewhere(connection: Connection) -> list[str]:
     if connection.dialect.name == "sqlite":
         return []
     return list(connection.scalars(_ELSEWHERE, {"tables": list(MIRROR_TABLES)}))
+
+
+def view_elsewhere(connection: Connection, name: str, used: list[str]) -> str | None:
+    """Return another schema than the mirror's that holds a view on its relations, or None.
+
+    Args:
+        connection: to the mirror's database.
+        name: of the view.
+        used: names of the mirror's tables and views, of which it reads one.
+    """
+    if connection.dialect.name == "sqlite":
+        return None
+    schemas = connection.scalars(_VIEWS_ELSEWHERE, {"name": name, "used": used})
+    return schemas.first()
 
 
 def is_chosen(connection: Connection) -> bool:

@@ -108,7 +108,7 @@ def test_tables_of_others_are_not_taken_for_temporary_ones(mirror: Mirror) -> No
 
 
 SHADOWS = """
-CREATE FUNCTION {name}({arguments}) RETURNS {returns} LANGUAGE plpgsql AS
+CREATE FUNCTION "{name}"({arguments}) RETURNS {returns} LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'not the one of Postgres'; END $$
 """
 SHADOWED = [
@@ -116,7 +116,7 @@ SHADOWED = [
     ("current_schemas", "boolean", "name[]"),
     ("to_regclass", "text", "regclass"),
     ("unnest", "name[]", "SETOF name"),
-    ("starts_with", "text, text", "boolean"),
+    ("left", "text, integer", "text"),
     ("hashtext", "text", "integer"),
     ("pg_advisory_xact_lock", "integer, integer", "void"),
     ("quote_ident", "text", "text"),
@@ -125,6 +125,7 @@ SHADOWED = [
 ]
 OPERATORS = """
 CREATE FUNCTION never(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR <> (LEFTARG = text, RIGHTARG = text, FUNCTION = never);
 CREATE OPERATOR = (LEFTARG = text, RIGHTARG = text, FUNCTION = never);
 CREATE FUNCTION never(timestamptz, timestamptz) RETURNS boolean LANGUAGE sql AS 'SELECT false';
 CREATE OPERATOR < (LEFTARG = timestamptz, RIGHTARG = timestamptz, FUNCTION = never);
@@ -286,6 +287,22 @@ def test_a_mirror_that_the_path_does_not_reach(postgres: Mirror) -> None:
     assert relations(postgres.url) == before | in_schema("second")
     assert run(postgres, "db", "upgrade", url=with_path(postgres.url, "public,second")).code == 0
     assert relations(postgres.url) == before | in_schema("second")
+
+
+def test_views_in_another_schema(postgres: Mirror) -> None:
+    """Views that somebody moved away are named, with the way back."""
+    assert postgres.sync(requests(1)).failure is None
+    execute(postgres.url, "CREATE SCHEMA mirror")
+    for view in views.metadata.tables:
+        execute(postgres.url, f"ALTER VIEW {view} SET SCHEMA mirror")
+    for words in COMMANDS:
+        ran = run(postgres, *words)
+        assert ran.code == 1, words
+        assert "but its view release_requests_daily is in mirror" in ran.out + ran.err
+        assert "SET SCHEMA public" in ran.out + ran.err
+    for view in views.metadata.tables:
+        execute(postgres.url, f"ALTER VIEW mirror.{view} SET SCHEMA public")
+    assert run(postgres, "status").code == 0
 
 
 def test_no_schema_to_use(postgres: Mirror) -> None:

@@ -99,7 +99,7 @@ def test_syncs_at_once_after_a_restore(mirror: Mirror) -> None:
 def test_replication_is_told(
     postgres_server: str, sandbox: Sandbox, upstream: FakeUpstream
 ) -> None:
-    """A publication, one that has `alembic_version`, and a subscription, beside which none syncs."""
+    """A publication, one with `alembic_version`, and a subscription, which no sync disturbs."""
     with empty_database(postgres_server) as url:
         mirror = Mirror(url, sandbox, upstream)
         mirror.sync(requests(1))
