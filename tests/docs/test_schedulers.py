@@ -34,7 +34,7 @@ from tests.support.pages import (
     run,
 )
 
-UNITS = {name for name in FILES if name.endswith((".service", ".timer", ".conf"))}
+UNITS = {name for name in FILES if name.endswith((".service", ".timer", "/hardening.conf"))}
 SYNCS = ("mirror-sync.service", "mirror-sync@.service")
 SERVICES = (*SYNCS, "mirror-stale.service")
 CRON_JOBS = ("cronjob.yaml", "shards.yaml")
@@ -48,8 +48,9 @@ def test_every_file_is_tested() -> None:
     assert len(re.findall(r"<!-- file:", OPERATIONS + SHARDS)) == len(FILES)
     others = {"config.toml", "credentials.toml", "collect.sh", "alerts.yaml", "Containerfile"}
     crontabs = {"crontab", "report.crontab", "slurm.crontab"}
+    servers = {"pgbouncer.ini", "pgpool.conf", "partitions.sql"}  # tests/stress starts them
     shards = {"mirror-sync.nomad.hcl", "mirror-sync.sbatch"}
-    assert FILES.keys() == {*UNITS, *MANIFESTS, *others, *crontabs, *shards}
+    assert FILES.keys() == {*UNITS, *MANIFESTS, *others, *servers, *crontabs, *shards}
 
 
 # systemd
