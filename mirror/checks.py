@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -187,14 +187,14 @@ def _check_postgres(connection: Connection) -> Iterator[Check]:
 
 
 def _check_encryption(connection: Connection) -> Check:
-    url = connection.engine.url
-    host = url.host or str(url.query.get("host", ""))
+    server: Any = connection.connection.driver_connection
     tls_version = connection.scalar(
         sa.text("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl")
     )
-    if tls_version:
-        return Check(State.OK, "encryption", None, tls_version)
-    if not host or host.startswith("/") or settings.is_loopback(host):
+    if server.pgconn.ssl_in_use:  # to a pooler, whose own connection may have none
+        return Check(State.OK, "encryption", None, tls_version or "TLS")
+    host = server.info.host
+    if host.startswith("/") or settings.is_loopback(host):
         return Check(State.OK, "encryption", None, "none, and none needed on this machine")
     advice = "add ?sslmode=verify-full to the database URL"
     return Check(State.WARNING, "encryption", None, f"none to {host}", advice)

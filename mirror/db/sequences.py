@@ -65,13 +65,15 @@ def repair(connection: Connection) -> None:
     Raises:
         DatabaseError: the rows come from a subscription, which their numbers would stop.
     """
-    if not behind(connection):
+    if connection.dialect.name == "sqlite":
         return
     if connection.scalar(_IS_SUBSCRIBED):
         raise DatabaseError(
             "a subscription writes to the mirror's tables, and a sync beside it would stop it",
             hint="sync at the publisher only; to sync here, drop the subscription first",
         )
+    if not behind(connection):
+        return
     advisory_lock(connection, LOCK)
     for row in behind(connection):  # the holder of the lock may have set them right meanwhile
         connection.execute(
