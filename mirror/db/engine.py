@@ -224,10 +224,7 @@ def write_transaction(engine: Engine, lock: str, *, commit: bool = True) -> Iter
         connection.begin() as transaction,
     ):
         if not sqlite:
-            _set_parameters(connection, _WRITE_SETTINGS)
-            if (engine.dialect.server_version_info or ()) >= (17,):
-                _set_parameters(connection, {"transaction_timeout": "0"})
-            _require_writable(connection)
+            _begin_writing(connection)
             advisory_lock(connection, lock)
         yield connection
         mark_busy(connection)  # the commit or rollback
@@ -235,19 +232,22 @@ def write_transaction(engine: Engine, lock: str, *, commit: bool = True) -> Iter
             transaction.rollback()
 
 
-def _require_writable(connection: Connection) -> None:
-    """Check that Postgres lets a transaction write.
+def _begin_writing(connection: Connection) -> None:
+    """Set the parameters of a transaction that writes, and check that Postgres lets it.
 
     Raises:
         DatabaseUnavailable: the server is a standby, as after a failover.
         DatabaseError: sessions of the role, or in the database, only read.
     """
-    is_standby, read_only = connection.execute(
-        sa.select(
-            sa.func.pg_catalog.pg_is_in_recovery(),
-            sa.func.pg_catalog.current_setting("transaction_read_only"),
-        )
-    ).one()
+    parameters = dict(_WRITE_SETTINGS)
+    if (connection.dialect.server_version_info or ()) >= (17,):
+        parameters["transaction_timeout"] = "0"
+    is_standby, read_only = _set_parameters(
+        connection,
+        parameters,
+        sa.func.pg_catalog.pg_is_in_recovery(),
+        sa.func.pg_catalog.current_setting("transaction_read_only"),
+    )
     shown = shown_url_of(connection)
     if is_standby:
         raise DatabaseUnavailable(
@@ -287,14 +287,21 @@ def enable_wal(engine: Engine) -> None:
         connection.cursor().execute("PRAGMA journal_mode = WAL")
 
 
-def _set_parameters(connection: Connection, parameters: dict[str, str]) -> None:
-    """Set parameters of Postgres for this transaction only: a pooler's session keeps none."""
+def _set_parameters(
+    connection: Connection, parameters: dict[str, str], *expressions: sa.ColumnElement[Any]
+) -> tuple[Any, ...]:
+    """Set parameters of Postgres for this transaction only: a pooler's session keeps none.
+
+    Returns:
+        The values of more expressions, which take no statement of their own.
+    """
     values = {
         name: value.format(lock_wait=LOCK_WAIT, response_timeout=RESPONSE_TIMEOUT)
         for name, value in parameters.items()
     }
-    settings = (sa.func.set_config(name, value, sa.true()) for name, value in values.items())
-    connection.execute(sa.select(*settings))
+    settings = [sa.func.set_config(name, value, sa.true()) for name, value in values.items()]
+    row = connection.execute(sa.select(*settings, *expressions)).one()
+    return tuple(row[len(settings) :])
 
 
 def _sqlite_engine(url: URL, *, create: bool) -> Engine:
