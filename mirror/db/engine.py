@@ -24,7 +24,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.pool import NullPool
 
-from mirror.db import postgres
+from mirror.db import placement, postgres
 from mirror.db.errors import redact_url, translate_errors
 from mirror.errors import DatabaseError, DatabaseUnavailable, UsageError
 
@@ -50,6 +50,8 @@ _READ_SETTINGS = {
     "jit": "off",
 }
 _WRITE_SETTINGS = _READ_SETTINGS | {
+    # An error instead of rows that a policy leaves out: a sync would take them for new ones.
+    "row_security": "off",
     # If this machine dies, the server releases its locks after one minute, not two hours.
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
@@ -290,7 +292,9 @@ def enable_wal(engine: Engine) -> None:
 def _set_parameters(
     connection: Connection, parameters: dict[str, str], *expressions: sa.ColumnElement[Any]
 ) -> tuple[Any, ...]:
-    """Set parameters of Postgres for this transaction only: a pooler's session keeps none.
+    """Set parameters of Postgres, and the mirror's schema, for this transaction only.
+
+    A pooler's session keeps none of them.
 
     Returns:
         The values of more expressions, which take no statement of their own.
@@ -299,9 +303,11 @@ def _set_parameters(
         name: value.format(lock_wait=LOCK_WAIT, response_timeout=RESPONSE_TIMEOUT)
         for name, value in parameters.items()
     }
-    settings = [sa.func.set_config(name, value, sa.true()) for name, value in values.items()]
-    row = connection.execute(sa.select(*settings, *expressions)).one()
-    return tuple(row[len(settings) :])
+    # Qualified: the user's search_path may have a function of that name before pg_catalog's.
+    set_config = sa.func.pg_catalog.set_config
+    settings = [set_config(name, value, sa.true()) for name, value in values.items()]
+    row = connection.execute(sa.select(*expressions, *settings, placement.search_path())).one()
+    return tuple(row[: len(expressions)])
 
 
 def _sqlite_engine(url: URL, *, create: bool) -> Engine:
@@ -327,7 +333,10 @@ def _sqlite_engine(url: URL, *, create: bool) -> Engine:
             "with --database or MIRROR_DATABASE_URL",
         )
     engine = sa.create_engine(
-        url.set(database=str(path)), poolclass=NullPool, connect_args={"timeout": LOCK_WAIT}
+        url.set(database=str(path)),
+        poolclass=NullPool,
+        connect_args={"timeout": LOCK_WAIT},
+        execution_options={"schema_translate_map": placement.SQLITE_SCHEMAS},
     )
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -28,8 +28,8 @@ _TRANSIENT_SQLSTATE_CLASSES = {
     "57",  # operator intervention, such as a shutdown
     "58",  # system error
 }
-_UNIQUE_VIOLATION = "23505"
-"""Two environments whose lists hold the same request; the next sync names it."""
+_SERIALIZATION_FAILURE = "40001"
+"""Of a transaction of ours only a standby reports it, which replays what conflicts with it."""
 
 _SECRET_PARAMETER = re.compile(r"(?i)pass|secret|token|key")
 _MIN_SECRET_LENGTH = 4
@@ -63,6 +63,13 @@ def redact_url(url: URL) -> str:
 
 def _translate(error: BaseException | None, engine: Engine) -> DatabaseError:
     """Return the MirrorError for an error of the driver."""
+    if getattr(error, "sqlstate", None) == _SERIALIZATION_FAILURE:
+        return DatabaseUnavailable(
+            f"the standby {redact_url(engine.url)} ended the transaction, which conflicted with "
+            f"changes of the primary ({driver_message(error, engine.url)})",
+            hint="run it again; if this repeats, set hot_standby_feedback = on there, or a longer "
+            "max_standby_streaming_delay",
+        )
     if is_transient(error, engine.dialect.loaded_dbapi):
         return unavailable(error, engine.url)
     return refused(error, engine.url)
@@ -118,4 +125,4 @@ def is_transient(error: BaseException | None, driver: Any) -> bool:
 
 def is_transient_sqlstate(sqlstate: str) -> bool:
     """Return whether what failed with a SQLSTATE may succeed later."""
-    return sqlstate[:2] in _TRANSIENT_SQLSTATE_CLASSES or sqlstate == _UNIQUE_VIOLATION
+    return sqlstate[:2] in _TRANSIENT_SQLSTATE_CLASSES

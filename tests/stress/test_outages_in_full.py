@@ -237,7 +237,7 @@ def test_a_commit_whose_answer_never_comes(proxy_mirror: OutageMirror, proxy: Tc
     [
         ("pg_catalog.version()", []),  # SQLAlchemy's first statement
         ("alembic_version", []),
-        ("COPY staged", ["failed"]),
+        ("COPY pg_temp.mirror_staged", ["failed"]),
     ],
 )
 def test_the_connection_falls_silent(
