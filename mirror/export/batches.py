@@ -18,8 +18,8 @@ from mirror.errors import DatabaseError
 PARTITION = "environment"
 """The column by which files are partitioned."""
 
-_FETCHED_AT_ONCE = 5_000
-"""Rows of SQLite."""
+_FETCHED_AT_ONCE = 500
+"""Rows of SQLite: as many as stay in the processor's cache until they are converted."""
 
 _BLOCK_SIZE = 2 * 1024 * 1024
 """Bytes of CSV that make a batch."""
