@@ -68,11 +68,7 @@ def read(
         DatabaseError: a stored value is none of its column's type.
     """
     columns = schema(table)
-    names = ", ".join(
-        f"CAST({name} AS text) AS {name}" if isinstance(table.c[name].type, sa.JSON) else name
-        for name in columns.names
-    )
-    query = f"SELECT {names} FROM {table.name}"  # noqa: S608 (names of the schema)
+    query = f"SELECT {', '.join(columns.names)} FROM {table.name}"  # noqa: S608 (no value is in it)
     values: tuple[str, ...] = ()
     if environment is not None:
         query, values = f"{query} WHERE {PARTITION} = {{}}", (environment,)
