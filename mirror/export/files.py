@@ -49,7 +49,8 @@ def write(
         batches: its rows, ordered by environment.
         environments: each gets a file, even without rows, so that readers always find the schema.
     """
-    columns = schema(table).remove(schema(table).get_field_index(PARTITION))
+    columns = schema(table)
+    columns = columns.remove(columns.get_field_index(PARTITION))
     rows = 0
 
     def new_file(environment: str) -> Path:
