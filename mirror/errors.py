@@ -6,6 +6,7 @@
     ├── ApiError                 the API answered something that cannot be used
     │   └── ApiUnavailable       the API is out of reach for now: try again later
     ├── Stopped                  the run was cancelled: nothing was applied
+    ├── ExportRunning            another export writes to the same folder: try again later
     ├── DiskUnavailable          there is no room on a disk for now: try again later
     ├── DatabaseError            the database rejected an operation
     │   ├── DatabaseUnavailable  the database is out of reach for now: try again later
@@ -66,6 +67,10 @@ class Stopped(MirrorError):
 
 class DiskUnavailable(MirrorError):
     """Not enough space on a disk, or no folder for temporary files."""
+
+
+class ExportRunning(MirrorError):
+    """Another export writes to the same folder."""
 
 
 class DatabaseError(MirrorError):

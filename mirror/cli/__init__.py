@@ -41,6 +41,7 @@ COMMANDS = {
     "db": ("mirror.cli.db", "Manage the mirror's database."),
     "demo": ("mirror.cli.sandbox", "Run a guided tour: five syncs of a mock API."),
     "doctor": ("mirror.cli.status", "Check everything that a sync needs."),
+    "export": ("mirror.cli.export", "Write all tables and views as Parquet files."),
     "history": ("mirror.cli.queries", "Show the history of a phone NUMBER."),
     "quarantine": ("mirror.cli.status", "Show invalid records, and what is wrong with each."),
     "report": ("mirror.cli.report", "Write an HTML page with key figures, charts and tables."),

@@ -15,6 +15,7 @@ EXIT_CODES: dict[type[errors.MirrorError], int] = {
     errors.ApiUnavailable: 75,
     errors.DatabaseUnavailable: 75,
     errors.DiskUnavailable: 75,
+    errors.ExportRunning: 75,
     errors.TokenRefused: 77,
     errors.MirrorError: 1,
 }

@@ -1,0 +1,1 @@
+"""The Parquet export. Only this package imports pyarrow."""

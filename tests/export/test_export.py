@@ -1,0 +1,229 @@
+"""`mirror export`: what the files hold, and the folder after success and failure."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import re
+import sys
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from mirror.db.engine import write_transaction
+from mirror.export import batches, files, folder, run
+from tests.support.commands import run_mirror
+from tests.support.exports import assert_is, count, export, fill, generations, read
+from tests.support.mirrors import Mirror
+from tests.support.upstream import request, requests
+
+
+def test_files_hold_the_rows_of_sql(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each table and view has the rows and types of SQL, in as many batches as there are."""
+    fill(mirror, "007", "a b", "ü/%=é")
+    monkeypatch.setattr(batches, "_FETCHED_AT_ONCE", 7)
+    monkeypatch.setattr(files, "_ROW_GROUP_ROWS", 4)
+    ran = export(mirror, tmp_path / "new")
+    assert (ran.code, ran.out) == (0, "")
+    assert re.fullmatch(
+        r"mirror: wrote \S+/new \([\d,]+ rows of 10 tables and views, 3 environments, .* MB\)\n",
+        ran.err,
+    )
+    assert_is(tmp_path / "new", mirror)
+    names = sorted(path.name for path in (tmp_path / "new" / "release_requests").iterdir())
+    assert names == [f"environment={name}" for name in ("007", "a b", "ü%2F%25%3Dé")]
+    columns = read(tmp_path / "new", "release_requests").schema
+    assert columns.field("requested_at").type == pa.timestamp("us", "UTC")
+    assert columns.field("phone_number").type == columns.field("extra").type == pa.string()
+    assert columns.field("sync_run_id").type == pa.int64()
+    assert columns.field("status").metadata[b"comment"].startswith(b"Status, as returned")
+    days = read(tmp_path / "new", "release_requests_daily").schema
+    assert days.field("day").type == pa.date32()
+    numbers = read(tmp_path / "new", "phone_numbers").schema
+    assert numbers.field("released").type == pa.bool_()
+
+
+def test_an_environment_without_rows_has_files(mirror: Mirror, tmp_path: Path) -> None:
+    """Readers find the columns of a table without rows, and the manifest has the counts."""
+    mirror.sync(requests(1, 2), environment="it's")
+    mirror.sync(requests(3), environment="other")
+    assert export(mirror, tmp_path / "new", "--environment", "it's", "--quiet").err == ""
+    empty = read(tmp_path / "new", "quarantined_records")
+    assert (len(empty), empty.schema.field("first_run_id").type) == (0, pa.int64())
+    manifest = json.loads((tmp_path / "new" / run.MANIFEST).read_text())
+    (environment,) = manifest["environments"]
+    assert environment["environment"] == "it's"
+    assert datetime.fromisoformat(environment["as_of"]) < mirror.now
+    assert manifest["tables"]["release_requests"]["rows"] == count(tmp_path / "new") == 2
+    assert manifest["tables"]["quarantined_records"]["rows"] == 0
+
+
+def test_an_export_is_one_state(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sync that commits while the export reads is in no table of it."""
+    mirror.sync(requests(1, 2))
+    write = files.write
+
+    def write_and_sync(path: Path, *arguments: Any) -> files.Written:
+        written = write(path, *arguments)
+        if path.name == "release_requests":
+            assert mirror.sync(requests(1, 2, 3)).failure is None
+        return written
+
+    monkeypatch.setattr(files, "write", write_and_sync)
+    assert export(mirror, tmp_path / "new").code == 0
+    assert len(read(tmp_path / "new", "phone_numbers")) == count(tmp_path / "new") == 2
+    assert len(read(tmp_path / "new", "sync_runs")) == 1
+
+
+def test_all_times_and_days_fit() -> None:
+    """The first and the last day of the calendar, as SQLite stores them."""
+    times = batches._array(["0001-01-01 00:00:00.000", None], pa.timestamp("us", "UTC"))
+    assert times.to_pylist()[0].isoformat() == "0001-01-01T00:00:00+00:00"
+    days = batches._array(("0300-02-28", "9999-12-31"), pa.date32())
+    assert days.to_pylist() == [date(300, 2, 28), date(9999, 12, 31)]
+
+
+def test_the_folder_is_replaced_as_a_whole(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """A path that leads through `.current` shows the state before until the next export but one."""
+    path = tmp_path / "new"
+    for number in (1, 2, 3):
+        sqlite_mirror.sync(requests(*range(number)))
+        if number == 2:
+            pinned = (path / ".current").resolve()
+        assert export(sqlite_mirror, path).code == 0
+        assert count(path) == number
+        assert len(generations(path)) == min(number, 2)
+        if number == 2:
+            assert count(pinned) == 1
+    assert not pinned.exists()
+    files_now = {file.name for file in path.glob("*/*/*.parquet")}
+    assert files_now == {f"{(path / '.current').readlink().name[1:]}.parquet"}
+    assert (path.stat().st_mode & 0o777) == 0o700
+
+
+def test_a_failure_leaves_the_export_before(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, or a mirror that cannot be read, leaves the old files and no new ones."""
+    mirror.sync(requests(1))
+    assert export(mirror, tmp_path).code == 0
+    mirror.sync(requests(1, 2))
+    (tmp_path / ".export-20260101T000000Z-00000000").mkdir()  # of a killed export
+    (tmp_path / "notes").mkdir()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "_flush", full)
+        ran = export(mirror, tmp_path)
+    assert ran.code == 75
+    assert ran.err == (
+        f"mirror: {tmp_path} cannot be written (No space left on device); make room, and try "
+        "again; the export before is still there\n"
+    )
+    assert (count(tmp_path), len(generations(tmp_path))) == (1, 1)
+    with write_transaction(mirror.engine, "test") as connection:
+        connection.exec_driver_sql("ALTER TABLE quarantined_records RENAME COLUMN raw TO cooked")
+    ran = export(mirror, tmp_path)
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    with write_transaction(mirror.engine, "test") as connection:
+        connection.exec_driver_sql("ALTER TABLE quarantined_records RENAME COLUMN cooked TO raw")
+    assert (count(tmp_path), len(generations(tmp_path))) == (1, 1)
+    assert export(mirror, tmp_path).code == 0
+    assert (count(tmp_path), (tmp_path / "notes").exists()) == (2, True)
+
+
+def test_a_value_of_another_type(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """What another program wrote into SQLite is no traceback."""
+    sqlite_mirror.sync(requests(1))
+    with write_transaction(sqlite_mirror.engine, "test") as connection:
+        connection.exec_driver_sql("UPDATE release_requests SET requested_at = 'yesterday'")
+    ran = export(sqlite_mirror, tmp_path / "new")
+    assert ran.code == 1
+    assert ran.err == (
+        "mirror: release_requests has a value that is none of its column's type; see whether "
+        "another program writes to the mirror\n"
+    )
+
+
+def test_nothing_of_others_is_touched(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """A folder with other files, a file, and a name that is taken are refused."""
+    sqlite_mirror.sync(requests(1))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("all of it")
+    ran = export(sqlite_mirror, mine)
+    assert ran.code == 2
+    assert f"{mine} holds other files" in ran.err
+    assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
+    ran = export(sqlite_mirror, mine / "thesis.txt")
+    assert (ran.code, "is a file" in ran.err) == (2, True)
+    ran = export(sqlite_mirror, tmp_path / "nowhere" / "new")
+    assert (ran.code, "there is no folder" in ran.err) == (2, True)
+    assert export(sqlite_mirror, tmp_path / "new").code == 0
+    (tmp_path / "new" / "sync_runs").unlink()
+    (tmp_path / "new" / "sync_runs").mkdir()
+    ran = export(sqlite_mirror, tmp_path / "new")
+    assert (ran.code, f"{tmp_path}/new/sync_runs is not of an export" in ran.err) == (2, True)
+    assert count(tmp_path / "new") == 1
+
+
+def test_two_at_once(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """The second one does not wait."""
+    sqlite_mirror.sync(requests(1))
+    assert export(sqlite_mirror, tmp_path).code == 0
+    with (tmp_path / ".mirror-export").open() as marker:
+        fcntl.flock(marker, fcntl.LOCK_EX)
+        ran = export(sqlite_mirror, tmp_path)
+    assert ran.code == 75
+    assert ran.err == (
+        f"mirror: another export writes to {tmp_path}; try again when it has ended\n"
+    )
+
+
+def test_nothing_to_export(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """A mirror without a sync, or an unknown environment, replaces nothing."""
+    ran = export(sqlite_mirror, tmp_path / "new")
+    assert (ran.code, ran.err) == (1, "mirror: nothing was ever synced; run `mirror sync`\n")
+    sqlite_mirror.sync([request()])
+    ran = export(sqlite_mirror, tmp_path / "new", "--environment", "Default")
+    assert ran.code == 2
+    assert ran.err == (
+        "mirror: there is no environment 'Default' in the mirror; there is 'default'\n"
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what to install."""
+    for name in [name for name in sys.modules if name.startswith("mirror.export")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("mirror.export")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    ran = run_mirror("export", str(tmp_path / "new"))
+    assert ran.code == 2
+    assert ran.err == (
+        "mirror: the export needs pyarrow, which is not installed; install it with: pip install "
+        "'talkover-mirror[parquet]'\n"
+    )
+
+
+def test_files_are_compressed(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """Rows are in few row groups, with statistics, compressed."""
+    sqlite_mirror.sync(requests(*range(20)))
+    assert export(sqlite_mirror, tmp_path).code == 0
+    (file,) = (tmp_path / "release_requests").glob("*/*")
+    metadata = parquet.ParquetFile(file).metadata
+    assert (metadata.num_rows, metadata.num_row_groups) == (20, 1)
+    column = metadata.row_group(0).column(0)
+    assert (column.compression, column.is_stats_set) == ("ZSTD", True)
