@@ -64,7 +64,7 @@ EXACT = {
     "500 deep": "[" * 500 + "]" * 500,
     "500 objects deep": '{"a":' * 500 + "null" + "}" * 500,
 }
-"""JSON values of an unknown field, which must be stored byte for byte."""
+"""JSON values of an unknown field, which must be stored exactly."""
 
 VALID_TIMES = (
     "0001-01-01T00:00:00Z",
