@@ -53,6 +53,7 @@ NASTY = (
 EXACT = {
     "too large": "1e400",
     "too small": "-1E-400",
+    "out of range": "1e99999",
     "5,000 digits": "1" + "0" * 5000,
     "many digits": "-0.1000000000000000000000000000000000000001E+2",
     "negative nothing": "-0",
