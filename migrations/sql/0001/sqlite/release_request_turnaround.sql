@@ -1,14 +1,14 @@
 -- How long reviews took: one row per resolved request.
 --
--- The SELECT ... WHERE 0 gives the columns their declared types; see release_request_versions.sql,
--- also for what the SQL avoids.
+-- A SELECT ... WHERE 0 gives a column its declared type; see release_request_versions.sql, also for
+-- what the SQL avoids.
 CREATE VIEW release_request_turnaround AS
 WITH
 -- Requests whose time of resolution the API reported. The column is passed on as it is, so a filter
 -- on it reaches the index.
 reported AS (
   SELECT id, environment, phone_number, status, requested_at, resolved_at,
-         'reported' AS time_source
+         1 AS is_reported
   FROM release_requests
   WHERE status <> 'pending' AND resolved_at IS NOT NULL
 ),
@@ -16,8 +16,7 @@ reported AS (
 -- version, they had it when they were first seen: since when is unknown.
 not_reported AS (
   SELECT request.id, request.environment, request.phone_number, request.status,
-         request.requested_at, earlier.valid_to AS resolved_at,
-         CASE WHEN earlier.valid_to IS NULL THEN 'unknown' ELSE 'observed' END AS time_source
+         request.requested_at, earlier.valid_to AS resolved_at, 0 AS is_reported
   FROM release_requests AS request
   LEFT JOIN release_request_past_versions AS earlier
     ON earlier.id = request.id AND earlier.status <> request.status
@@ -82,7 +81,8 @@ turnaround AS (
                     ELSE days_before_resolved - days_before_requested END
                + resolved_day - requested_day) * 86400000 + resolved_time - requested_time
               AS double precision) / 3600000 AS hours_to_resolve,
-         time_source
+         CASE WHEN is_reported = 1 THEN 'reported' WHEN resolved_at IS NULL THEN 'unknown'
+              ELSE 'observed' END AS time_source
   FROM months
   UNION ALL
   SELECT request.id, request.environment, request.phone_number, request.status,
