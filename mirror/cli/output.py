@@ -28,7 +28,7 @@ _MIN_WIDTH = 40
 # What a spreadsheet may take for a number, a date or an amount. Its digits are those of a phone
 # number more often than not. A string of a formula has at most 255 characters in Excel.
 _NUMBER = re.compile(r"(?=\D*[0-9])[0-9 +().,/:%$€£¥eE-]{1,255}")
-_FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001 (full-width signs count, too)
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]")  # also full-width + - = @
 
 Column = Callable[[Any], object]
 """Returns the cell of a row in a table."""

@@ -21,7 +21,7 @@ def sequel(mirror: ReaderMirror, zone: str = "UTC") -> Iterator[Program]:
     ruby = shutil.which("ruby")
     libraries = ["-rsequel", "-rsqlite3", "-rpg"]
     if not ruby or subprocess.run([ruby, *libraries, "-e", ""], check=False).returncode:
-        missing("READERS_OF_DEBIAN", PACKAGES)
+        missing("DRIVERS", PACKAGES)
     program = Path(__file__).with_name("sequel_reader.rb")
     with database(mirror) as place, running([ruby, program], place, zone) as running_program:
         yield running_program
