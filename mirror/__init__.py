@@ -14,7 +14,7 @@ TYPE_CHECKING = (
 )
 if TYPE_CHECKING:
     from mirror.errors import MirrorError
-    from mirror.numbers import normalize_number
+    from mirror.numbers.reading import normalize_number
     from mirror.queries.helpers import (
         changes,
         connect,
@@ -74,7 +74,7 @@ _MODULES = {
     "ReleaseRequest": "mirror.queries.results",
     "SyncRun": "mirror.queries.results",
     "Turnaround": "mirror.queries.results",
-    "normalize_number": "mirror.numbers",
+    "normalize_number": "mirror.numbers.reading",
     "status": "mirror.queries.status",
 }
 """Modules of the public names that are not in `mirror.queries.helpers`."""

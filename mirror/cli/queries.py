@@ -163,14 +163,14 @@ def _explain_numbers(
     scope: str,
 ) -> None:
     """Say how a number was read, and if nothing was found, what was looked for."""
-    from mirror import numbers
+    from mirror.numbers import reading
 
     shown = {row.phone_number for row in rows}
     for match in matches:
         if match.phone_number in shown and match.words:
             notify(f"{match.phone_number}: {match.words}")
     if not rows:
-        wanted = numbers.read(number, region).numbers or [match.phone_number for match in matches]
+        wanted = reading.read(number, region).numbers or [match.phone_number for match in matches]
         hint = (
             ""
             if region or "+" in number

@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror import numbers
 from mirror.db.models import past_versions, release_requests
+from mirror.numbers import reading
 from mirror.queries.select import check_connection
 
 
@@ -41,7 +41,7 @@ def find_number(
             does not exist.
     """
     check_connection(connection)
-    typed = numbers.read(number, region)
+    typed = reading.read(number, region)
     readings = {reading.text: reading for reading in typed.readings}
     order = list(readings)
     found = {}

@@ -34,7 +34,7 @@ from mirror.db.models import release_requests
 from mirror.db.runs import Run
 from mirror.db.types import to_text, to_texts
 from mirror.errors import DatabaseUnavailable
-from mirror.numbers import other_notations
+from mirror.numbers.reading import other_notations
 from mirror.progress import Progress
 
 _current = release_requests.c

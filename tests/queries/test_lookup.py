@@ -15,7 +15,7 @@ import mirror as package
 from mirror.db.engine import create_engine, write_transaction
 from mirror.db.models import release_requests
 from mirror.errors import UsageError
-from mirror.numbers import read
+from mirror.numbers.reading import read
 from mirror.queries.lookup import NumberMatch, find_number
 from tests.support.databases import DATABASES
 from tests.support.hostile import TEXTS

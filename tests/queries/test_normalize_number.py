@@ -10,7 +10,7 @@ import pytest
 
 import mirror as package
 from mirror.errors import UsageError
-from mirror.numbers import read, to_e164
+from mirror.numbers.reading import read, to_e164
 
 NUMBER = "+15551234567"
 BRAZILIAN = "+5511987654321"

@@ -1,4 +1,4 @@
-"""Freezes a database at a revision of the schema, for tests/db/test_upgrades.py.
+"""Freezes a database at a revision of the schema, for tests/stress/test_upgrades.py.
 
     python tests/db/frozen/freeze.py
     python tests/db/frozen/freeze.py 0002

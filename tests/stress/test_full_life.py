@@ -1,4 +1,4 @@
-"""A life of a mirror in which everything happens once; `stress/test_lives.py` has random ones."""
+"""A life of a mirror in which everything happens once; `test_lives.py` has random ones."""
 
 from __future__ import annotations
 

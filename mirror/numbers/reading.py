@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 from mirror.arguments import check_text, check_type
 from mirror.errors import UsageError
-from mirror.number_groups import digits_of, sets_code_apart, splits_code
-from mirror.number_text import clean, split
+from mirror.numbers.groups import digits_of, sets_code_apart, splits_code
+from mirror.numbers.text import clean, split
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 """The form, with at least as many digits as the shortest numbers in use."""

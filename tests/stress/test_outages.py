@@ -1,7 +1,7 @@
 """Outages of the database: the sync reports what happened, changes nothing, and the next recovers.
 
-There is one of each kind here; `stress/test_outages_in_full.py` stops, crashes and freezes a server
-of its own, and `stress/test_disk_outages.py` fills disks.
+There is one of each kind here; `test_outages_in_full.py` stops, crashes and freezes a server
+of its own, and `test_disk_outages.py` fills disks.
 """
 
 from __future__ import annotations
