@@ -17,10 +17,33 @@ import pytest
 import sqlalchemy as sa
 from psycopg.rows import dict_row
 
+from mirror.db import dictionary
 from mirror.db.types import UTCDateTime
 from tests.support.readers import RELATIONS, ReaderMirror, Row, library, program, utc_text
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of the readers are not ours
+
+
+def test_declared_types(sqlite: ReaderMirror) -> None:
+    """Each column of each table and view has the documented type in the newest SQLite, too.
+
+    Mappers read it from `PRAGMA table_info`, drivers of BI tools from a statement.
+    """
+    apsw = library("apsw")
+    connection = apsw.Connection(str(sqlite.path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        for relation in RELATIONS:
+            documented = {
+                entry.column: entry.sqlite_type
+                for entry in dictionary.entries()
+                if entry.relation == relation and entry.column
+            }
+            cursor = connection.execute(f"SELECT * FROM {relation}")
+            assert dict(cursor.getdescription()) == documented, relation
+            pragma = connection.execute(f"SELECT name, type FROM pragma_table_info('{relation}')")
+            assert dict(pragma) == documented, relation
+    finally:
+        connection.close()
 
 
 def test_sqlite3(sqlite: ReaderMirror) -> None:
