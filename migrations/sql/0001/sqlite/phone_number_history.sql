@@ -1,18 +1,16 @@
 -- The history of each phone number: one row per event, over all its requests. The events of
 -- a request are listed under its current number.
 --
--- (SELECT <expression> UNION ALL SELECT <column> WHERE 0) is the expression with the column's
--- declared type; see release_request_versions.sql.
+-- The last SELECT has no row, but gives the columns their declared types; see
+-- release_request_versions.sql.
 CREATE VIEW phone_number_history AS
 WITH
 -- Each request was submitted once.
 requested AS (
   SELECT environment, phone_number, phone_number_id, requested_at AS occurred_at,
-         (SELECT 'requested' UNION ALL SELECT status WHERE 0) AS event, id AS request_id,
-         (SELECT 'pending' UNION ALL SELECT status WHERE 0) AS status, reason,
-         (SELECT rejection_reason WHERE 0) AS rejection_reason,
-         (SELECT 'reported' UNION ALL SELECT status WHERE 0) AS time_source,
-         first_seen_at AS observed_at, requested_at, 0 AS was_missing
+         'requested' AS event, id AS request_id, 'pending' AS status, reason,
+         NULL AS rejection_reason, 'reported' AS time_source, first_seen_at AS observed_at,
+         requested_at, 0 AS was_missing
   FROM release_requests
 ),
 -- The last version with each status that a request has or had: the current version, and each past
@@ -45,29 +43,26 @@ entered AS (
 -- request had that status before.
 reported AS (
   SELECT version.*,
-         (SELECT version.resolved_at
-          WHERE version.status <> 'pending'
-            AND NOT EXISTS (
-              SELECT 1 FROM release_request_past_versions AS earlier
-              WHERE earlier.id = version.id AND earlier.valid_to <= version.entered_at
-                AND earlier.status = version.status
-                AND earlier.resolved_at = version.resolved_at)) AS reported_at
+         CASE WHEN status <> 'pending'
+               AND NOT EXISTS (
+                 SELECT 1 FROM release_request_past_versions AS earlier
+                 WHERE earlier.id = version.id AND earlier.valid_to <= version.entered_at
+                   AND earlier.status = version.status
+                   AND earlier.resolved_at = version.resolved_at)
+              THEN resolved_at END AS reported_at
   FROM entered AS version
 ),
 -- The best known time is the reported one, then the observed one. There is none for the status that
 -- the request had when it was first seen. That it was pending then is no event.
 status_entered AS (
   SELECT environment, phone_number, phone_number_id,
-         (SELECT coalesce(reported_at, entered_at)
-          UNION ALL SELECT first_seen_at WHERE 0) AS occurred_at,
+         coalesce(reported_at, entered_at) AS occurred_at,
          CASE WHEN status = 'pending' THEN 'reopened' ELSE status END AS event,
          id AS request_id, status, reason, rejection_reason,
          CASE WHEN reported_at IS NOT NULL THEN 'reported'
               WHEN entered_at IS NOT NULL THEN 'observed'
               ELSE 'unknown' END AS time_source,
-         (SELECT coalesce(entered_at, first_seen_at)
-          UNION ALL SELECT first_seen_at WHERE 0) AS observed_at,
-         requested_at, 0 AS was_missing
+         coalesce(entered_at, first_seen_at) AS observed_at, requested_at, 0 AS was_missing
   FROM reported
   WHERE status <> 'pending' OR entered_at IS NOT NULL
 ),
@@ -88,8 +83,8 @@ vanished AS (
   WHERE past.missing_since IS NOT NULL
 ),
 -- What followed a missing version, which is a past version or the current one.
--- The + keeps SQLite from looking past versions up by valid_to, which is the same for all that one
--- sync superseded.
+-- coalesce() keeps SQLite from looking past versions up by valid_to, which is the same for all that
+-- one sync superseded.
 returned AS (
   SELECT request.environment, request.phone_number, request.phone_number_id,
          past.valid_to AS occurred_at, 'returned' AS event, request.id AS request_id,
@@ -103,13 +98,11 @@ returned AS (
   WHERE past.missing_since IS NOT NULL
   UNION ALL
   SELECT request.environment, request.phone_number, request.phone_number_id, past.valid_to,
-         (SELECT 'returned' UNION ALL SELECT request.status WHERE 0), request.id, request.status,
-         request.reason, request.rejection_reason,
-         (SELECT 'observed' UNION ALL SELECT request.status WHERE 0), past.valid_to,
-         request.requested_at, 1
+         'returned', request.id, request.status, request.reason, request.rejection_reason,
+         'observed', past.valid_to, request.requested_at, 1
   FROM release_requests AS request
   JOIN release_request_past_versions AS past
-    ON past.id = request.id AND +past.valid_to = request.valid_from
+    ON past.id = request.id AND coalesce(past.valid_to, NULL) = request.valid_from
   WHERE past.missing_since IS NOT NULL
 ),
 -- All of them, each with what its not_before depends on: whether the request was missing before.
@@ -129,29 +122,39 @@ events AS (
 -- from entries whose status was unreadable.
 SELECT environment, phone_number, phone_number_id, occurred_at, event, request_id, status, reason,
        rejection_reason, time_source, observed_at,
-       (SELECT CASE time_source
-          WHEN 'unknown' THEN requested_at
-          WHEN 'observed' THEN (
-            SELECT max(event.requested_at, coalesce(
-              (SELECT run.observed_at FROM sync_runs AS run
-               WHERE run.environment = event.environment
-                 AND run.observed_at >= former.valid_from AND run.observed_at < former.valid_to
-                 AND NOT EXISTS (
-                   SELECT 1 FROM quarantined_records AS record
-                   WHERE record.environment = event.environment
-                     AND record.request_id = event.request_id
-                     AND record.first_seen_at <= run.observed_at
-                     AND (record.resolved_at IS NULL OR record.resolved_at > run.observed_at))
-               ORDER BY run.observed_at DESC LIMIT 1),
-              CASE WHEN event.was_missing THEN former.valid_from
-                   ELSE (SELECT max(earlier.valid_to) FROM release_request_past_versions AS earlier
-                         WHERE earlier.id = former.id AND earlier.valid_from < former.valid_from
-                           AND earlier.status <> former.status) END,
-              former.first_seen_at))
-            FROM release_request_past_versions AS former
-            WHERE former.id = event.request_id AND former.valid_from < event.observed_at
-              AND (former.missing_since IS NOT NULL) = event.was_missing
-            ORDER BY former.valid_from DESC LIMIT 1)
-        END
-        UNION ALL SELECT observed_at WHERE 0) AS not_before
-FROM events AS event;
+       CASE time_source
+         WHEN 'unknown' THEN requested_at
+         WHEN 'observed' THEN (
+           SELECT (SELECT max(seen_at) FROM (
+                     SELECT event.requested_at AS seen_at
+                     UNION ALL
+                     SELECT coalesce(
+                       (SELECT run.observed_at FROM sync_runs AS run
+                        WHERE run.environment = event.environment
+                          AND run.observed_at >= former.valid_from
+                          AND run.observed_at < former.valid_to
+                          AND NOT EXISTS (
+                            SELECT 1 FROM quarantined_records AS record
+                            WHERE record.environment = event.environment
+                              AND record.request_id = event.request_id
+                              AND record.first_seen_at <= run.observed_at
+                              AND (record.resolved_at IS NULL
+                                   OR record.resolved_at > run.observed_at))
+                        ORDER BY run.observed_at DESC LIMIT 1),
+                       CASE WHEN event.was_missing = 1 THEN former.valid_from
+                            ELSE (SELECT max(earlier.valid_to)
+                                  FROM release_request_past_versions AS earlier
+                                  WHERE earlier.id = former.id
+                                    AND earlier.valid_from < former.valid_from
+                                    AND earlier.status <> former.status) END,
+                       former.first_seen_at)) AS known)
+           FROM release_request_past_versions AS former
+           WHERE former.id = event.request_id AND former.valid_from < event.observed_at
+             AND (former.missing_since IS NOT NULL) = event.was_missing
+           ORDER BY former.valid_from DESC LIMIT 1)
+       END AS not_before
+FROM events AS event
+UNION ALL
+SELECT environment, phone_number, phone_number_id, valid_from, status, id, status, reason,
+       rejection_reason, status, valid_from, valid_from
+FROM release_requests WHERE 0;

@@ -1,13 +1,13 @@
 -- Phone numbers for which there were release requests: the last request of each, and sums.
 --
--- (SELECT <expression> UNION ALL SELECT <column> WHERE 0) is the expression with the column's
--- declared type; see release_request_versions.sql.
+-- The last SELECT has no row, but gives the columns their declared types; see
+-- release_request_versions.sql.
 CREATE VIEW phone_numbers AS
 WITH
 -- Each request beside what is known of all requests of its number.
 -- The number comes first in PARTITION BY, and a filter on it is applied before the windows.
 ranked AS (
-  SELECT environment, phone_number, phone_number_id, id, status, requested_at, sync_run_id,
+  SELECT environment, phone_number, phone_number_id, id, status, requested_at,
          row_number() OVER (PARTITION BY phone_number, environment
                             ORDER BY requested_at DESC, id DESC) AS place,
          count(*) OVER number AS requests,
@@ -16,12 +16,12 @@ ranked AS (
   FROM release_requests
   WINDOW number AS (PARTITION BY phone_number, environment)
 )
-SELECT environment, phone_number, phone_number_id,
-       (SELECT requests UNION ALL SELECT sync_run_id WHERE 0) AS requests,
-       id AS last_request_id, status AS last_status,
-       (SELECT first_requested_at UNION ALL SELECT requested_at WHERE 0) AS first_requested_at,
-       requested_at AS last_requested_at,
-       (SELECT last_resolved_at UNION ALL SELECT requested_at WHERE 0) AS last_resolved_at,
-       (SELECT status = 'approved' UNION ALL SELECT sync_run_id WHERE 0) AS released
+SELECT environment, phone_number, phone_number_id, requests, id AS last_request_id,
+       status AS last_status, first_requested_at, requested_at AS last_requested_at,
+       last_resolved_at, status = 'approved' AS released
 FROM ranked
-WHERE place = 1;
+WHERE place = 1
+UNION ALL
+SELECT environment, phone_number, phone_number_id, sync_run_id, id, status, requested_at,
+       requested_at, resolved_at, sync_run_id
+FROM release_requests WHERE 0;

@@ -6,16 +6,13 @@
 -- days is what is open now, whatever the clocks were like. A request that was resolved at an unknown
 -- time before it was first seen is open on no day until it is reopened.
 --
--- NOT MATERIALIZED: what a CTE reads counts as read as often as the CTE itself, and SQLite writes
--- what is read several times to a temporary table.
---
--- (SELECT <expression> UNION ALL SELECT <column> WHERE 0) is the expression with the column's
--- declared type; see release_request_versions.sql.
+-- The last SELECT has no row, but gives the columns their declared types; see
+-- release_request_versions.sql.
 CREATE VIEW release_requests_daily AS
 WITH RECURSIVE
 -- Requests that were missing at some time, or changed after they were resolved. Only their events
 -- are sorted one by one, which takes several times as long as what suffices for the others.
-complex_ids AS MATERIALIZED (
+complex_ids AS (
   SELECT id FROM release_requests WHERE missing_since IS NOT NULL
   UNION
   SELECT id FROM release_request_past_versions
@@ -25,7 +22,7 @@ complex_ids AS MATERIALIZED (
 ),
 -- When the resolved ones among all other requests got their status: when the last version with
 -- another one ended.
-simple_resolved AS NOT MATERIALIZED (
+simple_resolved AS (
   SELECT environment, requested_at, first_seen_at, status, resolved_at,
          (SELECT earlier.valid_to FROM release_request_past_versions AS earlier
           WHERE earlier.id = request.id AND earlier.status <> request.status
@@ -37,7 +34,7 @@ simple_resolved AS NOT MATERIALIZED (
 ),
 -- All other requests opened once and closed at most once. Where the time of that is unknown,
 -- resolved_at is null.
-simple_requests AS NOT MATERIALIZED (
+simple_requests AS (
   SELECT environment, requested_at, first_seen_at, status,
          coalesce(resolved_at, entered_at) AS resolved_at,
          coalesce(entered_at, first_seen_at) AS observed_at
@@ -51,20 +48,23 @@ simple_requests AS NOT MATERIALIZED (
 ),
 -- The same, grouped by days. Status, resolved_on and closed_on are null for those that are open.
 -- Those that were resolved at an unknown time close when they open.
-simple_days AS MATERIALIZED (
-  SELECT environment,
-         substr(requested_at, 1, 10) AS requested_on,
-         status,
-         substr(resolved_at, 1, 10) AS resolved_on,
-         substr(min(requested_at, first_seen_at, coalesce(resolved_at, requested_at),
-                    coalesce(observed_at, requested_at)), 1, 10) AS opened_on,
-         substr(min(coalesce(resolved_at, requested_at), observed_at), 1, 10) AS closed_on,
-         count(*) AS requests
-  FROM simple_requests
+simple_days AS (
+  SELECT environment, requested_on, status, resolved_on,
+         CASE WHEN closed_on < known_on THEN closed_on ELSE known_on END AS opened_on,
+         closed_on, count(*) AS requests
+  FROM (SELECT environment, status,
+               substr(CAST(requested_at AS text), 1, 10) AS requested_on,
+               substr(CAST(resolved_at AS text), 1, 10) AS resolved_on,
+               substr(CAST(CASE WHEN requested_at < first_seen_at THEN requested_at
+                                ELSE first_seen_at END AS text), 1, 10) AS known_on,
+               substr(CAST(CASE WHEN coalesce(resolved_at, requested_at) < observed_at
+                                THEN coalesce(resolved_at, requested_at)
+                                ELSE observed_at END AS text), 1, 10) AS closed_on
+        FROM simple_requests) AS days
   GROUP BY 1, 2, 3, 4, 5, 6
 ),
 -- All versions of the complex requests, each beside the one before it.
-complex_versions AS NOT MATERIALIZED (
+complex_versions AS (
   SELECT environment, id, status, requested_at, resolved_at, first_seen_at, valid_from,
          missing_since,
          lag(status) OVER life AS previous_status,
@@ -82,7 +82,7 @@ complex_versions AS NOT MATERIALIZED (
   WINDOW life AS (PARTITION BY id ORDER BY valid_from)
 ),
 -- When the period of versions with the same status began.
-complex_entries AS NOT MATERIALIZED (
+complex_entries AS (
   SELECT complex_versions.*,
          max(CASE WHEN previous_status IS NULL OR previous_status <> status THEN valid_from END)
            OVER (PARTITION BY id ORDER BY valid_from) AS entered_at
@@ -106,7 +106,7 @@ complex_states AS (
 -- Their events, as in phone_number_history, and whether the request is open after each. Place is
 -- their order where one sync observed several. A status that the API calls "requested" is not
 -- counted as a submission.
-complex_events AS NOT MATERIALIZED (
+complex_events AS (
   SELECT environment, id, 'requested' AS event, 0 AS place,
          CASE WHEN is_undated THEN 0 ELSE 1 END AS is_open,
          requested_at AS occurred_at, first_seen_at AS observed_at
@@ -134,19 +134,20 @@ complex_events AS NOT MATERIALIZED (
   WHERE missing_since IS NOT NULL
 ),
 -- When each event takes effect on the count of open requests, and by how much: 1, 0 or -1.
-complex_steps AS NOT MATERIALIZED (
+complex_steps AS (
   SELECT environment, event, occurred_at,
-         min(min(occurred_at, observed_at)) OVER sequel AS effective_at,
+         min(CASE WHEN occurred_at < observed_at THEN occurred_at ELSE observed_at END)
+           OVER sequel AS effective_at,
          is_open - lag(is_open, 1, 0) OVER sequel AS opened
   FROM complex_events
   WINDOW sequel AS (PARTITION BY id ORDER BY observed_at, place
                     ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
 ),
 -- The same, grouped by days.
-complex_days AS MATERIALIZED (
+complex_days AS (
   SELECT environment, event,
-         substr(occurred_at, 1, 10) AS occurred_on,
-         substr(effective_at, 1, 10) AS effective_on,
+         substr(CAST(occurred_at AS text), 1, 10) AS occurred_on,
+         substr(CAST(effective_at AS text), 1, 10) AS effective_on,
          count(*) AS events, sum(opened) AS opened
   FROM complex_steps
   GROUP BY 1, 2, 3, 4
@@ -171,39 +172,43 @@ additions AS (
 undated_resolutions AS (
   SELECT environment, sum(events) AS undated FROM additions WHERE day IS NULL GROUP BY environment
 ),
--- Every day from the first one of an environment to today. SQLite 3.40 takes 1 March 300 for 29
--- February, which that year did not have.
-calendar AS (
-  SELECT environment, min(day) AS day FROM additions
-  GROUP BY environment HAVING min(day) <= date('now')
+-- Every day from the first one of an environment to today, as a number with a 1 before it: 1YYYYMMDD.
+calendar (environment, number) AS (
+  SELECT environment, CAST('1' || replace(min(day), '-', '') AS integer) FROM additions
+  GROUP BY environment HAVING min(day) <= CAST(CURRENT_DATE AS text)
   UNION ALL
-  SELECT environment, replace(date(day, '+1 day'), '0300-02-29', '0300-03-01') FROM calendar
-  WHERE day < date('now')
+  SELECT environment,
+         number + CASE
+           WHEN number % 10000 = 1231 THEN 8870
+           WHEN number % 10000 IN (131, 331, 531, 731, 831, 1031) THEN 70
+           WHEN number % 10000 IN (430, 630, 930, 1130) THEN 71
+           WHEN number % 10000 = 229 THEN 72
+           WHEN number % 10000 = 228
+            AND (number % 40000 >= 10000
+                 OR number % 1000000 < 10000 AND number % 4000000 >= 10000) THEN 73
+           ELSE 1 END
+  FROM calendar
+  WHERE number < CAST('1' || replace(CAST(CURRENT_DATE AS text), '-', '') AS integer)
 ),
 all_days AS (
   SELECT environment, day, event, events, opened FROM additions
   UNION ALL
-  SELECT environment, day, NULL, 0, 0 FROM calendar
-),
-counted AS (
-  SELECT environment, day,
-         sum(CASE WHEN event = 'requested' THEN events ELSE 0 END) AS requested,
-         sum(CASE WHEN event = 'approved' THEN events ELSE 0 END) AS approved,
-         sum(CASE WHEN event = 'rejected' THEN events ELSE 0 END) AS rejected,
-         sum(CASE WHEN event = 'cancelled' THEN events ELSE 0 END) AS cancelled,
-         sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS open_at_end,
-         coalesce(undated, 0) AS undated
-  FROM all_days LEFT JOIN undated_resolutions USING (environment)
-  WHERE day <= date('now')
-  GROUP BY environment, day, undated
+  SELECT environment,
+         substr(CAST(number AS text), 2, 4) || '-' || substr(CAST(number AS text), 6, 2) || '-'
+           || substr(CAST(number AS text), 8, 2), NULL, 0, 0
+  FROM calendar
 )
-SELECT environment,
-       (SELECT day UNION ALL SELECT environment WHERE 0) AS day,
-       (SELECT requested UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS requested,
-       (SELECT approved UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS approved,
-       (SELECT rejected UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS rejected,
-       (SELECT cancelled UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS cancelled,
-       (SELECT open_at_end UNION ALL SELECT sync_run_id FROM release_requests WHERE 0)
-         AS open_at_end,
-       (SELECT undated UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS undated
-FROM counted;
+SELECT environment, day,
+       CAST(sum(CASE WHEN event = 'requested' THEN events ELSE 0 END) AS bigint) AS requested,
+       CAST(sum(CASE WHEN event = 'approved' THEN events ELSE 0 END) AS bigint) AS approved,
+       CAST(sum(CASE WHEN event = 'rejected' THEN events ELSE 0 END) AS bigint) AS rejected,
+       CAST(sum(CASE WHEN event = 'cancelled' THEN events ELSE 0 END) AS bigint) AS cancelled,
+       CAST(sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS bigint) AS open_at_end,
+       CAST(coalesce(undated, 0) AS bigint) AS undated
+FROM all_days LEFT JOIN undated_resolutions USING (environment)
+WHERE day <= CAST(CURRENT_DATE AS text)
+GROUP BY environment, day, undated
+UNION ALL
+SELECT environment, environment, sync_run_id, sync_run_id, sync_run_id, sync_run_id, sync_run_id,
+       sync_run_id
+FROM release_requests WHERE 0;
