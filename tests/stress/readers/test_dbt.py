@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.support.readers import ReaderMirror, program
+from tests.support.readers import ReaderMirror, library, program
 
 
 def build(mirror: ReaderMirror, folder: Path, **environment: str) -> None:
@@ -34,7 +34,7 @@ def build(mirror: ReaderMirror, folder: Path, **environment: str) -> None:
 
 
 def test_postgres(postgres: ReaderMirror, tmp_path: Path) -> None:
-    """A snapshot with the strategy `check` has a version of each request, and one more after a sync."""
+    """A snapshot with the strategy `check` has each request, and one more after a sync."""
     dsn = psycopg.conninfo.conninfo_to_dict(postgres.dsn)
     place = {
         "MIRROR_HOST": str(dsn.get("host") or "127.0.0.1"),
@@ -55,3 +55,29 @@ def test_postgres(postgres: ReaderMirror, tmp_path: Path) -> None:
             assert connection.execute(count).fetchone() == (before + 1,)
         finally:
             connection.execute("DROP SCHEMA IF EXISTS dbt_reader CASCADE")
+
+
+def test_sqlite(sqlite: ReaderMirror, tmp_path: Path) -> None:
+    """The same through dbt-duckdb, which attaches the file."""
+    copy = tmp_path / "copy.duckdb"
+    place = {
+        "MIRROR_FILE": str(sqlite.path),
+        "MIRROR_COPY": str(copy),
+        "MIRROR_DATABASE": "mirror",
+        "MIRROR_SCHEMA": "main",
+    }
+    python = Path(program("dbt")).with_name("python")
+    install = "from duckdb_extensions import import_extension as i; i('sqlite_scanner')"
+    subprocess.run([python, "-c", install], check=True, timeout=60)
+
+    def count() -> int:
+        query = "SELECT count(*) FROM dbt_reader.requests"
+        with library("duckdb").connect(str(copy), read_only=True) as connection:
+            return int(connection.execute(query).fetchone()[0])
+
+    before = len(sqlite.rows("release_requests"))
+    build(sqlite, tmp_path, **place)
+    assert count() == before
+    sqlite.sync()
+    build(sqlite, tmp_path, **place)
+    assert count() == before + 1
