@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0001"
 down_revision = None
@@ -29,6 +30,7 @@ VIEWS = (
 
 TIME = sa.TIMESTAMP(timezone=True)
 IDENTIFIER = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+JSON = sa.JSON().with_variant(JSONB(), "postgresql")
 ROW_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
@@ -191,7 +193,7 @@ def request_columns() -> list[sa.Column[Any]]:
         sa.Column("rejection_reason", sa.Text()),
         sa.Column("requested_at", TIME, nullable=False),
         sa.Column("resolved_at", TIME),
-        sa.Column("extra", sa.JSON()),
+        sa.Column("extra", JSON),
         sa.Column("first_seen_at", TIME, nullable=False),
         sa.Column("valid_from", TIME, nullable=False),
     ]

@@ -1,4 +1,4 @@
-"""JSON that is decoded one level at a time, and characters that no database can store."""
+"""JSON that is decoded one level at a time; characters and numbers that no database can store."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ _SURROGATE = rb"[dD][89a-fA-F][0-9a-fA-F]{2}"
 # Escaped backslashes and whole pairs match first, so that no part of them is replaced.
 _LONE_SURROGATE = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u" + _SURROGATE + rb")")
 _UNSTORABLE = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u(?:0000|" + _SURROGATE + rb"))")
+
+_HUGE = rb"-?[0-9](?:[0-9.]{1000,}(?:[eE][-+]?[0-9]+)?|[0-9.]*[eE][-+]?[0-9]{4,})"
+_MAYBE_HUGE = re.compile(rb"[\[:,\s]" + _HUGE)
+_STRING_OR_HUGE = re.compile(rb'"(?:[^"\\]|\\.)*"|(' + _HUGE + rb")")
 
 _fields = msgspec.json.Decoder(dict[str, Raw])
 
@@ -47,6 +51,16 @@ def replace_lone_surrogates(text: bytes | bytearray) -> bytes:
 def replace_unstorable(text: bytes | bytearray) -> bytes:
     """Replace the escapes of NUL and of lone surrogates by that of U+FFFD."""
     return _UNSTORABLE.sub(_replacement, text)
+
+
+def quote_huge_numbers(text: bytes) -> bytes:
+    """Make a string of each number with 1,000 digits or an exponent of four.
+
+    `jsonb` holds 131,072 digits before the point and 16,383 after it, and writes all of them.
+    """
+    if not _MAYBE_HUGE.search(text):
+        return text
+    return _STRING_OR_HUGE.sub(lambda match: b'"%b"' % match[1] if match[1] else match[0], text)
 
 
 def _replacement(match: re.Match[bytes]) -> bytes:

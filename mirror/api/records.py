@@ -17,7 +17,13 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from mirror.api import malformed
 from mirror.api.malformed import MAX_IDENTIFIER
-from mirror.api.raw_json import DECODING_ERRORS, NULL, decode_fields, replace_unstorable
+from mirror.api.raw_json import (
+    DECODING_ERRORS,
+    NULL,
+    decode_fields,
+    quote_huge_numbers,
+    replace_unstorable,
+)
 from mirror.errors import ApiError
 
 _T = TypeVar("_T")
@@ -181,7 +187,7 @@ def _decode_with_unknown_fields(entry: bytes) -> Record:
 def _pop_unknown_fields(fields: dict[str, Raw]) -> str:
     """Remove the unknown fields; return them as in `Record.extra`."""
     unknown = {key: fields.pop(key) for key in sorted(fields.keys() - _KNOWN_FIELDS)}
-    return msgspec.json.encode(unknown).decode() if unknown else ""
+    return quote_huge_numbers(msgspec.json.encode(unknown)).decode() if unknown else ""
 
 
 def _read(entry: bytes) -> PartialRecord:

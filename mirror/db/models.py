@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Column,
     ColumnElement,
@@ -27,7 +26,7 @@ from sqlalchemy import (
     or_,
 )
 
-from mirror.db.types import Identifier, RowNumber, UTCDateTime
+from mirror.db.types import Identifier, JSONObject, RowNumber, UTCDateTime
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -129,9 +128,9 @@ def _request_columns() -> list[Column[Any]]:
         ),
         _optional(
             "extra",
-            JSON(none_as_null=True),
-            "JSON object of the fields that this version of mirror does not know. Null if there "
-            "are none.",
+            JSONObject,
+            "JSON object of the fields that this version of mirror does not know. A number that "
+            "Postgres could not hold is a string. Null if there are none.",
         ),
         _required(
             "first_seen_at",

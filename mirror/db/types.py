@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import TIMESTAMP, BigInteger, Dialect, Integer, Text
+from sqlalchemy import JSON, TIMESTAMP, BigInteger, Dialect, Integer, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
@@ -60,6 +60,25 @@ class UTCDateTime(TypeDecorator[datetime]):
             return datetime.fromisoformat(value).replace(tzinfo=UTC)
         time: datetime = value
         return time.astimezone(UTC)
+
+
+class JSONObject(TypeDecorator[Any]):
+    """A JSON object: `jsonb` in Postgres, text in a column declared JSON in SQLite.
+
+    Postgres cannot compare values of type `json`, so `SELECT DISTINCT`, `UNION` and `GROUP BY` fail
+    where one is selected.
+    """
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the column type of the database."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(JSON(none_as_null=True))
+        from sqlalchemy.dialects.postgresql import JSONB  # 20 ms
+
+        return dialect.type_descriptor(JSONB(none_as_null=True))
 
 
 def to_text(time: datetime) -> str:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from mirror.arguments import check_text, check_type
+from mirror.db.types import JSONObject
 from mirror.queries.results import Limited
 
 _T = TypeVar("_T")
@@ -52,7 +53,7 @@ def select_as(row_type: type[Any], source: sa.Table) -> sa.Select[Any]:
     return sa.select(
         *(
             sa.cast(column, sa.Text).label(column.name)
-            if isinstance(column.type, sa.JSON)
+            if isinstance(column.type, JSONObject)
             else column
             for column in columns
         )

@@ -282,8 +282,6 @@ def _count_kinds(connection: Connection, found: Differences) -> None:
 def differs(name: str) -> sa.ColumnElement[bool]:
     """Return the condition that a column of `staged` differs from that of `release_requests`."""
     stored, listed = _current[name], staged.c[name]
-    if name == "extra":  # Postgres cannot compare values of type json
-        return sa.cast(stored, sa.Text).is_distinct_from(sa.cast(listed, sa.Text))
     return stored.is_distinct_from(listed)
 
 

@@ -80,15 +80,24 @@ def full_scans(connection: Connection, query: str) -> set[str]:
 
 
 def _scans_in_sqlite(connection: Connection, query: str) -> Iterator[str]:
-    """Read the bytecode of the query: a cursor that is rewound runs to the end."""
+    """Read the bytecode of the query: a cursor that is rewound runs to the end.
+
+    What follows a Goto and is no jump's target is never executed: the code of `WHERE 0`.
+    """
     stored = connection.exec_driver_sql("SELECT rootpage, name, tbl_name FROM sqlite_master")
     roots = {root: name for root, name, table in stored if table in LARGE}
+    code = connection.exec_driver_sql(f"EXPLAIN {query}").all()
+    targets = {target for _, _, _, target, *_ in code}
     opened: dict[int, str] = {}
-    for _, operation, cursor, page, *_ in connection.exec_driver_sql(f"EXPLAIN {query}"):
+    is_reached = True
+    for address, operation, cursor, page, *_ in code:
+        is_reached = is_reached or address in targets
         if operation == "OpenRead":
-            opened[cursor] = roots.get(page, "")
+            opened[cursor] = roots.get(page, "") if is_reached else ""
         elif operation in {"Rewind", "Last"} and opened.get(cursor):
             yield opened[cursor]
+        elif operation == "Goto":
+            is_reached = False
 
 
 def _scans_in_postgres(connection: Connection, query: str) -> Iterator[str]:
@@ -155,8 +164,6 @@ def expect_indexes(
         for name, query in queries.items():
             assert connection.exec_driver_sql(query).first() is not None, name
             scans = full_scans(connection, query)
-            if "turnaround" in query:  # a column has the type of one of these, of no row
-                scans.discard(sync_runs.name)
             assert (name, scans) == (name, set())
             if note is not None:
                 note("plan", (name, kind, access_paths(connection, query)))

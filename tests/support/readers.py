@@ -133,11 +133,14 @@ class ReaderMirror:
     @property
     def dsn(self) -> str:
         """The URL of its Postgres database, as libpq reads it."""
-        return parse_url(self.url).set(drivername="postgresql").render_as_string(False)  # noqa: FBT003
+        return parse_url(self.url).set(drivername="postgresql").render_as_string(False)
 
     @contextmanager
-    def tcp_dsn(self) -> Iterator[str]:
-        """The same, for readers that take no Unix socket: the tests' own server has nothing else."""
+    def connectorx_url(self) -> Iterator[str]:
+        """Its URL for connectorx, which takes no Unix socket as the tests' own server has it."""
+        if self.kind == "sqlite":
+            yield f"sqlite://{self.path}"
+            return
         host, port = server_of(parse_url(self.url))
         if not host.startswith("/"):
             yield self.dsn
@@ -203,7 +206,9 @@ class ReaderMirror:
             assert rows[0].keys() == expected[0].keys(), relation
             assert rows == expected, relation
 
-    def assert_splits(self, find: Callable[[str, Any], Iterable[str]], times: Mapping[str, Any]) -> None:
+    def assert_splits(
+        self, find: Callable[[str, Any], Iterable[str]], times: Mapping[str, Any]
+    ) -> None:
         """A row is found by its own time; `>=` and `<` split the rows at it.
 
         Args:
@@ -217,10 +222,10 @@ class ReaderMirror:
             ">=": lambda a, b: a >= b,
             "<": lambda a, b: a < b,
         }
-        for id in [f"request-{2000 + number}" for number in range(len(TIMES))]:
+        for key in [f"request-{2000 + number}" for number in range(len(TIMES))]:
             for operator, holds in compare.items():
-                expected = {other for other, time in stored.items() if holds(time, stored[id])}
-                assert set(find(operator, times[id])) == expected, (id, operator, stored[id])
+                expected = {other for other, time in stored.items() if holds(time, stored[key])}
+                assert set(find(operator, times[key])) == expected, (key, operator, stored[key])
 
     def assert_one_state(self, count: Callable[[str], int]) -> None:
         """Two statements of one transaction read one state, though a sync runs in between.
@@ -263,7 +268,7 @@ def normalize(relation: str, rows: Iterable[Row], *, text: bool = False) -> list
     return sorted(result, key=repr)
 
 
-def _normalize(type_: Any, value: Any, *, text: bool) -> Any:
+def _normalize(type_: Any, value: Any, *, text: bool) -> Any:  # noqa: PLR0911
     # NaN and NaT are not equal to themselves; pandas.NA has no truth value.
     if value is None or type(value).__name__ in {"NAType", "NaTType"} or value != value:  # noqa: PLR0124
         return None

@@ -40,7 +40,7 @@ status text NOT NULL COLLATE pg_catalog."C",
 rejection_reason text,
 requested_at timestamp with time zone NOT NULL,
 resolved_at timestamp with time zone,
-extra json,
+extra jsonb,
 first_seen_at timestamp with time zone NOT NULL,
 valid_from timestamp with time zone NOT NULL,
 valid_to timestamp with time zone NOT NULL,
@@ -58,7 +58,7 @@ COMMENT ON COLUMN release_request_past_versions.status IS 'Status, as returned b
 COMMENT ON COLUMN release_request_past_versions.rejection_reason IS 'Why the request was rejected. Null unless the API sent a reason.';
 COMMENT ON COLUMN release_request_past_versions.requested_at IS 'When the request was submitted (UTC, reported by the API).';
 COMMENT ON COLUMN release_request_past_versions.resolved_at IS 'When the request left pending (UTC, reported by the API). Null while it is pending, and if the API sent no time.';
-COMMENT ON COLUMN release_request_past_versions.extra IS 'JSON object of the fields that this version of mirror does not know. Null if there are none.';
+COMMENT ON COLUMN release_request_past_versions.extra IS 'JSON object of the fields that this version of mirror does not know. A number that Postgres could not hold is a string. Null if there are none.';
 COMMENT ON COLUMN release_request_past_versions.first_seen_at IS 'Start of the sync that first saw the request (UTC, local clock).';
 COMMENT ON COLUMN release_request_past_versions.valid_from IS 'Start of the sync that first saw this version (UTC, local clock).';
 COMMENT ON COLUMN release_request_past_versions.valid_to IS 'Start of the sync that first saw the next version (UTC, local clock): its valid_from.';
@@ -75,7 +75,7 @@ status text NOT NULL COLLATE pg_catalog."C",
 rejection_reason text,
 requested_at timestamp with time zone NOT NULL,
 resolved_at timestamp with time zone,
-extra json,
+extra jsonb,
 first_seen_at timestamp with time zone NOT NULL,
 valid_from timestamp with time zone NOT NULL,
 missing_since timestamp with time zone,
@@ -93,7 +93,7 @@ COMMENT ON COLUMN release_requests.status IS 'Status, as returned by the API; do
 COMMENT ON COLUMN release_requests.rejection_reason IS 'Why the request was rejected. Null unless the API sent a reason.';
 COMMENT ON COLUMN release_requests.requested_at IS 'When the request was submitted (UTC, reported by the API).';
 COMMENT ON COLUMN release_requests.resolved_at IS 'When the request left pending (UTC, reported by the API). Null while it is pending, and if the API sent no time.';
-COMMENT ON COLUMN release_requests.extra IS 'JSON object of the fields that this version of mirror does not know. Null if there are none.';
+COMMENT ON COLUMN release_requests.extra IS 'JSON object of the fields that this version of mirror does not know. A number that Postgres could not hold is a string. Null if there are none.';
 COMMENT ON COLUMN release_requests.first_seen_at IS 'Start of the sync that first saw the request (UTC, local clock).';
 COMMENT ON COLUMN release_requests.valid_from IS 'Start of the sync that first saw this version (UTC, local clock).';
 COMMENT ON COLUMN release_requests.missing_since IS 'Start of the first sync whose list lacked the request (UTC, local clock). Null while the request is listed.';
@@ -735,7 +735,7 @@ COMMENT ON COLUMN release_request_versions.status IS 'Status, as returned by the
 COMMENT ON COLUMN release_request_versions.rejection_reason IS 'Why the request was rejected. Null unless the API sent a reason.';
 COMMENT ON COLUMN release_request_versions.requested_at IS 'When the request was submitted (UTC, reported by the API).';
 COMMENT ON COLUMN release_request_versions.resolved_at IS 'When the request left pending (UTC, reported by the API). Null while it is pending, and if the API sent no time.';
-COMMENT ON COLUMN release_request_versions.extra IS 'JSON object of the fields that this version of mirror does not know. Null if there are none.';
+COMMENT ON COLUMN release_request_versions.extra IS 'JSON object of the fields that this version of mirror does not know. A number that Postgres could not hold is a string. Null if there are none.';
 COMMENT ON COLUMN release_request_versions.first_seen_at IS 'Start of the sync that first saw the request (UTC, local clock).';
 COMMENT ON COLUMN release_request_versions.valid_from IS 'Start of the sync that first saw this version (UTC, local clock).';
 COMMENT ON COLUMN release_request_versions.missing_since IS 'Start of the first sync whose list lacked the request (UTC, local clock). Null while the request is listed.';
@@ -1071,7 +1071,7 @@ INSERT INTO release_requests VALUES ('request-4', 'default', 'phone-4', '+155512
 INSERT INTO release_requests VALUES ('request-5', 'default', NULL, '+15551230005', 'The campaign has ended', 'cancelled', NULL, '2024-01-10 14:30:05+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', NULL, 5, 3686180645443550989, NULL);
 INSERT INTO release_requests VALUES ('request-6', 'default', 'phone-6', '+15551230006', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:06+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL, 6, -6954508791978982760, NULL);
 INSERT INTO release_requests VALUES ('request-7', 'default', 'phone-7', '+15551230007', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:07+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00', '2024-01-11 15:00:00+00', 5, 4408919530556284180, NULL);
-INSERT INTO release_requests VALUES ('request-8', 'default', 'phone-8', '+15551230008', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:08+00', NULL, '{"carrier":{"name": "It''s \u00e9 \\", "since": 1.50, "tags": [null, true, 1e3]},"priority":3}', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', NULL, 1, 1517173602415764846, NULL);
+INSERT INTO release_requests VALUES ('request-8', 'default', 'phone-8', '+15551230008', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:08+00', NULL, '{"carrier": {"name": "It''s é \\", "tags": [null, true, 1000], "since": 1.50}, "priority": 3}', '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', NULL, 1, 1517173602415764846, NULL);
 INSERT INTO release_requests VALUES ('request-9', 'default', 'phone-9', '+15551230009', NULL, 'approved', NULL, '2024-01-01 01:00:00+00', '2024-01-05 08:00:00.001+00', NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', NULL, 1, 3671177595487545069, NULL);
 INSERT INTO release_requests VALUES ('request-10', 'default', 'phone-2-again', '+15551230002', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:10+00', NULL, NULL, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', NULL, 1, 6874473428937509928, NULL);
 INSERT INTO release_requests VALUES ('request-21', 'staging', 'phone-21', '+15551230021', 'The campaign has ended', 'pending', NULL, '2024-01-10 14:30:21+00', NULL, NULL, '2024-01-11 19:00:00+00', '2024-01-11 19:00:00+00', NULL, 9, 4180057235415288256, NULL);

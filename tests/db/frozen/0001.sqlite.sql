@@ -145,9 +145,8 @@ past AS (
          version.reason, version.status, version.rejection_reason, version.requested_at,
          version.resolved_at, version.extra, version.first_seen_at, version.valid_from,
          version.missing_since, version.sync_run_id, version.valid_to,
-         (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
-                      WHERE earlier.id = version.id AND earlier.valid_from < version.valid_from)
-          UNION ALL SELECT version.sync_run_id WHERE 0) AS version,
+         1 + (SELECT count(*) FROM release_request_past_versions AS earlier
+              WHERE earlier.id = version.id AND earlier.valid_from < version.valid_from) AS version,
          version.phone_number_e164
   FROM release_request_past_versions AS version
 ),
@@ -156,90 +155,105 @@ current AS (
   SELECT request.id, request.environment, request.phone_number_id, request.phone_number,
          request.reason, request.status, request.rejection_reason, request.requested_at,
          request.resolved_at, request.extra, request.first_seen_at, request.valid_from,
-         request.missing_since, request.sync_run_id,
-         (SELECT request.valid_from WHERE 0) AS valid_to,
-         (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
-                      WHERE earlier.id = request.id)
-          UNION ALL SELECT request.sync_run_id WHERE 0) AS version,
+         request.missing_since, request.sync_run_id, NULL AS valid_to,
+         1 + (SELECT count(*) FROM release_request_past_versions AS earlier
+              WHERE earlier.id = request.id) AS version,
          request.phone_number_e164
   FROM release_requests AS request
+),
+versions AS (
+  SELECT * FROM past
+  UNION ALL
+  SELECT * FROM current
+  UNION ALL
+  SELECT id, environment, phone_number_id, phone_number, reason, status, rejection_reason,
+         requested_at, resolved_at, extra, first_seen_at, valid_from, missing_since, sync_run_id,
+         valid_to, sync_run_id, phone_number_e164
+  FROM release_request_past_versions WHERE 0
 )
-SELECT * FROM past
-UNION ALL
-SELECT * FROM current;
+SELECT * FROM versions;
 CREATE VIEW release_request_changes AS
 WITH
 -- Each past version beside its successor: the version of the same request that begins when it ends,
 -- which is the current one or a past one.
--- The + keeps SQLite from looking past versions up by valid_to, which is the same for all that one
--- sync superseded.
-succession AS NOT MATERIALIZED (
+-- coalesce() keeps SQLite from looking past versions up by valid_to, which is the same for all that
+-- one sync superseded.
+succession AS (
   SELECT earlier.id AS request_id, later.environment, later.phone_number,
          earlier.valid_to AS changed_at,
          earlier.status AS old_status, later.status AS new_status,
          earlier.resolved_at AS old_resolved_at, later.resolved_at AS new_resolved_at,
          earlier.missing_since AS old_missing_since, later.missing_since AS new_missing_since,
-         (earlier.phone_number_id, earlier.phone_number, earlier.reason, earlier.status,
-          earlier.rejection_reason, earlier.requested_at, earlier.resolved_at)
-         IS NOT
-         (later.phone_number_id, later.phone_number, later.reason, later.status,
-          later.rejection_reason, later.requested_at, later.resolved_at) AS fields_differ,
+         (earlier.phone_number, earlier.status, earlier.requested_at)
+         <> (later.phone_number, later.status, later.requested_at)
+         OR coalesce(earlier.phone_number_id <> later.phone_number_id,
+                     coalesce(earlier.phone_number_id, later.phone_number_id) IS NOT NULL)
+         OR coalesce(earlier.reason <> later.reason,
+                     coalesce(earlier.reason, later.reason) IS NOT NULL)
+         OR coalesce(earlier.rejection_reason <> later.rejection_reason,
+                     coalesce(earlier.rejection_reason, later.rejection_reason) IS NOT NULL)
+         OR coalesce(earlier.resolved_at <> later.resolved_at,
+                     coalesce(earlier.resolved_at, later.resolved_at) IS NOT NULL)
+           AS fields_differ,
          later.sync_run_id
   FROM release_request_past_versions AS earlier
-  JOIN release_requests AS later ON later.id = earlier.id AND later.valid_from = +earlier.valid_to
+  JOIN release_requests AS later
+    ON later.id = earlier.id AND later.valid_from = coalesce(earlier.valid_to, NULL)
   UNION ALL
   SELECT earlier.id, later.environment, later.phone_number, earlier.valid_to,
          earlier.status, later.status, earlier.resolved_at, later.resolved_at,
          earlier.missing_since, later.missing_since,
-         (earlier.phone_number_id, earlier.phone_number, earlier.reason, earlier.status,
-          earlier.rejection_reason, earlier.requested_at, earlier.resolved_at)
-         IS NOT
-         (later.phone_number_id, later.phone_number, later.reason, later.status,
-          later.rejection_reason, later.requested_at, later.resolved_at),
+         (earlier.phone_number, earlier.status, earlier.requested_at)
+         <> (later.phone_number, later.status, later.requested_at)
+         OR coalesce(earlier.phone_number_id <> later.phone_number_id,
+                     coalesce(earlier.phone_number_id, later.phone_number_id) IS NOT NULL)
+         OR coalesce(earlier.reason <> later.reason,
+                     coalesce(earlier.reason, later.reason) IS NOT NULL)
+         OR coalesce(earlier.rejection_reason <> later.rejection_reason,
+                     coalesce(earlier.rejection_reason, later.rejection_reason) IS NOT NULL)
+         OR coalesce(earlier.resolved_at <> later.resolved_at,
+                     coalesce(earlier.resolved_at, later.resolved_at) IS NOT NULL),
          later.sync_run_id
   FROM release_request_past_versions AS earlier
   JOIN release_request_past_versions AS later
-    ON later.id = earlier.id AND later.valid_from = +earlier.valid_to
+    ON later.id = earlier.id AND later.valid_from = coalesce(earlier.valid_to, NULL)
 ),
--- The request is no longer in the list, or in it again.
-presence AS (
+-- Presence: the request is no longer in the list, or in it again. Content: its fields changed.
+-- Versions that are both in the list differ in some field; one that returned may have come back as
+-- it was.
+changes AS (
   SELECT request_id, environment, phone_number, changed_at,
-         (SELECT CASE WHEN new_missing_since IS NULL THEN 'returned' ELSE 'vanished' END
-          UNION ALL SELECT new_status WHERE 0) AS kind,
+         CASE
+           WHEN aspect = 'presence'
+             THEN CASE WHEN new_missing_since IS NULL THEN 'returned' ELSE 'vanished' END
+           WHEN new_status = 'pending' AND old_status <> 'pending' THEN 'reopened'
+           WHEN (new_status IN ('approved', 'rejected', 'cancelled')
+                 OR new_status <> 'pending' AND new_resolved_at IS NOT NULL)
+            AND NOT (old_status IN ('approved', 'rejected', 'cancelled')
+                     OR old_status <> 'pending' AND old_resolved_at IS NOT NULL) THEN 'resolved'
+           ELSE 'corrected'
+         END AS kind,
          old_status, new_status, old_resolved_at, new_resolved_at, sync_run_id
   FROM succession
-  WHERE (old_missing_since IS NULL) <> (new_missing_since IS NULL)
-),
--- Its fields changed. Versions that are both in the list differ in some field; one that returned
--- may have come back as it was.
-content AS (
-  SELECT request_id, environment, phone_number, changed_at,
-         (SELECT CASE
-            WHEN new_status = 'pending' AND old_status <> 'pending' THEN 'reopened'
-            WHEN (new_status IN ('approved', 'rejected', 'cancelled')
-                  OR new_status <> 'pending' AND new_resolved_at IS NOT NULL)
-             AND NOT (old_status IN ('approved', 'rejected', 'cancelled')
-                      OR old_status <> 'pending' AND old_resolved_at IS NOT NULL) THEN 'resolved'
-            ELSE 'corrected'
-          END
-          UNION ALL SELECT new_status WHERE 0) AS kind,
-         old_status, new_status, old_resolved_at, new_resolved_at, sync_run_id
-  FROM succession
-  WHERE new_missing_since IS NULL AND (old_missing_since IS NULL OR fields_differ)
+  CROSS JOIN (SELECT 'presence' AS aspect UNION ALL SELECT 'content') AS aspects
+  WHERE CASE aspect
+          WHEN 'presence' THEN (old_missing_since IS NULL) <> (new_missing_since IS NULL)
+          ELSE new_missing_since IS NULL AND (old_missing_since IS NULL OR fields_differ)
+        END
+  UNION ALL
+  SELECT id, environment, phone_number, valid_to, status, status, status, resolved_at, resolved_at,
+         sync_run_id
+  FROM release_request_past_versions WHERE 0
 )
-SELECT * FROM presence
-UNION ALL
-SELECT * FROM content;
+SELECT * FROM changes;
 CREATE VIEW phone_number_history AS
 WITH
 -- Each request was submitted once.
 requested AS (
   SELECT environment, phone_number, phone_number_id, requested_at AS occurred_at,
-         (SELECT 'requested' UNION ALL SELECT status WHERE 0) AS event, id AS request_id,
-         (SELECT 'pending' UNION ALL SELECT status WHERE 0) AS status, reason,
-         (SELECT rejection_reason WHERE 0) AS rejection_reason,
-         (SELECT 'reported' UNION ALL SELECT status WHERE 0) AS time_source,
-         first_seen_at AS observed_at, requested_at, 0 AS was_missing
+         'requested' AS event, id AS request_id, 'pending' AS status, reason,
+         NULL AS rejection_reason, 'reported' AS time_source, first_seen_at AS observed_at,
+         requested_at, 0 AS was_missing
   FROM release_requests
 ),
 -- The last version with each status that a request has or had: the current version, and each past
@@ -272,29 +286,26 @@ entered AS (
 -- request had that status before.
 reported AS (
   SELECT version.*,
-         (SELECT version.resolved_at
-          WHERE version.status <> 'pending'
-            AND NOT EXISTS (
-              SELECT 1 FROM release_request_past_versions AS earlier
-              WHERE earlier.id = version.id AND earlier.valid_to <= version.entered_at
-                AND earlier.status = version.status
-                AND earlier.resolved_at = version.resolved_at)) AS reported_at
+         CASE WHEN status <> 'pending'
+               AND NOT EXISTS (
+                 SELECT 1 FROM release_request_past_versions AS earlier
+                 WHERE earlier.id = version.id AND earlier.valid_to <= version.entered_at
+                   AND earlier.status = version.status
+                   AND earlier.resolved_at = version.resolved_at)
+              THEN resolved_at END AS reported_at
   FROM entered AS version
 ),
 -- The best known time is the reported one, then the observed one. There is none for the status that
 -- the request had when it was first seen. That it was pending then is no event.
 status_entered AS (
   SELECT environment, phone_number, phone_number_id,
-         (SELECT coalesce(reported_at, entered_at)
-          UNION ALL SELECT first_seen_at WHERE 0) AS occurred_at,
+         coalesce(reported_at, entered_at) AS occurred_at,
          CASE WHEN status = 'pending' THEN 'reopened' ELSE status END AS event,
          id AS request_id, status, reason, rejection_reason,
          CASE WHEN reported_at IS NOT NULL THEN 'reported'
               WHEN entered_at IS NOT NULL THEN 'observed'
               ELSE 'unknown' END AS time_source,
-         (SELECT coalesce(entered_at, first_seen_at)
-          UNION ALL SELECT first_seen_at WHERE 0) AS observed_at,
-         requested_at, 0 AS was_missing
+         coalesce(entered_at, first_seen_at) AS observed_at, requested_at, 0 AS was_missing
   FROM reported
   WHERE status <> 'pending' OR entered_at IS NOT NULL
 ),
@@ -315,8 +326,8 @@ vanished AS (
   WHERE past.missing_since IS NOT NULL
 ),
 -- What followed a missing version, which is a past version or the current one.
--- The + keeps SQLite from looking past versions up by valid_to, which is the same for all that one
--- sync superseded.
+-- coalesce() keeps SQLite from looking past versions up by valid_to, which is the same for all that
+-- one sync superseded.
 returned AS (
   SELECT request.environment, request.phone_number, request.phone_number_id,
          past.valid_to AS occurred_at, 'returned' AS event, request.id AS request_id,
@@ -330,13 +341,11 @@ returned AS (
   WHERE past.missing_since IS NOT NULL
   UNION ALL
   SELECT request.environment, request.phone_number, request.phone_number_id, past.valid_to,
-         (SELECT 'returned' UNION ALL SELECT request.status WHERE 0), request.id, request.status,
-         request.reason, request.rejection_reason,
-         (SELECT 'observed' UNION ALL SELECT request.status WHERE 0), past.valid_to,
-         request.requested_at, 1
+         'returned', request.id, request.status, request.reason, request.rejection_reason,
+         'observed', past.valid_to, request.requested_at, 1
   FROM release_requests AS request
   JOIN release_request_past_versions AS past
-    ON past.id = request.id AND +past.valid_to = request.valid_from
+    ON past.id = request.id AND coalesce(past.valid_to, NULL) = request.valid_from
   WHERE past.missing_since IS NOT NULL
 ),
 -- All of them, each with what its not_before depends on: whether the request was missing before.
@@ -348,46 +357,59 @@ events AS (
   SELECT * FROM vanished
   UNION ALL
   SELECT * FROM returned
-)
+),
 -- What a sync saw change had not yet changed when the last complete run before it saw the request
 -- in its former state: a run while that version was valid, and no record of the request was in
 -- quarantine. If none is left (quarantine has only the first and the last day of a record), it was
 -- seen when the request went missing, or got its former status: later versions may have been read
 -- from entries whose status was unreadable.
-SELECT environment, phone_number, phone_number_id, occurred_at, event, request_id, status, reason,
-       rejection_reason, time_source, observed_at,
-       (SELECT CASE time_source
-          WHEN 'unknown' THEN requested_at
-          WHEN 'observed' THEN (
-            SELECT max(event.requested_at, coalesce(
-              (SELECT run.observed_at FROM sync_runs AS run
-               WHERE run.environment = event.environment
-                 AND run.observed_at >= former.valid_from AND run.observed_at < former.valid_to
-                 AND NOT EXISTS (
-                   SELECT 1 FROM quarantined_records AS record
-                   WHERE record.environment = event.environment
-                     AND record.request_id = event.request_id
-                     AND record.first_seen_at <= run.observed_at
-                     AND (record.resolved_at IS NULL OR record.resolved_at > run.observed_at))
-               ORDER BY run.observed_at DESC LIMIT 1),
-              CASE WHEN event.was_missing THEN former.valid_from
-                   ELSE (SELECT max(earlier.valid_to) FROM release_request_past_versions AS earlier
-                         WHERE earlier.id = former.id AND earlier.valid_from < former.valid_from
-                           AND earlier.status <> former.status) END,
-              former.first_seen_at))
-            FROM release_request_past_versions AS former
-            WHERE former.id = event.request_id AND former.valid_from < event.observed_at
-              AND (former.missing_since IS NOT NULL) = event.was_missing
-            ORDER BY former.valid_from DESC LIMIT 1)
-        END
-        UNION ALL SELECT observed_at WHERE 0) AS not_before
-FROM events AS event;
+history AS (
+  SELECT environment, phone_number, phone_number_id, occurred_at, event, request_id, status, reason,
+         rejection_reason, time_source, observed_at,
+         CASE time_source
+           WHEN 'unknown' THEN requested_at
+           WHEN 'observed' THEN (
+             SELECT (SELECT max(seen_at) FROM (
+                       SELECT event.requested_at AS seen_at
+                       UNION ALL
+                       SELECT coalesce(
+                         (SELECT run.observed_at FROM sync_runs AS run
+                          WHERE run.environment = event.environment
+                            AND run.observed_at >= former.valid_from
+                            AND run.observed_at < former.valid_to
+                            AND NOT EXISTS (
+                              SELECT 1 FROM quarantined_records AS record
+                              WHERE record.environment = event.environment
+                                AND record.request_id = event.request_id
+                                AND record.first_seen_at <= run.observed_at
+                                AND (record.resolved_at IS NULL
+                                     OR record.resolved_at > run.observed_at))
+                          ORDER BY run.observed_at DESC LIMIT 1),
+                         CASE WHEN event.was_missing = 1 THEN former.valid_from
+                              ELSE (SELECT max(earlier.valid_to)
+                                    FROM release_request_past_versions AS earlier
+                                    WHERE earlier.id = former.id
+                                      AND earlier.valid_from < former.valid_from
+                                      AND earlier.status <> former.status) END,
+                         former.first_seen_at)) AS known)
+             FROM release_request_past_versions AS former
+             WHERE former.id = event.request_id AND former.valid_from < event.observed_at
+               AND (former.missing_since IS NOT NULL) = event.was_missing
+             ORDER BY former.valid_from DESC LIMIT 1)
+         END AS not_before
+  FROM events AS event
+  UNION ALL
+  SELECT environment, request_id, request_id, first_seen_at, request_id, request_id, request_id,
+         raw, raw, request_id, first_seen_at, first_seen_at
+  FROM quarantined_records WHERE 0
+)
+SELECT * FROM history;
 CREATE VIEW phone_numbers AS
 WITH
 -- Each request beside what is known of all requests of its number.
 -- The number comes first in PARTITION BY, and a filter on it is applied before the windows.
 ranked AS (
-  SELECT environment, phone_number, phone_number_id, id, status, requested_at, sync_run_id,
+  SELECT environment, phone_number, phone_number_id, id, status, requested_at,
          row_number() OVER (PARTITION BY phone_number, environment
                             ORDER BY requested_at DESC, id DESC) AS place,
          count(*) OVER number AS requests,
@@ -395,63 +417,112 @@ ranked AS (
          max(resolved_at) OVER number AS last_resolved_at
   FROM release_requests
   WINDOW number AS (PARTITION BY phone_number, environment)
+),
+numbers AS (
+  SELECT environment, phone_number, phone_number_id, requests, id AS last_request_id,
+         status AS last_status, first_requested_at, requested_at AS last_requested_at,
+         last_resolved_at, status = 'approved' AS released
+  FROM ranked
+  WHERE place = 1
+  UNION ALL
+  SELECT environment, phone_number, phone_number_id, sync_run_id, id, status, requested_at,
+         requested_at, resolved_at, sync_run_id
+  FROM release_requests WHERE 0
 )
-SELECT environment, phone_number, phone_number_id,
-       (SELECT requests UNION ALL SELECT sync_run_id WHERE 0) AS requests,
-       id AS last_request_id, status AS last_status,
-       (SELECT first_requested_at UNION ALL SELECT requested_at WHERE 0) AS first_requested_at,
-       requested_at AS last_requested_at,
-       (SELECT last_resolved_at UNION ALL SELECT requested_at WHERE 0) AS last_resolved_at,
-       (SELECT status = 'approved' UNION ALL SELECT sync_run_id WHERE 0) AS released
-FROM ranked
-WHERE place = 1;
+SELECT * FROM numbers;
 CREATE VIEW release_request_turnaround AS
 WITH
 -- Requests whose time of resolution the API reported. The column is passed on as it is, so a filter
 -- on it reaches the index.
 reported AS (
   SELECT id, environment, phone_number, status, requested_at, resolved_at,
-         (SELECT 'reported' UNION ALL SELECT status WHERE 0) AS time_source
+         'reported' AS time_source
   FROM release_requests
   WHERE status <> 'pending' AND resolved_at IS NOT NULL
 ),
--- When the others got their status: when the last version with another one ended.
-entered AS (
-  SELECT request.id, request.environment, request.phone_number, request.status,
-         request.requested_at,
-         (SELECT earlier.valid_to FROM release_request_past_versions AS earlier
-          WHERE earlier.id = request.id AND earlier.status <> request.status
-          ORDER BY earlier.valid_from DESC LIMIT 1) AS entered_at
-  FROM release_requests AS request
-  WHERE request.status IN ('approved', 'rejected', 'cancelled') AND request.resolved_at IS NULL
-),
--- If there is no such version, they had it when they were first seen: since when is unknown.
+-- The others got their status when the last version with another one ended. If there is no such
+-- version, they had it when they were first seen: since when is unknown.
 not_reported AS (
-  SELECT id, environment, phone_number, status, requested_at,
-         (SELECT entered_at UNION ALL SELECT requested_at WHERE 0) AS resolved_at,
-         (SELECT CASE WHEN entered_at IS NULL THEN 'unknown' ELSE 'observed' END
-          UNION ALL SELECT status WHERE 0) AS time_source
-  FROM entered
+  SELECT request.id, request.environment, request.phone_number, request.status,
+         request.requested_at, earlier.valid_to AS resolved_at,
+         CASE WHEN earlier.valid_to IS NULL THEN 'unknown' ELSE 'observed' END AS time_source
+  FROM release_requests AS request
+  LEFT JOIN release_request_past_versions AS earlier
+    ON earlier.id = request.id AND earlier.status <> request.status
+  WHERE request.status IN ('approved', 'rejected', 'cancelled') AND request.resolved_at IS NULL
+    AND NOT EXISTS (SELECT 1 FROM release_request_past_versions AS later
+                    WHERE later.id = request.id AND later.valid_from > earlier.valid_from
+                      AND later.status <> request.status)
 ),
 resolved AS (
   SELECT * FROM reported
   UNION ALL
   SELECT * FROM not_reported
+),
+-- The parts of both times, and the milliseconds since midnight. DuckDB's text of a time has no
+-- fraction where it is 0.
+parts AS (
+  SELECT resolved.*,
+         CAST(substr(CAST(requested_at AS text), 1, 4) AS integer) AS requested_year,
+         CAST(substr(CAST(requested_at AS text), 6, 2) AS integer) AS requested_month,
+         CAST(substr(CAST(requested_at AS text), 9, 2) AS integer) AS requested_day,
+         CAST(substr(CAST(requested_at AS text), 12, 2) AS integer) * 3600000
+           + CAST(substr(CAST(requested_at AS text), 15, 2) AS integer) * 60000
+           + CAST(replace(substr(substr(CAST(requested_at AS text), 18) || '.000', 1, 6), '.', '')
+                  AS integer) AS requested_time,
+         CAST(substr(CAST(resolved_at AS text), 1, 4) AS integer) AS resolved_year,
+         CAST(substr(CAST(resolved_at AS text), 6, 2) AS integer) AS resolved_month,
+         CAST(substr(CAST(resolved_at AS text), 9, 2) AS integer) AS resolved_day,
+         CAST(substr(CAST(resolved_at AS text), 12, 2) AS integer) * 3600000
+           + CAST(substr(CAST(resolved_at AS text), 15, 2) AS integer) * 60000
+           + CAST(replace(substr(substr(CAST(resolved_at AS text), 18) || '.000', 1, 6), '.', '')
+                  AS integer) AS resolved_time
+  FROM resolved
+),
+-- The year in which February is the last month, so that a leap day is its last day.
+years AS (
+  SELECT parts.*,
+         requested_year - CASE WHEN requested_month < 3 THEN 1 ELSE 0 END AS requested_from_march,
+         resolved_year - CASE WHEN resolved_month < 3 THEN 1 ELSE 0 END AS resolved_from_march
+  FROM parts
+),
+-- The count of days before the month: those of earlier years, and of earlier months of this year,
+-- three digits for each month from January on.
+months AS (
+  SELECT years.*,
+         365 * requested_from_march + (requested_from_march - requested_from_march % 4) / 4
+           - (requested_from_march - requested_from_march % 100) / 100
+           + (requested_from_march - requested_from_march % 400) / 400
+           + CAST(substr('306337000031061092122153184214245275', requested_month * 3 - 2, 3)
+                  AS integer) AS days_before_requested,
+         365 * resolved_from_march + (resolved_from_march - resolved_from_march % 4) / 4
+           - (resolved_from_march - resolved_from_march % 100) / 100
+           + (resolved_from_march - resolved_from_march % 400) / 400
+           + CAST(substr('306337000031061092122153184214245275', resolved_month * 3 - 2, 3)
+                  AS integer) AS days_before_resolved
+  FROM years
+),
+-- The hours are a whole number of milliseconds, divided: Postgres comes to the same. julianday() is
+-- not exact to the millisecond.
+turnaround AS (
+  SELECT id, environment, phone_number, status, requested_at, resolved_at,
+         CAST((CASE WHEN resolved_year = requested_year AND resolved_month = requested_month THEN 0
+                    ELSE days_before_resolved - days_before_requested END
+               + resolved_day - requested_day) * 86400000 + resolved_time - requested_time
+              AS double precision) / 3600000 AS hours_to_resolve,
+         time_source
+  FROM months
+  UNION ALL
+  SELECT request.id, request.environment, request.phone_number, request.status,
+         request.requested_at, request.resolved_at, run.seconds, request.status
+  FROM release_requests AS request CROSS JOIN sync_runs AS run WHERE 0
 )
--- The hours are a whole number of milliseconds, divided: Postgres comes to the same. Seconds and
--- milliseconds are counted apart, as julianday() is not exact to the millisecond.
-SELECT id, environment, phone_number, status, requested_at, resolved_at,
-       (SELECT CAST((strftime('%s', substr(resolved_at, 1, 19))
-                     - strftime('%s', substr(requested_at, 1, 19))) * 1000
-                    + substr(resolved_at, 21, 3) - substr(requested_at, 21, 3) AS REAL) / 3600000
-        UNION ALL SELECT seconds FROM sync_runs WHERE 0) AS hours_to_resolve,
-       time_source
-FROM resolved;
+SELECT * FROM turnaround;
 CREATE VIEW release_requests_daily AS
 WITH RECURSIVE
 -- Requests that were missing at some time, or changed after they were resolved. Only their events
 -- are sorted one by one, which takes several times as long as what suffices for the others.
-complex_ids AS MATERIALIZED (
+complex_ids AS (
   SELECT id FROM release_requests WHERE missing_since IS NOT NULL
   UNION
   SELECT id FROM release_request_past_versions
@@ -461,7 +532,7 @@ complex_ids AS MATERIALIZED (
 ),
 -- When the resolved ones among all other requests got their status: when the last version with
 -- another one ended.
-simple_resolved AS NOT MATERIALIZED (
+simple_resolved AS (
   SELECT environment, requested_at, first_seen_at, status, resolved_at,
          (SELECT earlier.valid_to FROM release_request_past_versions AS earlier
           WHERE earlier.id = request.id AND earlier.status <> request.status
@@ -473,7 +544,7 @@ simple_resolved AS NOT MATERIALIZED (
 ),
 -- All other requests opened once and closed at most once. Where the time of that is unknown,
 -- resolved_at is null.
-simple_requests AS NOT MATERIALIZED (
+simple_requests AS (
   SELECT environment, requested_at, first_seen_at, status,
          coalesce(resolved_at, entered_at) AS resolved_at,
          coalesce(entered_at, first_seen_at) AS observed_at
@@ -487,20 +558,23 @@ simple_requests AS NOT MATERIALIZED (
 ),
 -- The same, grouped by days. Status, resolved_on and closed_on are null for those that are open.
 -- Those that were resolved at an unknown time close when they open.
-simple_days AS MATERIALIZED (
-  SELECT environment,
-         substr(requested_at, 1, 10) AS requested_on,
-         status,
-         substr(resolved_at, 1, 10) AS resolved_on,
-         substr(min(requested_at, first_seen_at, coalesce(resolved_at, requested_at),
-                    coalesce(observed_at, requested_at)), 1, 10) AS opened_on,
-         substr(min(coalesce(resolved_at, requested_at), observed_at), 1, 10) AS closed_on,
-         count(*) AS requests
-  FROM simple_requests
+simple_days AS (
+  SELECT environment, requested_on, status, resolved_on,
+         CASE WHEN closed_on < known_on THEN closed_on ELSE known_on END AS opened_on,
+         closed_on, count(*) AS requests
+  FROM (SELECT environment, status,
+               substr(CAST(requested_at AS text), 1, 10) AS requested_on,
+               substr(CAST(resolved_at AS text), 1, 10) AS resolved_on,
+               substr(CAST(CASE WHEN requested_at < first_seen_at THEN requested_at
+                                ELSE first_seen_at END AS text), 1, 10) AS known_on,
+               substr(CAST(CASE WHEN coalesce(resolved_at, requested_at) < observed_at
+                                THEN coalesce(resolved_at, requested_at)
+                                ELSE observed_at END AS text), 1, 10) AS closed_on
+        FROM simple_requests) AS days
   GROUP BY 1, 2, 3, 4, 5, 6
 ),
 -- All versions of the complex requests, each beside the one before it.
-complex_versions AS NOT MATERIALIZED (
+complex_versions AS (
   SELECT environment, id, status, requested_at, resolved_at, first_seen_at, valid_from,
          missing_since,
          lag(status) OVER life AS previous_status,
@@ -518,7 +592,7 @@ complex_versions AS NOT MATERIALIZED (
   WINDOW life AS (PARTITION BY id ORDER BY valid_from)
 ),
 -- When the period of versions with the same status began.
-complex_entries AS NOT MATERIALIZED (
+complex_entries AS (
   SELECT complex_versions.*,
          max(CASE WHEN previous_status IS NULL OR previous_status <> status THEN valid_from END)
            OVER (PARTITION BY id ORDER BY valid_from) AS entered_at
@@ -542,7 +616,7 @@ complex_states AS (
 -- Their events, as in phone_number_history, and whether the request is open after each. Place is
 -- their order where one sync observed several. A status that the API calls "requested" is not
 -- counted as a submission.
-complex_events AS NOT MATERIALIZED (
+complex_events AS (
   SELECT environment, id, 'requested' AS event, 0 AS place,
          CASE WHEN is_undated THEN 0 ELSE 1 END AS is_open,
          requested_at AS occurred_at, first_seen_at AS observed_at
@@ -570,19 +644,20 @@ complex_events AS NOT MATERIALIZED (
   WHERE missing_since IS NOT NULL
 ),
 -- When each event takes effect on the count of open requests, and by how much: 1, 0 or -1.
-complex_steps AS NOT MATERIALIZED (
+complex_steps AS (
   SELECT environment, event, occurred_at,
-         min(min(occurred_at, observed_at)) OVER sequel AS effective_at,
+         min(CASE WHEN occurred_at < observed_at THEN occurred_at ELSE observed_at END)
+           OVER sequel AS effective_at,
          is_open - lag(is_open, 1, 0) OVER sequel AS opened
   FROM complex_events
   WINDOW sequel AS (PARTITION BY id ORDER BY observed_at, place
                     ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
 ),
 -- The same, grouped by days.
-complex_days AS MATERIALIZED (
+complex_days AS (
   SELECT environment, event,
-         substr(occurred_at, 1, 10) AS occurred_on,
-         substr(effective_at, 1, 10) AS effective_on,
+         substr(CAST(occurred_at AS text), 1, 10) AS occurred_on,
+         substr(CAST(effective_at AS text), 1, 10) AS effective_on,
          count(*) AS events, sum(opened) AS opened
   FROM complex_steps
   GROUP BY 1, 2, 3, 4
@@ -607,42 +682,50 @@ additions AS (
 undated_resolutions AS (
   SELECT environment, sum(events) AS undated FROM additions WHERE day IS NULL GROUP BY environment
 ),
--- Every day from the first one of an environment to today. SQLite 3.40 takes 1 March 300 for 29
--- February, which that year did not have.
-calendar AS (
-  SELECT environment, min(day) AS day FROM additions
-  GROUP BY environment HAVING min(day) <= date('now')
+-- Every day from the first one of an environment to today, as a number: 1YYYYMMDD.
+calendar (environment, number) AS (
+  SELECT environment, CAST('1' || replace(min(day), '-', '') AS integer) FROM additions
+  GROUP BY environment HAVING min(day) <= CAST(CURRENT_DATE AS text)
   UNION ALL
-  SELECT environment, replace(date(day, '+1 day'), '0300-02-29', '0300-03-01') FROM calendar
-  WHERE day < date('now')
+  SELECT environment,
+         number + CASE
+           WHEN number % 10000 = 1231 THEN 8870
+           WHEN number % 10000 IN (131, 331, 531, 731, 831, 1031) THEN 70
+           WHEN number % 10000 IN (430, 630, 930, 1130) THEN 71
+           WHEN number % 10000 = 229 THEN 72
+           WHEN number % 10000 = 228
+            AND (number % 40000 >= 10000
+                 OR number % 1000000 < 10000 AND number % 4000000 >= 10000) THEN 73
+           ELSE 1 END
+  FROM calendar
+  WHERE number < CAST('1' || replace(CAST(CURRENT_DATE AS text), '-', '') AS integer)
 ),
 all_days AS (
   SELECT environment, day, event, events, opened FROM additions
   UNION ALL
-  SELECT environment, day, NULL, 0, 0 FROM calendar
+  SELECT environment,
+         substr(CAST(number AS text), 2, 4) || '-' || substr(CAST(number AS text), 6, 2) || '-'
+           || substr(CAST(number AS text), 8, 2), NULL, 0, 0
+  FROM calendar
 ),
-counted AS (
+days AS (
   SELECT environment, day,
-         sum(CASE WHEN event = 'requested' THEN events ELSE 0 END) AS requested,
-         sum(CASE WHEN event = 'approved' THEN events ELSE 0 END) AS approved,
-         sum(CASE WHEN event = 'rejected' THEN events ELSE 0 END) AS rejected,
-         sum(CASE WHEN event = 'cancelled' THEN events ELSE 0 END) AS cancelled,
-         sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS open_at_end,
-         coalesce(undated, 0) AS undated
+         CAST(sum(CASE WHEN event = 'requested' THEN events ELSE 0 END) AS bigint) AS requested,
+         CAST(sum(CASE WHEN event = 'approved' THEN events ELSE 0 END) AS bigint) AS approved,
+         CAST(sum(CASE WHEN event = 'rejected' THEN events ELSE 0 END) AS bigint) AS rejected,
+         CAST(sum(CASE WHEN event = 'cancelled' THEN events ELSE 0 END) AS bigint) AS cancelled,
+         CAST(sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS bigint)
+           AS open_at_end,
+         CAST(coalesce(undated, 0) AS bigint) AS undated
   FROM all_days LEFT JOIN undated_resolutions USING (environment)
-  WHERE day <= date('now')
+  WHERE day <= CAST(CURRENT_DATE AS text)
   GROUP BY environment, day, undated
+  UNION ALL
+  SELECT environment, environment, sync_run_id, sync_run_id, sync_run_id, sync_run_id, sync_run_id,
+         sync_run_id
+  FROM release_requests WHERE 0
 )
-SELECT environment,
-       (SELECT day UNION ALL SELECT environment WHERE 0) AS day,
-       (SELECT requested UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS requested,
-       (SELECT approved UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS approved,
-       (SELECT rejected UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS rejected,
-       (SELECT cancelled UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS cancelled,
-       (SELECT open_at_end UNION ALL SELECT sync_run_id FROM release_requests WHERE 0)
-         AS open_at_end,
-       (SELECT undated UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS undated
-FROM counted;
+SELECT * FROM days;
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('sync_runs',10);
 INSERT INTO "sqlite_sequence" VALUES('quarantined_records',3);

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from datetime import datetime
 from operator import eq, ge, lt
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,7 +15,16 @@ import pytest
 import sqlalchemy as sa
 
 from mirror.db.types import UTCDateTime
-from tests.support.readers import RELATIONS, ReaderMirror, Row, ids_at, library, utc_text, with_extra
+from tests.support.commands import run_process
+from tests.support.readers import (
+    RELATIONS,
+    ReaderMirror,
+    Row,
+    ids_at,
+    library,
+    utc_text,
+    with_extra,
+)
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of the readers are not ours
 
@@ -33,7 +43,7 @@ def test_pandas(either: ReaderMirror) -> None:
     pandas = library("pandas")
     if either.kind == "sqlite":
         engine = sa.create_engine(f"sqlite:///file:{either.path}?mode=ro&uri=true")
-        options = {"parse_dates": dict.fromkeys(TIMES, {"utc": True})}
+        options = {"parse_dates": {name: {"utc": True} for name in TIMES}}
     else:
         engine = sa.create_engine(either.sqlalchemy_url, isolation_level="REPEATABLE READ")
         options = {}
@@ -43,7 +53,11 @@ def test_pandas(either: ReaderMirror) -> None:
 
         def frame(query: str, parameters: Any = None) -> Any:
             return pandas.read_sql_query(
-                sa.text(query), connection, params=parameters, dtype_backend="numpy_nullable", **options
+                sa.text(query),
+                connection,
+                params=parameters,
+                dtype_backend="numpy_nullable",
+                **options,
             )
 
         def find(operator: str, time: Any) -> list[str]:
@@ -61,8 +75,25 @@ def test_pandas(either: ReaderMirror) -> None:
     engine.dispose()
 
 
-def test_pandas_reads_csv(sqlite: ReaderMirror) -> None:
-    """From CSV, pandas keeps the `+` of phone numbers with a type for each column of text."""
+def test_csv(sqlite: ReaderMirror, tmp_path: Path) -> None:
+    """Phone numbers in CSV keep their `+` where the type of the column is given."""
+    pandas, pyarrow, polars = library("pandas"), library("pyarrow"), library("polars")
+    file = tmp_path / "requests.csv"
+    file.write_text(run_process("requests", "--format", "csv", "--database", sqlite.url).out)
+    options = library("pyarrow.csv").ConvertOptions(column_types={"phone_number": pyarrow.string()})
+    read = {
+        "pandas": pandas.read_csv(file, dtype={"phone_number": "str"})["phone_number"].tolist(),
+        "pyarrow": library("pyarrow.csv")
+        .read_csv(file, convert_options=options)["phone_number"]
+        .to_pylist(),
+        "polars": polars.read_csv(file, infer_schema_length=None)["phone_number"].to_list(),
+    }
+    expected = sorted(row["phone_number"] for row in sqlite.rows("release_requests"))
+    assert {reader: sorted(numbers) == expected for reader, numbers in read.items()} == {
+        "pandas": True,
+        "pyarrow": True,
+        "polars": True,
+    }
 
 
 def test_adbc_sqlite(sqlite: ReaderMirror) -> None:
@@ -167,24 +198,28 @@ def test_polars_postgres(postgres: ReaderMirror) -> None:
 def test_connectorx(either: ReaderMirror) -> None:
     """Connectorx reads times, naive ones from SQLite."""
     connectorx = library("connectorx")
-    with either.tcp_dsn() if either.kind == "postgresql" else nullcontext(f"sqlite://{either.path}") as url:
+    zone = "" if either.kind == "sqlite" else "+00"
+    with either.connectorx_url() as url:
 
         def frame(query: str) -> Any:
             return connectorx.read_sql(url, query, return_type="polars")
 
         def find(operator: str, time: datetime) -> list[str]:
-            return frame(ids_at(operator, time, "" if either.kind == "sqlite" else "+00"))["id"].to_list()
+            return list(frame(ids_at(operator, time, zone))["id"])
 
         def read(query: str) -> Iterable[Row]:
             if either.kind == "postgresql":
-                return frame(query).to_dicts()
+                return list(frame(query).to_dicts())
             # It cannot tell the type of a null in a column declared JSON.
             rows = frame(with_extra(query, "coalesce(extra, '')")).to_dicts()
-            return [{name: value or None if name == "extra" else value for name, value in row.items()} for row in rows]
+            return [
+                row | {"extra": row["extra"] or None} if "extra" in row else row for row in rows
+            ]
 
         either.assert_reads(read)
-        rows = frame("SELECT id, requested_at FROM release_requests")
-        either.assert_splits(find, dict(rows.iter_rows()))
+        either.assert_splits(
+            find, dict(frame("SELECT id, requested_at FROM release_requests").iter_rows())
+        )
 
 
 def test_ibis(either: ReaderMirror) -> None:

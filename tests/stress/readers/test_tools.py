@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -18,7 +17,6 @@ from tests.support.readers import (
     VIEWS,
     ReaderMirror,
     Row,
-    ids_at,
     program,
     with_extra,
 )
@@ -90,10 +88,9 @@ def test_datasette(sqlite: ReaderMirror, tmp_path: Path) -> None:
 
     def get(path: str, **parameters: str) -> str:
         address = f"/mirror/{path}?{urlencode(parameters)}"
-        settings = ("--setting", "max_returned_rows", "100000")
-        return output_of(
-            tool, sqlite.path, "-m", metadata, "-c", metadata, *settings, "--get", address
-        )
+        limits = ("max_returned_rows", "9999", "--setting", "sql_time_limit_ms", "60000")
+        files = (sqlite.path, "-m", metadata, "-c", metadata)
+        return output_of(tool, *files, "--setting", *limits, "--get", address)
 
     def rows(query: str) -> list[Row]:
         return list(json.loads(get("-/query.json", sql=query, _shape="array")))
@@ -105,5 +102,3 @@ def test_datasette(sqlite: ReaderMirror, tmp_path: Path) -> None:
     recipe = next(recipe for recipe in RECIPES if ":number" in recipe.sql)
     answer = json.loads(get(f"{recipe.name}.json", number="+15550002000", _shape="array"))
     assert answer
-
-

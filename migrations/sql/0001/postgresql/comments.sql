@@ -21,7 +21,7 @@ COMMENT ON COLUMN release_requests.requested_at IS
 COMMENT ON COLUMN release_requests.resolved_at IS
   'When the request left pending (UTC, reported by the API). Null while it is pending, and if the API sent no time.';
 COMMENT ON COLUMN release_requests.extra IS
-  'JSON object of the fields that this version of mirror does not know. Null if there are none.';
+  'JSON object of the fields that this version of mirror does not know. A number that Postgres could not hold is a string. Null if there are none.';
 COMMENT ON COLUMN release_requests.first_seen_at IS
   'Start of the sync that first saw the request (UTC, local clock).';
 COMMENT ON COLUMN release_requests.valid_from IS
@@ -56,7 +56,7 @@ COMMENT ON COLUMN release_request_past_versions.requested_at IS
 COMMENT ON COLUMN release_request_past_versions.resolved_at IS
   'When the request left pending (UTC, reported by the API). Null while it is pending, and if the API sent no time.';
 COMMENT ON COLUMN release_request_past_versions.extra IS
-  'JSON object of the fields that this version of mirror does not know. Null if there are none.';
+  'JSON object of the fields that this version of mirror does not know. A number that Postgres could not hold is a string. Null if there are none.';
 COMMENT ON COLUMN release_request_past_versions.first_seen_at IS
   'Start of the sync that first saw the request (UTC, local clock).';
 COMMENT ON COLUMN release_request_past_versions.valid_from IS
@@ -172,7 +172,7 @@ COMMENT ON COLUMN release_request_versions.requested_at IS
 COMMENT ON COLUMN release_request_versions.resolved_at IS
   'When the request left pending (UTC, reported by the API). Null while it is pending, and if the API sent no time.';
 COMMENT ON COLUMN release_request_versions.extra IS
-  'JSON object of the fields that this version of mirror does not know. Null if there are none.';
+  'JSON object of the fields that this version of mirror does not know. A number that Postgres could not hold is a string. Null if there are none.';
 COMMENT ON COLUMN release_request_versions.first_seen_at IS
   'Start of the sync that first saw the request (UTC, local clock).';
 COMMENT ON COLUMN release_request_versions.valid_from IS

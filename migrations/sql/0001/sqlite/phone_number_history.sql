@@ -1,8 +1,8 @@
 -- The history of each phone number: one row per event, over all its requests. The events of
 -- a request are listed under its current number.
 --
--- The last SELECT has no row, but gives the columns their declared types; see
--- release_request_versions.sql.
+-- The SELECT ... WHERE 0 gives the columns their declared types; see release_request_versions.sql,
+-- also for what the SQL avoids.
 CREATE VIEW phone_number_history AS
 WITH
 -- Each request was submitted once.
@@ -114,47 +114,50 @@ events AS (
   SELECT * FROM vanished
   UNION ALL
   SELECT * FROM returned
-)
+),
 -- What a sync saw change had not yet changed when the last complete run before it saw the request
 -- in its former state: a run while that version was valid, and no record of the request was in
 -- quarantine. If none is left (quarantine has only the first and the last day of a record), it was
 -- seen when the request went missing, or got its former status: later versions may have been read
 -- from entries whose status was unreadable.
-SELECT environment, phone_number, phone_number_id, occurred_at, event, request_id, status, reason,
-       rejection_reason, time_source, observed_at,
-       CASE time_source
-         WHEN 'unknown' THEN requested_at
-         WHEN 'observed' THEN (
-           SELECT (SELECT max(seen_at) FROM (
-                     SELECT event.requested_at AS seen_at
-                     UNION ALL
-                     SELECT coalesce(
-                       (SELECT run.observed_at FROM sync_runs AS run
-                        WHERE run.environment = event.environment
-                          AND run.observed_at >= former.valid_from
-                          AND run.observed_at < former.valid_to
-                          AND NOT EXISTS (
-                            SELECT 1 FROM quarantined_records AS record
-                            WHERE record.environment = event.environment
-                              AND record.request_id = event.request_id
-                              AND record.first_seen_at <= run.observed_at
-                              AND (record.resolved_at IS NULL
-                                   OR record.resolved_at > run.observed_at))
-                        ORDER BY run.observed_at DESC LIMIT 1),
-                       CASE WHEN event.was_missing = 1 THEN former.valid_from
-                            ELSE (SELECT max(earlier.valid_to)
-                                  FROM release_request_past_versions AS earlier
-                                  WHERE earlier.id = former.id
-                                    AND earlier.valid_from < former.valid_from
-                                    AND earlier.status <> former.status) END,
-                       former.first_seen_at)) AS known)
-           FROM release_request_past_versions AS former
-           WHERE former.id = event.request_id AND former.valid_from < event.observed_at
-             AND (former.missing_since IS NOT NULL) = event.was_missing
-           ORDER BY former.valid_from DESC LIMIT 1)
-       END AS not_before
-FROM events AS event
-UNION ALL
-SELECT environment, phone_number, phone_number_id, valid_from, status, id, status, reason,
-       rejection_reason, status, valid_from, valid_from
-FROM release_requests WHERE 0;
+history AS (
+  SELECT environment, phone_number, phone_number_id, occurred_at, event, request_id, status, reason,
+         rejection_reason, time_source, observed_at,
+         CASE time_source
+           WHEN 'unknown' THEN requested_at
+           WHEN 'observed' THEN (
+             SELECT (SELECT max(seen_at) FROM (
+                       SELECT event.requested_at AS seen_at
+                       UNION ALL
+                       SELECT coalesce(
+                         (SELECT run.observed_at FROM sync_runs AS run
+                          WHERE run.environment = event.environment
+                            AND run.observed_at >= former.valid_from
+                            AND run.observed_at < former.valid_to
+                            AND NOT EXISTS (
+                              SELECT 1 FROM quarantined_records AS record
+                              WHERE record.environment = event.environment
+                                AND record.request_id = event.request_id
+                                AND record.first_seen_at <= run.observed_at
+                                AND (record.resolved_at IS NULL
+                                     OR record.resolved_at > run.observed_at))
+                          ORDER BY run.observed_at DESC LIMIT 1),
+                         CASE WHEN event.was_missing = 1 THEN former.valid_from
+                              ELSE (SELECT max(earlier.valid_to)
+                                    FROM release_request_past_versions AS earlier
+                                    WHERE earlier.id = former.id
+                                      AND earlier.valid_from < former.valid_from
+                                      AND earlier.status <> former.status) END,
+                         former.first_seen_at)) AS known)
+             FROM release_request_past_versions AS former
+             WHERE former.id = event.request_id AND former.valid_from < event.observed_at
+               AND (former.missing_since IS NOT NULL) = event.was_missing
+             ORDER BY former.valid_from DESC LIMIT 1)
+         END AS not_before
+  FROM events AS event
+  UNION ALL
+  SELECT environment, request_id, request_id, first_seen_at, request_id, request_id, request_id,
+         raw, raw, request_id, first_seen_at, first_seen_at
+  FROM quarantined_records WHERE 0
+)
+SELECT * FROM history;

@@ -1,7 +1,7 @@
 -- What the syncs saw change in requests known before: a row per change.
 --
--- The last SELECT has no row, but gives the columns their declared types; see
--- release_request_versions.sql.
+-- The SELECT ... WHERE 0 gives the columns their declared types; see release_request_versions.sql,
+-- also for what the SQL avoids.
 CREATE VIEW release_request_changes AS
 WITH
 -- Each past version beside its successor: the version of the same request that begins when it ends,
@@ -47,29 +47,32 @@ succession AS (
   FROM release_request_past_versions AS earlier
   JOIN release_request_past_versions AS later
     ON later.id = earlier.id AND later.valid_from = coalesce(earlier.valid_to, NULL)
+),
+-- Presence: the request is no longer in the list, or in it again. Content: its fields changed.
+-- Versions that are both in the list differ in some field; one that returned may have come back as
+-- it was.
+changes AS (
+  SELECT request_id, environment, phone_number, changed_at,
+         CASE
+           WHEN aspect = 'presence'
+             THEN CASE WHEN new_missing_since IS NULL THEN 'returned' ELSE 'vanished' END
+           WHEN new_status = 'pending' AND old_status <> 'pending' THEN 'reopened'
+           WHEN (new_status IN ('approved', 'rejected', 'cancelled')
+                 OR new_status <> 'pending' AND new_resolved_at IS NOT NULL)
+            AND NOT (old_status IN ('approved', 'rejected', 'cancelled')
+                     OR old_status <> 'pending' AND old_resolved_at IS NOT NULL) THEN 'resolved'
+           ELSE 'corrected'
+         END AS kind,
+         old_status, new_status, old_resolved_at, new_resolved_at, sync_run_id
+  FROM succession
+  CROSS JOIN (SELECT 'presence' AS aspect UNION ALL SELECT 'content') AS aspects
+  WHERE CASE aspect
+          WHEN 'presence' THEN (old_missing_since IS NULL) <> (new_missing_since IS NULL)
+          ELSE new_missing_since IS NULL AND (old_missing_since IS NULL OR fields_differ)
+        END
+  UNION ALL
+  SELECT id, environment, phone_number, valid_to, status, status, status, resolved_at, resolved_at,
+         sync_run_id
+  FROM release_request_past_versions WHERE 0
 )
--- A change of presence: the request is no longer in the list, or in it again. A change of content: its
--- fields changed. Versions that are both in the list differ in some field; one that returned may have
--- come back as it was.
-SELECT request_id, environment, phone_number, changed_at,
-       CASE
-         WHEN aspect = 'presence'
-           THEN CASE WHEN new_missing_since IS NULL THEN 'returned' ELSE 'vanished' END
-         WHEN new_status = 'pending' AND old_status <> 'pending' THEN 'reopened'
-         WHEN (new_status IN ('approved', 'rejected', 'cancelled')
-               OR new_status <> 'pending' AND new_resolved_at IS NOT NULL)
-          AND NOT (old_status IN ('approved', 'rejected', 'cancelled')
-                   OR old_status <> 'pending' AND old_resolved_at IS NOT NULL) THEN 'resolved'
-         ELSE 'corrected'
-       END AS kind,
-       old_status, new_status, old_resolved_at, new_resolved_at, sync_run_id
-FROM succession
-CROSS JOIN (SELECT 'presence' AS aspect UNION ALL SELECT 'content') AS aspects
-WHERE CASE aspect
-        WHEN 'presence' THEN (old_missing_since IS NULL) <> (new_missing_since IS NULL)
-        ELSE new_missing_since IS NULL AND (old_missing_since IS NULL OR fields_differ)
-      END
-UNION ALL
-SELECT id, environment, phone_number, valid_to, status, status, status, resolved_at, resolved_at,
-       sync_run_id
-FROM release_request_past_versions WHERE 0;
+SELECT * FROM changes;

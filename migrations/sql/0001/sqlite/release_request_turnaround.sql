@@ -1,7 +1,7 @@
 -- How long reviews took: one row per resolved request.
 --
--- The last SELECT has no row, but gives the columns their declared types; see
--- release_request_versions.sql.
+-- The SELECT ... WHERE 0 gives the columns their declared types; see release_request_versions.sql,
+-- also for what the SQL avoids.
 CREATE VIEW release_request_turnaround AS
 WITH
 -- Requests whose time of resolution the API reported. The column is passed on as it is, so a filter
@@ -31,8 +31,8 @@ resolved AS (
   UNION ALL
   SELECT * FROM not_reported
 ),
--- The parts of both times; of the time of day the milliseconds. DuckDB leaves out the fraction where
--- it is 0.
+-- The parts of both times, and the milliseconds since midnight. DuckDB's text of a time has no
+-- fraction where it is 0.
 parts AS (
   SELECT resolved.*,
          CAST(substr(CAST(requested_at AS text), 1, 4) AS integer) AS requested_year,
@@ -51,34 +51,42 @@ parts AS (
                   AS integer) AS resolved_time
   FROM resolved
 ),
--- The year begins in March here, so that the leap day is its last.
+-- The year in which February is the last month, so that a leap day is its last day.
 years AS (
   SELECT parts.*,
-         requested_year - CASE WHEN requested_month < 3 THEN 1 ELSE 0 END AS requested_y,
-         resolved_year - CASE WHEN resolved_month < 3 THEN 1 ELSE 0 END AS resolved_y
+         requested_year - CASE WHEN requested_month < 3 THEN 1 ELSE 0 END AS requested_from_march,
+         resolved_year - CASE WHEN resolved_month < 3 THEN 1 ELSE 0 END AS resolved_from_march
   FROM parts
 ),
--- Days from the first of one month to the first of the other.
+-- The count of days before the month: those of earlier years, and of earlier months of this year,
+-- three digits for each month from January on.
 months AS (
   SELECT years.*,
-         CASE WHEN resolved_year = requested_year AND resolved_month = requested_month THEN 0
-              ELSE 365 * resolved_y + (resolved_y - resolved_y % 4) / 4 - (resolved_y - resolved_y % 100) / 100
-             + (resolved_y - resolved_y % 400) / 400
-             + CAST(substr('306337000031061092122153184214245275', resolved_month * 3 - 2, 3) AS integer)
-                   - (365 * requested_y + (requested_y - requested_y % 4) / 4 - (requested_y - requested_y % 100) / 100
-             + (requested_y - requested_y % 400) / 400
-             + CAST(substr('306337000031061092122153184214245275', requested_month * 3 - 2, 3) AS integer))
-         END AS days_between
+         365 * requested_from_march + (requested_from_march - requested_from_march % 4) / 4
+           - (requested_from_march - requested_from_march % 100) / 100
+           + (requested_from_march - requested_from_march % 400) / 400
+           + CAST(substr('306337000031061092122153184214245275', requested_month * 3 - 2, 3)
+                  AS integer) AS days_before_requested,
+         365 * resolved_from_march + (resolved_from_march - resolved_from_march % 4) / 4
+           - (resolved_from_march - resolved_from_march % 100) / 100
+           + (resolved_from_march - resolved_from_march % 400) / 400
+           + CAST(substr('306337000031061092122153184214245275', resolved_month * 3 - 2, 3)
+                  AS integer) AS days_before_resolved
   FROM years
+),
+-- The hours are a whole number of milliseconds, divided: Postgres comes to the same. julianday() is
+-- not exact to the millisecond.
+turnaround AS (
+  SELECT id, environment, phone_number, status, requested_at, resolved_at,
+         CAST((CASE WHEN resolved_year = requested_year AND resolved_month = requested_month THEN 0
+                    ELSE days_before_resolved - days_before_requested END
+               + resolved_day - requested_day) * 86400000 + resolved_time - requested_time
+              AS double precision) / 3600000 AS hours_to_resolve,
+         time_source
+  FROM months
+  UNION ALL
+  SELECT request.id, request.environment, request.phone_number, request.status,
+         request.requested_at, request.resolved_at, run.seconds, request.status
+  FROM release_requests AS request CROSS JOIN sync_runs AS run WHERE 0
 )
--- The hours are a whole number of milliseconds, divided: Postgres comes to the same. julianday() is not
--- exact to the millisecond.
-SELECT id, environment, phone_number, status, requested_at, resolved_at,
-       CAST((days_between + resolved_day - requested_day) * 86400000 + resolved_time - requested_time
-            AS double precision) / 3600000 AS hours_to_resolve,
-       time_source
-FROM months
-UNION ALL
-SELECT request.id, request.environment, request.phone_number, request.status,
-       request.requested_at, request.resolved_at, run.seconds, request.status
-FROM release_requests AS request CROSS JOIN sync_runs AS run WHERE 0;
+SELECT * FROM turnaround;

@@ -1,12 +1,13 @@
 -- Every version of every release request, past and current, numbered per request.
 --
--- In SQLite a column of a view has a declared type only if it is a column of a table; drivers read
--- that type, and SQLite takes it from the last SELECT of a UNION ALL. So each view ends with a SELECT
--- of columns of the right types, which has no row.
+-- In SQLite a column of a view has a declared type, which drivers read, only if it is a column of a
+-- table; of a UNION ALL in FROM, the columns of the last SELECT count. So each view selects from a
+-- UNION ALL whose last SELECT has columns of the right types, and no row.
 --
--- DuckDB runs the views in its own dialect, where min() and max() of two values, `date(…, '+1 day')`,
--- strftime('%s') and a unary + mean something else or nothing; `/` is not integer division, and REAL
--- has 32 bits. SQLite before 3.35 knows no MATERIALIZED.
+-- The views also run in DuckDB, which reads them in its own dialect, and in SQLite since 3.25. So
+-- they have no min() or max() of two values, date() with a modifier, strftime('%s'), unary plus,
+-- comparison of rows by IS NOT, integer division, REAL (of 32 bits there) or MATERIALIZED. Times
+-- are cast to text before substr().
 CREATE VIEW release_request_versions AS
 WITH
 past AS (
@@ -29,12 +30,15 @@ current AS (
               WHERE earlier.id = request.id) AS version,
          request.phone_number_e164
   FROM release_requests AS request
+),
+versions AS (
+  SELECT * FROM past
+  UNION ALL
+  SELECT * FROM current
+  UNION ALL
+  SELECT id, environment, phone_number_id, phone_number, reason, status, rejection_reason,
+         requested_at, resolved_at, extra, first_seen_at, valid_from, missing_since, sync_run_id,
+         valid_to, sync_run_id, phone_number_e164
+  FROM release_request_past_versions WHERE 0
 )
-SELECT * FROM past
-UNION ALL
-SELECT * FROM current
-UNION ALL
-SELECT id, environment, phone_number_id, phone_number, reason, status, rejection_reason, requested_at,
-       resolved_at, extra, first_seen_at, valid_from, missing_since, sync_run_id, valid_to,
-       sync_run_id, phone_number_e164
-FROM release_request_past_versions WHERE 0;
+SELECT * FROM versions;

@@ -6,8 +6,8 @@
 -- days is what is open now, whatever the clocks were like. A request that was resolved at an unknown
 -- time before it was first seen is open on no day until it is reopened.
 --
--- The last SELECT has no row, but gives the columns their declared types; see
--- release_request_versions.sql.
+-- The SELECT ... WHERE 0 gives the columns their declared types; see release_request_versions.sql,
+-- also for what the SQL avoids.
 CREATE VIEW release_requests_daily AS
 WITH RECURSIVE
 -- Requests that were missing at some time, or changed after they were resolved. Only their events
@@ -172,7 +172,7 @@ additions AS (
 undated_resolutions AS (
   SELECT environment, sum(events) AS undated FROM additions WHERE day IS NULL GROUP BY environment
 ),
--- Every day from the first one of an environment to today, as a number with a 1 before it: 1YYYYMMDD.
+-- Every day from the first one of an environment to today, as a number: 1YYYYMMDD.
 calendar (environment, number) AS (
   SELECT environment, CAST('1' || replace(min(day), '-', '') AS integer) FROM additions
   GROUP BY environment HAVING min(day) <= CAST(CURRENT_DATE AS text)
@@ -197,18 +197,22 @@ all_days AS (
          substr(CAST(number AS text), 2, 4) || '-' || substr(CAST(number AS text), 6, 2) || '-'
            || substr(CAST(number AS text), 8, 2), NULL, 0, 0
   FROM calendar
+),
+days AS (
+  SELECT environment, day,
+         CAST(sum(CASE WHEN event = 'requested' THEN events ELSE 0 END) AS bigint) AS requested,
+         CAST(sum(CASE WHEN event = 'approved' THEN events ELSE 0 END) AS bigint) AS approved,
+         CAST(sum(CASE WHEN event = 'rejected' THEN events ELSE 0 END) AS bigint) AS rejected,
+         CAST(sum(CASE WHEN event = 'cancelled' THEN events ELSE 0 END) AS bigint) AS cancelled,
+         CAST(sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS bigint)
+           AS open_at_end,
+         CAST(coalesce(undated, 0) AS bigint) AS undated
+  FROM all_days LEFT JOIN undated_resolutions USING (environment)
+  WHERE day <= CAST(CURRENT_DATE AS text)
+  GROUP BY environment, day, undated
+  UNION ALL
+  SELECT environment, environment, sync_run_id, sync_run_id, sync_run_id, sync_run_id, sync_run_id,
+         sync_run_id
+  FROM release_requests WHERE 0
 )
-SELECT environment, day,
-       CAST(sum(CASE WHEN event = 'requested' THEN events ELSE 0 END) AS bigint) AS requested,
-       CAST(sum(CASE WHEN event = 'approved' THEN events ELSE 0 END) AS bigint) AS approved,
-       CAST(sum(CASE WHEN event = 'rejected' THEN events ELSE 0 END) AS bigint) AS rejected,
-       CAST(sum(CASE WHEN event = 'cancelled' THEN events ELSE 0 END) AS bigint) AS cancelled,
-       CAST(sum(sum(opened)) OVER (PARTITION BY environment ORDER BY day) AS bigint) AS open_at_end,
-       CAST(coalesce(undated, 0) AS bigint) AS undated
-FROM all_days LEFT JOIN undated_resolutions USING (environment)
-WHERE day <= CAST(CURRENT_DATE AS text)
-GROUP BY environment, day, undated
-UNION ALL
-SELECT environment, environment, sync_run_id, sync_run_id, sync_run_id, sync_run_id, sync_run_id,
-       sync_run_id
-FROM release_requests WHERE 0;
+SELECT * FROM days;
