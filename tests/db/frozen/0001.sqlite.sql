@@ -145,8 +145,9 @@ past AS (
          version.reason, version.status, version.rejection_reason, version.requested_at,
          version.resolved_at, version.extra, version.first_seen_at, version.valid_from,
          version.missing_since, version.sync_run_id, version.valid_to,
-         1 + (SELECT count(*) FROM release_request_past_versions AS earlier
-              WHERE earlier.id = version.id AND earlier.valid_from < version.valid_from) AS version,
+         (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
+                      WHERE earlier.id = version.id AND earlier.valid_from < version.valid_from)
+          UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS version,
          version.phone_number_e164
   FROM release_request_past_versions AS version
 ),
@@ -155,9 +156,11 @@ current AS (
   SELECT request.id, request.environment, request.phone_number_id, request.phone_number,
          request.reason, request.status, request.rejection_reason, request.requested_at,
          request.resolved_at, request.extra, request.first_seen_at, request.valid_from,
-         request.missing_since, request.sync_run_id, NULL AS valid_to,
-         1 + (SELECT count(*) FROM release_request_past_versions AS earlier
-              WHERE earlier.id = request.id) AS version,
+         request.missing_since, request.sync_run_id,
+         (SELECT valid_from FROM release_requests WHERE 0) AS valid_to,
+         (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
+                      WHERE earlier.id = request.id)
+          UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS version,
          request.phone_number_e164
   FROM release_requests AS request
 ),
@@ -398,12 +401,22 @@ history AS (
              ORDER BY former.valid_from DESC LIMIT 1)
          END AS not_before
   FROM events AS event
-  UNION ALL
-  SELECT environment, request_id, request_id, first_seen_at, request_id, request_id, request_id,
-         raw, raw, request_id, first_seen_at, first_seen_at
-  FROM quarantined_records WHERE 0
 )
-SELECT * FROM history;
+SELECT environment, phone_number, phone_number_id,
+       (SELECT occurred_at UNION ALL SELECT first_seen_at FROM release_requests WHERE 0)
+         AS occurred_at,
+       (SELECT event UNION ALL SELECT status FROM release_requests WHERE 0) AS event,
+       request_id,
+       (SELECT status UNION ALL SELECT environment FROM release_requests WHERE 0) AS status,
+       reason,
+       (SELECT rejection_reason UNION ALL SELECT environment FROM release_requests WHERE 0)
+         AS rejection_reason,
+       (SELECT time_source UNION ALL SELECT status FROM release_requests WHERE 0) AS time_source,
+       (SELECT observed_at UNION ALL SELECT first_seen_at FROM release_requests WHERE 0)
+         AS observed_at,
+       (SELECT not_before UNION ALL SELECT first_seen_at FROM release_requests WHERE 0)
+         AS not_before
+FROM history;
 CREATE VIEW phone_numbers AS
 WITH
 -- Each request beside what is known of all requests of its number.
@@ -417,19 +430,19 @@ ranked AS (
          max(resolved_at) OVER number AS last_resolved_at
   FROM release_requests
   WINDOW number AS (PARTITION BY phone_number, environment)
-),
-numbers AS (
-  SELECT environment, phone_number, phone_number_id, requests, id AS last_request_id,
-         status AS last_status, first_requested_at, requested_at AS last_requested_at,
-         last_resolved_at, status = 'approved' AS released
-  FROM ranked
-  WHERE place = 1
-  UNION ALL
-  SELECT environment, phone_number, phone_number_id, sync_run_id, id, status, requested_at,
-         requested_at, resolved_at, sync_run_id
-  FROM release_requests WHERE 0
 )
-SELECT * FROM numbers;
+SELECT environment, phone_number, phone_number_id,
+       (SELECT requests UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS requests,
+       id AS last_request_id, status AS last_status,
+       (SELECT first_requested_at UNION ALL SELECT requested_at FROM release_requests WHERE 0)
+         AS first_requested_at,
+       requested_at AS last_requested_at,
+       (SELECT last_resolved_at UNION ALL SELECT resolved_at FROM release_requests WHERE 0)
+         AS last_resolved_at,
+       (SELECT status = 'approved' UNION ALL SELECT sync_run_id FROM release_requests WHERE 0)
+         AS released
+FROM ranked
+WHERE place = 1;
 CREATE VIEW release_request_turnaround AS
 WITH
 -- Requests whose time of resolution the API reported. The column is passed on as it is, so a filter
@@ -510,7 +523,7 @@ turnaround AS (
                     ELSE days_before_resolved - days_before_requested END
                + resolved_day - requested_day) * 86400000 + resolved_time - requested_time
               AS double precision) / 3600000 AS hours_to_resolve,
-         time_source
+         (SELECT time_source UNION ALL SELECT status FROM release_requests WHERE 0) AS time_source
   FROM months
   UNION ALL
   SELECT request.id, request.environment, request.phone_number, request.status,
@@ -720,12 +733,17 @@ days AS (
   FROM all_days LEFT JOIN undated_resolutions USING (environment)
   WHERE day <= CAST(CURRENT_DATE AS text)
   GROUP BY environment, day, undated
-  UNION ALL
-  SELECT environment, environment, sync_run_id, sync_run_id, sync_run_id, sync_run_id, sync_run_id,
-         sync_run_id
-  FROM release_requests WHERE 0
 )
-SELECT * FROM days;
+SELECT environment,
+       (SELECT day UNION ALL SELECT environment FROM release_requests WHERE 0) AS day,
+       (SELECT requested UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS requested,
+       (SELECT approved UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS approved,
+       (SELECT rejected UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS rejected,
+       (SELECT cancelled UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS cancelled,
+       (SELECT open_at_end UNION ALL SELECT sync_run_id FROM release_requests WHERE 0)
+         AS open_at_end,
+       (SELECT undated UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS undated
+FROM days;
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('sync_runs',10);
 INSERT INTO "sqlite_sequence" VALUES('quarantined_records',3);

@@ -1,8 +1,8 @@
 -- The history of each phone number: one row per event, over all its requests. The events of
 -- a request are listed under its current number.
 --
--- The SELECT ... WHERE 0 gives the columns their declared types; see release_request_versions.sql,
--- also for what the SQL avoids.
+-- A SELECT ... WHERE 0 gives a column its declared type; see release_request_versions.sql, also for
+-- what the SQL avoids.
 CREATE VIEW phone_number_history AS
 WITH
 -- Each request was submitted once.
@@ -155,9 +155,19 @@ history AS (
              ORDER BY former.valid_from DESC LIMIT 1)
          END AS not_before
   FROM events AS event
-  UNION ALL
-  SELECT environment, request_id, request_id, first_seen_at, request_id, request_id, request_id,
-         raw, raw, request_id, first_seen_at, first_seen_at
-  FROM quarantined_records WHERE 0
 )
-SELECT * FROM history;
+SELECT environment, phone_number, phone_number_id,
+       (SELECT occurred_at UNION ALL SELECT first_seen_at FROM release_requests WHERE 0)
+         AS occurred_at,
+       (SELECT event UNION ALL SELECT status FROM release_requests WHERE 0) AS event,
+       request_id,
+       (SELECT status UNION ALL SELECT environment FROM release_requests WHERE 0) AS status,
+       reason,
+       (SELECT rejection_reason UNION ALL SELECT environment FROM release_requests WHERE 0)
+         AS rejection_reason,
+       (SELECT time_source UNION ALL SELECT status FROM release_requests WHERE 0) AS time_source,
+       (SELECT observed_at UNION ALL SELECT first_seen_at FROM release_requests WHERE 0)
+         AS observed_at,
+       (SELECT not_before UNION ALL SELECT first_seen_at FROM release_requests WHERE 0)
+         AS not_before
+FROM history;

@@ -1,7 +1,7 @@
 -- Phone numbers for which there were release requests: the last request of each, and sums.
 --
--- The SELECT ... WHERE 0 gives the columns their declared types; see release_request_versions.sql,
--- also for what the SQL avoids.
+-- A SELECT ... WHERE 0 gives a column its declared type; see release_request_versions.sql, also for
+-- what the SQL avoids.
 CREATE VIEW phone_numbers AS
 WITH
 -- Each request beside what is known of all requests of its number.
@@ -15,16 +15,16 @@ ranked AS (
          max(resolved_at) OVER number AS last_resolved_at
   FROM release_requests
   WINDOW number AS (PARTITION BY phone_number, environment)
-),
-numbers AS (
-  SELECT environment, phone_number, phone_number_id, requests, id AS last_request_id,
-         status AS last_status, first_requested_at, requested_at AS last_requested_at,
-         last_resolved_at, status = 'approved' AS released
-  FROM ranked
-  WHERE place = 1
-  UNION ALL
-  SELECT environment, phone_number, phone_number_id, sync_run_id, id, status, requested_at,
-         requested_at, resolved_at, sync_run_id
-  FROM release_requests WHERE 0
 )
-SELECT * FROM numbers;
+SELECT environment, phone_number, phone_number_id,
+       (SELECT requests UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS requests,
+       id AS last_request_id, status AS last_status,
+       (SELECT first_requested_at UNION ALL SELECT requested_at FROM release_requests WHERE 0)
+         AS first_requested_at,
+       requested_at AS last_requested_at,
+       (SELECT last_resolved_at UNION ALL SELECT resolved_at FROM release_requests WHERE 0)
+         AS last_resolved_at,
+       (SELECT status = 'approved' UNION ALL SELECT sync_run_id FROM release_requests WHERE 0)
+         AS released
+FROM ranked
+WHERE place = 1;

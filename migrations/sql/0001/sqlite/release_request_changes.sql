@@ -1,7 +1,7 @@
 -- What the syncs saw change in requests known before: a row per change.
 --
--- The SELECT ... WHERE 0 gives the columns their declared types; see release_request_versions.sql,
--- also for what the SQL avoids.
+-- A SELECT ... WHERE 0 gives a column its declared type; see release_request_versions.sql, also for
+-- what the SQL avoids.
 CREATE VIEW release_request_changes AS
 WITH
 -- Each past version beside its successor: the version of the same request that begins when it ends,

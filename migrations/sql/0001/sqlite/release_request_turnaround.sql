@@ -1,7 +1,7 @@
 -- How long reviews took: one row per resolved request.
 --
--- The SELECT ... WHERE 0 gives the columns their declared types; see release_request_versions.sql,
--- also for what the SQL avoids.
+-- A SELECT ... WHERE 0 gives a column its declared type; see release_request_versions.sql, also for
+-- what the SQL avoids.
 CREATE VIEW release_request_turnaround AS
 WITH
 -- Requests whose time of resolution the API reported. The column is passed on as it is, so a filter
@@ -82,7 +82,7 @@ turnaround AS (
                     ELSE days_before_resolved - days_before_requested END
                + resolved_day - requested_day) * 86400000 + resolved_time - requested_time
               AS double precision) / 3600000 AS hours_to_resolve,
-         time_source
+         (SELECT time_source UNION ALL SELECT status FROM release_requests WHERE 0) AS time_source
   FROM months
   UNION ALL
   SELECT request.id, request.environment, request.phone_number, request.status,

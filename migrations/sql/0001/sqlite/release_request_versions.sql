@@ -1,8 +1,10 @@
 -- Every version of every release request, past and current, numbered per request.
 --
 -- In SQLite a column of a view has a declared type, which drivers read, only if it is a column of a
--- table; of a UNION ALL in FROM, the columns of the last SELECT count. So each view selects from a
--- UNION ALL whose last SELECT has columns of the right types, and no row.
+-- table. So an expression takes over the type of a column that has the right one:
+-- (SELECT <expression> UNION ALL SELECT <column> FROM <table> WHERE 0) is its value. Since SQLite
+-- 3.41 PRAGMA table_info has no type for a UNION ALL of an expression and such a column in FROM, and
+-- DuckDB stumbles over the last SELECT without FROM.
 --
 -- The views also run in DuckDB, which reads them in its own dialect, and in SQLite since 3.25. So
 -- they have no min() or max() of two values, date() with a modifier, strftime('%s'), unary plus,
@@ -15,8 +17,9 @@ past AS (
          version.reason, version.status, version.rejection_reason, version.requested_at,
          version.resolved_at, version.extra, version.first_seen_at, version.valid_from,
          version.missing_since, version.sync_run_id, version.valid_to,
-         1 + (SELECT count(*) FROM release_request_past_versions AS earlier
-              WHERE earlier.id = version.id AND earlier.valid_from < version.valid_from) AS version,
+         (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
+                      WHERE earlier.id = version.id AND earlier.valid_from < version.valid_from)
+          UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS version,
          version.phone_number_e164
   FROM release_request_past_versions AS version
 ),
@@ -25,9 +28,11 @@ current AS (
   SELECT request.id, request.environment, request.phone_number_id, request.phone_number,
          request.reason, request.status, request.rejection_reason, request.requested_at,
          request.resolved_at, request.extra, request.first_seen_at, request.valid_from,
-         request.missing_since, request.sync_run_id, NULL AS valid_to,
-         1 + (SELECT count(*) FROM release_request_past_versions AS earlier
-              WHERE earlier.id = request.id) AS version,
+         request.missing_since, request.sync_run_id,
+         (SELECT valid_from FROM release_requests WHERE 0) AS valid_to,
+         (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
+                      WHERE earlier.id = request.id)
+          UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS version,
          request.phone_number_e164
   FROM release_requests AS request
 ),

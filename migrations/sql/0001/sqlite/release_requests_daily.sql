@@ -6,8 +6,8 @@
 -- days is what is open now, whatever the clocks were like. A request that was resolved at an unknown
 -- time before it was first seen is open on no day until it is reopened.
 --
--- The SELECT ... WHERE 0 gives the columns their declared types; see release_request_versions.sql,
--- also for what the SQL avoids.
+-- A SELECT ... WHERE 0 gives a column its declared type; see release_request_versions.sql, also for
+-- what the SQL avoids.
 CREATE VIEW release_requests_daily AS
 WITH RECURSIVE
 -- Requests that were missing at some time, or changed after they were resolved. Only their events
@@ -210,9 +210,14 @@ days AS (
   FROM all_days LEFT JOIN undated_resolutions USING (environment)
   WHERE day <= CAST(CURRENT_DATE AS text)
   GROUP BY environment, day, undated
-  UNION ALL
-  SELECT environment, environment, sync_run_id, sync_run_id, sync_run_id, sync_run_id, sync_run_id,
-         sync_run_id
-  FROM release_requests WHERE 0
 )
-SELECT * FROM days;
+SELECT environment,
+       (SELECT day UNION ALL SELECT environment FROM release_requests WHERE 0) AS day,
+       (SELECT requested UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS requested,
+       (SELECT approved UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS approved,
+       (SELECT rejected UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS rejected,
+       (SELECT cancelled UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS cancelled,
+       (SELECT open_at_end UNION ALL SELECT sync_run_id FROM release_requests WHERE 0)
+         AS open_at_end,
+       (SELECT undated UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS undated
+FROM days;
