@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from mirror.db import models, views
 from mirror.db.engine import parse_url
-from mirror.db.types import UTCDateTime
+from mirror.db.types import JSONObject, UTCDateTime
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from tests.support import ROOT
 from tests.support.commands import run_process
@@ -278,7 +278,7 @@ def _normalize(type_: Any, value: Any, *, text: bool) -> Any:  # noqa: PLR0911
         if text:
             value = datetime.fromisoformat(value)
         return utc_text(value) if isinstance(value, datetime) else value
-    if isinstance(type_, sa.JSON):
+    if isinstance(type_, JSONObject):
         return json.dumps(json.loads(value) if isinstance(value, str) else value, sort_keys=True)
     if isinstance(type_, sa.Boolean):
         assert value in {0, 1, "0", "1", "true", "false"}
