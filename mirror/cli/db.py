@@ -12,6 +12,7 @@ from mirror import errors
 from mirror.cli.log import notify
 from mirror.cli.options import (
     DURATION,
+    FORMATS,
     complete_environment,
     complete_environment_on_record,
     database_option,
@@ -93,7 +94,7 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(["table", "json", "csv", "markdown", "datasette"]),
+    type=click.Choice([*FORMATS, "markdown", "datasette"]),
     default="table",
     show_default=True,
     help="datasette is a metadata file for Datasette, with the cookbook's queries.",

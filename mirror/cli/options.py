@@ -21,6 +21,9 @@ from mirror.errors import MirrorError
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+FORMATS = ("table", "json", "csv", "spreadsheet")
+"""Formats of the rows of a command."""
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MAX_DURATION = timedelta(days=365 * 1000)
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -242,10 +245,10 @@ shard_option = _setting_option(
 format_option = click.option(
     "--format",
     "output_format",
-    type=click.Choice(["table", "json", "csv"]),
+    type=click.Choice(FORMATS),
     default="table",
     show_default=True,
-    help="In a pipe, table is tab-separated.",
+    help="In a pipe, table is tab-separated. spreadsheet is CSV to open in Excel and others.",
 )
 region_option = click.option(
     "--region", metavar="CODE", help="Country of a national number, such as BR."

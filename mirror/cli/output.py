@@ -1,7 +1,7 @@
 """Output of commands: tables, JSON and CSV.
 
 Text from the API is not trusted: a terminal never receives its control, bidi or invisible
-characters. JSON and CSV keep them, JSON as escapes.
+characters. JSON and CSV keep them, JSON as escapes. A spreadsheet takes none of it for a formula.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ from mirror.text import UNSAFE, escape_unsafe
 _MAX_CELL_LENGTH = 1000
 _MIN_WIDTH = 40
 
+# What a spreadsheet may take for a number, a date or an amount. Its digits are those of a phone
+# number more often than not. A string of a formula has at most 255 characters in Excel.
+_NUMBER = re.compile(r"(?=\D*[0-9])[0-9 \xa0\u202f'+().,/:%$€£¥eE-]{1,255}")
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff0b\uff0d\uff1d\uff20]")  # also full-width + - = @
+
 Column = Callable[[Any], object]
 """Returns the cell of a row in a table."""
 
@@ -42,7 +47,8 @@ def write_rows(
     Args:
         rows: instances of `row_type`.
         row_type: a dataclass; its fields are those of JSON, CSV and tab-separated rows.
-        output_format: "table" (drawn on a terminal, tab-separated elsewhere), "json" or "csv".
+        output_format: "table" (drawn on a terminal, tab-separated elsewhere), "json", "csv", or
+            "spreadsheet" (CSV whose texts stay text when a spreadsheet opens it).
         out: the stream.
         columns: header and cells of each column of the table on a terminal.
     """
@@ -50,7 +56,11 @@ def write_rows(
     if output_format == "json":
         _write_json(rows, names, out)
     elif output_format == "csv":
-        _write_csv(rows, names, out)
+        _write_csv(rows, names, out, to_text)
+    elif output_format == "spreadsheet":
+        if not out.isatty():
+            out.write("\ufeff")  # without it, Excel does not read UTF-8
+        _write_csv(rows, names, out, _spreadsheet_cell)
     elif out.isatty():
         cells = [[column(row) for column in columns.values()] for row in rows]
         render_table(cells, list(columns), out)
@@ -207,12 +217,29 @@ class _UnixLines:
         return self._out.write(line.removesuffix("\r\n") + "\n")
 
 
-def _write_csv(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
+def _write_csv(
+    rows: Sequence[Any], names: list[str], out: TextIO, to_cell: Callable[[object], str]
+) -> None:
     escape = escape_unsafe if out.isatty() else str
     writer = csv.writer(_UnixLines(out), lineterminator="\r\n")
     writer.writerow(names)
     for row in rows:
-        writer.writerow([escape(to_text(getattr(row, name))) for name in names])
+        writer.writerow([escape(to_cell(getattr(row, name))) for name in names])
+
+
+def _spreadsheet_cell(value: object) -> str:
+    """Return a cell of CSV that a spreadsheet shows as it is.
+
+    What looks like a number becomes a formula that gives its text: the only form that Excel,
+    LibreOffice, Gnumeric and SheetJS all read as that text. An apostrophe would remain in the
+    text, but it is safe before any other text, which could end the string of a formula.
+    """
+    text = to_text(value)
+    if not isinstance(value, str):
+        return text
+    if _NUMBER.fullmatch(text):
+        return f'="{text}"'
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _write_json(rows: Sequence[Any], names: list[str], out: TextIO) -> None:

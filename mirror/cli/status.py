@@ -14,6 +14,7 @@ from mirror.cli.exit_codes import EXIT_STALE, exit_code, most_serious
 from mirror.cli.log import notify
 from mirror.cli.options import (
     DURATION,
+    FORMATS,
     api_options,
     database_option,
     environment_filter,
@@ -90,7 +91,7 @@ def quarantine(
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(["table", "json", "csv", "prometheus"]),
+    type=click.Choice([*FORMATS, "prometheus"]),
     default="table",
     show_default=True,
     help="prometheus is for the textfile collector of the node exporter.",

@@ -6,23 +6,20 @@ stress/test_jdbc_elsewhere.py reads in a JVM of another time zone.
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import date, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from mirror.db import engine as engine_module
-from mirror.db.engine import parse_url, write_transaction
+from mirror.db.engine import write_transaction
 from mirror.db.runs import Outcome
 from mirror.db.types import UTCDateTime
 from tests.support.databases import DATABASES, cached_by_kind
@@ -39,11 +36,10 @@ from tests.support.drivers import (
     columns,
     filled_mirror,
     instant,
+    odbc_connection,
     query,
     read_by_jdbc,
     reported_time,
-    require_drivers,
-    server_of,
     to_milliseconds,
 )
 from tests.support.mirrors import Mirror
@@ -145,55 +141,6 @@ def assert_numbers_and_days(filled: FilledMirror, read: JdbcResult) -> None:
 # ODBC
 
 
-ODBC_DRIVERS = {
-    "sqlite": ("SQLite3", "libsqliteodbc"),
-    "postgresql": ("PostgreSQL Unicode", "odbc-postgresql"),
-}
-
-Open = Callable[..., Any]
-
-
-def _missing_odbc() -> list[str]:
-    """The packages that are missing to connect by ODBC."""
-    try:
-        registered = importlib.import_module("pyodbc").drivers()
-    except ImportError:
-        return ["pyodbc (pip)", "unixodbc", *(package for _, package in ODBC_DRIVERS.values())]
-    return [package for name, package in ODBC_DRIVERS.values() if name not in registered]
-
-
-@pytest.fixture(scope="module")
-def odbc() -> Iterator[Open]:
-    """Connects to a database by ODBC; without the drivers, ODBC is not tested."""
-    require_drivers("ODBC", _missing_odbc())
-    pyodbc: Any = importlib.import_module("pyodbc")
-    pyodbc.pooling = False
-
-    @contextmanager
-    def connect(url: str, **options: Any) -> Iterator[Any]:
-        """Connect with options of the driver; close without a commit."""
-        with closing(pyodbc.connect(odbc_string(url, **options))) as connection:
-            yield connection
-
-    yield connect
-    for log in Path("/tmp").glob(f"psqlodbc_*{os.getpid()}.log"):  # noqa: S108 (the driver's place)
-        log.unlink()  # it notes the end of each connection there, whatever its settings
-
-
-def odbc_string(url: str, **options: Any) -> str:
-    """The ODBC connection string of a database."""
-    parsed = parse_url(url)
-    kind = parsed.get_backend_name()
-    fields: dict[str, Any] = {"Driver": ODBC_DRIVERS[kind][0], "Database": parsed.database}
-    if kind == "postgresql":
-        fields["Servername"], fields["Port"] = server_of(parsed)
-        fields["Username"], fields["Password"] = parsed.username, parsed.password
-        # psqlodbc drops the offset of a time and keeps the clock of the session's zone.
-        fields["ConnSettings"] = "SET TimeZone TO 'UTC'"
-    fields |= options
-    return ";".join(f"{name}={value}" for name, value in fields.items() if value is not None)
-
-
 def fetch(connection: Any, sql: str) -> tuple[dict[str, type], list[Row]]:
     """Run a query; return the types of its columns, and its rows."""
     cursor = connection.execute(sql)
@@ -203,13 +150,13 @@ def fetch(connection: Any, sql: str) -> tuple[dict[str, type], list[Row]]:
     return types, rows
 
 
-def test_odbc_times(filled: FilledMirror, odbc: Open, record_property: Note) -> None:
+def test_odbc_times(filled: FilledMirror, record_property: Note) -> None:
     """Every time comes as a time, to the millisecond, if the session of Postgres is in UTC.
 
     A time column is one even in a result without rows or without a time. Numbers are numbers and
     right; a day is a date in Postgres and text in SQLite.
     """
-    with odbc(filled.url) as connection:
+    with odbc_connection(filled.url) as connection:
         read = {relation: fetch(connection, query(relation)) for relation in RELATIONS}
         empty = {name: fetch(connection, sql)[0] for name, sql in EMPTY_QUERIES.items()}
     for query_name, types in empty.items():
@@ -275,14 +222,12 @@ def holds_a_snapshot(mirror: Mirror) -> bool:
     return mirror.rows(idle) == [(1,)]
 
 
-def test_an_open_reader_blocks_no_sync(
-    mirror: Mirror, odbc: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_open_reader_blocks_no_sync(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tool that stops in the middle of a result blocks no sync, and reads on in its snapshot."""
     monkeypatch.setattr(engine_module, "LOCK_WAIT", 1)  # a sync that waits for a lock fails
     mirror.sync([release_request(number) for number in range(MANY)])
     statuses = "SELECT status FROM release_requests ORDER BY id"
-    with odbc(mirror.url, **ROW_BY_ROW[kind_of(mirror)]) as connection:
+    with odbc_connection(mirror.url, **ROW_BY_ROW[kind_of(mirror)]) as connection:
         cursor = connection.execute(statuses)
         read = [cursor.fetchone()[0]]
         result = mirror.sync(
@@ -299,12 +244,12 @@ def test_an_open_reader_blocks_no_sync(
         assert [row["status"] for row in rows] == ["approved"] * (MANY + 1)
 
 
-def test_an_open_writer_blocks_no_reader(mirror: Mirror, odbc: Open) -> None:
+def test_an_open_writer_blocks_no_reader(mirror: Mirror) -> None:
     """While a write transaction is open, a tool that waits for no lock reads the old state."""
     mirror.sync([release_request(number) for number in range(MANY)])
     with (
         write_transaction(mirror.engine, "test") as writer,
-        odbc(mirror.url, **WITHOUT_LOCK_WAIT[kind_of(mirror)]) as connection,
+        odbc_connection(mirror.url, **WITHOUT_LOCK_WAIT[kind_of(mirror)]) as connection,
     ):
         writer.execute(sa.text("UPDATE release_requests SET status = 'approved'"))
         writer.execute(sa.text("DELETE FROM sync_runs"))

@@ -235,6 +235,53 @@ def require_drivers(standard: str, missing: Sequence[str]) -> None:
         pytest.skip(reason)
 
 
+# ODBC
+
+
+ODBC_DRIVERS = {
+    "sqlite": ("SQLite3", "libsqliteodbc"),
+    "postgresql": ("PostgreSQL Unicode", "odbc-postgresql"),
+}
+
+
+def _missing_odbc() -> list[str]:
+    """The packages that are missing to connect by ODBC."""
+    try:
+        registered = importlib.import_module("pyodbc").drivers()
+    except ImportError:
+        return ["pyodbc (pip)", "unixodbc", *(package for _, package in ODBC_DRIVERS.values())]
+    return [package for name, package in ODBC_DRIVERS.values() if name not in registered]
+
+
+def odbc_string(url: str, **options: Any) -> str:
+    """The ODBC connection string of a database."""
+    parsed = parse_url(url)
+    kind = parsed.get_backend_name()
+    fields: dict[str, Any] = {"Driver": ODBC_DRIVERS[kind][0], "Database": parsed.database}
+    if kind == "postgresql":
+        fields["Servername"], fields["Port"] = server_of(parsed)
+        fields["Username"], fields["Password"] = parsed.username, parsed.password
+        # psqlodbc drops the offset of a time and keeps the clock of the session's zone.
+        fields["ConnSettings"] = "SET TimeZone TO 'UTC'"
+    fields |= options
+    return ";".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+
+
+@contextmanager
+def odbc_connection(url: str, **options: Any) -> Iterator[Any]:
+    """Connect by ODBC with options of the driver; close without a commit.
+
+    Without the drivers, ODBC is not tested.
+    """
+    require_drivers("ODBC", _missing_odbc())
+    pyodbc: Any = importlib.import_module("pyodbc")
+    pyodbc.pooling = False
+    with closing(pyodbc.connect(odbc_string(url, **options))) as connection:
+        yield connection
+    for log in Path("/tmp").glob(f"psqlodbc_*{os.getpid()}.log"):  # noqa: S108 (the driver's place)
+        log.unlink()  # it notes the end of each connection there, whatever its settings
+
+
 # JDBC
 
 

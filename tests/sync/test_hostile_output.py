@@ -117,7 +117,7 @@ def on_terminals(commands: Sequence[tuple[int, list[str]]]) -> list[TerminalOutp
 
 def test_no_command_that_reads_harms_a_terminal(cli_mirrors: Callable[[str], CliMirror]) -> None:
     """A terminal, wide or narrow, receives no control, bidi or invisible character of the data."""
-    formats = (("table", 40), ("table", 80), ("json", 80), ("csv", 80))
+    formats = (("table", 40), ("table", 80), ("json", 80), ("csv", 80), ("spreadsheet", 80))
     cases = [("sqlite", command, *item) for command in READS for item in formats]
     cases += [("postgresql", command, "table", 80) for command in READS]
     outputs = on_terminals(
@@ -134,7 +134,7 @@ def test_no_command_that_reads_harms_a_terminal(cli_mirrors: Callable[[str], Cli
             assert max(map(cell_len, shown.plain.splitlines())) <= columns
         else:
             assert not unsafe(shown.text), (command, name)
-        if name == "csv":
+        if name in {"csv", "spreadsheet"}:
             assert len(from_csv(shown.text)) == len(rows) == shown.text.count("\n") - 1
         if name == "json":
             assert from_json(shown.text) == as_json(rows)

@@ -1,0 +1,197 @@
+"""Drivers and object-relational mappers of Python read the mirror as docs/sql.md says."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from psycopg.rows import dict_row
+
+from mirror.db import dictionary
+from tests.support.readers import RELATIONS, ReaderMirror, Row, library, program, utc_text
+
+pytestmark = pytest.mark.filterwarnings("default")  # those of the readers are not ours
+
+
+def test_declared_types(sqlite: ReaderMirror) -> None:
+    """Each column of each table and view has the documented type in the newest SQLite, too.
+
+    Mappers read it from `PRAGMA table_info`, drivers of BI tools from a statement.
+    """
+    apsw = library("apsw")
+    connection = apsw.Connection(str(sqlite.path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        for relation in RELATIONS:
+            documented = {
+                entry.column: entry.sqlite_type
+                for entry in dictionary.entries()
+                if entry.relation == relation and entry.column
+            }
+            cursor = connection.execute(f"SELECT * FROM {relation}")
+            assert dict(cursor.getdescription()) == documented, relation
+            pragma = connection.execute(f"SELECT name, type FROM pragma_table_info('{relation}')")
+            assert dict(pragma) == documented, relation
+    finally:
+        connection.close()
+
+
+def test_sqlite3(sqlite: ReaderMirror) -> None:
+    """Python's sqlite3 reads text; text finds a row, a datetime does not."""
+    with closing(
+        sqlite3.connect(f"file:{sqlite.path}?mode=ro", uri=True, isolation_level=None)
+    ) as connection:
+        connection.row_factory = sqlite3.Row
+
+        def read(query: str) -> list[Row]:
+            return [dict(row) for row in connection.execute(query)]
+
+        def find(operator: str, time: str) -> list[str]:
+            query = f"SELECT id FROM release_requests WHERE requested_at {operator} ?"
+            return [row["id"] for row in connection.execute(query, (time,))]
+
+        sqlite.assert_reads(read)
+        times = {row["id"]: row["requested_at"] for row in read("SELECT * FROM release_requests")}
+        sqlite.assert_splits(find, times)
+        sqlite.assert_splits(
+            lambda operator, time: find(operator, utc_text(time)),
+            {key: datetime.fromisoformat(f"{time}+00:00") for key, time in times.items()},
+        )
+        connection.execute("BEGIN")
+        sqlite.assert_one_state(lambda query: int(connection.execute(query).fetchone()[0]))
+
+
+def test_psycopg(postgres: ReaderMirror) -> None:
+    """Psycopg reads aware times, which find their rows."""
+    with psycopg.connect(
+        postgres.dsn, options="-c timezone=UTC", row_factory=dict_row
+    ) as connection:
+
+        def read(query: str) -> Iterable[Row]:
+            return connection.execute(query)
+
+        def find(operator: str, time: datetime) -> list[str]:
+            query = f"SELECT id FROM release_requests WHERE requested_at {operator} %s"
+            return [row["id"] for row in connection.execute(query, (time,))]
+
+        postgres.assert_reads(read)
+        rows = connection.execute("SELECT id, requested_at FROM release_requests")
+        postgres.assert_splits(find, {row["id"]: row["requested_at"] for row in rows})
+        connection.rollback()
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        postgres.assert_one_state(
+            lambda query: next(iter(connection.execute(query).fetchone().values()))
+        )
+
+
+def test_asyncpg(postgres: ReaderMirror) -> None:
+    """Asyncpg reads aware times, which find their rows."""
+    asyncpg = library("asyncpg")
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        connection = await asyncpg.connect(postgres.dsn)
+
+        def wait(awaitable: Any) -> Any:
+            return asyncio.run_coroutine_threadsafe(awaitable, loop).result()
+
+        def find(operator: str, time: datetime) -> list[str]:
+            query = f"SELECT id FROM release_requests WHERE requested_at {operator} $1"
+            return [row["id"] for row in wait(connection.fetch(query, time))]
+
+        def check() -> None:
+            postgres.assert_reads(lambda query: map(dict, wait(connection.fetch(query))))
+            rows = wait(connection.fetch("SELECT id, requested_at FROM release_requests"))
+            postgres.assert_splits(find, {row["id"]: row["requested_at"] for row in rows})
+            wait(connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ"))
+            postgres.assert_one_state(lambda query: int(wait(connection.fetchval(query))))
+
+        try:
+            await asyncio.to_thread(check)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+class UTCMilliseconds(sa.TypeDecorator[datetime]):
+    """A time as the mirror stores it in SQLite; as in docs/sql.md."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
+        """Convert a time for SQLite."""
+        return value and value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "milliseconds")
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        """Convert a time of SQLite."""
+        return value and datetime.fromisoformat(f"{value}+00:00")
+
+
+def test_sqlalchemy(either: ReaderMirror) -> None:
+    """Reflected tables and views; in SQLite with a type for times that binds milliseconds."""
+    url = f"sqlite:///file:{either.path}?mode=ro&uri=true"
+    engine = sa.create_engine(
+        url if either.kind == "sqlite" else either.sqlalchemy_url,
+        isolation_level="REPEATABLE READ" if either.kind != "sqlite" else None,
+    )
+    tables = sa.MetaData()
+    if either.kind == "sqlite":
+
+        @sa.event.listens_for(tables, "column_reflect")
+        def use_milliseconds(_inspector: Any, _table: Any, column: dict[str, Any]) -> None:
+            if isinstance(column["type"], sa.TIMESTAMP):
+                column["type"] = UTCMilliseconds()
+
+    tables.reflect(engine, views=True)
+    requests = tables.tables["release_requests"]
+    with engine.connect() as connection:
+
+        def read(query: str) -> list[Row]:
+            name = query.split()[3]
+            select = sa.select(tables.tables[name])
+            if "WHERE" in query:
+                select = select.where(sa.text(query.split("WHERE ")[1]))
+            return [dict(row) for row in connection.execute(select).mappings()]
+
+        def find(operator: str, time: datetime) -> Iterable[str]:
+            return connection.scalars(
+                sa.select(requests.c.id).where(requests.c.requested_at.op(operator)(time))
+            )
+
+        either.assert_reads(read)
+        either.assert_splits(
+            find, dict(connection.execute(sa.select(requests.c.id, requests.c.requested_at)).all())
+        )
+        connection.rollback()
+        if either.kind == "sqlite":
+            connection.exec_driver_sql("BEGIN")
+        either.assert_one_state(lambda query: connection.scalar(sa.text(query)))
+    engine.dispose()
+
+
+def test_sqlacodegen(either: ReaderMirror) -> None:
+    """The generated module compiles, and its tables are all tables and views."""
+    options = ["--options", "noindexes"] if either.kind == "sqlite" else []
+    url = either.url if either.kind == "sqlite" else either.sqlalchemy_url
+    module = subprocess.run(
+        [program("sqlacodegen"), "--generator", "tables", *options, url],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    names: dict[str, Any] = {}
+    exec(module, names)  # noqa: S102
+    tables = {table.name: table for table in names.values() if isinstance(table, sa.Table)}
+    assert tables.keys() - {"alembic_version"} == RELATIONS.keys()
+    for name, table in RELATIONS.items():
+        assert tables[name].columns.keys() == table.columns.keys()
