@@ -227,6 +227,8 @@ def write_transaction(engine: Engine, lock: str, *, commit: bool = True) -> Iter
     ):
         if not sqlite:
             _set_parameters(connection, _WRITE_SETTINGS)
+            if (engine.dialect.server_version_info or ()) >= (17,):
+                _set_parameters(connection, {"transaction_timeout": "0"})
             _require_writable(connection)
             advisory_lock(connection, lock)
         yield connection

@@ -53,19 +53,25 @@ _ENCODINGS = {"UTF8", "SQL_ASCII"}
 _MESSAGE = re.compile(r'^[BF]\t\d+\t(?P<name>\w+)(?:.*? C "(?P<code>\w{5})")?', re.MULTILINE)
 """A message in libpq's trace; in an ErrorResponse, the texts in any language follow the code."""
 
-_NO_PASSWORD = {"password": "", "passfile": f"{os.devnull}/none"}
-"""None is sent in vain: some servers lock a user out after a few wrong ones."""
-
-_PING = _NO_PASSWORD | {"connect_timeout": 2}
-"""A short time-out, too: psycopg's PQping lets no other thread of this process run meanwhile."""
-
-_ANYBODY = {"user": "mirror", "dbname": "mirror", "sslmode": "disable", "gssencmode": "disable"}
-"""Who asks whether a server answers without encryption: nothing of the URL is sent to it."""
+_NO_FILE = f"{os.devnull}/none"
+_ANYBODY = {
+    "user": "mirror",
+    "dbname": "mirror",
+    "password": "",
+    "passfile": _NO_FILE,
+    "sslmode": "disable",
+    "gssencmode": "disable",
+}
+"""Who asks whether a server responds without encryption: nothing secret is sent to it."""
 
 _AVAILABLE = "57P03"
-"""`cannot_connect_now`, for a server that can be connected to by now."""
+"""`cannot_connect_now`, also for a server that can be connected to by now."""
+
+_REFUSED = "28000"
+"""`invalid_authorization_specification`, also for a login that was refused without a code."""
+
 _PROTOCOL_VIOLATION = "08P01"
-_INVALID_PASSWORD = "28P01"  # noqa: S105 (a SQLSTATE)
+_PASSWORD_MISSING = f'B\t0\tErrorResponse\t C "{_REFUSED}"\n'
 
 
 def connect_arguments(url: URL) -> dict[str, Any]:
@@ -165,45 +171,38 @@ def _explain(error: Exception, url: URL, parameters: Mapping[str, Any]) -> Mirro
     """Return the error of `mirror` for a connection that failed."""
     from psycopg import ProgrammingError
     from psycopg.errors import ConnectionTimeout
-    from psycopg.pq import PGconn, Ping
 
     if isinstance(error, ConnectionTimeout):
         return unavailable(error, url)
-    defaults = _libpq_defaults()
-    given = {name: value for name, value in parameters.items() if name in defaults}
-    malformed = isinstance(error, ProgrammingError)
-    answer = Ping.NO_ATTEMPT if malformed else PGconn.ping(_conninfo(given | _PING))
-    if answer == Ping.NO_ATTEMPT:
+    given = {name: value for name, value in parameters.items() if name in _libpq_defaults()}
+    if isinstance(error, ProgrammingError) or _is_malformed(given):
         return UsageError(
             f"the database URL {redact_url(url)} cannot be used ({driver_message(error, url)})",
             hint="correct its parameters, or those in the environment or the service file",
         )
-    sqlstate = _login(given) if answer == Ping.OK else None
-    if _asks_too_much(given, answer, sqlstate):
+    sqlstate = _login(given)
+    if _asks_too_much(given, sqlstate):
         return DatabaseError(
             f"the database {redact_url(url)} cannot be connected to as its URL asks for "
             f"({driver_message(error, url)})",
             hint="check the parameters of the URL, such as sslmode and options, and certificates",
         )
-    if answer == Ping.OK and not (sqlstate and is_transient_sqlstate(sqlstate)):
-        return refused(error, url)  # also if it is not known: a 1 too many is seen, a 75 is not
-    return unavailable(error, url)
+    if sqlstate is None or is_transient_sqlstate(sqlstate):
+        return unavailable(error, url)
+    return refused(error, url)
 
 
-def _asks_too_much(given: dict[str, Any], answer: int, sqlstate: str | None) -> bool:
+def _asks_too_much(given: dict[str, Any], sqlstate: str | None) -> bool:
     """Return whether a server can be reached, but not with all the parameters that were given.
 
     Args:
         given: the parameters of libpq.
-        answer: of PQping with them.
         sqlstate: of a login with them.
     """
-    from psycopg.pq import PGconn, Ping
-
-    if answer == Ping.NO_RESPONSE:  # such as without TLS, or with a certificate nobody trusts
-        place = {"host", "hostaddr", "port", "service"}
+    if sqlstate is None:  # such as without TLS, or with a certificate nobody trusts
+        place = {"host", "hostaddr", "port", "service", "connect_timeout"}
         plain = {name: value for name, value in given.items() if name in place}
-        return PGconn.ping(_conninfo(plain | _PING | _ANYBODY)) in {Ping.OK, Ping.REJECT}
+        return _login(plain | _ANYBODY) is not None
     # PgBouncer has one code for most of what it refuses, such as `options`, also for a while.
     has_options = given.get("options") or _libpq_defaults()["options"]
     return bool(
@@ -226,9 +225,26 @@ def _conninfo(parameters: Mapping[str, Any]) -> bytes:
     return make_conninfo(**parameters).encode()
 
 
+def _is_malformed(given: dict[str, Any]) -> bool:
+    """Return whether libpq makes no attempt to connect with these parameters, whatever the host."""
+    from psycopg.pq import PGconn, Ping
+
+    nowhere = {"host": _NO_FILE, "hostaddr": "", "port": ""}
+    return PGconn.ping(_conninfo(given | nowhere)) == Ping.NO_ATTEMPT
+
+
 def _login(given: dict[str, Any]) -> str | None:
-    """Log in once more; return the SQLSTATE of the refusal, or None if it is not known."""
-    messages = [match.groups() for match in _MESSAGE.finditer(_trace_login(_conninfo(given)))]
+    """Log in once more; return the SQLSTATE of the response, or None without one."""
+    from psycopg import NotSupportedError
+    from psycopg.pq import PGconn, Ping
+
+    conninfo = _conninfo(given)
+    try:
+        trace = _trace_login(conninfo)
+    except NotSupportedError:  # the answer is less exact: a 1 too many is seen, a 75 too many not
+        answers = {Ping.OK: _REFUSED, Ping.REJECT: _AVAILABLE}
+        return answers.get(Ping(PGconn.ping(conninfo)))
+    messages = [match.groups() for match in _MESSAGE.finditer(trace)]
     names = [name for name, _code in messages]
     if "ReadyForQuery" in names:  # also if the server is not the one that the URL asks for
         return _AVAILABLE
@@ -237,21 +253,23 @@ def _login(given: dict[str, Any]) -> str | None:
     last = len(names) - 1 - names[::-1].index("ErrorResponse")
     code: str = messages[last][1]
     if code == _PROTOCOL_VIOLATION and names[last - 1] == "SASLResponse":
-        return _INVALID_PASSWORD  # PgBouncer has no code of its own for it
+        return _REFUSED  # PgBouncer has no code of its own for a wrong password
     return code
 
 
 def _trace_login(conninfo: bytes) -> str:
-    """Connect to Postgres; return libpq's trace of the messages, or "" if there can be none.
+    """Connect to Postgres; return libpq's trace of the messages.
 
-    Only psycopg for Linux and libpq 14 or later write it, and it is kept in memory: it may have a
-    password in it.
+    It is kept in memory, as it may have a password in it.
+
+    Raises:
+        psycopg.NotSupportedError: this is not Linux, or libpq is older than 14.
     """
     from psycopg import NotSupportedError
     from psycopg.pq import ConnStatus, PGconn, PollingStatus, Trace
 
     if sys.platform != "linux":
-        return ""
+        raise NotSupportedError
     deadline = time.monotonic() + LIBPQ_DEFAULTS["connect_timeout"]
     with os.fdopen(os.memfd_create("trace"), "rb") as trace:
         connection = PGconn.connect_start(conninfo)
@@ -269,13 +287,14 @@ def _trace_login(conninfo: bytes) -> str:
                 waiting.register(connection.socket, select.POLLIN if reading else select.POLLOUT)
                 if waiting.poll(left * 1_000):
                     status = PollingStatus(connection.connect_poll())
-        except NotSupportedError:
-            return ""
+            needs_password = connection.needs_password
         finally:
             connection.untrace()
             connection.finish()
         trace.seek(0)
-        return trace.read().decode(errors="replace")
+        messages = trace.read().decode(errors="replace")
+    # libpq does not trace the message that asks for a password if there is none.
+    return messages + (_PASSWORD_MISSING if needs_password else "")
 
 
 def _has_no_transactions(engine: Engine) -> bool:

@@ -191,10 +191,8 @@ def _begin_dry_run(
     except DatabaseError as error:
         if type(error) is not DatabaseError or error.__cause__ is None:
             raise
-        raise DatabaseError(
-            error.message,
-            hint="a dry run needs the rights of a sync, whose changes it makes and rolls back",
-        ) from error
+        needed = "a dry run needs the rights of a sync, whose changes it makes and rolls back"
+        raise DatabaseError(error.message, hint=f"{error.hint}; {needed}") from error
 
 
 def _seconds_since(began: float) -> float:

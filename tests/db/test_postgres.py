@@ -1,0 +1,267 @@
+"""Postgres as somebody else configured it: session settings, encodings, URLs, refused logins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import URL
+
+from mirror.checks import SERVER_CHECKS
+from mirror.db.engine import create_engine, parse_url, read_transaction, write_transaction
+from mirror.errors import DatabaseError, DatabaseUnavailable, MirrorError, UsageError
+from mirror.sandbox.server import Sandbox
+from tests.support.commands import run_mirror
+from tests.support.mirrors import Mirror
+from tests.support.postgres import empty_database, execute
+from tests.support.upstream import TOKEN, FakeUpstream, request
+
+ODD_DEFAULTS = {
+    "DateStyle": "German, DMY",
+    "IntervalStyle": "iso_8601",
+    "TimeZone": "Asia/Kathmandu",
+    "client_encoding": "LATIN1",
+    "bytea_output": "escape",
+    "extra_float_digits": "-15",
+    "standard_conforming_strings": "off",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_deferrable": "on",
+}
+"""Defaults of a database that change what a session returns, understands or sees."""
+
+READS = (
+    ("requests", "--format", "json"),
+    ("history", "+15550000001", "--format", "json"),
+    ("changes", "--format", "json"),
+)
+
+
+def with_parameters(url: str, **parameters: str) -> str:
+    """Return a URL with more parameters."""
+    parsed = parse_url(url).update_query_dict(parameters)
+    return parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@contextmanager
+def database(server: str, encoding: str) -> Iterator[str]:
+    """Create a database with an encoding; yield its URL."""
+    options = f"template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+    with empty_database(server, template=options) as url:
+        yield url
+
+
+def set_defaults(url: str, defaults: dict[str, str]) -> None:
+    """Change the defaults of a database."""
+    name = parse_url(url).database
+    execute(
+        url, *(f"ALTER DATABASE {name} SET {key} = '{value}'" for key, value in defaults.items())
+    )
+
+
+def outputs(url: str, sandbox: Sandbox, upstream: FakeUpstream) -> list[str]:
+    """Sync three times, with a change; return what the commands that read then print."""
+    environment = {
+        "MIRROR_DATABASE_URL": url,
+        "TALKOVER_BASE_URL": sandbox.base_url,
+        "TALKOVER_TOKEN": TOKEN,
+    }
+    for status in ("pending", "pending", "approved"):
+        second = request(2, extra="ж") | {"status": status}
+        upstream.records = [request(1, reason="Ärger \\ 'ф' 🙂"), second]
+        sandbox.invalidate()
+        ran = run_mirror("sync", **environment)
+        assert ran.code == 0, ran
+    ran = run_mirror("status", **environment)
+    assert ran.code == 0, ran
+    read = [run_mirror(*arguments, **environment) for arguments in READS]
+    assert [(ran.code, ran.err) for ran in read] == [(0, "")] * len(READS)
+    return [ran.out for ran in read]
+
+
+@pytest.mark.parametrize("encoding", ["UTF8", "SQL_ASCII"])
+def test_defaults_of_a_database(
+    postgres_server: str, sandbox: Sandbox, upstream: FakeUpstream, encoding: str
+) -> None:
+    """Neither the defaults of a database nor SQL_ASCII change what is stored or read."""
+    with database(postgres_server, encoding) as url:
+        set_defaults(url, ODD_DEFAULTS)
+        printed = outputs(url, sandbox, upstream)
+        assert "Ärger \\\\ 'ф' 🙂" in printed[0]
+        with read_transaction(create_engine(url)) as connection:
+            row = connection.exec_driver_sql(
+                "SELECT timestamptz '2026-02-03 04:05:06.789Z', 0.1::float8 + 0.2::float8,"
+                " interval '1 day 2 hours', '\\x00ff'::bytea"
+            ).one()
+        assert [str(value) for value in row] == [
+            "2026-02-03 04:05:06.789000+00:00",
+            "0.30000000000000004",
+            "1 day, 2:00:00",
+            str(b"\x00\xff"),
+        ]
+
+
+def test_defaults_of_the_environment(
+    make_ready_database: Callable[[str], str],
+    sandbox: Sandbox,
+    upstream: FakeUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor do variables of libpq."""
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, upstream)
+    mirror.sync([request(1, reason="Ä")])
+    query = "SELECT reason, requested_at FROM release_requests"
+    before = mirror.rows(query)
+    monkeypatch.setenv("PGDATESTYLE", "SQL, DMY")
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    monkeypatch.setenv("PGTZ", "Asia/Kathmandu")
+    monkeypatch.setenv("PGOPTIONS", "-c IntervalStyle=sql_standard")
+    assert mirror.rows(query) == before
+
+
+def test_a_sync_has_no_time_out_of_the_role(postgres_server: str) -> None:
+    """Time-outs that are the defaults of a role do not end a transaction that writes."""
+    with empty_database(postgres_server) as url:
+        set_defaults(url, {"statement_timeout": "20ms", "lock_timeout": "1ms"})
+        with write_transaction(create_engine(url), "test") as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(0.05)")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "EUC_JP"])
+def test_an_encoding_that_lacks_characters(
+    postgres_server: str, sandbox: Sandbox, encoding: str
+) -> None:
+    """A database that cannot hold all texts is refused before anything is created in it."""
+    with database(postgres_server, encoding) as url:
+        environment = {
+            "MIRROR_DATABASE_URL": url,
+            "TALKOVER_BASE_URL": sandbox.base_url,
+            "TALKOVER_TOKEN": TOKEN,
+        }
+        for arguments in (("sync",), ("status",), ("db", "upgrade")):
+            ran = run_mirror(*arguments, **environment)
+            assert ran.code == 1, ran
+            assert ran.err.count("\n") == 1
+            assert f"has the encoding {encoding}, which cannot hold all texts; use" in ran.err
+        doctor = run_mirror("doctor", **environment)
+        assert (doctor.code, f"has the encoding {encoding}" in doctor.out) == (1, True)
+        tables = "SELECT count(*) FROM pg_class WHERE relname = 'alembic_version'"
+        assert execute(url, tables) == [(0,)]
+
+
+def error_of(url: str) -> MirrorError:
+    """Return the error of opening a database."""
+    with pytest.raises(MirrorError) as raised, read_transaction(create_engine(url)):
+        pytest.fail("it was opened")
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kind"),
+    [
+        ({"sslmode": "disabled"}, UsageError),
+        ({"service": "nowhere"}, UsageError),
+        ({"connect_timeout": "soon"}, UsageError),
+        ({"target_session_attrs": "writable"}, UsageError),
+        ({"autocommit": "1"}, UsageError),
+        ({"conninfo": "host=elsewhere"}, UsageError),
+        ({"plugin": "some"}, UsageError),
+        ({"port": "abc"}, UsageError),
+        ({"port": "65536"}, UsageError),
+        ({"host": "127.0.0.1", "port": "1"}, DatabaseUnavailable),
+        ({"host": "nowhere.invalid"}, DatabaseUnavailable),
+        ({"dbname": "nowhere"}, DatabaseError),
+        ({"options": "-c nonsense=1"}, DatabaseError),
+        ({"requirepeer": "somebody"}, DatabaseError),
+    ],
+    ids=repr,
+)
+def test_parameters(
+    postgres_server: str, parameters: dict[str, str], kind: type[MirrorError]
+) -> None:
+    """What never heals is not called unavailable, and what may heal is not called refused."""
+    if parse_url(postgres_server).host and "requirepeer" in parameters:
+        pytest.skip("only a Unix socket has a peer")
+    error = error_of(with_parameters(postgres_server, **parameters))
+    assert type(error) is kind, error
+
+
+def test_limits_of_connections(postgres_server: str) -> None:
+    """A database with too many connections may be used later, one that refuses a role may not."""
+    with empty_database(postgres_server) as url:
+        name = parse_url(url).database
+        role = f"{name}_reader"
+        execute(postgres_server, f"CREATE ROLE {role} LOGIN PASSWORD 'p' CONNECTION LIMIT 0")
+        login = parse_url(url).set(username=role, password="p", drivername="postgresql")
+        text = login.render_as_string(hide_password=False)
+        try:
+            assert type(error_of(text)) is DatabaseUnavailable
+            execute(postgres_server, f"ALTER ROLE {role} CONNECTION LIMIT -1 NOLOGIN")
+            assert type(error_of(text)) is DatabaseError
+        finally:
+            execute(postgres_server, f"DROP ROLE {role}")
+
+
+def test_a_list_of_hosts(postgres_server: str) -> None:
+    """The list of hosts and ports of libpq works, the first of which may be down."""
+    server = parse_url(postgres_server)
+    place = str(server.host or server.query["host"]).replace("/", "%2F")
+    port = server.port or server.query.get("port") or 5432
+    user = URL.create("x", server.username, server.password).render_as_string(hide_password=False)
+    url = f"postgresql{user[1:].rstrip('@')}@127.0.0.1:1,{place}:{port}/{server.database}"
+    with read_transaction(create_engine(url)) as connection:
+        checks = list(SERVER_CHECKS["postgresql"](connection))
+    assert "none needed" in {check.check: check.found for check in checks}["encryption"]
+
+
+@pytest.mark.parametrize("threshold", ["0", "1", "x"])
+def test_nothing_is_prepared(postgres_server: str, threshold: str) -> None:
+    """No statement is prepared: behind a pooler the next one may be in another session."""
+    url = with_parameters(postgres_server, prepare_threshold=threshold)
+    for open_database in (read_transaction, lambda engine: write_transaction(engine, "test")):
+        with open_database(create_engine(url)) as connection:
+            for _ in range(7):
+                connection.exec_driver_sql("SELECT 1")
+            prepared = "SELECT count(*) FROM pg_prepared_statements"
+            assert connection.exec_driver_sql(prepared).scalar() == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:geh@eim@host/db",
+        "postgresql://me:geh@eim/x@host/db",
+        "postgresql://me:geh/e@im@host:1,host:2/db",
+        "postgresql://m/e:geheim@host/db",
+        "postgresql://me:geheim@host/d@b",
+        "postgresql://host/db?user=me&password=geh@eim",
+        "postgresql://me:geheim@host:port/db",
+        "postgresql://me:geheim@host:1,host:b/db",
+        "host=host user=me password=geheim",
+        "postgresql:/me:geheim@host/db",
+    ],
+)
+def test_a_url_that_cannot_be_taken_apart(url: str, sandbox: Sandbox) -> None:
+    """Nothing of it is shown."""
+    settings = {"TALKOVER_BASE_URL": sandbox.base_url, "TALKOVER_TOKEN": TOKEN}
+    for command in ("sync", "status", "doctor", "db url"):
+        ran = run_mirror(*command.split(), MIRROR_DATABASE_URL=url, **settings)
+        assert (ran.code, "cannot be read" in ran.out + ran.err) == (2, True), ran
+        for part in ("geh", "eim"):
+            assert part not in ran.out + ran.err
+
+
+def test_a_question_mark_in_a_path(tmp_path: Path, sandbox: Sandbox) -> None:
+    """A ? in a URL of SQLite is refused, %3F means it, and a folder may have one in its name."""
+    folder = tmp_path / "a?b"
+    settings = {"TALKOVER_BASE_URL": sandbox.base_url, "TALKOVER_TOKEN": TOKEN}
+    for url in (f"sqlite:///{folder}/mirror.db", f"sqlite:///{tmp_path}/x.db?mode=ro"):
+        ran = run_mirror("sync", MIRROR_DATABASE_URL=url, **settings)
+        assert (ran.code, "write a ? in the path as %3F" in ran.err) == (2, True), ran
+    assert list(tmp_path.iterdir()) == []
+    escaped = f"sqlite:///{tmp_path}/c%3Fd.db"
+    assert run_mirror("sync", MIRROR_DATABASE_URL=escaped, **settings).code == 0
+    assert run_mirror("sync", XDG_DATA_HOME=str(folder), **settings).code == 0
+    assert (tmp_path / "c?d.db").exists()
+    assert (folder / "mirror" / "mirror.db").exists()
