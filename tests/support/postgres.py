@@ -198,7 +198,6 @@ def _new_server(
     return Server(binaries, folder, user, settings, primary)
 
 
-
 @contextmanager
 def server() -> Iterator[str]:
     """Run a server; yield its URL."""
