@@ -226,10 +226,7 @@ def write_transaction(engine: Engine, lock: str, *, commit: bool = True) -> Iter
         connection.begin() as transaction,
     ):
         if not sqlite:
-            _set_parameters(connection, _WRITE_SETTINGS)
-            if (engine.dialect.server_version_info or ()) >= (17,):
-                _set_parameters(connection, {"transaction_timeout": "0"})
-            _require_writable(connection)
+            _begin_writing(connection)
             advisory_lock(connection, lock)
         yield connection
         mark_busy(connection)  # the commit or rollback
@@ -237,19 +234,22 @@ def write_transaction(engine: Engine, lock: str, *, commit: bool = True) -> Iter
             transaction.rollback()
 
 
-def _require_writable(connection: Connection) -> None:
-    """Check that Postgres lets a transaction write.
+def _begin_writing(connection: Connection) -> None:
+    """Set the parameters of a transaction that writes, and check that Postgres lets it.
 
     Raises:
         DatabaseUnavailable: the server is a standby, as after a failover.
         DatabaseError: sessions of the role, or in the database, only read.
     """
-    is_standby, read_only = connection.execute(
-        sa.select(
-            sa.func.pg_catalog.pg_is_in_recovery(),
-            sa.func.pg_catalog.current_setting("transaction_read_only"),
-        )
-    ).one()
+    parameters = dict(_WRITE_SETTINGS)
+    if (connection.dialect.server_version_info or ()) >= (17,):
+        parameters["transaction_timeout"] = "0"
+    is_standby, read_only = _set_parameters(
+        connection,
+        parameters,
+        sa.func.pg_catalog.pg_is_in_recovery(),
+        sa.func.pg_catalog.current_setting("transaction_read_only"),
+    )
     shown = shown_url_of(connection)
     if is_standby:
         raise DatabaseUnavailable(
@@ -289,10 +289,15 @@ def enable_wal(engine: Engine) -> None:
         connection.cursor().execute("PRAGMA journal_mode = WAL")
 
 
-def _set_parameters(connection: Connection, parameters: dict[str, str]) -> None:
+def _set_parameters(
+    connection: Connection, parameters: dict[str, str], *expressions: sa.ColumnElement[Any]
+) -> tuple[Any, ...]:
     """Set parameters of Postgres, and the mirror's schema, for this transaction only.
 
     A pooler's session keeps none of them.
+
+    Returns:
+        The values of more expressions, which take no statement of their own.
     """
     values = {
         name: value.format(lock_wait=LOCK_WAIT, response_timeout=RESPONSE_TIMEOUT)
@@ -300,8 +305,9 @@ def _set_parameters(connection: Connection, parameters: dict[str, str]) -> None:
     }
     # Qualified: the user's search_path may have a function of that name before pg_catalog's.
     set_config = sa.func.pg_catalog.set_config
-    settings = (set_config(name, value, sa.true()) for name, value in values.items())
-    connection.execute(sa.select(*settings, placement.search_path()))
+    settings = [set_config(name, value, sa.true()) for name, value in values.items()]
+    row = connection.execute(sa.select(*expressions, *settings, placement.search_path())).one()
+    return tuple(row[: len(expressions)])
 
 
 def _sqlite_engine(url: URL, *, create: bool) -> Engine:

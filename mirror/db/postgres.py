@@ -243,7 +243,8 @@ def _login(given: dict[str, Any]) -> str | None:
         trace = _trace_login(conninfo)
     except NotSupportedError:  # the answer is less exact: a 1 too many is seen, a 75 too many not
         answers = {Ping.OK: _REFUSED, Ping.REJECT: _AVAILABLE}
-        return answers.get(Ping(PGconn.ping(conninfo)))
+        # psycopg's PQping lets no other thread of this process run meanwhile.
+        return answers.get(Ping(PGconn.ping(_conninfo(given | {"connect_timeout": 2}))))
     messages = [match.groups() for match in _MESSAGE.finditer(trace)]
     names = [name for name, _code in messages]
     if "ReadyForQuery" in names:  # also if the server is not the one that the URL asks for

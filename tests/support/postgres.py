@@ -188,7 +188,7 @@ def _new_server(
     """Create a server in a folder that is removed with the test run, if there is one."""
     folder = server_folder("pg-")
     user = server_user()
-    if programs is not None:  # the unprivileged user may not be able to reach them
+    if programs is not None:  # that user may not be able to reach them
         shutil.copytree(programs, folder / "programs", symlinks=True)
         binaries = folder / "programs" / "bin"
     else:
