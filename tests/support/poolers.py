@@ -101,7 +101,7 @@ def pgpool(primary: Server, standby: Server, settings: Mapping[str, str]) -> Ite
 def accepts_connections(url: str) -> bool:
     """Return whether a pooler and the server behind it accept a connection."""
     try:
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("SELECT 1")
     except psycopg.OperationalError:
         return False
