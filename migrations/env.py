@@ -29,6 +29,13 @@ def run_online(connection: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+        if not context.get_context().get_current_heads():
+            drop_version_table()
+
+
+def drop_version_table() -> None:
+    """Drop Alembic's table, which would be empty: `mirror` takes that for another program's."""
+    context.execute("DROP TABLE IF EXISTS alembic_version")
 
 
 def run_offline() -> None:
@@ -41,6 +48,8 @@ def run_offline() -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+        if context.get_revision_argument() is None:  # base
+            drop_version_table()
 
 
 connection_of_mirror: Connection | None = context.config.attributes.get("connection")

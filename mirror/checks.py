@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -18,9 +18,9 @@ from sqlalchemy.engine import Connection, Engine
 from mirror.api.health import HEALTH_PATH, ProbeResult
 from mirror.config import settings
 from mirror.config.settings import ApiSettings
-from mirror.db import migrate
+from mirror.db import migrate, sequences
 from mirror.db.engine import write_transaction
-from mirror.db.models import metadata
+from mirror.db.models import alembic_version, metadata
 from mirror.errors import DiskUnavailable
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ _GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 _TRIAL_STATEMENTS = {
     # SQLite writes its journal beside the file, which needs rights to the folder.
-    "sqlite": ("PRAGMA user_version = 0", "CREATE TEMPORARY TABLE trial (id integer)"),
-    "postgresql": ("CREATE TEMPORARY TABLE trial (id integer)",),
+    "sqlite": ("PRAGMA user_version = 0", "CREATE TEMPORARY TABLE temp.mirror_trial (id integer)"),
+    "postgresql": ("CREATE TEMPORARY TABLE pg_temp.mirror_trial (id integer)",),
 }
 """By dialect, statements that need what a merge needs besides the tables, and are rolled back."""
 
@@ -187,14 +187,14 @@ def _check_postgres(connection: Connection) -> Iterator[Check]:
 
 
 def _check_encryption(connection: Connection) -> Check:
-    url = connection.engine.url
-    host = url.host or str(url.query.get("host", ""))
+    server: Any = connection.connection.driver_connection
     tls_version = connection.scalar(
         sa.text("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl")
     )
-    if tls_version:
-        return Check(State.OK, "encryption", None, tls_version)
-    if not host or host.startswith("/") or settings.is_loopback(host):
+    if server.pgconn.ssl_in_use:  # to a pooler, whose own connection may have none
+        return Check(State.OK, "encryption", None, tls_version or "TLS")
+    host = server.info.host
+    if host.startswith("/") or settings.is_loopback(host):
         return Check(State.OK, "encryption", None, "none, and none needed on this machine")
     advice = "add ?sslmode=verify-full to the database URL"
     return Check(State.WARNING, "encryption", None, f"none to {host}", advice)
@@ -205,6 +205,61 @@ SERVER_CHECKS: dict[str, Callable[[Connection], Iterator[Check]]] = {
     "postgresql": _check_postgres,
 }
 """The checks of the database server, by SQLAlchemy dialect."""
+
+
+_SURROUNDINGS = sa.text("""
+    WITH own AS (
+        SELECT c.oid, relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+        WHERE nspname = current_schema() AND relname IN :tables
+    ),
+    parts AS (  -- a partition may be published or subscribed to by itself
+        SELECT oid, relname FROM own
+        UNION ALL SELECT inhrelid, relname FROM pg_inherits JOIN own ON inhparent = oid
+    )
+    SELECT
+        ARRAY(SELECT DISTINCT relname::text FROM parts
+              JOIN pg_subscription_rel ON srrelid = oid ORDER BY 1) AS subscribed,
+        ARRAY(SELECT DISTINCT quote_ident(pubname) FROM pg_publication_tables AS p
+              JOIN parts ON to_regclass(format('%I.%I', schemaname, tablename)) = parts.oid
+              ORDER BY 1) AS publishing,
+        ARRAY(SELECT DISTINCT quote_ident(pubname) FROM pg_publication_tables
+              WHERE schemaname = current_schema() AND tablename = 'alembic_version'
+              ORDER BY 1) AS publishing_version,
+        ARRAY(SELECT relname::text FROM own JOIN pg_class AS c USING (oid, relname)
+              WHERE relrowsecurity ORDER BY 1) AS secured
+""").bindparams(sa.bindparam("tables", [*metadata.tables, alembic_version.name], expanding=True))
+
+
+def check_surroundings(connection: Connection) -> Iterator[Check]:
+    """Check what others did with the mirror's tables in Postgres; yield nothing if that is nothing.
+
+    Row-level security, logical replication, and sequences that are behind their table.
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    subscribed, publishing, publishing_version, secured = connection.execute(_SURROUNDINGS).one()
+    if secured:
+        finding = (
+            f"on for {', '.join(secured)}: users other than the owner see only the rows that a "
+            "policy lets them see, and get no error"
+        )
+        advice = "unless that is meant, run for each: ALTER TABLE … DISABLE ROW LEVEL SECURITY"
+        yield Check(State.WARNING, "row-level security", None, finding, advice)
+    if subscribed:
+        finding = f"a subscription writes to {', '.join(subscribed)}"
+        advice = "sync at the publisher only; to sync here, drop the subscription first"
+        yield Check(State.WARNING, "replication", None, finding, advice)
+    if publishing_version:
+        finding = f"the publication {', '.join(publishing_version)} has the table alembic_version"
+        advice = "leave it out: `mirror db upgrade` writes it at the subscriber too"
+        yield Check(State.WARNING, "replication", None, finding, advice)
+    elif publishing:
+        finding = f"published by {', '.join(publishing)}"
+        yield Check(State.OK, "replication", None, finding)
+    for row in () if subscribed else sequences.behind(connection):
+        finding = f"that of {row.name}.id is at {row.position:,}, and the table at {row.last:,}"
+        advice = "the next `mirror sync` sets it right"
+        yield Check(State.WARNING, "sequence", None, finding, advice)
 
 
 def check_runs(status: EnvironmentStatus) -> Check:

@@ -21,7 +21,7 @@ from mirror.config.environments import environment_names, refuse_shared
 from mirror.config.resolver import SettingSources
 from mirror.config.settings import ApiSettings
 from mirror.config.sources import API_DEFAULTS, DEFAULT, ResolvedSetting
-from mirror.db import environments, migrate, runs
+from mirror.db import environments, migrate, placement, runs
 from mirror.db.engine import (
     create_engine,
     has_secrets,
@@ -30,7 +30,7 @@ from mirror.db.engine import (
     require_creatable,
     shown_url,
 )
-from mirror.errors import DatabaseError, DiskUnavailable, MirrorError, SchemaError, UsageError
+from mirror.errors import DatabaseError, DiskUnavailable, MirrorError, UsageError
 from mirror.queries import status
 from mirror.queries.status import EnvironmentStatus
 from mirror.sync.run import sync
@@ -205,6 +205,7 @@ class Doctor:
                 schema = self._schema(connection)
                 yield schema
                 if schema.state is State.OK:
+                    yield from checks.check_surroundings(connection)
                     self._engine, self._record = engine, self._read_record(connection)
         except MirrorError as error:
             yield self._no_database(error, url, shown)
@@ -241,15 +242,18 @@ class Doctor:
         return Check(State.WARNING, "database", None, f"{shown} does not exist yet", advice)
 
     def _schema(self, connection: Connection) -> Check:
-        revision = migrate.current(connection)
         try:
+            revision = migrate.current(connection)
+            if revision is None:
+                advice = "run `mirror sync`, which creates it"
+                return Check(State.WARNING, "schema", None, "no mirror in the database yet", advice)
             migrate.require_current(connection)
-        except SchemaError as error:
-            if revision is not None:
-                return self._failed("schema", error)
-            finding, advice = "no mirror in the database yet", "run `mirror sync`, which creates it"
-            return Check(State.WARNING, "schema", None, finding, advice)
-        return Check(State.OK, "schema", None, f"revision {revision}, which this version needs")
+        except DatabaseError as error:
+            return self._failed("schema", error)
+        finding = f"revision {revision}, which this version needs"
+        if schema := placement.schema(connection):
+            finding += f", in the schema {schema}"
+        return Check(State.OK, "schema", None, finding)
 
     def _write_access(self, engine: Engine) -> Check:
         try:

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from mirror.arguments import parse_time
 from mirror.config import file, settings
+from mirror.config.environments import Shard
 from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, option_name
 from mirror.errors import MirrorError
 
@@ -78,6 +79,26 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # (likewise)
                 ctx,
             )
         return duration
+
+
+class _Shard(click.ParamType):  # type: ignore[type-arg] # (likewise)
+    """A share of the environments: its index, from 0, and the number of shards, such as "0/4"."""
+
+    name = "shard"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Shard:
+        """Return the shard."""
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", value)
+        if not match or int(match[1]) >= int(match[2]):
+            self.fail(
+                f"{value!r} is not a shard; its index counts from 0, so four shards are 0/4, 1/4, "
+                "2/4 and 3/4",
+                param,
+                ctx,
+            )
+        return Shard(int(match[1]), int(match[2]))
 
 
 TIME = Time()
@@ -213,6 +234,13 @@ environments_option = _setting_option(
     multiple=True,
     help="Only this environment; may be repeated.",
     show_default="all of the configuration file",
+)
+shard_option = _setting_option(
+    "shard",
+    type=_Shard(),
+    metavar="I/N",
+    help="Only the share I of N of the environments; I counts from 0.",
+    show_default="all",
 )
 format_option = click.option(
     "--format",

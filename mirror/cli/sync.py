@@ -23,6 +23,7 @@ from mirror.cli.options import (
     environments_option,
     given_settings,
     options,
+    shard_option,
 )
 from mirror.cli.sync_output import report_output_errors, write_result
 from mirror.config import file as config
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from mirror.cancellation import CancellationToken
     from mirror.cli.progress_bar import ProgressBars
-    from mirror.config.environments import EnvironmentConfig
+    from mirror.config.environments import EnvironmentConfig, Shard
     from mirror.config.sources import ResolvedSetting
     from mirror.queries.results import Change
     from mirror.sync.run import Result
@@ -74,6 +75,7 @@ class _Sync(msgspec.Struct, frozen=True):
         database, config_file: values of these options, or of their variables; None if not given.
         given: settings from options and variables, by name.
         names: environments to sync; if empty, all of the configuration file.
+        shard: the share of the file to sync; None for all of it.
         jobs: environments to sync in parallel.
         upgrade, dry_run, accept_missing, accept_base_url: as for `mirror.sync.run.sync`.
         as_json: print each result as JSON.
@@ -85,6 +87,7 @@ class _Sync(msgspec.Struct, frozen=True):
     config_file: str | None
     given: dict[str, ResolvedSetting]
     names: tuple[str, ...]
+    shard: Shard | None
     jobs: int
     upgrade: bool
     dry_run: bool
@@ -99,15 +102,23 @@ class _Sync(msgspec.Struct, frozen=True):
         from mirror.config.environments import resolve
 
         file = config.load(self.config_file)
-        environments = resolve(SettingSources(self.given, file), self.names)
-        if len(environments) == 1 and isinstance(environments[0].api, errors.UsageError):
+        environments = resolve(SettingSources(self.given, file), self.names, self.shard)
+        # A shard is one of several environments by chance, so it is treated like several.
+        is_single = len(environments) == 1 and self.shard is None
+        if is_single and isinstance(environments[0].api, errors.UsageError):
             raise environments[0].api
-        if self.accept_missing and len(environments) > 1:
+        if self.accept_missing and not is_single:
             raise errors.UsageError(
                 "--accept-missing is for one environment at a time",
                 hint="name it with --environment",
             )
-        log.set_up(self.log_format, self.verbosity, with_environment=len(environments) > 1)
+        log.set_up(self.log_format, self.verbosity, with_environment=not is_single)
+        if not environments:
+            notify(
+                f"shard {self.shard} has none of the {len(file.environments)} environments of "
+                f"{file.path}"
+            )
+            return 0
         url = settings.database_url(self.database, file=file)
         codes, changes = self._sync_all(url, environments, cancellation)
         if changes and not self.as_json:
@@ -181,6 +192,7 @@ class _Sync(msgspec.Struct, frozen=True):
 @click.command(epilog="Example: TALKOVER_TOKEN=talq_… mirror sync --database sqlite:///mirror.db")
 @database_option
 @environments_option
+@shard_option
 @api_options
 @_scheduling_options
 @click.option("--no-upgrade", is_flag=True, help="Refuse an old schema instead of upgrading it.")
@@ -206,6 +218,7 @@ def sync(
     database: str | None,
     config_file: str | None,
     names: tuple[str, ...],
+    shard: Shard | None,
     jobs: int,
     every: timedelta | None,
     quiet: bool,
@@ -224,8 +237,9 @@ def sync(
     scheduler: overlapping runs do no harm, and a run that finds nothing new takes a fraction of a
     second.
 
-    All environments of the configuration file are synced, or those of --environment; without a
-    file there is one. If one fails, the others are synced all the same.
+    All environments of the configuration file are synced, those of --environment, or those of
+    --shard, for several processes that divide the file; without a file there is one environment. If
+    one fails, the others are synced all the same.
 
     \b
     Exit codes: 0 done; 1 failed, nothing was changed; 2 wrong usage; 3 done, but
@@ -255,6 +269,7 @@ def sync(
         config_file=config_file,
         given=given_settings(),
         names=names,
+        shard=shard,
         jobs=jobs,
         upgrade=not no_upgrade,
         dry_run=dry_run,

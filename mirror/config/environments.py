@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from itertools import product
 
@@ -11,6 +12,7 @@ from mirror.config import settings
 from mirror.config.file import Configuration, suggest
 from mirror.config.resolver import SettingSources
 from mirror.config.settings import ApiSettings
+from mirror.config.sources import VARIABLES
 from mirror.errors import UsageError
 
 _ONE_PER_ENVIRONMENT = {"token_file": "token", "token_env": "token", "base_url": "host"}
@@ -28,20 +30,64 @@ class EnvironmentConfig(msgspec.Struct, frozen=True):
     api: ApiSettings | UsageError
 
 
-def resolve(sources: SettingSources, named: Sequence[str] = ()) -> list[EnvironmentConfig]:
+class Shard(msgspec.Struct, frozen=True):
+    """A share of the environments, for one of several processes that divide them.
+
+    Attributes:
+        index: which one, from 0.
+        count: the number of shards.
+    """
+
+    index: int
+    count: int
+
+    def __contains__(self, environment: str) -> bool:
+        """Return whether an environment is in the shard.
+
+        That depends on its name and `count` alone: the SHA-256 of the name, as a number, leaves the
+        remainder `index`. (Python's own hash differs between processes.)
+        """
+        digest = hashlib.sha256(environment.encode()).hexdigest()
+        return int(digest, 16) % self.count == self.index
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+
+def resolve(
+    sources: SettingSources, named: Sequence[str] = (), shard: Shard | None = None
+) -> list[EnvironmentConfig]:
     """Return the environments to sync, in order; an error in one leaves the others usable.
 
     Args:
         sources: options, variables and the configuration file.
         named: environments named by options or the variable; empty for all of the file.
+        shard: the share of the file to sync; None for all of it. It may have no environment.
 
     Raises:
-        UsageError: a named environment is not in the file, or one token or host was given for
-            several environments.
+        UsageError: a named environment is not in the file, one token or host was given for several
+            environments, or there is no file for a shard to be a part of.
     """
+    if shard and named:
+        raise UsageError(
+            "--shard divides all environments of the configuration file, and --environment names "
+            "some",
+            hint=f"leave one out ({VARIABLES['shard']} and {VARIABLES['environment']} count too)",
+        )
+    if shard and not sources.file.environments:
+        raise UsageError(
+            "--shard divides the environments of a configuration file, and there "
+            + (f"are none in {sources.file.path}" if sources.file.path else "is no such file"),
+            hint=f"name one that lists them with --config or {VARIABLES['config_file']}",
+        )
     names = environment_names(sources.file, named)
+    # All shards refuse the same, also one that has a single environment.
     refuse_shared(sources, names)
-    return [EnvironmentConfig(name, _api_settings(sources, name)) for name in names]
+    return [
+        EnvironmentConfig(name, _api_settings(sources, name))
+        for name in names
+        if shard is None or name in shard
+    ]
 
 
 def environment_names(file: Configuration, named: Sequence[str] = ()) -> list[str]:

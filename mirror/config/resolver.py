@@ -72,5 +72,5 @@ class SettingSources(msgspec.Struct, frozen=True):
 
 
 def sqlite_url(path: Path) -> str:
-    """Return the URL of a SQLite file; in a URL, % begins an escape."""
-    return f"sqlite:///{str(path).replace('%', '%25')}"
+    """Return the URL of a SQLite file; in a URL, % begins an escape, and ? the parameters."""
+    return f"sqlite:///{str(path).replace('%', '%25').replace('?', '%3F')}"

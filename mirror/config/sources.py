@@ -11,6 +11,7 @@ VARIABLES = {
     "config_file": "MIRROR_CONFIG",
     "database": "MIRROR_DATABASE_URL",
     "environment": "MIRROR_ENVIRONMENT",
+    "shard": "MIRROR_SHARD",
     "base_url": "TALKOVER_BASE_URL",
     "token": "TALKOVER_TOKEN",  # has no option
     "token_file": "TALKOVER_TOKEN_FILE",

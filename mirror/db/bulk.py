@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex
 
+from mirror.db import placement
 from mirror.db.engine import mark_busy
 from mirror.db.models import is_partial
 from mirror.db.types import Identifier
@@ -28,6 +30,8 @@ _CANNOT_DROP_SQLSTATES = {
     "42501",  # insufficient privilege
     "55P03",  # lock not available
 }
+
+_UNIQUE_VIOLATION = "23505"
 
 _LITERAL: dict[str, Any] = {"compile_kwargs": {"literal_binds": True}}
 
@@ -50,18 +54,18 @@ def copy_rows(
     """
     mark_busy(connection)
     driver: Any = connection.connection.driver_connection
-    names = ", ".join([*columns, *constants])
+    name, names = sql_name(connection, table), ", ".join([*columns, *constants])
     if connection.dialect.name == "sqlite":
         # A literal in the statement need not be bound for each row.
         literals = [
             str(sa.literal(value).compile(connection, **_LITERAL)) for value in constants.values()
         ]
         values = ", ".join(["?"] * len(columns) + literals)
-        driver.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({values})", rows)  # noqa: S608
+        driver.executemany(f"INSERT INTO {name} ({names}) VALUES ({values})", rows)  # noqa: S608
         return
     with (
         driver.cursor() as cursor,
-        cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy,
+        cursor.copy(f"COPY {name} ({names}) FROM STDIN") as copy,
     ):
         write, suffix = copy.write_row, tuple(constants.values())
         for row in rows:
@@ -98,6 +102,44 @@ def existing_ids(connection: Connection, ids: list[str]) -> set[str]:
         condition, value = "= ANY(%s)", ids
     query = f"SELECT id FROM release_requests WHERE id {condition}"  # noqa: S608 (no value is in it)
     return set(connection.exec_driver_sql(query, (value,)).scalars())
+
+
+def has_parallel_writers(connection: Connection) -> bool:
+    """Return whether others may write at the same time; a SQLite file has one writer."""
+    return connection.dialect.name != "sqlite"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """Whether an attempt to insert rows succeeded."""
+
+    succeeded: bool = True
+
+
+@contextmanager
+def unless_duplicate(connection: Connection) -> Iterator[Attempt]:
+    """Undo an insert if another transaction has committed a row with one of its keys meanwhile.
+
+    Args:
+        connection: in the transaction that inserts.
+
+    Yields:
+        The attempt, which tells afterwards whether it succeeded.
+    """
+    attempt = Attempt()
+    if not has_parallel_writers(connection):
+        yield attempt
+        return
+    savepoint = connection.begin_nested()
+    try:
+        yield attempt
+    except connection.dialect.loaded_dbapi.IntegrityError as error:  # of a COPY
+        if error.sqlstate != _UNIQUE_VIOLATION:
+            raise
+        savepoint.rollback()
+        attempt.succeeded = False
+    else:
+        savepoint.commit()
 
 
 def _is_empty(connection: Connection, table: sa.Table) -> bool:
@@ -170,7 +212,7 @@ def analyze(connection: Connection, *tables: sa.Table) -> None:
             if column in indexed or column.type is Identifier
         ]
         columns = f" ({', '.join(names)})" if indexed else ""
-        connection.exec_driver_sql(f"ANALYZE {table.name}{columns}")
+        connection.exec_driver_sql(f"ANALYZE {sql_name(connection, table)}{columns}")
 
 
 def analyze_what_grew(connection: Connection, written: dict[sa.Table, int]) -> None:
@@ -195,10 +237,36 @@ def analyze_what_grew(connection: Connection, written: dict[sa.Table, int]) -> N
     analyze(connection, *grown)
 
 
+def temporary_table(name: str, *columns: sa.Column[Any]) -> sa.Table:
+    """Define a temporary table; `temporary` creates it.
+
+    Args:
+        name: after `mirror_`, which no other program's tables begin with.
+        columns: its columns.
+    """
+    return sa.Table(
+        f"mirror_{name}",
+        sa.MetaData(),
+        *columns,
+        prefixes=["TEMPORARY"],
+        schema=placement.TEMPORARY_SCHEMA,
+    )
+
+
+def sql_name(connection: Connection, table: sa.Table) -> str:
+    """Return the name of a table for SQL text, with the schema if it is a temporary one."""
+    if table.schema is None:
+        return table.name
+    translated = connection.get_execution_options().get("schema_translate_map", {})
+    return f"{translated.get(table.schema, table.schema)}.{table.name}"
+
+
 def index_temporary(connection: Connection, table: sa.Table, column: str) -> None:
     """Create an index of a temporary table in SQLite, which has no hash joins."""
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(f"CREATE INDEX {table.name}_{column} ON {table.name} ({column})")
+        # The index has the schema; its table is in the same one.
+        index = f"{sql_name(connection, table)}_{column}"
+        connection.exec_driver_sql(f"CREATE INDEX {index} ON {table.name} ({column})")
 
 
 @contextmanager
@@ -212,4 +280,5 @@ def temporary(connection: Connection, *tables: sa.Table) -> Iterator[None]:
         connection.execute(CreateTable(table))
     yield
     if connection.dialect.name != "sqlite":
-        connection.exec_driver_sql(f"DROP TABLE {', '.join(table.name for table in tables)}")
+        names = ", ".join(sql_name(connection, table) for table in tables)
+        connection.exec_driver_sql(f"DROP TABLE {names}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import sqlite3
 import stat
@@ -16,13 +17,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.pool import NullPool
 
+from mirror.db import placement, postgres
 from mirror.db.errors import redact_url, translate_errors
 from mirror.errors import DatabaseError, DatabaseUnavailable, UsageError
 
@@ -32,28 +34,31 @@ LOCK_WAIT = 60
 RESPONSE_TIMEOUT = 600
 """Seconds that Postgres may take to answer before the connection is closed."""
 
-LIBPQ_DEFAULTS = {
-    "connect_timeout": 30,  # seconds
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 60_000,  # milliseconds
-}
-"""By default libpq waits two hours for a server that vanished. Parameters of the URL win."""
-
 _READ_SETTINGS = {
+    # Of the values in a result: psycopg reads no other dates.
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
     # In another zone year 1 may be year 0.
     "TimeZone": "UTC",
+    # Of the texts in a statement: a backslash is a backslash.
+    "standard_conforming_strings": "on",
     "lock_timeout": "{lock_wait}s",
     # Compiling one of mirror's queries takes longer than running it.
     "jit": "off",
 }
 _WRITE_SETTINGS = _READ_SETTINGS | {
+    # An error instead of rows that a policy leaves out: a sync would take them for new ones.
+    "row_security": "off",
     # If this machine dies, the server releases its locks after one minute, not two hours.
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
     "idle_in_transaction_session_timeout": "{response_timeout}s",
+    # The watchdog ends a statement; the defaults of a role may be too short for any first load.
+    "statement_timeout": "0",
     # A merge looks up the requests that changed by their keys. The default, 4, is for disks that
     # turn, and makes Postgres read the whole table for one request in a hundred.
     "random_page_cost": "1.1",
@@ -75,14 +80,21 @@ LOCK_CLASS = 0x6D72
 """First key of mirror's advisory locks ("mr"): keeps them apart from those of other programs."""
 
 
+_HOST_LIST = re.compile(
+    r"(?P<before>\w+(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)(?P<hosts>[^@/?]*,[^@/?]*)"
+    r"(?P<database>/[^@?]*)?(?:\?(?P<query>[^@]*))?"
+)
+_HOST = re.compile(r"\[?(?P<host>[^][:]*|(?<=\[)[^]]*(?=\]))\]?(?::(?P<port>\d*))?")
+
+
 def parse_url(text: str) -> URL:
     """Parse a database URL and choose its driver.
 
     Raises:
-        UsageError: the URL is malformed, or names neither SQLite nor Postgres.
+        UsageError: the URL is malformed or ambiguous, or names neither SQLite nor Postgres.
     """
     try:
-        url = make_url(text)
+        url = make_url(_with_host_parameters(text))
     except (sa.exc.ArgumentError, ValueError) as error:
         raise UsageError(
             "the database URL cannot be read",
@@ -91,14 +103,42 @@ def parse_url(text: str) -> URL:
         ) from error
     backend = url.get_backend_name()
     if backend == "sqlite":
+        if "?" in text:  # SQLAlchemy would open another file
+            raise UsageError(
+                "the SQLite URL must be of the form sqlite:///PATH",
+                hint="write a ? in the path as %3F",
+            )
         return url.set(drivername="sqlite")
-    if backend in {"postgresql", "postgres"}:
-        if "\0" in unquote(text):  # no part of such a URL can have one
-            raise UsageError("the database URL cannot be used: there is a NUL (%00) in it")
-        return url.set(drivername="postgresql+psycopg")
-    raise UsageError(
-        f"{backend!r} databases are not supported", hint="use sqlite:/// or postgresql://"
-    )
+    if backend not in {"postgresql", "postgres"}:
+        raise UsageError(
+            f"{backend!r} databases are not supported", hint="use sqlite:/// or postgresql://"
+        )
+    if "\0" in unquote(text):  # no part of such a URL can have one
+        raise UsageError("the database URL cannot be used: there is a NUL (%00) in it")
+    if text.count("@") > (url.username is not None):
+        # A part of the password may be in the host's name, which is shown.
+        raise UsageError(
+            "the database URL cannot be read: it has an @ besides the one before the host",
+            hint="write it as %40 in a user, a password and everywhere else",
+        )
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _with_host_parameters(text: str) -> str:
+    """Return a URL with its list of hosts (HOST:PORT,HOST:PORT), if it has one, as parameters.
+
+    That is SQLAlchemy's form of it: ?host=HOST,HOST&port=PORT,PORT.
+    """
+    url = _HOST_LIST.fullmatch(text)
+    if url is None:
+        return text
+    hosts = [_HOST.fullmatch(unquote(host)) for host in url["hosts"].split(",")]
+    if not all(hosts):
+        raise ValueError("a host or port cannot be read")
+    lists = {
+        name: ",".join(host[name] or "" for host in hosts if host) for name in ("host", "port")
+    }
+    return f"{url['before']}{url['database'] or ''}?{urlencode(lists)}&{url['query'] or ''}"
 
 
 def shown_url(text: str) -> str:
@@ -130,32 +170,26 @@ def create_engine(text: str, *, create: bool = False) -> Engine:
     url = parse_url(text)
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url, create=create)
-    defaults = {name: value for name, value in LIBPQ_DEFAULTS.items() if name not in url.query}
     try:
         engine = sa.create_engine(
-            url, poolclass=NullPool, connect_args=defaults, use_native_hstore=False
+            url,
+            poolclass=NullPool,
+            connect_args=postgres.connect_arguments(url),
+            use_native_hstore=False,
         )
     except ImportError as error:  # psycopg, or libpq
         raise UsageError(
             "Postgres needs the driver psycopg",
             hint="install it with: pip install 'talkover-mirror[postgres]'",
         ) from error
-    if not _has_user(url):
+    except (sa.exc.ArgumentError, ValueError) as error:
         raise UsageError(
-            "the database URL names no user, and this process runs as one without a name",
-            hint="use postgresql://USER@HOST/DATABASE",
-        )
+            f"the hosts and ports of the database URL {redact_url(url)} cannot be used",
+            hint="use postgresql://USER@HOST:PORT,HOST:PORT/DATABASE",
+        ) from error
+    postgres.prepare(engine)
     _install_watchdog(engine)
     return engine
-
-
-def _has_user(url: URL) -> bool:
-    """Return whether a URL of Postgres, or libpq's default for it, names a user."""
-    from psycopg.pq import Conninfo
-
-    return bool(url.username or {"user", "service"} & url.query.keys()) or any(
-        option.val for option in Conninfo.get_defaults() if option.keyword == b"user"
-    )
 
 
 @contextmanager
@@ -193,11 +227,38 @@ def write_transaction(engine: Engine, lock: str, *, commit: bool = True) -> Iter
     ):
         if not sqlite:
             _set_parameters(connection, _WRITE_SETTINGS)
+            _require_writable(connection)
             advisory_lock(connection, lock)
         yield connection
         mark_busy(connection)  # the commit or rollback
         if not commit:
             transaction.rollback()
+
+
+def _require_writable(connection: Connection) -> None:
+    """Check that Postgres lets a transaction write.
+
+    Raises:
+        DatabaseUnavailable: the server is a standby, as after a failover.
+        DatabaseError: sessions of the role, or in the database, only read.
+    """
+    is_standby, read_only = connection.execute(
+        sa.select(
+            sa.func.pg_catalog.pg_is_in_recovery(),
+            sa.func.pg_catalog.current_setting("transaction_read_only"),
+        )
+    ).one()
+    shown = shown_url_of(connection)
+    if is_standby:
+        raise DatabaseUnavailable(
+            f"the server of the database {shown} is a standby, which is read-only",
+            hint="name the primary server, or try again after it was promoted",
+        )
+    if read_only == "on":
+        raise DatabaseError(
+            f"the database {shown} is read-only for its user (default_transaction_read_only)",
+            hint="reset that with ALTER ROLE or ALTER DATABASE, or name another user",
+        )
 
 
 def advisory_lock(connection: Connection, name: str) -> None:
@@ -227,13 +288,18 @@ def enable_wal(engine: Engine) -> None:
 
 
 def _set_parameters(connection: Connection, parameters: dict[str, str]) -> None:
-    """Set parameters of Postgres for this transaction only: a pooler's session keeps none."""
+    """Set parameters of Postgres, and the mirror's schema, for this transaction only.
+
+    A pooler's session keeps none of them.
+    """
     values = {
         name: value.format(lock_wait=LOCK_WAIT, response_timeout=RESPONSE_TIMEOUT)
         for name, value in parameters.items()
     }
-    settings = (sa.func.set_config(name, value, sa.true()) for name, value in values.items())
-    connection.execute(sa.select(*settings))
+    # Qualified: the user's search_path may have a function of that name before pg_catalog's.
+    set_config = sa.func.pg_catalog.set_config
+    settings = (set_config(name, value, sa.true()) for name, value in values.items())
+    connection.execute(sa.select(*settings, placement.search_path()))
 
 
 def _sqlite_engine(url: URL, *, create: bool) -> Engine:
@@ -259,7 +325,10 @@ def _sqlite_engine(url: URL, *, create: bool) -> Engine:
             "with --database or MIRROR_DATABASE_URL",
         )
     engine = sa.create_engine(
-        url.set(database=str(path)), poolclass=NullPool, connect_args={"timeout": LOCK_WAIT}
+        url.set(database=str(path)),
+        poolclass=NullPool,
+        connect_args={"timeout": LOCK_WAIT},
+        execution_options={"schema_translate_map": placement.SQLITE_SCHEMAS},
     )
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

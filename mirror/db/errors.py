@@ -28,18 +28,9 @@ _TRANSIENT_SQLSTATE_CLASSES = {
     "57",  # operator intervention, such as a shutdown
     "58",  # system error
 }
-_UNIQUE_VIOLATION = "23505"
-"""Two environments whose lists hold the same request; the next sync names it."""
+_SERIALIZATION_FAILURE = "40001"
+"""Of a transaction of ours only a standby reports it, which replays what conflicts with it."""
 
-_READ_ONLY = "25006"
-"""A replica, or a role or database with `default_transaction_read_only`."""
-
-_LOGIN_FAILURE = re.compile(r"FATAL:|no password supplied")
-_TRANSIENT_LOGIN_FAILURE = re.compile(
-    r"FATAL: +(the database system is|sorry, too many clients|remaining connection slots"
-    r"|too many connections for|terminating connection due to"
-    r'|database ".*" is not currently accepting connections)'
-)
 _SECRET_PARAMETER = re.compile(r"(?i)pass|secret|token|key")
 _MIN_SECRET_LENGTH = 4
 """Characters. A shorter password cannot be distinguished from ordinary words of a message."""
@@ -71,19 +62,41 @@ def redact_url(url: URL) -> str:
 
 
 def _translate(error: BaseException | None, engine: Engine) -> DatabaseError:
-    """Return the MirrorError for an error of the driver, whose message is quoted in brackets."""
-    message = " ".join(str(error).split())
-    for secret in _secrets(engine.url):
-        message = message.replace(secret, "***")
-    url = redact_url(engine.url)
-    if is_transient(error, engine.dialect.loaded_dbapi):
+    """Return the MirrorError for an error of the driver."""
+    if getattr(error, "sqlstate", None) == _SERIALIZATION_FAILURE:
         return DatabaseUnavailable(
-            f"the database {url} is unavailable ({message})",
-            hint="check that it is running and reachable, and try again",
+            f"the standby {redact_url(engine.url)} ended the transaction, which conflicted with "
+            f"changes of the primary ({driver_message(error, engine.url)})",
+            hint="run it again; if this repeats, set hot_standby_feedback = on there, or a longer "
+            "max_standby_streaming_delay",
         )
-    return DatabaseError(
-        f"the database {url} refused ({message})", hint="check its URL and the rights of its user"
+    if is_transient(error, engine.dialect.loaded_dbapi):
+        return unavailable(error, engine.url)
+    return refused(error, engine.url)
+
+
+def unavailable(error: BaseException | None, url: URL) -> DatabaseUnavailable:
+    """Return the error for a database that may be used later, with the driver's message."""
+    return DatabaseUnavailable(
+        f"the database {redact_url(url)} is unavailable ({driver_message(error, url)})",
+        hint="check that it is running and reachable, and try again",
     )
+
+
+def refused(error: BaseException | None, url: URL) -> DatabaseError:
+    """Return the error for a database that refuses, with the driver's message."""
+    return DatabaseError(
+        f"the database {redact_url(url)} refused ({driver_message(error, url)})",
+        hint="check its URL and the rights of its user",
+    )
+
+
+def driver_message(error: BaseException | None, url: URL) -> str:
+    """Return the message of an error of the driver on one line, without the passwords of a URL."""
+    message = " ".join(str(error).split())
+    for secret in _secrets(url):
+        message = message.replace(secret, "***")
+    return message
 
 
 def _secrets(url: URL) -> list[str]:
@@ -91,11 +104,6 @@ def _secrets(url: URL) -> list[str]:
     values = [str(url.password or "")]
     values += [str(value) for name, value in url.query.items() if _SECRET_PARAMETER.search(name)]
     return [value for value in values if len(value) >= _MIN_SECRET_LENGTH]
-
-
-def is_read_only(error: DatabaseError) -> bool:
-    """Return whether Postgres refused to write because the transaction or the server only reads."""
-    return getattr(getattr(error.__cause__, "orig", None), "sqlstate", None) == _READ_ONLY
 
 
 def is_transient(error: BaseException | None, driver: Any) -> bool:
@@ -110,11 +118,11 @@ def is_transient(error: BaseException | None, driver: Any) -> bool:
         return code is not None and code & 0xFF in _TRANSIENT_SQLITE_CODES
     sqlstate = getattr(error, "sqlstate", None)
     if sqlstate is not None:
-        return sqlstate[:2] in _TRANSIENT_SQLSTATE_CLASSES or sqlstate == _UNIQUE_VIOLATION
-    if not isinstance(error, (driver.OperationalError, driver.InterfaceError)):
-        return False
-    # The one decision by wording: libpq gives no code while connecting, only the server's last
-    # message, in the language of the server.
-    message = str(error)
-    permanent = _LOGIN_FAILURE.search(message) and not _TRANSIENT_LOGIN_FAILURE.search(message)
-    return not permanent
+        return is_transient_sqlstate(sqlstate)
+    # Without a code: the connection was lost. `mirror.db.postgres` explains one that was not made.
+    return isinstance(error, (driver.OperationalError, driver.InterfaceError))
+
+
+def is_transient_sqlstate(sqlstate: str) -> bool:
+    """Return whether what failed with a SQLSTATE may succeed later."""
+    return sqlstate[:2] in _TRANSIENT_SQLSTATE_CLASSES

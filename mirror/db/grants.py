@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine, Row
 
 from mirror.db import migrate, models, views
 from mirror.db.engine import write_transaction
-from mirror.errors import DatabaseError, SchemaError, UsageError
+from mirror.errors import DatabaseError, UsageError
 
 _MIRROR_RELATIONS = {
     *models.metadata.tables,
@@ -35,7 +35,8 @@ class Granted:
         schema: name of the mirror's schema, likewise.
         relations: number of tables and views that the role can read now.
         warnings: a sentence for each power of the role beyond reading that comes from ownership or
-            from membership in a role such as pg_write_all_data.
+            from membership in a role such as pg_write_all_data, and for row-level security that
+            keeps rows from it.
         query: a query that lists the privileges of the role in the database, for psql.
     """
 
@@ -79,13 +80,28 @@ _POWERS = sa.text("""
             WHEN r.oid = :owner_id THEN 'the owner of the mirror'
             WHEN r.oid = nspowner THEN 'the owner of the schema'
             WHEN r.oid = datdba THEN 'the owner of the database'
-            ELSE 'a role that writes to any table or file' END AS power
+            WHEN rolname = 'pg_maintain' THEN 'a role that locks, clusters and reindexes any table'
+            ELSE 'a role that writes to any table or file' END AS power,
+        CASE rolname WHEN 'pg_maintain' THEN 'keep others from reading the mirror'
+            ELSE 'change or drop the mirror' END AS consequence
     FROM pg_roles AS r, pg_namespace AS n, pg_database
     WHERE n.oid = :schema_id AND datname = current_database()
         AND pg_has_role(:role_id, r.oid, 'MEMBER') AND rolname <> 'pg_database_owner'
         AND (rolsuper OR r.oid IN (:owner_id, nspowner, datdba) OR rolname IN
-            ('pg_write_all_data', 'pg_write_server_files', 'pg_execute_server_program'))
+            ('pg_write_all_data', 'pg_write_server_files', 'pg_execute_server_program',
+             'pg_maintain'))
     ORDER BY unlimited DESC, itself DESC, rolsuper DESC, rolname
+""")
+
+_SECURED = sa.text("""
+    SELECT quote_ident(relname) AS name, EXISTS (
+        SELECT FROM pg_policy, unnest(polroles) AS member
+        WHERE polrelid = c.oid AND polpermissive AND polcmd IN ('r', '*')
+            AND CASE member WHEN 0 THEN true ELSE pg_has_role(:role_id, member, 'USAGE') END
+    ) AS has_policy
+    FROM pg_class AS c, pg_roles AS r
+    WHERE relnamespace = :id AND relrowsecurity AND r.oid = :role_id AND NOT rolbypassrls
+    ORDER BY relname
 """)
 
 _MAY_USE_SCHEMA = sa.text("SELECT has_schema_privilege(:role_id, :schema_id, 'USAGE')")
@@ -104,13 +120,13 @@ held AS (
     UNION ALL
     SELECT CASE relkind WHEN 'S' THEN 'sequence' ELSE 'relation' END, relname, privilege
     FROM reader, pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace,
-        unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'])
-            AS privilege
+        unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES',
+            'TRIGGER'{maintain}]) AS privilege
     WHERE nspname = {schema} AND CASE
         WHEN relkind = 'S' THEN privilege IN ('SELECT', 'UPDATE')
             AND has_sequence_privilege(reader.oid, c.oid, privilege)
         WHEN relkind NOT IN ('r', 'v', 'm', 'p', 'f') THEN false
-        WHEN privilege IN ('DELETE', 'TRUNCATE', 'TRIGGER')
+        WHEN privilege IN ('DELETE', 'TRUNCATE', 'TRIGGER', 'MAINTAIN')
             THEN has_table_privilege(reader.oid, c.oid, privilege)
         ELSE has_any_column_privilege(reader.oid, c.oid, privilege) END
     UNION ALL
@@ -149,8 +165,13 @@ def grant_read(engine: Engine, role: str) -> Granted:
         relations = _owned_relations(connection, schema)
         reader = _find_role(connection, role)
         warnings = _find_powers(connection, schema, reader)
+        warnings += _find_hidden(connection, schema, reader)
         _grant(connection, schema, relations, reader)
-        query = _PRIVILEGES.format(role=_literal(reader.raw_name), schema=_literal(schema.raw_name))
+        query = _PRIVILEGES.format(
+            role=_literal(reader.raw_name),
+            schema=_literal(schema.raw_name),
+            maintain=", 'MAINTAIN'" if _has_maintain(connection) else "",
+        )
         return Granted(reader.name, schema.name, len(relations), warnings, query)
 
 
@@ -170,7 +191,7 @@ def _check_name(role: str) -> None:
 
 
 def _find_schema(connection: Connection) -> Row[Any]:
-    """Find the mirror by the search path; check that the user may grant rights on it."""
+    """Return the mirror's schema; check that the user may grant rights on it."""
     schema = connection.execute(_SCHEMA).one_or_none()
     if schema is not None and not schema.may_grant:
         # Postgres itself gives no more than a warning if the user may read.
@@ -179,11 +200,7 @@ def _find_schema(connection: Connection) -> Row[Any]:
             hint=f"run this with a database URL that has {schema.owner} as its user",
         )
     migrate.require_current(connection)
-    if schema is None:
-        raise SchemaError(
-            "the table release_requests is in another schema than alembic_version",
-            hint="check the search_path in the database URL",
-        )
+    assert schema is not None, "a current mirror has the table"
     return schema
 
 
@@ -237,8 +254,21 @@ def _find_powers(connection: Connection, schema: Row[Any], reader: Row[Any]) -> 
                 f"{sentence}, and may do everything already",
                 hint="name a role that is for reading only",
             )
-        warnings.append(f"{sentence}, and may change or drop the mirror")
+        warnings.append(f"{sentence}, and may {row.consequence}")
     return tuple(warnings)
+
+
+def _find_hidden(connection: Connection, schema: Row[Any], reader: Row[Any]) -> tuple[str, ...]:
+    """Return a warning if row-level security keeps rows from a role, which no error would say."""
+    values = {"role_id": reader.id, "id": schema.id}
+    tables = connection.execute(_SECURED, values).all()
+    return tuple(
+        f"row-level security is on for {', '.join(names)}: {reader.name} sees "
+        f"{'the rows that a policy lets it see' if has_policy else 'no rows'} there, and gets no "
+        f"error. To show all: ALTER TABLE {schema.name}.{names[0]} DISABLE ROW LEVEL SECURITY"
+        for has_policy in (False, True)
+        if (names := [table.name for table in tables if table.has_policy is has_policy])
+    )
 
 
 def _grant(
@@ -264,6 +294,11 @@ def _grant(
             hint="let the schema's owner run first: "
             f"GRANT USAGE ON SCHEMA {schema.name} TO {reader.name}",
         )
+
+
+def _has_maintain(connection: Connection) -> bool:
+    """Return whether the server knows the privilege MAINTAIN, as Postgres 17 and later do."""
+    return (connection.dialect.server_version_info or ()) >= (17,)
 
 
 def _literal(text: str) -> str:

@@ -6,30 +6,55 @@ revisions are numbered, and the last number is the head.
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from mirror.db import placement
 from mirror.db.engine import advisory_lock, read_transaction, write_transaction
-from mirror.db.models import alembic_version, release_requests
-from mirror.errors import SchemaError
+from mirror.db.models import alembic_version, metadata, release_requests
+from mirror.errors import DatabaseError, SchemaError
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+logger = logging.getLogger(__name__)
 
 LOCK = "schema"
 """Name of the writer's lock of upgrades in Postgres; those of environments begin with "sync "."""
 
 _EXISTING = {
-    "sqlite": "SELECT name FROM sqlite_master WHERE name IN (:revision, :view, :index)",
-    "postgresql": "SELECT relname FROM pg_class"
-    " WHERE oid IN (to_regclass(:revision), to_regclass(:view), to_regclass(:index))",
+    "sqlite": "SELECT name, 0 AS hidden, 0 AS limited FROM main.sqlite_master WHERE name IN :names",
+    # Types count, as a table has one of its name. In a transaction that writes, row_security is
+    # off: there each policy is one too many.
+    "postgresql": """
+        WITH home AS (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+        SELECT relname AS name, limited, limited AND (
+            current_setting('row_security') = 'off' OR NOT EXISTS (
+                SELECT FROM pg_policy, unnest(polroles) AS role
+                WHERE polrelid = c.oid AND polpermissive AND polcmd IN ('r', '*')
+                    AND CASE role WHEN 0 THEN true ELSE pg_has_role(role, 'USAGE') END
+            )
+        ) AS hidden
+        FROM home JOIN pg_class AS c ON relnamespace = home.oid,
+            LATERAL (SELECT relkind IN ('r', 'p') AND row_security_active(c.oid) AS limited) AS l
+        WHERE relname IN :names
+        UNION ALL
+        SELECT typname, false, false FROM home JOIN pg_type ON typnamespace = home.oid
+        WHERE typrelid = 0 AND typname IN :names
+    """,
 }
-"""By dialect, which of three relations exist. Cheaper than SQLAlchemy's inspector."""
+"""By dialect, which of some names there are in the mirror's schema. Cheaper than SQLAlchemy's
+inspector. `limited` are those of which the user may not see all rows because of row-level security,
+and `hidden` those of which it sees none."""
 
 _VIEW = "release_requests_daily"
 _UNRELEASED_CTE = "winding_ids"
@@ -39,16 +64,23 @@ _INDEX = "ix_release_requests_environment"
 """An index of revision 0001 that is as new as the column `digest`."""
 
 
+_REVISION = re.compile(r"[0-9]{4}")
+
+
 class _Schema(msgspec.Struct, frozen=True):
     """The schema of a database.
 
     Attributes:
         revision: its number, or None if there is none.
         is_unreleased: whether an unreleased version of `mirror` created it.
+        hidden: its tables of which the user sees no row, because of row-level security.
+        limited: those of which it sees some.
     """
 
     revision: str | None
-    is_unreleased: bool
+    is_unreleased: bool = False
+    hidden: Sequence[str] = ()
+    limited: Sequence[str] = ()
 
 
 def scripts_folder() -> Path:
@@ -64,8 +96,20 @@ def revisions() -> list[str]:
 
 
 def current(connection: Connection) -> str | None:
-    """Return the revision of a database, or None if it has no schema yet."""
+    """Return the revision of a database, or None if it has no schema yet, and can get one.
+
+    Raises:
+        SchemaError: another program uses the names of the mirror's tables, or the mirror is in a
+            schema of Postgres that `search_path` does not name.
+    """
     return _read_schema(connection).revision
+
+
+def _existing(connection: Connection, names: Iterable[str]) -> Sequence[sa.Row[Any]]:
+    """Return which of some names are in use where the mirror is."""
+    query = sa.text(_EXISTING[connection.dialect.name])
+    query = query.bindparams(sa.bindparam("names", sorted(names), expanding=True))
+    return connection.execute(query).all()
 
 
 def _read_schema(connection: Connection) -> _Schema:
@@ -76,21 +120,123 @@ def _read_schema(connection: Connection) -> _Schema:
     while this version has no revision of that number. A later 0001 lacks the column `digest`, which
     is only looked for if the index is gone as well.
     """
-    names = {"revision": alembic_version.name, "view": _VIEW, "index": _INDEX}
-    existing = set(connection.scalars(sa.text(_EXISTING[connection.dialect.name]), names))
-    if alembic_version.name not in existing:
-        return _Schema(None, is_unreleased=False)
-    revision = connection.scalar(sa.select(alembic_version.c.version_num))
-    if revision is None or _VIEW not in existing:
-        return _Schema(revision, is_unreleased=revision is not None)
+    found = _existing(connection, {*metadata.tables, *placement.MIRROR_TABLES, _VIEW, _INDEX})
+    existing = {row.name for row in found}
+    if not existing.issuperset(placement.MIRROR_TABLES):
+        _require_place(connection)
+        return _Schema(None)
+    schema = _Schema(
+        None,
+        hidden=[row.name for row in found if row.hidden],
+        limited=[row.name for row in found if row.limited],
+    )
+    if alembic_version.name in schema.hidden:
+        _require_rows(connection, schema)
+    revision = _read_revision(connection)
+    schema = msgspec.structs.replace(schema, revision=revision)
+    unreleased = msgspec.structs.replace(schema, is_unreleased=True)
+    if _VIEW not in existing:
+        _refuse_scattered(connection)
+        return unreleased
     if _INDEX not in existing:
         columns = sa.inspect(connection).get_columns(release_requests.name)
         if "digest" not in {column["name"] for column in columns}:
-            return _Schema(revision, is_unreleased=True)
+            return unreleased
     if revision in revisions():
-        return _Schema(revision, is_unreleased=False)
+        return schema
     definition = sa.inspect(connection).get_view_definition(_VIEW)
-    return _Schema(revision, is_unreleased=_UNRELEASED_CTE in definition)
+    return unreleased if _UNRELEASED_CTE in definition else schema
+
+
+def _refuse_scattered(connection: Connection) -> None:
+    """Refuse a mirror whose views are in another schema than its tables."""
+    from mirror.db import views
+
+    names = [*metadata.tables, *views.metadata.tables]
+    if schema := placement.view_elsewhere(connection, _VIEW, names):
+        home = placement.schema(connection)
+        raise SchemaError(
+            f"the tables of the mirror are in the schema {home}, but its view {_VIEW} is in "
+            f"{schema}",
+            hint=f"run for each view there: ALTER VIEW {schema}.{_VIEW} SET SCHEMA {home}",
+        )
+
+
+def _read_revision(connection: Connection) -> str:
+    """Return the revision of a mirror, whose tables exist.
+
+    Raises:
+        SchemaError: there is none, or `alembic_version` has those of another program.
+    """
+    versions = connection.scalars(sa.select(alembic_version.c.version_num).limit(2)).all()
+    if not versions:
+        raise SchemaError(
+            f"the table alembic_version{_where(connection)} is empty, so the schema revision of "
+            "the mirror beside it is not known",
+            hint="restore its row from a backup, or from the server that this one is a copy of",
+        )
+    if len(versions) > 1 or not _REVISION.fullmatch(versions[0]):
+        raise _foreign(connection, alembic_version.name)
+    return str(versions[0])
+
+
+def _require_place(connection: Connection) -> None:
+    """Check that a mirror may be created where there is none.
+
+    Raises:
+        SchemaError: another program uses one of its names, there is a mirror in a schema that
+            `search_path` does not name, or there is no schema.
+    """
+    from mirror.db import views
+
+    names = {*placement.MIRROR_TABLES, *metadata.tables, *views.metadata.tables}
+    existing = {row.name for row in _existing(connection, names)}
+    if existing:
+        raise _foreign(connection, min(existing))
+    if connection.dialect.name == "sqlite":
+        return
+    others = placement.elsewhere(connection)
+    if others and not placement.is_chosen(connection):
+        raise SchemaError(
+            f"the mirror is in the schema {' or '.join(others)}, which the search_path of "
+            f"{_user(connection)} does not reach",
+            hint=f"{_choose(connection, others[0])}; for another mirror name another schema there",
+        )
+    if placement.schema(connection) is None:
+        raise SchemaError(
+            f"the search_path of {_user(connection)} names no schema that exists and that it may "
+            "use",
+            hint=f"create one, such as CREATE SCHEMA mirror, and {_choose(connection, 'mirror')}",
+        )
+
+
+def _foreign(connection: Connection, name: str) -> SchemaError:
+    """Return the error for a name of the mirror's that another program uses."""
+    if connection.dialect.name == "sqlite":
+        hint = "name another file with --database"
+    else:
+        hint = (
+            "give the mirror a schema or a database of its own, such as CREATE SCHEMA mirror, and "
+            f"{_choose(connection, 'mirror')}"
+        )
+    return SchemaError(f"{name}{_where(connection)} belongs to another program", hint=hint)
+
+
+def _where(connection: Connection) -> str:
+    schema = placement.schema(connection)
+    return "" if schema is None else f" in the schema {schema}"
+
+
+def _user(connection: Connection) -> str:
+    return str(connection.scalar(sa.text("SELECT quote_ident(current_user)")))
+
+
+def _choose(connection: Connection, schema: str) -> str:
+    """Return how to name a schema of Postgres in the database URL."""
+    separator = "&" if connection.engine.url.query else "?"
+    # A backslash keeps what follows in the value of `options`.
+    value = quote(schema.replace("\\", "\\\\").replace(" ", "\\ "))
+    return f"add {separator}options=-csearch_path%3D{value} to the database URL"
 
 
 def require_current(connection: Connection) -> None:
@@ -99,6 +245,7 @@ def require_current(connection: Connection) -> None:
     Raises:
         SchemaError: it is missing, older, newer or of an unreleased version; the hint names the
             command to run.
+        DatabaseError: row-level security hides its rows from the user.
     """
     schema = _read_schema(connection)
     _require_known(schema)
@@ -113,6 +260,28 @@ def require_current(connection: Connection) -> None:
             f"works with {head}",
             hint="run `mirror db upgrade`",
         )
+    _require_rows(connection, schema)
+
+
+def _require_rows(connection: Connection, schema: _Schema) -> None:
+    """Check that the user sees rows, and warn if it does not see all: no error would say so.
+
+    A transaction that writes needs all of them.
+    """
+    if not schema.limited:
+        return
+    tables = ", ".join(sorted(schema.hidden or schema.limited))
+    user = _user(connection)
+    if schema.hidden:
+        name = f"{placement.schema(connection)}.{min(schema.hidden)}"
+        raise DatabaseError(
+            f"row-level security hides rows of {tables} from {user}",
+            hint=f"as the owner, run for each: ALTER TABLE {name} DISABLE ROW LEVEL SECURITY (if "
+            f"the owner is hit, NO FORCE); or as a superuser: ALTER ROLE {user} BYPASSRLS",
+        )
+    logger.warning(
+        "row-level security limits %s to those rows of %s that a policy lets it see", user, tables
+    )
 
 
 def require_known(connection: Connection) -> None:
@@ -167,7 +336,9 @@ def upgrade_in(connection: Connection) -> str | None:
         The revision before.
 
     Raises:
-        SchemaError: the schema is newer than this version of `mirror`, or of an unreleased one.
+        SchemaError: the schema is newer than this version of `mirror`, or of an unreleased one, or
+            there is no place for one.
+        DatabaseError: row-level security hides its rows from the user.
     """
     head = revisions()[-1]
     schema = _read_schema(connection)
@@ -175,6 +346,7 @@ def upgrade_in(connection: Connection) -> str | None:
         advisory_lock(connection, LOCK)
         schema = _read_schema(connection)  # the holder of the lock may have upgraded meanwhile
     _require_known(schema)
+    _require_rows(connection, schema)
     if schema.revision != head:
         _run_alembic(connection)
     return schema.revision

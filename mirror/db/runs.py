@@ -166,6 +166,25 @@ def last_completion(connection: Connection, environment: str) -> Completion | No
     )
 
 
+def require_no_older(connection: Connection, run: Run) -> None:
+    """Check that a transaction does not see an older state than that with which a run began.
+
+    A connection may lead to a standby that lags behind, although the one before led to the primary:
+    with digests from there a request that changed would be taken for unchanged.
+
+    Raises:
+        DatabaseUnavailable: it does.
+    """
+    last = last_completion(connection, run.environment)
+    if run.previous is not None and (last is None or last.number < run.previous.number):
+        raise DatabaseUnavailable(
+            "the database was read in an older state than the one before: some connections lead to "
+            "a standby. Nothing was applied",
+            hint="use a URL that leads to the primary only, such as one with "
+            "target_session_attrs=read-write; docs/operations.md has the settings of poolers",
+        )
+
+
 def require_base_url(environment: str, last: Completion | None, base_url: str) -> None:
     """Check that an environment keeps the base URL of its last completion, if there is one.
 

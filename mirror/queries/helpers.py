@@ -56,11 +56,15 @@ HISTORY_ORDER = (
 def connect(database_url: str | None = None) -> Iterator[Connection]:
     """Open the mirror read-only, in one transaction with one snapshot.
 
+    In Postgres its `search_path` is the mirror's schema: tables of your own in another schema are
+    named with it.
+
     Args:
         database_url: as for `--database`; None for the environment variables, or the default.
 
     Raises:
-        DatabaseError: there is no mirror, or its schema is not that of this version.
+        DatabaseError: there is no mirror, its schema is not that of this version, or row-level
+            security hides its rows.
     """
     check_text(database_url=database_url)
     with read_transaction(create_engine(settings.database_url(database_url))) as connection:

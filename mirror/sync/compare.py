@@ -65,12 +65,7 @@ _CONTESTED = -1
 _Row = tuple[Any, ...]
 
 
-def temporary_table(name: str, *columns: sa.Column[Any]) -> sa.Table:
-    """Define a temporary table; `bulk.temporary` creates it."""
-    return sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
-
-
-staged = temporary_table(
+staged = bulk.temporary_table(
     "staged",
     *(sa.Column(name, _current[name].type) for name in LIST_FIELDS),
     sa.Column("unread", sa.Integer),  # bits of the fields of an invalid entry that are not read
@@ -118,7 +113,7 @@ def compare(
         DatabaseUnavailable: the stored digests are no longer those that the scan knows.
     """
     found = Differences()
-    staged_rows = _load(connection, run, _batches(scan, found, progress))
+    staged_rows = _load(connection, run, scan, found, progress)
     found.kinds["new"] = found.valid - staged_rows
     invalid_rows = _stage_invalid(connection, found)
     if staged_rows or invalid_rows:
@@ -127,7 +122,8 @@ def compare(
             _keep_last_known(connection)
         _set_kinds(connection, run)
         _count_kinds(connection, found)
-        with bulk.stream(connection, "SELECT id, stored_digest FROM staged") as rows:
+        query = f"SELECT id, stored_digest FROM {bulk.sql_name(connection, staged)}"  # noqa: S608
+        with bulk.stream(connection, query) as rows:
             scan.match(rows)
     if scan.unmatched:
         with stored_digests(connection, run.environment) as known:
@@ -144,8 +140,14 @@ def compare(
     return found
 
 
-def _load(connection: Connection, run: Run, batches: Iterator[list[_Row]]) -> int:
-    """Insert the new requests, stage the others; return the number of those."""
+def _load(
+    connection: Connection, run: Run, scan: EntryScan, found: Differences, progress: Progress
+) -> int:
+    """Insert the new requests, stage the others; return the number of those.
+
+    Other environments may insert at the same time, and a list may hold a request of theirs by
+    mistake. All insert in the order of ids, so that no two of them wait for each other.
+    """
     staged_rows = 0
 
     def insert(rows: Iterable[_Row]) -> None:
@@ -162,11 +164,18 @@ def _load(connection: Connection, run: Run, batches: Iterator[list[_Row]]) -> in
         )
 
     with bulk.deferred_indexes(connection, release_requests) as was_empty:
+        in_order = bulk.has_parallel_writers(connection) and not was_empty
+        batches = _batches(scan, found, progress, in_order=in_order)
         if was_empty:
             insert(chain.from_iterable(batches))  # all of them: none is left for the loop
         for rows in batches:
             ids = bulk.existing_ids(connection, [row[0] for row in rows])
-            insert([row for row in rows if row[0] not in ids])
+            while new := [row for row in rows if row[0] not in ids]:
+                with bulk.unless_duplicate(connection) as attempt:
+                    insert(new)
+                if attempt.succeeded:
+                    break
+                ids |= bulk.existing_ids(connection, [row[0] for row in new])
             if ids:
                 others = [row for row in rows if row[0] in ids]
                 bulk.copy_rows(connection, staged, LIST_FIELDS, others)
@@ -174,10 +183,12 @@ def _load(connection: Connection, run: Run, batches: Iterator[list[_Row]]) -> in
     return staged_rows
 
 
-def _batches(scan: EntryScan, found: Differences, progress: Progress) -> Iterator[list[_Row]]:
+def _batches(
+    scan: EntryScan, found: Differences, progress: Progress, *, in_order: bool
+) -> Iterator[list[_Row]]:
     """Decode the unknown entries; yield their rows, in the text form that both databases read."""
     progress.entries += scan.count - scan.unknown
-    for batch in scan.decode():
+    for batch in scan.decode(in_order=in_order):
         records = [(entry, digest) for entry, digest in batch if isinstance(entry, Record)]
         found.valid += len(records)
         if len(records) < len(batch):

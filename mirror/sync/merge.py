@@ -19,18 +19,18 @@ from mirror.db.runs import Counts, Run
 from mirror.db.types import Identifier
 from mirror.progress import Progress
 from mirror.sync import guard
-from mirror.sync.compare import LIST_FIELDS, compare, differs, staged, temporary_table
+from mirror.sync.compare import LIST_FIELDS, compare, differs, staged
 
 _current = release_requests.c
 _quarantined = quarantined_records.c
-_rejected = temporary_table(
+_rejected = bulk.temporary_table(
     "rejected",
     sa.Column("request_id", Identifier),
     sa.Column("raw", sa.Text),
     sa.Column("error", sa.Text),
     sa.Column("fingerprint", Identifier),
 )
-_normalized = temporary_table(
+_normalized = bulk.temporary_table(
     "normalized",
     sa.Column("phone_number", Identifier),
     sa.Column("phone_number_e164", Identifier),

@@ -22,9 +22,8 @@ from mirror.api.client import CachedList, Client, FetchedList, NotModified
 from mirror.api.entries import EntryScan
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
-from mirror.db import migrate, runs
+from mirror.db import migrate, runs, sequences
 from mirror.db.engine import enable_wal, read_transaction, write_transaction
-from mirror.db.errors import is_read_only
 from mirror.db.runs import Counts, Outcome
 from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
 from mirror.progress import Phase, Progress, log_environment
@@ -166,12 +165,13 @@ def _log_context(environment: str, progress: Progress) -> Iterator[None]:
 def _begin(
     engine: Engine, environment: str, base_url: str, started_at: datetime, *, upgrade: bool
 ) -> runs.Run:
-    """Upgrade the schema, or require the current one; record the new run."""
+    """Upgrade the schema, or require the current one; record the new run under the next number."""
     with write_transaction(engine, runs.lock(environment)) as connection:
         if upgrade:
             migrate.upgrade_in(connection)
         else:
             migrate.require_current(connection)
+        sequences.repair(connection)
         return runs.begin(connection, environment, base_url, started_at)
 
 
@@ -189,7 +189,7 @@ def _begin_dry_run(
             migrate.require_current(connection)
             return runs.begin(connection, environment, base_url, started_at, run_id=number)
     except DatabaseError as error:
-        if type(error) is not DatabaseError and not is_read_only(error):
+        if type(error) is not DatabaseError or error.__cause__ is None:
             raise
         raise DatabaseError(
             error.message,
@@ -274,11 +274,10 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         """Return a scan that knows the requests that the list should hold."""
         from mirror.sync.compare import stored_digests
 
-        with (
-            read_transaction(self.engine) as connection,
-            stored_digests(connection, self.run.environment) as known,
-        ):
-            return EntryScan(known)
+        with read_transaction(self.engine) as connection:
+            runs.require_no_older(connection, self.run)
+            with stored_digests(connection, self.run.environment) as known:
+                return EntryScan(known)
 
     def _record_unchanged(self, last: runs.Completion, etag: str | None) -> Result:
         """Record that the list is the one applied last; touch nothing else."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -19,11 +20,13 @@ from mirror.errors import ApiUnavailable
 from tests.support.api_client import settings
 from tests.support.fake_clock import FakeClock, record_sent, seconds_since_first
 from tests.support.limited_api import (
+    Limiter,
     LoopClock,
     NginxLimiter,
     Reply,
     WindowLimiter,
     fetch_pages,
+    fetch_side_by_side,
     run_simulated,
 )
 
@@ -382,6 +385,33 @@ def test_a_window_that_is_not_stated() -> None:
     assert fetch.error is None
     assert fetch.seconds < 150
     assert fetch.refused <= 10
+
+
+@pytest.mark.parametrize(
+    ("limiter", "seconds", "refused"),
+    [
+        pytest.param(lambda: WindowLimiter(60), 80, 10, id="window"),
+        pytest.param(lambda: WindowLimiter(60, is_silent=True), 125, 30, id="silent window"),
+        pytest.param(lambda: NginxLimiter(60, 10, 429), 170, 35, id="nginx, 429"),
+        pytest.param(lambda: NginxLimiter(60, 10, 503), 170, 35, id="nginx, 503"),
+    ],
+)
+def test_processes_that_share_a_limit(
+    limiter: Callable[[], Limiter], seconds: float, refused: int
+) -> None:
+    """Four processes that share the limit of an account all complete, though they are refused.
+
+    The 100 pages take 61 seconds at least. With a quarter of the rate for each, a window refuses
+    nothing.
+    """
+    fetches = fetch_side_by_side(4, limiter(), 25)
+    assert [fetch.error for fetch in fetches] == [None] * 4
+    assert max(fetch.seconds for fetch in fetches) <= seconds
+    assert 0 < sum(fetch.refused for fetch in fetches) <= refused
+    divided = fetch_side_by_side(4, limiter(), 25, rate=15)
+    assert [fetch.error for fetch in divided] == [None] * 4
+    if isinstance(limiter(), WindowLimiter):
+        assert [fetch.refused for fetch in divided] == [0] * 4
 
 
 def test_an_api_without_a_limiter() -> None:

@@ -150,9 +150,11 @@ class PausedScan(EntryScan):
         super().__init__()
         self._resume = resume
 
-    def decode(self) -> Iterator[list[tuple[Record | InvalidRecord, int]]]:
+    def decode(
+        self, *, in_order: bool = False
+    ) -> Iterator[list[tuple[Record | InvalidRecord, int]]]:
         """Decode, and wait after the first entries."""
-        for number, batch in enumerate(super().decode()):
+        for number, batch in enumerate(super().decode(in_order=in_order)):
             assert not number or self._resume.wait(TIMEOUT)
             yield batch
 

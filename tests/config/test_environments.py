@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
-from mirror.config.environments import environment_names, resolve
+from mirror.config.environments import Shard, environment_names, resolve
 from mirror.config.file import Configuration, load
 from mirror.config.settings import ApiSettings
 from mirror.errors import UsageError
@@ -102,3 +103,57 @@ def test_tokens_for_several_hosts_do_not_go_to_one(path: Path) -> None:
     path.write_text("[environments.a]\ntoken_env = 'A'\n[environments.b]\ntoken_env = 'B'\n")
     both = resolve(sources(environ | {"A": "talq_a", "B": "talq_b"}, path))
     assert {valid(environment.api).base_url for environment in both} == {url}
+
+
+@pytest.mark.parametrize(
+    ("environment", "indexes"),
+    [
+        ("prod", {1: 0, 2: 1, 3: 1, 4: 3, 7: 3, 1000: 287}),
+        ("EU staging", {1: 0, 2: 1, 3: 2, 4: 3, 7: 4, 1000: 963}),
+        ("Zürich", {1: 0, 2: 1, 3: 1, 4: 1, 7: 3, 1000: 805}),
+    ],
+)
+def test_the_shard_of_a_name(environment: str, indexes: dict[int, int]) -> None:
+    """It is the same on every machine and for ever: the number that `sha256sum` prints, modulo."""
+    for count, expected in indexes.items():
+        found = [index for index in range(count) if environment in Shard(index, count)]
+        assert found == [expected]
+
+
+def test_shards_divide_the_file(path: Path) -> None:
+    """Each environment is in one shard, whatever else the file has, in the order of the file."""
+
+    def shards(names: list[str]) -> list[list[str]]:
+        path.write_text("".join(f"[environments.{name}]\n" for name in names))
+        given = sources({}, path)
+        return [
+            [environment.environment for environment in resolve(given, shard=Shard(index, 4))]
+            for index in range(4)
+        ]
+
+    names = [f"e{number}" for number in range(300)]
+    found = shards(names)
+    assert sorted(itertools.chain(*found)) == sorted(names)
+    assert found == [sorted(shard, key=names.index) for shard in found]
+    assert all(50 < len(shard) < 100 for shard in found)
+    assert shards(["e7"]) == [[name for name in shard if name == "e7"] for shard in found]
+
+
+def test_a_shard_is_a_part_of_a_file(path: Path) -> None:
+    """A file that was forgotten is an error in all shards: else all but one would find no work."""
+    path.write_text("[defaults]\nrate = 10\n")
+    for file in (None, path):
+        with pytest.raises(UsageError, match="--config or MIRROR_CONFIG"):
+            resolve(sources({}, file), shard=Shard(0, 4))
+
+
+def test_a_shard_of_one_environment_is_not_that_of_a_forgotten_variable(path: Path) -> None:
+    """What is refused for all environments of the file is refused in each shard."""
+    shards = [Shard(index, 4) for index in range(4)]
+    assert sorted(len(resolve(sources({}, path), shard=shard)) for shard in shards) == [0, 0, 0, 2]
+    shards.append(alone := Shard(2, 3))
+    for variable in ("TALKOVER_TOKEN", "TALKOVER_TOKEN_FILE", "TALKOVER_BASE_URL"):
+        for shard in shards:
+            with pytest.raises(UsageError, match=f"{variable} would give one"):
+                resolve(sources({variable: "https://one.example/api/v1"}, path), shard=shard)
+    assert [one.environment for one in resolve(sources({}, path), shard=alone)] == ["EU staging"]

@@ -41,7 +41,7 @@ def sqlite_error(code: int) -> sqlite3.Error:
         (psycopg.ProgrammingError("some words"), False),
         (psycopg.errors.DeadlockDetected("some words"), True),
         (psycopg.errors.InsufficientPrivilege("some words"), False),
-        (psycopg.errors.UniqueViolation("some words"), True),
+        (psycopg.errors.UniqueViolation("some words"), False),
         (OperationalError("some words"), False),
         (sqlite_error(sqlite3.SQLITE_BUSY_SNAPSHOT), True),
         (sqlite_error(sqlite3.SQLITE_FULL), True),

@@ -17,7 +17,7 @@ from mirror.db import grants, migrate, models, views
 from mirror.db.engine import create_engine, parse_url
 from mirror.errors import DatabaseError, SchemaError, UsageError
 from mirror.sandbox.server import Sandbox
-from tests.support.commands import run_mirror
+from tests.support.commands import Ran, run_mirror
 from tests.support.databases import upgrade
 from tests.support.mirrors import Mirror
 from tests.support.postgres import empty_database, execute
@@ -412,6 +412,86 @@ def test_powers_beyond_reading(owned: OwnedMirror, statement: str, warning: str)
     assert ran.err.splitlines()[1] == f"mirror: {expected}"
     owned.administer(
         "REASSIGN OWNED BY {reader}, {group} TO CURRENT_USER", reader=reader, group=group
+    )
+
+
+def test_row_level_security_is_told(
+    owned: OwnedMirror, sandbox: Sandbox, upstream: FakeUpstream
+) -> None:
+    """What a policy hides is told: by the grant, by each command of the reader, by the doctor."""
+    reader, other = owned.role(), owned.role("NOLOGIN")
+    mirror = Mirror(owned.url(owned.owner), sandbox, upstream)
+    mirror.sync([request(1), request(2)])
+    assert owned.grant(reader).warnings == ()
+    for table in ("release_requests", "sync_runs"):
+        owned.administer(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    on = "row-level security is on for release_requests, sync_runs"
+    owned.administer("CREATE POLICY a ON sync_runs FOR SELECT TO {other} USING (true)", other=other)
+    (warning,) = owned.grant(reader).warnings
+    assert warning.startswith(f"{on}: {reader} sees no rows there, and gets no error")
+
+    def run(*words: str, role: str = reader) -> Ran:
+        return run_mirror(
+            *words,
+            MIRROR_DATABASE_URL=owned.url(role),
+            TALKOVER_BASE_URL=sandbox.base_url,
+            TALKOVER_TOKEN=TOKEN,
+        )
+
+    for words in (["status"], ["status", "--max-age", "1h"], ["requests"], ["sync", "--dry-run"]):
+        ran = run(*words)
+        assert (ran.code, ran.out) == (1, ""), words
+        assert f"hides rows of release_requests, sync_runs from {reader}" in ran.err
+        assert "public.release_requests DISABLE ROW LEVEL SECURITY" in ran.err
+    doctor = run("doctor")
+    assert doctor.code == 1
+    assert f"hides rows of release_requests, sync_runs from {reader}" in doctor.out
+    doctor = run("doctor", role=owned.owner)
+    assert doctor.code == 0
+    assert "row-level security\t\ton for release_requests, sync_runs" in doctor.out
+
+    for table in ("release_requests", "sync_runs"):
+        owned.administer(f"CREATE POLICY b ON {table} FOR SELECT USING (true)")
+    (warning,) = owned.grant(reader).warnings
+    assert f"{on}: {reader} sees the rows that a policy lets it see" in warning
+    ran = run("requests")
+    assert (ran.code, ran.out.count("request-")) == (0, 2)
+    assert f"limits {reader} to those rows of release_requests, sync_runs" in ran.err
+    assert "limits" not in run("status", role=owned.owner).err
+
+    owned.administer(
+        "ALTER TABLE release_requests FORCE ROW LEVEL SECURITY",
+        "GRANT CREATE ON SCHEMA public TO {owner}",
+    )
+    before = mirror.stored("sync_runs")
+    for words in (["sync"], ["db", "prune", "--runs-older-than", "1d"]):
+        ran = run(*words, role=owned.owner)
+        assert ran.code == 1, words
+        assert f"hides rows of release_requests from {owned.owner}" in ran.err
+        assert "BYPASSRLS" in ran.err
+    assert mirror.stored("sync_runs") == before
+    owned.administer("ALTER ROLE {owner} BYPASSRLS")
+    assert run("sync", role=owned.owner).code == 0
+    owned.administer("ALTER ROLE {owner} NOBYPASSRLS")
+
+
+def test_maintaining_is_told(owned: OwnedMirror) -> None:
+    """Postgres 17 and later have a right, and a role, that locks and rebuilds tables."""
+    if not owned.administer("SELECT FROM pg_roles WHERE rolname = 'pg_maintain'"):
+        granted = owned.grant(owned.role())
+        assert "MAINTAIN" not in granted.query
+        assert execute(owned.admin, granted.query)
+        return
+    reader = owned.role()
+    owned.administer("GRANT MAINTAIN ON release_requests TO {reader}", reader=reader)
+    assert ("relation", "release_requests", "MAINTAIN, SELECT") in execute(
+        owned.admin, owned.grant(reader).query
+    )
+    owned.administer("GRANT pg_maintain TO {reader}", reader=reader)
+    (warning,) = owned.grant(reader).warnings
+    assert warning == (
+        f"{reader} is a member of pg_maintain, a role that locks, clusters and reindexes any "
+        "table, and may keep others from reading the mirror"
     )
 
 

@@ -104,7 +104,8 @@ def test_options_exist() -> None:
 
 def test_the_query_of_failed_runs(mirror: Mirror) -> None:
     """The query of the logs shows only the run that did not complete."""
-    (query,) = (block.rstrip(";\n") for block in blocks(OPERATIONS, "sql") if "sync_runs" in block)
+    (block,) = blocks(section(OPERATIONS, "## Logs"), "sql")
+    query = block.rstrip(";\n")
     mirror.sync([request(1)])
     assert mirror.rows(query) == []
     result = mirror.sync([])

@@ -1,4 +1,4 @@
-"""The schedulers of docs/operations.md: systemd, Kubernetes and cron.
+"""The schedulers of docs/operations.md and docs/shards.md: systemd, Kubernetes and cron.
 
 Without systemd-analyze, tests of units are skipped.
 """
@@ -10,7 +10,6 @@ import re
 import shutil
 import stat
 import zoneinfo
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -20,21 +19,38 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from mirror.cli.exit_codes import EXIT_STALE, MOST_SERIOUS_FIRST
+from mirror.config.environments import Shard
 from mirror.report.period import Period, period
 from tests.support.commands import Ran
-from tests.support.pages import CONFIGURATION, FILES, OPERATIONS, PROGRAM, executable, run
+from tests.support.pages import (
+    CONFIGURATION,
+    FILES,
+    OPERATIONS,
+    PROGRAM,
+    SHARDS,
+    blocks,
+    executable,
+    run,
+)
 
-UNITS = {name for name in FILES if name.endswith((".service", ".timer", ".conf"))}
-SERVICES = ("mirror-sync.service", "mirror-stale.service")
-MANIFESTS = ("cronjob.yaml", "deployment.yaml")
+UNITS = {name for name in FILES if name.endswith((".service", ".timer", "/hardening.conf"))}
+SYNCS = ("mirror-sync.service", "mirror-sync@.service")
+SERVICES = (*SYNCS, "mirror-stale.service")
+CRON_JOBS = ("cronjob.yaml", "shards.yaml")
+MANIFESTS = (*CRON_JOBS, "deployment.yaml")
 GIB = 1 << 30
+SYNC_CODES = {*MOST_SERIOUS_FIRST} - {0, EXIT_STALE}
 
 
 def test_every_file_is_tested() -> None:
     """Each marker has its block, and no file is unknown to the tests."""
-    assert len(re.findall(r"<!-- file:", OPERATIONS)) == len(FILES)
+    assert len(re.findall(r"<!-- file:", OPERATIONS + SHARDS)) == len(FILES)
     others = {"config.toml", "credentials.toml", "collect.sh", "alerts.yaml", "Containerfile"}
-    assert FILES.keys() == {*UNITS, *MANIFESTS, *others, "crontab", "report.crontab"}
+    crontabs = {"crontab", "report.crontab", "slurm.crontab"}
+    servers = {"pgbouncer.ini", "pgpool.conf", "partitions.sql"}  # tests/stress starts them
+    shards = {"mirror-sync.nomad.hcl", "mirror-sync.sbatch"}
+    assert FILES.keys() == {*UNITS, *MANIFESTS, *others, *servers, *crontabs, *shards}
 
 
 # systemd
@@ -58,12 +74,10 @@ def analyze(*words: str, **environment: str) -> Ran:
 
 
 def verify(*paths: Path) -> Ran:
-    """Verify unit files, without what is said of other units of this machine."""
+    """Verify unit files beside those of systemd; what the machine has enabled is left out."""
+    folders = (str(paths[0].parent), "/usr/lib/systemd/system", "/lib/systemd/system")
     options = ("--man=no", "--recursive-errors=yes")
-    ran = analyze("verify", *options, *map(str, paths))
-    about_others = re.compile(r"/(usr/)?lib/systemd/system/")
-    told = [line for line in ran.err.splitlines(keepends=True) if not about_others.match(line)]
-    return replace(ran, err="".join(told))
+    return analyze("verify", *options, *map(str, paths), SYSTEMD_UNIT_PATH=":".join(folders))
 
 
 def calendar(name: str) -> str:
@@ -103,7 +117,11 @@ def test_wrong_units_are_detected(units: Path, old: str, new: str) -> None:
 
 @pytest.mark.parametrize(
     ("timer", "times"),
-    [("mirror-sync.timer", "*:00/15:00"), ("mirror-stale.timer", "*:00:00")],
+    [
+        ("mirror-sync.timer", "*:00/15:00"),
+        ("mirror-sync@.timer", "*:00/15:00"),
+        ("mirror-stale.timer", "*:00:00"),
+    ],
 )
 def test_timers(timer: str, times: str) -> None:
     """The timers elapse as described: each quarter of an hour, and each hour."""
@@ -147,7 +165,7 @@ def test_services_are_sandboxed(units: Path) -> None:
 
 def test_only_the_sync_tolerates_temporary_failures() -> None:
     """Exit code 75 is a success of the sync alone; every failure starts the alarm."""
-    assert "SuccessExitStatus=75\n" in FILES["mirror-sync.service"]
+    assert all("SuccessExitStatus=75\n" in FILES[name] for name in SYNCS)
     assert "SuccessExitStatus" not in FILES["mirror-stale.service"]
     for name in SERVICES:
         assert "OnFailure=alarm@%n.service\n" in FILES[name]
@@ -166,10 +184,16 @@ def test_manifests(name: str) -> None:
             kubernetes_validate.validate(document | {"sepc": {}}, version, strict=True)
 
 
+def job_spec(name: str) -> dict[str, Any]:
+    """The specification of the Job, or else of the Deployment, of a manifest."""
+    spec = yaml.safe_load(FILES[name])["spec"]
+    job: dict[str, Any] = spec.get("jobTemplate", {"spec": spec})["spec"]
+    return job
+
+
 def pod_spec(name: str) -> dict[str, Any]:
     """The pod specification of a manifest."""
-    spec = yaml.safe_load(FILES[name])["spec"]
-    pod: dict[str, Any] = spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["spec"]
+    pod: dict[str, Any] = job_spec(name)["template"]["spec"]
     return pod
 
 
@@ -194,13 +218,60 @@ def test_pods_have_few_rights_and_enough_space(name: str) -> None:
 
 
 def test_schedulers_wait_for_the_deadlines() -> None:
-    """Neither systemd nor Kubernetes ends a run that is within its deadlines."""
+    """Neither systemd nor Kubernetes nor Slurm ends a run that is within its deadlines."""
     longest = CONFIGURATION["defaults"]["deadline"] * len(CONFIGURATION["environments"])
-    job = yaml.safe_load(FILES["cronjob.yaml"])["spec"]["jobTemplate"]["spec"]
-    assert job["activeDeadlineSeconds"] > longest
-    assert job["backoffLimit"] == 0
-    assert "TimeoutStartSec=1h\n" in FILES["mirror-sync.service"]
+    assert all(job_spec(name)["activeDeadlineSeconds"] > longest for name in CRON_JOBS)
+    assert all("TimeoutStartSec=1h\n" in FILES[name] for name in SYNCS)
+    assert "#SBATCH --time=01:00:00\n" in FILES["mirror-sync.sbatch"]
     assert longest < 3600
+
+
+def test_what_kubernetes_retries() -> None:
+    """Without shards nothing; with shards 75 alone, once, and no shard ends the others.
+
+    The rule of evictions comes first: those end with an exit code too.
+    """
+    assert job_spec("cronjob.yaml")["backoffLimit"] == 0
+    job = job_spec("shards.yaml")
+    assert (job.get("backoffLimit"), job["backoffLimitPerIndex"]) == (None, 1)
+    evicted, failed = job["podFailurePolicy"]["rules"]
+    assert evicted == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    (container,) = pod_spec("shards.yaml")["containers"]
+    codes = {"containerName": container["name"], "operator": "NotIn", "values": [75]}
+    assert failed == {"action": "FailIndex", "onExitCodes": codes}
+    retries = re.findall(r"^\| ([\d, ]+) \| (yes|no) \|", SHARDS, re.MULTILINE)
+    documented = {int(code): again for codes, again in retries for code in codes.split(",")}
+    assert documented == {code: "yes" if code == 75 else "no" for code in SYNC_CODES}
+
+
+# Shards
+
+
+def test_numbers_of_shards_agree() -> None:
+    """Each scheduler starts as many processes as its command says, the first one with 0."""
+    job = job_spec("shards.yaml")
+    (container,) = pod_spec("shards.yaml")["containers"]
+    assert container["args"][-1] == f"$(JOB_COMPLETION_INDEX)/{job['completions']}"
+    assert job["completions"] == job["parallelism"]
+    (count,) = re.findall(r"\bcount = (\d+)", FILES["mirror-sync.nomad.hcl"])
+    assert f'"${{NOMAD_ALLOC_INDEX}}/{count}"' in FILES["mirror-sync.nomad.hcl"]
+    ((first, last),) = re.findall(r"--array=(\d+)-(\d+)\n", FILES["mirror-sync.sbatch"])
+    assert first == "0"
+    assert f'"$SLURM_ARRAY_TASK_ID/{int(last) + 1}"' in FILES["mirror-sync.sbatch"]
+    instances = re.findall(r"mirror-sync@(\d+)\.timer", SHARDS)
+    assert instances == [str(index) for index in range(len(instances))]
+    assert f"--shard %i/{len(instances)} " in FILES["mirror-sync@.service"]
+    assert run("bash", "-nc", FILES["mirror-sync.sbatch"], cwd=None) == Ran(0, "", "")
+
+
+def test_the_documented_shards() -> None:
+    """The command of the page prints the shard, and the sizes are those that it names."""
+    (script,) = (block for block in blocks(SHARDS, "sh") if "hashlib" in block)
+    (index,) = (index for index in range(4) if "prod" in Shard(index, 4))
+    assert run("bash", "-c", script, cwd=None) == Ran(0, f"{index}\n", "")
+    names = [f"customer-{number}" for number in range(300)]
+    sizes = sorted(sum(name in Shard(index, 4) for name in names) for index in range(4))
+    assert f"the four shards have {sizes[0]} to\n  {sizes[-1]}." in SHARDS
 
 
 # cron and the collector of metrics

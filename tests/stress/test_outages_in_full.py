@@ -18,7 +18,8 @@ import pytest
 
 from mirror import cli
 from mirror.db import migrate
-from mirror.db.engine import LIBPQ_DEFAULTS, create_engine, parse_url, read_transaction
+from mirror.db.engine import create_engine, parse_url, read_transaction
+from mirror.db.postgres import LIBPQ_DEFAULTS
 from tests.support.databases import DATABASES
 from tests.support.disks import filled, small_disk
 from tests.support.outages import (
@@ -236,7 +237,7 @@ def test_a_commit_whose_answer_never_comes(proxy_mirror: OutageMirror, proxy: Tc
     [
         ("pg_catalog.version()", []),  # SQLAlchemy's first statement
         ("alembic_version", []),
-        ("COPY staged", ["failed"]),
+        ("COPY pg_temp.mirror_staged", ["failed"]),
     ],
 )
 def test_the_connection_falls_silent(
@@ -470,7 +471,7 @@ REFUSALS = {
     "read-only": (
         "ALTER DATABASE {name} SET default_transaction_read_only = on",
         "ALTER DATABASE {name} RESET default_transaction_read_only",
-        75,
+        1,
     ),
     "no longer a user": ("ALTER ROLE {role} NOLOGIN", "ALTER ROLE {role} LOGIN", 1),
     "may not connect": (

@@ -7,6 +7,7 @@ import math
 import selectors
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -138,19 +139,52 @@ class Fetch:
     error: BaseException | None = None
 
 
-def fetch_pages(
-    limiter: Limiter, pages: int, *, latency: float = 0.2, parallel: int = 4, **fields: Any
-) -> Fetch:
-    """Fetch pages from an API in simulated time: the first one, and then the others in parallel.
+def fetch_pages(limiter: Limiter, pages: int, **options: Any) -> Fetch:
+    """Fetch pages from an API in simulated time, as `fetch_side_by_side` does in each process."""
+    (fetch,) = fetch_side_by_side(1, limiter, pages, **options)
+    return fetch
+
+
+def fetch_side_by_side(processes: int, limiter: Limiter, pages: int, **options: Any) -> list[Fetch]:
+    """Fetch in processes that begin at once and know nothing of each other, in simulated time.
 
     Args:
+        processes: their number.
+        limiter: that of the API, for all of them together.
+        pages: number of pages of each.
+        options: those of `_fetch`.
+    """
+    fetches = [Fetch() for _ in range(processes)]
+
+    async def fetch_all() -> None:
+        async with anyio.create_task_group() as tasks:
+            for fetch in fetches:
+                tasks.start_soon(partial(_fetch, fetch, limiter, pages, **options))
+
+    run_simulated(fetch_all)
+    return fetches
+
+
+async def _fetch(
+    fetch: Fetch,
+    limiter: Limiter,
+    pages: int,
+    *,
+    latency: float = 0.2,
+    parallel: int = 4,
+    **fields: Any,
+) -> None:
+    """Fetch pages: the first one, and then the others in parallel.
+
+    Args:
+        fetch: records how it went.
         limiter: that of the API.
         pages: number of pages.
         latency: seconds of a response.
         parallel: number of parallel requests.
         fields: settings of the client, such as `rate`.
     """
-    fetch, clock = Fetch(), LoopClock()
+    clock = LoopClock()
     remaining = iter(range(pages - 1))
 
     async def get(rate_limiter: RateLimiter) -> None:
@@ -173,17 +207,13 @@ def fetch_pages(
         for _ in remaining:
             await get(rate_limiter)
 
-    async def get_all() -> None:
-        rate_limiter = RateLimiter(settings("https://host.example/api/v1", **fields), clock)
-        rate_limiter.start()
-        try:
-            await get(rate_limiter)
-            async with anyio.create_task_group() as tasks:
-                for _ in range(parallel):
-                    tasks.start_soon(get_remaining, rate_limiter)
-        except* ApiUnavailable as errors:
-            (fetch.error,) = errors.exceptions
-        fetch.seconds = clock.now()
-
-    run_simulated(get_all)
-    return fetch
+    rate_limiter = RateLimiter(settings("https://host.example/api/v1", **fields), clock)
+    rate_limiter.start()
+    try:
+        await get(rate_limiter)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(parallel):
+                tasks.start_soon(get_remaining, rate_limiter)
+    except* ApiUnavailable as errors:
+        fetch.error = errors.exceptions[0]  # several may find out at once
+    fetch.seconds = clock.now()

@@ -18,12 +18,15 @@ from tests.support.commands import Ran, all_commands
 
 README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+SHARDS = (ROOT / "docs" / "shards.md").read_text()
 SQL = (ROOT / "docs" / "sql.md").read_text()
 CONTRIBUTING = (ROOT / "docs" / "contributing.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?\n)```\n", OPERATIONS, re.DOTALL))
-"""The files that docs/operations.md contains, by name."""
+FILES = dict(
+    re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?\n)```\n", OPERATIONS + SHARDS, re.DOTALL)
+)
+"""The files that docs/operations.md and docs/shards.md contain, by name."""
 
 CONFIGURATION = tomllib.loads(FILES["config.toml"])
 PROGRAM = "/opt/mirror/bin/mirror"
@@ -69,12 +72,13 @@ def blocks(page: str, *languages: str) -> list[str]:
 def invocations(page: str) -> Iterator[list[str]]:
     """The arguments of each `mirror` in the shells, units, crontabs and manifests of a page."""
     for block in blocks(page, "sh", "ini", "cron"):
-        for line in re.sub(r"\$\{(?:since|until)\}", "7", block).splitlines():
+        script = re.sub(r"\$\{(?:since|until)\}", "7", block).replace("%i", "0")
+        for line in script.splitlines():
             for command in re.findall(r"(?:^ *|^ExecStart=\S*|[ (]\S*/bin/)mirror (.*)", line):
                 yield shlex.split(re.split(r" (?:>|\||&&|2>)|\)", command)[0], comments=True)
     for block in blocks(page, "yaml"):
         for items in re.findall(r"(?:args|command): (\[.*\])", block):
-            words = yaml.safe_load(items)
+            words = yaml.safe_load(items.replace("$(JOB_COMPLETION_INDEX)", "0"))
             yield words[1:] if words[0] == "mirror" else words
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import sqlalchemy as sa
 
@@ -23,6 +25,9 @@ from tests.support import guardian
 
 _UNPRIVILEGED = ("postgres", "nobody")
 _OWNER = "mirror"
+
+STANDBY = "standby"
+"""The name of a standby, as `synchronous_standby_names` has it."""
 
 UNSAFE_SETTINGS = ("fsync=off",)
 """Settings of a server whose data need not survive a crash of the machine."""
@@ -50,12 +55,23 @@ def _binaries() -> tuple[Path, bool]:
     return Path(wheel.origin).parent / "pginstall" / "bin", True
 
 
-def _server_user() -> str | None:
-    """Return the user that must run the server: Postgres refuses to run as root."""
+def server_user() -> str | None:
+    """Return the user that must run servers, if not that of the tests: they refuse to be root."""
     if os.geteuid() != 0:
         return None
     users = {entry.pw_name for entry in pwd.getpwall()}
     return next(name for name in _UNPRIVILEGED if name in users)
+
+
+def server_folder(prefix: str) -> Path:
+    """Create a folder for the files of a server, which its user may write to.
+
+    It is removed with the test run, if there is one.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=os.environ.get(guardian.MARK)))
+    if (user := server_user()) is not None:
+        shutil.chown(folder, user)
+    return folder
 
 
 class Server:
@@ -66,6 +82,7 @@ class Server:
         folder: its socket, log and data.
         user: the user that runs it, if not that of the tests.
         settings: of the server, as name=value.
+        primary: the server of which it is a streaming standby, if it is one.
 
     Attributes:
         url: URL of its first database.
@@ -80,6 +97,7 @@ class Server:
         folder: Path,
         user: str | None,
         settings: Sequence[str] = UNSAFE_SETTINGS,
+        primary: Server | None = None,
     ) -> None:
         self.url = f"postgresql://{_OWNER}@/postgres?host={folder}"
         self.socket = folder / ".s.PGSQL.5432"
@@ -89,10 +107,17 @@ class Server:
         self._log = folder / "log"
         self._user = user
         self._settings = ["listen_addresses=''", f"unix_socket_directories='{folder}'", *settings]
-        self._call(
-            "initdb", "--username", _OWNER, "--auth", "trust", "--encoding", "UTF8",
-            "--locale", "C", "--no-sync",
-        )  # fmt: skip
+        if primary is None:
+            self._call(
+                "initdb", "--username", _OWNER, "--auth", "trust", "--encoding", "UTF8",
+                "--locale", "C", "--no-sync",
+            )  # fmt: skip
+        else:
+            source = f"host={primary.folder} user={_OWNER} application_name={STANDBY}"
+            self._call(
+                "pg_basebackup", "--dbname", source, "--write-recovery-conf",
+                "--checkpoint", "fast", "--no-sync",
+            )  # fmt: skip
 
     @property
     def pid(self) -> int | None:
@@ -108,6 +133,21 @@ class Server:
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server: "fast" disconnects its clients, "immediate" is a crash."""
         self._call("pg_ctl", "--mode", mode, "--wait", "stop")
+
+    def kill(self) -> None:
+        """Kill all processes of the server at once, as a power failure does."""
+        assert self.pid is not None
+        postmaster = psutil.Process(self.pid)
+        postmaster.suspend()  # it would start others
+        processes = [*postmaster.children(recursive=True), postmaster]
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+        psutil.wait_procs(processes)
+        (self.data / "postmaster.pid").unlink()
+
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        self._call("pg_ctl", "--wait", "promote")
 
     def _call(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -142,16 +182,14 @@ def shared_server() -> str:
     return url_file.read_text()
 
 
-def _new_server(settings: Sequence[str]) -> Server:
+def _new_server(settings: Sequence[str], primary: Server | None = None) -> Server:
     """Create a server in a folder that is removed with the test run, if there is one."""
     binaries, from_wheel = _binaries()
-    user = _server_user()
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=os.environ.get(guardian.MARK)))
-    if user is not None:
-        if from_wheel:  # the unprivileged user may not be able to reach the environment
-            binaries = _copy_wheel(binaries, folder / "wheel")
-        shutil.chown(folder, user)
-    return Server(binaries, folder, user, settings)
+    folder = server_folder("pg-")
+    user = server_user()
+    if user is not None and from_wheel:  # that user may not be able to reach the environment
+        binaries = _copy_wheel(binaries, folder / "wheel")
+    return Server(binaries, folder, user, settings, primary)
 
 
 @contextmanager
@@ -162,9 +200,16 @@ def server() -> Iterator[str]:
 
 
 @contextmanager
-def own_server(settings: Sequence[str] = UNSAFE_SETTINGS) -> Iterator[Server]:
-    """Run a server in a temporary folder, with settings of its own."""
-    server = _new_server(settings)
+def own_server(
+    settings: Sequence[str] = UNSAFE_SETTINGS, primary: Server | None = None
+) -> Iterator[Server]:
+    """Run a server in a temporary folder, with settings of its own.
+
+    Args:
+        settings: as name=value.
+        primary: the server of which it is a streaming standby, if it is one.
+    """
+    server = _new_server(settings, primary)
     try:
         try:
             server.start()
@@ -174,6 +219,14 @@ def own_server(settings: Sequence[str] = UNSAFE_SETTINGS) -> Iterator[Server]:
                 server.stop()
     finally:
         shutil.rmtree(server.folder)
+
+
+def wait_for_replay(primary: Server, standby: Server) -> None:
+    """Wait until a standby has replayed what the primary has written so far."""
+    [(position,)] = execute(primary.url, "SELECT pg_current_wal_lsn()")
+    replayed = f"SELECT pg_last_wal_replay_lsn() >= '{position}'"
+    while execute(standby.url, replayed) != [(True,)]:
+        pass
 
 
 def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:

@@ -44,7 +44,11 @@ class TcpProxy:
         if isinstance(self.server, tuple):
             return socket.create_connection(self.server)
         server = socket.socket(socket.AF_UNIX)
-        server.connect(str(self.server))
+        try:
+            server.connect(str(self.server))
+        except OSError:
+            server.close()
+            raise
         return server
 
     def restore(self) -> None:

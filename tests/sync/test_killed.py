@@ -26,7 +26,7 @@ IN_A_MERGE = (
 )
 IN_A_FIRST_SYNC = (
     "INSERT INTO sync_runs",
-    "CREATE TEMPORARY TABLE rejected",  # rows and indexes are complete
+    "mirror_rejected (",  # rows and indexes are complete
     BEFORE_COMMIT,
     AFTER_COMMIT,
 )

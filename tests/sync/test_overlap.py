@@ -17,7 +17,9 @@ import psycopg
 import pytest
 
 from mirror.config.settings import ApiSettings, Secret
+from mirror.db import bulk
 from mirror.db.engine import create_engine, parse_url
+from mirror.errors import GuardRefused
 from mirror.sync.run import Result, sync
 from tests.support.commands import run_mirror
 from tests.support.database_state import runs_of, tables_of
@@ -141,6 +143,77 @@ def test_syncs_that_begin_at_once(database_url: str) -> None:
     assert sorted(recorded.values()) == outcomes
     rows = tables_of(database_url)["release_requests"]
     assert [row[1] for row in rows] == [f"request-{number}" for number in (1, 2, 7, 8, 9)]
+
+
+def insert_request(connection: psycopg.Connection, number: int, environment: str) -> None:
+    """Insert what a sync of another environment would, within its transaction."""
+    connection.execute(
+        "INSERT INTO release_requests (id, environment, phone_number, status, requested_at,"
+        " first_seen_at, valid_from, sync_run_id)"
+        " VALUES (%s, %s, '+1', 'pending', now(), now(), now(), 1)",
+        (f"request-{number}", environment),
+    )
+
+
+@pytest.mark.parametrize("dry_run", [False, True], ids=["sync", "dry run"])
+@pytest.mark.parametrize("commits", [True, False], ids=["commits", "rolls back"])
+def test_lists_that_share_a_new_request(
+    make_ready_database: Callable[[str], str], *, commits: bool, dry_run: bool
+) -> None:
+    """Of two environments that insert it at once, the later one is refused, and names both."""
+    url = make_ready_database("postgresql")
+    listed = http(200, envelope(requests(*range(9))))
+    results: list[Result] = []
+    with (
+        ScriptedServer([listed]).running() as server,
+        psycopg.connect(url) as other,
+        psycopg.connect(url, autocommit=True) as observer,
+    ):
+        insert_request(other, 5, "staging")
+        api = ApiSettings(server.base_url, Secret(TOKEN), timeout=TIMEOUT)
+        arguments: Any = {"dry_run": dry_run}
+        thread = threading.Thread(
+            target=lambda: results.append(sync(create_engine(url), api, "prod", **arguments))
+        )
+        thread.start()
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND wait_event = 'transactionid'"
+        )
+        while observer.execute(waiting).fetchone() == (0,):
+            thread.join(0.01)
+            assert thread.is_alive()
+        other.commit() if commits else other.rollback()
+        thread.join()
+    (result,) = results
+    if not commits:
+        assert (result.failure, result.counts.inserted) == (None, 9)
+        return
+    assert isinstance(result.failure, GuardRefused)
+    for name in ("request-5", "'staging'", "'prod'"):
+        assert name in str(result.failure)
+    assert [row[1] for row in tables_of(url)["release_requests"]] == ["request-5"]
+
+
+def test_new_requests_are_inserted_in_order(
+    make_ready_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In Postgres, by their ids: two that insert the same ones in any order cannot deadlock."""
+    url, inserted, numbers = make_ready_database("postgresql"), list[str](), list(range(4000))
+    random.Random(7).shuffle(numbers)  # noqa: S311 (no cryptography)
+    first, later = (http(200, envelope(requests(*some))) for some in ([-1], [-1, *numbers]))
+    copy_rows = bulk.copy_rows
+
+    def record(connection: Any, table: Any, columns: Any, rows: Any, **constants: Any) -> None:
+        rows = list(rows)
+        inserted.extend(row[0] for row in rows)
+        copy_rows(connection, table, columns, rows, **constants)
+
+    with ScriptedServer([first, later]).running() as server:
+        assert sync_now(url, server.base_url).counts.inserted == 1
+        monkeypatch.setattr(bulk, "copy_rows", record)
+        assert sync_now(url, server.base_url).counts.inserted == 4000
+    assert inserted == sorted(f"request-{number}" for number in numbers)
 
 
 @contextmanager

@@ -168,6 +168,8 @@ WRONG_USAGE = [
     (("--every", "15"), "is not a duration"),
     (("--every", "0m"), "is not a duration"),
     (("--environment", "pord"), "did you mean 'prod'?"),
+    (("--shard", "0/2", "--environment", "prod"), "--environment names some; leave one out"),
+    (("--shard", "0/2", "--accept-missing"), "one environment at a time"),
 ]
 
 
@@ -191,6 +193,65 @@ def test_accepting_what_is_missing_in_one(fleet: Fleet) -> None:
     assert fleet.run("sync", "--accept-missing", "--environment", "dev").code == 0
     missing = "SELECT DISTINCT environment FROM release_requests WHERE missing_since IS NOT NULL"
     assert fleet.rows(missing) == [("dev",)]
+
+
+# A share of the environments
+
+SHARDS = {"0/2": ["staging"], "1/2": ["dev", "prod"]}
+"""The three environments on two processes."""
+
+
+def test_shards(fleet: Fleet) -> None:
+    """Each process syncs its environments, and names them even if there is only one."""
+    for shard, environments in SHARDS.items():
+        ran = fleet.run("sync", MIRROR_SHARD=shard)
+        lines = ran.err.splitlines()
+        assert (ran.code, [line.split(":")[1].strip() for line in lines]) == (0, environments)
+    ran = fleet.run("sync", "--json", "--shard", "0/2", MIRROR_SHARD="1/2")
+    assert [json.loads(line)["environment"] for line in ran.out.splitlines()] == ["staging"]
+    assert fleet.run("sync", MIRROR_SHARD="").err.count("unchanged") == 3
+
+
+def test_an_empty_shard(fleet: Fleet) -> None:
+    """With more shards than environments some have nothing to do, which is one line and a success.
+
+    The database is not opened.
+    """
+    rans = [fleet.run("sync", "--shard", f"{index}/7") for index in range(7)]
+    assert {ran.code for ran in rans} == {0}
+    idle = [(index, ran.err) for index, ran in enumerate(rans) if "none of the" in ran.err]
+    assert len(idle) >= 4
+    for index, message in idle:
+        shard = f"shard {index}/7 has none of the 3 environments of {fleet.path}"
+        assert message == f"mirror: {shard}\n"
+        elsewhere = {"MIRROR_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}
+        quiet = fleet.run("sync", "--quiet", "--shard", f"{index}/7", **elsewhere)
+        assert quiet == Ran(0, "", "")
+    assert fleet.rows("SELECT count(*) FROM sync_runs") == [(3,)]
+
+
+def test_a_failure_in_a_shard_of_one(fleet: Fleet, tmp_path: Path) -> None:
+    """A shard with one environment reports it as a shard with several does."""
+    (tmp_path / "staging.token").unlink()
+    ran = fleet.run("sync", "--json", "--shard", "0/2")
+    assert (ran.code, json.loads(ran.out)["environment"]) == (2, "staging")
+    assert ran.err.startswith("mirror: staging: the token file of")
+
+
+NO_SHARDS = [
+    *("0/0", "4/4", "5/4", "a/b", "-1/4", "1/-4", "1/4/2", "+1/4", "1/4 ", "1", "/4", "1/", ""),
+    *("$(JOB_COMPLETION_INDEX)/4", "0x1/4", "1.0/4", "\uff11/\uff14", f"1/{'9' * 5000}"),
+]
+
+
+def test_what_is_no_shard(fleet: Fleet) -> None:
+    """It is refused, and the message says from where the index counts; so it is in the variable."""
+    for shard in NO_SHARDS:
+        ran = fleet.run("sync", f"--shard={shard}")
+        assert (ran.code, ran.out) == (2, "")
+        assert "is not a shard; its index counts from 0" in ran.err
+    assert fleet.run("sync", MIRROR_SHARD="4/4").code == 2
+    assert not any(sandbox.request_log for sandbox in fleet.sandboxes.values())
 
 
 # The exit code of several

@@ -1,0 +1,107 @@
+"""Where the mirror's objects are: in one schema of Postgres, whatever `search_path` says.
+
+The schema is the first one on the user's `search_path` that holds a mirror; without one, the first
+that exists, where a mirror would be created. Each transaction sets its `search_path` to exactly
+that schema, so an object of the same name elsewhere is never meant. Postgres looks into
+`pg_catalog` before it, and into `pg_temp` last.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+TEMPORARY_SCHEMA = "pg_temp"
+"""Schema of the temporary tables, without which a table of somebody else could be meant."""
+
+SQLITE_SCHEMAS = {TEMPORARY_SCHEMA: "temp"}
+"""What SQLite calls it, as SQLAlchemy's `schema_translate_map`."""
+
+MIRROR_TABLES = ("alembic_version", "release_requests", "sync_runs")
+"""The tables that make a schema that of a mirror, whatever its revision."""
+
+# The user's search_path is in force here, so all names are qualified.
+_HAS_MIRROR = " AND ".join(
+    f"pg_catalog.to_regclass(pg_catalog.format('%I.{table}', path.name)) IS NOT NULL"
+    for table in MIRROR_TABLES
+)
+_SEARCH_PATH = f"""
+    pg_catalog.set_config('search_path', COALESCE((
+        SELECT pg_catalog.format('%I, {TEMPORARY_SCHEMA}', path.name)
+        FROM pg_catalog.unnest(pg_catalog.current_schemas(false))
+            WITH ORDINALITY AS path(name, place)
+        WHERE pg_catalog.left(CAST(path.name AS pg_catalog.text), 3) OPERATOR(pg_catalog.<>) 'pg_'
+        ORDER BY {_HAS_MIRROR} DESC, path.place
+        LIMIT 1
+    ), ''), true)
+"""  # noqa: S608 (no value is in it)
+
+_ELSEWHERE = sa.text("""
+    SELECT quote_ident(nspname)
+    FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
+    WHERE relname = ANY(:tables) AND relkind IN ('r', 'p')
+    GROUP BY nspname HAVING count(*) = cardinality(:tables)
+    ORDER BY nspname
+""")
+
+_VIEWS_ELSEWHERE = sa.text("""
+    SELECT DISTINCT quote_ident(n.nspname)
+    FROM pg_depend AS d
+    JOIN pg_class AS used ON used.oid = d.refobjid AND d.refclassid = 'pg_class'::regclass
+    JOIN pg_namespace AS home ON home.oid = used.relnamespace AND home.nspname = current_schema()
+    JOIN pg_rewrite AS r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_class AS view ON view.oid = r.ev_class AND view.relname = :name
+    JOIN pg_namespace AS n ON n.oid = view.relnamespace AND n.oid <> home.oid
+    WHERE used.relname = ANY(CAST(:used AS name[]))
+    ORDER BY 1
+""")
+
+
+def search_path() -> sa.ColumnElement[str]:
+    """Return the expression that finds the mirror's schema, and sets `search_path` to it.
+
+    It ends with the transaction: a pooler's session keeps nothing of it.
+    """
+    return sa.literal_column(_SEARCH_PATH, sa.Text).label("search_path")
+
+
+def schema(connection: Connection) -> str | None:
+    """Return the name of the mirror's schema, quoted if SQL needs that.
+
+    Returns:
+        None in SQLite, and if no schema on the `search_path` exists that the user may use.
+    """
+    if connection.dialect.name == "sqlite":
+        return None
+    return connection.scalar(sa.select(sa.func.quote_ident(sa.func.current_schema())))
+
+
+def elsewhere(connection: Connection) -> list[str]:
+    """Return the schemas of Postgres that hold a mirror, those outside `search_path` included."""
+    if connection.dialect.name == "sqlite":
+        return []
+    return list(connection.scalars(_ELSEWHERE, {"tables": list(MIRROR_TABLES)}))
+
+
+def view_elsewhere(connection: Connection, name: str, used: list[str]) -> str | None:
+    """Return another schema than the mirror's that holds a view on its relations, or None.
+
+    Args:
+        connection: to the mirror's database.
+        name: of the view.
+        used: names of the mirror's tables and views, of which it reads one.
+    """
+    if connection.dialect.name == "sqlite":
+        return None
+    schemas = connection.scalars(_VIEWS_ELSEWHERE, {"name": name, "used": used})
+    return schemas.first()
+
+
+def is_chosen(connection: Connection) -> bool:
+    """Return whether the connection itself says which schema to use.
+
+    That is `options=-csearch_path=…` in the URL, the service file or PGOPTIONS. A `search_path` of
+    the role, of the database or by default may be meant for other programs.
+    """
+    driver = connection.connection.driver_connection
+    return driver is not None and "search_path" in driver.info.options

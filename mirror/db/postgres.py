@@ -1,0 +1,300 @@
+"""Connections to Postgres: their parameters, what the server must be, and why one failed.
+
+libpq gives no SQLSTATE for a connection that fails, only the server's message in the server's
+language. So a failed login is repeated once while libpq traces the messages of the protocol
+(`PQtrace`), in which the SQLSTATE is a field of its own. `PQping` tells the other causes apart.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Dialect, Engine, ExceptionContext
+
+from mirror.db.errors import (
+    driver_message,
+    is_transient_sqlstate,
+    redact_url,
+    refused,
+    unavailable,
+)
+from mirror.errors import DatabaseError, MirrorError, UsageError
+
+LIBPQ_DEFAULTS = {
+    "connect_timeout": 30,  # seconds
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
+"""By default libpq waits two hours for a server that vanished. Parameters of the URL win."""
+
+_FIXED = {
+    # A parameter of its own, not in `options`: PgBouncer passes it on.
+    "client_encoding": "UTF8",
+    # Behind a pooler the next transaction may be in another session, which has the statements that
+    # others prepared, and not ours.
+    "prepare_threshold": None,
+}
+"""Arguments of psycopg that win over those of the URL."""
+
+_MIN_VERSION = 12
+_ENCODINGS = {"UTF8", "SQL_ASCII"}
+"""Encodings of a database that keep every character. SQL_ASCII keeps bytes as they are."""
+
+_MESSAGE = re.compile(r'^[BF]\t\d+\t(?P<name>\w+)(?:.*? C "(?P<code>\w{5})")?', re.MULTILINE)
+"""A message in libpq's trace; in an ErrorResponse, the texts in any language follow the code."""
+
+_NO_PASSWORD = {"password": "", "passfile": f"{os.devnull}/none"}
+"""None is sent in vain: some servers lock a user out after a few wrong ones."""
+
+_PING = _NO_PASSWORD | {"connect_timeout": 2}
+"""A short time-out, too: psycopg's PQping lets no other thread of this process run meanwhile."""
+
+_ANYBODY = {"user": "mirror", "dbname": "mirror", "sslmode": "disable", "gssencmode": "disable"}
+"""Who asks whether a server answers without encryption: nothing of the URL is sent to it."""
+
+_AVAILABLE = "57P03"
+"""`cannot_connect_now`, for a server that can be connected to by now."""
+_PROTOCOL_VIOLATION = "08P01"
+_INVALID_PASSWORD = "28P01"  # noqa: S105 (a SQLSTATE)
+
+
+def connect_arguments(url: URL) -> dict[str, Any]:
+    """Return the arguments of psycopg for a URL, besides those that are in it.
+
+    Raises:
+        UsageError: the URL has parameters that libpq does not know, or names no user.
+    """
+    defaults = _libpq_defaults()
+    for name, value in url.query.items():
+        if name not in defaults.keys() | _FIXED.keys():
+            raise UsageError(
+                f"the database URL has the parameter {name!r}, which libpq does not know",
+                hint="correct or remove it",
+            )
+        if not isinstance(value, str) and name not in {"host", "port"}:
+            raise UsageError(
+                f"the database URL has the parameter {name!r} more than once",
+                hint="remove all but one",
+            )
+    _require_ports(url.query.get("port") or str(url.port or (defaults["port"] or b"").decode()))
+    if not (url.username or {"user", "service"} & url.query.keys() or defaults["user"]):
+        raise UsageError(
+            "the database URL names no user, and this process runs as one without a name",
+            hint="use postgresql://USER@HOST/DATABASE",
+        )
+    return _FIXED | {name: value for name, value in LIBPQ_DEFAULTS.items() if name not in url.query}
+
+
+def _require_ports(ports: str | tuple[str, ...]) -> None:
+    """Check ports, each of which may be a list with commas and empty ones.
+
+    Raises:
+        UsageError: one is no port. libpq would say so in words only.
+    """
+    for port in ",".join([ports] if isinstance(ports, str) else ports).split(","):
+        if port and not (port.isdecimal() and 0 < int(port) < 65_536):
+            raise UsageError(
+                f"{port!r}, a port of the database, is no number from 1 to 65535",
+                hint="correct it in the URL or in PGPORT",
+            )
+
+
+def prepare(engine: Engine) -> None:
+    """Let an engine connect as this module does: with checks, and errors of `mirror`."""
+
+    def connect(
+        dialect: Dialect, _record: object, arguments: Sequence[Any], parameters: dict[str, Any]
+    ) -> Any:
+        driver: Any = dialect.loaded_dbapi
+        try:
+            connection = dialect.connect(*arguments, **parameters)
+        except driver.Error as error:
+            raise _explain(error, engine.url, parameters) from error
+        try:
+            _require_usable(connection, engine.url)
+        except DatabaseError:
+            connection.close()
+            raise
+        return connection
+
+    def explain_protocol_violation(context: ExceptionContext) -> MirrorError | None:
+        sqlstate = getattr(context.original_exception, "sqlstate", None)
+        if sqlstate == _PROTOCOL_VIOLATION and _has_no_transactions(engine):
+            return DatabaseError(
+                f"the pooler of the database {redact_url(engine.url)} refuses transactions",
+                hint="set its pool_mode to transaction or session",
+            )
+        return None
+
+    sa.event.listen(engine, "do_connect", connect)
+    sa.event.listen(engine, "handle_error", explain_protocol_violation)
+
+
+def _require_usable(connection: Any, url: URL) -> None:
+    """Check the version of the server and the encoding of the database, as they were reported.
+
+    Raises:
+        DatabaseError: the schema cannot be created there, or not all texts can be stored.
+    """
+    version = connection.info.server_version
+    if version < _MIN_VERSION * 10_000:
+        raise DatabaseError(
+            f"the server of the database {redact_url(url)} is Postgres {version // 10_000}",
+            hint=f"mirror needs Postgres {_MIN_VERSION} or later",
+        )
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding is not None and encoding not in _ENCODINGS:
+        raise DatabaseError(
+            f"the database {redact_url(url)} has the encoding {encoding}, which cannot hold all "
+            "texts",
+            hint="use a database with UTF8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+        )
+
+
+def _explain(error: Exception, url: URL, parameters: Mapping[str, Any]) -> MirrorError:
+    """Return the error of `mirror` for a connection that failed."""
+    from psycopg import ProgrammingError
+    from psycopg.errors import ConnectionTimeout
+    from psycopg.pq import PGconn, Ping
+
+    if isinstance(error, ConnectionTimeout):
+        return unavailable(error, url)
+    defaults = _libpq_defaults()
+    given = {name: value for name, value in parameters.items() if name in defaults}
+    malformed = isinstance(error, ProgrammingError)
+    answer = Ping.NO_ATTEMPT if malformed else PGconn.ping(_conninfo(given | _PING))
+    if answer == Ping.NO_ATTEMPT:
+        return UsageError(
+            f"the database URL {redact_url(url)} cannot be used ({driver_message(error, url)})",
+            hint="correct its parameters, or those in the environment or the service file",
+        )
+    sqlstate = _login(given) if answer == Ping.OK else None
+    if _asks_too_much(given, answer, sqlstate):
+        return DatabaseError(
+            f"the database {redact_url(url)} cannot be connected to as its URL asks for "
+            f"({driver_message(error, url)})",
+            hint="check the parameters of the URL, such as sslmode and options, and certificates",
+        )
+    if answer == Ping.OK and not (sqlstate and is_transient_sqlstate(sqlstate)):
+        return refused(error, url)  # also if it is not known: a 1 too many is seen, a 75 is not
+    return unavailable(error, url)
+
+
+def _asks_too_much(given: dict[str, Any], answer: int, sqlstate: str | None) -> bool:
+    """Return whether a server can be reached, but not with all the parameters that were given.
+
+    Args:
+        given: the parameters of libpq.
+        answer: of PQping with them.
+        sqlstate: of a login with them.
+    """
+    from psycopg.pq import PGconn, Ping
+
+    if answer == Ping.NO_RESPONSE:  # such as without TLS, or with a certificate nobody trusts
+        place = {"host", "hostaddr", "port", "service"}
+        plain = {name: value for name, value in given.items() if name in place}
+        return PGconn.ping(_conninfo(plain | _PING | _ANYBODY)) in {Ping.OK, Ping.REJECT}
+    # PgBouncer has one code for most of what it refuses, such as `options`, also for a while.
+    has_options = given.get("options") or _libpq_defaults()["options"]
+    return bool(
+        sqlstate == _PROTOCOL_VIOLATION
+        and has_options
+        and _login(given | {"options": ""}) == _AVAILABLE
+    )
+
+
+def _libpq_defaults() -> dict[str, bytes | None]:
+    """Return the parameters of libpq, with their defaults in this environment."""
+    from psycopg.pq import Conninfo
+
+    return {option.keyword.decode(): option.val for option in Conninfo.get_defaults()}
+
+
+def _conninfo(parameters: Mapping[str, Any]) -> bytes:
+    from psycopg.conninfo import make_conninfo
+
+    return make_conninfo(**parameters).encode()
+
+
+def _login(given: dict[str, Any]) -> str | None:
+    """Log in once more; return the SQLSTATE of the refusal, or None if it is not known."""
+    messages = [match.groups() for match in _MESSAGE.finditer(_trace_login(_conninfo(given)))]
+    names = [name for name, _code in messages]
+    if "ReadyForQuery" in names:  # also if the server is not the one that the URL asks for
+        return _AVAILABLE
+    if "ErrorResponse" not in names:
+        return None
+    last = len(names) - 1 - names[::-1].index("ErrorResponse")
+    code: str = messages[last][1]
+    if code == _PROTOCOL_VIOLATION and names[last - 1] == "SASLResponse":
+        return _INVALID_PASSWORD  # PgBouncer has no code of its own for it
+    return code
+
+
+def _trace_login(conninfo: bytes) -> str:
+    """Connect to Postgres; return libpq's trace of the messages, or "" if there can be none.
+
+    Only psycopg for Linux and libpq 14 or later write it, and it is kept in memory: it may have a
+    password in it.
+    """
+    from psycopg import NotSupportedError
+    from psycopg.pq import ConnStatus, PGconn, PollingStatus, Trace
+
+    if sys.platform != "linux":
+        return ""
+    deadline = time.monotonic() + LIBPQ_DEFAULTS["connect_timeout"]
+    with os.fdopen(os.memfd_create("trace"), "rb") as trace:
+        connection = PGconn.connect_start(conninfo)
+        try:
+            connection.trace(trace.fileno())
+            connection.set_trace_flags(Trace.SUPPRESS_TIMESTAMPS)
+            status = PollingStatus.WRITING
+            while (
+                connection.status != ConnStatus.BAD
+                and status in {PollingStatus.READING, PollingStatus.WRITING}
+                and (left := deadline - time.monotonic()) > 0
+            ):
+                waiting = select.poll()
+                reading = status == PollingStatus.READING
+                waiting.register(connection.socket, select.POLLIN if reading else select.POLLOUT)
+                if waiting.poll(left * 1_000):
+                    status = PollingStatus(connection.connect_poll())
+        except NotSupportedError:
+            return ""
+        finally:
+            connection.untrace()
+            connection.finish()
+        trace.seek(0)
+        return trace.read().decode(errors="replace")
+
+
+def _has_no_transactions(engine: Engine) -> bool:
+    """Return whether the pooler in front of Postgres runs statements, but no transactions.
+
+    PgBouncer has one SQLSTATE for this and for a wait in its queue that took too long.
+    """
+    driver: Any = engine.dialect.loaded_dbapi
+    arguments, parameters = engine.dialect.create_connect_args(engine.url)
+    try:
+        connection = driver.connect(
+            *arguments, **{**parameters, **connect_arguments(engine.url), "autocommit": True}
+        )
+        with closing(connection):
+            connection.execute("SELECT 1")
+            try:
+                connection.execute("BEGIN")
+            except driver.Error as error:
+                return getattr(error, "sqlstate", None) == _PROTOCOL_VIOLATION
+    except driver.Error:
+        pass
+    return False

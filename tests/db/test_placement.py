@@ -1,0 +1,341 @@
+"""Where the mirror's objects are: in one schema, beside whatever others have there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from sqlalchemy.engine import make_url
+
+from mirror.db import migrate, models, views
+from mirror.db.engine import create_engine
+from mirror.errors import SchemaError
+from mirror.sandbox.server import Sandbox
+from mirror.sync.run import Outcome
+from tests.support.commands import Ran, run_mirror
+from tests.support.mirrors import Mirror
+from tests.support.postgres import empty_database, execute
+from tests.support.schema import alembic, later_revision, opened
+from tests.support.upstream import TOKEN, FakeUpstream, request, requests
+
+OURS = sorted({*models.metadata.tables, *views.metadata.tables, "alembic_version"})
+TEMPORARY = ("staged", "normalized", "rejected", "trial", "differing")
+THEIRS = [name for table in TEMPORARY for name in (table, f"mirror_{table}")]
+"""Tables of somebody else, named as temporary tables of the mirror are or were."""
+
+
+@pytest.fixture
+def postgres(postgres_server: str, sandbox: Sandbox, upstream: FakeUpstream) -> Iterator[Mirror]:
+    """A mirror without its schema, in a database of Postgres that is changed for good."""
+    with empty_database(postgres_server) as url:
+        yield Mirror(url, sandbox, upstream)
+
+
+@pytest.fixture
+def mirror(new_mirror: Mirror) -> Mirror:
+    """A mirror without its schema."""
+    return new_mirror
+
+
+def with_path(url: str, search_path: str) -> str:
+    """A URL of Postgres with a search path of its own."""
+    options = {"options": f"-csearch_path={search_path}"}
+    return make_url(url).update_query_dict(options).render_as_string(hide_password=False)
+
+
+def set_path(url: str, search_path: str) -> None:
+    """Give a database a search path, as its administrator does."""
+    execute(url, f"ALTER DATABASE {make_url(url).database} SET search_path = {search_path}")
+
+
+def relations(url: str) -> set[tuple[str, str]]:
+    """The tables and views of a database, with their schemas."""
+    return set(
+        execute(
+            url,
+            "SELECT nspname, relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+            " WHERE relkind IN ('r', 'v') AND nspname !~ '^pg_|^information_schema$'",
+        )
+    )
+
+
+def in_schema(schema: str, names: list[str] = OURS) -> set[tuple[str, str]]:
+    """These relations in a schema."""
+    return {(schema, name) for name in names}
+
+
+def run(mirror: Mirror, *arguments: str, url: str = "") -> Ran:
+    """Run a command on a mirror."""
+    return run_mirror(
+        *arguments,
+        MIRROR_DATABASE_URL=url or mirror.url,
+        TALKOVER_BASE_URL=mirror.sandbox.base_url,
+        TALKOVER_TOKEN=TOKEN,
+    )
+
+
+def sync_everything(mirror: Mirror) -> None:
+    """Sync lists that need each temporary table, and compare the counts with what must come out."""
+    first = mirror.sync([*requests(1, 2, 3), request(4, phone_number="(555) 010-0004"), "junk"])
+    assert (first.failure, first.counts.inserted, first.counts.quarantined) == (None, 4, 1)
+    second = mirror.sync([request(1, status="approved"), *requests(2, 5), "junk", "more junk"])
+    counts = second.counts
+    assert (second.failure, counts.inserted, counts.updated, counts.missing) == (None, 1, 1, 2)
+    assert mirror.rows("SELECT count(*) FROM release_requests") == [(5,)]
+    preview = mirror.sync([*requests(1, 2, 3, 5, 6), 7], dry_run=True)
+    assert (preview.failure, preview.counts.returned, preview.counts.inserted) == (None, 1, 1)
+
+
+def test_tables_of_others_are_not_taken_for_temporary_ones(mirror: Mirror) -> None:
+    """A table that is named like a temporary one keeps its rows, and none becomes a request."""
+    columns = [column.name for column in models.release_requests.columns]
+    names = ", ".join(f"{name} TEXT" for name in [*columns, "kind", "unread", "stored_digest"])
+    with opened(mirror.url) as connection:
+        for table in THEIRS:
+            connection.exec_driver_sql(f"CREATE TABLE {table} ({names})")
+            connection.exec_driver_sql(f"INSERT INTO {table} (id, kind) VALUES ('theirs', 'new')")
+    if not mirror.url.startswith("sqlite"):
+        set_path(mirror.url, "public, pg_temp")
+    sync_everything(mirror)
+    assert run(mirror, "doctor").code == 0
+    for table in THEIRS:
+        assert mirror.rows(f"SELECT id, kind, status FROM {table}") == [("theirs", "new", None)]
+
+
+SHADOWS = """
+CREATE FUNCTION "{name}"({arguments}) RETURNS {returns} LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'not the one of Postgres'; END $$
+"""
+SHADOWED = [
+    ("set_config", "text, text, boolean", "text"),
+    ("current_schemas", "boolean", "name[]"),
+    ("to_regclass", "text", "regclass"),
+    ("unnest", "name[]", "SETOF name"),
+    ("left", "text, integer", "text"),
+    ("hashtext", "text", "integer"),
+    ("pg_advisory_xact_lock", "integer, integer", "void"),
+    ("quote_ident", "text", "text"),
+    ("jsonb_each", "jsonb", "SETOF record"),
+    ("lower", "text", "text"),
+]
+OPERATORS = """
+CREATE FUNCTION never(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR <> (LEFTARG = text, RIGHTARG = text, FUNCTION = never);
+CREATE OPERATOR = (LEFTARG = text, RIGHTARG = text, FUNCTION = never);
+CREATE FUNCTION never(timestamptz, timestamptz) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR < (LEFTARG = timestamptz, RIGHTARG = timestamptz, FUNCTION = never);
+"""
+
+
+def test_functions_and_operators_of_others_are_not_called(postgres: Mirror) -> None:
+    """Not even if `search_path` has their schema before that of Postgres."""
+    for name, arguments, returns in SHADOWED:
+        execute(postgres.url, SHADOWS.format(name=name, arguments=arguments, returns=returns))
+    execute(postgres.url, *filter(str.strip, OPERATORS.split(";")))
+    set_path(postgres.url, "public, pg_catalog")
+    sync_everything(postgres)
+    for words in (["status"], ["history", "+15550100001"], ["doctor"], ["db", "current"]):
+        ran = run(postgres, *words)
+        assert ran.code == 0, ran.err
+
+
+def test_a_schema_of_the_user_that_is_made_later(postgres: Mirror, tmp_path: Path) -> None:
+    """The mirror stays where it is: an upgrade puts nothing into the schema that comes first."""
+    assert postgres.sync(requests(1)).failure is None
+    execute(postgres.url, 'CREATE SCHEMA AUTHORIZATION "mirror"')
+    user = make_url(postgres.url).username
+    assert user == "mirror"
+    before = relations(postgres.url)
+    assert before == in_schema("public")
+    with later_revision(tmp_path) as head:
+        ran = run(postgres, "db", "upgrade")
+        assert (ran.code, ran.out) == (0, ""), ran.err
+        assert run(postgres, "db", "current").out == f"{head}\n"
+        assert postgres.rows("SELECT DISTINCT later FROM public.phone_numbers") == [(1,)]
+        assert relations(postgres.url) == before
+        alembic(postgres.url, command.downgrade, "base")
+    assert relations(postgres.url) == set()
+
+
+def test_tables_of_others_earlier_in_the_path(postgres: Mirror) -> None:
+    """Tables and views of the same names in a schema that comes first are never meant."""
+    assert postgres.sync(requests(1)).failure is None
+    execute(
+        postgres.url,
+        "CREATE SCHEMA theirs",
+        "CREATE TABLE theirs.release_requests (id text, status text)",
+        "CREATE TABLE theirs.sync_runs (id text)",
+        "CREATE VIEW theirs.phone_numbers AS SELECT 1 AS one",
+        "CREATE TABLE theirs.ix_release_requests_environment (id text)",
+    )
+    set_path(postgres.url, "theirs, public")
+    result = postgres.sync(requests(1, 2))
+    assert (result.failure, result.counts.inserted) == (None, 1)
+    assert run(postgres, "status").code == 0
+    schema = [
+        line for line in run(postgres, "doctor").out.splitlines() if "in the schema public" in line
+    ]
+    assert len(schema) == 1
+    assert execute(postgres.url, "SELECT count(*) FROM theirs.release_requests") == [(0,)]
+
+
+COMMANDS = [
+    ["sync"],
+    ["sync", "--dry-run"],
+    ["db", "upgrade"],
+    ["db", "current"],
+    ["status"],
+    ["doctor"],
+]
+FOREIGN = {
+    "another revision": ["VERSION", "INSERT INTO alembic_version VALUES ('1975ea83b712')"],
+    "a newer number": ["VERSION", "INSERT INTO alembic_version VALUES ('0007')"],
+    "by chance our number": ["VERSION", "INSERT INTO alembic_version VALUES ('0001')"],
+    "an empty table": ["VERSION"],
+    "one of our tables": ["CREATE TABLE release_requests (id TEXT)"],
+    "one of our views": ["CREATE TABLE phone_numbers (number TEXT)"],
+    "our number and one of our tables": [
+        "VERSION",
+        "INSERT INTO alembic_version VALUES ('0001')",
+        "CREATE TABLE release_requests (id TEXT)",
+    ],
+}
+VERSION = (
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL,"
+    " CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
+
+
+def contents(mirror: Mirror) -> list[Any]:
+    """Names and rows of all that a database holds."""
+    with opened(mirror.url) as connection:
+        inspector = sa.inspect(connection)
+        names = sorted([*inspector.get_table_names(), *inspector.get_view_names()])
+        return [(name, connection.exec_driver_sql(f"SELECT * FROM {name}").all()) for name in names]
+
+
+@pytest.mark.parametrize("statements", FOREIGN.values(), ids=FOREIGN)
+def test_a_database_of_another_program_is_left_alone(mirror: Mirror, statements: list[str]) -> None:
+    """Each command says that it belongs to another program, and writes nothing."""
+    with opened(mirror.url) as connection:
+        for statement in statements:
+            connection.exec_driver_sql(VERSION if statement == "VERSION" else statement)
+    before = contents(mirror)
+    for words in COMMANDS:
+        ran = run(mirror, *words)
+        assert ran.code == 1, words
+        assert "belongs to another program" in ran.out + ran.err, words
+        assert ("--database" if mirror.url.startswith("sqlite") else "CREATE SCHEMA") in (
+            ran.out + ran.err
+        )
+    for do, revision in ((command.upgrade, "head"), (command.downgrade, "base")):
+        with pytest.raises(SchemaError, match="belongs to another program"):
+            with_check(mirror.url, do, revision)
+    assert contents(mirror) == before
+
+
+def with_check(url: str, do: Any, revision: str) -> None:
+    """What `migrations/env.py` does for the `alembic` command."""
+    with opened(url) as connection:
+        migrate.require_known(connection)
+    alembic(url, do, revision)
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("DELETE FROM alembic_version", "is empty"),
+        ("INSERT INTO alembic_version VALUES ('1975ea83b712')", "belongs to another program"),
+        ("UPDATE alembic_version SET version_num = 'abc'", "belongs to another program"),
+        ("DROP TABLE alembic_version", "belongs to another program"),
+    ],
+)
+def test_the_revision_beside_a_mirror(mirror: Mirror, statement: str, message: str) -> None:
+    """A mirror whose revision is lost, or mixed with another program's, is left alone."""
+    mirror.sync(requests(1))
+    with opened(mirror.url) as connection:
+        connection.exec_driver_sql(statement)
+    before = contents(mirror)
+    for words in COMMANDS:
+        ran = run(mirror, *words)
+        assert ran.code == 1, words
+        assert message in ran.out + ran.err
+    assert contents(mirror) == before
+
+
+def test_a_mirror_that_the_path_does_not_reach(postgres: Mirror) -> None:
+    """No second mirror is made by mistake; one that is meant takes a schema in the URL."""
+    execute(postgres.url, 'CREATE SCHEMA "the mirror"', "CREATE SCHEMA second")
+    there = with_path(postgres.url, '"the mirror"'.replace(" ", "\\ "))
+    assert run(postgres, "sync", url=there).code == 0
+    before = relations(postgres.url)
+    assert before == in_schema("the mirror")
+    for words in COMMANDS:
+        ran = run(postgres, *words)
+        assert ran.code == 1, words
+        assert 'the mirror is in the schema "the mirror"' in ran.out + ran.err
+        assert "options=-csearch_path%3D" in ran.out + ran.err
+    assert relations(postgres.url) == before
+    (advice,) = re.findall(r"; add (\S+) to the database URL", run(postgres, "status").err)
+    assert run(postgres, "status", url=postgres.url + advice).code == 0
+    assert run(postgres, "sync", url=with_path(postgres.url, "second")).code == 0
+    assert relations(postgres.url) == before | in_schema("second")
+    assert run(postgres, "db", "upgrade", url=with_path(postgres.url, "public,second")).code == 0
+    assert relations(postgres.url) == before | in_schema("second")
+
+
+def test_views_in_another_schema(postgres: Mirror) -> None:
+    """Views that somebody moved away are named, with the way back."""
+    assert postgres.sync(requests(1)).failure is None
+    execute(postgres.url, "CREATE SCHEMA mirror")
+    for view in views.metadata.tables:
+        execute(postgres.url, f"ALTER VIEW {view} SET SCHEMA mirror")
+    for words in COMMANDS:
+        ran = run(postgres, *words)
+        assert ran.code == 1, words
+        assert "but its view release_requests_daily is in mirror" in ran.out + ran.err
+        assert "SET SCHEMA public" in ran.out + ran.err
+    for view in views.metadata.tables:
+        execute(postgres.url, f"ALTER VIEW mirror.{view} SET SCHEMA public")
+    assert run(postgres, "status").code == 0
+
+
+def test_no_schema_to_use(postgres: Mirror) -> None:
+    """A path that names no schema is told, with what to do."""
+    set_path(postgres.url, "nowhere")
+    for words in COMMANDS:
+        ran = run(postgres, *words)
+        assert ran.code == 1, words
+        assert "names no schema that exists" in ran.out + ran.err
+    assert relations(postgres.url) == set()
+
+
+def test_two_mirrors_beside_each_other(postgres: Mirror) -> None:
+    """Each has its own schema, and a sync of one does not touch the other."""
+    execute(postgres.url, "CREATE SCHEMA one", "CREATE SCHEMA two")
+    mirrors = [
+        Mirror(with_path(postgres.url, path), postgres.sandbox, postgres.upstream)
+        for path in ("one,public", "two,public")
+    ]
+    for count, mirror in enumerate(mirrors, start=1):
+        result = mirror.sync(requests(*range(count)))
+        assert (result.outcome, result.counts.inserted) == (Outcome.APPLIED, count)
+    for count, mirror in enumerate(mirrors, start=1):
+        assert mirror.rows("SELECT count(*) FROM release_requests") == [(count,)]
+    assert relations(postgres.url) == in_schema("one") | in_schema("two")
+
+
+def test_the_search_path_ends_with_the_transaction(postgres: Mirror) -> None:
+    """A pooler's session keeps nothing of it."""
+    engine = create_engine(postgres.url)
+    with engine.connect() as connection:
+        before = connection.exec_driver_sql("SHOW search_path").scalar()
+        connection.exec_driver_sql("COMMIT")
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW search_path").scalar() == before
