@@ -27,8 +27,8 @@ _MIN_WIDTH = 40
 
 # What a spreadsheet may take for a number, a date or an amount. Its digits are those of a phone
 # number more often than not. A string of a formula has at most 255 characters in Excel.
-_NUMBER = re.compile(r"(?=\D*[0-9])[0-9 +().,/:%$€£¥eE-]{1,255}")
-_FORMULA = re.compile(r"[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]")  # also full-width + - = @
+_NUMBER = re.compile(r"(?=\D*[0-9])[0-9 \xa0\u202f'+().,/:%$€£¥eE-]{1,255}")
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff0b\uff0d\uff1d\uff20]")  # also full-width + - = @
 
 Column = Callable[[Any], object]
 """Returns the cell of a row in a table."""
