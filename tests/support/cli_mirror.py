@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +111,12 @@ def storable(value: Any) -> Any:
 
 
 def read_json(text: str) -> Any:
-    """Read JSON with the standard library, numbers as their text."""
+    """Read JSON with the standard library, numbers as decimals, huge ones as their text."""
 
-    def number(digits: str) -> tuple[str, str]:
-        return ("number", digits)
+    def number(digits: str) -> tuple[str, Decimal] | str:
+        mantissa, _, exponent = digits.lower().partition("e")
+        is_huge = len(mantissa) > 1000 or len(exponent.lstrip("+-")) > 3
+        return digits if is_huge else ("number", Decimal(digits))
 
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is not JSON")

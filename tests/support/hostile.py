@@ -53,6 +53,7 @@ NASTY = (
 EXACT = {
     "too large": "1e400",
     "too small": "-1E-400",
+    "out of range": "1e99999",
     "5,000 digits": "1" + "0" * 5000,
     "many digits": "-0.1000000000000000000000000000000000000001E+2",
     "negative nothing": "-0",
@@ -64,7 +65,7 @@ EXACT = {
     "500 deep": "[" * 500 + "]" * 500,
     "500 objects deep": '{"a":' * 500 + "null" + "}" * 500,
 }
-"""JSON values of an unknown field, which must be stored byte for byte."""
+"""JSON values of an unknown field, which must be stored exactly."""
 
 VALID_TIMES = (
     "0001-01-01T00:00:00Z",

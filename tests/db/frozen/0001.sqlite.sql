@@ -140,34 +140,23 @@ CREATE INDEX ix_quarantined_records_last_run_id ON quarantined_records (last_run
 CREATE INDEX ix_quarantined_records_request_id ON quarantined_records (request_id);
 CREATE VIEW release_request_versions AS
 WITH
-past AS (
-  SELECT version.id, version.environment, version.phone_number_id, version.phone_number,
-         version.reason, version.status, version.rejection_reason, version.requested_at,
-         version.resolved_at, version.extra, version.first_seen_at, version.valid_from,
-         version.missing_since, version.sync_run_id, version.valid_to,
-         (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
-                      WHERE earlier.id = version.id AND earlier.valid_from < version.valid_from)
-          UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS version,
-         version.phone_number_e164
-  FROM release_request_past_versions AS version
-),
 -- A current version has no end yet, and comes after all past ones.
-current AS (
-  SELECT request.id, request.environment, request.phone_number_id, request.phone_number,
-         request.reason, request.status, request.rejection_reason, request.requested_at,
-         request.resolved_at, request.extra, request.first_seen_at, request.valid_from,
-         request.missing_since, request.sync_run_id,
-         (SELECT valid_from FROM release_requests WHERE 0) AS valid_to,
-         (SELECT 1 + (SELECT count(*) FROM release_request_past_versions AS earlier
-                      WHERE earlier.id = request.id)
-          UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS version,
-         request.phone_number_e164
-  FROM release_requests AS request
-),
 versions AS (
-  SELECT * FROM past
+  SELECT id, environment, phone_number_id, phone_number, reason, status, rejection_reason,
+         requested_at, resolved_at, extra, first_seen_at, valid_from, missing_since, sync_run_id,
+         valid_to,
+         1 + (SELECT count(*) FROM release_request_past_versions AS earlier
+              WHERE earlier.id = version.id AND earlier.valid_from < version.valid_from) AS version,
+         phone_number_e164
+  FROM release_request_past_versions AS version
   UNION ALL
-  SELECT * FROM current
+  SELECT id, environment, phone_number_id, phone_number, reason, status, rejection_reason,
+         requested_at, resolved_at, extra, first_seen_at, valid_from, missing_since, sync_run_id,
+         NULL,
+         1 + (SELECT count(*) FROM release_request_past_versions AS earlier
+              WHERE earlier.id = request.id),
+         phone_number_e164
+  FROM release_requests AS request
   UNION ALL
   SELECT id, environment, phone_number_id, phone_number, reason, status, rejection_reason,
          requested_at, resolved_at, extra, first_seen_at, valid_from, missing_since, sync_run_id,
@@ -449,7 +438,7 @@ WITH
 -- on it reaches the index.
 reported AS (
   SELECT id, environment, phone_number, status, requested_at, resolved_at,
-         'reported' AS time_source
+         1 AS is_reported
   FROM release_requests
   WHERE status <> 'pending' AND resolved_at IS NOT NULL
 ),
@@ -457,8 +446,7 @@ reported AS (
 -- version, they had it when they were first seen: since when is unknown.
 not_reported AS (
   SELECT request.id, request.environment, request.phone_number, request.status,
-         request.requested_at, earlier.valid_to AS resolved_at,
-         CASE WHEN earlier.valid_to IS NULL THEN 'unknown' ELSE 'observed' END AS time_source
+         request.requested_at, earlier.valid_to AS resolved_at, 0 AS is_reported
   FROM release_requests AS request
   LEFT JOIN release_request_past_versions AS earlier
     ON earlier.id = request.id AND earlier.status <> request.status
@@ -472,8 +460,8 @@ resolved AS (
   UNION ALL
   SELECT * FROM not_reported
 ),
--- The parts of both times, and the milliseconds since midnight. DuckDB's text of a time has no zeros
--- at the end of the fraction.
+-- The parts of both times, and the milliseconds since midnight. DuckDB's text of a time has no
+-- zeros at the end of the fraction.
 parts AS (
   SELECT resolved.*,
          CAST(substr(CAST(requested_at AS text), 1, 4) AS integer) AS requested_year,
@@ -523,7 +511,8 @@ turnaround AS (
                     ELSE days_before_resolved - days_before_requested END
                + resolved_day - requested_day) * 86400000 + resolved_time - requested_time
               AS double precision) / 3600000 AS hours_to_resolve,
-         (SELECT time_source UNION ALL SELECT status FROM release_requests WHERE 0) AS time_source
+         CASE WHEN is_reported = 1 THEN 'reported' WHEN resolved_at IS NULL THEN 'unknown'
+              ELSE 'observed' END AS time_source
   FROM months
   UNION ALL
   SELECT request.id, request.environment, request.phone_number, request.status,

@@ -8,7 +8,7 @@ WITH
 -- on it reaches the index.
 reported AS (
   SELECT id, environment, phone_number, status, requested_at, resolved_at,
-         'reported' AS time_source
+         1 AS is_reported
   FROM release_requests
   WHERE status <> 'pending' AND resolved_at IS NOT NULL
 ),
@@ -16,8 +16,7 @@ reported AS (
 -- version, they had it when they were first seen: since when is unknown.
 not_reported AS (
   SELECT request.id, request.environment, request.phone_number, request.status,
-         request.requested_at, earlier.valid_to AS resolved_at,
-         CASE WHEN earlier.valid_to IS NULL THEN 'unknown' ELSE 'observed' END AS time_source
+         request.requested_at, earlier.valid_to AS resolved_at, 0 AS is_reported
   FROM release_requests AS request
   LEFT JOIN release_request_past_versions AS earlier
     ON earlier.id = request.id AND earlier.status <> request.status
@@ -31,8 +30,8 @@ resolved AS (
   UNION ALL
   SELECT * FROM not_reported
 ),
--- The parts of both times, and the milliseconds since midnight. DuckDB's text of a time has no zeros
--- at the end of the fraction.
+-- The parts of both times, and the milliseconds since midnight. DuckDB's text of a time has no
+-- zeros at the end of the fraction.
 parts AS (
   SELECT resolved.*,
          CAST(substr(CAST(requested_at AS text), 1, 4) AS integer) AS requested_year,
@@ -82,7 +81,8 @@ turnaround AS (
                     ELSE days_before_resolved - days_before_requested END
                + resolved_day - requested_day) * 86400000 + resolved_time - requested_time
               AS double precision) / 3600000 AS hours_to_resolve,
-         (SELECT time_source UNION ALL SELECT status FROM release_requests WHERE 0) AS time_source
+         CASE WHEN is_reported = 1 THEN 'reported' WHEN resolved_at IS NULL THEN 'unknown'
+              ELSE 'observed' END AS time_source
   FROM months
   UNION ALL
   SELECT request.id, request.environment, request.phone_number, request.status,
