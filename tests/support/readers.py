@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from mirror.db import models, views
 from mirror.db.engine import parse_url
-from mirror.db.types import JSONObject, UTCDateTime
+from mirror.db.types import UTCDateTime
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from tests.support import ROOT
 from tests.support.commands import run_process
@@ -263,30 +263,30 @@ def normalize(relation: str, rows: Iterable[Row], *, text: bool = False) -> list
     for row in rows:
         values = {}
         for name, value in row.items():
-            values[name] = _normalize(columns[name].type, value, text=text)
+            values[name] = _normalize(columns[name], value, text=text)
         result.append(values)
     return sorted(result, key=repr)
 
 
-def _normalize(type_: Any, value: Any, *, text: bool) -> Any:  # noqa: PLR0911
+def _normalize(column: sa.Column[Any], value: Any, *, text: bool) -> Any:  # noqa: PLR0911
     # NaN and NaT are not equal to themselves; pandas.NA has no truth value.
     if value is None or type(value).__name__ in {"NAType", "NaTType"} or value != value:  # noqa: PLR0124
         return None
     if text and value == "":
         return None
-    if isinstance(type_, UTCDateTime):
+    if isinstance(column.type, UTCDateTime):
         if text:
             value = datetime.fromisoformat(value)
         return utc_text(value) if isinstance(value, datetime) else value
-    if isinstance(type_, JSONObject):
+    if column.name == "extra":
         return json.dumps(json.loads(value) if isinstance(value, str) else value, sort_keys=True)
-    if isinstance(type_, sa.Boolean):
+    if isinstance(column.type, sa.Boolean):
         assert value in {0, 1, "0", "1", "true", "false"}
         return value in {1, "1", "true"}
-    if isinstance(type_, sa.Integer):
+    if isinstance(column.type, sa.Integer):
         assert text or isinstance(value, int), repr(value)
         return int(value)
-    if isinstance(type_, sa.Float | sa.Numeric):
+    if isinstance(column.type, sa.Float | sa.Numeric):
         return round(float(value), 9)
     if isinstance(value, date):
         return value.isoformat()[:10]

@@ -31,7 +31,7 @@ resolved AS (
   SELECT * FROM not_reported
 ),
 -- The parts of both times, and the milliseconds since midnight. DuckDB's text of a time has no
--- fraction where it is 0.
+-- zeros at the end of the fraction.
 parts AS (
   SELECT resolved.*,
          CAST(substr(CAST(requested_at AS text), 1, 4) AS integer) AS requested_year,
@@ -39,14 +39,14 @@ parts AS (
          CAST(substr(CAST(requested_at AS text), 9, 2) AS integer) AS requested_day,
          CAST(substr(CAST(requested_at AS text), 12, 2) AS integer) * 3600000
            + CAST(substr(CAST(requested_at AS text), 15, 2) AS integer) * 60000
-           + CAST(replace(substr(substr(CAST(requested_at AS text), 18) || '.000', 1, 6), '.', '')
+           + CAST(substr(replace(substr(CAST(requested_at AS text), 18), '.', '') || '000', 1, 5)
                   AS integer) AS requested_time,
          CAST(substr(CAST(resolved_at AS text), 1, 4) AS integer) AS resolved_year,
          CAST(substr(CAST(resolved_at AS text), 6, 2) AS integer) AS resolved_month,
          CAST(substr(CAST(resolved_at AS text), 9, 2) AS integer) AS resolved_day,
          CAST(substr(CAST(resolved_at AS text), 12, 2) AS integer) * 3600000
            + CAST(substr(CAST(resolved_at AS text), 15, 2) AS integer) * 60000
-           + CAST(replace(substr(substr(CAST(resolved_at AS text), 18) || '.000', 1, 6), '.', '')
+           + CAST(substr(replace(substr(CAST(resolved_at AS text), 18), '.', '') || '000', 1, 5)
                   AS integer) AS resolved_time
   FROM resolved
 ),
