@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,23 +16,13 @@ from tests.support.databases import DATABASES
 from tests.support.exports import NAMES, assert_is, expected, export, fill, normalized
 from tests.support.mirrors import Mirror, mirrors_by_kind
 from tests.support.pages import blocks
+from tests.support.readers import library
 from tests.support.upstream import request
 
 PAGE = (ROOT / "docs" / "parquet.md").read_text()
 
 ANCIENT = request(9999, requested_at="1499-12-31T23:59:59.999Z", resolved_at="1500-02-28T00:00:00Z")
 """Before Spark's calendar became the Gregorian one. Its view has a row for each day since."""
-
-
-def library(name: str) -> Any:
-    """Import a reader, or skip the test."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        reason = f"{name} is not tested: install the requirements of tests/stress/readers"
-        if os.environ.get("MIRROR_TEST_READERS"):
-            pytest.fail(reason)
-        pytest.skip(reason)
 
 
 @pytest.fixture(scope="module", params=DATABASES)
