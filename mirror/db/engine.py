@@ -263,6 +263,13 @@ def _begin_writing(connection: Connection) -> None:
         )
 
 
+def is_standby(connection: Connection) -> bool:
+    """Return whether a connection leads to a standby of Postgres, which may lag behind."""
+    return connection.dialect.name != "sqlite" and bool(
+        connection.scalar(sa.select(sa.func.pg_catalog.pg_is_in_recovery()))
+    )
+
+
 def advisory_lock(connection: Connection, name: str) -> None:
     """Take another writer's lock until the transaction ends; SQLite has but one."""
     if connection.dialect.name != "sqlite":

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from mirror.config.settings import same_base_url
+from mirror.db.engine import is_standby
 from mirror.db.models import sync_runs
 from mirror.errors import DatabaseUnavailable, GuardRefused
 from mirror.version import __version__
@@ -170,13 +171,15 @@ def require_no_older(connection: Connection, run: Run) -> None:
     """Check that a transaction does not see an older state than that with which a run began.
 
     A connection may lead to a standby that lags behind, although the one before led to the primary:
-    with digests from there a request that changed would be taken for unchanged.
+    with digests from there a request that changed would be taken for unchanged. Elsewhere the
+    environment was renamed or forgotten meanwhile, which the end of the run tells.
 
     Raises:
         DatabaseUnavailable: it does.
     """
     last = last_completion(connection, run.environment)
-    if run.previous is not None and (last is None or last.number < run.previous.number):
+    is_older = run.previous is not None and (last is None or last.number < run.previous.number)
+    if is_older and is_standby(connection):
         raise DatabaseUnavailable(
             "the database was read in an older state than the one before: some connections lead to "
             "a standby. Nothing was applied",
