@@ -1,6 +1,6 @@
 """The JDBC drivers compare times as docs/sql.md says.
 
-tests/db/test_drivers.py has what they read, with every kind of time.
+tests/stress/test_drivers.py has what they read, with every kind of time.
 """
 
 from __future__ import annotations
