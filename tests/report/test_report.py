@@ -1,6 +1,7 @@
 """The page of `mirror report` on half a year: its figures and its structure.
 
-test_edge_cases.py has mirrors with little or much in them, test_html.py the page in a browser.
+Mirrors with little or much in them are in tests/stress/test_report_edge_cases.py, the page in a
+browser in test_html.py.
 """
 
 from __future__ import annotations
