@@ -22,6 +22,9 @@ import pytest
 from mirror import cli
 from mirror.cli.lazy_group import LazyCommand
 
+TIMEOUT = 300
+"""Seconds until a command is taken for one that hangs, on a busy machine too."""
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -96,7 +99,7 @@ def run_python(*arguments: str, cwd: Path | None = None, **environment: str) -> 
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=TIMEOUT,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -141,7 +144,7 @@ def run_on_a_terminal(
             stderr=terminal if merge else subprocess.PIPE,
             env=os.environ | {"TERM": "xterm-256color"} | environment,
             check=False,
-            timeout=120,
+            timeout=TIMEOUT,
         )
     finally:
         os.close(terminal)
