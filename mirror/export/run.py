@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -82,8 +83,11 @@ def export(
         with replacing(folder, [*(table.name for table in RELATIONS), MANIFEST], now) as new:
             tables = {}
             for table in RELATIONS:
-                rows = batches.read(connection, table, environment, ordered=len(names) > 1)
-                tables[table.name] = files.write(new / table.name, table, rows, names)
+                # Closed first: the transaction would wait for the rest of a COPY that nobody reads.
+                with closing(
+                    batches.read(connection, table, environment, ordered=len(names) > 1)
+                ) as rows:
+                    tables[table.name] = files.write(new / table.name, table, rows, names)
             manifest = Manifest(
                 now,
                 __version__,

@@ -7,14 +7,17 @@ import fcntl
 import json
 import re
 import sys
+import threading
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from mirror.db import engine
 from mirror.db.engine import write_transaction
 from mirror.export import batches, files, folder, run
 from tests.support.commands import run_mirror
@@ -141,6 +144,38 @@ def test_a_failure_leaves_the_export_before(
     assert (count(tmp_path), len(generations(tmp_path))) == (1, 1)
     assert export(mirror, tmp_path).code == 0
     assert (count(tmp_path), (tmp_path / "notes").exists()) == (2, True)
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "full")], ids=repr)
+def test_a_failure_between_rows(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    """The rest of the rows is not waited for, and nobody else reads from the connection."""
+    mirror.sync(requests(*range(50)))
+    assert export(mirror, tmp_path).code == 0
+    before = generations(tmp_path)
+    monkeypatch.setattr(batches, "_FETCHED_AT_ONCE", 10)
+    monkeypatch.setattr(batches, "_BLOCK_SIZE", 1000)
+    monkeypatch.setattr(engine, "RESPONSE_TIMEOUT", 10)  # ends the test if it hangs
+    read_row, readers = psycopg.Copy.read, set[int]()
+    split, parts = files._by_environment, list[object]()
+
+    def read_noted(copy: psycopg.Copy) -> Any:
+        readers.add(threading.get_ident())
+        return read_row(copy)
+
+    def fail(batch: pa.RecordBatch) -> Any:
+        parts.append(batch)
+        if len(parts) == 3:
+            raise failure
+        return split(batch)
+
+    monkeypatch.setattr(psycopg.Copy, "read", read_noted)
+    monkeypatch.setattr(files, "_by_environment", fail)
+    ran = export(mirror, tmp_path)
+    assert ran.code == (1 if isinstance(failure, KeyboardInterrupt) else 75)
+    assert (ran.err.strip().count("\n"), generations(tmp_path)) == (0, before)
+    assert readers <= {threading.get_ident()}
 
 
 def test_a_value_of_another_type(sqlite_mirror: Mirror, tmp_path: Path) -> None:
