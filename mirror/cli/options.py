@@ -94,7 +94,7 @@ class _Shard(click.ParamType):  # type: ignore[type-arg] # (likewise)
         if not match or int(match[1]) >= int(match[2]):
             self.fail(
                 f"{value!r} is not a shard; its index counts from 0, so four shards are 0/4, 1/4, "
-                "2/4 and 3/4",
+                "2/4 and 3/4, and there are at most 999999",
                 param,
                 ctx,
             )

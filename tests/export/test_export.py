@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import os
 import re
 import sys
 import threading
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psycopg
 import pyarrow as pa
@@ -213,6 +215,96 @@ def test_nothing_of_others_is_touched(sqlite_mirror: Mirror, tmp_path: Path) -> 
     assert count(tmp_path / "new") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("release_requests", "elsewhere"),
+        (".current", "elsewhere"),
+        (".export-20260101T000000Z-00000001", "elsewhere"),
+        (".export-20260101T000000Z-00000001", None),
+        (".current-new", None),
+    ],
+)
+def test_names_that_others_use(
+    sqlite_mirror: Mirror, tmp_path: Path, name: str, target: str | None
+) -> None:
+    """A link to elsewhere, or a file, is refused and stays."""
+    sqlite_mirror.sync(requests(1))
+    assert export(sqlite_mirror, tmp_path).code == 0
+    taken = tmp_path / name
+    taken.unlink(missing_ok=True)
+    taken.symlink_to(target) if target else taken.touch()
+    ran = export(sqlite_mirror, tmp_path)
+    assert ran.code == 2
+    assert ran.err == (
+        f"mirror: {taken} is not of an export; move it away, or choose another folder\n"
+    )
+    assert os.path.lexists(taken)
+
+
+def test_folders_that_cannot_be_one(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """A loop of links, a folder within an export, and a path that is too long."""
+    sqlite_mirror.sync(requests(1))
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    for path in (loop, loop / "new"):
+        ran = export(sqlite_mirror, path)
+        assert (ran.code, ran.err) == (
+            2,
+            f"mirror: {loop} is in a loop of links; choose another folder\n",
+        )
+    outer = tmp_path / "outer"
+    assert export(sqlite_mirror, outer).code == 0
+    ran = export(sqlite_mirror, outer / ".current" / "inner")
+    assert (ran.code, f"is in {outer}, the folder of another export" in ran.err) == (2, True)
+    ran = export(sqlite_mirror, tmp_path / ("n" * 300))
+    assert (ran.code, ran.err.endswith("(File name too long); choose another folder\n")) == (
+        2,
+        True,
+    )
+    assert len(generations(outer)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("__HIVE_DEFAULT_PARTITION__", "readers take the name for NULL"),
+        ("日" * 82, "its name is too long for a folder"),
+        ("%" * 82, "its name is too long for a folder"),
+    ],
+)
+def test_names_that_no_partition_has(
+    sqlite_mirror: Mirror, tmp_path: Path, name: str, reason: str
+) -> None:
+    """An environment that readers or folders cannot have is named; the others can be exported."""
+    sqlite_mirror.sync(requests(1), environment=name)
+    sqlite_mirror.sync(requests(2), environment="prod")
+    ran = export(sqlite_mirror, tmp_path / "new")
+    assert ran.code == 2
+    assert ran.err == (
+        f"mirror: the environment {name} cannot be exported: {reason}; rename it with `mirror db "
+        "rename-environment`, or export the others with --environment\n"
+    )
+    assert not (tmp_path / "new").exists()
+    assert export(sqlite_mirror, tmp_path / "new", "--environment", "prod").code == 0
+
+
+def test_errors_of_the_file_system(
+    sqlite_mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only permissions are blamed on permissions."""
+    sqlite_mirror.sync(requests(1))
+    for code, exit_code, advice in (
+        (errno.EIO, 1, "see whether its file system works"),
+        (errno.EROFS, 2, "check its permissions"),
+    ):
+        reason = os.strerror(code)
+        monkeypatch.setattr(folder, "_flush", Mock(side_effect=OSError(code, reason)))
+        ran = export(sqlite_mirror, tmp_path)
+        assert ran.code == exit_code
+        assert f"{tmp_path} cannot be written ({reason}); {advice}, or choose" in ran.err
+
+
 def test_two_at_once(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     """The second one does not wait."""
     sqlite_mirror.sync(requests(1))
@@ -239,18 +331,25 @@ def test_nothing_to_export(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message says what to install."""
+@pytest.mark.parametrize(
+    ("module", "advice"),
+    [
+        ("pyarrow", "it with: pip install 'talkover-mirror[parquet]'"),
+        ("fcntl", "run it on Linux or macOS, or in WSL"),
+    ],
+)
+def test_without_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, advice: str
+) -> None:
+    """The message says what to install, or where to run."""
     for name in [name for name in sys.modules if name.startswith("mirror.export")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("mirror.export")
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, module, None)
     ran = run_mirror("export", str(tmp_path / "new"))
-    assert ran.code == 2
-    assert ran.err == (
-        "mirror: the export needs pyarrow, which is not installed; install it with: pip install "
-        "'talkover-mirror[parquet]'\n"
-    )
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert ran.err.startswith("mirror: the export needs ")
+    assert ran.err.endswith(f"{advice}\n")
 
 
 def test_files_are_compressed(sqlite_mirror: Mirror, tmp_path: Path) -> None:
