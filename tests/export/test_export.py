@@ -180,6 +180,19 @@ def test_a_failure_between_rows(
     assert readers <= {threading.get_ident()}
 
 
+def test_an_interrupt_when_copy_has_begun(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver does not end the COPY then, so the connection is closed."""
+    mirror.sync(requests(*range(50)))
+    monkeypatch.setattr(psycopg.Copy, "__enter__", Mock(side_effect=KeyboardInterrupt))
+    ran = export(mirror, tmp_path)
+    if mirror.engine.dialect.name == "sqlite":
+        assert ran.code == 0  # there is no COPY
+    else:
+        assert (ran.code, ran.err.strip(), generations(tmp_path)) == (1, "mirror: interrupted", [])
+
+
 def test_a_value_of_another_type(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     """What another program wrote into SQLite is no traceback."""
     sqlite_mirror.sync(requests(1))
