@@ -19,7 +19,6 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from mirror.db import engine
 from mirror.db.engine import write_transaction
 from mirror.export import batches, files, folder, run
 from tests.support.commands import run_mirror
@@ -158,7 +157,6 @@ def test_a_failure_between_rows(
     before = generations(tmp_path)
     monkeypatch.setattr(batches, "_FETCHED_AT_ONCE", 10)
     monkeypatch.setattr(batches, "_BLOCK_SIZE", 1000)
-    monkeypatch.setattr(engine, "RESPONSE_TIMEOUT", 10)  # ends the test if it hangs
     read_row, readers = psycopg.Copy.read, set[int]()
     split, parts = files._by_environment, list[object]()
 
