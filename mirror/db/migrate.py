@@ -168,16 +168,19 @@ def _read_revision(connection: Connection) -> str:
     Raises:
         SchemaError: there is none, or `alembic_version` has those of another program.
     """
-    versions = connection.scalars(sa.select(alembic_version.c.version_num).limit(2)).all()
-    if not versions:
+    # All columns: the table of another program may have others.
+    versions = connection.execute(sa.text(f"SELECT * FROM {alembic_version} LIMIT 2")).mappings()
+    rows = versions.all()
+    if not rows:
         raise SchemaError(
             f"the table alembic_version{_where(connection)} is empty, so the schema revision of "
             "the mirror beside it is not known",
             hint="restore its row from a backup, or from the server that this one is a copy of",
         )
-    if len(versions) > 1 or not _REVISION.fullmatch(versions[0]):
+    revision = rows[0].get("version_num")
+    if len(rows) > 1 or not (isinstance(revision, str) and _REVISION.fullmatch(revision)):
         raise _foreign(connection, alembic_version.name)
-    return str(versions[0])
+    return revision
 
 
 def _require_place(connection: Connection) -> None:
@@ -196,11 +199,20 @@ def _require_place(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         return
     others = placement.elsewhere(connection)
-    if others and not placement.is_chosen(connection):
+    path = placement.user_path(connection) if others else None
+    for other in others:
+        if path and other.raw_name in path.schemas and not other.usable:
+            user = _user(connection)
+            raise SchemaError(
+                f"the mirror is in the schema {other.name}, which {user} may not use",
+                hint=f"as its owner, run: GRANT USAGE ON SCHEMA {other.name} TO {user}",
+            )
+    if path and not path.is_chosen:
         raise SchemaError(
-            f"the mirror is in the schema {' or '.join(others)}, which the search_path of "
-            f"{_user(connection)} does not reach",
-            hint=f"{_choose(connection, others[0])}; for another mirror name another schema there",
+            f"the mirror is in the schema {' or '.join(other.name for other in others)}, which the "
+            f"search_path of {_user(connection)} does not reach",
+            hint=f"{_choose(connection, others[0].name)}; for another mirror name another schema "
+            "there",
         )
     if placement.schema(connection) is None:
         raise SchemaError(

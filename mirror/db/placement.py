@@ -8,8 +8,13 @@ that schema, so an object of the same name elsewhere is never meant. Postgres lo
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 TEMPORARY_SCHEMA = "pg_temp"
 """Schema of the temporary tables, without which a table of somebody else could be meant."""
@@ -37,12 +42,20 @@ _SEARCH_PATH = f"""
 """  # noqa: S608 (no value is in it)
 
 _ELSEWHERE = sa.text("""
-    SELECT quote_ident(nspname)
+    SELECT nspname AS raw_name, quote_ident(CAST(nspname AS text)) AS name,
+        has_schema_privilege(n.oid, CAST('USAGE' AS text)) AS usable
     FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
-    WHERE relname = ANY(:tables) AND relkind IN ('r', 'p')
-    GROUP BY nspname HAVING count(*) = cardinality(:tables)
+    WHERE relname = ANY(CAST(:tables AS name[])) AND relkind IN ('r', 'p')
+    GROUP BY n.oid, nspname HAVING count(*) = :count
     ORDER BY nspname
 """)
+
+# The user's search_path is in force here as well.
+_USER_PATH = sa.text("""
+    SELECT setting, source, current_user FROM pg_catalog.pg_settings
+    WHERE name OPERATOR(pg_catalog.=) CAST('search_path' AS pg_catalog.text)
+""")
+_PATH_NAME = re.compile(r'"((?:[^"]|"")*)"|([^\s,]+)')
 
 _VIEWS_ELSEWHERE = sa.text("""
     SELECT DISTINCT quote_ident(n.nspname)
@@ -76,11 +89,17 @@ def schema(connection: Connection) -> str | None:
     return connection.scalar(sa.select(sa.func.quote_ident(sa.func.current_schema())))
 
 
-def elsewhere(connection: Connection) -> list[str]:
-    """Return the schemas of Postgres that hold a mirror, those outside `search_path` included."""
+def elsewhere(connection: Connection) -> Sequence[Row[Any]]:
+    """Return the schemas of Postgres that hold a mirror, those outside `search_path` included.
+
+    Returns:
+        For each its name as SQL has it (`name`), the name itself (`raw_name`), and whether the user
+        may use it (`usable`).
+    """
     if connection.dialect.name == "sqlite":
         return []
-    return list(connection.scalars(_ELSEWHERE, {"tables": list(MIRROR_TABLES)}))
+    tables = list(MIRROR_TABLES)
+    return connection.execute(_ELSEWHERE, {"tables": tables, "count": len(tables)}).all()
 
 
 def view_elsewhere(connection: Connection, name: str, used: list[str]) -> str | None:
@@ -97,11 +116,27 @@ def view_elsewhere(connection: Connection, name: str, used: list[str]) -> str | 
     return schemas.first()
 
 
-def is_chosen(connection: Connection) -> bool:
-    """Return whether the connection itself says which schema to use.
+class UserPath(msgspec.Struct, frozen=True):
+    """The `search_path` that a session of the user begins with.
 
-    That is `options=-csearch_path=…` in the URL, the service file or PGOPTIONS. A `search_path` of
-    the role, of the database or by default may be meant for other programs.
+    Attributes:
+        schemas: their names, also of those that do not exist, or that the user may not use.
+        is_chosen: whether the connection itself asked for it, that is `options=-csearch_path=…` in
+            the URL, the service file or PGOPTIONS, and the server did so: a pooler may drop it.
+            One of the role, of the database or by default may be meant for other programs.
     """
-    driver = connection.connection.driver_connection
-    return driver is not None and "search_path" in driver.info.options
+
+    schemas: frozenset[str]
+    is_chosen: bool
+
+
+def user_path(connection: Connection) -> UserPath:
+    """Return what the server has as the user's `search_path` in Postgres."""
+    connection.execute(sa.text("SET LOCAL search_path TO DEFAULT"))
+    path, source, user = connection.execute(_USER_PATH).one()
+    connection.execute(sa.select(search_path()))
+    names = (
+        quoted.replace('""', '"') or plain.lower() for quoted, plain in _PATH_NAME.findall(path)
+    )
+    schemas = frozenset(user if name == "$user" else name for name in names)
+    return UserPath(schemas, source == "client")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -192,11 +193,28 @@ COMMANDS = [
     ["status"],
     ["doctor"],
 ]
+OUR_NAMES = ["CREATE TABLE release_requests (id TEXT)", "CREATE TABLE sync_runs (id TEXT)"]
 FOREIGN = {
     "another revision": ["VERSION", "INSERT INTO alembic_version VALUES ('1975ea83b712')"],
     "a newer number": ["VERSION", "INSERT INTO alembic_version VALUES ('0007')"],
     "by chance our number": ["VERSION", "INSERT INTO alembic_version VALUES ('0001')"],
     "an empty table": ["VERSION"],
+    "numbers": [
+        "CREATE TABLE alembic_version (version_num INTEGER)",
+        "INSERT INTO alembic_version VALUES (1)",
+        *OUR_NAMES,
+    ],
+    "nothing": [
+        "CREATE TABLE alembic_version (version_num TEXT)",
+        "INSERT INTO alembic_version VALUES (NULL)",
+        *OUR_NAMES,
+    ],
+    "bytes": ["BYTES", "INSERT INTO alembic_version SELECT CAST('0001' AS {bytes})", *OUR_NAMES],
+    "another column": [
+        "CREATE TABLE alembic_version (version TEXT)",
+        "INSERT INTO alembic_version VALUES (NULL)",
+        *OUR_NAMES,
+    ],
     "one of our tables": ["CREATE TABLE release_requests (id TEXT)"],
     "one of our views": ["CREATE TABLE phone_numbers (number TEXT)"],
     "our number and one of our tables": [
@@ -205,10 +223,11 @@ FOREIGN = {
         "CREATE TABLE release_requests (id TEXT)",
     ],
 }
-VERSION = (
-    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL,"
-    " CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
-)
+STATEMENTS = {
+    "VERSION": "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL,"
+    " CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))",
+    "BYTES": "CREATE TABLE alembic_version (version_num {bytes})",
+}
 
 
 def contents(mirror: Mirror) -> list[Any]:
@@ -223,8 +242,9 @@ def contents(mirror: Mirror) -> list[Any]:
 def test_a_database_of_another_program_is_left_alone(mirror: Mirror, statements: list[str]) -> None:
     """Each command says that it belongs to another program, and writes nothing."""
     with opened(mirror.url) as connection:
+        kind = "BLOB" if connection.dialect.name == "sqlite" else "BYTEA"
         for statement in statements:
-            connection.exec_driver_sql(VERSION if statement == "VERSION" else statement)
+            connection.exec_driver_sql(STATEMENTS.get(statement, statement).format(bytes=kind))
     before = contents(mirror)
     for words in COMMANDS:
         ran = run(mirror, *words)
@@ -287,6 +307,77 @@ def test_a_mirror_that_the_path_does_not_reach(postgres: Mirror) -> None:
     assert relations(postgres.url) == before | in_schema("second")
     assert run(postgres, "db", "upgrade", url=with_path(postgres.url, "public,second")).code == 0
     assert relations(postgres.url) == before | in_schema("second")
+
+
+@pytest.mark.parametrize(
+    "options", ["-cSEARCH_PATH=second", "--search-path=second", "-c  Search_Path=second"]
+)
+def test_a_choice_in_another_form(postgres: Mirror, options: str) -> None:
+    """The server decides whether the connection names the schema, not how that is written."""
+    execute(postgres.url, "CREATE SCHEMA second")
+    assert run(postgres, "sync").code == 0
+    url = make_url(postgres.url).update_query_dict({"options": options})
+    ran = run(postgres, "sync", url=url.render_as_string(hide_password=False))
+    assert ran.code == 0, ran.err
+    assert relations(postgres.url) == in_schema("public") | in_schema("second")
+
+
+def test_another_option_with_the_word_is_no_choice(postgres: Mirror) -> None:
+    """Nor is a path that a session inherits from its database."""
+    execute(postgres.url, "CREATE SCHEMA second")
+    assert run(postgres, "sync", url=with_path(postgres.url, "second")).code == 0
+    before = relations(postgres.url)
+    options = {"options": "-capplication_name=search_path"}
+    url = make_url(postgres.url).update_query_dict(options)
+    ran = run(postgres, "sync", url=url.render_as_string(hide_password=False))
+    assert ran.code == 1
+    assert "the mirror is in the schema second" in ran.err
+    assert relations(postgres.url) == before
+
+
+@pytest.fixture
+def role(postgres_server: str) -> Iterator[str]:
+    """A role that owns nothing, dropped after the databases of the test."""
+    name = f"mirror_test_{uuid.uuid4().hex[:12]}"
+    execute(postgres_server, f"CREATE ROLE {name} LOGIN PASSWORD 'word'")
+    yield name
+    execute(postgres_server, f"DROP ROLE {name}")
+
+
+def as_role(url: str, role: str) -> str:
+    """The URL of a database, as that role."""
+    url_of_role = make_url(url).set(username=role, password="word")
+    return url_of_role.render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize("schema", ["m", '"M, ""m"'])
+@pytest.mark.parametrize("in_url", [True, False])
+def test_a_mirror_in_a_schema_that_the_role_may_not_use(
+    role: str, postgres: Mirror, schema: str, in_url: bool
+) -> None:
+    """It is not taken for a missing one; the advice is the right that is missing."""
+    execute(postgres.url, f"CREATE SCHEMA {schema}", f"GRANT CREATE ON SCHEMA public TO {role}")
+    path = f"{schema},public"
+    assert run(postgres, "sync", url=with_path(postgres.url, quoted(path))).code == 0
+    before = relations(postgres.url)
+    url = as_role(postgres.url, role)
+    if in_url:
+        url = with_path(url, quoted(path))
+    else:
+        set_path(postgres.url, path)
+    for words in COMMANDS:
+        ran = run(postgres, *words, url=url)
+        assert ran.code == 1, words
+        advice = f"GRANT USAGE ON SCHEMA {schema} TO {role}"
+        assert advice in ran.out + ran.err, ran.err
+    assert relations(postgres.url) == before
+    execute(postgres.url, advice)
+    assert f"GRANT USAGE ON SCHEMA {schema}" not in run(postgres, "status", url=url).err
+
+
+def quoted(path: str) -> str:
+    """A search path as the value of `options`."""
+    return path.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 def test_views_in_another_schema(postgres: Mirror) -> None:
