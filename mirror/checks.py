@@ -173,8 +173,8 @@ def _check_sqlite(connection: Connection) -> Iterator[Check]:
 def _check_postgres(connection: Connection) -> Iterator[Check]:
     version, size, is_replica = connection.execute(
         sa.text(
-            "SELECT current_setting('server_version'), pg_database_size(current_database()), "
-            "pg_is_in_recovery()"
+            "SELECT pg_catalog.current_setting('server_version'), "
+            "pg_catalog.pg_database_size(current_database()), pg_catalog.pg_is_in_recovery()"
         )
     ).one()
     finding = f"Postgres {version}, {size / MIB:,.1f} MiB"
@@ -219,24 +219,52 @@ _SURROUNDINGS = sa.text("""
     SELECT
         ARRAY(SELECT DISTINCT relname::text FROM parts
               JOIN pg_subscription_rel ON srrelid = oid ORDER BY 1) AS subscribed,
-        ARRAY(SELECT DISTINCT quote_ident(pubname) FROM pg_publication_tables AS p
-              JOIN parts ON to_regclass(format('%I.%I', schemaname, tablename)) = parts.oid
+        ARRAY(SELECT DISTINCT pg_catalog.quote_ident(pubname) FROM pg_publication_tables AS p
+              JOIN parts ON parts.oid =
+                  pg_catalog.to_regclass(pg_catalog.format('%I.%I', schemaname, tablename))
               ORDER BY 1) AS publishing,
-        ARRAY(SELECT DISTINCT quote_ident(pubname) FROM pg_publication_tables
+        ARRAY(SELECT DISTINCT pg_catalog.quote_ident(pubname) FROM pg_publication_tables
               WHERE schemaname = current_schema() AND tablename = 'alembic_version'
               ORDER BY 1) AS publishing_version,
         ARRAY(SELECT relname::text FROM own JOIN pg_class AS c USING (oid, relname)
               WHERE relrowsecurity ORDER BY 1) AS secured
-""").bindparams(sa.bindparam("tables", [*metadata.tables, alembic_version.name], expanding=True))
+""").bindparams(
+    sa.bindparam(
+        "tables", [*metadata.tables, alembic_version.name], expanding=True, literal_execute=True
+    )
+)
+
+# pg_database_owner is a role with one member. NOT rolsuper is null for PUBLIC, which is no role.
+_CREATORS = sa.text("""
+    SELECT DISTINCT pg_catalog.quote_ident(nspname) AS schema,
+        COALESCE(pg_catalog.quote_ident(named.rolname), 'PUBLIC') AS role
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+    JOIN pg_database ON datname = current_database()
+    CROSS JOIN pg_catalog.aclexplode(COALESCE(nspacl, acldefault('n', nspowner))) AS acl
+    LEFT JOIN pg_roles AS named ON named.oid = acl.grantee
+    LEFT JOIN pg_roles AS r
+        ON r.oid = CASE named.rolname WHEN 'pg_database_owner' THEN datdba ELSE named.oid END
+    WHERE c.oid = pg_catalog.to_regclass('release_requests') AND privilege_type = 'CREATE'
+        AND COALESCE(NOT r.rolsuper AND r.oid <> relowner, true)
+    ORDER BY role
+""")
 
 
 def check_surroundings(connection: Connection) -> Iterator[Check]:
     """Check what others did with the mirror's tables in Postgres; yield nothing if that is nothing.
 
-    Row-level security, logical replication, and sequences that are behind their table.
+    Rights, row-level security, logical replication, and sequences that are behind their table.
     """
     if connection.dialect.name == "sqlite":
         return
+    if creators := connection.execute(_CREATORS).all():
+        schema, roles = creators[0].schema, ", ".join(row.role for row in creators)
+        finding = (
+            f"{roles} may create functions in {schema}, and so act as the user of a command that "
+            "calls them"
+        )
+        advice = f"REVOKE CREATE ON SCHEMA {schema} FROM {roles}, or use a schema of its own"
+        yield Check(State.WARNING, "rights", None, finding, advice)
     subscribed, publishing, publishing_version, secured = connection.execute(_SURROUNDINGS).one()
     if secured:
         finding = (

@@ -38,14 +38,17 @@ _EXISTING = {
     "postgresql": """
         WITH home AS (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
         SELECT relname AS name, limited, limited AND (
-            current_setting('row_security') = 'off' OR NOT EXISTS (
-                SELECT FROM pg_policy, unnest(polroles) AS role
+            pg_catalog.current_setting('row_security') = 'off' OR NOT EXISTS (
+                SELECT FROM pg_policy, pg_catalog.unnest(polroles) AS role
                 WHERE polrelid = c.oid AND polpermissive AND polcmd IN ('r', '*')
-                    AND CASE role WHEN 0 THEN true ELSE pg_has_role(role, 'USAGE') END
+                    AND CASE WHEN role = CAST(0 AS oid) THEN true
+                        ELSE pg_catalog.pg_has_role(role, 'USAGE') END
             )
         ) AS hidden
         FROM home JOIN pg_class AS c ON relnamespace = home.oid,
-            LATERAL (SELECT relkind IN ('r', 'p') AND row_security_active(c.oid) AS limited) AS l
+            LATERAL (
+                SELECT relkind IN ('r', 'p') AND pg_catalog.row_security_active(c.oid) AS limited
+            ) AS l
         WHERE relname IN :names
         UNION ALL
         SELECT typname, false, false FROM home JOIN pg_type ON typnamespace = home.oid
@@ -108,8 +111,9 @@ def current(connection: Connection) -> str | None:
 def _existing(connection: Connection, names: Iterable[str]) -> Sequence[sa.Row[Any]]:
     """Return which of some names are in use where the mirror is."""
     query = sa.text(_EXISTING[connection.dialect.name])
-    query = query.bindparams(sa.bindparam("names", sorted(names), expanding=True))
-    return connection.execute(query).all()
+    # As literals, which take the type of the column: others may have an operator that fits better.
+    given = sa.bindparam("names", sorted(names), expanding=True, literal_execute=True)
+    return connection.execute(query.bindparams(given)).all()
 
 
 def _read_schema(connection: Connection) -> _Schema:
@@ -169,8 +173,8 @@ def _read_revision(connection: Connection) -> str:
         SchemaError: there is none, or `alembic_version` has those of another program.
     """
     # All columns: the table of another program may have others.
-    versions = connection.execute(sa.text(f"SELECT * FROM {alembic_version} LIMIT 2")).mappings()
-    rows = versions.all()
+    every = sa.select(sa.text("*")).select_from(alembic_version).limit(2)
+    rows = connection.execute(every).mappings().all()
     if not rows:
         raise SchemaError(
             f"the table alembic_version{_where(connection)} is empty, so the schema revision of "
@@ -240,7 +244,7 @@ def _where(connection: Connection) -> str:
 
 
 def _user(connection: Connection) -> str:
-    return str(connection.scalar(sa.text("SELECT quote_ident(current_user)")))
+    return str(connection.scalar(sa.text("SELECT pg_catalog.quote_ident(current_user)")))
 
 
 def _choose(connection: Connection, schema: str) -> str:

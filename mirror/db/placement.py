@@ -42,8 +42,8 @@ _SEARCH_PATH = f"""
 """  # noqa: S608 (no value is in it)
 
 _ELSEWHERE = sa.text("""
-    SELECT nspname AS raw_name, quote_ident(CAST(nspname AS text)) AS name,
-        has_schema_privilege(n.oid, CAST('USAGE' AS text)) AS usable
+    SELECT nspname AS raw_name, pg_catalog.quote_ident(nspname) AS name,
+        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS usable
     FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
     WHERE relname = ANY(CAST(:tables AS name[])) AND relkind IN ('r', 'p')
     GROUP BY n.oid, nspname HAVING count(*) = :count
@@ -58,7 +58,7 @@ _USER_PATH = sa.text("""
 _PATH_NAME = re.compile(r'"((?:[^"]|"")*)"|([^\s,]+)')
 
 _VIEWS_ELSEWHERE = sa.text("""
-    SELECT DISTINCT quote_ident(n.nspname)
+    SELECT DISTINCT pg_catalog.quote_ident(n.nspname)
     FROM pg_depend AS d
     JOIN pg_class AS used ON used.oid = d.refobjid AND d.refclassid = 'pg_class'::regclass
     JOIN pg_namespace AS home ON home.oid = used.relnamespace AND home.nspname = current_schema()
@@ -86,7 +86,7 @@ def schema(connection: Connection) -> str | None:
     """
     if connection.dialect.name == "sqlite":
         return None
-    return connection.scalar(sa.select(sa.func.quote_ident(sa.func.current_schema())))
+    return connection.scalar(sa.select(sa.func.pg_catalog.quote_ident(sa.func.current_schema())))
 
 
 def elsewhere(connection: Connection) -> Sequence[Row[Any]]:

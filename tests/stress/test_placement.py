@@ -38,6 +38,15 @@ def postgres(postgres_server: str, sandbox: Sandbox, upstream: FakeUpstream) -> 
 
 
 @pytest.fixture
+def role(postgres_server: str) -> Iterator[str]:
+    """A role that owns nothing, dropped after the databases of the test."""
+    name = f"mirror_test_{uuid.uuid4().hex[:12]}"
+    execute(postgres_server, f"CREATE ROLE {name} LOGIN PASSWORD 'word'")
+    yield name
+    execute(postgres_server, f"DROP ROLE {name}")
+
+
+@pytest.fixture
 def mirror(new_mirror: Mirror) -> Mirror:
     """A mirror without its schema."""
     return new_mirror
@@ -123,6 +132,19 @@ SHADOWED = [
     ("quote_ident", "text", "text"),
     ("jsonb_each", "jsonb", "SETOF record"),
     ("lower", "text", "text"),
+    # With types that fit better than those of Postgres.
+    ("quote_ident", "name", "text"),
+    ("pg_advisory_xact_lock", "smallint, integer", "void"),
+    ("pg_advisory_xact_lock", "integer, bigint", "void"),
+    ("hashtext", "varchar", "integer"),
+    ("to_regclass", "varchar", "regclass"),
+    ("has_schema_privilege", "oid, varchar", "boolean"),
+    ("pg_has_role", "oid, varchar", "boolean"),
+    ("row_security_active", "regclass", "boolean"),
+    ("current_setting", "varchar", "text"),
+    ("format", "text, name", "text"),
+    ("format", "text, name, name", "text"),
+    ("unnest", "oid[]", "SETOF oid"),
 ]
 OPERATORS = """
 CREATE FUNCTION never(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT false';
@@ -130,19 +152,45 @@ CREATE OPERATOR <> (LEFTARG = text, RIGHTARG = text, FUNCTION = never);
 CREATE OPERATOR = (LEFTARG = text, RIGHTARG = text, FUNCTION = never);
 CREATE FUNCTION never(timestamptz, timestamptz) RETURNS boolean LANGUAGE sql AS 'SELECT false';
 CREATE OPERATOR < (LEFTARG = timestamptz, RIGHTARG = timestamptz, FUNCTION = never);
+CREATE FUNCTION never(name, varchar) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR = (LEFTARG = name, RIGHTARG = varchar, FUNCTION = never);
+CREATE OPERATOR <> (LEFTARG = name, RIGHTARG = varchar, FUNCTION = never);
+CREATE FUNCTION never(oid, integer) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR = (LEFTARG = oid, RIGHTARG = integer, FUNCTION = never);
 """
 
 
-def test_functions_and_operators_of_others_are_not_called(postgres: Mirror) -> None:
+def test_functions_and_operators_of_others_are_not_called(role: str, postgres: Mirror) -> None:
     """Not even if `search_path` has their schema before that of Postgres."""
     for name, arguments, returns in SHADOWED:
         execute(postgres.url, SHADOWS.format(name=name, arguments=arguments, returns=returns))
     execute(postgres.url, *filter(str.strip, OPERATORS.split(";")))
     set_path(postgres.url, "public, pg_catalog")
     sync_everything(postgres)
-    for words in (["status"], ["history", "+15550100001"], ["doctor"], ["db", "current"]):
+    reader = ["db", "grant-read", role]
+    for words in (["status"], ["history", "+15550100001"], ["doctor"], ["db", "current"], reader):
         ran = run(postgres, *words)
         assert ran.code == 0, ran.err
+
+
+def test_who_may_create_functions_beside_the_mirror(role: str, postgres: Mirror) -> None:
+    """The doctor names each role that could act as the user of a command, and no other."""
+    url = postgres.url
+    name = make_url(url).database
+    assert run(postgres, "sync").code == 0
+    assert "REVOKE" not in run(postgres, "doctor").out
+    execute(url, f"GRANT CREATE ON SCHEMA public TO PUBLIC, {role}")
+    ran = run(postgres, "doctor")
+    assert ran.code == 0
+    assert f"REVOKE CREATE ON SCHEMA public FROM PUBLIC, {role}" in ran.out
+    execute(url, f"REVOKE CREATE ON SCHEMA public FROM PUBLIC, {role}")
+    assert "REVOKE" not in run(postgres, "doctor").out
+    execute(url, f"ALTER SCHEMA public OWNER TO {role}")
+    assert f"REVOKE CREATE ON SCHEMA public FROM {role}" in run(postgres, "doctor").out
+    execute(url, "ALTER SCHEMA public OWNER TO pg_database_owner")
+    execute(url, f"ALTER DATABASE {name} OWNER TO {role}")
+    assert "FROM pg_database_owner" in run(postgres, "doctor").out
+    execute(url, f"ALTER DATABASE {name} OWNER TO mirror")
 
 
 def test_a_schema_of_the_user_that_is_made_later(postgres: Mirror, tmp_path: Path) -> None:
@@ -333,15 +381,6 @@ def test_another_option_with_the_word_is_no_choice(postgres: Mirror) -> None:
     assert ran.code == 1
     assert "the mirror is in the schema second" in ran.err
     assert relations(postgres.url) == before
-
-
-@pytest.fixture
-def role(postgres_server: str) -> Iterator[str]:
-    """A role that owns nothing, dropped after the databases of the test."""
-    name = f"mirror_test_{uuid.uuid4().hex[:12]}"
-    execute(postgres_server, f"CREATE ROLE {name} LOGIN PASSWORD 'word'")
-    yield name
-    execute(postgres_server, f"DROP ROLE {name}")
 
 
 def as_role(url: str, role: str) -> str:
