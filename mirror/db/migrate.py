@@ -18,7 +18,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mirror.db import placement
+from mirror.db import placement, views
 from mirror.db.engine import advisory_lock, read_transaction, write_transaction
 from mirror.db.models import alembic_version, metadata, release_requests
 from mirror.errors import DatabaseError, SchemaError
@@ -78,12 +78,14 @@ class _Schema(msgspec.Struct, frozen=True):
         is_unreleased: whether an unreleased version of `mirror` created it.
         hidden: its tables of which the user sees no row, because of row-level security.
         limited: those of which it sees some.
+        missing: tables and views of the head revision that were dropped.
     """
 
     revision: str | None
     is_unreleased: bool = False
     hidden: Sequence[str] = ()
     limited: Sequence[str] = ()
+    missing: Sequence[str] = ()
 
 
 def scripts_folder() -> Path:
@@ -119,12 +121,12 @@ def _existing(connection: Connection, names: Iterable[str]) -> Sequence[sa.Row[A
 def _read_schema(connection: Connection) -> _Schema:
     """Read the revision, and recognize the schemas that were in use before the first release.
 
-    Their revisions were numbered 0001 to 0005 as well. 0001 to 0003 lack the view
-    `release_requests_daily`. The view of 0004 and 0005 has another definition, which is only read
-    while this version has no revision of that number. A later 0001 lacks the column `digest`, which
-    is only looked for if the index is gone as well.
+    Their revisions were numbered 0001 to 0005 as well. They lack the column `digest`, which is only
+    looked for if the index is gone as well. The view of 0004 and 0005 has another definition, which
+    is only read while this version has no revision of that number.
     """
-    found = _existing(connection, {*metadata.tables, *placement.MIRROR_TABLES, _VIEW, _INDEX})
+    ours = [*metadata.tables, *views.metadata.tables]
+    found = _existing(connection, {*ours, *placement.MIRROR_TABLES, _INDEX})
     existing = {row.name for row in found}
     if not existing.issuperset(placement.MIRROR_TABLES):
         _require_place(connection)
@@ -139,30 +141,32 @@ def _read_schema(connection: Connection) -> _Schema:
     revision = _read_revision(connection)
     schema = msgspec.structs.replace(schema, revision=revision)
     unreleased = msgspec.structs.replace(schema, is_unreleased=True)
-    if _VIEW not in existing:
-        _refuse_scattered(connection)
-        return unreleased
     if _INDEX not in existing:
         columns = sa.inspect(connection).get_columns(release_requests.name)
         if "digest" not in {column["name"] for column in columns}:
             return unreleased
+    if revision == revisions()[-1]:
+        missing = [name for name in ours if name not in existing]
+        for name in missing:
+            _refuse_elsewhere(connection, name, ours)
+        return msgspec.structs.replace(schema, missing=missing)
     if revision in revisions():
         return schema
+    if _VIEW not in existing:
+        return unreleased
     definition = sa.inspect(connection).get_view_definition(_VIEW)
     return unreleased if _UNRELEASED_CTE in definition else schema
 
 
-def _refuse_scattered(connection: Connection) -> None:
-    """Refuse a mirror whose views are in another schema than its tables."""
-    from mirror.db import views
-
-    names = [*metadata.tables, *views.metadata.tables]
-    if schema := placement.view_elsewhere(connection, _VIEW, names):
+def _refuse_elsewhere(connection: Connection, name: str, ours: list[str]) -> None:
+    """Refuse a mirror one of whose tables or views is in another schema than the others."""
+    if schema := placement.relation_elsewhere(connection, name, ours):
         home = placement.schema(connection)
+        kind = "view" if name in views.metadata.tables else "table"
         raise SchemaError(
-            f"the tables of the mirror are in the schema {home}, but its view {_VIEW} is in "
-            f"{schema}",
-            hint=f"run for each view there: ALTER VIEW {schema}.{_VIEW} SET SCHEMA {home}",
+            f"the mirror is in the schema {home}, but its {kind} {name} is in {schema}",
+            hint=f"run for each that is there: ALTER {kind.upper()} {schema}.{name} "
+            f"SET SCHEMA {home}",
         )
 
 
@@ -194,8 +198,6 @@ def _require_place(connection: Connection) -> None:
         SchemaError: another program uses one of its names, there is a mirror in a schema that
             `search_path` does not name, or there is no schema.
     """
-    from mirror.db import views
-
     names = {*placement.MIRROR_TABLES, *metadata.tables, *views.metadata.tables}
     existing = {row.name for row in _existing(connection, names)}
     if existing:
@@ -317,6 +319,14 @@ def _require_known(schema: _Schema) -> None:
             f"{schema.revision}), and cannot be upgraded",
             hint="name a new database and run `mirror sync`",
         )
+    if schema.missing:
+        lost = [name for name in schema.missing if name in metadata.tables]
+        raise SchemaError(
+            f"the mirror lacks {', '.join(lost or schema.missing)}, which somebody dropped",
+            hint="restore the database from a backup"
+            if lost
+            else "run `mirror db upgrade`, which creates views again",
+        )
     known = revisions()
     if schema.revision is not None and schema.revision not in known:
         raise SchemaError(
@@ -329,6 +339,8 @@ def _require_known(schema: _Schema) -> None:
 def upgrade(engine: Engine) -> tuple[str | None, str]:
     """Upgrade a database to the head revision, in one transaction; do nothing if it is there.
 
+    Views of that revision that somebody dropped are created again.
+
     Returns:
         The revision before and the revision after.
 
@@ -338,11 +350,27 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     head = revisions()[-1]
     with read_transaction(engine) as connection:
         schema = _read_schema(connection)
-    _require_known(schema)
-    if schema.revision == head:
-        return head, head
+    if not schema.missing:
+        _require_known(schema)
+        if schema.revision == head:
+            return head, head
     with write_transaction(engine, LOCK) as connection:
+        _restore_views(connection)
         return upgrade_in(connection), head
+
+
+def _restore_views(connection: Connection) -> None:
+    """Create the views that were dropped from the head revision, unless tables were too."""
+    missing = _read_schema(connection).missing
+    if not missing or not views.metadata.tables.keys() >= set(missing):
+        return
+    files = [*missing, *(["comments"] if connection.dialect.name == "postgresql" else [])]
+    for name in files:
+        # The newest revision that has such a file made the view what it is.
+        path = max(scripts_folder().glob(f"sql/*/{connection.dialect.name}/{name}.sql"))
+        sql = path.read_text(encoding="utf-8")
+        connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+    logger.warning("created again, as somebody had dropped them: %s", ", ".join(missing))
 
 
 def upgrade_in(connection: Connection) -> str | None:

@@ -57,16 +57,21 @@ _USER_PATH = sa.text("""
 """)
 _PATH_NAME = re.compile(r'"((?:[^"]|"")*)"|([^\s,]+)')
 
-_VIEWS_ELSEWHERE = sa.text("""
-    SELECT DISTINCT pg_catalog.quote_ident(n.nspname)
-    FROM pg_depend AS d
-    JOIN pg_class AS used ON used.oid = d.refobjid AND d.refclassid = 'pg_class'::regclass
-    JOIN pg_namespace AS home ON home.oid = used.relnamespace AND home.nspname = current_schema()
-    JOIN pg_rewrite AS r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
-    JOIN pg_class AS view ON view.oid = r.ev_class AND view.relname = :name
-    JOIN pg_namespace AS n ON n.oid = view.relnamespace AND n.oid <> home.oid
-    WHERE used.relname = ANY(CAST(:used AS name[]))
-    ORDER BY 1
+# A schema with the table sync_runs has a mirror of its own. Views of others may have the same name.
+_RELATION_ELSEWHERE = sa.text("""
+    SELECT pg_catalog.quote_ident(nspname)
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+    WHERE relname = CAST(:name AS name) AND relpersistence <> 't' AND NOT EXISTS (
+        SELECT FROM pg_class AS other
+        WHERE other.relnamespace = n.oid AND other.relname = 'sync_runs'
+    ) AND (relkind IN ('r', 'p') OR relkind = 'v' AND EXISTS (
+        SELECT FROM pg_rewrite AS r
+        JOIN pg_depend AS d ON d.objid = r.oid AND d.classid = CAST('pg_rewrite' AS regclass)
+        JOIN pg_class AS used ON used.oid = d.refobjid
+            AND d.refclassid = CAST('pg_class' AS regclass) AND used.oid <> c.oid
+        WHERE r.ev_class = c.oid AND used.relname = ANY(CAST(:used AS name[]))
+    ))
+    ORDER BY nspname
 """)
 
 
@@ -102,17 +107,17 @@ def elsewhere(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(_ELSEWHERE, {"tables": tables, "count": len(tables)}).all()
 
 
-def view_elsewhere(connection: Connection, name: str, used: list[str]) -> str | None:
-    """Return another schema than the mirror's that holds a view on its relations, or None.
+def relation_elsewhere(connection: Connection, name: str, used: list[str]) -> str | None:
+    """Return another schema than the mirror's that holds one of its tables or views, or None.
 
     Args:
         connection: to the mirror's database.
-        name: of the view.
-        used: names of the mirror's tables and views, of which it reads one.
+        name: of the table or view, which is not in the mirror's schema.
+        used: names of the mirror's tables and views; a view reads at least one of them.
     """
     if connection.dialect.name == "sqlite":
         return None
-    schemas = connection.scalars(_VIEWS_ELSEWHERE, {"name": name, "used": used})
+    schemas = connection.scalars(_RELATION_ELSEWHERE, {"name": name, "used": used})
     return schemas.first()
 
 

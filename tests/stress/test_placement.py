@@ -21,7 +21,7 @@ from mirror.sync.run import Outcome
 from tests.support.commands import Ran, run_mirror
 from tests.support.mirrors import Mirror
 from tests.support.postgres import empty_database, execute
-from tests.support.schema import alembic, later_revision, opened
+from tests.support.schema import alembic, inventory, later_revision, opened
 from tests.support.upstream import TOKEN, FakeUpstream, request, requests
 
 OURS = sorted({*models.metadata.tables, *views.metadata.tables, "alembic_version"})
@@ -419,20 +419,81 @@ def quoted(path: str) -> str:
     return path.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
-def test_views_in_another_schema(postgres: Mirror) -> None:
+VIEWS = list(views.metadata.tables)
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [VIEWS, *([name] for name in OURS if name in VIEWS), ["phone_numbers", "phone_number_history"]],
+    ids="-".join,
+)
+def test_views_in_another_schema(postgres: Mirror, moved: list[str]) -> None:
     """Views that somebody moved away are named, with the way back."""
     assert postgres.sync(requests(1)).failure is None
     execute(postgres.url, "CREATE SCHEMA mirror")
-    for view in views.metadata.tables:
+    for view in moved:
         execute(postgres.url, f"ALTER VIEW {view} SET SCHEMA mirror")
     for words in COMMANDS:
         ran = run(postgres, *words)
         assert ran.code == 1, words
-        assert "but its view release_requests_daily is in mirror" in ran.out + ran.err
-        assert "SET SCHEMA public" in ran.out + ran.err
-    for view in views.metadata.tables:
+        (advice,) = re.findall(r"ALTER VIEW mirror\.(\w+) SET SCHEMA public", ran.out + ran.err)
+        assert advice in moved
+        assert f"but its view {advice} is in mirror" in ran.out + ran.err
+    for view in moved:
         execute(postgres.url, f"ALTER VIEW mirror.{view} SET SCHEMA public")
     assert run(postgres, "status").code == 0
+
+
+@pytest.mark.parametrize("table", ["quarantined_records", "release_request_past_versions"])
+def test_a_table_in_another_schema(postgres: Mirror, table: str) -> None:
+    """A table that somebody moved away is named, with the way back."""
+    assert postgres.sync(requests(1)).failure is None
+    execute(postgres.url, "CREATE SCHEMA mirror", f"ALTER TABLE {table} SET SCHEMA mirror")
+    for words in COMMANDS:
+        ran = run(postgres, *words)
+        assert ran.code == 1, words
+        assert f"ALTER TABLE mirror.{table} SET SCHEMA public" in ran.out + ran.err
+    execute(postgres.url, f"ALTER TABLE mirror.{table} SET SCHEMA public")
+    assert run(postgres, "status").code == 0
+
+
+@pytest.mark.parametrize("dropped", [[name] for name in VIEWS] + [VIEWS], ids="-".join)
+def test_dropped_views(mirror: Mirror, dropped: list[str]) -> None:
+    """They are named, and an upgrade creates them again, with comments and all."""
+    mirror.sync(requests(1))
+    with opened(mirror.url) as connection:
+        before = inventory(connection)
+        cascade = "" if connection.dialect.name == "sqlite" else "CASCADE"
+        for view in dropped:
+            connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view} {cascade}")
+    if cascade:  # a view of another program is not ours
+        execute(mirror.url, "CREATE SCHEMA theirs")
+        execute(mirror.url, f"CREATE VIEW theirs.{dropped[0]} AS SELECT 1 AS one")
+    for words in (["sync"], ["sync", "--dry-run"], ["status"], ["doctor"]):
+        ran = run(mirror, *words)
+        assert ran.code == 1, words
+        assert dropped[0] in ran.out + ran.err
+        assert "run `mirror db upgrade`" in ran.out + ran.err
+    ran = run(mirror, "db", "upgrade")
+    assert ran.code == 0, ran.err
+    with opened(mirror.url) as connection:
+        assert sorted(map(str, inventory(connection))) == sorted(map(str, before))
+    assert run(mirror, "doctor").code == 0
+
+
+def test_a_dropped_table(mirror: Mirror) -> None:
+    """No empty one takes its place: its rows are in a backup only."""
+    mirror.sync(requests(1))
+    with opened(mirror.url) as connection:
+        connection.exec_driver_sql("DROP TABLE quarantined_records")
+    before = contents(mirror)
+    for words in COMMANDS:
+        if words != ["db", "current"]:
+            ran = run(mirror, *words)
+            assert ran.code == 1, words
+            assert "lacks quarantined_records" in ran.out + ran.err
+            assert "backup" in ran.out + ran.err
+    assert contents(mirror) == before
 
 
 def test_no_schema_to_use(postgres: Mirror) -> None:
