@@ -114,7 +114,9 @@ def _existing(connection: Connection, names: Iterable[str]) -> Sequence[sa.Row[A
     """Return which of some names are in use where the mirror is."""
     query = sa.text(_EXISTING[connection.dialect.name])
     # As literals, which take the type of the column: others may have an operator that fits better.
-    given = sa.bindparam("names", sorted(names), expanding=True, literal_execute=True)
+    given: sa.BindParameter[Any] = sa.bindparam(
+        "names", sorted(names), expanding=True, literal_execute=True
+    )
     return connection.execute(query.bindparams(given)).all()
 
 
