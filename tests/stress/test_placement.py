@@ -497,6 +497,32 @@ def test_a_dropped_table(mirror: Mirror) -> None:
         assert "quarantined_records" not in sa.inspect(connection).get_table_names()
 
 
+KEEP_OUT = {
+    "sqlite": [
+        "CREATE TRIGGER keep BEFORE INSERT ON sync_runs BEGIN SELECT RAISE(IGNORE); END",
+    ],
+    "postgresql": [
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER keep BEFORE INSERT ON sync_runs FOR EACH ROW EXECUTE FUNCTION keep()",
+    ],
+}
+
+
+def test_a_trigger_that_keeps_runs_out(mirror: Mirror) -> None:
+    """One sentence says so, and nothing is applied."""
+    mirror.sync(requests(1))
+    with opened(mirror.url) as connection:
+        for statement in KEEP_OUT[connection.dialect.name]:
+            connection.exec_driver_sql(statement)
+    mirror.upstream.records = requests(1, 2)
+    for words in (["sync"], ["sync", "--dry-run"], ["doctor"]):
+        ran = run(mirror, *words)
+        assert ran.code == 1, words
+        assert "the table sync_runs takes no rows" in ran.out + ran.err
+        assert "Traceback" not in ran.err
+    assert mirror.rows("SELECT count(*) FROM release_requests") == [(1,)]
+
+
 def test_no_schema_to_use(postgres: Mirror) -> None:
     """A path that names no schema is told, with what to do."""
     set_path(postgres.url, "nowhere")
