@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from math import inf
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlencode
@@ -50,12 +49,12 @@ _READ_SETTINGS = {
     # Compiling one of mirror's queries takes longer than running it.
     "jit": "off",
 }
-_NO_TIME_LIMITS = {
+_UNLIMITED_READ_SETTINGS = _READ_SETTINGS | {
     "idle_in_transaction_session_timeout": "{response_timeout}s",
     # The watchdog ends a statement; the defaults of a role may be too short for any first load.
     "statement_timeout": "0",
 }
-_WRITE_SETTINGS = _READ_SETTINGS | _NO_TIME_LIMITS | {
+_WRITE_SETTINGS = _UNLIMITED_READ_SETTINGS | {
     # An error instead of rows that a policy leaves out: a sync would take them for new ones.
     "row_security": "off",
     # If this machine dies, the server releases its locks after one minute, not two hours.
@@ -227,7 +226,7 @@ def read_transaction(engine: Engine, *, time_limits: bool = True) -> Iterator[Co
         return
     options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with translate_errors(engine), engine.connect().execution_options(**options) as connection:
-        settings = _READ_SETTINGS if time_limits else _READ_SETTINGS | _NO_TIME_LIMITS
+        settings = _READ_SETTINGS if time_limits else _UNLIMITED_READ_SETTINGS
         (limit,) = _set_parameters(connection, settings, _STATEMENT_TIMEOUT)
         with _explain_time_limits(connection, limit):
             yield connection
@@ -244,13 +243,11 @@ def _explain_time_limits(connection: Connection, statement_timeout: float) -> It
     """
     try:
         yield
-    except sa.exc.DBAPIError as error:
-        name = _TIME_LIMITS.get(getattr(error.orig, "sqlstate", ""))
-        if name == "statement_timeout" and not (
-            0 < statement_timeout <= connection.info[_WATCHDOG_KEY].busy_seconds()
-        ):
-            raise
-        if name is None:
+    except (sa.exc.DBAPIError, connection.dialect.loaded_dbapi.Error) as error:
+        name = _TIME_LIMITS.get(getattr(getattr(error, "orig", error), "sqlstate", ""))
+        seconds = connection.info[_WATCHDOG_KEY].statement_seconds()
+        was_cancelled = name == "statement_timeout" and not 0 < statement_timeout <= seconds
+        if name is None or was_cancelled:
             raise
         raise DatabaseError(
             f"the database {shown_url_of(connection)} ended a statement by its setting {name}",
@@ -356,7 +353,7 @@ def _set_parameters(
         The values of more expressions, which take no statement of their own.
     """
     version = connection.dialect.server_version_info or ()
-    if parameters.keys() >= _NO_TIME_LIMITS.keys() and version >= (17,):
+    if "statement_timeout" in parameters and version >= (17,):
         parameters = parameters | {"transaction_timeout": "0"}
     values = {
         name: value.format(lock_wait=LOCK_WAIT, response_timeout=RESPONSE_TIMEOUT)
@@ -489,19 +486,21 @@ class _Watchdog:
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM)
         self._busy_since: float | None = time.monotonic()
+        self._statement_began = time.monotonic()
         self._closed = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
     def mark_busy(self) -> None:
         """Start the clock: a statement is being sent."""
+        self._busy_since = self._statement_began = time.monotonic()
+
+    def mark_progress(self) -> None:
+        """Start the clock anew: the server has answered, and the statement goes on."""
         self._busy_since = time.monotonic()
 
-    def busy_seconds(self) -> float:
-        """Return for how long a statement has been running; infinity if that is not known.
-
-        The rows of a server-side cursor are fetched without starting the clock.
-        """
-        return inf if self._busy_since is None else time.monotonic() - self._busy_since
+    def statement_seconds(self) -> float:
+        """Return the seconds since the last statement began."""
+        return time.monotonic() - self._statement_began
 
     def mark_idle(self) -> None:
         """Stop the clock: the server has answered."""
@@ -549,3 +548,9 @@ def mark_busy(connection: Connection, *_: object) -> None:
     """
     if watchdog := connection.info.get(_WATCHDOG_KEY):
         watchdog.mark_busy()
+
+
+def mark_progress(connection: Connection) -> None:
+    """Start the clock of a connection's watchdog anew, within a statement."""
+    if watchdog := connection.info.get(_WATCHDOG_KEY):
+        watchdog.mark_progress()

@@ -294,7 +294,8 @@ def _require_rows(connection: Connection, schema: _Schema) -> None:
         raise DatabaseError(
             f"row-level security hides rows of {tables} from {user}",
             hint=f"as the owner, run for each: ALTER TABLE {name} DISABLE ROW LEVEL SECURITY (if "
-            f"the owner sees none either, also ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY); or as a superuser: ALTER ROLE {user} BYPASSRLS",
+            f"the owner sees none either, also ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY); or "
+            f"as a superuser: ALTER ROLE {user} BYPASSRLS",
         )
     logger.warning(
         "row-level security limits %s to those rows of %s that a policy lets it see", user, tables

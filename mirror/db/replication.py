@@ -22,7 +22,9 @@ _TABLES = """
         UNION ALL SELECT inhrelid, relname FROM pg_inherits JOIN parts ON inhparent = oid
     )
 """
-_NAMES: sa.BindParameter[list[str]] = sa.bindparam("tables", [*metadata.tables, alembic_version.name], expanding=True)
+_NAMES: sa.BindParameter[list[str]] = sa.bindparam(
+    "tables", [*metadata.tables, alembic_version.name], expanding=True
+)
 
 _SUBSCRIBED = sa.text(f"""{_TABLES}
     SELECT DISTINCT relname::text FROM parts JOIN pg_subscription_rel ON srrelid = oid ORDER BY 1

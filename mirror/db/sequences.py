@@ -39,7 +39,7 @@ _POSITIONS = " UNION ALL ".join(
 _BEHIND = sa.text(f"SELECT * FROM ({_POSITIONS}) AS positions WHERE last > position")  # noqa: S608
 _FORBIDDEN = sa.text(
     f"SELECT sequence, quote_ident(current_user) AS user FROM ({_POSITIONS}) AS positions "  # noqa: S608
-    "WHERE NOT usable OR NOT settable AND last > position"
+    "WHERE has_table_privilege(name, 'INSERT') AND (NOT usable OR NOT settable AND last > position)"
 )
 
 
@@ -57,6 +57,8 @@ def behind(connection: Connection) -> Sequence[Row[Any]]:
 
 def require_rights(connection: Connection) -> None:
     """Check that the user may take numbers, and set the sequences that are behind their table.
+
+    One that may not insert rows is not asked: what it lacks is the right to the tables.
 
     Raises:
         DatabaseError: it may not; the hint is the GRANT.
