@@ -118,10 +118,11 @@ def parse_url(text: str) -> URL:
         ) from error
     backend = url.get_backend_name()
     if backend == "sqlite":
-        if "?" in text:  # SQLAlchemy would open another file
+        is_path = url == URL.create(url.drivername, database=url.database or None)
+        if not is_path or url.database in {None, ":memory:"} or "?" in text:
             raise UsageError(
                 "the SQLite URL must be of the form sqlite:///PATH",
-                hint="write a ? in the path as %3F",
+                hint="write a ? in the path as %3F" if "?" in text else None,
             )
         return url.set(drivername="sqlite")
     if backend not in {"postgresql", "postgres"}:
@@ -372,9 +373,7 @@ def _sqlite_engine(url: URL, *, create: bool) -> Engine:
             f"this Python has SQLite {sqlite3.sqlite_version}",
             hint=f"mirror needs {_MIN_SQLITE_VERSION[0]}.{_MIN_SQLITE_VERSION[1]} or later",
         )
-    if not url.database or url.database == ":memory:" or url.query:
-        raise UsageError("the SQLite URL must be of the form sqlite:///PATH")
-    path = Path(url.database).absolute()
+    path = Path(url.database or "").absolute()
     status = _stat(path)
     if status is not None and stat.S_ISDIR(status.st_mode):
         raise UsageError(f"{path} is a folder", hint="name a file in it with sqlite:///PATH")

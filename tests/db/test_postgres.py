@@ -309,6 +309,35 @@ def test_a_url_that_cannot_be_taken_apart(url: str, sandbox: Sandbox) -> None:
             assert part not in ran.out + ran.err
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://u:geh@eim@h/p.db",
+        "sqlite://geh:eim@/p.db",
+        "sqlite+pysqlcipher://:geheim@/p.db",
+        "sqlite://geheim.db",
+        "sqlite:///:memory:",
+        "sqlite://",
+    ],
+)
+def test_a_url_of_sqlite_that_is_no_path(url: str) -> None:
+    """Every command refuses it, and shows nothing of it."""
+    for command in ("sync", "status", "doctor", "db url"):
+        ran = run_mirror(*command.split(), MIRROR_DATABASE_URL=url, TALKOVER_TOKEN=TOKEN)
+        assert (ran.code, "must be of the form sqlite:///PATH" in ran.out + ran.err) == (2, True)
+        for part in ("geh", "eim"):
+            assert part not in ran.out + ran.err
+
+
+def test_a_password_in_a_parameter() -> None:
+    """It is not shown, whatever it is called."""
+    for name in ("password", "pwd", "sslpassword"):
+        url = f"postgresql://127.0.0.1:9/d?user=u&{name}=geheim"
+        for command in ("status", "doctor", "db url"):
+            ran = run_mirror(*command.split(), MIRROR_DATABASE_URL=url)
+            assert "geheim" not in ran.out + ran.err
+
+
 def test_a_question_mark_in_a_path(tmp_path: Path, sandbox: Sandbox) -> None:
     """A ? in a URL of SQLite is refused, %3F means it, and a folder may have one in its name."""
     folder = tmp_path / "a?b"
