@@ -235,25 +235,26 @@ def read_transaction(engine: Engine, *, time_limits: bool = True) -> Iterator[Co
 
 @contextmanager
 def _explain_time_limits(connection: Connection, statement_timeout: float) -> Iterator[None]:
-    """Name the setting of Postgres that ended a statement: to try again would not help.
+    """Name the setting of Postgres that ended a transaction: to try again would not help.
 
     Args:
         connection: of the transaction.
         statement_timeout: its value in seconds, 0 for none. A statement that was ended earlier was
             cancelled by somebody, for which Postgres has the same SQLSTATE.
     """
+    watchdog = connection.info[_WATCHDOG_KEY]  # out of reach once the connection is lost
     try:
         yield
     except (sa.exc.DBAPIError, connection.dialect.loaded_dbapi.Error) as error:
         name = _TIME_LIMITS.get(getattr(getattr(error, "orig", error), "sqlstate", ""))
-        seconds = connection.info[_WATCHDOG_KEY].statement_seconds()
+        seconds = watchdog.statement_seconds()
         was_cancelled = name == "statement_timeout" and not 0 < statement_timeout <= seconds
         if name is None or was_cancelled:
             raise
         raise DatabaseError(
-            f"the database {shown_url_of(connection)} ended a statement by its setting {name}",
-            hint=f"for a larger limit run: ALTER ROLE … SET {name} = … (0 is none), or ALTER "
-            "DATABASE if it is set there",
+            f"the database {shown_url_of(connection)} ended the transaction by the setting {name}",
+            hint=f"to raise it run: ALTER ROLE … SET {name} = … (0 is no limit), or ALTER DATABASE "
+            "if it is set there",
         ) from error
 
 

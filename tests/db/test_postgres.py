@@ -158,6 +158,14 @@ def test_no_transaction_of_a_sync_has_a_time_limit_of_the_role(
     assert {tuple(values) for values in seen} == {("600000", "0", "0")[: len(known)]}
 
 
+def idle(url: str, connection: Connection) -> None:
+    """Do nothing until the server has ended the connection; read then."""
+    pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+    while execute(url, f"SELECT pid FROM pg_stat_activity WHERE pid = {pid}"):
+        pass
+    connection.exec_driver_sql("SELECT 1")
+
+
 def test_a_time_limit_of_the_role_is_named(postgres_server: str) -> None:
     """It ends a reader again and again; what somebody cancels may be tried again (75)."""
     slow = "SELECT count(*) FROM generate_series(1, 1000000000)"
@@ -169,8 +177,13 @@ def test_a_time_limit_of_the_role_is_named(postgres_server: str) -> None:
         ):
             error = error_of(url, read)
             assert type(error) is DatabaseError
-            assert "ended a statement by its setting statement_timeout" in str(error)
+            assert "ended the transaction by the setting statement_timeout" in str(error)
             assert "ALTER ROLE … SET statement_timeout = …" in str(error)
+        set_defaults(url, {"idle_in_transaction_session_timeout": "50ms", "statement_timeout": "0"})
+        error = error_of(url, lambda connection: idle(url, connection))
+        assert type(error) is DatabaseError
+        assert "by the setting idle_in_transaction_session_timeout" in str(error)
+        set_defaults(url, {"idle_in_transaction_session_timeout": "0"})
         for limit in ("0", "1h"):
             set_defaults(url, {"statement_timeout": limit})
             cancelled = error_of(
