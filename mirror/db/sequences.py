@@ -69,7 +69,7 @@ def require_rights(connection: Connection) -> None:
         names = ", ".join(row.sequence for row in forbidden)
         user = forbidden[0].user
         raise DatabaseError(
-            f"{user} may not use or set right what numbers new rows: {names}",
+            f"{user} lacks rights to {names}, from which new rows get their numbers",
             hint=f"as the owner, run: GRANT USAGE, SELECT, UPDATE ON SEQUENCE {names} TO {user}",
         )
 

@@ -450,7 +450,7 @@ def test_row_level_security_is_told(
     doctor = run("doctor", role=owned.owner)
     assert doctor.code == 0
     assert "row-level security\t\ton for release_requests, sync_runs" in doctor.out
-    assert "with FORCE the owner too" in doctor.out
+    assert "with FORCE also the owner" in doctor.out
     assert "ALTER TABLE public.release_requests DISABLE ROW LEVEL SECURITY" in doctor.out
 
     for table in ("release_requests", "sync_runs"):
