@@ -227,8 +227,8 @@ def check_surroundings(connection: Connection) -> Iterator[Check]:
         return
     if secured := connection.execute(_SECURED).all():
         finding = (
-            f"on for {', '.join(row.name for row in secured)}: users it applies to, with FORCE also "
-            "the owner, see only the rows that a policy lets them see, and get no error"
+            f"on for {', '.join(row.name for row in secured)}: users it applies to, with FORCE "
+            "also the owner, see only the rows that a policy lets them see, and get no error"
         )
         advice = (
             "unless that is meant, run for each: "
