@@ -25,8 +25,9 @@ from mirror.text import UNSAFE, escape_unsafe
 _MAX_CELL_LENGTH = 1000
 _MIN_WIDTH = 40
 
-# What a spreadsheet may take for a number, a date or an amount. Its digits are those of a phone
-# number more often than not. A string of a formula has at most 255 characters in Excel.
+# A number, a date or an amount written in digits, as a phone number is. Words that a spreadsheet
+# converts in its language (SEPT1, 10 pm, TRUE) are not among them. A string of a formula has at
+# most 255 characters in Excel.
 _NUMBER = re.compile(r"(?=\D*[0-9])[0-9 \xa0\u202f'+().,/:%$€£¥eE-]{1,255}")
 _SIGN = r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]"  # also full-width + - = @
 _FORMULA = re.compile(rf"[\t\r\n]|{_SIGN}")
@@ -242,7 +243,7 @@ def _write_csv(
 def _spreadsheet_cell(value: object) -> str:
     """Return a cell of CSV that a spreadsheet shows as it is.
 
-    What looks like a number becomes a formula that gives its text: the only form that Excel,
+    What is written in digits becomes a formula that gives its text: the only form that Excel,
     LibreOffice, Gnumeric and SheetJS all read as that text. An apostrophe would remain in the
     text, but it is safe before any other text, which could end the string of a formula. So it is
     within a text, where a program may split it.

@@ -41,9 +41,11 @@ def copy_rows(
     table: sa.Table,
     columns: Sequence[str],
     rows: Iterable[tuple[object, ...]],
-    **constants: str | int,
+    **constants: str | int | None,
 ) -> None:
     """Insert many rows, by `executemany` in SQLite and COPY in Postgres.
+
+    A column that is in neither gets its default, which in a table may be somebody else's.
 
     Args:
         connection: in the transaction that writes.

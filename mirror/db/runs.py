@@ -22,6 +22,9 @@ from mirror.errors import DatabaseUnavailable, GuardRefused
 from mirror.version import __version__
 
 _runs = sync_runs.c
+_UNKNOWN_YET = {str(column.name): None for column in sync_runs.columns if column.nullable}
+"""Named in a new row: a default would be somebody else's."""
+
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -143,12 +146,15 @@ def begin(
     run_id = connection.scalar(
         sa.insert(sync_runs)
         .values(
-            environment=environment,
-            outcome="running",
-            started_at=started_at,
-            base_url=base_url,
-            mirror_version=__version__,
-            **number,
+            _UNKNOWN_YET
+            | number
+            | {
+                "environment": environment,
+                "outcome": "running",
+                "started_at": started_at,
+                "base_url": base_url,
+                "mirror_version": __version__,
+            }
         )
         .returning(_runs.id)
     )
