@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 from mirror.api.health import HEALTH_PATH, ProbeResult
 from mirror.config import settings
 from mirror.config.settings import ApiSettings
-from mirror.db import migrate, sequences
+from mirror.db import migrate, replication, sequences
 from mirror.db.engine import write_transaction
 from mirror.db.models import alembic_version, metadata
 from mirror.errors import DiskUnavailable
@@ -119,6 +119,8 @@ def require_write_access(engine: Engine) -> None:
     # A commit, even without rows, can write to a SQLite file.
     with write_transaction(engine, migrate.LOCK, commit=False) as connection:
         migrate.upgrade_in(connection)
+        replication.refuse_subscriber(connection)
+        sequences.require_rights(connection)
         for table in metadata.sorted_tables:
             # The database checks the privilege before it looks for rows.
             no_rows = sa.select(table).where(sa.false())
@@ -207,27 +209,12 @@ SERVER_CHECKS: dict[str, Callable[[Connection], Iterator[Check]]] = {
 """The checks of the database server, by SQLAlchemy dialect."""
 
 
-_SURROUNDINGS = sa.text("""
-    WITH own AS (
-        SELECT c.oid, relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
-        WHERE nspname = current_schema() AND relname IN :tables
-    ),
-    parts AS (  -- a partition may be published or subscribed to by itself
-        SELECT oid, relname FROM own
-        UNION ALL SELECT inhrelid, relname FROM pg_inherits JOIN own ON inhparent = oid
-    )
-    SELECT
-        ARRAY(SELECT DISTINCT relname::text FROM parts
-              JOIN pg_subscription_rel ON srrelid = oid ORDER BY 1) AS subscribed,
-        ARRAY(SELECT DISTINCT pg_catalog.quote_ident(pubname) FROM pg_publication_tables AS p
-              JOIN parts ON parts.oid =
-                  pg_catalog.to_regclass(pg_catalog.format('%I.%I', schemaname, tablename))
-              ORDER BY 1) AS publishing,
-        ARRAY(SELECT DISTINCT pg_catalog.quote_ident(pubname) FROM pg_publication_tables
-              WHERE schemaname = current_schema() AND tablename = 'alembic_version'
-              ORDER BY 1) AS publishing_version,
-        ARRAY(SELECT relname::text FROM own JOIN pg_class AS c USING (oid, relname)
-              WHERE relrowsecurity ORDER BY 1) AS secured
+_SECURED = sa.text("""
+    SELECT relname::text AS name,
+        pg_catalog.quote_ident(nspname) || '.' || pg_catalog.quote_ident(relname) AS qualified
+    FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
+    WHERE nspname = current_schema() AND relname IN :tables AND relrowsecurity
+    ORDER BY 1
 """).bindparams(
     sa.bindparam(
         "tables", [*metadata.tables, alembic_version.name], expanding=True, literal_execute=True
@@ -253,7 +240,8 @@ _CREATORS = sa.text("""
 def check_surroundings(connection: Connection) -> Iterator[Check]:
     """Check what others did with the mirror's tables in Postgres; yield nothing if that is nothing.
 
-    Rights, row-level security, logical replication, and sequences that are behind their table.
+    Rights, row-level security, publications, and sequences that the next sync will set right. What
+    keeps a sync from writing is found by `require_write_access`.
     """
     if connection.dialect.name == "sqlite":
         return
@@ -265,29 +253,32 @@ def check_surroundings(connection: Connection) -> Iterator[Check]:
         )
         advice = f"REVOKE CREATE ON SCHEMA {schema} FROM {roles}, or use a schema of its own"
         yield Check(State.WARNING, "rights", None, finding, advice)
-    subscribed, publishing, publishing_version, secured = connection.execute(_SURROUNDINGS).one()
-    if secured:
+    if secured := connection.execute(_SECURED).all():
         finding = (
-            f"on for {', '.join(secured)}: users other than the owner see only the rows that a "
-            "policy lets them see, and get no error"
+            f"on for {', '.join(row.name for row in secured)}: users it applies to, with FORCE "
+            "also the owner, see only the rows that a policy lets them see, and get no error"
         )
-        advice = "unless that is meant, run for each: ALTER TABLE … DISABLE ROW LEVEL SECURITY"
+        advice = (
+            "unless that is meant, run for each: "
+            f"ALTER TABLE {secured[0].qualified} DISABLE ROW LEVEL SECURITY"
+        )
         yield Check(State.WARNING, "row-level security", None, finding, advice)
-    if subscribed:
-        finding = f"a subscription writes to {', '.join(subscribed)}"
-        advice = "sync at the publisher only; to sync here, drop the subscription first"
-        yield Check(State.WARNING, "replication", None, finding, advice)
-    if publishing_version:
-        finding = f"the publication {', '.join(publishing_version)} has the table alembic_version"
+    publications = replication.publications(connection)
+    if with_version := [row.name for row in publications if row.has_version]:
+        finding = f"the publication {', '.join(with_version)} has the table alembic_version"
         advice = "leave it out: `mirror db upgrade` writes it at the subscriber too"
         yield Check(State.WARNING, "replication", None, finding, advice)
-    elif publishing:
-        finding = f"published by {', '.join(publishing)}"
+    elif publications:
+        finding = f"published by {', '.join(row.name for row in publications)}"
         yield Check(State.OK, "replication", None, finding)
-    for row in () if subscribed else sequences.behind(connection):
-        finding = f"that of {row.name}.id is at {row.position:,}, and the table at {row.last:,}"
-        advice = "the next `mirror sync` sets it right"
-        yield Check(State.WARNING, "sequence", None, finding, advice)
+    for row in () if replication.subscribed(connection) else sequences.behind(connection):
+        if row.settable:
+            finding = (
+                f"the sequence of {row.name}.id is at {row.position:,}, behind the table "
+                f"({row.last:,})"
+            )
+            advice = "the next `mirror sync` sets it right"
+            yield Check(State.WARNING, "sequence", None, finding, advice)
 
 
 def check_runs(status: EnvironmentStatus) -> Check:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -200,8 +200,7 @@ def _require_place(connection: Connection) -> None:
         SchemaError: another program uses one of its names, there is a mirror in a schema that
             `search_path` does not name, or there is no schema.
     """
-    names = {*placement.MIRROR_TABLES, *metadata.tables, *views.metadata.tables}
-    existing = {row.name for row in _existing(connection, names)}
+    existing = {row.name for row in _existing(connection, _names(connection.dialect.name))}
     if existing:
         raise _foreign(connection, min(existing))
     if connection.dialect.name == "sqlite":
@@ -230,6 +229,21 @@ def _require_place(connection: Connection) -> None:
         )
 
 
+def _names(dialect: str) -> Iterator[str]:
+    """Yield the names of what a mirror creates, which nothing else may have in its schema.
+
+    A sequence is not among them: Postgres gives it another name if its own is in use.
+    """
+    yield from views.metadata.tables
+    for table in (*metadata.tables.values(), alembic_version):
+        yield table.name
+        yield from (str(index.name) for index in table.indexes)
+        if dialect == "postgresql":  # SQLite gives their indexes names of its own
+            for constraint in table.constraints:
+                if isinstance(constraint, (sa.PrimaryKeyConstraint, sa.UniqueConstraint)):
+                    yield str(constraint.name)
+
+
 def _foreign(connection: Connection, name: str) -> SchemaError:
     """Return the error for a name of the mirror's that another program uses."""
     if connection.dialect.name == "sqlite":
@@ -252,11 +266,14 @@ def _user(connection: Connection) -> str:
 
 
 def _choose(connection: Connection, schema: str) -> str:
-    """Return how to name a schema of Postgres in the database URL."""
+    """Return how to name a schema of Postgres in the database URL, or for the user."""
     separator = "&" if connection.engine.url.query else "?"
     # A backslash keeps what follows in the value of `options`.
     value = quote(schema.replace("\\", "\\\\").replace(" ", "\\ "))
-    return f"add {separator}options=-csearch_path%3D{value} to the database URL"
+    return (
+        f"add {separator}options=-csearch_path%3D{value} to the database URL or, behind a pooler, "
+        f"run ALTER ROLE {_user(connection)} SET search_path = {schema}"
+    )
 
 
 def require_current(connection: Connection) -> None:
@@ -297,7 +314,8 @@ def _require_rows(connection: Connection, schema: _Schema) -> None:
         raise DatabaseError(
             f"row-level security hides rows of {tables} from {user}",
             hint=f"as the owner, run for each: ALTER TABLE {name} DISABLE ROW LEVEL SECURITY (if "
-            f"the owner is hit, NO FORCE); or as a superuser: ALTER ROLE {user} BYPASSRLS",
+            f"the owner sees none either, also ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY); or "
+            f"as a superuser: ALTER ROLE {user} BYPASSRLS",
         )
     logger.warning(
         "row-level security limits %s to those rows of %s that a policy lets it see", user, tables

@@ -115,7 +115,7 @@ def _require_ports(ports: str | tuple[str, ...]) -> None:
             )
 
 
-def prepare(engine: Engine) -> None:
+def install(engine: Engine) -> None:
     """Let an engine connect as this module does: with checks, and errors of `mirror`."""
 
     def connect(

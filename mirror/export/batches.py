@@ -11,7 +11,7 @@ import pyarrow.csv
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.db.engine import mark_busy
+from mirror.db.engine import mark_busy, mark_progress
 from mirror.db.types import UTCDateTime
 from mirror.errors import DatabaseError
 
@@ -149,7 +149,7 @@ class _CopiedBytes(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """Return about `size` bytes, in whole rows; none at the end."""
-        mark_busy(self._connection)
+        mark_progress(self._connection)
         rows, length = [], 0
         while length < size and (row := self._copy.read()):
             rows.append(row)
