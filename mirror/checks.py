@@ -175,8 +175,8 @@ def _check_sqlite(connection: Connection) -> Iterator[Check]:
 def _check_postgres(connection: Connection) -> Iterator[Check]:
     version, size, is_replica = connection.execute(
         sa.text(
-            "SELECT current_setting('server_version'), pg_database_size(current_database()), "
-            "pg_is_in_recovery()"
+            "SELECT pg_catalog.current_setting('server_version'), "
+            "pg_catalog.pg_database_size(current_database()), pg_catalog.pg_is_in_recovery()"
         )
     ).one()
     finding = f"Postgres {version}, {size / MIB:,.1f} MiB"
@@ -210,21 +210,49 @@ SERVER_CHECKS: dict[str, Callable[[Connection], Iterator[Check]]] = {
 
 
 _SECURED = sa.text("""
-    SELECT relname::text AS name, quote_ident(nspname) || '.' || quote_ident(relname) AS qualified
+    SELECT relname::text AS name,
+        pg_catalog.quote_ident(nspname) || '.' || pg_catalog.quote_ident(relname) AS qualified
     FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
     WHERE nspname = current_schema() AND relname IN :tables AND relrowsecurity
     ORDER BY 1
-""").bindparams(sa.bindparam("tables", [*metadata.tables, alembic_version.name], expanding=True))
+""").bindparams(
+    sa.bindparam(
+        "tables", [*metadata.tables, alembic_version.name], expanding=True, literal_execute=True
+    )
+)
+
+# pg_database_owner is a role with one member. NOT rolsuper is null for PUBLIC, which is no role.
+_CREATORS = sa.text("""
+    SELECT DISTINCT pg_catalog.quote_ident(nspname) AS schema,
+        COALESCE(pg_catalog.quote_ident(named.rolname), 'PUBLIC') AS role
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+    JOIN pg_database ON datname = current_database()
+    CROSS JOIN pg_catalog.aclexplode(COALESCE(nspacl, acldefault('n', nspowner))) AS acl
+    LEFT JOIN pg_roles AS named ON named.oid = acl.grantee
+    LEFT JOIN pg_roles AS r
+        ON r.oid = CASE named.rolname WHEN 'pg_database_owner' THEN datdba ELSE named.oid END
+    WHERE c.oid = pg_catalog.to_regclass('release_requests') AND privilege_type = 'CREATE'
+        AND COALESCE(NOT r.rolsuper AND r.oid <> relowner, true)
+    ORDER BY role
+""")
 
 
 def check_surroundings(connection: Connection) -> Iterator[Check]:
     """Check what others did with the mirror's tables in Postgres; yield nothing if that is nothing.
 
-    Row-level security, publications, and sequences that the next sync will set right. What keeps a
-    sync from writing is found by `require_write_access`.
+    Rights, row-level security, publications, and sequences that the next sync will set right. What
+    keeps a sync from writing is found by `require_write_access`.
     """
     if connection.dialect.name == "sqlite":
         return
+    if creators := connection.execute(_CREATORS).all():
+        schema, roles = creators[0].schema, ", ".join(row.role for row in creators)
+        finding = (
+            f"{roles} may create functions in {schema}, and so act as the user of a command that "
+            "calls them"
+        )
+        advice = f"REVOKE CREATE ON SCHEMA {schema} FROM {roles}, or use a schema of its own"
+        yield Check(State.WARNING, "rights", None, finding, advice)
     if secured := connection.execute(_SECURED).all():
         finding = (
             f"on for {', '.join(row.name for row in secured)}: users it applies to, with FORCE "

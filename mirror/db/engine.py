@@ -322,7 +322,8 @@ def advisory_lock(connection: Connection, name: str) -> None:
     """Take another writer's lock until the transaction ends; SQLite has but one."""
     if connection.dialect.name != "sqlite":
         connection.execute(
-            sa.text("SELECT pg_advisory_xact_lock(:class, hashtext(:name))"),
+            # Qualified: others may have a function in the mirror's schema that fits better.
+            sa.text("SELECT pg_catalog.pg_advisory_xact_lock(:class, pg_catalog.hashtext(:name))"),
             {"class": LOCK_CLASS, "name": name},
         )
 

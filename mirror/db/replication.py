@@ -23,7 +23,7 @@ _TABLES = """
     )
 """
 _NAMES: sa.BindParameter[list[str]] = sa.bindparam(
-    "tables", [*metadata.tables, alembic_version.name], expanding=True
+    "tables", [*metadata.tables, alembic_version.name], expanding=True, literal_execute=True
 )
 
 _SUBSCRIBED = sa.text(f"""{_TABLES}
@@ -31,9 +31,11 @@ _SUBSCRIBED = sa.text(f"""{_TABLES}
 """).bindparams(_NAMES)  # noqa: S608 (no value is in it)
 
 _PUBLICATIONS = sa.text(f"""{_TABLES}
-    SELECT quote_ident(pubname) AS name, bool_or(relname = 'alembic_version') AS has_version
+    SELECT pg_catalog.quote_ident(pubname) AS name,
+        bool_or(relname = 'alembic_version') AS has_version
     FROM pg_publication_tables
-        JOIN parts ON to_regclass(format('%I.%I', schemaname, tablename)) = parts.oid
+        JOIN parts ON parts.oid =
+            pg_catalog.to_regclass(pg_catalog.format('%I.%I', schemaname, tablename))
     GROUP BY 1 ORDER BY 1
 """).bindparams(_NAMES)  # noqa: S608
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy.engine import URL, Connection
 
 from mirror.checks import SERVER_CHECKS
+from mirror.db import postgres
 from mirror.db.engine import create_engine, parse_url, read_transaction, write_transaction
 from mirror.errors import DatabaseError, DatabaseUnavailable, MirrorError, UsageError
 from mirror.sandbox.server import Sandbox
@@ -255,6 +258,15 @@ def test_parameters(
         pytest.skip("only a Unix socket has a peer")
     error = error_of(with_parameters(postgres_server, **parameters))
     assert type(error) is kind, error
+
+
+def test_a_login_that_is_repeated_keeps_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that says nothing is waited for as long as the URL says, not longer."""
+    times = iter([0.0, 4.0])  # the clock is asked for the deadline, and once whether it is over
+    monkeypatch.setattr(postgres, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        given = {"host": "127.0.0.1", "port": silent.getsockname()[1], "connect_timeout": "3"}
+        assert postgres._login(given) is None
 
 
 def test_limits_of_connections(postgres_server: str) -> None:
