@@ -51,6 +51,11 @@ def export(
     try:
         from mirror.export import run
     except ModuleNotFoundError as error:
+        if error.name == "fcntl":
+            raise errors.UsageError(
+                "the export needs a POSIX system, for the lock of its folder",
+                hint="run it on Linux or macOS, or in WSL",
+            ) from error
         if error.name != "pyarrow":
             raise
         raise errors.UsageError(

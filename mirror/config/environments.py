@@ -54,7 +54,8 @@ class Shard(msgspec.Struct, frozen=True):
         if not match or int(match[1]) >= int(match[2]):
             raise UsageError(
                 f"{text!r} is not a shard",
-                hint="its index counts from 0, so four shards are 0/4, 1/4, 2/4 and 3/4",
+                hint="its index counts from 0, so four shards are 0/4, 1/4, 2/4 and 3/4, and there "
+                "are at most 999999",
             )
         return cls(int(match[1]), int(match[2]))
 

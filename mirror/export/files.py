@@ -16,11 +16,18 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from pyarrow import parquet
 
+from mirror.errors import UsageError
 from mirror.export.batches import PARTITION, schema
 
 _ROW_GROUP_ROWS = 120_000
 _ROW_GROUP_BYTES = 32 * 1024 * 1024
 """A row group ends with the batch that exceeds one of the limits. Three are held in memory."""
+
+_NULL = "__HIVE_DEFAULT_PARTITION__"
+"""The name that Hive and all readers give to the partition of NULL."""
+
+_MAX_NAME_BYTES = 255
+"""Of the name of a folder, on most file systems."""
 
 _ESCAPED = re.compile("[\x00-\x1f\"#%'*/:=?\\\\\x7f{\\[\\]^]")
 """Characters that Hive and Spark escape in the names of partitions; they keep all others."""
@@ -69,6 +76,25 @@ def write(
         with _writer(new_file(environment), columns):
             pass
     return Written(rows, sum(file.stat().st_size for file in folder.glob("*/*")))
+
+
+def check_name(environment: str) -> None:
+    """Check that an environment can be a partition.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    hint = "rename it with `mirror db rename-environment`, or export the others with --environment"
+    if environment == _NULL:
+        raise UsageError(
+            f"the environment {environment} cannot be exported: readers take the name for NULL",
+            hint=hint,
+        )
+    if len(f"{PARTITION}={escape(environment)}".encode()) > _MAX_NAME_BYTES:
+        raise UsageError(
+            f"the environment {environment} cannot be exported: its name is too long for a folder",
+            hint=hint,
+        )
 
 
 def escape(name: str) -> str:

@@ -12,6 +12,7 @@ of its volumes in the same way). What a killed export leaves is removed by the n
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import secrets
@@ -21,11 +22,16 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from mirror.errors import DiskUnavailable, ExportRunning, UsageError
+from mirror.errors import DiskUnavailable, ExportRunning, MirrorError, UsageError
 
 _MARKER = ".mirror-export"
 _CURRENT = ".current"
 _NEW_LINK = ".current-new"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_UNSUITABLE = {errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR}
+"""Of the path itself: no folder can be there."""
+
 _GENERATION = re.compile(r"\.export-\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
@@ -42,11 +48,12 @@ def replacing(folder: Path, names: Collection[str], now: datetime) -> Iterator[P
         UsageError: the folder cannot be written, or holds something else.
         ExportRunning: another process fills it.
         DiskUnavailable: the disk is full.
+        MirrorError: the file system failed.
     """
     with _translated_errors(folder):
         folder = _prepare(folder)
         with _lock(folder):
-            _check_links(folder, names)
+            _check_names(folder, names)
             _remove_generations(folder)
             new = folder / f".export-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
             new.mkdir()
@@ -65,18 +72,29 @@ def _translated_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        raise (DiskUnavailable if full else UsageError)(
-            f"{folder} cannot be written ({error.strerror})",
-            hint="make room, and try again; the export before is still there"
-            if full
-            else "check its permissions, or choose another folder",
-        ) from error
+        kind: type[MirrorError] = MirrorError
+        hint = "see whether its file system works, or choose another folder"
+        if error.errno in _FULL:
+            kind = DiskUnavailable
+            hint = "make room, and try again; the export before is still there"
+        elif error.errno in _FORBIDDEN:
+            kind, hint = UsageError, "check its permissions, or choose another folder"
+        elif error.errno in _UNSUITABLE:
+            kind, hint = UsageError, "choose another folder"
+        raise kind(f"{folder} cannot be written ({error.strerror})", hint=hint) from error
 
 
 def _prepare(folder: Path) -> Path:
     """Create the folder if it is missing, readable by its owner alone; return its real path."""
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))  # Path.resolve has a RuntimeError for loops
+    for path in (folder, *folder.parents):
+        if path.is_symlink():
+            raise UsageError(f"{path} is in a loop of links", hint="choose another folder")
+        if path != folder and os.path.lexists(path / _MARKER):
+            raise UsageError(
+                f"{folder} is in {path}, the folder of another export, which would delete it",
+                hint="choose a folder outside",
+            )
     if not folder.parent.is_dir():
         raise UsageError(f"there is no folder {folder.parent}", hint="make it")
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -92,8 +110,6 @@ def _prepare(folder: Path) -> Path:
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Hold the lock of the folder; the operating system releases it if the process dies."""
-    import fcntl
-
     with (folder / _MARKER).open("a") as marker:
         try:
             fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,13 +120,21 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def _check_links(folder: Path, names: Collection[str]) -> None:
-    """Check that no file of somebody else has a name of the contents."""
-    for name in (*names, _CURRENT):
-        link = folder / name
-        if os.path.lexists(link) and not link.is_symlink():
+def _check_names(folder: Path, names: Collection[str]) -> None:
+    """Check that nothing of somebody else has a name that an export uses."""
+    for entry in folder.iterdir():
+        target = str(entry.readlink()) if entry.is_symlink() else None
+        if entry.name in names:
+            is_ours = target == f"{_CURRENT}/{entry.name}"
+        elif entry.name in {_CURRENT, _NEW_LINK}:
+            is_ours = target is not None and bool(_GENERATION.fullmatch(target))
+        elif _GENERATION.fullmatch(entry.name):
+            is_ours = target is None and entry.is_dir()
+        else:
+            continue
+        if not is_ours:
             raise UsageError(
-                f"{link} is not of an export", hint="move it away, or choose another folder"
+                f"{entry} is not of an export", hint="move it away, or choose another folder"
             )
 
 

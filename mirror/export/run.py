@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -71,19 +72,22 @@ def export(
 
     Raises:
         DatabaseError: there is no mirror, or its schema is not that of this version.
-        UsageError: the environment is not in the mirror, the folder cannot be written, or it holds
-            something else.
+        UsageError: the environment is not in the mirror, or its name is NULL or too long for
+            readers or folders; the folder cannot be written, or holds something else.
         ExportRunning: another export writes to the folder.
         DiskUnavailable: the disk is full.
-        MirrorError: nothing was ever synced.
+        MirrorError: nothing was ever synced, or the file system failed.
     """
     with helpers.connect(database_url) as connection:
         names = _environments(connection, environment)
         with replacing(folder, [*(table.name for table in RELATIONS), MANIFEST], now) as new:
             tables = {}
             for table in RELATIONS:
-                rows = batches.read(connection, table, environment, ordered=len(names) > 1)
-                tables[table.name] = files.write(new / table.name, table, rows, names)
+                # Closed first: the transaction would wait for the rest of a COPY that nobody reads.
+                with closing(
+                    batches.read(connection, table, environment, ordered=len(names) > 1)
+                ) as rows:
+                    tables[table.name] = files.write(new / table.name, table, rows, names)
             manifest = Manifest(
                 now,
                 __version__,
@@ -101,11 +105,13 @@ def _environments(connection: Connection, environment: str | None) -> list[str]:
     names = environments.on_record(connection)
     if not names:
         raise MirrorError(empty.NEVER_SYNCED)
-    if environment is None:
-        return names
-    if environment not in names:
-        raise UsageError(str(empty.no_environment(connection, environment)))
-    return [environment]
+    if environment is not None:
+        if environment not in names:
+            raise UsageError(str(empty.no_environment(connection, environment)))
+        names = [environment]
+    for name in names:
+        files.check_name(name)
+    return names
 
 
 def _as_of(connection: Connection, environment: str) -> datetime | None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import os
 import re
 import sys
+import threading
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import psycopg
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from mirror.db import engine
 from mirror.db.engine import write_transaction
 from mirror.export import batches, files, folder, run
 from tests.support.commands import run_mirror
@@ -143,6 +148,38 @@ def test_a_failure_leaves_the_export_before(
     assert (count(tmp_path), (tmp_path / "notes").exists()) == (2, True)
 
 
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "full")], ids=repr)
+def test_a_failure_between_rows(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    """The rest of the rows is not waited for, and nobody else reads from the connection."""
+    mirror.sync(requests(*range(50)))
+    assert export(mirror, tmp_path).code == 0
+    before = generations(tmp_path)
+    monkeypatch.setattr(batches, "_FETCHED_AT_ONCE", 10)
+    monkeypatch.setattr(batches, "_BLOCK_SIZE", 1000)
+    monkeypatch.setattr(engine, "RESPONSE_TIMEOUT", 10)  # ends the test if it hangs
+    read_row, readers = psycopg.Copy.read, set[int]()
+    split, parts = files._by_environment, list[object]()
+
+    def read_noted(copy: psycopg.Copy) -> Any:
+        readers.add(threading.get_ident())
+        return read_row(copy)
+
+    def fail(batch: pa.RecordBatch) -> Any:
+        parts.append(batch)
+        if len(parts) == 3:
+            raise failure
+        return split(batch)
+
+    monkeypatch.setattr(psycopg.Copy, "read", read_noted)
+    monkeypatch.setattr(files, "_by_environment", fail)
+    ran = export(mirror, tmp_path)
+    assert ran.code == (1 if isinstance(failure, KeyboardInterrupt) else 75)
+    assert (ran.err.strip().count("\n"), generations(tmp_path)) == (0, before)
+    assert readers <= {threading.get_ident()}
+
+
 def test_a_value_of_another_type(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     """What another program wrote into SQLite is no traceback."""
     sqlite_mirror.sync(requests(1))
@@ -189,6 +226,96 @@ def test_an_empty_name_is_not_the_current_folder(sqlite_mirror: Mirror, tmp_path
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("release_requests", "elsewhere"),
+        (".current", "elsewhere"),
+        (".export-20260101T000000Z-00000001", "elsewhere"),
+        (".export-20260101T000000Z-00000001", None),
+        (".current-new", None),
+    ],
+)
+def test_names_that_others_use(
+    sqlite_mirror: Mirror, tmp_path: Path, name: str, target: str | None
+) -> None:
+    """A link to elsewhere, or a file, is refused and stays."""
+    sqlite_mirror.sync(requests(1))
+    assert export(sqlite_mirror, tmp_path).code == 0
+    taken = tmp_path / name
+    taken.unlink(missing_ok=True)
+    taken.symlink_to(target) if target else taken.touch()
+    ran = export(sqlite_mirror, tmp_path)
+    assert ran.code == 2
+    assert ran.err == (
+        f"mirror: {taken} is not of an export; move it away, or choose another folder\n"
+    )
+    assert os.path.lexists(taken)
+
+
+def test_folders_that_cannot_be_one(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """A loop of links, a folder within an export, and a path that is too long."""
+    sqlite_mirror.sync(requests(1))
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    for path in (loop, loop / "new"):
+        ran = export(sqlite_mirror, path)
+        assert (ran.code, ran.err) == (
+            2,
+            f"mirror: {loop} is in a loop of links; choose another folder\n",
+        )
+    outer = tmp_path / "outer"
+    assert export(sqlite_mirror, outer).code == 0
+    ran = export(sqlite_mirror, outer / ".current" / "inner")
+    assert (ran.code, f"is in {outer}, the folder of another export" in ran.err) == (2, True)
+    ran = export(sqlite_mirror, tmp_path / ("n" * 300))
+    assert (ran.code, ran.err.endswith("(File name too long); choose another folder\n")) == (
+        2,
+        True,
+    )
+    assert len(generations(outer)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("__HIVE_DEFAULT_PARTITION__", "readers take the name for NULL"),
+        ("日" * 82, "its name is too long for a folder"),
+        ("%" * 82, "its name is too long for a folder"),
+    ],
+)
+def test_names_that_no_partition_has(
+    sqlite_mirror: Mirror, tmp_path: Path, name: str, reason: str
+) -> None:
+    """An environment that readers or folders cannot have is named; the others can be exported."""
+    sqlite_mirror.sync(requests(1), environment=name)
+    sqlite_mirror.sync(requests(2), environment="prod")
+    ran = export(sqlite_mirror, tmp_path / "new")
+    assert ran.code == 2
+    assert ran.err == (
+        f"mirror: the environment {name} cannot be exported: {reason}; rename it with `mirror db "
+        "rename-environment`, or export the others with --environment\n"
+    )
+    assert not (tmp_path / "new").exists()
+    assert export(sqlite_mirror, tmp_path / "new", "--environment", "prod").code == 0
+
+
+def test_errors_of_the_file_system(
+    sqlite_mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only permissions are blamed on permissions."""
+    sqlite_mirror.sync(requests(1))
+    for code, exit_code, advice in (
+        (errno.EIO, 1, "see whether its file system works"),
+        (errno.EROFS, 2, "check its permissions"),
+    ):
+        reason = os.strerror(code)
+        monkeypatch.setattr(folder, "_flush", Mock(side_effect=OSError(code, reason)))
+        ran = export(sqlite_mirror, tmp_path)
+        assert ran.code == exit_code
+        assert f"{tmp_path} cannot be written ({reason}); {advice}, or choose" in ran.err
+
+
 def test_two_at_once(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     """The second one does not wait."""
     sqlite_mirror.sync(requests(1))
@@ -215,18 +342,25 @@ def test_nothing_to_export(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message says what to install."""
+@pytest.mark.parametrize(
+    ("module", "advice"),
+    [
+        ("pyarrow", "it with: pip install 'talkover-mirror[parquet]'"),
+        ("fcntl", "run it on Linux or macOS, or in WSL"),
+    ],
+)
+def test_without_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, advice: str
+) -> None:
+    """The message says what to install, or where to run."""
     for name in [name for name in sys.modules if name.startswith("mirror.export")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("mirror.export")
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, module, None)
     ran = run_mirror("export", str(tmp_path / "new"))
-    assert ran.code == 2
-    assert ran.err == (
-        "mirror: the export needs pyarrow, which is not installed; install it with: pip install "
-        "'talkover-mirror[parquet]'\n"
-    )
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert ran.err.startswith("mirror: the export needs ")
+    assert ran.err.endswith(f"{advice}\n")
 
 
 def test_files_are_compressed(sqlite_mirror: Mirror, tmp_path: Path) -> None:

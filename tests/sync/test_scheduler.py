@@ -260,6 +260,7 @@ def test_what_is_no_shard(fleet: Fleet) -> None:
         ran = fleet.run("sync", f"--shard={shard}")
         assert (ran.code, ran.out) == (2, "")
         assert "is not a shard; its index counts from 0" in ran.err
+        assert "there are at most 999999" in ran.err
     assert fleet.run("sync", MIRROR_SHARD="4/4").code == 2
     assert not any(sandbox.request_log for sandbox in fleet.sandboxes.values())
 
