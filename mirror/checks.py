@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 from mirror.api.health import HEALTH_PATH, ProbeResult
 from mirror.config import settings
 from mirror.config.settings import ApiSettings
-from mirror.db import migrate, sequences
+from mirror.db import migrate, replication, sequences
 from mirror.db.engine import write_transaction
 from mirror.db.models import alembic_version, metadata
 from mirror.errors import DiskUnavailable
@@ -119,6 +119,8 @@ def require_write_access(engine: Engine) -> None:
     # A commit, even without rows, can write to a SQLite file.
     with write_transaction(engine, migrate.LOCK, commit=False) as connection:
         migrate.upgrade_in(connection)
+        replication.refuse_subscriber(connection)
+        sequences.require_rights(connection)
         for table in metadata.sorted_tables:
             # The database checks the privilege before it looks for rows.
             no_rows = sa.select(table).where(sa.false())
@@ -173,8 +175,8 @@ def _check_sqlite(connection: Connection) -> Iterator[Check]:
 def _check_postgres(connection: Connection) -> Iterator[Check]:
     version, size, is_replica = connection.execute(
         sa.text(
-            "SELECT current_setting('server_version'), pg_database_size(current_database()), "
-            "pg_is_in_recovery()"
+            "SELECT pg_catalog.current_setting('server_version'), "
+            "pg_catalog.pg_database_size(current_database()), pg_catalog.pg_is_in_recovery()"
         )
     ).one()
     finding = f"Postgres {version}, {size / MIB:,.1f} MiB"
@@ -207,59 +209,76 @@ SERVER_CHECKS: dict[str, Callable[[Connection], Iterator[Check]]] = {
 """The checks of the database server, by SQLAlchemy dialect."""
 
 
-_SURROUNDINGS = sa.text("""
-    WITH own AS (
-        SELECT c.oid, relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
-        WHERE nspname = current_schema() AND relname IN :tables
-    ),
-    parts AS (  -- a partition may be published or subscribed to by itself
-        SELECT oid, relname FROM own
-        UNION ALL SELECT inhrelid, relname FROM pg_inherits JOIN own ON inhparent = oid
+_SECURED = sa.text("""
+    SELECT relname::text AS name,
+        pg_catalog.quote_ident(nspname) || '.' || pg_catalog.quote_ident(relname) AS qualified
+    FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
+    WHERE nspname = current_schema() AND relname IN :tables AND relrowsecurity
+    ORDER BY 1
+""").bindparams(
+    sa.bindparam(
+        "tables", [*metadata.tables, alembic_version.name], expanding=True, literal_execute=True
     )
-    SELECT
-        ARRAY(SELECT DISTINCT relname::text FROM parts
-              JOIN pg_subscription_rel ON srrelid = oid ORDER BY 1) AS subscribed,
-        ARRAY(SELECT DISTINCT quote_ident(pubname) FROM pg_publication_tables AS p
-              JOIN parts ON to_regclass(format('%I.%I', schemaname, tablename)) = parts.oid
-              ORDER BY 1) AS publishing,
-        ARRAY(SELECT DISTINCT quote_ident(pubname) FROM pg_publication_tables
-              WHERE schemaname = current_schema() AND tablename = 'alembic_version'
-              ORDER BY 1) AS publishing_version,
-        ARRAY(SELECT relname::text FROM own JOIN pg_class AS c USING (oid, relname)
-              WHERE relrowsecurity ORDER BY 1) AS secured
-""").bindparams(sa.bindparam("tables", [*metadata.tables, alembic_version.name], expanding=True))
+)
+
+# pg_database_owner is a role with one member. NOT rolsuper is null for PUBLIC, which is no role.
+_CREATORS = sa.text("""
+    SELECT DISTINCT pg_catalog.quote_ident(nspname) AS schema,
+        COALESCE(pg_catalog.quote_ident(named.rolname), 'PUBLIC') AS role
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+    JOIN pg_database ON datname = current_database()
+    CROSS JOIN pg_catalog.aclexplode(COALESCE(nspacl, acldefault('n', nspowner))) AS acl
+    LEFT JOIN pg_roles AS named ON named.oid = acl.grantee
+    LEFT JOIN pg_roles AS r
+        ON r.oid = CASE named.rolname WHEN 'pg_database_owner' THEN datdba ELSE named.oid END
+    WHERE c.oid = pg_catalog.to_regclass('release_requests') AND privilege_type = 'CREATE'
+        AND COALESCE(NOT r.rolsuper AND r.oid <> relowner, true)
+    ORDER BY role
+""")
 
 
 def check_surroundings(connection: Connection) -> Iterator[Check]:
     """Check what others did with the mirror's tables in Postgres; yield nothing if that is nothing.
 
-    Row-level security, logical replication, and sequences that are behind their table.
+    Rights, row-level security, publications, and sequences that the next sync will set right. What
+    keeps a sync from writing is found by `require_write_access`.
     """
     if connection.dialect.name == "sqlite":
         return
-    subscribed, publishing, publishing_version, secured = connection.execute(_SURROUNDINGS).one()
-    if secured:
+    if creators := connection.execute(_CREATORS).all():
+        schema, roles = creators[0].schema, ", ".join(row.role for row in creators)
         finding = (
-            f"on for {', '.join(secured)}: users other than the owner see only the rows that a "
-            "policy lets them see, and get no error"
+            f"{roles} may create functions in {schema}, and so act as the user of a command that "
+            "calls them"
         )
-        advice = "unless that is meant, run for each: ALTER TABLE … DISABLE ROW LEVEL SECURITY"
+        advice = f"REVOKE CREATE ON SCHEMA {schema} FROM {roles}, or use a schema of its own"
+        yield Check(State.WARNING, "rights", None, finding, advice)
+    if secured := connection.execute(_SECURED).all():
+        finding = (
+            f"on for {', '.join(row.name for row in secured)}: users it applies to, with FORCE "
+            "also the owner, see only the rows that a policy lets them see, and get no error"
+        )
+        advice = (
+            "unless that is meant, run for each: "
+            f"ALTER TABLE {secured[0].qualified} DISABLE ROW LEVEL SECURITY"
+        )
         yield Check(State.WARNING, "row-level security", None, finding, advice)
-    if subscribed:
-        finding = f"a subscription writes to {', '.join(subscribed)}"
-        advice = "sync at the publisher only; to sync here, drop the subscription first"
-        yield Check(State.WARNING, "replication", None, finding, advice)
-    if publishing_version:
-        finding = f"the publication {', '.join(publishing_version)} has the table alembic_version"
+    publications = replication.publications(connection)
+    if with_version := [row.name for row in publications if row.has_version]:
+        finding = f"the publication {', '.join(with_version)} has the table alembic_version"
         advice = "leave it out: `mirror db upgrade` writes it at the subscriber too"
         yield Check(State.WARNING, "replication", None, finding, advice)
-    elif publishing:
-        finding = f"published by {', '.join(publishing)}"
+    elif publications:
+        finding = f"published by {', '.join(row.name for row in publications)}"
         yield Check(State.OK, "replication", None, finding)
-    for row in () if subscribed else sequences.behind(connection):
-        finding = f"that of {row.name}.id is at {row.position:,}, and the table at {row.last:,}"
-        advice = "the next `mirror sync` sets it right"
-        yield Check(State.WARNING, "sequence", None, finding, advice)
+    for row in () if replication.subscribed(connection) else sequences.behind(connection):
+        if row.settable:
+            finding = (
+                f"the sequence of {row.name}.id is at {row.position:,}, behind the table "
+                f"({row.last:,})"
+            )
+            advice = "the next `mirror sync` sets it right"
+            yield Check(State.WARNING, "sequence", None, finding, advice)
 
 
 def check_runs(status: EnvironmentStatus) -> Check:

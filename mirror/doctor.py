@@ -17,10 +17,15 @@ from mirror.api.client import Client, FetchedList
 from mirror.api.health import check_health, check_token
 from mirror.checks import Check, State, check_disk_space, check_private
 from mirror.config import file, settings
-from mirror.config.environments import environment_names, refuse_shared
+from mirror.config.environments import (
+    Shard,
+    environment_names,
+    refuse_shared,
+    require_divisible,
+)
 from mirror.config.resolver import SettingSources
 from mirror.config.settings import ApiSettings
-from mirror.config.sources import API_DEFAULTS, DEFAULT, ResolvedSetting
+from mirror.config.sources import API_DEFAULTS, DEFAULT, VARIABLES, ResolvedSetting
 from mirror.db import environments, migrate, placement, runs
 from mirror.db.engine import (
     create_engine,
@@ -82,6 +87,7 @@ class Doctor:
         database_failed = bool(self.failures)
         shared = list(self._shared_settings())
         yield from shared
+        yield from self._shard()
         for environment in self._environments:
             yield from self._settings(environment)
             if not shared:
@@ -114,6 +120,15 @@ class Doctor:
             refuse_shared(self._sources, self._environments)
         except UsageError as error:
             yield self._failed("settings", error)
+
+    def _shard(self) -> Iterator[Check]:
+        """Yield a failure if the variable has a shard that no sync takes."""
+        if text := self._sources.environ.get(VARIABLES["shard"]):
+            try:
+                Shard.parse(text)
+                require_divisible(self._sources.file)
+            except UsageError as error:
+                yield self._failed("settings", error)
 
     def _settings(self, environment: str) -> Iterator[Check]:
         """Show the settings of an environment, and the source of each."""

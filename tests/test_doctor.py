@@ -353,6 +353,19 @@ def test_a_forgotten_token(sqlite_mirror: Mirror, token_file: Path, tmp_path: Pa
     assert run_mirror("doctor", "--config", str(file), "--environment", "a").code == 0
 
 
+@pytest.mark.parametrize("shard", ["9/4", "0/4"], ids=["invalid", "of no file"])
+def test_a_shard_that_a_sync_refuses(sqlite_mirror: Mirror, token_file: Path, shard: str) -> None:
+    """It is a failure of settings, beside which the other checks are done."""
+    sqlite_mirror.sync([request(1)])
+    environment = variables(sqlite_mirror, token_file) | {"MIRROR_SHARD": shard}
+    sync = run_mirror("sync", **environment)
+    ran = run_mirror("doctor", "--format", "json", **environment)
+    (failed,) = [check for check in json.loads(ran.out) if check["state"] == "failed"]
+    assert (failed["check"], ran.code, sync.code) == ("settings", 2, 2)
+    assert f"{failed['found']}; {failed['advice']}" in sync.err
+    assert "which a sync would apply" in ran.out
+
+
 def test_a_database_that_a_sync_cannot_create(
     make_database: Callable[[str], str], sandbox: Sandbox, token_file: Path
 ) -> None:

@@ -18,9 +18,12 @@ _SURROGATE = rb"[dD][89a-fA-F][0-9a-fA-F]{2}"
 _LONE_SURROGATE = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u" + _SURROGATE + rb")")
 _UNSTORABLE = re.compile(rb"\\\\|" + _PAIR + rb"|(\\u(?:0000|" + _SURROGATE + rb"))")
 
-_HUGE = rb"-?[0-9](?:[0-9.]{1000,}(?:[eE][-+]?[0-9]+)?|[0-9.]*[eE][-+]?[0-9]{4,})"
-_MAYBE_HUGE = re.compile(rb"[\[:,\s]" + _HUGE)
-_STRING_OR_HUGE = re.compile(rb'"(?:[^"\\]|\\.)*"|(' + _HUGE + rb")")
+_MAX_DIGITS = 1_000
+_MAX_EXPONENT_DIGITS = 2
+_MAYBE_HUGE = re.compile(rb"[\[:,\s]-?[0-9](?:[0-9.]{1000}|[0-9.]*[eE][-+]?[0-9]{3})")
+_STRING_OR_NUMBER = re.compile(
+    rb'"(?:[^"\\]|\\.)*"|(-?(?P<digits>[0-9.]+)(?:[eE][-+]?(?P<exponent>[0-9]+))?)'
+)
 
 _fields = msgspec.json.Decoder(dict[str, Raw])
 
@@ -54,13 +57,21 @@ def replace_unstorable(text: bytes | bytearray) -> bytes:
 
 
 def quote_huge_numbers(text: bytes) -> bytes:
-    """Make a string of each number with 1,000 digits or an exponent of four.
+    """Make a string of each number with more than 1,000 digits or an exponent of three or more.
 
-    `jsonb` holds 131,072 digits before the point and 16,383 after it, and writes all of them.
+    `jsonb` holds 131,072 digits before the point and 16,383 after it, and writes all of them: a
+    million times 1e999 would be a value that Postgres cannot return.
     """
     if not _MAYBE_HUGE.search(text):
         return text
-    return _STRING_OR_HUGE.sub(lambda match: b'"%b"' % match[1] if match[1] else match[0], text)
+    return _STRING_OR_NUMBER.sub(_quote_huge, text)
+
+
+def _quote_huge(match: re.Match[bytes]) -> bytes:
+    digits, exponent = match["digits"] or b"", match["exponent"] or b""
+    if len(digits) > _MAX_DIGITS or len(exponent) > _MAX_EXPONENT_DIGITS:
+        return b'"%b"' % match[0]
+    return match[0]
 
 
 def _replacement(match: re.Match[bytes]) -> bytes:

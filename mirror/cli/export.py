@@ -19,7 +19,7 @@ from mirror.text import plural
 
 
 @click.command(epilog="Example: mirror export /srv/mirror-parquet")
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False))
 @click.option(
     "--format",
     "output_format",
@@ -32,7 +32,7 @@ from mirror.text import plural
 @environment_option
 @database_option
 def export(
-    folder: Path,
+    folder: str,
     output_format: str,  # noqa: ARG001 (there is one)
     quiet: bool,
     environment: str | None,
@@ -44,6 +44,10 @@ def export(
     They are those of one moment, in DIR/TABLE/environment=NAME. DIR is a new or an empty folder, or
     that of an earlier export, whose files are replaced as a whole.
     """
+    if not folder:  # Path would make "." of it
+        raise errors.UsageError(
+            "DIR is empty", hint="name the folder to write to; a variable may be unset"
+        )
     try:
         from mirror.export import run
     except ModuleNotFoundError as error:
@@ -61,7 +65,7 @@ def export(
 
     manifest = run.export(
         database_url(database, config_file),
-        folder,
+        Path(folder),
         environment=environment_filter(environment),
         now=now(),
     )

@@ -16,7 +16,7 @@ from mirror.arguments import parse_time
 from mirror.config import file, settings
 from mirror.config.environments import Shard
 from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, option_name
-from mirror.errors import MirrorError
+from mirror.errors import MirrorError, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -90,15 +90,10 @@ class _Shard(click.ParamType):  # type: ignore[type-arg] # (likewise)
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Shard:
         """Return the shard."""
-        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", value)
-        if not match or int(match[1]) >= int(match[2]):
-            self.fail(
-                f"{value!r} is not a shard; its index counts from 0, so four shards are 0/4, 1/4, "
-                "2/4 and 3/4, and there are at most 999999",
-                param,
-                ctx,
-            )
-        return Shard(int(match[1]), int(match[2]))
+        try:
+            return Shard.parse(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
 
 
 TIME = Time()

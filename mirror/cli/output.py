@@ -25,10 +25,14 @@ from mirror.text import UNSAFE, escape_unsafe
 _MAX_CELL_LENGTH = 1000
 _MIN_WIDTH = 40
 
-# What a spreadsheet may take for a number, a date or an amount. Its digits are those of a phone
-# number more often than not. A string of a formula has at most 255 characters in Excel.
+# A number, a date or an amount written in digits, as a phone number is. Words that a spreadsheet
+# converts in its language (SEPT1, 10 pm, TRUE) are not among them. A string of a formula has at
+# most 255 characters in Excel.
 _NUMBER = re.compile(r"(?=\D*[0-9])[0-9 \xa0\u202f'+().,/:%$€£¥eE-]{1,255}")
-_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff0b\uff0d\uff1d\uff20]")  # also full-width + - = @
+_SIGN = r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]"  # also full-width + - = @
+_FORMULA = re.compile(rf"[\t\r\n]|{_SIGN}")
+_INNER_FORMULA = re.compile(rf"(?<=[;\t\r\n])(?={_SIGN})")
+"""Where a cell may begin in a program that splits cells there, whatever the quotes are."""
 
 Column = Callable[[Any], object]
 """Returns the cell of a row in a table."""
@@ -60,7 +64,7 @@ def write_rows(
     elif output_format == "spreadsheet":
         if not out.isatty():
             out.write("\ufeff")  # without it, Excel does not read UTF-8
-        _write_csv(rows, names, out, _spreadsheet_cell)
+        _write_csv(rows, names, out, _spreadsheet_cell, quote_all=True)
     elif out.isatty():
         cells = [[column(row) for column in columns.values()] for row in rows]
         render_table(cells, list(columns), out)
@@ -218,10 +222,19 @@ class _UnixLines:
 
 
 def _write_csv(
-    rows: Sequence[Any], names: list[str], out: TextIO, to_cell: Callable[[object], str]
+    rows: Sequence[Any],
+    names: list[str],
+    out: TextIO,
+    to_cell: Callable[[object], str],
+    *,
+    quote_all: bool = False,
 ) -> None:
     escape = escape_unsafe if out.isatty() else str
-    writer = csv.writer(_UnixLines(out), lineterminator="\r\n")
+    writer = csv.writer(
+        _UnixLines(out),
+        lineterminator="\r\n",
+        quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL,
+    )
     writer.writerow(names)
     for row in rows:
         writer.writerow([escape(to_cell(getattr(row, name))) for name in names])
@@ -230,15 +243,17 @@ def _write_csv(
 def _spreadsheet_cell(value: object) -> str:
     """Return a cell of CSV that a spreadsheet shows as it is.
 
-    What looks like a number becomes a formula that gives its text: the only form that Excel,
+    What is written in digits becomes a formula that gives its text: the only form that Excel,
     LibreOffice, Gnumeric and SheetJS all read as that text. An apostrophe would remain in the
-    text, but it is safe before any other text, which could end the string of a formula.
+    text, but it is safe before any other text, which could end the string of a formula. So it is
+    within a text, where a program may split it.
     """
     text = to_text(value)
     if not isinstance(value, str):
         return text
     if _NUMBER.fullmatch(text):
         return f'="{text}"'
+    text = _INNER_FORMULA.sub("'", text)
     return f"'{text}" if _FORMULA.match(text) else text
 
 

@@ -29,6 +29,7 @@ from mirror.cli.sync_output import report_output_errors, write_result
 from mirror.config import file as config
 from mirror.config import settings
 from mirror.config.resolver import SettingSources
+from mirror.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,8 +116,8 @@ class _Sync(msgspec.Struct, frozen=True):
         log.set_up(self.log_format, self.verbosity, with_environment=not is_single)
         if not environments:
             notify(
-                f"shard {self.shard} has none of the {len(file.environments)} environments of "
-                f"{file.path}"
+                f"shard {self.shard} has none of the "
+                f"{plural(len(file.environments), 'environment')} of {file.path}"
             )
             return 0
         url = settings.database_url(self.database, file=file)

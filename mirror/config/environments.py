@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from itertools import product
+from typing import Self
 
 import msgspec
 
@@ -41,6 +43,22 @@ class Shard(msgspec.Struct, frozen=True):
     index: int
     count: int
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the shard that a text means, such as "0/4".
+
+        Raises:
+            UsageError: it means none.
+        """
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        if not match or int(match[1]) >= int(match[2]):
+            raise UsageError(
+                f"{text!r} is not a shard",
+                hint="its index counts from 0, so four shards are 0/4, 1/4, 2/4 and 3/4, and there "
+                "are at most 999999",
+            )
+        return cls(int(match[1]), int(match[2]))
+
     def __contains__(self, environment: str) -> bool:
         """Return whether an environment is in the shard.
 
@@ -74,12 +92,8 @@ def resolve(
             "some",
             hint=f"leave one out ({VARIABLES['shard']} and {VARIABLES['environment']} count too)",
         )
-    if shard and not sources.file.environments:
-        raise UsageError(
-            "--shard divides the environments of a configuration file, and there "
-            + (f"are none in {sources.file.path}" if sources.file.path else "is no such file"),
-            hint=f"name one that lists them with --config or {VARIABLES['config_file']}",
-        )
+    if shard:
+        require_divisible(sources.file)
     names = environment_names(sources.file, named)
     # All shards refuse the same, also one that has a single environment.
     refuse_shared(sources, names)
@@ -88,6 +102,20 @@ def resolve(
         for name in names
         if shard is None or name in shard
     ]
+
+
+def require_divisible(file: Configuration) -> None:
+    """Check that there are environments for a shard to be a part of.
+
+    Raises:
+        UsageError: the configuration file has none, or there is no such file.
+    """
+    if not file.environments:
+        raise UsageError(
+            "--shard divides the environments of a configuration file, and there "
+            + (f"are none in {file.path}" if file.path else "is no such file"),
+            hint=f"name one that lists them with --config or {VARIABLES['config_file']}",
+        )
 
 
 def environment_names(file: Configuration, named: Sequence[str] = ()) -> list[str]:

@@ -41,9 +41,11 @@ def copy_rows(
     table: sa.Table,
     columns: Sequence[str],
     rows: Iterable[tuple[object, ...]],
-    **constants: str | int,
+    **constants: str | int | None,
 ) -> None:
     """Insert many rows, by `executemany` in SQLite and COPY in Postgres.
+
+    A column that is in neither gets its default, which in a table may be somebody else's.
 
     Args:
         connection: in the transaction that writes.
@@ -151,8 +153,11 @@ def _may_create_indexes(connection: Connection, table: sa.Table) -> bool:
     """Return whether indexes may be created where a table is; in Postgres its owner may not."""
     if connection.dialect.name == "sqlite":
         return True
-    query = "SELECT has_schema_privilege(relnamespace, 'CREATE') FROM pg_class WHERE oid = {}"
-    return bool(connection.exec_driver_sql(query.format(f"to_regclass('{table.name}')")).scalar())
+    query = sa.text(
+        "SELECT pg_catalog.has_schema_privilege(relnamespace, 'CREATE') FROM pg_class "
+        "WHERE oid = pg_catalog.to_regclass(:name)"
+    )
+    return bool(connection.scalar(query, {"name": table.name}))
 
 
 @contextmanager
@@ -227,7 +232,7 @@ def analyze_what_grew(connection: Connection, written: dict[sa.Table, int]) -> N
     """
     if connection.dialect.name != "postgresql":
         return
-    sizes = sa.text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:name)")
+    sizes = sa.text("SELECT reltuples FROM pg_class WHERE oid = pg_catalog.to_regclass(:name)")
     grown = [
         table
         for table, rows in written.items()

@@ -49,20 +49,35 @@ _READ_SETTINGS = {
     # Compiling one of mirror's queries takes longer than running it.
     "jit": "off",
 }
-_WRITE_SETTINGS = _READ_SETTINGS | {
+_UNLIMITED_READ_SETTINGS = _READ_SETTINGS | {
+    "idle_in_transaction_session_timeout": "{response_timeout}s",
+    # The watchdog ends a statement; the defaults of a role may be too short for any first load.
+    "statement_timeout": "0",
+}
+_WRITE_SETTINGS = _UNLIMITED_READ_SETTINGS | {
     # An error instead of rows that a policy leaves out: a sync would take them for new ones.
     "row_security": "off",
     # If this machine dies, the server releases its locks after one minute, not two hours.
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
-    "idle_in_transaction_session_timeout": "{response_timeout}s",
-    # The watchdog ends a statement; the defaults of a role may be too short for any first load.
-    "statement_timeout": "0",
     # A merge looks up the requests that changed by their keys. The default, 4, is for disks that
     # turn, and makes Postgres read the whole table for one request in a hundred.
     "random_page_cost": "1.1",
 }
+
+_TIME_LIMITS = {
+    "57014": "statement_timeout",
+    "25P03": "idle_in_transaction_session_timeout",
+    "25P04": "transaction_timeout",
+}
+"""Settings of Postgres, by the SQLSTATE with which they end a statement or a session."""
+
+_STATEMENT_TIMEOUT = sa.literal_column(
+    "pg_catalog.date_part('epoch', CAST("
+    "pg_catalog.current_setting('statement_timeout') AS pg_catalog.interval))",
+    sa.Float,
+)
 
 _SQLITE_PAGE_SIZE = 8 * 1024
 """Bytes, of a new file. A first load takes a seventh less time than with SQLite's 4 KiB."""
@@ -103,10 +118,11 @@ def parse_url(text: str) -> URL:
         ) from error
     backend = url.get_backend_name()
     if backend == "sqlite":
-        if "?" in text:  # SQLAlchemy would open another file
+        is_path = url == URL.create(url.drivername, database=url.database or None)
+        if not is_path or url.database in {None, ":memory:"} or "?" in text:
             raise UsageError(
                 "the SQLite URL must be of the form sqlite:///PATH",
-                hint="write a ? in the path as %3F",
+                hint="write a ? in the path as %3F" if "?" in text else None,
             )
         return url.set(drivername="sqlite")
     if backend not in {"postgresql", "postgres"}:
@@ -187,14 +203,22 @@ def create_engine(text: str, *, create: bool = False) -> Engine:
             f"the hosts and ports of the database URL {redact_url(url)} cannot be used",
             hint="use postgresql://USER@HOST:PORT,HOST:PORT/DATABASE",
         ) from error
-    postgres.prepare(engine)
+    postgres.install(engine)
     _install_watchdog(engine)
     return engine
 
 
 @contextmanager
-def read_transaction(engine: Engine) -> Iterator[Connection]:
-    """Open a read-only transaction that sees one snapshot of the database."""
+def read_transaction(engine: Engine, *, time_limits: bool = True) -> Iterator[Connection]:
+    """Open a read-only transaction that sees one snapshot of the database.
+
+    Args:
+        engine: the database.
+        time_limits: keep the time limits that Postgres has for the user, which a sync does not.
+
+    Raises:
+        DatabaseError: among others, Postgres ended the transaction by a time limit.
+    """
     if engine.dialect.name == "sqlite":
         with translate_errors(engine), engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA query_only = ON")
@@ -203,8 +227,35 @@ def read_transaction(engine: Engine) -> Iterator[Connection]:
         return
     options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with translate_errors(engine), engine.connect().execution_options(**options) as connection:
-        _set_parameters(connection, _READ_SETTINGS)
-        yield connection
+        settings = _READ_SETTINGS if time_limits else _UNLIMITED_READ_SETTINGS
+        (limit,) = _set_parameters(connection, settings, _STATEMENT_TIMEOUT)
+        with _explain_time_limits(connection, limit):
+            yield connection
+
+
+@contextmanager
+def _explain_time_limits(connection: Connection, statement_timeout: float) -> Iterator[None]:
+    """Name the setting of Postgres that ended a transaction: to try again would not help.
+
+    Args:
+        connection: of the transaction.
+        statement_timeout: its value in seconds, 0 for none. A statement that was ended earlier was
+            cancelled by somebody, for which Postgres has the same SQLSTATE.
+    """
+    watchdog = connection.info[_WATCHDOG_KEY]  # out of reach once the connection is lost
+    try:
+        yield
+    except (sa.exc.DBAPIError, connection.dialect.loaded_dbapi.Error) as error:
+        name = _TIME_LIMITS.get(getattr(getattr(error, "orig", error), "sqlstate", ""))
+        seconds = watchdog.statement_seconds()
+        was_cancelled = name == "statement_timeout" and not 0 < statement_timeout <= seconds
+        if name is None or was_cancelled:
+            raise
+        raise DatabaseError(
+            f"the database {shown_url_of(connection)} ended the transaction by the setting {name}",
+            hint=f"to raise it run: ALTER ROLE … SET {name} = … (0 is no limit), or ALTER DATABASE "
+            "if it is set there",
+        ) from error
 
 
 @contextmanager
@@ -241,17 +292,14 @@ def _begin_writing(connection: Connection) -> None:
         DatabaseUnavailable: the server is a standby, as after a failover.
         DatabaseError: sessions of the role, or in the database, only read.
     """
-    parameters = dict(_WRITE_SETTINGS)
-    if (connection.dialect.server_version_info or ()) >= (17,):
-        parameters["transaction_timeout"] = "0"
-    is_standby, read_only = _set_parameters(
+    in_recovery, read_only = _set_parameters(
         connection,
-        parameters,
+        _WRITE_SETTINGS,
         sa.func.pg_catalog.pg_is_in_recovery(),
         sa.func.pg_catalog.current_setting("transaction_read_only"),
     )
     shown = shown_url_of(connection)
-    if is_standby:
+    if in_recovery:
         raise DatabaseUnavailable(
             f"the server of the database {shown} is a standby, which is read-only",
             hint="name the primary server, or try again after it was promoted",
@@ -274,7 +322,8 @@ def advisory_lock(connection: Connection, name: str) -> None:
     """Take another writer's lock until the transaction ends; SQLite has but one."""
     if connection.dialect.name != "sqlite":
         connection.execute(
-            sa.text("SELECT pg_advisory_xact_lock(:class, hashtext(:name))"),
+            # Qualified: others may have a function in the mirror's schema that fits better.
+            sa.text("SELECT pg_catalog.pg_advisory_xact_lock(:class, pg_catalog.hashtext(:name))"),
             {"class": LOCK_CLASS, "name": name},
         )
 
@@ -306,6 +355,9 @@ def _set_parameters(
     Returns:
         The values of more expressions, which take no statement of their own.
     """
+    version = connection.dialect.server_version_info or ()
+    if "statement_timeout" in parameters and version >= (17,):
+        parameters = parameters | {"transaction_timeout": "0"}
     values = {
         name: value.format(lock_wait=LOCK_WAIT, response_timeout=RESPONSE_TIMEOUT)
         for name, value in parameters.items()
@@ -323,9 +375,7 @@ def _sqlite_engine(url: URL, *, create: bool) -> Engine:
             f"this Python has SQLite {sqlite3.sqlite_version}",
             hint=f"mirror needs {_MIN_SQLITE_VERSION[0]}.{_MIN_SQLITE_VERSION[1]} or later",
         )
-    if not url.database or url.database == ":memory:" or url.query:
-        raise UsageError("the SQLite URL must be of the form sqlite:///PATH")
-    path = Path(url.database).absolute()
+    path = Path(url.database or "").absolute()
     status = _stat(path)
     if status is not None and stat.S_ISDIR(status.st_mode):
         raise UsageError(f"{path} is a folder", hint="name a file in it with sqlite:///PATH")
@@ -437,12 +487,21 @@ class _Watchdog:
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM)
         self._busy_since: float | None = time.monotonic()
+        self._statement_began = time.monotonic()
         self._closed = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
     def mark_busy(self) -> None:
         """Start the clock: a statement is being sent."""
+        self._busy_since = self._statement_began = time.monotonic()
+
+    def mark_progress(self) -> None:
+        """Start the clock anew: the server has answered, and the statement goes on."""
         self._busy_since = time.monotonic()
+
+    def statement_seconds(self) -> float:
+        """Return the seconds since the last statement began."""
+        return time.monotonic() - self._statement_began
 
     def mark_idle(self) -> None:
         """Stop the clock: the server has answered."""
@@ -490,3 +549,9 @@ def mark_busy(connection: Connection, *_: object) -> None:
     """
     if watchdog := connection.info.get(_WATCHDOG_KEY):
         watchdog.mark_busy()
+
+
+def mark_progress(connection: Connection) -> None:
+    """Start the clock of a connection's watchdog anew, within a statement."""
+    if watchdog := connection.info.get(_WATCHDOG_KEY):
+        watchdog.mark_progress()

@@ -16,7 +16,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mirror.db import bulk, migrate, prune, runs
+from mirror.db import bulk, migrate, prune, replication, runs
 from mirror.db.engine import advisory_lock, read_transaction, write_transaction
 from mirror.db.models import past_versions, quarantined_records, release_requests, sync_runs
 from mirror.errors import UsageError
@@ -136,7 +136,7 @@ def rename(engine: Engine, old: str, new: str, *, now: datetime, dry_run: bool =
         UsageError: the old name is not on record, the new one is that of another environment, or
             they are the same.
         SchemaError: the schema is not the one that this version works with.
-        DatabaseError: the database refused, or was busy for too long.
+        DatabaseError: the database refused, is a logical subscriber, or was busy for too long.
     """
     if old == new:
         raise UsageError(f"{new!r} is both the old name and the new one")
@@ -177,7 +177,7 @@ def forget(
     Raises:
         UsageError: it is not on record, or has requests.
         SchemaError: the schema is not the one that this version works with.
-        DatabaseError: the database refused, or was busy for too long.
+        DatabaseError: the database refused, is a logical subscriber, or was busy for too long.
     """
     with _changing(engine, name, dry_run=dry_run) as connection:
         forgotten = _contents(connection, name)
@@ -205,6 +205,7 @@ def _changing(engine: Engine, *names: str, dry_run: bool) -> Iterator[Connection
     transaction = read_transaction(engine) if dry_run else write_transaction(engine, prune.LOCK)
     with transaction as connection:
         migrate.require_current(connection)
+        replication.refuse_subscriber(connection)
         _require_on_record(connection, names[0])  # what is not cannot be the name of a lock
         if not dry_run:
             for name in sorted(names):

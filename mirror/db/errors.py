@@ -31,7 +31,7 @@ _TRANSIENT_SQLSTATE_CLASSES = {
 _SERIALIZATION_FAILURE = "40001"
 """Of a transaction of ours only a standby reports it, which replays what conflicts with it."""
 
-_SECRET_PARAMETER = re.compile(r"(?i)pass|secret|token|key")
+_SECRET_PARAMETER = re.compile(r"(?i)pass|pw|secret|token|key")
 _MIN_SECRET_LENGTH = 4
 """Characters. A shorter password cannot be distinguished from ordinary words of a message."""
 

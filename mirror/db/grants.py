@@ -48,36 +48,39 @@ class Granted:
 
 
 _SCHEMA = sa.text("""
-    SELECT nspname AS raw_name, quote_ident(nspname) AS name, n.oid AS id,
-        quote_ident(r.rolname) AS owner, r.oid AS owner_id,
-        quote_ident(current_user) AS me, pg_has_role(r.oid, 'USAGE') AS may_grant
+    SELECT nspname AS raw_name, pg_catalog.quote_ident(nspname) AS name, n.oid AS id,
+        pg_catalog.quote_ident(r.rolname) AS owner, r.oid AS owner_id,
+        pg_catalog.quote_ident(current_user) AS me,
+        pg_catalog.pg_has_role(r.oid, 'USAGE') AS may_grant
     FROM pg_class AS c
     JOIN pg_namespace AS n ON n.oid = c.relnamespace
     JOIN pg_roles AS r ON r.oid = c.relowner
-    WHERE c.oid = to_regclass('release_requests')
+    WHERE c.oid = pg_catalog.to_regclass('release_requests')
 """)
 
 _RELATIONS = sa.text("""
-    SELECT relname AS raw_name, quote_ident(relname) AS name, relowner = :owner_id AS owned
+    SELECT relname AS raw_name, pg_catalog.quote_ident(relname) AS name,
+        relowner = CAST(:owner_id AS oid) AS owned
     FROM pg_class
-    WHERE relnamespace = :id AND relkind IN ('r', 'v', 'm', 'p', 'f')
+    WHERE relnamespace = CAST(:id AS oid) AND relkind IN ('r', 'v', 'm', 'p', 'f')
     ORDER BY relname
 """)
 
 # The CAST of the parameter keeps the server from truncating it to a name. Two words mean something
 # else even if they are quoted: GRANT ... TO "public" is for everybody.
 _ROLE = sa.text("""
-    SELECT oid AS id, rolname AS raw_name, quote_ident(rolname) AS name
+    SELECT oid AS id, rolname AS raw_name, pg_catalog.quote_ident(rolname) AS name
     FROM pg_roles
-    WHERE CAST(rolname AS text) = CAST(:role AS text) AND rolname NOT IN ('public', 'none')
+    WHERE CAST(rolname AS text) = CAST(:role AS text)
+        AND rolname NOT IN ('public', 'none')
 """)
 
 # Those of a superuser and of the mirror's owner come first: such a role is refused.
 _POWERS = sa.text("""
-    SELECT quote_ident(rolname) AS holder, r.oid = :role_id AS itself,
-        rolsuper OR r.oid = :owner_id AS unlimited,
+    SELECT pg_catalog.quote_ident(rolname) AS holder, r.oid = CAST(:role_id AS oid) AS itself,
+        rolsuper OR r.oid = CAST(:owner_id AS oid) AS unlimited,
         CASE WHEN rolsuper THEN 'a superuser'
-            WHEN r.oid = :owner_id THEN 'the owner of the mirror'
+            WHEN r.oid = CAST(:owner_id AS oid) THEN 'the owner of the mirror'
             WHEN r.oid = nspowner THEN 'the owner of the schema'
             WHEN r.oid = datdba THEN 'the owner of the database'
             WHEN rolname = 'pg_maintain' THEN 'a role that locks, clusters and reindexes any table'
@@ -85,26 +88,33 @@ _POWERS = sa.text("""
         CASE rolname WHEN 'pg_maintain' THEN 'keep others from reading the mirror'
             ELSE 'change or drop the mirror' END AS consequence
     FROM pg_roles AS r, pg_namespace AS n, pg_database
-    WHERE n.oid = :schema_id AND datname = current_database()
-        AND pg_has_role(:role_id, r.oid, 'MEMBER') AND rolname <> 'pg_database_owner'
-        AND (rolsuper OR r.oid IN (:owner_id, nspowner, datdba) OR rolname IN
+    WHERE n.oid = CAST(:schema_id AS oid) AND datname = current_database()
+        AND pg_catalog.pg_has_role(CAST(:role_id AS oid), r.oid, 'MEMBER')
+        AND rolname <> 'pg_database_owner'
+        AND (rolsuper OR r.oid IN (CAST(:owner_id AS oid), nspowner, datdba) OR rolname IN
             ('pg_write_all_data', 'pg_write_server_files', 'pg_execute_server_program',
              'pg_maintain'))
     ORDER BY unlimited DESC, itself DESC, rolsuper DESC, rolname
 """)
 
 _SECURED = sa.text("""
-    SELECT quote_ident(relname) AS name, EXISTS (
-        SELECT FROM pg_policy, unnest(polroles) AS member
+    SELECT pg_catalog.quote_ident(relname) AS name, EXISTS (
+        SELECT FROM pg_policy, pg_catalog.unnest(polroles) AS member
         WHERE polrelid = c.oid AND polpermissive AND polcmd IN ('r', '*')
-            AND CASE member WHEN 0 THEN true ELSE pg_has_role(:role_id, member, 'USAGE') END
+            AND CASE WHEN member = CAST(0 AS oid) THEN true
+                ELSE pg_catalog.pg_has_role(CAST(:role_id AS oid), member, 'USAGE') END
     ) AS has_policy
     FROM pg_class AS c, pg_roles AS r
-    WHERE relnamespace = :id AND relrowsecurity AND r.oid = :role_id AND NOT rolbypassrls
+    WHERE relnamespace = CAST(:id AS oid) AND relrowsecurity
+        AND r.oid = CAST(:role_id AS oid) AND NOT rolbypassrls
     ORDER BY relname
 """)
 
-_MAY_USE_SCHEMA = sa.text("SELECT has_schema_privilege(:role_id, :schema_id, 'USAGE')")
+_MAY_USE_SCHEMA = sa.text("""
+    SELECT pg_catalog.has_schema_privilege(
+        CAST(:role_id AS oid), CAST(:schema_id AS oid), 'USAGE'
+    )
+""")
 
 _PRIVILEGES = """\
 WITH reader AS (SELECT oid FROM pg_roles WHERE rolname = {role}),
@@ -235,7 +245,7 @@ def _find_role(connection: Connection, role: str) -> Row[Any]:
             f"there is no role {role!r}, but there is {lower!r}: Postgres folds names to lower "
             "case unless they are quoted"
         )
-    quoted = connection.scalar(sa.select(sa.func.quote_ident(role)))
+    quoted = connection.scalar(sa.select(sa.func.pg_catalog.quote_ident(role)))
     raise UsageError(
         f"there is no role {role!r}",
         hint=f"create it first: CREATE ROLE {quoted} LOGIN PASSWORD '…'",

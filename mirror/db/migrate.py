@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -18,7 +18,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mirror.db import placement
+from mirror.db import placement, views
 from mirror.db.engine import advisory_lock, read_transaction, write_transaction
 from mirror.db.models import alembic_version, metadata, release_requests
 from mirror.errors import DatabaseError, SchemaError
@@ -38,14 +38,17 @@ _EXISTING = {
     "postgresql": """
         WITH home AS (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
         SELECT relname AS name, limited, limited AND (
-            current_setting('row_security') = 'off' OR NOT EXISTS (
-                SELECT FROM pg_policy, unnest(polroles) AS role
+            pg_catalog.current_setting('row_security') = 'off' OR NOT EXISTS (
+                SELECT FROM pg_policy, pg_catalog.unnest(polroles) AS role
                 WHERE polrelid = c.oid AND polpermissive AND polcmd IN ('r', '*')
-                    AND CASE role WHEN 0 THEN true ELSE pg_has_role(role, 'USAGE') END
+                    AND CASE WHEN role = CAST(0 AS oid) THEN true
+                        ELSE pg_catalog.pg_has_role(role, 'USAGE') END
             )
         ) AS hidden
         FROM home JOIN pg_class AS c ON relnamespace = home.oid,
-            LATERAL (SELECT relkind IN ('r', 'p') AND row_security_active(c.oid) AS limited) AS l
+            LATERAL (
+                SELECT relkind IN ('r', 'p') AND pg_catalog.row_security_active(c.oid) AS limited
+            ) AS l
         WHERE relname IN :names
         UNION ALL
         SELECT typname, false, false FROM home JOIN pg_type ON typnamespace = home.oid
@@ -75,12 +78,14 @@ class _Schema(msgspec.Struct, frozen=True):
         is_unreleased: whether an unreleased version of `mirror` created it.
         hidden: its tables of which the user sees no row, because of row-level security.
         limited: those of which it sees some.
+        missing: tables and views of the head revision that were dropped.
     """
 
     revision: str | None
     is_unreleased: bool = False
     hidden: Sequence[str] = ()
     limited: Sequence[str] = ()
+    missing: Sequence[str] = ()
 
 
 def scripts_folder() -> Path:
@@ -108,19 +113,22 @@ def current(connection: Connection) -> str | None:
 def _existing(connection: Connection, names: Iterable[str]) -> Sequence[sa.Row[Any]]:
     """Return which of some names are in use where the mirror is."""
     query = sa.text(_EXISTING[connection.dialect.name])
-    query = query.bindparams(sa.bindparam("names", sorted(names), expanding=True))
-    return connection.execute(query).all()
+    # As literals, which take the type of the column: others may have an operator that fits better.
+    given: sa.BindParameter[Any] = sa.bindparam(
+        "names", sorted(names), expanding=True, literal_execute=True
+    )
+    return connection.execute(query.bindparams(given)).all()
 
 
 def _read_schema(connection: Connection) -> _Schema:
     """Read the revision, and recognize the schemas that were in use before the first release.
 
-    Their revisions were numbered 0001 to 0005 as well. 0001 to 0003 lack the view
-    `release_requests_daily`. The view of 0004 and 0005 has another definition, which is only read
-    while this version has no revision of that number. A later 0001 lacks the column `digest`, which
-    is only looked for if the index is gone as well.
+    Their revisions were numbered 0001 to 0005 as well. They lack the column `digest`, which is only
+    looked for if the index is gone as well. The view of 0004 and 0005 has another definition, which
+    is only read while this version has no revision of that number.
     """
-    found = _existing(connection, {*metadata.tables, *placement.MIRROR_TABLES, _VIEW, _INDEX})
+    ours = [*metadata.tables, *views.metadata.tables]
+    found = _existing(connection, {*ours, *placement.MIRROR_TABLES, _INDEX})
     existing = {row.name for row in found}
     if not existing.issuperset(placement.MIRROR_TABLES):
         _require_place(connection)
@@ -135,30 +143,32 @@ def _read_schema(connection: Connection) -> _Schema:
     revision = _read_revision(connection)
     schema = msgspec.structs.replace(schema, revision=revision)
     unreleased = msgspec.structs.replace(schema, is_unreleased=True)
-    if _VIEW not in existing:
-        _refuse_scattered(connection)
-        return unreleased
     if _INDEX not in existing:
         columns = sa.inspect(connection).get_columns(release_requests.name)
         if "digest" not in {column["name"] for column in columns}:
             return unreleased
+    if revision == revisions()[-1]:
+        missing = [name for name in ours if name not in existing]
+        for name in missing:
+            _refuse_elsewhere(connection, name, ours)
+        return msgspec.structs.replace(schema, missing=missing)
     if revision in revisions():
         return schema
+    if _VIEW not in existing:
+        return unreleased
     definition = sa.inspect(connection).get_view_definition(_VIEW)
     return unreleased if _UNRELEASED_CTE in definition else schema
 
 
-def _refuse_scattered(connection: Connection) -> None:
-    """Refuse a mirror whose views are in another schema than its tables."""
-    from mirror.db import views
-
-    names = [*metadata.tables, *views.metadata.tables]
-    if schema := placement.view_elsewhere(connection, _VIEW, names):
+def _refuse_elsewhere(connection: Connection, name: str, ours: list[str]) -> None:
+    """Refuse a mirror one of whose tables or views is in another schema than the others."""
+    if schema := placement.relation_elsewhere(connection, name, ours):
         home = placement.schema(connection)
+        kind = "view" if name in views.metadata.tables else "table"
         raise SchemaError(
-            f"the tables of the mirror are in the schema {home}, but its view {_VIEW} is in "
-            f"{schema}",
-            hint=f"run for each view there: ALTER VIEW {schema}.{_VIEW} SET SCHEMA {home}",
+            f"the mirror is in the schema {home}, but its {kind} {name} is in {schema}",
+            hint=f"run for each that is there: ALTER {kind.upper()} {schema}.{name} "
+            f"SET SCHEMA {home}",
         )
 
 
@@ -168,16 +178,19 @@ def _read_revision(connection: Connection) -> str:
     Raises:
         SchemaError: there is none, or `alembic_version` has those of another program.
     """
-    versions = connection.scalars(sa.select(alembic_version.c.version_num).limit(2)).all()
-    if not versions:
+    # All columns: the table of another program may have others.
+    every = sa.select(sa.text("*")).select_from(alembic_version).limit(2)
+    rows = connection.execute(every).mappings().all()
+    if not rows:
         raise SchemaError(
             f"the table alembic_version{_where(connection)} is empty, so the schema revision of "
             "the mirror beside it is not known",
             hint="restore its row from a backup, or from the server that this one is a copy of",
         )
-    if len(versions) > 1 or not _REVISION.fullmatch(versions[0]):
+    revision = rows[0].get("version_num")
+    if len(rows) > 1 or not (isinstance(revision, str) and _REVISION.fullmatch(revision)):
         raise _foreign(connection, alembic_version.name)
-    return str(versions[0])
+    return revision
 
 
 def _require_place(connection: Connection) -> None:
@@ -187,20 +200,26 @@ def _require_place(connection: Connection) -> None:
         SchemaError: another program uses one of its names, there is a mirror in a schema that
             `search_path` does not name, or there is no schema.
     """
-    from mirror.db import views
-
-    names = {*placement.MIRROR_TABLES, *metadata.tables, *views.metadata.tables}
-    existing = {row.name for row in _existing(connection, names)}
+    existing = {row.name for row in _existing(connection, _names(connection.dialect.name))}
     if existing:
         raise _foreign(connection, min(existing))
     if connection.dialect.name == "sqlite":
         return
     others = placement.elsewhere(connection)
-    if others and not placement.is_chosen(connection):
+    path = placement.user_path(connection) if others else None
+    for other in others:
+        if path and other.raw_name in path.schemas and not other.usable:
+            user = _user(connection)
+            raise SchemaError(
+                f"the mirror is in the schema {other.name}, which {user} may not use",
+                hint=f"as its owner, run: GRANT USAGE ON SCHEMA {other.name} TO {user}",
+            )
+    if path and not path.is_chosen:
         raise SchemaError(
-            f"the mirror is in the schema {' or '.join(others)}, which the search_path of "
-            f"{_user(connection)} does not reach",
-            hint=f"{_choose(connection, others[0])}; for another mirror name another schema there",
+            f"the mirror is in the schema {' or '.join(other.name for other in others)}, which the "
+            f"search_path of {_user(connection)} does not reach",
+            hint=f"{_choose(connection, others[0].name)}; for another mirror name another schema "
+            "there",
         )
     if placement.schema(connection) is None:
         raise SchemaError(
@@ -208,6 +227,21 @@ def _require_place(connection: Connection) -> None:
             "use",
             hint=f"create one, such as CREATE SCHEMA mirror, and {_choose(connection, 'mirror')}",
         )
+
+
+def _names(dialect: str) -> Iterator[str]:
+    """Yield the names of what a mirror creates, which nothing else may have in its schema.
+
+    A sequence is not among them: Postgres gives it another name if its own is in use.
+    """
+    yield from views.metadata.tables
+    for table in (*metadata.tables.values(), alembic_version):
+        yield table.name
+        yield from (str(index.name) for index in table.indexes)
+        if dialect == "postgresql":  # SQLite gives their indexes names of its own
+            for constraint in table.constraints:
+                if isinstance(constraint, (sa.PrimaryKeyConstraint, sa.UniqueConstraint)):
+                    yield str(constraint.name)
 
 
 def _foreign(connection: Connection, name: str) -> SchemaError:
@@ -228,15 +262,18 @@ def _where(connection: Connection) -> str:
 
 
 def _user(connection: Connection) -> str:
-    return str(connection.scalar(sa.text("SELECT quote_ident(current_user)")))
+    return str(connection.scalar(sa.text("SELECT pg_catalog.quote_ident(current_user)")))
 
 
 def _choose(connection: Connection, schema: str) -> str:
-    """Return how to name a schema of Postgres in the database URL."""
+    """Return how to name a schema of Postgres in the database URL, or for the user."""
     separator = "&" if connection.engine.url.query else "?"
     # A backslash keeps what follows in the value of `options`.
     value = quote(schema.replace("\\", "\\\\").replace(" ", "\\ "))
-    return f"add {separator}options=-csearch_path%3D{value} to the database URL"
+    return (
+        f"add {separator}options=-csearch_path%3D{value} to the database URL or, behind a pooler, "
+        f"run ALTER ROLE {_user(connection)} SET search_path = {schema}"
+    )
 
 
 def require_current(connection: Connection) -> None:
@@ -277,7 +314,8 @@ def _require_rows(connection: Connection, schema: _Schema) -> None:
         raise DatabaseError(
             f"row-level security hides rows of {tables} from {user}",
             hint=f"as the owner, run for each: ALTER TABLE {name} DISABLE ROW LEVEL SECURITY (if "
-            f"the owner is hit, NO FORCE); or as a superuser: ALTER ROLE {user} BYPASSRLS",
+            f"the owner sees none either, also ALTER TABLE {name} NO FORCE ROW LEVEL SECURITY); or "
+            f"as a superuser: ALTER ROLE {user} BYPASSRLS",
         )
     logger.warning(
         "row-level security limits %s to those rows of %s that a policy lets it see", user, tables
@@ -301,6 +339,14 @@ def _require_known(schema: _Schema) -> None:
             f"{schema.revision}), and cannot be upgraded",
             hint="name a new database and run `mirror sync`",
         )
+    if schema.missing:
+        lost = [name for name in schema.missing if name in metadata.tables]
+        raise SchemaError(
+            f"the mirror lacks {', '.join(lost or schema.missing)}, which somebody dropped",
+            hint="restore the database from a backup"
+            if lost
+            else "run `mirror db upgrade`, which creates views again",
+        )
     known = revisions()
     if schema.revision is not None and schema.revision not in known:
         raise SchemaError(
@@ -313,6 +359,8 @@ def _require_known(schema: _Schema) -> None:
 def upgrade(engine: Engine) -> tuple[str | None, str]:
     """Upgrade a database to the head revision, in one transaction; do nothing if it is there.
 
+    Views of that revision that somebody dropped are created again.
+
     Returns:
         The revision before and the revision after.
 
@@ -322,11 +370,27 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     head = revisions()[-1]
     with read_transaction(engine) as connection:
         schema = _read_schema(connection)
-    _require_known(schema)
-    if schema.revision == head:
-        return head, head
+    if not schema.missing:
+        _require_known(schema)
+        if schema.revision == head:
+            return head, head
     with write_transaction(engine, LOCK) as connection:
+        _restore_views(connection)
         return upgrade_in(connection), head
+
+
+def _restore_views(connection: Connection) -> None:
+    """Create the views that were dropped from the head revision, unless tables were too."""
+    missing = _read_schema(connection).missing
+    if not missing or not views.metadata.tables.keys() >= set(missing):
+        return
+    files = [*missing, *(["comments"] if connection.dialect.name == "postgresql" else [])]
+    for name in files:
+        # The newest revision that has such a file made the view what it is.
+        path = max(scripts_folder().glob(f"sql/*/{connection.dialect.name}/{name}.sql"))
+        sql = path.read_text(encoding="utf-8")
+        connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+    logger.warning("created again, as somebody had dropped them: %s", ", ".join(missing))
 
 
 def upgrade_in(connection: Connection) -> str | None:

@@ -8,8 +8,13 @@ that schema, so an object of the same name elsewhere is never meant. Postgres lo
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 TEMPORARY_SCHEMA = "pg_temp"
 """Schema of the temporary tables, without which a table of somebody else could be meant."""
@@ -37,23 +42,36 @@ _SEARCH_PATH = f"""
 """  # noqa: S608 (no value is in it)
 
 _ELSEWHERE = sa.text("""
-    SELECT quote_ident(nspname)
+    SELECT nspname AS raw_name, pg_catalog.quote_ident(nspname) AS name,
+        pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS usable
     FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
-    WHERE relname = ANY(:tables) AND relkind IN ('r', 'p')
-    GROUP BY nspname HAVING count(*) = cardinality(:tables)
+    WHERE relname = ANY(CAST(:tables AS name[])) AND relkind IN ('r', 'p')
+    GROUP BY n.oid, nspname HAVING count(*) = :count
     ORDER BY nspname
 """)
 
-_VIEWS_ELSEWHERE = sa.text("""
-    SELECT DISTINCT quote_ident(n.nspname)
-    FROM pg_depend AS d
-    JOIN pg_class AS used ON used.oid = d.refobjid AND d.refclassid = 'pg_class'::regclass
-    JOIN pg_namespace AS home ON home.oid = used.relnamespace AND home.nspname = current_schema()
-    JOIN pg_rewrite AS r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
-    JOIN pg_class AS view ON view.oid = r.ev_class AND view.relname = :name
-    JOIN pg_namespace AS n ON n.oid = view.relnamespace AND n.oid <> home.oid
-    WHERE used.relname = ANY(CAST(:used AS name[]))
-    ORDER BY 1
+# The user's search_path is in force here as well.
+_USER_PATH = sa.text("""
+    SELECT setting, source, current_user FROM pg_catalog.pg_settings
+    WHERE name OPERATOR(pg_catalog.=) CAST('search_path' AS pg_catalog.text)
+""")
+_PATH_NAME = re.compile(r'"((?:[^"]|"")*)"|([^\s,]+)')
+
+# A schema with the table sync_runs has a mirror of its own. Views of others may have the same name.
+_RELATION_ELSEWHERE = sa.text("""
+    SELECT pg_catalog.quote_ident(nspname)
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+    WHERE relname = CAST(:name AS name) AND relpersistence <> 't' AND NOT EXISTS (
+        SELECT FROM pg_class AS other
+        WHERE other.relnamespace = n.oid AND other.relname = 'sync_runs'
+    ) AND (relkind IN ('r', 'p') OR relkind = 'v' AND EXISTS (
+        SELECT FROM pg_rewrite AS r
+        JOIN pg_depend AS d ON d.objid = r.oid AND d.classid = CAST('pg_rewrite' AS regclass)
+        JOIN pg_class AS used ON used.oid = d.refobjid
+            AND d.refclassid = CAST('pg_class' AS regclass) AND used.oid <> c.oid
+        WHERE r.ev_class = c.oid AND used.relname = ANY(CAST(:used AS name[]))
+    ))
+    ORDER BY nspname
 """)
 
 
@@ -73,35 +91,57 @@ def schema(connection: Connection) -> str | None:
     """
     if connection.dialect.name == "sqlite":
         return None
-    return connection.scalar(sa.select(sa.func.quote_ident(sa.func.current_schema())))
+    return connection.scalar(sa.select(sa.func.pg_catalog.quote_ident(sa.func.current_schema())))
 
 
-def elsewhere(connection: Connection) -> list[str]:
-    """Return the schemas of Postgres that hold a mirror, those outside `search_path` included."""
+def elsewhere(connection: Connection) -> Sequence[Row[Any]]:
+    """Return the schemas of Postgres that hold a mirror, those outside `search_path` included.
+
+    Returns:
+        For each its name as SQL has it (`name`), the name itself (`raw_name`), and whether the user
+        may use it (`usable`).
+    """
     if connection.dialect.name == "sqlite":
         return []
-    return list(connection.scalars(_ELSEWHERE, {"tables": list(MIRROR_TABLES)}))
+    tables = list(MIRROR_TABLES)
+    return connection.execute(_ELSEWHERE, {"tables": tables, "count": len(tables)}).all()
 
 
-def view_elsewhere(connection: Connection, name: str, used: list[str]) -> str | None:
-    """Return another schema than the mirror's that holds a view on its relations, or None.
+def relation_elsewhere(connection: Connection, name: str, used: list[str]) -> str | None:
+    """Return another schema than the mirror's that holds one of its tables or views, or None.
 
     Args:
         connection: to the mirror's database.
-        name: of the view.
-        used: names of the mirror's tables and views, of which it reads one.
+        name: of the table or view, which is not in the mirror's schema.
+        used: names of the mirror's tables and views; a view reads at least one of them.
     """
     if connection.dialect.name == "sqlite":
         return None
-    schemas = connection.scalars(_VIEWS_ELSEWHERE, {"name": name, "used": used})
+    schemas = connection.scalars(_RELATION_ELSEWHERE, {"name": name, "used": used})
     return schemas.first()
 
 
-def is_chosen(connection: Connection) -> bool:
-    """Return whether the connection itself says which schema to use.
+class UserPath(msgspec.Struct, frozen=True):
+    """The `search_path` that a session of the user begins with.
 
-    That is `options=-csearch_path=…` in the URL, the service file or PGOPTIONS. A `search_path` of
-    the role, of the database or by default may be meant for other programs.
+    Attributes:
+        schemas: their names, also of those that do not exist, or that the user may not use.
+        is_chosen: whether the connection itself asked for it, that is `options=-csearch_path=…` in
+            the URL, the service file or PGOPTIONS, and the server did so: a pooler may drop it.
+            One of the role, of the database or by default may be meant for other programs.
     """
-    driver = connection.connection.driver_connection
-    return driver is not None and "search_path" in driver.info.options
+
+    schemas: frozenset[str]
+    is_chosen: bool
+
+
+def user_path(connection: Connection) -> UserPath:
+    """Return what the server has as the user's `search_path` in Postgres."""
+    connection.execute(sa.text("SET LOCAL search_path TO DEFAULT"))
+    path, source, user = connection.execute(_USER_PATH).one()
+    connection.execute(sa.select(search_path()))
+    names = (
+        quoted.replace('""', '"') or plain.lower() for quoted, plain in _PATH_NAME.findall(path)
+    )
+    schemas = frozenset(user if name == "$user" else name for name in names)
+    return UserPath(schemas, source == "client")

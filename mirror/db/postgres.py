@@ -115,7 +115,7 @@ def _require_ports(ports: str | tuple[str, ...]) -> None:
             )
 
 
-def prepare(engine: Engine) -> None:
+def install(engine: Engine) -> None:
     """Let an engine connect as this module does: with checks, and errors of `mirror`."""
 
     def connect(
@@ -238,9 +238,8 @@ def _login(given: dict[str, Any]) -> str | None:
     from psycopg import NotSupportedError
     from psycopg.pq import PGconn, Ping
 
-    conninfo = _conninfo(given)
     try:
-        trace = _trace_login(conninfo)
+        trace = _trace_login(_conninfo(given), int(given.get("connect_timeout") or 0))
     except NotSupportedError:  # the answer is less exact: a 1 too many is seen, a 75 too many not
         answers = {Ping.OK: _REFUSED, Ping.REJECT: _AVAILABLE}
         # psycopg's PQping lets no other thread of this process run meanwhile.
@@ -258,10 +257,14 @@ def _login(given: dict[str, Any]) -> str | None:
     return code
 
 
-def _trace_login(conninfo: bytes) -> str:
+def _trace_login(conninfo: bytes, seconds: int) -> str:
     """Connect to Postgres; return libpq's trace of the messages.
 
     It is kept in memory, as it may have a password in it.
+
+    Args:
+        conninfo: the parameters.
+        seconds: to wait at most; the default if that is no limit, as for libpq.
 
     Raises:
         psycopg.NotSupportedError: this is not Linux, or libpq is older than 14.
@@ -271,7 +274,8 @@ def _trace_login(conninfo: bytes) -> str:
 
     if sys.platform != "linux":
         raise NotSupportedError
-    deadline = time.monotonic() + LIBPQ_DEFAULTS["connect_timeout"]
+    limit = seconds if seconds > 0 else LIBPQ_DEFAULTS["connect_timeout"]
+    deadline = time.monotonic() + limit
     with os.fdopen(os.memfd_create("trace"), "rb") as trace:
         connection = PGconn.connect_start(conninfo)
         try:

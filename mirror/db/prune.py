@@ -12,7 +12,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from mirror.db import migrate
+from mirror.db import migrate, replication
 from mirror.db.engine import read_transaction, write_transaction
 from mirror.db.models import past_versions, quarantined_records, release_requests, sync_runs
 
@@ -51,11 +51,12 @@ def prune(engine: Engine, *, before: datetime, dry_run: bool = False) -> Pruned:
 
     Raises:
         SchemaError: the schema is not the one that this version works with.
-        DatabaseError: the database refused, or was busy for too long.
+        DatabaseError: the database refused, is a logical subscriber, or was busy for too long.
     """
     count = sa.func.count()
     with read_transaction(engine) if dry_run else write_transaction(engine, LOCK) as connection:
         migrate.require_current(connection)
+        replication.refuse_subscriber(connection)
         prunable = _prunable(before)
         if dry_run:
             removed = connection.scalar(sa.select(count).select_from(prunable.subquery())) or 0

@@ -18,10 +18,13 @@ from sqlalchemy.engine import Connection
 from mirror.config.settings import same_base_url
 from mirror.db.engine import is_standby
 from mirror.db.models import sync_runs
-from mirror.errors import DatabaseUnavailable, GuardRefused
+from mirror.errors import DatabaseError, DatabaseUnavailable, GuardRefused
 from mirror.version import __version__
 
 _runs = sync_runs.c
+_UNKNOWN_YET = {str(column.name): None for column in sync_runs.columns if column.nullable}
+"""Named in a new row: a default would be somebody else's."""
+
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -137,22 +140,34 @@ def begin(
     *,
     run_id: int | None = None,
 ) -> Run:
-    """Record a new run, as running; its number is the next one, unless it is given."""
+    """Record a new run, as running; its number is the next one, unless it is given.
+
+    Raises:
+        DatabaseError: a trigger of somebody else keeps the row out.
+    """
     previous = last_completion(connection, environment)
     number = {} if run_id is None else {"id": run_id}
     run_id = connection.scalar(
         sa.insert(sync_runs)
         .values(
-            environment=environment,
-            outcome="running",
-            started_at=started_at,
-            base_url=base_url,
-            mirror_version=__version__,
-            **number,
+            _UNKNOWN_YET
+            | number
+            | {
+                "environment": environment,
+                "outcome": "running",
+                "started_at": started_at,
+                "base_url": base_url,
+                "mirror_version": __version__,
+            }
         )
         .returning(_runs.id)
     )
-    assert run_id is not None
+    if run_id is None:
+        raise DatabaseError(
+            "the table sync_runs takes no rows, and gives no error: a trigger or a rule that is "
+            "not the mirror's keeps them out",
+            hint="drop it, or give the mirror a database of its own",
+        )
     return Run(run_id, environment, started_at, previous)
 
 

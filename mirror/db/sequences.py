@@ -24,9 +24,11 @@ LOCK = "sequences"
 
 _POSITION = """
     SELECT '{0}' AS name, sequence, (SELECT max(id) FROM {0}) AS last,
-        CASE WHEN readable THEN COALESCE(pg_sequence_last_value(sequence), 0) END AS position
-    FROM (SELECT to_regclass(pg_get_serial_sequence('{0}', 'id')) AS sequence) AS s,
-        LATERAL (SELECT has_sequence_privilege(sequence, 'USAGE, SELECT') AS readable) AS r
+        CASE WHEN has_sequence_privilege(sequence, 'USAGE, SELECT')
+            THEN COALESCE(pg_sequence_last_value(to_regclass(sequence)), 0) END AS position,
+        has_sequence_privilege(sequence, 'USAGE, UPDATE') AS usable,
+        has_sequence_privilege(sequence, 'UPDATE') AS settable
+    FROM (SELECT pg_get_serial_sequence('{0}', 'id') AS sequence) AS s
 """
 
 # In one statement, whose snapshot of the rows is older than the positions: a row that another
@@ -35,10 +37,9 @@ _POSITIONS = " UNION ALL ".join(
     _POSITION.format(table.name) for table in (sync_runs, quarantined_records)
 )
 _BEHIND = sa.text(f"SELECT * FROM ({_POSITIONS}) AS positions WHERE last > position")  # noqa: S608
-
-_IS_SUBSCRIBED = sa.text(
-    "SELECT EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid IN "
-    "(to_regclass('sync_runs'), to_regclass('quarantined_records')))"
+_FORBIDDEN = sa.text(
+    f"SELECT sequence, quote_ident(current_user) AS user FROM ({_POSITIONS}) AS positions "  # noqa: S608
+    "WHERE has_table_privilege(name, 'INSERT') AND (NOT usable OR NOT settable AND last > position)"
 )
 
 
@@ -47,11 +48,30 @@ def behind(connection: Connection) -> Sequence[Row[Any]]:
 
     Returns:
         For each its table (`name`), its own qualified name (`sequence`), the last number in the
-        table (`last`) and its `position`.
+        table (`last`), its `position`, and whether the user may set it (`settable`).
     """
     if connection.dialect.name == "sqlite":  # AUTOINCREMENT looks at the rows too
         return []
     return connection.execute(_BEHIND).all()
+
+
+def require_rights(connection: Connection) -> None:
+    """Check that the user may take numbers, and set the sequences that are behind their table.
+
+    One that may not insert rows is not asked: what it lacks is the right to the tables.
+
+    Raises:
+        DatabaseError: it may not; the hint is the GRANT.
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    if forbidden := connection.execute(_FORBIDDEN).all():
+        names = ", ".join(row.sequence for row in forbidden)
+        user = forbidden[0].user
+        raise DatabaseError(
+            f"{user} lacks rights to {names}, from which new rows get their numbers",
+            hint=f"as the owner, run: GRANT USAGE, SELECT, UPDATE ON SEQUENCE {names} TO {user}",
+        )
 
 
 def repair(connection: Connection) -> None:
@@ -63,15 +83,9 @@ def repair(connection: Connection) -> None:
         connection: in a transaction that writes, and has numbered no row yet.
 
     Raises:
-        DatabaseError: the rows come from a subscription, which their numbers would stop.
+        DatabaseError: the user may not.
     """
-    if connection.dialect.name == "sqlite":
-        return
-    if connection.scalar(_IS_SUBSCRIBED):
-        raise DatabaseError(
-            "a subscription writes to the mirror's tables, and a sync beside it would stop it",
-            hint="sync at the publisher only; to sync here, drop the subscription first",
-        )
+    require_rights(connection)
     if not behind(connection):
         return
     advisory_lock(connection, LOCK)

@@ -10,7 +10,7 @@ import pyarrow.csv
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.db.engine import mark_busy
+from mirror.db.engine import mark_busy, mark_progress
 from mirror.db.types import UTCDateTime
 from mirror.errors import DatabaseError
 
@@ -147,7 +147,7 @@ def _read_postgres(
 
 def _block(connection: Connection, copy: Any) -> bytes:
     """Return about `_BLOCK_SIZE` bytes of a COPY, in whole rows; none at the end."""
-    mark_busy(connection)
+    mark_progress(connection)
     rows, length = [], 0
     while length < _BLOCK_SIZE and (row := copy.read()):
         rows.append(row)

@@ -161,6 +161,8 @@ def _load(
             first_seen_at=observed_at,
             valid_from=observed_at,
             sync_run_id=run.id,
+            missing_since=None,
+            phone_number_e164=None,
         )
 
     with bulk.deferred_indexes(connection, release_requests) as was_empty:

@@ -235,6 +235,7 @@ def _keep_invalid(connection: Connection, run: Run, invalid: list[InvalidRecord]
         "last_run_id": run_id,
         "first_seen_at": observed_at,
         "last_seen_at": observed_at,
+        "resolved_at": sa.null(),
     }
     if not run.is_on_record:  # a rollback does not reset the sequence
         values["id"] = run_id - sa.func.row_number().over()

@@ -22,7 +22,7 @@ from mirror.api.client import CachedList, Client, FetchedList, NotModified
 from mirror.api.entries import EntryScan
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings
-from mirror.db import migrate, runs, sequences
+from mirror.db import migrate, replication, runs, sequences
 from mirror.db.engine import enable_wal, read_transaction, write_transaction
 from mirror.db.runs import Counts, Outcome
 from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
@@ -171,6 +171,7 @@ def _begin(
             migrate.upgrade_in(connection)
         else:
             migrate.require_current(connection)
+        replication.refuse_subscriber(connection)
         sequences.repair(connection)
         return runs.begin(connection, environment, base_url, started_at)
 
@@ -187,9 +188,12 @@ def _begin_dry_run(
     try:
         with write_transaction(engine, runs.lock(environment), commit=False) as connection:
             migrate.require_current(connection)
+            replication.refuse_subscriber(connection)
+            sequences.require_rights(connection)
             return runs.begin(connection, environment, base_url, started_at, run_id=number)
     except DatabaseError as error:
-        if type(error) is not DatabaseError or error.__cause__ is None:
+        is_refusal_of_server = type(error) is DatabaseError and error.__cause__ is not None
+        if not is_refusal_of_server:
             raise
         needed = "a dry run needs the rights of a sync, whose changes it makes and rolls back"
         raise DatabaseError(error.message, hint=f"{error.hint}; {needed}") from error
@@ -272,7 +276,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         """Return a scan that knows the requests that the list should hold."""
         from mirror.sync.compare import stored_digests
 
-        with read_transaction(self.engine) as connection:
+        with read_transaction(self.engine, time_limits=False) as connection:
             runs.require_no_older(connection, self.run)
             with stored_digests(connection, self.run.environment) as known:
                 return EntryScan(known)

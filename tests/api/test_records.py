@@ -195,7 +195,7 @@ def test_invalid_times_are_rejected(field: str, text: str, fault: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        b"1e400",
+        b"1e99",
         b"-0.1000000000000000000000000000000000000001E+2",
         b"9" * 1000,
         b"-0",
@@ -215,7 +215,8 @@ def test_unknown_fields_keep_their_exact_text(value: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [b"9" * 5000, b"-1.5e+99999", b"1E-20000", b"0." + b"1" * 20_000, b"1e0099999"]
+    "number",
+    [b"1e100", b"9" * 5000, b"-1.5e+99999", b"1E-20000", b"0." + b"1" * 20_000, b"1e0099999"],
 )
 def test_a_number_that_no_database_holds_is_a_string(number: bytes) -> None:
     """Postgres would refuse the whole list for a number out of range; texts that look so stay."""

@@ -450,6 +450,8 @@ def test_row_level_security_is_told(
     doctor = run("doctor", role=owned.owner)
     assert doctor.code == 0
     assert "row-level security\t\ton for release_requests, sync_runs" in doctor.out
+    assert "with FORCE also the owner" in doctor.out
+    assert "ALTER TABLE public.release_requests DISABLE ROW LEVEL SECURITY" in doctor.out
 
     for table in ("release_requests", "sync_runs"):
         owned.administer(f"CREATE POLICY b ON {table} FOR SELECT USING (true)")
@@ -469,6 +471,10 @@ def test_row_level_security_is_told(
         ran = run(*words, role=owned.owner)
         assert ran.code == 1, words
         assert f"hides rows of release_requests from {owned.owner}" in ran.err
+        assert (
+            "if the owner sees none either, also ALTER TABLE public.release_requests NO FORCE"
+            in (ran.err)
+        )
         assert "BYPASSRLS" in ran.err
     assert mirror.stored("sync_runs") == before
     owned.administer("ALTER ROLE {owner} BYPASSRLS")

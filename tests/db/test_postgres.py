@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Connection
 
 from mirror.checks import SERVER_CHECKS
+from mirror.db import postgres
 from mirror.db.engine import create_engine, parse_url, read_transaction, write_transaction
 from mirror.errors import DatabaseError, DatabaseUnavailable, MirrorError, UsageError
 from mirror.sandbox.server import Sandbox
+from mirror.sync import compare
 from tests.support.commands import run_mirror
 from tests.support.mirrors import Mirror
 from tests.support.postgres import empty_database, execute
@@ -128,6 +133,71 @@ def test_a_sync_has_no_time_out_of_the_role(postgres_server: str) -> None:
             connection.exec_driver_sql("SELECT pg_sleep(0.05)")
 
 
+LIMITS = (
+    "statement_timeout",
+    "idle_in_transaction_session_timeout",
+    "transaction_timeout",  # Postgres 17 and later
+)
+
+
+def test_no_transaction_of_a_sync_has_a_time_limit_of_the_role(
+    postgres_server: str, sandbox: Sandbox, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the one either that reads what is stored."""
+    query = f"SELECT setting FROM pg_settings WHERE name IN {LIMITS} ORDER BY name"
+    seen, stored_digests = [], compare.stored_digests
+
+    def recording(connection: Connection, environment: str) -> Any:
+        seen.append(connection.exec_driver_sql(query).scalars().all())
+        return stored_digests(connection, environment)
+
+    monkeypatch.setattr("mirror.sync.compare.stored_digests", recording)
+    with empty_database(postgres_server) as url:
+        known = execute(url, query)
+        set_defaults(url, dict.fromkeys(LIMITS[: len(known)], "7min"))
+        mirror = Mirror(url, sandbox, upstream)
+        for records in ([request(1)], [request(2)]):
+            assert mirror.sync(records, accept_missing=True).failure is None
+    assert {tuple(values) for values in seen} == {("600000", "0", "0")[: len(known)]}
+
+
+def idle(url: str, connection: Connection) -> None:
+    """Do nothing until the server has ended the connection; read then."""
+    pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+    while execute(url, f"SELECT pid FROM pg_stat_activity WHERE pid = {pid}"):
+        pass
+    connection.exec_driver_sql("SELECT 1")
+
+
+def test_a_time_limit_of_the_role_is_named(postgres_server: str) -> None:
+    """It ends a reader again and again; what somebody cancels may be tried again (75)."""
+    slow = "SELECT count(*) FROM generate_series(1, 1000000000)"
+    with empty_database(postgres_server) as url:
+        set_defaults(url, {"statement_timeout": "20ms"})
+        for read in (
+            lambda connection: connection.exec_driver_sql(slow),
+            lambda connection: connection.connection.driver_connection.execute(slow),
+        ):
+            error = error_of(url, read)
+            assert type(error) is DatabaseError
+            assert "ended the transaction by the setting statement_timeout" in str(error)
+            assert "ALTER ROLE … SET statement_timeout = …" in str(error)
+        set_defaults(url, {"idle_in_transaction_session_timeout": "50ms", "statement_timeout": "0"})
+        error = error_of(url, lambda connection: idle(url, connection))
+        assert type(error) is DatabaseError
+        assert "by the setting idle_in_transaction_session_timeout" in str(error)
+        set_defaults(url, {"idle_in_transaction_session_timeout": "0"})
+        for limit in ("0", "1h"):
+            set_defaults(url, {"statement_timeout": limit})
+            cancelled = error_of(
+                url,
+                lambda connection: connection.exec_driver_sql(
+                    "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60)"
+                ),
+            )
+            assert type(cancelled) is DatabaseUnavailable, cancelled
+
+
 @pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "EUC_JP"])
 def test_an_encoding_that_lacks_characters(
     postgres_server: str, sandbox: Sandbox, encoding: str
@@ -150,11 +220,14 @@ def test_an_encoding_that_lacks_characters(
         assert execute(url, tables) == [(0,)]
 
 
-def error_of(url: str) -> MirrorError:
-    """Return the error of opening a database."""
-    with pytest.raises(MirrorError) as raised, read_transaction(create_engine(url)):
-        pytest.fail("it was opened")
-    return raised.value
+def error_of(url: str, read: Callable[[Connection], object] = lambda _: None) -> MirrorError:
+    """Return the error of opening a database, or of reading from it."""
+    try:
+        with read_transaction(create_engine(url)) as connection:
+            read(connection)
+    except MirrorError as error:
+        return error
+    pytest.fail("it was read")
 
 
 @pytest.mark.parametrize(
@@ -185,6 +258,15 @@ def test_parameters(
         pytest.skip("only a Unix socket has a peer")
     error = error_of(with_parameters(postgres_server, **parameters))
     assert type(error) is kind, error
+
+
+def test_a_login_that_is_repeated_keeps_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that says nothing is waited for as long as the URL says, not longer."""
+    times = iter([0.0, 4.0])  # the clock is asked for the deadline, and once whether it is over
+    monkeypatch.setattr(postgres, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        given = {"host": "127.0.0.1", "port": silent.getsockname()[1], "connect_timeout": "3"}
+        assert postgres._login(given) is None
 
 
 def test_limits_of_connections(postgres_server: str) -> None:
@@ -250,6 +332,35 @@ def test_a_url_that_cannot_be_taken_apart(url: str, sandbox: Sandbox) -> None:
         assert (ran.code, "cannot be read" in ran.out + ran.err) == (2, True), ran
         for part in ("geh", "eim"):
             assert part not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://u:geh@eim@h/p.db",
+        "sqlite://geh:eim@/p.db",
+        "sqlite+pysqlcipher://:geheim@/p.db",
+        "sqlite://geheim.db",
+        "sqlite:///:memory:",
+        "sqlite://",
+    ],
+)
+def test_a_url_of_sqlite_that_is_no_path(url: str) -> None:
+    """Every command refuses it, and shows nothing of it."""
+    for command in ("sync", "status", "doctor", "db url"):
+        ran = run_mirror(*command.split(), MIRROR_DATABASE_URL=url, TALKOVER_TOKEN=TOKEN)
+        assert (ran.code, "must be of the form sqlite:///PATH" in ran.out + ran.err) == (2, True)
+        for part in ("geh", "eim"):
+            assert part not in ran.out + ran.err
+
+
+def test_a_password_in_a_parameter() -> None:
+    """It is not shown, whatever it is called."""
+    for name in ("password", "pwd", "sslpassword"):
+        url = f"postgresql://127.0.0.1:9/d?user=u&{name}=geheim"
+        for command in ("status", "doctor", "db url"):
+            ran = run_mirror(*command.split(), MIRROR_DATABASE_URL=url)
+            assert "geheim" not in ran.out + ran.err
 
 
 def test_a_question_mark_in_a_path(tmp_path: Path, sandbox: Sandbox) -> None:

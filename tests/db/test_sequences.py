@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from mirror.db import sequences
 from mirror.db.engine import create_engine, write_transaction
-from mirror.errors import DatabaseError
 from mirror.sandbox.server import Sandbox
 from tests.support.commands import run_mirror
 from tests.support.mirrors import Mirror
-from tests.support.postgres import empty_database, execute
+from tests.support.postgres import execute
 from tests.support.upstream import TOKEN, FakeUpstream, request, requests
 
 POSITIONS = "SELECT last_value FROM {}_id_seq"
@@ -29,6 +30,15 @@ def mirror(
     for number in range(3):
         assert mirror.sync([*requests(*range(number + 1)), "junk", 7]).failure is None
     return mirror
+
+
+def variables(mirror: Mirror) -> dict[str, str]:
+    """The settings of a mirror, as environment variables."""
+    return {
+        "MIRROR_DATABASE_URL": mirror.url,
+        "TALKOVER_BASE_URL": mirror.sandbox.base_url,
+        "TALKOVER_TOKEN": TOKEN,
+    }
 
 
 def reset(mirror: Mirror) -> None:
@@ -63,15 +73,10 @@ def test_numbers_of_pruned_runs_are_not_given_again(mirror: Mirror) -> None:
 def test_the_doctor_sees_it_and_changes_nothing(mirror: Mirror) -> None:
     """It warns of each; neither it nor a dry run moves a sequence."""
     reset(mirror)
-    ran = run_mirror(
-        "doctor",
-        MIRROR_DATABASE_URL=mirror.url,
-        TALKOVER_BASE_URL=mirror.sandbox.base_url,
-        TALKOVER_TOKEN=TOKEN,
-    )
+    ran = run_mirror("doctor", **variables(mirror))
     assert ran.code == 0, ran.out
-    assert "that of sync_runs.id is at 0, and the table at 3" in ran.out
-    assert "that of quarantined_records.id is at 0, and the table at 2" in ran.out
+    assert "the sequence of sync_runs.id is at 0, behind the table (3)" in ran.out
+    assert "the sequence of quarantined_records.id is at 0, behind the table (2)" in ran.out
     assert mirror.sync([request(1), "else"], dry_run=True, accept_missing=True).failure is None
     assert execute(mirror.url, POSITIONS.format("sync_runs")) == [(1,)]
     assert mirror.sync().failure is None
@@ -96,35 +101,37 @@ def test_syncs_at_once_after_a_restore(mirror: Mirror) -> None:
         assert sorted(pool.map(begin, range(8))) == list(range(4, 12))
 
 
-def test_replication_is_told(
-    postgres_server: str, sandbox: Sandbox, upstream: FakeUpstream
+@pytest.mark.parametrize(
+    ("revoked", "is_behind"), [("ALL", False), ("UPDATE", True)], ids=["numbers", "position"]
+)
+def test_a_user_without_rights_to_the_sequences(
+    mirror: Mirror, revoked: str, is_behind: bool
 ) -> None:
-    """A publication, one with `alembic_version`, and a subscription, which no sync disturbs."""
-    with empty_database(postgres_server) as url:
-        mirror = Mirror(url, sandbox, upstream)
-        mirror.sync(requests(1))
-
-        def check() -> str:
-            ran = run_mirror("doctor", "--format", "json", MIRROR_DATABASE_URL=mirror.url)
-            return ran.out
-
-        assert "replication" not in check()
-        execute(mirror.url, "CREATE PUBLICATION bi FOR TABLE release_requests")
-        assert "published by bi" in check()
-        execute(mirror.url, "CREATE PUBLICATION everything FOR ALL TABLES")
-        assert "the publication everything has the table alembic_version" in check()
-        # As an active subscription does, which takes a second server.
-        execute(
-            mirror.url,
-            "SET allow_system_table_mods = on",
-            "INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate)"
-            " VALUES (1, 'sync_runs'::regclass, 'r')",
-        )
-        reset(mirror)
-        assert "a subscription writes to sync_runs" in check()
-        assert "sets it right" not in check()
-        before = mirror.runs("id")
-        failure = mirror.sync([request(1)]).failure
-        assert isinstance(failure, DatabaseError)
-        assert "sync at the publisher only" in str(failure.hint)
-        assert mirror.runs("id") == before
+    """Doctor, sync and dry run fail alike, with a GRANT that mends it."""
+    name = make_url(mirror.url).database
+    user, environment = f"{name}_writer", variables(mirror)
+    execute(
+        mirror.url,
+        f"CREATE ROLE {user} LOGIN",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {user}",
+        f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {user}",
+        f"REVOKE {revoked} ON ALL SEQUENCES IN SCHEMA public FROM {user}",
+    )
+    try:
+        if is_behind:
+            reset(mirror)
+        login = make_url(mirror.url).set(username=user)
+        environment["MIRROR_DATABASE_URL"] = login.render_as_string(hide_password=False)
+        for words in (["doctor"], ["sync"], ["sync", "--dry-run"]):
+            ran = run_mirror(*words, **environment)
+            assert ran.code == 1, (words, ran)
+            assert "public.sync_runs_id_seq" in ran.out + ran.err
+            assert "sets it right" not in ran.out
+            advice = re.search(r"as the owner, run: (GRANT [\w ,.]+)", ran.out + ran.err)
+            assert advice
+        execute(mirror.url, advice[1])
+        for words in (["sync", "--dry-run"], ["doctor"], ["sync"]):
+            ran = run_mirror(*words, **environment)
+            assert ran.code == 0, (words, ran)
+    finally:
+        execute(mirror.url, f"DROP OWNED BY {user}", f"DROP ROLE {user}")

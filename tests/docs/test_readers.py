@@ -6,7 +6,7 @@ import json
 import re
 
 from tests.support import ROOT
-from tests.support.pages import SQL, section
+from tests.support.pages import PARQUET, SQL, section
 
 FOLDER = ROOT / "tests" / "stress" / "readers"
 NOT_PINNED = ("not run here", "by hand")
@@ -47,6 +47,12 @@ def test_each_reader_has_a_test_or_says_that_it_has_none() -> None:
                 assert f"\ndef {name}(" in path.read_text(), test
 
 
+def test_cells_are_short() -> None:
+    """The cells of calls have room for the call alone; the sections below the table say more."""
+    for reader, *calls, _ in rows():
+        assert max(map(len, calls)) <= 120, reader
+
+
 def test_each_release_is_that_of_the_tests() -> None:
     """A package of the table is pinned at the release that the table names."""
     tried = {
@@ -56,3 +62,12 @@ def test_each_release_is_that_of_the_tests() -> None:
         for pin in re.findall(r"`([^`]+)` ([\w.]+)", reader)
     }
     assert tried <= pins()
+
+
+def test_the_releases_of_parquet_readers_are_those_of_the_tests() -> None:
+    """docs/parquet.md names the pinned releases."""
+    (sentence,) = re.findall(r"^These were run with ([^:]*?), on mirrors", PARQUET, re.MULTILINE)
+    named = re.findall(r"(\w+) (\d+\.\d+\.\d+)", sentence)
+    assert len(named) == 4
+    for name, release in named:
+        assert ("pyspark" if name == "Spark" else name.lower(), release) in pins()

@@ -226,6 +226,17 @@ def test_nothing_of_others_is_touched(sqlite_mirror: Mirror, tmp_path: Path) -> 
     assert count(tmp_path / "new") == 1
 
 
+def test_an_empty_name_is_not_the_current_folder(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """The name of a variable that is unset is refused."""
+    sqlite_mirror.sync(requests(1))
+    here = tmp_path / "here"
+    here.mkdir()
+    ran = run_mirror("export", "", "--database", sqlite_mirror.url, cwd=here)
+    assert ran.code == 2
+    assert ran.err == "mirror: DIR is empty; name the folder to write to; a variable may be unset\n"
+    assert list(here.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("name", "target"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from mirror.sync.run import Outcome
 from tests.support.commands import Ran, run_mirror
 from tests.support.mirrors import Mirror
 from tests.support.postgres import empty_database, execute
-from tests.support.schema import alembic, later_revision, opened
+from tests.support.schema import alembic, inventory, later_revision, opened
 from tests.support.upstream import TOKEN, FakeUpstream, request, requests
 
 OURS = sorted({*models.metadata.tables, *views.metadata.tables, "alembic_version"})
@@ -34,6 +35,15 @@ def postgres(postgres_server: str, sandbox: Sandbox, upstream: FakeUpstream) -> 
     """A mirror without its schema, in a database of Postgres that is changed for good."""
     with empty_database(postgres_server) as url:
         yield Mirror(url, sandbox, upstream)
+
+
+@pytest.fixture
+def role(postgres_server: str) -> Iterator[str]:
+    """A role that owns nothing, dropped after the databases of the test."""
+    name = f"mirror_test_{uuid.uuid4().hex[:12]}"
+    execute(postgres_server, f"CREATE ROLE {name} LOGIN PASSWORD 'word'")
+    yield name
+    execute(postgres_server, f"DROP ROLE {name}")
 
 
 @pytest.fixture
@@ -122,6 +132,19 @@ SHADOWED = [
     ("quote_ident", "text", "text"),
     ("jsonb_each", "jsonb", "SETOF record"),
     ("lower", "text", "text"),
+    # With types that fit better than those of Postgres.
+    ("quote_ident", "name", "text"),
+    ("pg_advisory_xact_lock", "smallint, integer", "void"),
+    ("pg_advisory_xact_lock", "integer, bigint", "void"),
+    ("hashtext", "varchar", "integer"),
+    ("to_regclass", "varchar", "regclass"),
+    ("has_schema_privilege", "oid, varchar", "boolean"),
+    ("pg_has_role", "oid, varchar", "boolean"),
+    ("row_security_active", "regclass", "boolean"),
+    ("current_setting", "varchar", "text"),
+    ("format", "text, name", "text"),
+    ("format", "text, name, name", "text"),
+    ("unnest", "oid[]", "SETOF oid"),
 ]
 OPERATORS = """
 CREATE FUNCTION never(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT false';
@@ -129,19 +152,45 @@ CREATE OPERATOR <> (LEFTARG = text, RIGHTARG = text, FUNCTION = never);
 CREATE OPERATOR = (LEFTARG = text, RIGHTARG = text, FUNCTION = never);
 CREATE FUNCTION never(timestamptz, timestamptz) RETURNS boolean LANGUAGE sql AS 'SELECT false';
 CREATE OPERATOR < (LEFTARG = timestamptz, RIGHTARG = timestamptz, FUNCTION = never);
+CREATE FUNCTION never(name, varchar) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR = (LEFTARG = name, RIGHTARG = varchar, FUNCTION = never);
+CREATE OPERATOR <> (LEFTARG = name, RIGHTARG = varchar, FUNCTION = never);
+CREATE FUNCTION never(oid, integer) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+CREATE OPERATOR = (LEFTARG = oid, RIGHTARG = integer, FUNCTION = never);
 """
 
 
-def test_functions_and_operators_of_others_are_not_called(postgres: Mirror) -> None:
+def test_functions_and_operators_of_others_are_not_called(role: str, postgres: Mirror) -> None:
     """Not even if `search_path` has their schema before that of Postgres."""
     for name, arguments, returns in SHADOWED:
         execute(postgres.url, SHADOWS.format(name=name, arguments=arguments, returns=returns))
     execute(postgres.url, *filter(str.strip, OPERATORS.split(";")))
     set_path(postgres.url, "public, pg_catalog")
     sync_everything(postgres)
-    for words in (["status"], ["history", "+15550100001"], ["doctor"], ["db", "current"]):
+    reader = ["db", "grant-read", role]
+    for words in (["status"], ["history", "+15550100001"], ["doctor"], ["db", "current"], reader):
         ran = run(postgres, *words)
         assert ran.code == 0, ran.err
+
+
+def test_who_may_create_functions_beside_the_mirror(role: str, postgres: Mirror) -> None:
+    """The doctor names each role that could act as the user of a command, and no other."""
+    url = postgres.url
+    name = make_url(url).database
+    assert run(postgres, "sync").code == 0
+    assert "REVOKE" not in run(postgres, "doctor").out
+    execute(url, f"GRANT CREATE ON SCHEMA public TO PUBLIC, {role}")
+    ran = run(postgres, "doctor")
+    assert ran.code == 0
+    assert f"REVOKE CREATE ON SCHEMA public FROM PUBLIC, {role}" in ran.out
+    execute(url, f"REVOKE CREATE ON SCHEMA public FROM PUBLIC, {role}")
+    assert "REVOKE" not in run(postgres, "doctor").out
+    execute(url, f"ALTER SCHEMA public OWNER TO {role}")
+    assert f"REVOKE CREATE ON SCHEMA public FROM {role}" in run(postgres, "doctor").out
+    execute(url, "ALTER SCHEMA public OWNER TO pg_database_owner")
+    execute(url, f"ALTER DATABASE {name} OWNER TO {role}")
+    assert "FROM pg_database_owner" in run(postgres, "doctor").out
+    execute(url, f"ALTER DATABASE {name} OWNER TO mirror")
 
 
 def test_a_schema_of_the_user_that_is_made_later(postgres: Mirror, tmp_path: Path) -> None:
@@ -192,11 +241,28 @@ COMMANDS = [
     ["status"],
     ["doctor"],
 ]
+OUR_NAMES = ["CREATE TABLE release_requests (id TEXT)", "CREATE TABLE sync_runs (id TEXT)"]
 FOREIGN = {
     "another revision": ["VERSION", "INSERT INTO alembic_version VALUES ('1975ea83b712')"],
     "a newer number": ["VERSION", "INSERT INTO alembic_version VALUES ('0007')"],
     "by chance our number": ["VERSION", "INSERT INTO alembic_version VALUES ('0001')"],
     "an empty table": ["VERSION"],
+    "numbers": [
+        "CREATE TABLE alembic_version (version_num INTEGER)",
+        "INSERT INTO alembic_version VALUES (1)",
+        *OUR_NAMES,
+    ],
+    "nothing": [
+        "CREATE TABLE alembic_version (version_num TEXT)",
+        "INSERT INTO alembic_version VALUES (NULL)",
+        *OUR_NAMES,
+    ],
+    "bytes": ["BYTES", "INSERT INTO alembic_version SELECT CAST('0001' AS {bytes})", *OUR_NAMES],
+    "another column": [
+        "CREATE TABLE alembic_version (version TEXT)",
+        "INSERT INTO alembic_version VALUES (NULL)",
+        *OUR_NAMES,
+    ],
     "one of our tables": ["CREATE TABLE release_requests (id TEXT)"],
     "one of our views": ["CREATE TABLE phone_numbers (number TEXT)"],
     "our number and one of our tables": [
@@ -205,10 +271,38 @@ FOREIGN = {
         "CREATE TABLE release_requests (id TEXT)",
     ],
 }
-VERSION = (
-    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL,"
-    " CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
-)
+STATEMENTS = {
+    "VERSION": "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL,"
+    " CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))",
+    "BYTES": "CREATE TABLE alembic_version (version_num {bytes})",
+}
+
+
+def test_names_of_what_a_mirror_creates(mirror: Mirror) -> None:
+    """A relation that has any of them before is named as that of another program."""
+    mirror.sync(requests(1))
+    sqlite = mirror.url.startswith("sqlite")
+    with opened(mirror.url) as connection:
+        created = connection.exec_driver_sql(
+            "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
+            if sqlite
+            else "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            " AND relkind <> 'S'"
+        ).scalars()
+        assert sorted(migrate._names(connection.dialect.name)) == sorted(created)
+
+
+@pytest.mark.parametrize("name", ["pk_sync_runs", "ix_sync_runs_running", "alembic_version_pkc"])
+def test_a_relation_with_the_name_of_an_index(mirror: Mirror, name: str) -> None:
+    """It belongs to another program, unless the mirror can do without the name, as in SQLite."""
+    with opened(mirror.url) as connection:
+        connection.exec_driver_sql(f"CREATE TABLE {name} (a int)")
+    ran = run(mirror, "sync")
+    if mirror.url.startswith("sqlite") and not name.startswith("ix_"):
+        assert ran.code == 0
+        return
+    assert ran.code == 1
+    assert re.search(rf"{name}( in the schema public)? belongs to another program", ran.err)
 
 
 def contents(mirror: Mirror) -> list[Any]:
@@ -223,8 +317,9 @@ def contents(mirror: Mirror) -> list[Any]:
 def test_a_database_of_another_program_is_left_alone(mirror: Mirror, statements: list[str]) -> None:
     """Each command says that it belongs to another program, and writes nothing."""
     with opened(mirror.url) as connection:
+        kind = "BLOB" if connection.dialect.name == "sqlite" else "BYTEA"
         for statement in statements:
-            connection.exec_driver_sql(VERSION if statement == "VERSION" else statement)
+            connection.exec_driver_sql(STATEMENTS.get(statement, statement).format(bytes=kind))
     before = contents(mirror)
     for words in COMMANDS:
         ran = run(mirror, *words)
@@ -283,26 +378,179 @@ def test_a_mirror_that_the_path_does_not_reach(postgres: Mirror) -> None:
     assert relations(postgres.url) == before
     (advice,) = re.findall(r"; add (\S+) to the database URL", run(postgres, "status").err)
     assert run(postgres, "status", url=postgres.url + advice).code == 0
+    assert re.search(
+        r'pooler, run ALTER ROLE \w+ SET search_path = "the mirror"', ran.out + ran.err
+    )
     assert run(postgres, "sync", url=with_path(postgres.url, "second")).code == 0
     assert relations(postgres.url) == before | in_schema("second")
     assert run(postgres, "db", "upgrade", url=with_path(postgres.url, "public,second")).code == 0
     assert relations(postgres.url) == before | in_schema("second")
 
 
-def test_views_in_another_schema(postgres: Mirror) -> None:
+@pytest.mark.parametrize(
+    "options", ["-cSEARCH_PATH=second", "--search-path=second", "-c  Search_Path=second"]
+)
+def test_a_choice_in_another_form(postgres: Mirror, options: str) -> None:
+    """The server decides whether the connection names the schema, not how that is written."""
+    execute(postgres.url, "CREATE SCHEMA second")
+    assert run(postgres, "sync").code == 0
+    url = make_url(postgres.url).update_query_dict({"options": options})
+    ran = run(postgres, "sync", url=url.render_as_string(hide_password=False))
+    assert ran.code == 0, ran.err
+    assert relations(postgres.url) == in_schema("public") | in_schema("second")
+
+
+def test_another_option_with_the_word_is_no_choice(postgres: Mirror) -> None:
+    """Nor is a path that a session inherits from its database."""
+    execute(postgres.url, "CREATE SCHEMA second")
+    assert run(postgres, "sync", url=with_path(postgres.url, "second")).code == 0
+    before = relations(postgres.url)
+    options = {"options": "-capplication_name=search_path"}
+    url = make_url(postgres.url).update_query_dict(options)
+    ran = run(postgres, "sync", url=url.render_as_string(hide_password=False))
+    assert ran.code == 1
+    assert "the mirror is in the schema second" in ran.err
+    assert relations(postgres.url) == before
+
+
+def as_role(url: str, role: str) -> str:
+    """The URL of a database, as that role."""
+    url_of_role = make_url(url).set(username=role, password="word")
+    return url_of_role.render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize("schema", ["m", '"M, ""m"'])
+@pytest.mark.parametrize("in_url", [True, False])
+def test_a_mirror_in_a_schema_that_the_role_may_not_use(
+    role: str, postgres: Mirror, schema: str, in_url: bool
+) -> None:
+    """It is not taken for a missing one; the advice is the right that is missing."""
+    execute(postgres.url, f"CREATE SCHEMA {schema}", f"GRANT CREATE ON SCHEMA public TO {role}")
+    path = f"{schema},public"
+    assert run(postgres, "sync", url=with_path(postgres.url, quoted(path))).code == 0
+    before = relations(postgres.url)
+    url = as_role(postgres.url, role)
+    if in_url:
+        url = with_path(url, quoted(path))
+    else:
+        set_path(postgres.url, path)
+    for words in COMMANDS:
+        ran = run(postgres, *words, url=url)
+        assert ran.code == 1, words
+        advice = f"GRANT USAGE ON SCHEMA {schema} TO {role}"
+        assert advice in ran.out + ran.err, ran.err
+    assert relations(postgres.url) == before
+    execute(postgres.url, advice)
+    assert f"GRANT USAGE ON SCHEMA {schema}" not in run(postgres, "status", url=url).err
+
+
+def quoted(path: str) -> str:
+    """A search path as the value of `options`."""
+    return path.replace("\\", "\\\\").replace(" ", "\\ ")
+
+
+VIEWS = list(views.metadata.tables)
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [VIEWS, *([name] for name in OURS if name in VIEWS), ["phone_numbers", "phone_number_history"]],
+    ids="-".join,
+)
+def test_views_in_another_schema(postgres: Mirror, moved: list[str]) -> None:
     """Views that somebody moved away are named, with the way back."""
     assert postgres.sync(requests(1)).failure is None
     execute(postgres.url, "CREATE SCHEMA mirror")
-    for view in views.metadata.tables:
+    for view in moved:
         execute(postgres.url, f"ALTER VIEW {view} SET SCHEMA mirror")
     for words in COMMANDS:
         ran = run(postgres, *words)
         assert ran.code == 1, words
-        assert "but its view release_requests_daily is in mirror" in ran.out + ran.err
-        assert "SET SCHEMA public" in ran.out + ran.err
-    for view in views.metadata.tables:
+        (advice,) = re.findall(r"ALTER VIEW mirror\.(\w+) SET SCHEMA public", ran.out + ran.err)
+        assert advice in moved
+        assert f"but its view {advice} is in mirror" in ran.out + ran.err
+    for view in moved:
         execute(postgres.url, f"ALTER VIEW mirror.{view} SET SCHEMA public")
     assert run(postgres, "status").code == 0
+
+
+@pytest.mark.parametrize("table", ["quarantined_records", "release_request_past_versions"])
+def test_a_table_in_another_schema(postgres: Mirror, table: str) -> None:
+    """A table that somebody moved away is named, with the way back."""
+    assert postgres.sync(requests(1)).failure is None
+    execute(postgres.url, "CREATE SCHEMA mirror", f"ALTER TABLE {table} SET SCHEMA mirror")
+    for words in COMMANDS:
+        ran = run(postgres, *words)
+        assert ran.code == 1, words
+        assert f"ALTER TABLE mirror.{table} SET SCHEMA public" in ran.out + ran.err
+    execute(postgres.url, f"ALTER TABLE mirror.{table} SET SCHEMA public")
+    assert run(postgres, "status").code == 0
+
+
+@pytest.mark.parametrize("dropped", [[name] for name in VIEWS] + [VIEWS], ids="-".join)
+def test_dropped_views(mirror: Mirror, dropped: list[str]) -> None:
+    """They are named, and an upgrade creates them again, with comments and all."""
+    mirror.sync(requests(1))
+    with opened(mirror.url) as connection:
+        before = inventory(connection)
+        cascade = "" if connection.dialect.name == "sqlite" else "CASCADE"
+        for view in dropped:
+            connection.exec_driver_sql(f"DROP VIEW IF EXISTS {view} {cascade}")
+    if cascade:  # a view of another program is not ours
+        execute(mirror.url, "CREATE SCHEMA theirs")
+        execute(mirror.url, f"CREATE VIEW theirs.{dropped[0]} AS SELECT 1 AS one")
+    for words in (["sync"], ["sync", "--dry-run"], ["status"], ["doctor"]):
+        ran = run(mirror, *words)
+        assert ran.code == 1, words
+        assert dropped[0] in ran.out + ran.err
+        assert "run `mirror db upgrade`" in ran.out + ran.err
+    ran = run(mirror, "db", "upgrade")
+    assert ran.code == 0, ran.err
+    with opened(mirror.url) as connection:
+        assert sorted(map(str, inventory(connection))) == sorted(map(str, before))
+    assert run(mirror, "doctor").code == 0
+
+
+def test_a_dropped_table(mirror: Mirror) -> None:
+    """No empty one takes its place: its rows are in a backup only."""
+    mirror.sync(requests(1))
+    with opened(mirror.url) as connection:
+        cascade = "" if connection.dialect.name == "sqlite" else "CASCADE"
+        connection.exec_driver_sql(f"DROP TABLE quarantined_records {cascade}")
+    for words in COMMANDS:
+        if words != ["db", "current"]:
+            ran = run(mirror, *words)
+            assert ran.code == 1, words
+            assert "lacks quarantined_records" in ran.out + ran.err
+            assert "backup" in ran.out + ran.err
+    with opened(mirror.url) as connection:
+        assert "quarantined_records" not in sa.inspect(connection).get_table_names()
+
+
+KEEP_OUT = {
+    "sqlite": [
+        "CREATE TRIGGER keep BEFORE INSERT ON sync_runs BEGIN SELECT RAISE(IGNORE); END",
+    ],
+    "postgresql": [
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER keep BEFORE INSERT ON sync_runs FOR EACH ROW EXECUTE FUNCTION keep()",
+    ],
+}
+
+
+def test_a_trigger_that_keeps_runs_out(mirror: Mirror) -> None:
+    """One sentence says so, and nothing is applied."""
+    mirror.sync(requests(1))
+    with opened(mirror.url) as connection:
+        for statement in KEEP_OUT[connection.dialect.name]:
+            connection.exec_driver_sql(statement)
+    mirror.upstream.records = requests(1, 2)
+    for words in (["sync"], ["sync", "--dry-run"], ["doctor"]):
+        ran = run(mirror, *words)
+        assert ran.code == 1, words
+        assert "the table sync_runs takes no rows" in ran.out + ran.err
+        assert "Traceback" not in ran.err
+    assert mirror.rows("SELECT count(*) FROM release_requests") == [(1,)]
 
 
 def test_no_schema_to_use(postgres: Mirror) -> None:

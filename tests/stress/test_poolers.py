@@ -41,7 +41,11 @@ COMMANDS = (
 )
 
 
-EMPTY = ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+EMPTY = (
+    "DROP SCHEMA public CASCADE",
+    "DROP SCHEMA IF EXISTS mirror CASCADE",
+    "CREATE SCHEMA public",
+)
 
 
 @pytest.fixture(scope="module")
@@ -260,3 +264,15 @@ def test_pgpool_with_other_settings(
     with pgpool(*pair.servers, {}) as url:
         lagging.command_url = url
         assert lagging.run([request(1, status="rejected")]).code == 0
+
+
+def test_pgbouncer_that_drops_the_schema_of_the_url(server: Server, direct_url: str) -> None:
+    """The server decides which schema is meant, so no second mirror is made in another one."""
+    execute(direct_url, "CREATE SCHEMA mirror")
+    in_schema = "&options=-csearch_path%3Dmirror"
+    assert run_checked("db", "upgrade", "--database", direct_url + in_schema).code == 0
+    with pgbouncer(server, {"ignore_startup_parameters": "extra_float_digits, options"}) as url:
+        ran = run_checked("db", "upgrade", "--database", url + in_schema)
+    assert ran.code == 1, ran
+    assert "the mirror is in the schema mirror" in ran.err
+    assert execute(direct_url, "SELECT to_regclass('public.sync_runs')") == [(None,)]

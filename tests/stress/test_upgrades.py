@@ -231,6 +231,10 @@ WRITING = [("sync", "--no-upgrade"), ("sync", "--dry-run")]
 UPGRADING = [("sync",), ("db", "upgrade")]
 SET_REVISION = "UPDATE alembic_version SET version_num = "
 DROP_VIEWS = [f"DROP VIEW {view.name}" for view in reversed(VIEWS)]
+DROP_DIGESTS = [
+    "DROP INDEX ix_release_requests_environment",
+    "ALTER TABLE release_requests DROP COLUMN digest",
+]
 UNRELEASED = (
     "the database was made by an unreleased version of mirror (schema revision {}), and cannot be "
     "upgraded; name a new database and run `mirror sync`"
@@ -246,15 +250,12 @@ REFUSED: dict[str, tuple[list[str], list[tuple[str, ...]], str]] = {
         NEWER,
     ),
     "unreleased 0001": (
-        DROP_VIEWS,
+        [*DROP_VIEWS, *DROP_DIGESTS],
         [*UPGRADING, *WRITING, *READING],
         UNRELEASED.format("0001"),
     ),
     "unreleased 0001 without digests": (
-        [
-            "DROP INDEX ix_release_requests_environment",
-            "ALTER TABLE release_requests DROP COLUMN digest",
-        ],
+        DROP_DIGESTS,
         [*UPGRADING, *WRITING, *READING],
         UNRELEASED.format("0001"),
     ),

@@ -115,7 +115,7 @@ def read_json(text: str) -> Any:
 
     def number(digits: str) -> tuple[str, Decimal] | str:
         mantissa, _, exponent = digits.lower().partition("e")
-        is_huge = len(mantissa) > 1000 or len(exponent.lstrip("+-")) > 3
+        is_huge = len(mantissa) > 1000 or len(exponent.lstrip("+-")) > 2
         return digits if is_huge else ("number", Decimal(digits))
 
     def refuse(name: str) -> None:

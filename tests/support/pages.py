@@ -20,6 +20,7 @@ README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 SHARDS = (ROOT / "docs" / "shards.md").read_text()
 SQL = (ROOT / "docs" / "sql.md").read_text()
+PARQUET = (ROOT / "docs" / "parquet.md").read_text()
 CONTRIBUTING = (ROOT / "docs" / "contributing.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -30,6 +30,7 @@ from tests.support.commands import run_process
 from tests.support.databases import new_database
 from tests.support.drivers import TIMES, server_of
 from tests.support.mirrors import Mirror
+from tests.support.pages import SQL, blocks, section
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.upstream import TOKEN, FakeUpstream
 from tests.support.upstream import request as release_request
@@ -61,6 +62,18 @@ def library(name: str) -> Any:
 def program(name: str) -> str:
     """Find a reader's program on PATH, or skip the test."""
     return shutil.which(name) or _missing(name)
+
+
+def mapper_example(library_name: str, path: Path | str = "/srv/mirror.db") -> dict[str, Any]:
+    """The names that the code for a mapper in docs/sql.md makes, with another path."""
+    (code,) = (
+        block
+        for block in blocks(section(SQL, "## Mappers of Python"), "python")
+        if library_name in block
+    )
+    names: dict[str, Any] = {"__name__": library_name}
+    exec(code.replace("/srv/mirror.db", str(path)), names)  # noqa: S102 (it is our own)
+    return names
 
 
 def utc_text(time: datetime) -> str:

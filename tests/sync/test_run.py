@@ -392,6 +392,28 @@ def test_the_clock_may_go_back(mirror: Mirror) -> None:
     assert first[0] < first[1] == second[0]
 
 
+def test_defaults_that_others_gave_to_columns(postgres_mirror: Mirror) -> None:
+    """No value that upstream does not state gets into a new row."""
+    for table, column, default in (
+        ("release_requests", "missing_since", "now()"),
+        ("release_requests", "phone_number_e164", "'+1'"),
+        ("quarantined_records", "resolved_at", "now()"),
+        ("sync_runs", "completion", "5"),
+        ("sync_runs", "error", "'none'"),
+    ):
+        statement = f"ALTER TABLE {table} ALTER {column} SET DEFAULT {default}"
+        with opened(postgres_mirror.url) as connection:
+            connection.exec_driver_sql(statement)
+    bad = request(3, status=5)
+    postgres_mirror.sync([request(1)])
+    postgres_mirror.sync([request(1), request(2), bad])
+    assert postgres_mirror.rows(
+        "SELECT id, missing_since, phone_number_e164 FROM release_requests ORDER BY id"
+    ) == [("request-1", None, None), ("request-2", None, None)]
+    assert postgres_mirror.rows("SELECT resolved_at FROM quarantined_records") == [(None,)]
+    assert postgres_mirror.runs("completion", "error") == [(1, None), (2, None)]
+
+
 def test_postgres_has_statistics_after_the_first_sync(postgres_mirror: Mirror) -> None:
     """Without statistics the second sync would compare every row with every other one."""
     size = "SELECT reltuples FROM pg_class WHERE relname = '{}'"

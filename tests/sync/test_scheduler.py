@@ -230,6 +230,16 @@ def test_an_empty_shard(fleet: Fleet) -> None:
     assert fleet.rows("SELECT count(*) FROM sync_runs") == [(3,)]
 
 
+def test_an_empty_shard_of_a_file_with_one_environment(fleet: Fleet, tmp_path: Path) -> None:
+    """It is said in the singular."""
+    file = tmp_path / "one.toml"
+    file.write_text("[environments.only]\n")
+    errors = [
+        fleet.run("sync", "--config", str(file), "--shard", f"{index}/2").err for index in range(2)
+    ]
+    assert any(f"has none of the 1 environment of {file}" in error for error in errors)
+
+
 def test_a_failure_in_a_shard_of_one(fleet: Fleet, tmp_path: Path) -> None:
     """A shard with one environment reports it as a shard with several does."""
     (tmp_path / "staging.token").unlink()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import psycopg
 import pytest
 
 from mirror.db.types import UTCDateTime
-from tests.support.readers import RELATIONS, ReaderMirror, Row, library
+from tests.support.readers import RELATIONS, ReaderMirror, Row, library, mapper_example
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of the readers are not ours
 
@@ -52,12 +52,6 @@ def _django(_reader_mirrors: Callable[[str], ReaderMirror]) -> Iterator[None]:
 def inspected(kind: str) -> dict[str, Any]:
     """The models that `inspectdb` writes, by table; in SQLite with a field for times."""
     models = library("django.db.models")
-
-    class UTCMillisecondsField(models.DateTimeField):  # type: ignore[misc]
-        def get_db_prep_value(self, value: Any, *_: Any, **__: Any) -> Any:
-            time = self.get_prep_value(value)
-            return time and time.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "milliseconds")
-
     written = io.StringIO()
     library("django.core.management").call_command(
         "inspectdb", "--include-views", *RELATIONS, database=kind, stdout=written
@@ -68,7 +62,7 @@ def inspected(kind: str) -> dict[str, Any]:
             module = module.replace(
                 f" {name} = models.TextField(", f" {name} = UTCMillisecondsField("
             )
-    names: dict[str, Any] = {"__name__": kind, "UTCMillisecondsField": UTCMillisecondsField}
+    names = mapper_example("django") | {"__name__": kind}
     exec(module, names)  # noqa: S102
     classes = [value for value in names.values() if isinstance(value, type)]
     return {model._meta.db_table: model for model in classes if issubclass(model, models.Model)}

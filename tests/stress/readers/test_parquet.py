@@ -11,15 +11,12 @@ from typing import Any
 import pytest
 
 from mirror.export.run import RELATIONS
-from tests.support import ROOT
 from tests.support.databases import DATABASES
 from tests.support.exports import NAMES, assert_is, expected, export, fill, normalized
 from tests.support.mirrors import Mirror, mirrors_by_kind
-from tests.support.pages import blocks
+from tests.support.pages import PARQUET, blocks
 from tests.support.readers import library
 from tests.support.upstream import request
-
-PAGE = (ROOT / "docs" / "parquet.md").read_text()
 
 ANCIENT = request(9999, requested_at="1499-12-31T23:59:59.999Z", resolved_at="1500-02-28T00:00:00Z")
 """Before Spark's calendar became the Gregorian one. Its view has a row for each day since."""
@@ -126,7 +123,7 @@ def test_the_calls_of_the_page(
     for name in ("duckdb", "polars"):
         library(name)
     mirror, folder = exported
-    page = PAGE.replace("/srv/mirror-parquet", str(folder))
+    page = PARQUET.replace("/srv/mirror-parquet", str(folder))
     sql = next(iter(blocks(page, "sql")))
     with library("duckdb").connect() as connection:
         counts = connection.execute(sql).fetchall()

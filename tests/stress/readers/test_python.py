@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -16,7 +16,15 @@ import sqlalchemy as sa
 from psycopg.rows import dict_row
 
 from mirror.db import dictionary
-from tests.support.readers import RELATIONS, ReaderMirror, Row, library, program, utc_text
+from tests.support.readers import (
+    RELATIONS,
+    ReaderMirror,
+    Row,
+    library,
+    mapper_example,
+    program,
+    utc_text,
+)
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of the readers are not ours
 
@@ -121,37 +129,15 @@ def test_asyncpg(postgres: ReaderMirror) -> None:
     asyncio.run(run())
 
 
-class UTCMilliseconds(sa.TypeDecorator[datetime]):
-    """A time as the mirror stores it in SQLite; as in docs/sql.md."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
-        """Convert a time for SQLite."""
-        return value and value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "milliseconds")
-
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        """Convert a time of SQLite."""
-        return value and datetime.fromisoformat(f"{value}+00:00")
-
-
 def test_sqlalchemy(either: ReaderMirror) -> None:
-    """Reflected tables and views; in SQLite with a type for times that binds milliseconds."""
-    url = f"sqlite:///file:{either.path}?mode=ro&uri=true"
-    engine = sa.create_engine(
-        url if either.kind == "sqlite" else either.sqlalchemy_url,
-        isolation_level="REPEATABLE READ" if either.kind != "sqlite" else None,
-    )
-    tables = sa.MetaData()
+    """Reflected tables and views; in SQLite as the code on the page does it."""
     if either.kind == "sqlite":
-
-        @sa.event.listens_for(tables, "column_reflect")
-        def use_milliseconds(_inspector: Any, _table: Any, column: dict[str, Any]) -> None:
-            if isinstance(column["type"], sa.TIMESTAMP):
-                column["type"] = UTCMilliseconds()
-
-    tables.reflect(engine, views=True)
+        names = mapper_example("sqlalchemy", either.path)
+        engine, tables = names["engine"], names["metadata"]
+    else:
+        engine = sa.create_engine(either.sqlalchemy_url, isolation_level="REPEATABLE READ")
+        tables = sa.MetaData()
+        tables.reflect(engine, views=True)
     requests = tables.tables["release_requests"]
     with engine.connect() as connection:
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import zipfile
@@ -39,7 +40,7 @@ FORMULAS = (
     "+1+1+A1",
     "-2+3+A1",
     "@SUM(A1)",
-    "\t=1+1",
+    "\t(1)",
     '=HYPERLINK("http://x.example","y")',
     "=cmd|' /C calc'!A0",
 )
@@ -49,14 +50,14 @@ Cells = list[tuple[str, str]]
 """Type and text of the cells of a column."""
 
 
-def file(folder: Path, output_format: str) -> Path:
-    """Write requests whose reasons are the texts, as a command does; return the file."""
+def file(folder: Path, output_format: str, *texts: str) -> Path:
+    """Write requests whose reasons are texts, as a command does; return the file."""
     now = datetime(2024, 1, 10, 14, 30, tzinfo=UTC)
     rows = [
         ReleaseRequest(
             "id", "prod", "+1", None, "pending", text, None, now, None, None, now, now, None
         )
-        for text in TEXTS
+        for text in texts or TEXTS
     ]
     path = folder / "requests.csv"
     with path.open("w", encoding="utf-8", newline="") as out:
@@ -94,8 +95,14 @@ def content_of(element: ET.Element) -> str:
     return {"tab": "\t", "s": " "}.get(name, "") + (element.text or "") + inner
 
 
-def in_libreoffice(path: Path, columns: str = "") -> Cells:
-    """Convert a file by LibreOffice, with the formats of columns."""
+def in_libreoffice(path: Path, import_filter: str = "44,34,UTF8,1,") -> Cells:
+    """Convert a file by LibreOffice."""
+    libreoffice(path, import_filter)
+    return reasons(path.with_suffix(".ods"))
+
+
+def libreoffice(path: Path, import_filter: str) -> None:
+    """Convert a file by LibreOffice, with separators and formats of columns."""
     soffice = program("soffice", "libreoffice-calc-nogui")
     subprocess.run(
         [
@@ -104,7 +111,7 @@ def in_libreoffice(path: Path, columns: str = "") -> Cells:
             "--headless",
             "--convert-to",
             "ods",
-            f"--infilter=CSV:44,34,UTF8,1,{columns}",
+            f"--infilter=CSV:{import_filter}",
             "--outdir",
             path.parent,
             path,
@@ -113,7 +120,6 @@ def in_libreoffice(path: Path, columns: str = "") -> Cells:
         capture_output=True,
         timeout=120,
     )
-    return reasons(path.with_suffix(".ods"))
 
 
 def in_gnumeric(path: Path) -> Cells:
@@ -160,10 +166,20 @@ def test_a_spreadsheet_is_opened(read: Callable[[Path], Cells], tmp_path: Path) 
     assert read(file(tmp_path, "spreadsheet")) == as_text((*texts,))
 
 
+@pytest.mark.parametrize("separators", ["9/44/59", "59"])
+def test_other_separators_make_no_formula(tmp_path: Path, separators: str) -> None:
+    """A program that splits cells at tabs or semicolons finds no formula within a text either."""
+    path = file(tmp_path, "spreadsheet", "gone;=1+1", "gone\t=1+1", "gone\n=1+1", "gone; =1+1;x")
+    libreoffice(path, f"{separators},34,UTF8,1,")
+    with zipfile.ZipFile(path.with_suffix(".ods")) as content:
+        formulas = re.findall('table:formula="([^"]*)"', content.read("content.xml").decode())
+    assert not [formula for formula in formulas if "1+1" in formula]
+
+
 def test_csv_is_imported_by_libreoffice(tmp_path: Path) -> None:
     """Columns of the format 2, text, stay what they are."""
     columns = "/".join(f"{number}/2" for number in range(1, 14))
-    assert in_libreoffice(file(tmp_path, "csv"), columns) == as_text(TEXTS)
+    assert in_libreoffice(file(tmp_path, "csv"), f"44,34,UTF8,1,{columns}") == as_text(TEXTS)
 
 
 def test_csv_is_imported_by_sheetjs(tmp_path: Path) -> None:
