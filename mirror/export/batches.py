@@ -123,21 +123,26 @@ def _read_postgres(
     """
     driver: Any = connection.connection.driver_connection
     statement = f"COPY ({query.format('%s')}) TO STDOUT (FORMAT csv)"
-    with driver.cursor() as cursor, cursor.copy(statement, values) as copy:
-        while block := _block(connection, copy):
-            yield from pa.csv.read_csv(
-                pa.BufferReader(block),
-                pa.csv.ReadOptions(column_names=columns.names, block_size=len(block)),
-                pa.csv.ParseOptions(newlines_in_values=True),
-                pa.csv.ConvertOptions(
-                    column_types=columns,
-                    null_values=[""],  # NULL is written as nothing, and an empty text as ""
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=False,
-                    true_values=["t"],
-                    false_values=["f"],
-                ),
-            ).to_batches()
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement, values) as copy:
+            while block := _block(connection, copy):
+                yield from pa.csv.read_csv(
+                    pa.BufferReader(block),
+                    pa.csv.ReadOptions(column_names=columns.names, block_size=len(block)),
+                    pa.csv.ParseOptions(newlines_in_values=True),
+                    pa.csv.ConvertOptions(
+                        column_types=columns,
+                        null_values=[""],  # NULL is written as nothing, and an empty text as ""
+                        strings_can_be_null=True,
+                        quoted_strings_can_be_null=False,
+                        true_values=["t"],
+                        false_values=["f"],
+                    ),
+                ).to_batches()
+    except BaseException:
+        # The COPY may still run, also if an interrupt came before psycopg could cancel it.
+        connection.invalidate()
+        raise
 
 
 def _block(connection: Connection, copy: Any) -> bytes:

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from mirror.db import engine
 from mirror.db.engine import write_transaction
 from mirror.export import batches, files, folder, run
 from tests.support.commands import run_mirror
@@ -158,7 +157,6 @@ def test_a_failure_between_rows(
     before = generations(tmp_path)
     monkeypatch.setattr(batches, "_FETCHED_AT_ONCE", 10)
     monkeypatch.setattr(batches, "_BLOCK_SIZE", 1000)
-    monkeypatch.setattr(engine, "RESPONSE_TIMEOUT", 10)  # ends the test if it hangs
     read_row, readers = psycopg.Copy.read, set[int]()
     split, parts = files._by_environment, list[object]()
 
@@ -178,6 +176,19 @@ def test_a_failure_between_rows(
     assert ran.code == (1 if isinstance(failure, KeyboardInterrupt) else 75)
     assert (ran.err.strip().count("\n"), generations(tmp_path)) == (0, before)
     assert readers <= {threading.get_ident()}
+
+
+def test_an_interrupt_when_copy_has_begun(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver does not end the COPY then, so the connection is closed."""
+    mirror.sync(requests(*range(50)))
+    monkeypatch.setattr(psycopg.Copy, "__enter__", Mock(side_effect=KeyboardInterrupt))
+    ran = export(mirror, tmp_path)
+    if mirror.engine.dialect.name == "sqlite":
+        assert ran.code == 0  # there is no COPY
+    else:
+        assert (ran.code, ran.err.strip(), generations(tmp_path)) == (1, "mirror: interrupted", [])
 
 
 def test_a_value_of_another_type(sqlite_mirror: Mirror, tmp_path: Path) -> None:
