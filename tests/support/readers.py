@@ -294,8 +294,8 @@ def _normalize(column: sa.Column[Any], value: Any, *, text: bool) -> Any:  # noq
     if column.name == "extra":
         return json.dumps(json.loads(value) if isinstance(value, str) else value, sort_keys=True)
     if isinstance(column.type, sa.Boolean):
-        assert value in {0, 1, "0", "1", "true", "false"}
-        return value in {1, "1", "true"}
+        assert value in {0, 1, "0", "1", "true", "false", "True", "False"}
+        return value in {1, "1", "true", "True"}
     if isinstance(column.type, sa.Integer):
         assert text or isinstance(value, int), repr(value)
         return int(value)

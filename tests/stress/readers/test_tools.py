@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import subprocess
@@ -96,7 +97,7 @@ def test_datasette(sqlite: ReaderMirror, tmp_path: Path) -> None:
         return list(json.loads(get("-/query.json", sql=query, _shape="array")))
 
     sqlite.assert_reads(rows, READ)
-    page = get("release_requests")
+    page = html.unescape(get("release_requests"))
     for column in RELATIONS["release_requests"].columns:
         assert str(column.comment).split("(")[0].rstrip() in page
     recipe = next(recipe for recipe in RECIPES if ":number" in recipe.sql)
