@@ -115,7 +115,7 @@ def _existing(connection: Connection, names: Iterable[str]) -> Sequence[sa.Row[A
     query = sa.text(_EXISTING[connection.dialect.name])
     # As literals, which take the type of the column: others may have an operator that fits better.
     given: sa.BindParameter[Any] = sa.bindparam(
-        "names", sorted(names), expanding=True, literal_execute=True
+        "names", sorted(names), expanding=True, type_=sa.Text, literal_execute=True
     )
     return connection.execute(query.bindparams(given)).all()
 
