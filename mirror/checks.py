@@ -217,7 +217,11 @@ _SECURED = sa.text("""
     ORDER BY 1
 """).bindparams(
     sa.bindparam(
-        "tables", [*metadata.tables, alembic_version.name], expanding=True, literal_execute=True
+        "tables",
+        [*metadata.tables, alembic_version.name],
+        expanding=True,
+        type_=sa.Text,
+        literal_execute=True,
     )
 )
 

@@ -22,8 +22,12 @@ _TABLES = """
         UNION ALL SELECT inhrelid, relname FROM pg_inherits JOIN parts ON inhparent = oid
     )
 """
-_NAMES: sa.BindParameter[list[str]] = sa.bindparam(
-    "tables", [*metadata.tables, alembic_version.name], expanding=True, literal_execute=True
+_NAMES: sa.BindParameter[Any] = sa.bindparam(
+    "tables",
+    [*metadata.tables, alembic_version.name],
+    expanding=True,
+    type_=sa.Text,
+    literal_execute=True,
 )
 
 _SUBSCRIBED = sa.text(f"""{_TABLES}
