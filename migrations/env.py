@@ -11,7 +11,8 @@ from sqlalchemy.engine import Connection
 
 from mirror.config import settings
 from mirror.db import migrate, models
-from mirror.db.engine import create_engine, parse_url, write_transaction
+from mirror.db.engine import create_engine, write_transaction
+from mirror.db.urls import parse_url
 from mirror.errors import SchemaError
 
 

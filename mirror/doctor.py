@@ -27,14 +27,8 @@ from mirror.config.resolver import SettingSources
 from mirror.config.settings import ApiSettings
 from mirror.config.sources import API_DEFAULTS, DEFAULT, VARIABLES, ResolvedSetting
 from mirror.db import environments, migrate, placement, runs
-from mirror.db.engine import (
-    create_engine,
-    has_secrets,
-    parse_url,
-    read_transaction,
-    require_creatable,
-    shown_url,
-)
+from mirror.db.engine import create_engine, read_transaction, require_creatable
+from mirror.db.urls import has_secrets, parse_url, shown_url
 from mirror.errors import DatabaseError, DiskUnavailable, MirrorError, UsageError
 from mirror.queries import status
 from mirror.queries.status import EnvironmentStatus

@@ -58,7 +58,7 @@ def current(database: str | None, config_file: str | None) -> None:
 @database_option
 def url(database: str | None, config_file: str | None) -> None:
     """Print the URL of the database, without its password."""
-    from mirror.db.engine import shown_url
+    from mirror.db.urls import shown_url
 
     click.echo(shown_url(database_url(database, config_file)))
 
@@ -109,7 +109,7 @@ def describe(
     """
     from mirror.cli import output
     from mirror.db import dictionary
-    from mirror.db.engine import parse_url
+    from mirror.db.urls import parse_url
 
     entries = dictionary.entries(relation)
     if output_format == "markdown":

@@ -177,7 +177,8 @@ def demo(database: str | None) -> None:
     Simulates one week, and shows what the mirror knows at the end. It needs neither token nor
     network, and does not use the database of MIRROR_DATABASE_URL.
     """
-    from mirror.db.engine import create_engine, shown_url
+    from mirror.db.engine import create_engine
+    from mirror.db.urls import shown_url
     from mirror.demo import fresh_file, run
 
     path = Path("mirror-demo.db")

@@ -13,9 +13,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex
 
 from mirror.db import placement
-from mirror.db.engine import mark_busy
 from mirror.db.models import is_partial
 from mirror.db.types import Identifier
+from mirror.db.watchdog import mark_busy
 
 _ANALYZE_THRESHOLD, _ANALYZE_SCALE_FACTOR = 50, 0.1
 """Rows written, and their share of the table, above which autovacuum analyzes (its defaults)."""

@@ -1,38 +1,29 @@
-"""Engines, transactions and locks for SQLite and Postgres.
-
-A watchdog closes each connection to Postgres whose server stops responding.
-"""
+"""Engines, transactions and locks for SQLite and Postgres."""
 
 from __future__ import annotations
 
 import errno
 import os
-import re
-import socket
 import sqlite3
 import stat
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlencode
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from mirror.db import placement, postgres
+from mirror.db import placement, postgres, watchdog
 from mirror.db.errors import redact_url, translate_errors
+from mirror.db.urls import parse_url, shown_url_of
+from mirror.db.watchdog import RESPONSE_TIMEOUT, mark_busy, watchdog_of
 from mirror.errors import DatabaseError, DatabaseUnavailable, UsageError
 
 LOCK_WAIT = 60
 """Seconds to wait for a lock that another connection holds."""
-
-RESPONSE_TIMEOUT = 600
-"""Seconds that Postgres may take to answer before the connection is closed."""
 
 _READ_SETTINGS = {
     # Of the values in a result: psycopg reads no other dates.
@@ -90,86 +81,8 @@ _SQLITE_READ_CACHE_KIB = 4 * 1024
 
 _MIN_SQLITE_VERSION = (3, 35)
 _BEGIN_OPTION = "mirror_begin"
-_WATCHDOG_KEY = "mirror_watchdog"
 LOCK_CLASS = 0x6D72
 """First key of mirror's advisory locks ("mr"): keeps them apart from those of other programs."""
-
-
-_HOST_LIST = re.compile(
-    r"(?P<before>\w+(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)(?P<hosts>[^@/?]*,[^@/?]*)"
-    r"(?P<database>/[^@?]*)?(?:\?(?P<query>[^@]*))?"
-)
-_HOST = re.compile(r"\[?(?P<host>[^][:]*|(?<=\[)[^]]*(?=\]))\]?(?::(?P<port>\d*))?")
-
-
-def parse_url(text: str) -> URL:
-    """Parse a database URL and choose its driver.
-
-    Raises:
-        UsageError: the URL is malformed or ambiguous, or names neither SQLite nor Postgres.
-    """
-    try:
-        url = make_url(_with_host_parameters(text))
-    except (sa.exc.ArgumentError, ValueError) as error:
-        raise UsageError(
-            "the database URL cannot be read",
-            hint="use sqlite:///PATH or "
-            "postgresql://USER@HOST/DATABASE (special characters in a password %-escaped)",
-        ) from error
-    backend = url.get_backend_name()
-    if backend == "sqlite":
-        is_path = url == URL.create(url.drivername, database=url.database or None)
-        if not is_path or url.database in {None, ":memory:"} or "?" in text:
-            raise UsageError(
-                "the SQLite URL must be of the form sqlite:///PATH",
-                hint="write a ? in the path as %3F" if "?" in text else None,
-            )
-        return url.set(drivername="sqlite")
-    if backend not in {"postgresql", "postgres"}:
-        raise UsageError(
-            f"{backend!r} databases are not supported", hint="use sqlite:/// or postgresql://"
-        )
-    if "\0" in unquote(text):  # no part of such a URL can have one
-        raise UsageError("the database URL cannot be used: there is a NUL (%00) in it")
-    if text.count("@") > (url.username is not None):
-        # A part of the password may be in the host's name, which is shown.
-        raise UsageError(
-            "the database URL cannot be read: it has an @ besides the one before the host",
-            hint="write it as %40 in a user, a password and everywhere else",
-        )
-    return url.set(drivername="postgresql+psycopg")
-
-
-def _with_host_parameters(text: str) -> str:
-    """Return a URL with its list of hosts (HOST:PORT,HOST:PORT), if it has one, as parameters.
-
-    That is SQLAlchemy's form of it: ?host=HOST,HOST&port=PORT,PORT.
-    """
-    url = _HOST_LIST.fullmatch(text)
-    if url is None:
-        return text
-    hosts = [_HOST.fullmatch(unquote(host)) for host in url["hosts"].split(",")]
-    if not all(hosts):
-        raise ValueError("a host or port cannot be read")
-    lists = {
-        name: ",".join(host[name] or "" for host in hosts if host) for name in ("host", "port")
-    }
-    return f"{url['before']}{url['database'] or ''}?{urlencode(lists)}&{url['query'] or ''}"
-
-
-def shown_url(text: str) -> str:
-    """Return a database URL without its passwords."""
-    return redact_url(parse_url(text))
-
-
-def shown_url_of(connection: Connection) -> str:
-    """Return the URL of an open database without its passwords."""
-    return redact_url(connection.engine.url)
-
-
-def has_secrets(text: str) -> bool:
-    """Return whether a database URL holds a password."""
-    return "***" in shown_url(text)
 
 
 def create_engine(text: str, *, create: bool = False) -> Engine:
@@ -204,7 +117,7 @@ def create_engine(text: str, *, create: bool = False) -> Engine:
             hint="use postgresql://USER@HOST:PORT,HOST:PORT/DATABASE",
         ) from error
     postgres.install(engine)
-    _install_watchdog(engine)
+    watchdog.install(engine)
     return engine
 
 
@@ -242,12 +155,12 @@ def _explain_time_limits(connection: Connection, statement_timeout: float) -> It
         statement_timeout: its value in seconds, 0 for none. A statement that was ended earlier was
             cancelled by somebody, for which Postgres has the same SQLSTATE.
     """
-    watchdog = connection.info[_WATCHDOG_KEY]  # out of reach once the connection is lost
+    timer = watchdog_of(connection)  # out of reach once the connection is lost
     try:
         yield
     except (sa.exc.DBAPIError, connection.dialect.loaded_dbapi.Error) as error:
         name = _TIME_LIMITS.get(getattr(getattr(error, "orig", error), "sqlstate", ""))
-        seconds = watchdog.statement_seconds()
+        seconds = timer.statement_seconds()
         was_cancelled = name == "statement_timeout" and not 0 < statement_timeout <= seconds
         if name is None or was_cancelled:
             raise
@@ -473,85 +386,3 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN_OPTION, "BEGIN"))
-
-
-class _Watchdog:
-    """Closes a connection if Postgres does not answer within RESPONSE_TIMEOUT.
-
-    A frozen server still answers at the TCP level, so no time-out of libpq would end the wait.
-
-    Args:
-        descriptor: of the connection's socket.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._socket = socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM)
-        self._busy_since: float | None = time.monotonic()
-        self._statement_began = time.monotonic()
-        self._closed = threading.Event()
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def mark_busy(self) -> None:
-        """Start the clock: a statement is being sent."""
-        self._busy_since = self._statement_began = time.monotonic()
-
-    def mark_progress(self) -> None:
-        """Start the clock anew: the server has answered, and the statement goes on."""
-        self._busy_since = time.monotonic()
-
-    def statement_seconds(self) -> float:
-        """Return the seconds since the last statement began."""
-        return time.monotonic() - self._statement_began
-
-    def mark_idle(self) -> None:
-        """Stop the clock: the server has answered."""
-        self._busy_since = None
-
-    def close(self) -> None:
-        """End the watchdog: the connection is closed."""
-        self._closed.set()
-
-    def _run(self) -> None:
-        with self._socket:
-            remaining: float = RESPONSE_TIMEOUT
-            while remaining > 0:
-                if self._closed.wait(remaining):
-                    return
-                now = time.monotonic()
-                remaining = RESPONSE_TIMEOUT - (now - (self._busy_since or now))
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-
-
-def _install_watchdog(engine: Engine) -> None:
-    """Start a watchdog with each connection of a Postgres engine, before its first statement."""
-
-    def start(connection: Any, record: Any) -> None:
-        record.info[_WATCHDOG_KEY] = _Watchdog(connection.pgconn.socket)
-
-    def close(_connection: Any, record: Any) -> None:
-        if watchdog := record.info.pop(_WATCHDOG_KEY, None):
-            watchdog.close()
-
-    def mark_idle(connection: Connection, *_: object) -> None:
-        connection.info[_WATCHDOG_KEY].mark_idle()
-
-    event.listen(engine, "connect", start, insert=True)
-    event.listen(engine, "close", close)
-    event.listen(engine, "before_cursor_execute", mark_busy)
-    event.listen(engine, "after_cursor_execute", mark_idle)
-
-
-def mark_busy(connection: Connection, *_: object) -> None:
-    """Start the clock of a connection's watchdog, if it has one.
-
-    Statements do so by themselves; a commit and calls of the driver itself do not.
-    """
-    if watchdog := connection.info.get(_WATCHDOG_KEY):
-        watchdog.mark_busy()
-
-
-def mark_progress(connection: Connection) -> None:
-    """Start the clock of a connection's watchdog anew, within a statement."""
-    if watchdog := connection.info.get(_WATCHDOG_KEY):
-        watchdog.mark_progress()

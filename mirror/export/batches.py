@@ -10,8 +10,8 @@ import pyarrow.csv
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.db.engine import mark_busy, mark_progress
 from mirror.db.types import UTCDateTime
+from mirror.db.watchdog import mark_busy, mark_progress
 from mirror.errors import DatabaseError
 
 PARTITION = "environment"

@@ -17,8 +17,8 @@ from sqlalchemy.engine import Connection
 from mirror.arguments import check_text, time_argument
 from mirror.db import environments as environments_on_record
 from mirror.db import migrate
-from mirror.db.engine import shown_url_of
 from mirror.db.models import CLOSED_STATUSES, quarantined_records, release_requests, sync_runs
+from mirror.db.urls import shown_url_of
 from mirror.queries.select import check_connection
 
 DOCUMENTED_STATUSES = ("pending", *CLOSED_STATUSES)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from mirror.db.engine import shown_url_of
+from mirror.db.urls import shown_url_of
 from mirror.queries import helpers, status
 from mirror.queries.results import Day, Limited, ReleaseRequest
 from mirror.report.model import Bucket, FirstPull, KeyFigures, OpenCount, Report, Timeline

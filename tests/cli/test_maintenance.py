@@ -16,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mirror.cli import EXIT_STALE
 from mirror.db import migrate
-from mirror.db.engine import shown_url, write_transaction
+from mirror.db.engine import write_transaction
 from mirror.db.models import sync_runs
+from mirror.db.urls import shown_url
 from tests.support.commands import Ran, run_mirror
 from tests.support.mirrors import Mirror
 from tests.support.terminals import drawn, plain

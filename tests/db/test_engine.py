@@ -11,8 +11,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from mirror.db.engine import create_engine, read_transaction, shown_url
+from mirror.db.engine import create_engine, read_transaction
 from mirror.db.errors import is_transient
+from mirror.db.urls import shown_url
 from mirror.errors import DatabaseError, UsageError
 from tests.support.mirrors import Mirror
 

@@ -14,7 +14,8 @@ import pytest
 from alembic import command
 
 from mirror.db import grants, migrate, models, views
-from mirror.db.engine import create_engine, parse_url
+from mirror.db.engine import create_engine
+from mirror.db.urls import parse_url
 from mirror.errors import DatabaseError, SchemaError, UsageError
 from mirror.sandbox.server import Sandbox
 from tests.support.commands import Ran, run_mirror

@@ -14,7 +14,8 @@ from sqlalchemy.engine import URL, Connection
 
 from mirror.checks import SERVER_CHECKS
 from mirror.db import postgres
-from mirror.db.engine import create_engine, parse_url, read_transaction, write_transaction
+from mirror.db.engine import create_engine, read_transaction, write_transaction
+from mirror.db.urls import parse_url
 from mirror.errors import DatabaseError, DatabaseUnavailable, MirrorError, UsageError
 from mirror.sandbox.server import Sandbox
 from mirror.sync import compare

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 import mirror as package
 from mirror.db import migrate
-from mirror.db.engine import create_engine, parse_url, write_transaction
+from mirror.db.engine import create_engine, write_transaction
+from mirror.db.urls import parse_url
 from mirror.errors import DatabaseError, SchemaError
 from tests.support.databases import upgrade
 from tests.support.mirrors import Mirror

@@ -14,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
 from mirror.db import migrate, runs
-from mirror.db.engine import shown_url
+from mirror.db.urls import shown_url
 from mirror.queries.status import EnvironmentStatus, is_stale, status
 from tests.support.mirrors import Mirror
 from tests.support.upstream import request

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mirror.db.engine import parse_url
+from mirror.db.urls import parse_url
 from tests.support.outages import (
     DURING_FETCH,
     DURING_MERGE,

@@ -14,7 +14,8 @@ from functools import partial
 import pytest
 
 from mirror.db import migrate
-from mirror.db.engine import parse_url, read_transaction
+from mirror.db.engine import read_transaction
+from mirror.db.urls import parse_url
 from tests.support import moved_clock
 from tests.support.databases import DATABASES
 from tests.support.outages import (

@@ -18,8 +18,9 @@ import pytest
 
 from mirror import cli
 from mirror.db import migrate
-from mirror.db.engine import create_engine, parse_url, read_transaction
+from mirror.db.engine import create_engine, read_transaction
 from mirror.db.postgres import LIBPQ_DEFAULTS
+from mirror.db.urls import parse_url
 from tests.support.databases import DATABASES
 from tests.support.disks import filled, small_disk
 from tests.support.outages import (

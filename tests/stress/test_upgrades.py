@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from mirror.db import migrate
-from mirror.db.engine import parse_url, read_transaction
+from mirror.db.engine import read_transaction
+from mirror.db.urls import parse_url
 from mirror.db.views import VIEWS
 from tests.db.frozen.freeze import FOLDER, Rows, path_of, restored_inventory, rows_of, thaw
 from tests.support import ROOT

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
-from mirror.db.engine import create_engine, parse_url, read_transaction, write_transaction
+from mirror.db.engine import create_engine, read_transaction, write_transaction
 from mirror.db.runs import lock
+from mirror.db.urls import parse_url
 from mirror.sync.run import sync
 from tests.support.database_state import (
     ExpectedState,

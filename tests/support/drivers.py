@@ -27,9 +27,9 @@ import pytest
 import sqlalchemy as sa
 
 from mirror.db import models, views
-from mirror.db.engine import parse_url
 from mirror.db.runs import Outcome
 from mirror.db.types import UTCDateTime
+from mirror.db.urls import parse_url
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from tests.support import moved_clock
 from tests.support.databases import new_database

@@ -19,7 +19,8 @@ from sqlalchemy.engine import Engine
 from mirror import cli
 from mirror.db import engine as engine_module
 from mirror.db import migrate
-from mirror.db.engine import LOCK_CLASS, parse_url
+from mirror.db.engine import LOCK_CLASS
+from mirror.db.urls import parse_url
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from tests.support.commands import Ran, run_mirror
 from tests.support.mirrors import Mirror

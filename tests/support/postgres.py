@@ -20,7 +20,7 @@ import psutil
 import psycopg
 import sqlalchemy as sa
 
-from mirror.db.engine import parse_url
+from mirror.db.urls import parse_url
 from tests.support import guardian
 
 _UNPRIVILEGED = ("postgres", "nobody")

@@ -24,8 +24,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from mirror.db.engine import parse_url
 from mirror.db.types import UTCDateTime
+from mirror.db.urls import parse_url
 from tests.support import ROOT
 from tests.support.drivers import OTHER_ZONE
 from tests.support.readers import RELATIONS, ReaderMirror, Row

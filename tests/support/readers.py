@@ -22,8 +22,8 @@ import pytest
 import sqlalchemy as sa
 
 from mirror.db import models, views
-from mirror.db.engine import parse_url
 from mirror.db.types import UTCDateTime
+from mirror.db.urls import parse_url
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from tests.support import ROOT
 from tests.support.commands import run_process

@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy.engine import Connection
 
 from mirror.db import migrate
-from mirror.db.engine import create_engine, parse_url, write_transaction
+from mirror.db.engine import create_engine, write_transaction
+from mirror.db.urls import parse_url
 
 INVENTORY = (
     """SELECT c.relname, c.relkind, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod),

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
-from mirror.db.engine import parse_url
+from mirror.db.urls import parse_url
 
 LONG = 60
 """Seconds after which tests end a fault, so that a mirror that waits for it does not hang them."""

@@ -18,7 +18,8 @@ import pytest
 
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db import bulk
-from mirror.db.engine import create_engine, parse_url
+from mirror.db.engine import create_engine
+from mirror.db.urls import parse_url
 from mirror.errors import GuardRefused
 from mirror.sync.run import Result, sync
 from tests.support.commands import run_mirror

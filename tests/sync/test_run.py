@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from mirror.db.engine import parse_url
 from mirror.db.runs import Outcome
+from mirror.db.urls import parse_url
 from mirror.errors import ApiError, GuardRefused, MirrorError, SchemaError, TokenRefused
 from mirror.queries import helpers
 from mirror.sync.run import Result, sync

@@ -30,8 +30,8 @@ from alembic import command
 from sqlalchemy.engine import Connection
 
 from mirror.db import migrate
-from mirror.db.engine import parse_url
 from mirror.db.models import metadata
+from mirror.db.urls import parse_url
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from tests.support import history_fixture, postgres
 from tests.support.databases import DATABASES

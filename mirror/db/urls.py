@@ -1,0 +1,88 @@
+"""URLs of databases: read, and shown without their passwords."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urlencode
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, make_url
+
+from mirror.db.errors import redact_url
+from mirror.errors import UsageError
+
+_HOST_LIST = re.compile(
+    r"(?P<before>\w+(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)(?P<hosts>[^@/?]*,[^@/?]*)"
+    r"(?P<database>/[^@?]*)?(?:\?(?P<query>[^@]*))?"
+)
+_HOST = re.compile(r"\[?(?P<host>[^][:]*|(?<=\[)[^]]*(?=\]))\]?(?::(?P<port>\d*))?")
+
+
+def parse_url(text: str) -> URL:
+    """Parse a database URL and choose its driver.
+
+    Raises:
+        UsageError: the URL is malformed or ambiguous, or names neither SQLite nor Postgres.
+    """
+    try:
+        url = make_url(_with_host_parameters(text))
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise UsageError(
+            "the database URL cannot be read",
+            hint="use sqlite:///PATH or "
+            "postgresql://USER@HOST/DATABASE (special characters in a password %-escaped)",
+        ) from error
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        is_path = url == URL.create(url.drivername, database=url.database or None)
+        if not is_path or url.database in {None, ":memory:"} or "?" in text:
+            raise UsageError(
+                "the SQLite URL must be of the form sqlite:///PATH",
+                hint="write a ? in the path as %3F" if "?" in text else None,
+            )
+        return url.set(drivername="sqlite")
+    if backend not in {"postgresql", "postgres"}:
+        raise UsageError(
+            f"{backend!r} databases are not supported", hint="use sqlite:/// or postgresql://"
+        )
+    if "\0" in unquote(text):  # no part of such a URL can have one
+        raise UsageError("the database URL cannot be used: there is a NUL (%00) in it")
+    if text.count("@") > (url.username is not None):
+        # A part of the password may be in the host's name, which is shown.
+        raise UsageError(
+            "the database URL cannot be read: it has an @ besides the one before the host",
+            hint="write it as %40 in a user, a password and everywhere else",
+        )
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _with_host_parameters(text: str) -> str:
+    """Return a URL with its list of hosts (HOST:PORT,HOST:PORT), if it has one, as parameters.
+
+    That is SQLAlchemy's form of it: ?host=HOST,HOST&port=PORT,PORT.
+    """
+    url = _HOST_LIST.fullmatch(text)
+    if url is None:
+        return text
+    hosts = [_HOST.fullmatch(unquote(host)) for host in url["hosts"].split(",")]
+    if not all(hosts):
+        raise ValueError("a host or port cannot be read")
+    lists = {
+        name: ",".join(host[name] or "" for host in hosts if host) for name in ("host", "port")
+    }
+    return f"{url['before']}{url['database'] or ''}?{urlencode(lists)}&{url['query'] or ''}"
+
+
+def shown_url(text: str) -> str:
+    """Return a database URL without its passwords."""
+    return redact_url(parse_url(text))
+
+
+def shown_url_of(connection: Connection) -> str:
+    """Return the URL of an open database without its passwords."""
+    return redact_url(connection.engine.url)
+
+
+def has_secrets(text: str) -> bool:
+    """Return whether a database URL holds a password."""
+    return "***" in shown_url(text)
