@@ -126,7 +126,7 @@ def unless_duplicate(connection: Connection) -> Iterator[Attempt]:
         connection: in the transaction that inserts.
 
     Yields:
-        The attempt, which tells afterwards whether it succeeded.
+        The attempt, whose `succeeded` is known afterwards.
     """
     attempt = Attempt()
     if not has_parallel_writers(connection):

@@ -2,7 +2,8 @@
 
 libpq gives no SQLSTATE for a connection that fails, only the server's message in the server's
 language. So a failed login is repeated once while libpq traces the messages of the protocol
-(`PQtrace`), in which the SQLSTATE is a field of its own. `PQping` tells the other causes apart.
+(`PQtrace`), in which the SQLSTATE is a field of its own. Where there is no trace,
+`PQping` distinguishes less.
 """
 
 from __future__ import annotations
@@ -240,10 +241,10 @@ def _login(given: dict[str, Any]) -> str | None:
 
     try:
         trace = _trace_login(_conninfo(given), int(given.get("connect_timeout") or 0))
-    except NotSupportedError:  # the answer is less exact: a 1 too many is seen, a 75 too many not
-        answers = {Ping.OK: _REFUSED, Ping.REJECT: _AVAILABLE}
+    except NotSupportedError:  # less exact: a 1 too many is seen, a 75 too many is not
+        sqlstates = {Ping.OK: _REFUSED, Ping.REJECT: _AVAILABLE}
         # psycopg's PQping lets no other thread of this process run meanwhile.
-        return answers.get(Ping(PGconn.ping(_conninfo(given | {"connect_timeout": 2}))))
+        return sqlstates.get(Ping(PGconn.ping(_conninfo(given | {"connect_timeout": 2}))))
     messages = [match.groups() for match in _MESSAGE.finditer(trace)]
     names = [name for name, _code in messages]
     if "ReadyForQuery" in names:  # also if the server is not the one that the URL asks for

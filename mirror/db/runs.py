@@ -187,7 +187,7 @@ def require_no_older(connection: Connection, run: Run) -> None:
 
     A connection may lead to a standby that lags behind, although the one before led to the primary:
     with digests from there a request that changed would be taken for unchanged. Elsewhere the
-    environment was renamed or forgotten meanwhile, which the end of the run tells.
+    environment was renamed or forgotten meanwhile, which the end of the run reports.
 
     Raises:
         DatabaseUnavailable: it does.
