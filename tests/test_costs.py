@@ -26,7 +26,7 @@ COUNT = 1_000
 TABLES = ("release_requests", "release_request_past_versions", "quarantined_records", "sync_runs")
 ALLOWED = {
     "sqlite": {"first": 34, "nothing new": 11, "changed": 29, "vanished": 25},
-    "postgresql": {"first": 42, "nothing new": 15, "changed": 35, "vanished": 27},
+    "postgresql": {"first": 43, "nothing new": 16, "changed": 36, "vanished": 28},
 }
 """Statements of a sync, including those that begin and end transactions, and bulk loads."""
 
