@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from mirror.db import placement, postgres, watchdog
 from mirror.db.errors import redact_url, translate_errors
 from mirror.db.urls import parse_url, shown_url_of
-from mirror.db.watchdog import RESPONSE_TIMEOUT, mark_busy, watchdog_of
+from mirror.db.watchdog import mark_busy, watchdog_of
 from mirror.errors import DatabaseError, DatabaseUnavailable, UsageError
 
 LOCK_WAIT = 60
@@ -272,7 +272,7 @@ def _set_parameters(
     if "statement_timeout" in parameters and version >= (17,):
         parameters = parameters | {"transaction_timeout": "0"}
     values = {
-        name: value.format(lock_wait=LOCK_WAIT, response_timeout=RESPONSE_TIMEOUT)
+        name: value.format(lock_wait=LOCK_WAIT, response_timeout=watchdog.RESPONSE_TIMEOUT)
         for name, value in parameters.items()
     }
     # Qualified: the user's search_path may have a function of that name before pg_catalog's.

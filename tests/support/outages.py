@@ -17,8 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from mirror import cli
-from mirror.db import engine as engine_module
-from mirror.db import migrate
+from mirror.db import engine, migrate, watchdog
 from mirror.db.engine import LOCK_CLASS
 from mirror.db.urls import parse_url
 from mirror.sandbox.server import Sandbox, SandboxConfig
@@ -295,10 +294,10 @@ def max_pages(part: str, pages: int) -> Iterator[None]:
 
 @contextmanager
 def patched(**values: float) -> Iterator[None]:
-    """Set constants of mirror.db.engine, such as LOCK_WAIT=0.2."""
+    """Set constants of mirror.db.engine or mirror.db.watchdog, such as LOCK_WAIT=0.2."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():
-            patch.setattr(engine_module, name, value)
+            patch.setattr(engine if hasattr(engine, name) else watchdog, name, value)
         yield
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
@@ -59,9 +60,24 @@ def library(name: str) -> Any:
         return _missing(name)
 
 
-def program(name: str) -> str:
-    """Find a reader's program on PATH, or skip the test."""
-    return shutil.which(name) or _missing(name)
+def program(name: str, version: str = "") -> str:
+    """Find a reader's program on PATH, or skip the test.
+
+    Args:
+        name: of the program and of its package.
+        version: how its version must begin.
+    """
+    found = shutil.which(name)
+    if found is None:
+        return str(_missing(name))
+    command = [found, "--version"]
+    if (
+        version
+        and f"version {version}"
+        not in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    ):
+        return str(_missing(f"{name} {version}"))
+    return found
 
 
 def mapper_example(library_name: str, path: Path | str = "/srv/mirror.db") -> dict[str, Any]:

@@ -82,7 +82,7 @@ def test_csvkit_reads_csv(sqlite: ReaderMirror, tmp_path: Path) -> None:
 
 def test_datasette(sqlite: ReaderMirror, tmp_path: Path) -> None:
     """Datasette 1.0 takes descriptions from `-m`, and the cookbook from `-c`: the same file."""
-    tool = program("datasette")
+    tool = program("datasette", "1.")
     metadata = tmp_path / "metadata.json"
     ran = run_process("db", "describe", "--format", "datasette", "--database", sqlite.url)
     metadata.write_text(ran.out)
