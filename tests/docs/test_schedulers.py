@@ -236,7 +236,8 @@ def test_what_kubernetes_retries() -> None:
     job = job_spec("shards.yaml")
     assert (job.get("backoffLimit"), job["backoffLimitPerIndex"]) == (None, 1)
     evicted, failed = job["podFailurePolicy"]["rules"]
-    assert evicted == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    disruption = {"type": "DisruptionTarget", "status": "True"}
+    assert evicted == {"action": "Ignore", "onPodConditions": [disruption]}
     (container,) = pod_spec("shards.yaml")["containers"]
     codes = {"containerName": container["name"], "operator": "NotIn", "values": [75]}
     assert failed == {"action": "FailIndex", "onExitCodes": codes}

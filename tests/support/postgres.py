@@ -337,6 +337,7 @@ _CONTENTS = sa.text(
         SELECT concat_ws(' ', attrelid, attnum, attname, atttypid, attcollation, attnotnull, attacl)
         FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
         WHERE c.oid >= 16384 AND relkind IN ('r', 'v') AND attnum > 0
+        UNION ALL SELECT concat_ws(' ', adrelid, adnum, pg_get_expr(adbin, adrelid)) FROM pg_attrdef
         UNION ALL SELECT concat_ws(' ', conname, conrelid) FROM pg_constraint WHERE oid >= 16384
         UNION ALL SELECT concat_ws(' ', nspname, nspowner, nspacl) FROM pg_namespace
                   WHERE nspname NOT LIKE 'pg_temp%' AND nspname NOT LIKE 'pg_toast%'
