@@ -86,7 +86,7 @@ def _width(path: Element) -> float:
 @pytest.mark.calendar
 def test_the_first_sync(mirror: Mirror, tmp_path: Path) -> None:
     """What had been resolved at an unknown time is in no figure and on no day, and is counted."""
-    approved = {"status": "approved", "resolved_at": ago(30).isoformat()}
+    approved = {"status": "approved", "resolved_at": ago(25).isoformat()}
     entries = [
         entry("approved", 40) | approved,
         entry("rejected", 40, "rejected", rejection_reason="There are open invoices"),
@@ -130,7 +130,7 @@ def test_the_first_sync(mirror: Mirror, tmp_path: Path) -> None:
         f"unknown time cancelled (after {stamp(ago(39))}, first seen {seen})",
         f"{stamp(ago(37))} requested",
         f"{stamp(ago(36))} requested",
-        f"{stamp(ago(30))} approved",
+        f"{stamp(ago(25))} approved",
     ]
 
 
