@@ -195,19 +195,18 @@ def test_a_stop_wins_over_an_error_response(status: int) -> None:
     assert len(server.requests) == 1
 
 
-def test_pages_in_flight_are_not_waited_for(
-    sandbox: Sandbox, request_log: RequestLog, upstream: FakeUpstream
-) -> None:
+def test_pages_in_flight_are_not_waited_for(sandbox: Sandbox, upstream: FakeUpstream) -> None:
     """However many pages are requested at once, none of them delays a stop."""
+
+    class SlowAfterTheFirst(RequestLog):
+        def append(self, target: str) -> None:
+            sandbox.config.latency = LONG if self else 0
+            super().append(target)
+
     upstream.records = requests(*range(1000))
     sandbox.config.paging = "meta"
-
-    def wait() -> None:
-        request_log.wait_for(1)
-        sandbox.config.latency = LONG
-        request_log.wait_for(5)
-
-    assert_stops(settings(sandbox.base_url), wait)
+    sandbox.request_log = log = SlowAfterTheFirst()
+    assert_stops(settings(sandbox.base_url), lambda: log.wait_for(5))
 
 
 @pytest.mark.parametrize(("fault", "rate"), [(None, 3), ("rate-limit", 100), ("maintenance", 100)])
