@@ -40,6 +40,7 @@ def upgrade() -> None:
     create_release_requests()
     create_past_versions()
     create_quarantined_records()
+    create_erasures()
     for view in VIEWS:
         execute_file(view)
     if op.get_context().dialect.name == "postgresql":
@@ -51,6 +52,8 @@ def downgrade() -> None:
     for view in reversed(VIEWS):
         op.execute(f"DROP VIEW {view}")
     for table in (
+        "erased_requests",
+        "erasures",
         "quarantined_records",
         "release_request_past_versions",
         "release_requests",
@@ -179,6 +182,33 @@ def create_quarantined_records() -> None:
     op.create_index("ix_quarantined_records_first_run_id", table, ["first_run_id"])
     op.create_index("ix_quarantined_records_last_run_id", table, ["last_run_id"])
     op.create_index("ix_quarantined_records_request_id", table, ["request_id"])
+
+
+def create_erasures() -> None:
+    """Create the tables of erased numbers, and of the requests that stay erased."""
+    op.create_table(
+        "erasures",
+        sa.Column("id", ROW_NUMBER, nullable=False, autoincrement=False),
+        sa.Column("erased_at", TIME, nullable=False),
+        sa.Column("requests", sa.Integer(), nullable=False),
+        sa.Column("past_versions", sa.Integer(), nullable=False),
+        sa.Column("quarantined", sa.Integer(), nullable=False),
+        sa.Column("runs", sa.Integer(), nullable=False),
+        sa.Column("cleaned_at", TIME),
+        sa.Column("undone_at", TIME),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_erasures")),
+    )
+    table = "erased_requests"
+    op.create_table(
+        table,
+        sa.Column("request_id", IDENTIFIER, nullable=False),
+        sa.Column("erasure_id", ROW_NUMBER, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["erasure_id"], ["erasures.id"], name=op.f(f"fk_{table}_erasure_id_erasures")
+        ),
+        sa.PrimaryKeyConstraint("request_id", name=op.f(f"pk_{table}")),
+    )
+    op.create_index(f"ix_{table}_erasure_id", table, ["erasure_id"])
 
 
 def request_columns() -> list[sa.Column[Any]]:

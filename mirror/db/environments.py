@@ -140,7 +140,7 @@ def rename(engine: Engine, old: str, new: str, *, now: datetime, dry_run: bool =
     """
     if old == new:
         raise UsageError(f"{new!r} is both the old name and the new one")
-    with _changing(engine, old, new, dry_run=dry_run) as connection:
+    with changing(engine, old, new, dry_run=dry_run) as connection:
         renamed = _contents(connection, old)
         if new in on_record(connection) and _holds_data(existing := _contents(connection, new)):
             raise UsageError(
@@ -179,7 +179,7 @@ def forget(
         SchemaError: the schema is not the one that this version works with.
         DatabaseError: the database refused, is a logical subscriber, or was busy for too long.
     """
-    with _changing(engine, name, dry_run=dry_run) as connection:
+    with changing(engine, name, dry_run=dry_run) as connection:
         forgotten = _contents(connection, name)
         if not with_requests and (forgotten.requests or forgotten.past_versions):
             raise UsageError(
@@ -194,7 +194,7 @@ def forget(
 
 
 @contextmanager
-def _changing(engine: Engine, *names: str, dry_run: bool) -> Iterator[Connection]:
+def changing(engine: Engine, *names: str, dry_run: bool = False) -> Iterator[Connection]:
     """Open a transaction that holds the locks of environments, or in a dry run only reads.
 
     The first environment must be on record.
@@ -206,21 +206,26 @@ def _changing(engine: Engine, *names: str, dry_run: bool) -> Iterator[Connection
     with transaction as connection:
         migrate.require_current(connection)
         replication.refuse_subscriber(connection)
-        _require_on_record(connection, names[0])  # what is not cannot be the name of a lock
+        require_on_record(connection, names[0])  # what is not cannot be the name of a lock
         if not dry_run:
             for name in sorted(names):
                 advisory_lock(connection, runs.lock(name))
         yield connection
 
 
-def _require_on_record(connection: Connection, name: str) -> None:
+def require_on_record(connection: Connection, name: str) -> None:
+    """Check that an environment has runs on record.
+
+    Raises:
+        UsageError: it has none; the hint names those that have.
+    """
     names = on_record(connection)
     if name not in names:
         raise UsageError(f"there is no environment {name!r} on record", hint=_list(names))
 
 
 def _contents(connection: Connection, name: str) -> Contents:
-    _require_on_record(connection, name)
+    require_on_record(connection, name)
     quarantined, versions, requests, all_runs = (
         connection.scalar(
             sa.select(sa.func.count()).select_from(table).where(table.c.environment == name)

@@ -229,7 +229,10 @@ sync_runs = Table(
         "unless complete.",
     ),
     _optional(
-        "content_digest", Text, "XXH3-128 of the list's bytes, in hex. Null unless complete."
+        "content_digest",
+        Text,
+        "XXH3-128 of the list's bytes, in hex. Null unless complete, and after an erasure "
+        "was undone.",
     ),
     _required("mirror_version", Text, "Version of mirror that ran."),
     UniqueConstraint("environment", "completion"),
@@ -307,7 +310,8 @@ quarantined_records = Table(
     _required(
         "fingerprint",
         Identifier,
-        "SHA-256 of the record's known fields, in hex, or of the whole record if it has none.",
+        "SHA-256 of the record's known fields, in hex, or of the whole record if it has none; of "
+        "an erased request its mark, its id and a number.",
     ),
     _optional("request_id", Identifier, "Request id, if it is valid. Null otherwise."),
     _required("raw", Text, "JSON of the record, as last received."),
@@ -338,6 +342,53 @@ quarantined_records = Table(
     Index("ix_quarantined_records_request_id", "request_id"),
     comment="Invalid entries of the list, one row per distinct entry.",
     sqlite_autoincrement=True,
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    # Numbered by mirror: a sequence of Postgres may be behind after a restore.
+    Column(
+        "id",
+        RowNumber,
+        primary_key=True,
+        autoincrement=False,
+        comment="Number of the erasure. Its mark is erased-1 for number 1, and so on.",
+    ),
+    _required("erased_at", UTCDateTime, "When the number was erased (UTC, local clock)."),
+    _required("requests", Integer, "Requests erased."),
+    _required("past_versions", Integer, "Past versions of them."),
+    _required("quarantined", Integer, "Records in quarantine erased."),
+    _required("runs", Integer, "Runs whose error held the number."),
+    _optional(
+        "cleaned_at",
+        UTCDateTime,
+        "When the freed space in the database was cleaned by VACUUM (UTC, local clock). Null if "
+        "that has not succeeded yet.",
+    ),
+    _optional(
+        "undone_at",
+        UTCDateTime,
+        "When the erasure was taken back (UTC, local clock): from then on the list counts again. "
+        "Null otherwise.",
+    ),
+    comment="Every erasure of a phone number by mirror db erase-number, without the number.",
+)
+
+erased_requests = Table(
+    "erased_requests",
+    metadata,
+    _required(
+        "request_id",
+        Identifier,
+        "Id of an erased request. Of an erased record in quarantine that is known by no id: its "
+        "fingerprint.",
+    ),
+    _required("erasure_id", RowNumber, "Erasure of the request (erasures.id)."),
+    PrimaryKeyConstraint("request_id"),
+    ForeignKeyConstraint(["erasure_id"], ["erasures.id"]),
+    Index("ix_erased_requests_erasure_id", "erasure_id"),
+    comment="Requests whose personal data a sync does not store again.",
 )
 
 alembic_version = Table(

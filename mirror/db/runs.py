@@ -79,7 +79,8 @@ class Completion(msgspec.Struct, frozen=True):
         outcome: `applied` or `unchanged`.
         observed_at: UTC time that its changes carry.
         counts: of its merge.
-        base_url, etag, content_digest: of the list it read.
+        base_url, etag, content_digest: of the list it read. The digest is empty if the next list
+            is to be compared whatever it is.
         mirror_version: the version that read it.
     """
 
@@ -242,9 +243,32 @@ def _completion(connection: Connection, query: sa.Select[Any]) -> Completion | N
         counts=Counts(**{name: getattr(row, name) for name in Counts.__struct_fields__}),
         base_url=row.base_url,
         etag=row.etag,
-        content_digest=row.content_digest,
+        content_digest=row.content_digest or "",
         mirror_version=row.mirror_version,
     )
+
+
+def content_digest_of(completion: Completion) -> sa.ScalarSelect[str]:
+    """Select the digest of a completion: `forget_list` may have removed it meanwhile."""
+    earlier = sync_runs.alias()
+    return (
+        sa.select(earlier.c.content_digest)
+        .where(earlier.c.id == completion.run_id)
+        .scalar_subquery()
+    )
+
+
+def forget_list(connection: Connection, environment: str) -> None:
+    """Have the next sync of an environment compare its list, even if it is the one applied last.
+
+    The connection must hold the environment's lock.
+    """
+    if last := last_completion(connection, environment):
+        connection.execute(
+            sa.update(sync_runs)
+            .where(_runs.id == last.run_id)
+            .values(etag=None, content_digest=None)
+        )
 
 
 def is_superseded(connection: Connection, run: Run) -> bool:

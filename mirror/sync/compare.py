@@ -17,7 +17,7 @@ there. The kind is null if the mirror does not know the request.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -29,13 +29,14 @@ from sqlalchemy.engine import Connection
 
 from mirror.api.entries import EntryScan
 from mirror.api.records import InvalidRecord, Record
-from mirror.db import bulk
+from mirror.db import bulk, erasures
 from mirror.db.models import release_requests
 from mirror.db.runs import Run
 from mirror.db.types import to_text, to_texts
 from mirror.errors import DatabaseUnavailable
 from mirror.numbers.reading import other_notations
 from mirror.progress import Progress
+from mirror.sync.erased import hide_entry
 
 _current = release_requests.c
 
@@ -85,6 +86,7 @@ class Differences:
         invalid: the invalid entries.
         missing: ids of the requests that are newly missing.
         notations: the phone numbers that are not in E.164 form, with this form of each.
+        erased: the mark of each erased request, by its id, or the fingerprint of its record.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
@@ -93,6 +95,7 @@ class Differences:
     invalid: list[InvalidRecord] = field(default_factory=list)
     missing: set[str] = field(default_factory=set)
     notations: dict[str, str] = field(default_factory=dict)
+    erased: dict[str, str] = field(default_factory=dict)
 
 
 def compare(
@@ -112,7 +115,7 @@ def compare(
     Raises:
         DatabaseUnavailable: the stored digests are no longer those that the scan knows.
     """
-    found = Differences()
+    found = Differences(erased=erasures.marks(connection))
     staged_rows = _load(connection, run, scan, found, progress)
     found.kinds["new"] = found.valid - staged_rows
     invalid_rows = _stage_invalid(connection, found)
@@ -190,7 +193,10 @@ def _batches(
 ) -> Iterator[list[_Row]]:
     """Decode the unknown entries; yield their rows, in the text form that both databases read."""
     progress.entries += scan.count - scan.unknown
-    for batch in scan.decode(in_order=in_order):
+    for decoded in scan.decode(in_order=in_order):
+        batch: Sequence[tuple[Record | InvalidRecord, int | None]] = decoded
+        if found.erased:
+            batch = [_hide(*pair, found.erased) for pair in decoded]
         records = [(entry, digest) for entry, digest in batch if isinstance(entry, Record)]
         found.valid += len(records)
         if len(records) < len(batch):
@@ -216,6 +222,14 @@ def _batches(
             )
         ]
         progress.entries += len(batch)
+
+
+def _hide(
+    entry: Record | InvalidRecord, digest: int, marks: dict[str, str]
+) -> tuple[Record | InvalidRecord, int | None]:
+    """Hide what is erased of an entry; its digest would tell it to whoever tries all numbers."""
+    hidden = hide_entry(entry, marks)
+    return (entry, digest) if hidden is None else (hidden, None)
 
 
 def _stage_invalid(connection: Connection, found: Differences) -> int:

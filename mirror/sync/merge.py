@@ -20,6 +20,7 @@ from mirror.db.types import Identifier
 from mirror.progress import Progress
 from mirror.sync import guard
 from mirror.sync.compare import LIST_FIELDS, compare, differs, staged
+from mirror.sync.erased import hide_raw
 
 _current = release_requests.c
 _quarantined = quarantined_records.c
@@ -71,7 +72,7 @@ def merge(
             _update_equal(connection)
     if found.notations:
         _normalize_numbers(connection, run, found.notations)
-    newly_quarantined = _quarantine(connection, run, invalid)
+    newly_quarantined = _quarantine(connection, run, list(hide_raw(invalid, found.erased)))
     new, updated, returned, missing = (
         kinds[kind] for kind in ("new", "updated", "returned", "missing")
     )

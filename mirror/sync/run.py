@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.sql.selectable import ScalarSelect
 
 from mirror.api.client import CachedList, Client, FetchedList, NotModified
 from mirror.api.entries import EntryScan
@@ -250,7 +251,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
             runs.require_base_url(self.run.environment, last, self.base_url)
         if last is not None:
             etag, digest = last.etag, last.content_digest
-            if not last.is_comparable_to(self.base_url):
+            if not digest or not last.is_comparable_to(self.base_url):
                 etag, digest = None, ""
             cached = CachedList(etag, digest, last.counts.fetched)
         fetched = self._fetch(cached)
@@ -297,7 +298,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
                 Outcome.DRY_RUN if self.dry_run else Outcome.UNCHANGED,
                 counts,
                 etag=etag,
-                content_digest=last.content_digest,
+                content_digest=runs.content_digest_of(last),
             )
 
     def _apply(self, fetched: FetchedList) -> Result:
@@ -387,7 +388,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         outcome: Outcome,
         counts: Counts | None = None,
         failure: MirrorError | None = None,
-        **fetched_list: str | None,
+        **fetched_list: str | ScalarSelect[str] | None,
     ) -> Result:
         """Record how the run ended, in the transaction of its changes, unless it is a dry run.
 

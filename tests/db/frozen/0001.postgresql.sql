@@ -5,6 +5,32 @@ version_num character varying(32) NOT NULL
 );
 COMMENT ON TABLE alembic_version IS 'Revision of the schema, used by mirror db upgrade.';
 COMMENT ON COLUMN alembic_version.version_num IS 'Number of the revision.';
+CREATE TABLE erased_requests (
+request_id text NOT NULL COLLATE pg_catalog."C",
+erasure_id bigint NOT NULL
+);
+COMMENT ON TABLE erased_requests IS 'Requests whose personal data a sync does not store again.';
+COMMENT ON COLUMN erased_requests.request_id IS 'Id of an erased request. Of an erased record in quarantine that is known by no id: its fingerprint.';
+COMMENT ON COLUMN erased_requests.erasure_id IS 'Erasure of the request (erasures.id).';
+CREATE TABLE erasures (
+id bigint NOT NULL,
+erased_at timestamp with time zone NOT NULL,
+requests integer NOT NULL,
+past_versions integer NOT NULL,
+quarantined integer NOT NULL,
+runs integer NOT NULL,
+cleaned_at timestamp with time zone,
+undone_at timestamp with time zone
+);
+COMMENT ON TABLE erasures IS 'Every erasure of a phone number by mirror db erase-number, without the number.';
+COMMENT ON COLUMN erasures.id IS 'Number of the erasure. Its mark is erased-1 for number 1, and so on.';
+COMMENT ON COLUMN erasures.erased_at IS 'When the number was erased (UTC, local clock).';
+COMMENT ON COLUMN erasures.requests IS 'Requests erased.';
+COMMENT ON COLUMN erasures.past_versions IS 'Past versions of them.';
+COMMENT ON COLUMN erasures.quarantined IS 'Records in quarantine erased.';
+COMMENT ON COLUMN erasures.runs IS 'Runs whose error held the number.';
+COMMENT ON COLUMN erasures.cleaned_at IS 'When the freed space in the database was cleaned by VACUUM (UTC, local clock). Null if that has not succeeded yet.';
+COMMENT ON COLUMN erasures.undone_at IS 'When the erasure was taken back (UTC, local clock): from then on the list counts again. Null otherwise.';
 CREATE TABLE quarantined_records (
 id bigint NOT NULL,
 environment text NOT NULL COLLATE pg_catalog."C",
@@ -21,7 +47,7 @@ resolved_at timestamp with time zone
 COMMENT ON TABLE quarantined_records IS 'Invalid entries of the list, one row per distinct entry.';
 COMMENT ON COLUMN quarantined_records.id IS 'Number of the record.';
 COMMENT ON COLUMN quarantined_records.environment IS 'Environment (label of the API token) whose list contained the record.';
-COMMENT ON COLUMN quarantined_records.fingerprint IS 'SHA-256 of the record''s known fields, in hex, or of the whole record if it has none.';
+COMMENT ON COLUMN quarantined_records.fingerprint IS 'SHA-256 of the record''s known fields, in hex, or of the whole record if it has none; of an erased request its mark, its id and a number.';
 COMMENT ON COLUMN quarantined_records.request_id IS 'Request id, if it is valid. Null otherwise.';
 COMMENT ON COLUMN quarantined_records.raw IS 'JSON of the record, as last received.';
 COMMENT ON COLUMN quarantined_records.error IS 'Why the record is invalid.';
@@ -149,7 +175,7 @@ COMMENT ON COLUMN sync_runs.bytes IS 'Size of these responses in bytes, decompre
 COMMENT ON COLUMN sync_runs.error IS 'Why the run did not complete. Null if it did.';
 COMMENT ON COLUMN sync_runs.base_url IS 'Base URL of the API.';
 COMMENT ON COLUMN sync_runs.etag IS 'ETag of the list, as sent by the API. Null if there was none, if the list was paged, or unless complete.';
-COMMENT ON COLUMN sync_runs.content_digest IS 'XXH3-128 of the list''s bytes, in hex. Null unless complete.';
+COMMENT ON COLUMN sync_runs.content_digest IS 'XXH3-128 of the list''s bytes, in hex. Null unless complete, and after an erasure was undone.';
 COMMENT ON COLUMN sync_runs.mirror_version IS 'Version of mirror that ran.';
 CREATE VIEW phone_number_history AS
 WITH requested AS (
@@ -1090,6 +1116,10 @@ SELECT pg_catalog.setval('quarantined_records_id_seq', 3, true);
 SELECT pg_catalog.setval('sync_runs_id_seq', 10, true);
 ALTER TABLE ONLY alembic_version
 ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
+ALTER TABLE ONLY erased_requests
+ADD CONSTRAINT pk_erased_requests PRIMARY KEY (request_id);
+ALTER TABLE ONLY erasures
+ADD CONSTRAINT pk_erasures PRIMARY KEY (id);
 ALTER TABLE ONLY quarantined_records
 ADD CONSTRAINT pk_quarantined_records PRIMARY KEY (id);
 ALTER TABLE ONLY release_request_past_versions
@@ -1102,6 +1132,7 @@ ALTER TABLE ONLY quarantined_records
 ADD CONSTRAINT uq_quarantined_records_environment_fingerprint UNIQUE (environment, fingerprint);
 ALTER TABLE ONLY sync_runs
 ADD CONSTRAINT uq_sync_runs_environment_completion UNIQUE (environment, completion);
+CREATE INDEX ix_erased_requests_erasure_id ON erased_requests USING btree (erasure_id);
 CREATE INDEX ix_quarantined_records_first_run_id ON quarantined_records USING btree (first_run_id);
 CREATE INDEX ix_quarantined_records_last_run_id ON quarantined_records USING btree (last_run_id);
 CREATE INDEX ix_quarantined_records_request_id ON quarantined_records USING btree (request_id);
@@ -1118,6 +1149,8 @@ CREATE INDEX ix_release_requests_status_requested_at ON release_requests USING b
 CREATE INDEX ix_sync_runs_environment_id ON sync_runs USING btree (environment, id);
 CREATE INDEX ix_sync_runs_environment_observed_at ON sync_runs USING btree (environment, observed_at);
 CREATE INDEX ix_sync_runs_running ON sync_runs USING btree (environment) WHERE (outcome = 'running'::text);
+ALTER TABLE ONLY erased_requests
+ADD CONSTRAINT fk_erased_requests_erasure_id_erasures FOREIGN KEY (erasure_id) REFERENCES erasures(id);
 ALTER TABLE ONLY quarantined_records
 ADD CONSTRAINT fk_quarantined_records_first_run_id_sync_runs FOREIGN KEY (first_run_id) REFERENCES sync_runs(id);
 ALTER TABLE ONLY quarantined_records

@@ -6,6 +6,23 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 INSERT INTO "alembic_version" VALUES('0001');
+CREATE TABLE erased_requests (
+	request_id TEXT NOT NULL, 
+	erasure_id INTEGER NOT NULL, 
+	CONSTRAINT pk_erased_requests PRIMARY KEY (request_id), 
+	CONSTRAINT fk_erased_requests_erasure_id_erasures FOREIGN KEY(erasure_id) REFERENCES erasures (id)
+);
+CREATE TABLE erasures (
+	id INTEGER NOT NULL, 
+	erased_at TIMESTAMP NOT NULL, 
+	requests INTEGER NOT NULL, 
+	past_versions INTEGER NOT NULL, 
+	quarantined INTEGER NOT NULL, 
+	runs INTEGER NOT NULL, 
+	cleaned_at TIMESTAMP, 
+	undone_at TIMESTAMP, 
+	CONSTRAINT pk_erasures PRIMARY KEY (id)
+);
 CREATE TABLE quarantined_records (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	environment TEXT NOT NULL, 
@@ -138,6 +155,7 @@ CREATE INDEX ix_release_request_past_versions_valid_to ON release_request_past_v
 CREATE INDEX ix_quarantined_records_first_run_id ON quarantined_records (first_run_id);
 CREATE INDEX ix_quarantined_records_last_run_id ON quarantined_records (last_run_id);
 CREATE INDEX ix_quarantined_records_request_id ON quarantined_records (request_id);
+CREATE INDEX ix_erased_requests_erasure_id ON erased_requests (erasure_id);
 CREATE VIEW release_request_versions AS
 WITH
 -- A current version has no end yet, and comes after all past ones.

@@ -117,7 +117,7 @@ COMMENT ON COLUMN sync_runs.base_url IS
 COMMENT ON COLUMN sync_runs.etag IS
   'ETag of the list, as sent by the API. Null if there was none, if the list was paged, or unless complete.';
 COMMENT ON COLUMN sync_runs.content_digest IS
-  'XXH3-128 of the list''s bytes, in hex. Null unless complete.';
+  'XXH3-128 of the list''s bytes, in hex. Null unless complete, and after an erasure was undone.';
 COMMENT ON COLUMN sync_runs.mirror_version IS
   'Version of mirror that ran.';
 
@@ -128,7 +128,7 @@ COMMENT ON COLUMN quarantined_records.id IS
 COMMENT ON COLUMN quarantined_records.environment IS
   'Environment (label of the API token) whose list contained the record.';
 COMMENT ON COLUMN quarantined_records.fingerprint IS
-  'SHA-256 of the record''s known fields, in hex, or of the whole record if it has none.';
+  'SHA-256 of the record''s known fields, in hex, or of the whole record if it has none; of an erased request its mark, its id and a number.';
 COMMENT ON COLUMN quarantined_records.request_id IS
   'Request id, if it is valid. Null otherwise.';
 COMMENT ON COLUMN quarantined_records.raw IS
@@ -145,6 +145,32 @@ COMMENT ON COLUMN quarantined_records.last_seen_at IS
   'Start of the last applied sync that saw the record (UTC, local clock).';
 COMMENT ON COLUMN quarantined_records.resolved_at IS
   'Start of the sync whose list no longer contained the record (UTC, local clock). Null while it does.';
+
+COMMENT ON TABLE erasures IS
+  'Every erasure of a phone number by mirror db erase-number, without the number.';
+COMMENT ON COLUMN erasures.id IS
+  'Number of the erasure. Its mark is erased-1 for number 1, and so on.';
+COMMENT ON COLUMN erasures.erased_at IS
+  'When the number was erased (UTC, local clock).';
+COMMENT ON COLUMN erasures.requests IS
+  'Requests erased.';
+COMMENT ON COLUMN erasures.past_versions IS
+  'Past versions of them.';
+COMMENT ON COLUMN erasures.quarantined IS
+  'Records in quarantine erased.';
+COMMENT ON COLUMN erasures.runs IS
+  'Runs whose error held the number.';
+COMMENT ON COLUMN erasures.cleaned_at IS
+  'When the freed space in the database was cleaned by VACUUM (UTC, local clock). Null if that has not succeeded yet.';
+COMMENT ON COLUMN erasures.undone_at IS
+  'When the erasure was taken back (UTC, local clock): from then on the list counts again. Null otherwise.';
+
+COMMENT ON TABLE erased_requests IS
+  'Requests whose personal data a sync does not store again.';
+COMMENT ON COLUMN erased_requests.request_id IS
+  'Id of an erased request. Of an erased record in quarantine that is known by no id: its fingerprint.';
+COMMENT ON COLUMN erased_requests.erasure_id IS
+  'Erasure of the request (erasures.id).';
 
 COMMENT ON TABLE alembic_version IS
   'Revision of the schema, used by mirror db upgrade.';
