@@ -113,7 +113,7 @@ ROLES = {
     "an owner who may create nothing": [
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
         *(f"ALTER TABLE {table} OWNER TO {{role}}" for table in TABLES),
-        "GRANT SELECT ON alembic_version TO {role}",
+        "GRANT SELECT ON alembic_version, erased_requests TO {role}",
     ],
 }
 

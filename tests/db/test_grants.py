@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from alembic import command
 
+from mirror import erasure
 from mirror.db import grants, migrate, models, views
 from mirror.db.engine import create_engine
 from mirror.db.urls import parse_url
@@ -165,6 +166,7 @@ def test_a_reader_reads_everything(
     mirror = Mirror(owner, sandbox, upstream)
     mirror.sync([request(1), request(2), "junk"])
     mirror.sync([request(1, status="approved"), request(2), "junk"])
+    erasure.erase(mirror.engine, "+15550000002", now=mirror.now)
     assert refusal(owned.url(reader), "SELECT 1 FROM release_requests") == NOT_ALLOWED
     granted = owned.grant(reader)
     assert (granted.role, granted.schema, granted.relations, granted.warnings) == (
