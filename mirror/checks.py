@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -22,9 +22,8 @@ from mirror.db import migrate, replication, sequences
 from mirror.db.engine import write_transaction
 from mirror.db.models import alembic_version, metadata
 from mirror.errors import DiskUnavailable
-
-if TYPE_CHECKING:
-    from mirror.queries.status import EnvironmentStatus
+from mirror.queries.status import EnvironmentStatus, describe_age
+from mirror.text import format_duration
 
 MIB = 1024 * 1024
 
@@ -296,6 +295,16 @@ def check_runs(status: EnvironmentStatus) -> Check:
     elif status.complete_at is not None:
         return Check(State.OK, "runs", status.environment, finding)
     return Check(State.WARNING, "runs", status.environment, finding, advice)
+
+
+def check_age(status: EnvironmentStatus, source: str) -> Check:
+    """Check that an environment is not stale; `source` is where its limit comes from."""
+    if status.stale:
+        advice = "see that a scheduler runs `mirror sync`; `mirror sync -v` shows what it does"
+        finding = f"stale: {describe_age(status)} ({source})"
+        return Check(State.WARNING, "age", status.environment, finding, advice)
+    finding = f"{format_duration(status.age)} ({source}: {format_duration(status.max_age_seconds)})"
+    return Check(State.OK, "age", status.environment, finding)
 
 
 def check_quarantine(status: EnvironmentStatus) -> Check:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from mirror.db import migrate
 from mirror.db.engine import write_transaction
 from mirror.sandbox.server import Sandbox
-from tests.support.commands import Ran, run_mirror
+from tests.support.commands import Ran, run_mirror, run_on_a_terminal
 from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.schema import later_revision
@@ -436,7 +436,10 @@ def test_environments_on_record_without_a_file(mirror: Mirror, token_file: Path)
 
 
 def test_on_a_terminal(sqlite_mirror: Mirror, token_file: Path) -> None:
-    """A check begins a line with its state, is wrapped to the width, and has no control codes."""
+    """A check begins a line with its state, is wrapped to the width, and has no control codes.
+
+    The summary at the end counts the checks, and repeats what is not ok.
+    """
     sqlite_mirror.sync([request(1, id="x\x1b[31m") | {"status": 5}])
     widths = (80, 60)
     orders = [(columns, "doctor") for columns in widths]
@@ -446,5 +449,32 @@ def test_on_a_terminal(sqlite_mirror: Mirror, token_file: Path) -> None:
         assert max(map(len, shown.splitlines())) <= columns
         assert "\x1b" not in shown
         starts = [line for line in shown.splitlines() if not line.startswith(" " * 9)]
-        assert {line.split(" ")[0] for line in starts} == {"ok", "warning"}
-        assert len(starts) >= 12
+        blank = starts.index("")
+        checks, (summary, *repeated) = starts[:blank], starts[blank + 1 :]
+        assert {line.split(" ")[0] for line in checks} == {"ok", "warning"}
+        assert len(checks) >= 12
+        warnings = [line for line in checks if line.startswith("warning")]
+        assert repeated == warnings
+        assert summary == (
+            f"no failures, {len(warnings)} warning{'s' * (len(warnings) > 1)}, "
+            f"{len(checks) - len(warnings)} ok"
+        )
+
+
+def test_the_summary(sqlite_mirror: Mirror, token_file: Path) -> None:
+    """In a pipe it is on stderr, with the failures first; on a terminal at the end of stdout."""
+    settings = variables(sqlite_mirror, token_file)
+    sqlite_mirror.sync([request(1), "junk"])
+    sqlite_mirror.sandbox.set_fault("unauthorized")
+    ran, checks = run_doctor(**settings)
+    counts, failed, *warnings = ran.err.splitlines()
+    states = [check["state"] for check in checks.values()]
+    assert counts == f"mirror: 1 failure, {len(warnings)} warning, {states.count('ok')} ok"
+    assert failed.startswith("mirror: failed: default: API token: the API at")
+    assert failed.endswith("the new one")
+    assert [line[:37] for line in warnings] == ["mirror: warning: default: quarantine:"]
+    (ran, shown) = run_on_a_terminal("-m", "mirror", "doctor", **settings)
+    assert (ran.code, ran.err) == (77, "")
+    summary = shown.replace("\r", "").partition("\n\n")[2]
+    assert summary.startswith(f"{counts.removeprefix('mirror: ')}\nfailed   default: API token: ")
+    assert "\nwarning  default: quarantine: " in summary
