@@ -18,6 +18,7 @@ from mirror.api.event_loop import run
 from mirror.api.httpx_lite import httpx
 from mirror.api.responses import (
     RetryableError,
+    connection_error,
     error_from_response,
     refuse_redirect,
     start_of_body,
@@ -47,6 +48,10 @@ class ProbeResult:
     skew: timedelta | None
     limit: str | None
     is_json: bool
+
+
+_MORE_TIME = 1.0
+"""Seconds by which dripping headers may take longer than silence, which is another finding."""
 
 
 def check_health(settings: ApiSettings, now: Callable[[], datetime]) -> ProbeResult:
@@ -90,10 +95,11 @@ def _probe(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> Pro
     except RetryableError as error:
         raise ApiUnavailable(error.message, hint="try again later") from error
     except (TimeoutError, *network.FAILURES) as error:
-        raise network.final_error(settings.base_url, error, trace.status) or ApiUnavailable(
-            f"the connection to {settings.base_url} failed ({network.describe(error)})",
-            hint="check --base-url, the network and its proxies",
-        ) from error
+        failure = connection_error(settings, error, trace.status)
+        if isinstance(failure, RetryableError):
+            hint = "check --base-url, the network and its proxies"
+            failure = ApiUnavailable(failure.message, hint=hint)
+        raise failure from error
 
 
 async def _send(
@@ -105,7 +111,8 @@ async def _send(
     client = http_client(settings)
     if is_list:
         client.event_hooks = {"response": [partial(refuse_redirect, settings)]}
-    with anyio.fail_after(timeout):  # httpx's own time-out is for silence, not for dripping bytes
+    # The time-out of httpx is for silence, not for dripping bytes.
+    with anyio.fail_after(timeout + _MORE_TIME):
         sent_at, began = now(), time.monotonic()
         async with (
             client,
@@ -113,7 +120,7 @@ async def _send(
                 "GET",
                 settings.base_url + path,
                 params={"page": 1, "per_page": 1} if is_list else None,
-                timeout=None,
+                timeout=timeout,
                 extensions={"trace": trace},
             ) as response,
         ):

@@ -35,6 +35,7 @@ LIBPQ_DEFAULTS = {
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,  # milliseconds
+    "fallback_application_name": "mirror",
 }
 """By default libpq waits two hours for a server that vanished. Parameters of the URL win."""
 

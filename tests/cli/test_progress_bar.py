@@ -205,7 +205,7 @@ def test_there_is_a_line_for_each_sync_that_runs(terminal_of: MakeTerminal, colu
         terminal.wait_until(lambda lines: len(lines) == 3)
         terminal.wait_for("45,000 of 1,000,000 requests")
         one, two, three = terminal.lines
-        assert re.fullmatch("one .*waiting", one)
+        assert re.fullmatch("one .* waiting for the database", one)
         assert re.fullmatch("two tw.* page 12 of 1,000", two)
         assert re.fullmatch("界界.* 45,000 of 1,000,000 requests", three)
         assert ("━" in one + two + three) is (columns > 40)
