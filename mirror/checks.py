@@ -142,6 +142,15 @@ def check_health(environment: str, api: ApiSettings, probe: ProbeResult) -> Chec
     )
 
 
+def check_token(environment: str, probe: ProbeResult) -> Check:
+    """Check that it is the API that accepted the token."""
+    if not probe.is_json:  # what it is instead, the check of the list says
+        finding = "unknown: the response is not JSON, so it may not be from the API"
+        return Check(State.WARNING, "API token", environment, finding, "check --base-url")
+    limit = f"; the API allows {probe.limit} requests per minute" if probe.limit else ""
+    return Check(State.OK, "API token", environment, f"accepted{limit}")
+
+
 def check_clock(environment: str, probe: ProbeResult) -> Check:
     """Compare this machine's clock with the API's."""
     if probe.skew is None:

@@ -172,8 +172,7 @@ class Doctor:
             yield checks.check_clock(environment, probe)
             check = "API token"
             probe = check_token(api, self._now)
-            limit = f"; the API allows {probe.limit} requests per minute" if probe.limit else ""
-            yield Check(State.OK, "API token", environment, f"accepted{limit}")
+            yield checks.check_token(environment, probe)
             check = "list"
             if with_list:
                 yield self._list(environment, api)
@@ -198,6 +197,10 @@ class Doctor:
             finding = "another sync completed while it was read"
         else:
             finding = f"{result.counts.fetched:,} entries, which a sync would apply"
+            if count := result.counts.newly_quarantined:
+                finding += f", but {count:,} of them cannot be understood and would be quarantined"
+                advice = "after the next `mirror sync`, `mirror quarantine` shows them"
+                return Check(State.WARNING, "list", environment, finding, advice)
         return Check(State.OK, "list", environment, finding)
 
     # The database

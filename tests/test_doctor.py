@@ -166,7 +166,6 @@ def test_clock_skew(hours: int, text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("listed", "code", "text"),
     [
-        (http(200, b"<html>", "Content-Type: text/html"), 1, "answered something other than JSON"),
         (http(404), 1, "answered 404"),
         (http(302, b"", "Location: https://e.example/"), 1, "answered 302 and points to https://e"),
         (http(302, b"", "Location: http://[::1"), 1, "answered 302 and points to http://[::1"),
@@ -191,6 +190,35 @@ def test_responses_that_are_not_the_list(
     assert checks["API"]["state"] == "warning"
     assert checks["API token"]["state"] == "failed"
     assert text in checks["API token"]["found"]
+
+
+def test_what_is_not_json_is_told_as_a_sync_tells_it(
+    sqlite_mirror: Mirror, token_file: Path
+) -> None:
+    """A page in place of the list fails the check of the list; of the token nothing is known."""
+    settings = variables(sqlite_mirror, token_file)
+    page = http(200, b"<html><title>Sign in</title>", "Content-Type: text/html")
+    with api(http(200, b"{}", JSON), page) as environ:
+        settings["TALKOVER_BASE_URL"] = environ["TALKOVER_BASE_URL"]
+        expect_the_same(("default", "list"), **settings)
+        _, checks = run_doctor(**settings)
+    assert checks["API token"]["state"] == "warning"
+    assert "an HTML page" in checks["list"]["found"]
+
+
+def test_what_a_sync_would_quarantine(sqlite_mirror: Mirror, token_file: Path) -> None:
+    """A sync that would exit with 3 is a warning, until the records are in quarantine."""
+    settings = variables(sqlite_mirror, token_file)
+    sqlite_mirror.sync([request(1)])
+    sqlite_mirror.upstream.records = [request(1), "junk"]
+    sqlite_mirror.sandbox.invalidate()
+    ran, checks = run_doctor(**settings)
+    assert (ran.code, checks["list"]["state"]) == (0, "warning")
+    assert checks["list"]["found"].endswith(
+        "but 1 of them cannot be understood and would be quarantined"
+    )
+    assert run_mirror("sync", **settings).code == 3
+    assert run_doctor(**settings)[1]["list"]["state"] == "ok"
 
 
 def test_the_rate_limit_of_the_api(tmp_path: Path) -> None:

@@ -164,8 +164,9 @@ class Client:
                 except Inconsistent as error:
                     readings.append(error)
                     logger.debug("reading %d of %d: %s", number, MAX_CONSISTENCY_ATTEMPTS, error)
-                    again = f"reading it again ({number + 1} of {MAX_CONSISTENCY_ATTEMPTS})"
-                    self._progress.wait(self, f"the list was inconsistent, {again}")
+                    if number < MAX_CONSISTENCY_ATTEMPTS:
+                        again = f"reading it again ({number + 1} of {MAX_CONSISTENCY_ATTEMPTS})"
+                        self._progress.wait(self, f"the list was inconsistent, {again}")
             raise inconsistency_error(readings)
 
     async def _fetch_once(self, known: CachedList | None) -> FetchedList | NotModified:

@@ -96,23 +96,26 @@ def told(engine: Engine, connection: Connection, pid: int) -> Iterator[None]:
         connection: of the transaction.
         pid: its process in the server.
     """
-    finished = threading.Event()
+    finished, lock = threading.Event(), threading.Lock()
     # Daemon: the other connection may hang.
     threading.Thread(
         target=copy_context().run,
-        args=(_watch, engine, watchdog_of(connection), pid, finished),
+        args=(_watch, engine, watchdog_of(connection), pid, finished, lock),
         name="mirror-lock-waits",
         daemon=True,
     ).start()
     try:
         yield
     finally:
-        finished.set()
-        resume()
+        with lock:
+            finished.set()
+            resume()
 
 
-def _watch(engine: Engine, watchdog: Watchdog, pid: int, finished: threading.Event) -> None:
-    """Tell of each wait, until the transaction has ended."""
+def _watch(
+    engine: Engine, watchdog: Watchdog, pid: int, finished: threading.Event, lock: threading.Lock
+) -> None:
+    """Tell of each wait, until the transaction has ended; `lock` keeps the end from between."""
     times_told, pause = 0, TOLD_AFTER[0]
     while not finished.wait(pause):
         waited = watchdog.busy_seconds() or 0.0
@@ -124,9 +127,10 @@ def _watch(engine: Engine, watchdog: Watchdog, pid: int, finished: threading.Eve
         if times_told < len(TOLD_AFTER) and waited >= TOLD_AFTER[times_told]:
             times_told += 1
             holder = _find_holder(engine, pid)
-            still_waits = (watchdog.busy_seconds() or 0.0) >= waited
-            if holder and still_waits and not finished.is_set():
-                tell(waited, holder)
+            with lock:
+                still_waits = (watchdog.busy_seconds() or 0.0) >= waited
+                if holder and still_waits and not finished.is_set():
+                    tell(waited, holder)
 
 
 def _find_holder(engine: Engine, pid: int) -> _Holder | None:
