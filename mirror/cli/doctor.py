@@ -71,7 +71,7 @@ def _write_check(check: Check) -> None:
     """Write a check to the terminal, folded to its width."""
     from mirror.cli import output
 
-    output.wrap(f"{check.state:8} {_line(check)}", sys.stdout, indent=9)
+    output.wrap(f"{check.state:8} {_line(check)}", sys.stdout, indent=9, state=check.state)
 
 
 def _write_summary(checks: Sequence[Check]) -> None:
