@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO, cast
@@ -87,6 +88,8 @@ class ProgressDisplay(progress.Progress):
                 self.remove_task(task.id)
             else:
                 task.fields["status"], task.completed, task.total = _state(counters)
+                if waits := list(counters.waits.values()):
+                    task.fields["status"] = escape_unsafe(waits[-1].describe(time.monotonic()))
         return super().get_renderables()
 
 
@@ -96,7 +99,7 @@ def _state(counters: Progress) -> tuple[str, int, int | None]:
         done, total = counters.entries, counters.entries_expected or 0
         return f"{done:,} of {total:,} requests", done, total
     if counters.phase is not Phase.READING:
-        return counters.phase.value, 0, None
+        return "waiting for the database", 0, None
     pages = counters.pages_expected
     if pages is not None and pages > 1:
         return f"page {counters.pages:,} of {pages:,}", counters.pages, pages
