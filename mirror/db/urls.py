@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import unquote, urlencode
 
 import sqlalchemy as sa
@@ -81,6 +82,44 @@ def shown_url(text: str) -> str:
 def shown_url_of(connection: Connection) -> str:
     """Return the URL of an open database without its passwords."""
     return redact_url(connection.engine.url)
+
+
+def split_password(text: str) -> tuple[str, str | None]:
+    """Return a database URL without its password, and the password.
+
+    Raises:
+        UsageError: the URL cannot be used.
+    """
+    url = parse_url(text)
+    in_query = url.query.get("password")
+    password = in_query if isinstance(in_query, str) else url.password
+    if not password:
+        return text, None
+    return _text(url._replace(password=None).difference_update_query(["password"])), password
+
+
+def with_password(text: str, password: str) -> str:
+    """Return a database URL with a password."""
+    return _text(parse_url(text).set(password=password))
+
+
+def with_passfile(text: str, path: Path) -> str:
+    """Return a database URL with the file that libpq reads its password from."""
+    return _text(parse_url(text).update_query_dict({"passfile": str(path)}))
+
+
+def same_database(one: str, other: str) -> bool:
+    """Return whether two URLs differ at most in where the password is."""
+    urls = [
+        parse_url(split_password(text)[0]).difference_update_query(["passfile"])
+        for text in (one, other)
+    ]
+    return urls[0] == urls[1]
+
+
+def _text(url: URL) -> str:
+    url = url.set(drivername=url.get_backend_name())
+    return url.render_as_string(hide_password=False)
 
 
 def has_secrets(text: str) -> bool:
