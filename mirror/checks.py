@@ -21,7 +21,7 @@ from mirror.config.settings import ApiSettings
 from mirror.db import migrate, replication, sequences
 from mirror.db.engine import write_transaction
 from mirror.db.models import alembic_version, metadata
-from mirror.errors import DiskUnavailable
+from mirror.errors import DiskUnavailable, MirrorError
 from mirror.queries.status import EnvironmentStatus, describe_age
 from mirror.text import format_duration
 
@@ -58,6 +58,7 @@ class Check:
         environment: the environment that it concerns, or None.
         found: the finding.
         advice: what to do about it, or None if there is nothing to do.
+        error: the error with which a sync would fail, or None.
     """
 
     state: State
@@ -65,6 +66,7 @@ class Check:
     environment: str | None
     found: str
     advice: str | None = None
+    error: MirrorError | None = None
 
 
 def check_private(path: Path, check: str, finding: str, environment: str | None = None) -> Check:

@@ -94,7 +94,7 @@ class Doctor:
 
     def _failed(self, check: str, error: MirrorError, environment: str | None = None) -> Check:
         self.failures.append(error)
-        return Check(State.FAILED, check, environment, error.message, error.hint)
+        return Check(State.FAILED, check, environment, error.message, error.hint, error)
 
     # Settings
 

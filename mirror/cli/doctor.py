@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -25,6 +26,27 @@ from mirror.text import plural
 
 if TYPE_CHECKING:
     from mirror.checks import Check
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """The result of a check.
+
+    Attributes:
+        state: "ok", "warning" or "failed".
+        check: what was checked.
+        environment: the environment that it concerns, or None.
+        found: the finding.
+        advice: what to do about it, or None if there is nothing to do.
+        exit_code: that with which a sync would fail; 0 unless the check failed.
+    """
+
+    state: str
+    check: str
+    environment: str | None
+    found: str
+    advice: str | None
+    exit_code: int
 
 
 @click.command(epilog="Example: mirror doctor --environment prod")
@@ -49,7 +71,6 @@ def doctor(
     either, all that were ever synced are named. The exit code is that of the most serious failure;
     warnings do not count.
     """
-    from mirror.checks import Check
     from mirror.cli import output
     from mirror.doctor import Doctor
 
@@ -62,9 +83,20 @@ def doctor(
         _write_summary(checks)
     else:
         checks.extend(running.checks())
-        output.write_rows(checks, Check, output_format, sys.stdout)
+        output.write_rows(list(map(_result, checks)), CheckResult, output_format, sys.stdout)
         _log_summary(checks)
     return most_serious(exit_code(error) for error in running.failures)
+
+
+def _result(check: Check) -> CheckResult:
+    return CheckResult(
+        state=check.state,
+        check=check.check,
+        environment=check.environment,
+        found=check.found,
+        advice=check.advice,
+        exit_code=0 if check.error is None else exit_code(check.error),
+    )
 
 
 def _write_check(check: Check) -> None:

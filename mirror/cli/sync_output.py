@@ -6,6 +6,8 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +21,51 @@ from mirror.text import plural
 if TYPE_CHECKING:
     from mirror.db.runs import Outcome
     from mirror.sync.run import Result
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """The result of a sync, as `--json` prints it, and `--log-format json` in `run`.
+
+    Attributes:
+        run_id: number of the run (`sync_runs.id`), or None if it is not on record: it could not be
+            put there, or is a dry run.
+        environment: name of the environment.
+        outcome: "applied", "unchanged", "superseded", "refused", "failed" or "dry_run".
+        fetched: entries of the list.
+        inserted: requests seen for the first time.
+        updated: requests with a new version because a field changed.
+        unchanged: requests with a valid entry and without a change in a known field.
+        missing: requests newly missing from the list.
+        returned: missing requests that were in the list again.
+        quarantined: invalid entries of the list.
+        duplicates: entries equal to another entry with the same id.
+        pages: list responses read, repeated reads included.
+        bytes: their size in bytes, decompressed.
+        seconds: duration of the run.
+        started_at, finished_at: start and end of the run (UTC, local clock).
+        error: why the run failed or was refused, or None.
+        exit_code: that of a sync of this environment alone.
+    """
+
+    run_id: int | None
+    environment: str
+    outcome: str
+    fetched: int
+    inserted: int
+    updated: int
+    unchanged: int
+    missing: int
+    returned: int
+    quarantined: int
+    duplicates: int
+    pages: int
+    bytes: int
+    seconds: float
+    started_at: datetime
+    finished_at: datetime
+    error: str | None
+    exit_code: int
 
 
 @contextmanager
@@ -37,17 +84,17 @@ def write_result(result: Result, *, as_json: bool) -> int:
     """Write the result of a sync; return its exit code."""
     from mirror.cli import output
 
-    fields = _fields(result)
+    fields, code = result_fields(result), _exit_code(result)
     if as_json:
         with report_output_errors():
             click.echo(output.json_line(fields))
     if result.failure is not None:
-        code, level, message = exit_code(result.failure), logging.ERROR, str(result.failure)
-    elif result.outcome == "applied" and result.counts.newly_quarantined:
-        code, level = EXIT_NEWLY_QUARANTINED, logging.WARNING
+        level, message = logging.ERROR, str(result.failure)
+    elif code == EXIT_NEWLY_QUARANTINED:
+        level = logging.WARNING
         message = f"{summary(result)}; `mirror quarantine` shows the records"
     else:
-        code, level, message = 0, logging.INFO, summary(result)
+        level, message = logging.INFO, summary(result)
     if result.failure is not None or not as_json:
         notify(message, level, environment=result.environment, run=fields)
     return code
@@ -111,21 +158,31 @@ def summary(result: Result) -> str:
     return f"{outcome}: {counts.fetched:,} in the list{changed}; {duration}"
 
 
-def _fields(result: Result) -> dict[str, Any]:
+def result_fields(result: Result) -> dict[str, Any]:
     """Return the fields of the JSON object of a sync."""
     from mirror.cli import output
 
     counts = msgspec.structs.asdict(result.counts)
     del counts["newly_quarantined"]
-    return {
-        "run_id": result.run_id,
-        "environment": result.environment,
-        "outcome": result.outcome,
-        **counts,
-        "pages": result.pages,
-        "bytes": result.bytes,
-        "seconds": result.seconds,
-        "started_at": output.to_text(result.started_at),
-        "finished_at": output.to_text(result.finished_at),
-        "error": None if result.failure is None else str(result.failure),
-    }
+    return output.json_object(
+        SyncResult(
+            run_id=result.run_id,
+            environment=result.environment,
+            outcome=result.outcome,
+            **counts,
+            pages=result.pages,
+            bytes=result.bytes,
+            seconds=result.seconds,
+            started_at=result.started_at,
+            finished_at=result.finished_at,
+            error=None if result.failure is None else str(result.failure),
+            exit_code=_exit_code(result),
+        )
+    )
+
+
+def _exit_code(result: Result) -> int:
+    if result.failure is not None:
+        return exit_code(result.failure)
+    is_newly_quarantined = result.outcome == "applied" and result.counts.newly_quarantined
+    return EXIT_NEWLY_QUARANTINED if is_newly_quarantined else 0
