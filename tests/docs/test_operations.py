@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 import tomllib
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -112,27 +110,6 @@ def test_the_query_of_failed_runs(mirror: Mirror) -> None:
     result = mirror.sync([])
     ((_, environment, outcome, _, error),) = mirror.rows(query)
     assert (environment, outcome, error) == ("default", "refused", str(result.failure))
-
-
-def test_erasing(mirror: Mirror) -> None:
-    """The documented statements erase a number, and no later sync restores it."""
-    others = [request(number) for number in range(3, 9)]
-    changed, garbled = (request(number, phone_number="+15551234567") for number in (1, 2))
-    mirror.sync([changed, garbled, *others])
-    mirror.sync([changed | {"reason": "Another"}, garbled | {"requested_at": "soon"}, *others])
-    mirror.sync(others)
-    (script,) = re.findall(r"<!-- erase -->\n```sql\n(.*?)```", OPERATIONS, re.DOTALL)
-    with write_transaction(mirror.engine, "test") as connection:
-        for statement in script.splitlines():
-            assert connection.execute(sa.text(statement)).rowcount, statement
-    mirror.sync([*others, request(9)])
-    for table in mirror.state():
-        assert not [row for row in mirror.stored(table) if "15551234567" in row]
-    if mirror.engine.dialect.name == "sqlite":
-        file = Path(str(mirror.engine.url.database))
-        with closing(sqlite3.connect(file)) as connection:
-            connection.execute("VACUUM")
-        assert b"15551234567" not in file.read_bytes()
 
 
 def test_the_message_of_a_newer_schema(sqlite_mirror: Mirror) -> None:
