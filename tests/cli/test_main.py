@@ -40,7 +40,7 @@ from tests.support.upstream import TOKEN, FakeUpstream, request
 SUMMARY_FIELDS = [
     "run_id", "environment", "outcome", "fetched", "inserted", "updated", "unchanged", "missing",
     "returned", "quarantined", "duplicates", "pages", "bytes", "seconds", "started_at",
-    "finished_at", "error",
+    "finished_at", "error", "exit_code",
 ]  # fmt: skip
 UNREACHABLE = {"TALKOVER_BASE_URL": "http://127.0.0.1:9/api/v1", "MIRROR_DEADLINE": "0.1"}
 
