@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TextIO
@@ -110,13 +110,16 @@ def render_table(
     styled = [list(map(_styled, row, headers)) for row in rows]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for place, header in enumerate(headers):
-        numeric = _is_numeric([row[place].value for row in styled])
+        values = [row[place].value for row in styled if row[place].value is not None]
+        numeric = bool(values) and all(map(_is_number, values))
+        times = bool(values) and all(isinstance(value, date) for value in values)
+        states = [len(row[place].value) for row in styled if row[place].value in STYLES]
         table.add_column(
             header,
             justify="right" if numeric else "left",
             overflow="fold",
-            no_wrap=(header.endswith("(UTC)") and header not in widths) or numeric,
-            min_width=min_widths.get(header),
+            no_wrap=numeric or times,
+            min_width=max([min_widths.get(header, 0), *states]) or None,
             width=widths.get(header),
         )
     for number, row in enumerate(styled):
@@ -153,15 +156,11 @@ def _styled(cell: object, header: str) -> StyledCell:
     return StyledCell(cell, style)
 
 
-def _is_numeric(values: Sequence[object]) -> bool:
-    """Return whether there are only numbers in a column, written as such or not."""
-    present = [value for value in values if value is not None]
-    return bool(present) and all(
-        _NUMBER.fullmatch(value)
-        if isinstance(value, str)
-        else isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        for value in present
-    )
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number, or one as text."""
+    if isinstance(value, str):
+        return _NUMBER.fullmatch(value) is not None
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
 def _rich_text(cell: StyledCell) -> Text:
