@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeGuard
 
 import msgspec
 
@@ -80,7 +80,7 @@ class StyledCell(msgspec.Struct, frozen=True):
 class Lines(msgspec.Struct, frozen=True):
     """A cell of a table with a line for each text."""
 
-    texts: list[str]
+    texts: Sequence[str]
 
 
 def render_table(
@@ -113,7 +113,7 @@ def render_table(
         values = [row[place].value for row in styled if row[place].value is not None]
         numeric = bool(values) and all(map(_is_number, values))
         times = bool(values) and all(isinstance(value, date) for value in values)
-        states = [len(row[place].value) for row in styled if row[place].value in STYLES]
+        states = [len(value) for value in values if _is_state(value, header)]
         table.add_column(
             header,
             justify="right" if numeric else "left",
@@ -148,12 +148,15 @@ def _styled(cell: object, header: str) -> StyledCell:
     """Return a cell in the colour that its column gives it."""
     if isinstance(cell, StyledCell):
         return cell
-    style = ""
-    if header in _STATE_COLUMNS and isinstance(cell, str):
-        style = STYLES.get(cell, "")
-    elif header in _ALARMS and cell not in {None, 0, "0"}:
-        style = _ALARMS[header]
-    return StyledCell(cell, style)
+    if _is_state(cell, header):
+        return StyledCell(cell, STYLES[cell])
+    alarm = _ALARMS.get(header, "") if _is_number(cell) and str(cell) != "0" else ""
+    return StyledCell(cell, alarm)
+
+
+def _is_state(value: object, header: str) -> TypeGuard[str]:
+    """Return whether a cell is a state that has a colour."""
+    return header in _STATE_COLUMNS and isinstance(value, str) and value in STYLES
 
 
 def _is_number(value: object) -> bool:

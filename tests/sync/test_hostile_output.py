@@ -111,7 +111,7 @@ def on_terminals(commands: Sequence[tuple[int, list[str]]]) -> list[TerminalOutp
     ran, received = run_on_a_terminal(
         "-c", COMMANDS, json.dumps(commands), merge=True, PYTHONUTF8="1"
     )
-    assert ran.code == 0
+    assert ran.code == 0, received
     parts = re.split(r"<<(\d+)>>\n", received.replace("\r\n", "\n"))
     assert (len(parts), parts[-1]) == (2 * len(commands) + 1, "")
     pairs = zip(parts[::2], parts[1::2], strict=False)
