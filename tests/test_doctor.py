@@ -21,7 +21,7 @@ from tests.support.commands import Ran, run_mirror, run_on_a_terminal
 from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.schema import later_revision
-from tests.support.terminals import drawn
+from tests.support.terminals import drawn, plain
 from tests.support.upstream import TOKEN, FakeUpstream, request
 
 JSON = "Content-Type: application/json"
@@ -474,9 +474,10 @@ def test_on_a_terminal(sqlite_mirror: Mirror, token_file: Path) -> None:
     for columns, shown in zip(
         widths, drawn(*orders, **variables(sqlite_mirror, token_file)), strict=True
     ):
-        assert max(map(len, shown.splitlines())) <= columns
-        assert "\x1b" not in shown
-        starts = [line for line in shown.splitlines() if not line.startswith(" " * 9)]
+        lines = plain(shown)
+        assert max(map(len, lines)) <= columns
+        assert "\x1b" not in "".join(lines)
+        starts = [line for line in lines if not line.startswith(" " * 9)]
         blank = starts.index("")
         checks, (summary, *repeated) = starts[:blank], starts[blank + 1 :]
         assert {line.split(" ")[0] for line in checks} == {"ok", "warning"}
@@ -503,6 +504,6 @@ def test_the_summary(sqlite_mirror: Mirror, token_file: Path) -> None:
     assert [line[:37] for line in warnings] == ["mirror: warning: default: quarantine:"]
     (ran, shown) = run_on_a_terminal("-m", "mirror", "doctor", **settings)
     assert (ran.code, ran.err) == (77, "")
-    summary = shown.replace("\r", "").partition("\n\n")[2]
+    summary = "\n".join(plain(shown)).partition("\n\n")[2]
     assert summary.startswith(f"{counts.removeprefix('mirror: ')}\nfailed   default: API token: ")
     assert "\nwarning  default: quarantine: " in summary
