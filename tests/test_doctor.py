@@ -505,6 +505,6 @@ def test_the_summary(sqlite_mirror: Mirror, token_file: Path) -> None:
     assert [line[:37] for line in warnings] == ["mirror: warning: default: quarantine:"]
     (ran, shown) = run_on_a_terminal("-m", "mirror", "doctor", **settings)
     assert (ran.code, ran.err) == (77, "")
-    summary = shown.replace("\r", "").partition("\n\n")[2]
+    summary = "\n".join(plain(shown)).partition("\n\n")[2]
     assert summary.startswith(f"{counts.removeprefix('mirror: ')}\nfailed   default: API token: ")
     assert "\nwarning  default: quarantine: " in summary

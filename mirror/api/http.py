@@ -25,7 +25,7 @@ from mirror.api.connection import ResponseTrace, http_client, redacted_logs
 from mirror.api.envelope import PayloadError, TruncatedPayload
 from mirror.api.httpx_lite import httpx
 from mirror.api.paging import Head
-from mirror.api.rate_limit import Clock, RateLimiter, parse_rate_limit_headers
+from mirror.api.rate_limit import LONG_WAIT, Clock, RateLimiter, parse_rate_limit_headers
 from mirror.api.raw_json import is_object
 from mirror.api.responses import (
     RetryableError,
@@ -44,7 +44,6 @@ ATTEMPTS = 5
 
 _FIRST_BACKOFF, _JITTER = 0.5, 0.5  # seconds
 _HEADER_ENCODING = "latin-1"
-_LONG_WAIT = 1.0  # seconds
 _ABSENT = {
     httpx.codes.BAD_REQUEST,
     httpx.codes.NOT_FOUND,
@@ -204,7 +203,7 @@ class HttpSession:
         began = self._clock.now()
         ticket = await self.rate_limiter.acquire()
         waited = self._clock.now() - began
-        if waited > _LONG_WAIT:
+        if waited > LONG_WAIT:
             logger.debug("%s: waited %.1f s for its turn", request, waited)
         return ticket
 

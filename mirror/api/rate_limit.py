@@ -28,7 +28,9 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _INTEGER = re.compile(r"[0-9]{1,15}")
 _SLOWEST_PACE = 0.95  # requests a minute; the window of most limiters is a minute
 _MIN_PAUSE = 0.5  # seconds, after a refusal that states less
-_LONG_WAIT = 3.0  # seconds; shorter ones would hide the number of pages most of the time
+
+LONG_WAIT = 1.0
+"""Seconds; longer waits are told."""
 _STEPS = 25  # good responses until a pace that was refused is reached again
 
 
@@ -307,7 +309,7 @@ class RateLimiter:
             await self._clock.sleep(seconds)
             changed.set()
 
-        if seconds >= _LONG_WAIT:
+        if seconds > LONG_WAIT:
             self._progress.wait(self, "rate limit: goes on", seconds=seconds)
         try:
             async with anyio.create_task_group() as tasks:

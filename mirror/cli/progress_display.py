@@ -20,6 +20,10 @@ _NARROW = 60
 """Width below which there is no room for a bar."""
 
 
+_LABEL_WIDTH = 12
+"""Columns that labels have at least, if their status is longer than usual."""
+
+
 class _Label(progress.ProgressColumn):
     """The name of an environment, shortened where the terminal is too narrow for all columns."""
 
@@ -63,6 +67,7 @@ class ProgressDisplay(progress.Progress):
         )
         width = console.width
         bar = [progress.BarColumn(width // 4)] if width >= _NARROW else []
+        self._room = width - bool(bar) * (width // 4 + 1) - _LABEL_WIDTH
         status = progress.TextColumn(
             "{task.fields[status]}", markup=False, table_column=Column(no_wrap=True)
         )
@@ -89,7 +94,9 @@ class ProgressDisplay(progress.Progress):
             else:
                 task.fields["status"], task.completed, task.total = _state(counters)
                 if waits := list(counters.waits.values()):
-                    task.fields["status"] = escape_unsafe(waits[-1].describe(time.monotonic()))
+                    reason = escape_unsafe(waits[-1].describe(time.monotonic()))
+                    both = f"{task.fields['status']}; {reason}" if task.total else reason
+                    task.fields["status"] = both if len(both) <= self._room else reason
         return super().get_renderables()
 
 

@@ -207,9 +207,11 @@ def test_there_is_a_line_for_each_sync_that_runs(terminal_of: MakeTerminal, colu
         terminal.wait_for("connection refused, attempt 3 of 5")
         third.wait("a", "rate limit: \x1b[2Jgoes on", seconds=90)
         terminal.wait_for(r"rate limit: \x1b[2Jgoes on in ")
-        third.resume("b")
-        third.resume("a")
-        third.resume("a")
+        second.wait("a", "rate limit: goes on", seconds=90)
+        together = "page 12 of 1,000; " if columns > 40 else " "
+        assert re.search(rf"{together}rate limit: goes on in \d\d s", terminal.wait_for("limit: g"))
+        for counters, key in ((second, "a"), (third, "b"), (third, "a"), (third, "a")):
+            counters.resume(key)
         terminal.wait_until(lambda lines: len(lines) == 3)
         terminal.wait_for("45,000 of 1,000,000 requests")
         one, two, three = terminal.lines

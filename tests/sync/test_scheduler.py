@@ -229,7 +229,7 @@ def test_shards(fleet: Fleet) -> None:
         assert (ran.code, [line.split(":")[1].strip() for line in lines]) == (0, environments)
     ran = fleet.run("sync", "--json", "--shard", "0/2", MIRROR_SHARD="1/2")
     assert [json.loads(line)["environment"] for line in ran.out.splitlines()] == ["staging"]
-    assert fleet.run("sync", MIRROR_SHARD="").err.count("unchanged") == 3
+    assert fleet.run("sync", MIRROR_SHARD="").err.count("unchanged: ") == 3
 
 
 def test_an_empty_shard(fleet: Fleet) -> None:
