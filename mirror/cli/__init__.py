@@ -38,12 +38,14 @@ __all__ = [
 
 COMMANDS = {
     "changes": ("mirror.cli.queries", "Show what the syncs saw change, oldest first."),
+    "completion": ("mirror.cli.completion", "Print the completion script of a shell."),
     "db": ("mirror.cli.db", "Manage the mirror's database."),
     "demo": ("mirror.cli.sandbox", "Run a guided tour: five syncs of a mock API."),
     "doctor": ("mirror.cli.status", "Check everything that a sync needs."),
     "export": ("mirror.cli.export", "Write all tables and views as Parquet files."),
     "history": ("mirror.cli.queries", "Show the history of a phone NUMBER."),
     "quarantine": ("mirror.cli.status", "Show invalid records, and what is wrong with each."),
+    "query": ("mirror.cli.query", "Run SQL that reads, or a question of the cookbook."),
     "report": ("mirror.cli.report", "Write an HTML page with key figures, charts and tables."),
     "requests": ("mirror.cli.queries", "Show the release requests, newest first."),
     "sandbox": ("mirror.cli.sandbox", "Serve a mock of the API on this machine."),

@@ -9,12 +9,15 @@ from pathlib import Path
 import click
 
 from mirror import errors
+from mirror.cli.completion import (
+    complete_environment,
+    complete_environment_on_record,
+    complete_relation,
+)
 from mirror.cli.log import notify
 from mirror.cli.options import (
     DURATION,
     FORMATS,
-    complete_environment,
-    complete_environment_on_record,
     database_option,
     database_url,
     now,
@@ -90,7 +93,9 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
 
 
 @db.command(epilog="Example: mirror db describe phone_number_history")
-@click.argument("relation", metavar="[NAME]", required=False)
+@click.argument(
+    "relation", metavar="[NAME]", required=False, shell_complete=complete_relation
+)
 @click.option(
     "--format",
     "output_format",

@@ -13,6 +13,9 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from decimal import Decimal
+from itertools import chain
+from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TextIO
@@ -20,7 +23,7 @@ from typing import Any, TextIO
 import msgspec
 
 from mirror.errors import DiskUnavailable, UsageError
-from mirror.text import UNSAFE, escape_unsafe
+from mirror.text import UNSAFE, JsonText, escape_unsafe
 
 _MAX_CELL_LENGTH = 1000
 _MIN_WIDTH = 40
@@ -56,7 +59,25 @@ def write_rows(
         out: the stream.
         columns: header and cells of each column of the table on a terminal.
     """
+    if output_format == "table" and out.isatty():
+        cells = [[column(row) for column in columns.values()] for row in rows]
+        render_table(cells, list(columns), out)
+        return
     names = [field.name for field in fields(row_type)]
+    write_values(([getattr(row, name) for name in names] for row in rows), names, output_format, out)
+
+
+def write_values(
+    rows: Iterable[Sequence[object]], names: Sequence[str], output_format: str, out: TextIO
+) -> None:
+    """Write rows as they come; only a table on a terminal needs them all at once.
+
+    Args:
+        rows: values of the columns.
+        names: of the columns, each of which is there once.
+        output_format: as for `write_rows`.
+        out: the stream.
+    """
     if output_format == "json":
         _write_json(rows, names, out)
     elif output_format == "csv":
@@ -66,8 +87,7 @@ def write_rows(
             out.write("\ufeff")  # without it, Excel does not read UTF-8
         _write_csv(rows, names, out, _spreadsheet_cell, quote_all=True)
     elif out.isatty():
-        cells = [[column(row) for column in columns.values()] for row in rows]
-        render_table(cells, list(columns), out)
+        render_table(rows, [escape_unsafe(name) for name in names], out)
     else:
         _write_tab_separated(rows, names, out)
 
@@ -185,7 +205,7 @@ def abbreviate_id(identifier: str) -> str:
 
 
 def to_text(value: object) -> str:
-    """Return a value as text: times in ISO 8601, None as an empty string."""
+    """Return a value as text: times in ISO 8601, lists as JSON, None as an empty string."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -193,6 +213,10 @@ def to_text(value: object) -> str:
         return value.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"  # as Postgres writes them
+    if isinstance(value, list):
+        return msgspec.json.encode(_json_value("", value)).decode()
     return str(value)
 
 
@@ -203,11 +227,12 @@ def _cell_text(value: object) -> str:
     return text if len(text) <= _MAX_CELL_LENGTH else text[:_MAX_CELL_LENGTH] + "…"
 
 
-def _write_tab_separated(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
-    out.write("\t".join(names) + "\n")
+def _write_tab_separated(
+    rows: Iterable[Sequence[object]], names: Sequence[str], out: TextIO
+) -> None:
     out.writelines(
-        "\t".join(escape_unsafe(to_text(getattr(row, name))) for name in names) + "\n"
-        for row in rows
+        "\t".join(escape_unsafe(to_text(value)) for value in row) + "\n"
+        for row in chain([names], rows)
     )
 
 
@@ -222,8 +247,8 @@ class _UnixLines:
 
 
 def _write_csv(
-    rows: Sequence[Any],
-    names: list[str],
+    rows: Iterable[Sequence[object]],
+    names: Sequence[str],
     out: TextIO,
     to_cell: Callable[[object], str],
     *,
@@ -235,9 +260,8 @@ def _write_csv(
         lineterminator="\r\n",
         quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL,
     )
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow([escape(to_cell(getattr(row, name))) for name in names])
+    for row in chain([names], rows):
+        writer.writerow([escape(to_cell(value)) for value in row])
 
 
 def _spreadsheet_cell(value: object) -> str:
@@ -257,19 +281,25 @@ def _spreadsheet_cell(value: object) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def _write_json(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
-    lines = (
-        json_line({name: _json_value(name, getattr(row, name)) for name in names}) for row in rows
-    )
-    out.write("[" + ",".join("\n  " + line for line in lines) + ("\n]\n" if rows else "]\n"))
+def _write_json(rows: Iterable[Sequence[object]], names: Sequence[str], out: TextIO) -> None:
+    separator = "["
+    for row in rows:
+        values = {name: _json_value(name, value) for name, value in zip(names, row, strict=True)}
+        out.write(f"{separator}\n  {json_line(values)}")
+        separator = ","
+    out.write("[]\n" if separator == "[" else "\n]\n")
 
 
 def _json_value(name: str, value: object) -> object:
     if isinstance(value, datetime):
         return to_text(value)
-    if name == "extra" and isinstance(value, str):
+    if isinstance(value, JsonText) or (name == "extra" and isinstance(value, str)):
         return msgspec.Raw(msgspec.json.format(value.encode(), indent=-1))  # in one line
-    return value
+    if isinstance(value, Decimal | float):
+        return msgspec.Raw(str(value).encode()) if isfinite(value) else str(value)
+    if isinstance(value, list):
+        return [_json_value(name, item) for item in value]
+    return to_text(value) if isinstance(value, bytes) else value
 
 
 def _json_escape(match: re.Match[str]) -> str:

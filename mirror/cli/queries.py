@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mirror.cli.completion import complete_status
 from mirror.cli.log import notify
 from mirror.cli.options import (
     TIME,
@@ -75,7 +76,12 @@ def history(
 
 
 @click.command(epilog="Example: mirror requests --status pending --until 7d")
-@click.option("--status", metavar="STATUS", help="Only those with this status.")
+@click.option(
+    "--status",
+    metavar="STATUS",
+    shell_complete=complete_status,
+    help="Only those with this status.",
+)
 @click.option("--number", metavar="NUMBER", help="Only those of this phone number.")
 @region_option
 @click.option("--since", type=TIME, help="Only those submitted at this time or later.")
