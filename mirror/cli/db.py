@@ -102,7 +102,7 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
     type=click.Choice([*FORMATS, "markdown", "datasette"]),
     default="table",
     show_default=True,
-    help="datasette is a metadata file for Datasette, with the cookbook's queries.",
+    help="datasette is a file for its -m, and for -c since 1.0, with the cookbook's queries.",
 )
 @database_option
 def describe(
@@ -113,7 +113,7 @@ def describe(
     NAME is a table or view; without it, all are described. No database is opened.
     """
     from mirror.cli import output
-    from mirror.db import dictionary
+    from mirror.db import datasette, dictionary
     from mirror.db.urls import parse_url
 
     entries = dictionary.entries(relation)
@@ -123,7 +123,7 @@ def describe(
         url = parse_url(database_url(database, config_file))
         if url.get_backend_name() != "sqlite":
             raise errors.UsageError("Datasette reads SQLite files", hint="name one with --database")
-        click.echo(output.json_text(dictionary.datasette(entries, Path(url.database or "").stem)))
+        click.echo(output.json_text(datasette.metadata(entries, Path(url.database or "").stem)))
     else:
         output.write_rows(
             entries,

@@ -206,6 +206,8 @@ def abbreviate_id(identifier: str) -> str:
 
 def to_text(value: object) -> str:
     """Return a value as text: times in ISO 8601, lists as JSON, None as an empty string."""
+    if isinstance(value, str):
+        return str(value)
     if value is None:
         return ""
     if isinstance(value, datetime):

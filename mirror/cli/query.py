@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _MAX_TABLE_ROWS = 1000
 """Rows of a table on a terminal, which is drawn when all are there, unless --limit says more."""
+
+_LEGIBLE = 20
+"""Characters of a column of texts below which folded text cannot be read."""
 
 _NAME = re.compile(r"[\w-]+")
 """No SQL: a statement has at least a space or a bracket."""
@@ -196,22 +200,40 @@ def _stored_number(connection: Connection, typed: str, region: str | None) -> st
 def _write(
     connection: Connection, sql: str, values: dict[str, str], limit: int | None, output_format: str
 ) -> None:
+    """Run a statement and write its result, row by row but for a table on a terminal."""
     from mirror.cli import output
     from mirror.db import statement
 
-    is_drawn = output_format == "table" and sys.stdout.isatty()
-    written = 0
     with statement.running(connection, sql, values) as result:
-
-        def counted() -> Iterator[Sequence[object]]:
-            nonlocal written
-            for row in islice(result.rows, limit or (_MAX_TABLE_ROWS if is_drawn else None)):
-                written += 1
-                yield row
-
-        output.write_values(counted(), result.columns, output_format, sys.stdout)
-        is_cut = is_drawn and not limit and next(result.rows, None) is not None
+        if output_format == "table" and sys.stdout.isatty():
+            rows = list(islice(result.rows, limit or _MAX_TABLE_ROWS))
+            is_cut = limit is None and next(result.rows, None) is not None
+            found = len(rows)
+            _draw(rows, result.columns)
+        else:
+            counter = count()
+            rows_read = (row for row, _ in zip(islice(result.rows, limit), counter, strict=False))
+            output.write_values(rows_read, result.columns, output_format, sys.stdout)
+            found, is_cut = next(counter), False
     if is_cut:
-        notify(f"these are the first {written:,} rows; --limit or another --format gives more")
-    elif not written:
+        notify(f"these are the first {found:,} rows; --limit or another --format gives more")
+    elif not found:
         notify("the query found nothing")
+
+
+def _draw(rows: list[Sequence[object]], names: list[str]) -> None:
+    """Draw a table on the terminal, or a record for each row if its columns have no room there."""
+    from mirror.cli import output
+
+    lengths = (
+        max([len(name), *(min(len(output.to_text(row[place])), _LEGIBLE) for row in rows)])
+        for place, name in enumerate(names)
+    )
+    if sum(lengths) + 2 * len(names) <= shutil.get_terminal_size().columns:
+        output.write_values(rows, names, "table", sys.stdout)
+        return
+    width = max(map(len, names))
+    for row in rows:
+        for name, value in zip(names, row, strict=True):
+            output.wrap(f"{name:{width}}  {output.to_text(value)}", sys.stdout, indent=width + 2)
+        click.echo()

@@ -24,13 +24,14 @@ _CODE = r"""
 """
 _TOKENS = {
     "sqlite": re.compile(
-        rf"{_QUOTED} | `[^`]*(?:`|\Z) | \[[^\]]*(?:\]|\Z) | /\*.*?(?:\*/|\Z) {_CODE}",
+        rf"""{_QUOTED} | `[^`]*(?:`|\Z) | \[[^\]]*(?:\]|\Z) | /\*.*?(?:\*/|\Z)
+        | (?P<other>\?\d*|[@$]\w+) {_CODE}""",
         re.VERBOSE | re.DOTALL,
     ),
     "postgresql": re.compile(
         # Escapes of E'…', and $tag$…$tag$. Comments nest.
         rf"""\b[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z) | (?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)
-        | (?P<comment>/\*) | {_QUOTED} {_CODE}""",
+        | (?P<comment>/\*) | (?<![\w$])(?P<other>\$\d+) | {_QUOTED} {_CODE}""",
         re.VERBOSE | re.DOTALL,
     ),
 }
@@ -41,7 +42,8 @@ class Token(NamedTuple):
     """A part of a statement outside of strings, quoted names and comments.
 
     Attributes:
-        kind: "parameter"; "word", a keyword, a name or a number; or "end", a semicolon.
+        kind: "parameter"; "other", a parameter without a name; "word", a keyword, a name or a
+            number; or "end", a semicolon.
         text: a parameter without its colon.
         start: index of its first character, a colon included.
         end: index behind its last character.
@@ -66,7 +68,7 @@ def tokens(sql: str, dialect: str) -> Iterator[Token]:
         kind = match.lastgroup
         if kind == "comment":
             position = _end_of_comment(sql, position)
-        elif kind in {"parameter", "word", "end"}:
+        elif kind in {"parameter", "other", "word", "end"}:
             yield Token(kind, match[kind], match.start(), match.end())
 
 

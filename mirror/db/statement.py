@@ -42,12 +42,16 @@ _FETCHED_AT_ONCE = 2_000
 _INSTRUCTIONS = 100_000
 """Of SQLite's virtual machine between two looks whether the process is interrupted."""
 
-_READ_ONLY_TRANSACTION = "25006"
+_WOULD_WRITE = {"25001", "25006", "2D000"}
+"""SQLSTATE of what a read-only transaction refuses, of making it writable, and of ending it."""
+
 _INSUFFICIENT_PRIVILEGE = "42501"
 _INTERNAL_ERROR_CLASS = "XX"
 
 _STORED_TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)\.(\d{3})")
 """The text format of the mirror's times in SQLite, always UTC."""
+
+_TIME_LENGTH = len("2024-01-31 14:30:00.000")
 
 _MAX_INTEGER = 2**63
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -119,6 +123,10 @@ def _check(sql: str, dialect: str) -> None:
     ends = [token for token in found if token.kind == "end"]
     if ends and any(token.start > ends[0].start for token in found if token.kind != "end"):
         raise UsageError("there is more than one statement", hint="run each one by itself")
+    if other := next((token for token in found if token.kind == "other"), None):
+        raise UsageError(
+            f"the SQL has the parameter {other.text!r}", hint="write parameters as :name"
+        )
     if first.text.lower() not in _READING | _EXPLAINING[dialect]:
         raise UsageError(
             f"`mirror query` only reads, and this statement begins with {first.text.upper()!r}",
@@ -181,7 +189,7 @@ def _read_as_text(cursor: Any) -> None:
 def _explain_postgres(error: Any, sql: str) -> NoReturn:
     """Raise what an error of Postgres means: the statement is wrong, or something else failed."""
     sqlstate = error.sqlstate
-    if sqlstate == _READ_ONLY_TRANSACTION:
+    if sqlstate in _WOULD_WRITE:
         raise _would_write(error.diag.message_primary) from error
     if (
         sqlstate is None
@@ -194,8 +202,8 @@ def _explain_postgres(error: Any, sql: str) -> NoReturn:
     if words & _WRITING and _first_word(sql, "postgresql") in {"with", "select"}:
         # Such as DELETE in a WITH, which no cursor can be declared for.
         raise _would_write(error.diag.message_primary) from error
-    message = " ".join(filter(None, (error.diag.message_primary, error.diag.message_hint)))
-    raise _rejected(message) from error
+    message, hint = error.diag.message_primary, error.diag.message_hint
+    raise _rejected(f"{message}; {hint.rstrip('.')}" if hint else message) from error
 
 
 @contextmanager
@@ -221,6 +229,9 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
         action in {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
         or (action == sqlite3.SQLITE_FUNCTION and second != "load_extension")
         or (action == sqlite3.SQLITE_PRAGMA and first in _PRAGMAS)
+        # To name the columns of a table-valued function such as json_each. A statement that has
+        # this as its purpose is not prepared without PRAGMA writable_schema.
+        or (action == sqlite3.SQLITE_UPDATE and first == "sqlite_master")
     )
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
@@ -249,7 +260,7 @@ def _rows_of_sqlite(cursor: Any, names: Sequence[str]) -> Iterator[Sequence[Any]
 
 def _time_text(text: str) -> str:
     """Return a time of the mirror as ISO 8601, and any other text as it is."""
-    match = _STORED_TIME.fullmatch(text)
+    match = len(text) == _TIME_LENGTH and _STORED_TIME.fullmatch(text)
     return f"{match[1]}T{match[2]}{_fraction(match[3])}Z" if match else text
 
 
