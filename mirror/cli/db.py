@@ -93,9 +93,7 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
 
 
 @db.command(epilog="Example: mirror db describe phone_number_history")
-@click.argument(
-    "relation", metavar="[NAME]", required=False, shell_complete=complete_relation
-)
+@click.argument("relation", metavar="[NAME]", required=False, shell_complete=complete_relation)
 @click.option(
     "--format",
     "output_format",

@@ -64,7 +64,9 @@ def write_rows(
         render_table(cells, list(columns), out)
         return
     names = [field.name for field in fields(row_type)]
-    write_values(([getattr(row, name) for name in names] for row in rows), names, output_format, out)
+    write_values(
+        ([getattr(row, name) for name in names] for row in rows), names, output_format, out
+    )
 
 
 def write_values(

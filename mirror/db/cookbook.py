@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-
 Kind = Literal["number", "time", "day"]
 """What a parameter is: a phone number, a time, or a day with which a `day` is compared."""
 

@@ -20,7 +20,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count, islice
 from typing import Any, NoReturn
 
 import sqlalchemy as sa
@@ -101,7 +101,10 @@ def running(connection: Connection, sql: str, values: Mapping[str, str]) -> Iter
         if not names:
             raise UsageError("the statement returns no columns", hint="write a SELECT")
         rows = _rows_of_sqlite(cursor, names) if dialect == "sqlite" else iter(cursor)
-        yield Result(_unique(names), rows)
+        first = list(
+            islice(rows, 1)
+        )  # most of what is wrong shows here, before a header is written
+        yield Result(_unique(names), chain(first, rows))
 
 
 def _parameters(sql: str, dialect: str) -> Iterator[Token]:
@@ -275,7 +278,8 @@ def _unique(names: Sequence[str]) -> list[str]:
     unique: list[str] = []
     for name in names:
         candidates = (f"{name}_{number}" for number in count(2))
-        unique.append(name if name not in unique else next(c for c in candidates if c not in {*names, *unique}))
+        taken = {*names, *unique}
+        unique.append(next(c for c in candidates if c not in taken) if name in unique else name)
     return unique
 
 

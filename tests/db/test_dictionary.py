@@ -207,7 +207,7 @@ def test_datasette_shows_the_dictionary_and_the_cookbook(tmp_path: Path) -> None
             assert times == sorted(times, reverse=True)
             assert list(shown["facet_results"]) == facets
         page = client.get("/my-mirror/release_requests").text
-        links = re.findall(r'<li>the same .*?</li>', page)
+        links = re.findall(r"<li>the same .*?</li>", page)
         assert len(links) == 3
         for target in re.findall(r'href="([^"]+)"', "".join(links)):
             assert client.get(target).status_code == 200, target
