@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem, get_completion_class
 
 from mirror.config import file, settings
 from mirror.errors import MirrorError
@@ -112,12 +113,12 @@ def complete_relation(
 
 def complete_question(
     _context: click.Context, _parameter: click.Parameter, incomplete: str
-) -> list[click.shell_completion.CompletionItem]:
+) -> list[CompletionItem]:
     """Complete the names of the cookbook's questions."""
     from mirror.db.cookbook import RECIPES
 
     return [
-        click.shell_completion.CompletionItem(recipe.name, help=recipe.question)
+        CompletionItem(recipe.name, help=recipe.question)
         for recipe in RECIPES
         if recipe.name.startswith(incomplete)
     ]
@@ -185,6 +186,6 @@ def completion(shell: str) -> None:
     """
     from mirror.cli import cli
 
-    kind = click.shell_completion.get_completion_class(shell)
+    kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(cli, {}, "mirror", "_MIRROR_COMPLETE").source())

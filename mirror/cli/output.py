@@ -208,20 +208,17 @@ def abbreviate_id(identifier: str) -> str:
 
 def to_text(value: object) -> str:
     """Return a value as text: times in ISO 8601, lists as JSON, None as an empty string."""
-    if isinstance(value, str):
-        return str(value)
-    if value is None:
-        return ""
+    if value is None or isinstance(value, str):
+        return value or ""
     if isinstance(value, datetime):
         precision = "milliseconds" if value.microsecond else "seconds"
         return value.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, bytes):
-        return f"\\x{value.hex()}"  # as Postgres writes them
     if isinstance(value, list):
         return msgspec.json.encode(_json_value("", value)).decode()
-    return str(value)
+    # Bytes as Postgres writes them.
+    return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
 
 
 def _cell_text(value: object) -> str:

@@ -72,9 +72,7 @@ def query(
         _write_questions(output_format)
         return
     if statement is None:
-        raise UsageError(
-            "there is neither SQL nor a NAME", hint="`mirror query --list` lists names"
-        )
+        raise UsageError("there is neither SQL nor a name", hint="`mirror query --list` has names")
     recipe = _find_recipe(statement)
     sql = recipe.sql if recipe else sys.stdin.read() if statement == "-" else statement
     with _open(database_url(database, config_file)) as connection:

@@ -30,7 +30,8 @@ _TOKENS = {
     ),
     "postgresql": re.compile(
         # Escapes of E'…', and $tag$…$tag$. Comments nest.
-        rf"""\b[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z) | (?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)
+        rf"""\b[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)
+        | (?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z)
         | (?P<comment>/\*) | (?<![\w$])(?P<other>\$\d+) | {_QUOTED} {_CODE}""",
         re.VERBOSE | re.DOTALL,
     ),

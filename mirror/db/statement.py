@@ -6,8 +6,8 @@ Several things hold independently of each other:
   no statement can make it writable; in SQLite the file is open with `mode=ro` and `query_only`.
 * There is one statement, which the database itself checks: Postgres takes no more in its extended
   protocol, Python's sqlite3 none at all.
-* Postgres runs it as a cursor, which can be declared for a SELECT, VALUES or TABLE only, or it is an
-  EXPLAIN or SHOW. In SQLite an authorizer refuses whatever does not read.
+* Postgres runs it as a cursor, which can be declared for a SELECT, VALUES or TABLE only, unless it
+  is an EXPLAIN or SHOW. In SQLite an authorizer refuses whatever does not read.
 
 What remains are functions of Postgres that act outside of a transaction, such as those of dblink,
 if the role may call them.

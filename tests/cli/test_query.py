@@ -258,7 +258,7 @@ def test_the_questions_are_listed(sqlite_mirror: Mirror) -> None:
         names = {token.text for token in tokens(recipe.sql, "sqlite") if token.kind == "parameter"}
         assert names == recipe.parameters.keys()
     assert "did you mean 'history'?" in refusal(sqlite_mirror, "histroy")
-    assert "neither SQL nor a NAME" in refusal(sqlite_mirror)
+    assert "neither SQL nor a name" in refusal(sqlite_mirror)
 
 
 def test_wrong_sql(mirror: Mirror) -> None:
