@@ -23,6 +23,7 @@ from mirror.cli.options import (
     now,
     open_database,
 )
+from mirror.cli.pager import no_pager_option
 from mirror.config import settings
 from mirror.text import escape_unsafe
 
@@ -102,6 +103,7 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
     show_default=True,
     help="datasette is a file for its -m, and for -c since 1.0, with the cookbook's queries.",
 )
+@no_pager_option
 @database_option
 def describe(
     relation: str | None, output_format: str, database: str | None, config_file: str | None

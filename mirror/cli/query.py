@@ -15,6 +15,7 @@ import click
 from mirror.cli.completion import complete_parameter, complete_question
 from mirror.cli.log import notify
 from mirror.cli.options import TIME, database_option, database_url, format_option, region_option
+from mirror.cli.pager import no_pager_option, paged
 from mirror.config.file import suggest
 from mirror.errors import UsageError
 
@@ -49,6 +50,7 @@ _NAME = re.compile(r"[\w-]+")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows.")
 @region_option
 @format_option
+@no_pager_option
 @database_option
 def query(
     statement: str | None,
@@ -229,11 +231,11 @@ def _draw(rows: list[Sequence[object]], names: list[str]) -> None:
         max([len(name), *(min(len(output.to_text(row[place])), _LEGIBLE) for row in rows)])
         for place, name in enumerate(names)
     )
-    if sum(lengths) + 2 * len(names) <= shutil.get_terminal_size().columns:
-        output.write_values(rows, names, "table", sys.stdout)
-        return
-    width = max(map(len, names))
-    for row in rows:
-        for name, value in zip(names, row, strict=True):
-            output.wrap(f"{name:{width}}  {output.to_text(value)}", sys.stdout, indent=width + 2)
-        click.echo()
+    is_wide = sum(lengths) + 2 * len(names) > shutil.get_terminal_size().columns
+    with paged(sys.stdout) as screen:
+        if not is_wide:
+            output.write_values(rows, names, "table", screen)
+            return
+        for row in rows:
+            output.render_fields(dict(zip(names, row, strict=True)), screen)
+            screen.write("\n")

@@ -63,8 +63,9 @@ class Result:
 
     Attributes:
         columns: their names, each once.
-        rows: their values: None, bool, int, float, Decimal, bytes, str (times in ISO 8601, those
-            with a zone in UTC), `JsonText`, and lists of these. To be read within the transaction.
+        rows: their values: None, bool, int, float, Decimal, str (times in ISO 8601, those with a
+            zone in UTC; bytes in hexadecimal), `JsonText`, and lists of these. To be read within
+            the transaction.
     """
 
     columns: list[str]
@@ -182,7 +183,7 @@ def _read_as_text(cursor: Any) -> None:
             seconds, _, fraction = time.partition(".")
             return f"{seconds}{_fraction(fraction)}{'Z' if zone else ''}"
 
-    kept = {"bool", "int2", "int4", "int8", "oid", "float4", "float8", "numeric", "bytea"}
+    kept = {"bool", "int2", "int4", "int8", "oid", "float4", "float8", "numeric"}
     special = {"json": Json, "jsonb": Json, "timestamp": Time, "timestamptz": Time}
     for kind in cursor.adapters.types:
         if kind.name not in kept:
@@ -256,9 +257,14 @@ def _rows_of_sqlite(cursor: Any, names: Sequence[str]) -> Iterator[Sequence[Any]
     kinds = [JsonText if name == "extra" else _time_text for name in names]
     for row in cursor:
         yield [
-            kind(value) if isinstance(value, str) else value
+            kind(value) if isinstance(value, str) else _bytes_as_text(value)
             for kind, value in zip(kinds, row, strict=True)
         ]
+
+
+def _bytes_as_text(value: object) -> object:
+    """Return bytes as Postgres writes them, and any other value as it is."""
+    return f"\\x{value.hex()}" if isinstance(value, bytes) else value
 
 
 def _time_text(text: str) -> str:
