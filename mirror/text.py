@@ -17,6 +17,12 @@ _MAX_ERROR = 500  # characters
 _SENTENCE_ENDS = " .,:;!?…。\uff01\uff1f"
 
 
+class JsonText(str):
+    """The text of a JSON value."""
+
+    __slots__ = ()
+
+
 def escape_unsafe(text: str) -> str:
     """Return a text whose control, bidi and invisible characters are written as escapes."""
     return UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

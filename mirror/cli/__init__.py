@@ -38,6 +38,7 @@ __all__ = [
 
 COMMANDS = {
     "changes": ("mirror.cli.queries", "Show what the syncs saw change, oldest first."),
+    "completion": ("mirror.cli.completion", "Print the completion script of a shell."),
     "db": ("mirror.cli.db", "Manage the mirror's database."),
     "demo": ("mirror.cli.sandbox", "Run a guided tour: five syncs of a mock API."),
     "doctor": ("mirror.cli.doctor", "Check everything that a sync needs."),
@@ -48,6 +49,7 @@ COMMANDS = {
         "Set up an environment: write its settings, check them, schedule its syncs.",
     ),
     "quarantine": ("mirror.cli.status", "Show invalid records, and what is wrong with each."),
+    "query": ("mirror.cli.query", "Run SQL that reads, or a question of the cookbook."),
     "report": ("mirror.cli.report", "Write an HTML page with key figures, charts and tables."),
     "requests": ("mirror.cli.requests", "Show the release requests, newest first."),
     "runs": (

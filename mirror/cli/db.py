@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from mirror import errors
+from mirror.cli.completion import (
+    complete_environment,
+    complete_environment_on_record,
+    complete_relation,
+)
 from mirror.cli.log import notify
 from mirror.cli.options import (
     DURATION,
     FORMATS,
-    complete_environment,
-    complete_environment_on_record,
     database_option,
     database_url,
     environment_filter,
@@ -106,14 +109,14 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
 
 
 @db.command(epilog="Example: mirror db describe phone_number_history")
-@click.argument("relation", metavar="[NAME]", required=False)
+@click.argument("relation", metavar="[NAME]", required=False, shell_complete=complete_relation)
 @click.option(
     "--format",
     "output_format",
     type=click.Choice([*FORMATS, "markdown", "datasette"]),
     default="table",
     show_default=True,
-    help="datasette is a metadata file for Datasette, with the cookbook's queries.",
+    help="datasette is a file for its -m, and for -c since 1.0, with the cookbook's queries.",
 )
 @no_pager_option
 @database_option
@@ -125,7 +128,7 @@ def describe(
     NAME is a table or view; without it, all are described. No database is opened.
     """
     from mirror.cli import output
-    from mirror.db import dictionary
+    from mirror.db import datasette, dictionary
     from mirror.db.urls import parse_url
 
     entries = dictionary.entries(relation)
@@ -135,7 +138,7 @@ def describe(
         url = parse_url(database_url(database, config_file))
         if url.get_backend_name() != "sqlite":
             raise errors.UsageError("Datasette reads SQLite files", hint="name one with --database")
-        click.echo(output.json_text(dictionary.datasette(entries, Path(url.database or "").stem)))
+        click.echo(output.json_text(datasette.metadata(entries, Path(url.database or "").stem)))
     else:
         output.write_rows(
             entries,

@@ -12,11 +12,12 @@ import click
 from click.core import ParameterSource
 
 from mirror.arguments import parse_duration, parse_positive_duration, parse_time
+from mirror.cli.completion import complete_environment
 from mirror.cli.pager import no_pager_option
 from mirror.config import file, settings
 from mirror.config.environments import Shard
 from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, option_name
-from mirror.errors import MirrorError, UsageError
+from mirror.errors import UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -97,33 +98,6 @@ def options(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
         return function
 
     return decorate
-
-
-def complete_environment(
-    context: click.Context, _parameter: click.Parameter, incomplete: str
-) -> list[str]:
-    """Complete the names of the environments of the configuration file."""
-    try:
-        environments = file.load(context.params.get("config_file")).environments
-    except MirrorError:
-        return []
-    return [name for name in environments if name.startswith(incomplete)]
-
-
-def complete_environment_on_record(
-    context: click.Context, _parameter: click.Parameter, incomplete: str
-) -> list[str]:
-    """Complete the names of the environments that the database has on record."""
-    from mirror.db import environments
-
-    try:
-        with open_mirror(
-            context.params.get("database"), context.params.get("config_file")
-        ) as mirror:
-            names = environments.on_record(mirror)
-    except MirrorError:
-        return []
-    return [name for name in names if name.startswith(incomplete)]
 
 
 class _SettingOption(click.Option):

@@ -13,6 +13,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
+from decimal import Decimal
+from itertools import chain
+from math import isfinite
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -34,7 +37,7 @@ from mirror.cli.table import (
 )
 from mirror.errors import DiskUnavailable, UsageError
 from mirror.queries.results import FieldChange
-from mirror.text import UNSAFE, escape_unsafe
+from mirror.text import UNSAFE, JsonText, escape_unsafe
 
 __all__ = [
     "STYLES",
@@ -51,6 +54,7 @@ __all__ = [
     "wrap",
     "write_file",
     "write_rows",
+    "write_values",
 ]
 
 Column = Callable[[Any], object]
@@ -93,6 +97,25 @@ def _write_rows(
     names = only or [field.name for field in fields(row_type)]
     if only:
         columns = {name: attrgetter(name) for name in only}
+    if output_format != "table" or not out.isatty():
+        values = ([getattr(row, name) for name in names] for row in rows)
+        write_values(values, names, output_format, out)
+    elif rows:  # what else there is, the command says
+        cells = [[column(row) for column in columns.values()] for row in rows]
+        render_table(cells, list(columns), out)
+
+
+def write_values(
+    rows: Iterable[Sequence[object]], names: Sequence[str], output_format: str, out: TextIO
+) -> None:
+    """Write rows as they come; only a table on a terminal needs them all at once.
+
+    Args:
+        rows: values of the columns.
+        names: of the columns, each of which is there once.
+        output_format: as for `write_rows`.
+        out: the stream.
+    """
     if output_format == "json":
         _write_json(rows, names, out)
     elif output_format == "csv":
@@ -101,11 +124,10 @@ def _write_rows(
         if not out.isatty():
             out.write("\ufeff")  # without it, Excel does not read UTF-8
         _write_csv(rows, names, out, _spreadsheet_cell, quote_all=True)
-    elif not out.isatty():
+    elif out.isatty():
+        render_table(rows, [escape_unsafe(name) for name in names], out)
+    else:
         _write_tab_separated(rows, names, out)
-    elif rows:  # what else there is, the command says
-        cells = [[column(row) for column in columns.values()] for row in rows]
-        render_table(cells, list(columns), out)
 
 
 def write_file(path: Path, text: str) -> None:
@@ -150,11 +172,12 @@ def json_text(value: Any) -> str:
     return msgspec.json.format(json_line(value), indent=2)
 
 
-def _write_tab_separated(rows: Sequence[Any], names: Sequence[str], out: TextIO) -> None:
-    out.write("\t".join(names) + "\n")
+def _write_tab_separated(
+    rows: Iterable[Sequence[object]], names: Sequence[str], out: TextIO
+) -> None:
     out.writelines(
-        "\t".join(escape_unsafe(to_text(getattr(row, name))) for name in names) + "\n"
-        for row in rows
+        "\t".join(escape_unsafe(to_text(value)) for value in row) + "\n"
+        for row in chain([names], rows)
     )
 
 
@@ -169,7 +192,7 @@ class _UnixLines:
 
 
 def _write_csv(
-    rows: Sequence[Any],
+    rows: Iterable[Sequence[object]],
     names: Sequence[str],
     out: TextIO,
     to_cell: Callable[[object], str],
@@ -182,9 +205,8 @@ def _write_csv(
         lineterminator="\r\n",
         quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL,
     )
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow([escape(to_cell(getattr(row, name))) for name in names])
+    for row in chain([names], rows):
+        writer.writerow([escape(to_cell(value)) for value in row])
 
 
 def _spreadsheet_cell(value: object) -> str:
@@ -203,9 +225,13 @@ def json_object(row: Any, names: Iterable[str] | None = None) -> dict[str, Any]:
     return {name: _json_value(name, getattr(row, name)) for name in names}
 
 
-def _write_json(rows: Sequence[Any], names: Sequence[str], out: TextIO) -> None:
-    lines = (json_line(json_object(row, names)) for row in rows)
-    out.write("[" + ",".join("\n  " + line for line in lines) + ("\n]\n" if rows else "]\n"))
+def _write_json(rows: Iterable[Sequence[object]], names: Sequence[str], out: TextIO) -> None:
+    separator = "["
+    for row in rows:
+        values = {name: _json_value(name, value) for name, value in zip(names, row, strict=True)}
+        out.write(f"{separator}\n  {json_line(values)}")
+        separator = ","
+    out.write("[]\n" if separator == "[" else "\n]\n")
 
 
 def _json_value(name: str, value: object) -> object:
@@ -218,8 +244,10 @@ def _json_value(name: str, value: object) -> object:
         return [_json_value(name, item) for item in value]
     if is_dataclass(value):
         return json_object(value)
-    if name == "extra" and isinstance(value, str):
+    if isinstance(value, JsonText) or (name == "extra" and isinstance(value, str)):
         return msgspec.Raw(msgspec.json.format(value.encode(), indent=-1))  # in one line
+    if isinstance(value, Decimal | float):
+        return msgspec.Raw(str(value).encode()) if isfinite(value) else str(value)
     return value
 
 

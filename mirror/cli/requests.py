@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from mirror.cli.completion import complete_id, complete_status
 from mirror.cli.listing import first, listing_options, one_more
 from mirror.cli.log import notify
 from mirror.cli.options import (
@@ -43,13 +44,19 @@ _MAX_IDS = 10_000
 
 
 @click.command(epilog="Example: mirror requests --status pending --until 7d --sort requested_at")
-@click.option("--status", metavar="STATUS", help="Only those with this status.")
+@click.option(
+    "--status",
+    metavar="STATUS",
+    shell_complete=complete_status,
+    help="Only those with this status.",
+)
 @click.option("--number", metavar="NUMBER", help="Only those of this phone number.")
 @region_option
 @click.option(
     "--id",
     "ids",
     metavar="ID",
+    shell_complete=complete_id,
     multiple=True,
     help="Only the one with this id, or a unique beginning of it; may be repeated.",
 )
@@ -118,7 +125,7 @@ def requests(
 
 
 @click.command(epilog="Example: mirror show 343e57eb-3465…")
-@click.argument("request_id", metavar="ID")
+@click.argument("request_id", metavar="ID", shell_complete=complete_id)
 @reading_options
 def show(
     request_id: str,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mirror import errors
+from mirror.cli.completion import complete_fault
 from mirror.cli.options import TIME, now
 from mirror.cli.queries import write_history
 from mirror.cli.sync_output import summary
@@ -117,7 +118,12 @@ def _check_start(
     help="Rate limit of the list, in requests a minute, with headers.  [default: none]",
     metavar="N",
 )
-@click.option("--fault", metavar="NAME", help="Inject this fault into responses of the list.")
+@click.option(
+    "--fault",
+    metavar="NAME",
+    shell_complete=complete_fault,
+    help="Inject this fault into responses of the list.",
+)
 @click.option("--times", type=click.IntRange(1), help="Inject the fault N times only.", metavar="N")
 @click.option(
     "--faults",

@@ -67,6 +67,8 @@ _STATE_COLUMNS = {
 _ALARMS = {"missing": "yellow", "quarantined": "yellow", "failures": "red", "failures since": "red"}
 """Colour of a number other than 0, by the header of its column."""
 
+_JSON = msgspec.json.Encoder(decimal_format="number")
+
 _NUMBER = re.compile(r"-?([0-9]+|[0-9]{1,3}(,[0-9]{3})+)(\.[0-9]+)?")
 
 
@@ -211,14 +213,16 @@ def abbreviate_id(identifier: str) -> str:
 
 
 def to_text(value: object) -> str:
-    """Return a value as text: times in ISO 8601, None as an empty string."""
-    if value is None:
-        return ""
+    """Return a value as text: times in ISO 8601, lists as JSON, None as an empty string."""
+    if value is None or isinstance(value, str):
+        return value or ""
     if isinstance(value, datetime):
         precision = "milliseconds" if value.microsecond else "seconds"
         return value.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return _JSON.encode(value).decode()
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return str(value)

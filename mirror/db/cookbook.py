@@ -5,8 +5,12 @@ Both databases return the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["number", "time", "day"]
+"""What a parameter is: a phone number, a time, or a day with which a `day` is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +22,29 @@ class Recipe:
         question: the question in English.
         sql: one SELECT without a semicolon; `:since` and the like are parameters, such as
             '2026-11-16'.
+        parameters: the kind of each parameter, by its name.
     """
 
     name: str
     question: str
+    sql: str
+    parameters: Mapping[str, Kind] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A recipe as a row of a list.
+
+    Attributes:
+        name: name of the query.
+        question: the question in English.
+        parameters: the names of its parameters, separated by commas; empty if it has none.
+        sql: the statement that answers it.
+    """
+
+    name: str
+    question: str
+    parameters: str
     sql: str
 
 
@@ -97,6 +120,7 @@ FROM phone_number_history
 WHERE phone_number = :number
 ORDER BY coalesce(occurred_at, not_before), request_id, observed_at,
          event <> 'requested', event <> 'returned'""",
+        {"number": "number"},
     ),
     Recipe(
         "as-of",
@@ -105,6 +129,7 @@ ORDER BY coalesce(occurred_at, not_before), request_id, observed_at,
 FROM release_request_versions
 WHERE valid_from <= :at AND (valid_to IS NULL OR valid_to > :at) AND missing_since IS NULL
 GROUP BY status ORDER BY requests DESC, status""",
+        {"at": "time"},
     ),
     Recipe(
         "changed-since",
@@ -113,6 +138,7 @@ GROUP BY status ORDER BY requests DESC, status""",
 FROM release_request_changes
 WHERE changed_at >= :since
 ORDER BY changed_at DESC, phone_number LIMIT 10""",
+        {"since": "time"},
     ),
     Recipe(
         "new-since",
@@ -121,6 +147,7 @@ ORDER BY changed_at DESC, phone_number LIMIT 10""",
 FROM release_requests
 WHERE requested_at >= :since
 ORDER BY requested_at, id""",
+        {"since": "time"},
     ),
     Recipe(
         "day-by-day",
@@ -129,6 +156,7 @@ ORDER BY requested_at, id""",
 FROM release_requests_daily
 WHERE day >= :since AND day <= :until
 ORDER BY day""",
+        {"since": "day", "until": "day"},
     ),
     Recipe(
         "released-per-month",
@@ -182,3 +210,16 @@ ORDER BY id DESC LIMIT 10""",
     ),
 )
 """All recipes, in the order of the documentation."""
+
+
+def questions() -> list[Question]:
+    """Return all recipes as rows, in the order of the documentation."""
+    return [
+        Question(recipe.name, recipe.question, ", ".join(recipe.parameters), recipe.sql)
+        for recipe in RECIPES
+    ]
+
+
+def find_recipe(name: str) -> Recipe | None:
+    """Return the recipe of a name, or None."""
+    return next((recipe for recipe in RECIPES if recipe.name == name), None)

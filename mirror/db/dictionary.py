@@ -13,7 +13,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mirror.db.cookbook import RECIPES
 from mirror.db.models import (
     alembic_version,
     erased_requests,
@@ -135,26 +134,3 @@ def markdown(rows: Sequence[Entry]) -> str:
             cells = f"`{entry.column}`", entry.sqlite_type, entry.postgresql_type, entry.comment
             lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def datasette(rows: Sequence[Entry], database: str) -> dict[str, Any]:
-    """Return metadata for Datasette: entries as descriptions, the cookbook as queries.
-
-    Args:
-        rows: entries of the dictionary.
-        database: Datasette's name of the database: its file name without `.db`.
-    """
-    tables: dict[str, dict[str, Any]] = {"sqlite_sequence": {"hidden": True}}
-    for entry in rows:
-        if entry.column is None:
-            tables[entry.relation] = {"description": entry.comment, "columns": {}}
-        else:
-            tables[entry.relation]["columns"][entry.column] = entry.comment
-    if alembic_version.name in tables:
-        tables[alembic_version.name]["hidden"] = True
-    queries = {recipe.name: {"title": recipe.question, "sql": recipe.sql} for recipe in RECIPES}
-    about = {
-        "title": "Release requests",
-        "description": "A mirror of Talkover's phone-number release requests. All times are UTC.",
-    }
-    return about | {"databases": {database: about | {"tables": tables, "queries": queries}}}

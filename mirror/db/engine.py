@@ -85,12 +85,14 @@ LOCK_CLASS = 0x6D72
 """First key of mirror's advisory locks ("mr"): keeps them apart from those of other programs."""
 
 
-def create_engine(text: str, *, create: bool = False) -> Engine:
+def create_engine(text: str, *, create: bool = False, read_only: bool = False) -> Engine:
     """Open a database.
 
     Args:
         text: its URL.
         create: create the SQLite file and its folder if missing, readable by the owner alone.
+        read_only: open the SQLite file with `mode=ro`. Then it cannot be recovered from a writer
+            that was killed in its first sync.
 
     Raises:
         UsageError: the URL cannot be used.
@@ -98,7 +100,7 @@ def create_engine(text: str, *, create: bool = False) -> Engine:
     """
     url = parse_url(text)
     if url.get_backend_name() == "sqlite":
-        return _sqlite_engine(url, create=create)
+        return _sqlite_engine(url, create=create, read_only=read_only)
     try:
         engine = sa.create_engine(
             url,
@@ -287,7 +289,7 @@ def _set_parameters(
     return tuple(row[: len(expressions)])
 
 
-def _sqlite_engine(url: URL, *, create: bool) -> Engine:
+def _sqlite_engine(url: URL, *, create: bool, read_only: bool) -> Engine:
     if sqlite3.sqlite_version_info < _MIN_SQLITE_VERSION:
         raise UsageError(
             f"this Python has SQLite {sqlite3.sqlite_version}",
@@ -310,11 +312,13 @@ def _sqlite_engine(url: URL, *, create: bool) -> Engine:
     engine = sa.create_engine(
         url.set(database=str(path)),
         poolclass=NullPool,
-        connect_args={"timeout": LOCK_WAIT},
+        connect_args={"timeout": LOCK_WAIT, "uri": read_only},
         execution_options={"schema_translate_map": placement.SQLITE_SCHEMAS},
     )
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    if read_only:
+        event.listen(engine, "do_connect", _open_read_only)
     if create:
         if status is None:
             _create_file(path)
@@ -379,6 +383,13 @@ def _restore_file_modes(path: Path) -> None:
         with suppress(OSError):
             if os.access(path, os.W_OK) and not os.access(companion, os.W_OK):
                 companion.chmod(path.stat().st_mode)
+
+
+def _open_read_only(
+    _dialect: object, _record: object, arguments: list[Any], _parameters: dict[str, Any]
+) -> None:
+    """Make the path that sqlite3 opens a URI. That of the engine stays a path, to be shown."""
+    arguments[0] = f"{Path(arguments[0]).as_uri()}?mode=ro"
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

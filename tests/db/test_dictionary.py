@@ -180,7 +180,10 @@ def datasette(path: Path, metadata: Path) -> Iterator[str]:
 
 
 def test_datasette_shows_the_dictionary_and_the_cookbook(tmp_path: Path) -> None:
-    """Datasette shows the descriptions on each page, and each query returns rows."""
+    """Datasette shows the descriptions on each page, and each query returns rows.
+
+    A page has the newest rows first, facets, and links that lead somewhere.
+    """
     path = tmp_path / "my-mirror.db"
     url = f"sqlite:///{path}"
     demo.run(create_engine(url, create=True), lambda *_: None)
@@ -194,6 +197,23 @@ def test_datasette_shows_the_dictionary_and_the_cookbook(tmp_path: Path) -> None
         for relation in RELATIONS:
             page = html.unescape(client.get(f"/my-mirror/{relation}").text)
             assert all(entry.comment in page for entry in ENTRIES if entry.relation == relation)
+        for relation, facets, newest in (
+            ("release_requests", ["status", "rejection_reason", "environment"], "requested_at"),
+            ("release_request_changes", ["kind", "environment"], "changed_at"),
+            ("phone_number_history", ["event", "time_source", "environment"], "observed_at"),
+        ):
+            shown = client.get(f"/my-mirror/{relation}.json", params={"_shape": "objects"}).json()
+            times = [row[newest] for row in shown["rows"]]
+            assert times == sorted(times, reverse=True)
+            assert list(shown["facet_results"]) == facets
+        page = client.get("/my-mirror/release_requests").text
+        links = re.findall(r"<li>the same .*?</li>", page)
+        assert len(links) == 3
+        for target in re.findall(r'href="([^"]+)"', "".join(links)):
+            assert client.get(target).status_code == 200, target
+        page = client.get("/my-mirror/history").text
+        assert "mirror query history --param number=" in page
+        assert 'name="number"' in page
         for recipe in RECIPES:
             filled_in = dict.fromkeys(re.findall(r":(\w+)", recipe.sql), "2026")
             answer: dict[str, Any] = client.get(

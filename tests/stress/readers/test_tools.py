@@ -81,7 +81,10 @@ def test_csvkit_reads_csv(sqlite: ReaderMirror, tmp_path: Path) -> None:
 
 
 def test_datasette(sqlite: ReaderMirror, tmp_path: Path) -> None:
-    """Datasette 1.0 takes descriptions from `-m`, and the cookbook from `-c`: the same file."""
+    """Datasette 1.0 takes descriptions, sort order and facets from `-m`, the cookbook from `-c`.
+
+    It is the same file.
+    """
     tool = program("datasette", "1.")
     metadata = tmp_path / "metadata.json"
     ran = run_process("db", "describe", "--format", "datasette", "--database", sqlite.url)
@@ -100,6 +103,13 @@ def test_datasette(sqlite: ReaderMirror, tmp_path: Path) -> None:
     page = html.unescape(get("release_requests"))
     for column in RELATIONS["release_requests"].columns:
         assert str(column.comment).split("(")[0].rstrip() in page
+    assert 'href="/mirror/phone_number_history"' in page
+    shown = json.loads(get("release_requests.json", _extra="facet_results"))
+    times = [row["requested_at"] for row in shown["rows"]]
+    assert times == sorted(times, reverse=True)
+    facets = shown["facet_results"]["results"]
+    assert list(facets) == ["status", "rejection_reason", "environment"]
     recipe = next(recipe for recipe in RECIPES if ":number" in recipe.sql)
+    assert f"mirror query {recipe.name} --param number=" in get(recipe.name)
     answer = json.loads(get(f"{recipe.name}.json", number="+15550002000", _shape="array"))
     assert answer
