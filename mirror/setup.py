@@ -54,10 +54,10 @@ class NewEnvironment(msgspec.Struct, frozen=True):
 
 
 def read(path: Path) -> Configuration:
-    """Return the content of a configuration file; if it is missing, check that it can be made.
+    """Return the content of a configuration file; nothing if it is missing.
 
     Raises:
-        UsageError: it cannot be read, is invalid, or cannot be written.
+        UsageError: it cannot be read, or is invalid.
     """
     if os.path.lexists(path):
         if os.path.exists(path) and not path.is_file():  # noqa: PTH110 (pathlib's raises if it may not look)
@@ -65,8 +65,19 @@ def read(path: Path) -> Configuration:
                 f"the configuration file {path} is not a file", hint="name another with --config"
             )
         return file.load(str(path))
-    _require_writable(path)
     return Configuration()
+
+
+def require_writable(path: Path) -> None:
+    """Check that a file can be made at a path, with the missing folders.
+
+    Raises:
+        UsageError: it cannot.
+        DiskUnavailable: the disk is full.
+    """
+    folder = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    with _translated_errors(path), TemporaryFile(dir=folder):
+        pass
 
 
 def database_url(text: str) -> str:
@@ -102,12 +113,10 @@ def check_database(text: str, password: Secret | None) -> None:
         url = parse_url(text)
         if url.get_backend_name() == "sqlite" and not os.path.lexists(url.database or ""):
             require_creatable(url)
-            _require_writable(Path(url.database or ""))
+            require_writable(Path(url.database or ""))
         else:
             full = with_password(text, password.reveal()) if password else text
             require_write_access(create_engine(full))
-    except UsageError:
-        raise
     except MirrorError as error:
         raise UsageError(error.message, hint=error.hint) from error
 
@@ -176,6 +185,8 @@ def _content(
         table["token_file"] = str(new.token)
     database = new.database
     if database and new.password:
+        if {"\n", "\r"} & set(new.password.reveal()):
+            raise UsageError("a password with a line break cannot stand in a file of passwords")
         # libpq takes the first line that fits. This one fits all hosts, and only this URL has it.
         line = "*:*:*:*:" + re.sub(r"([\\:])", r"\\\1", new.password.reveal()) + "\n"
         passfile = _write_secret(path, "database.pgpass", line, written, owner)
@@ -275,18 +286,6 @@ def _write(descriptor: int, content: bytes) -> None:
         new.write(content)
         new.flush()
         os.fsync(descriptor)
-
-
-def _require_writable(path: Path) -> None:
-    """Check that a missing file could be made, with its missing folders.
-
-    Raises:
-        UsageError: it could not. Only trying it finds that out for root.
-        DiskUnavailable: the disk is full.
-    """
-    folder = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-    with _translated_errors(path), TemporaryFile(dir=folder):
-        pass
 
 
 @contextmanager

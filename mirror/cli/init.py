@@ -31,7 +31,6 @@ _OF_THE_SESSION = (
     "NO_PROXY",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-    "TMPDIR",
 )
 """Variables that change a sync, and that a scheduler does not have."""
 
@@ -72,7 +71,8 @@ def init(
     path = _config_path(config_file)
     from mirror import setup
 
-    can_ask = not yes and sys.stdin.isatty() and sys.stderr.isatty()
+    is_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    can_ask = is_terminal and not yes
     configuration = setup.read(path)
     questions = Questions(path, configuration, can_ask=can_ask)
     if not can_ask:
@@ -82,6 +82,7 @@ def init(
         questions.require_same(name)
         notify(f"{name} is in {path} already, so nothing is written")
     else:
+        setup.require_writable(path)
         for written in setup.add_environment(path, questions.new(name)):
             notify(f"wrote {written}")
     code = _check(path, name)

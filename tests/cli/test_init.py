@@ -273,6 +273,7 @@ def test_on_a_terminal(home: Home) -> None:
         ("Base URL of the API [https://app.talkover.ai/api/v1]: ", "http://example.com\n"),
         ("Base URL of the API", f"{home.base_url}\n"),
         ("API token (hidden): ", "two words\n"),
+        ("API token (hidden): ", "talq_wrong\n"),
         ("API token (hidden): ", f"{TOKEN}\n"),
         ("Database (", "/dev/null/mirror.db\n"),
         ("Database (", "\n"),
