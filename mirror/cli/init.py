@@ -133,7 +133,7 @@ def _print_schedule(path: Path, environment: str, scheduler: str) -> None:
     from mirror import schedule
 
     words = program()
-    notify(f"all is set; the first sync: {command_line('sync', *_config_option(path))}")
+    notify(f"all is set; to sync now: {command_line('sync', *_config_option(path))}")
     if names := _of_the_session(path):
         notify(
             f"a scheduler does not have {', '.join(names)} of this session; if a sync takes them, "
