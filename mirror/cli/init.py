@@ -19,7 +19,7 @@ from mirror.cli.options import (
     environment_name_option,
     token_file_option,
 )
-from mirror.cli.questions import Questions
+from mirror.cli.questions import Questions, is_terminal
 from mirror.config import file, settings
 from mirror.config.sources import VARIABLES
 from mirror.errors import UsageError
@@ -71,8 +71,7 @@ def init(
     path = _config_path(config_file)
     from mirror import setup
 
-    is_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-    can_ask = is_terminal and not yes
+    can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr) and not yes
     configuration = setup.read(path)
     questions = Questions(path, configuration, can_ask=can_ask)
     if not can_ask:
@@ -99,6 +98,8 @@ def _config_path(option: str | None) -> Path:
             "there is no home folder for the configuration file",
             hint=f"name one with --config or {VARIABLES['config_file']}",
         )
+    if not str(path).isprintable():  # a crontab has no escapes
+        raise UsageError("the path of the configuration file holds invisible characters")
     return Path(os.path.abspath(path))  # noqa: PTH100 (pathlib's keeps "..")
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import click
 
@@ -19,6 +19,7 @@ from mirror.config.resolver import SettingSources
 from mirror.config.settings import ApiSettings, Secret
 from mirror.config.sources import VARIABLES
 from mirror.errors import MirrorError, TokenRefused, UsageError
+from mirror.text import escape_unsafe
 
 if TYPE_CHECKING:
     from mirror.config.file import Configuration
@@ -94,6 +95,7 @@ class Questions:
         from mirror.setup import NewEnvironment
 
         default = SettingSources({}, self._file).resolve("base_url").text
+        default = settings.usable_base_url(default)
         base_url = self._base_url(default)
         token = self._new_token(base_url)
         database, password = self._database()
@@ -157,7 +159,7 @@ class Questions:
         if setting is None or self._token:
             return self._token
         if setting.name == "token_file" and setting.text == _STDIN:
-            if self._can_ask:
+            if is_terminal(sys.stdin):
                 return None
             content = b"" if sys.stdin is None else sys.stdin.buffer.read(_MAX_STDIN)
             self._token = settings.usable_token(content.decode("latin-1").strip(), "standard input")
@@ -181,9 +183,9 @@ class Questions:
 
     def _usable_database(self, text: str) -> tuple[str, Secret | None]:
         from mirror import setup
-        from mirror.db.urls import parse_url, split_password
+        from mirror.db.urls import parse_url, split_password, url_or_path
 
-        url, text_password = split_password(setup.database_url(text))
+        url, text_password = split_password(url_or_path(text))
         password = Secret(text_password) if text_password else None
         parsed = parse_url(url)
         is_postgres = parsed.get_backend_name() != "sqlite"
@@ -197,18 +199,23 @@ class Questions:
 
     def _require_same_database(self) -> None:
         from mirror import setup
-        from mirror.db.urls import shown_url
+        from mirror.db.urls import shown_url, url_or_path
 
         given = self._given.get("database")
         if not given or not self._file.database:
             return
-        url = setup.database_url(given.text)
+        url = url_or_path(given.text)
         if not setup.is_database_of(self._file, url):
             raise UsageError(
                 f"{self._path} has the database {shown_url(self._file.database.text)} for all its "
                 f"environments, and {given.source} names another",
                 hint="leave that out, or name another file with --config",
             )
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a standard stream, which may be closed, is a terminal."""
+    return stream is not None and stream.isatty()
 
 
 def _ask(
@@ -218,7 +225,11 @@ def _ask(
     while True:
         with redirect_stdout(sys.stderr):  # readline writes there, whatever click is told
             answer = click.prompt(
-                question, default=default, hide_input=hidden, show_default=bool(default), err=True
+                escape_unsafe(question),
+                default=default,
+                hide_input=hidden,
+                show_default=bool(default),
+                err=True,
             )
         try:
             return convert(answer if hidden else answer.strip())
