@@ -21,14 +21,14 @@ import msgspec
 
 from mirror.checks import require_write_access
 from mirror.config import file
+from mirror.config.environments import refuse_shared
 from mirror.config.file import Configuration
-from mirror.config.resolver import sqlite_url
+from mirror.config.resolver import SettingSources
 from mirror.config.settings import Secret
 from mirror.db.engine import create_engine, require_creatable
 from mirror.db.urls import parse_url, same_database, with_passfile, with_password
 from mirror.errors import DiskUnavailable, MirrorError, UsageError
 
-_URL = re.compile(r"[A-Za-z][\w+.-]+:")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _UNUSUAL_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -54,10 +54,10 @@ class NewEnvironment(msgspec.Struct, frozen=True):
 
 
 def read(path: Path) -> Configuration:
-    """Return the content of a configuration file; if it is missing, check that it can be made.
+    """Return the content of a configuration file; nothing if it is missing.
 
     Raises:
-        UsageError: it cannot be read, is invalid, or cannot be written.
+        UsageError: it cannot be read, or is invalid.
     """
     if os.path.lexists(path):
         if os.path.exists(path) and not path.is_file():  # noqa: PTH110 (pathlib's raises if it may not look)
@@ -65,27 +65,19 @@ def read(path: Path) -> Configuration:
                 f"the configuration file {path} is not a file", hint="name another with --config"
             )
         return file.load(str(path))
-    _require_writable(path)
     return Configuration()
 
 
-def database_url(text: str) -> str:
-    """Return the URL of a database from its URL, or from the path of a SQLite file.
-
-    A relative path begins at the working directory, here and in `sqlite:///PATH`: in the
-    configuration file it would begin at the folder of that file.
+def require_writable(path: Path) -> None:
+    """Check that a file can be made at a path, with the missing folders.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it cannot.
+        DiskUnavailable: the disk is full.
     """
-    if not text or not text.isprintable():
-        raise UsageError("the database is empty or holds invisible characters")
-    if not _URL.match(text):
-        return sqlite_url(Path(os.path.abspath(os.path.expanduser(text))))  # noqa: PTH100, PTH111 (pathlib's raise)
-    url = parse_url(text)
-    if url.get_backend_name() == "sqlite":
-        return sqlite_url(Path(os.path.abspath(url.database or "")))  # noqa: PTH100 (likewise)
-    return text
+    folder = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    with _translated_errors(path), TemporaryFile(dir=folder):
+        pass
 
 
 def check_database(text: str, password: Secret | None) -> None:
@@ -102,12 +94,10 @@ def check_database(text: str, password: Secret | None) -> None:
         url = parse_url(text)
         if url.get_backend_name() == "sqlite" and not os.path.lexists(url.database or ""):
             require_creatable(url)
-            _require_writable(Path(url.database or ""))
+            require_writable(Path(url.database or ""))
         else:
             full = with_password(text, password.reveal()) if password else text
             require_write_access(create_engine(full))
-    except UsageError:
-        raise
     except MirrorError as error:
         raise UsageError(error.message, hint=error.hint) from error
 
@@ -176,6 +166,8 @@ def _content(
         table["token_file"] = str(new.token)
     database = new.database
     if database and new.password:
+        if {"\n", "\r"} & set(new.password.reveal()):
+            raise UsageError("a password with a line break cannot stand in a file of passwords")
         # libpq takes the first line that fits. This one fits all hosts, and only this URL has it.
         line = "*:*:*:*:" + re.sub(r"([\\:])", r"\\\1", new.password.reveal()) + "\n"
         passfile = _write_secret(path, "database.pgpass", line, written, owner)
@@ -211,28 +203,30 @@ def _check(draft: Path, path: Path, new: NewEnvironment, written: list[Path]) ->
 
     Raises:
         UsageError: it does not, such as if a path has a `$`, or the environments are an inline
-            table.
+            table; or another environment has the same token.
     """
     before = file.load(str(path)) if path.exists() else Configuration()
-    with suppress(UsageError):
+    try:
         after = file.load(str(draft))
-        added = _texts(after.environments).get(new.name, {})
-        others = {name: table for name, table in after.environments.items() if name != new.name}
-        token_file = written[0] if isinstance(new.token, Secret) else new.token
-        database = new.database or (before.database and before.database.text)
-        if (
-            new.name not in before.environments
-            and added.get("token_file") == str(token_file)
-            and added.get("base_url") == new.base_url
-            and _texts(others) == _texts(before.environments)
-            and _texts({"": after.defaults}) == _texts({"": before.defaults})
-            and (is_database_of(after, database) if database else not after.database)
-        ):
-            return
-    raise UsageError(
-        f"the environment {new.name} cannot be added to {path}",
-        hint="add it by hand, or name another file with --config",
-    )
+    except UsageError:
+        after = Configuration()
+    added = _texts(after.environments).get(new.name, {})
+    others = {name: table for name, table in after.environments.items() if name != new.name}
+    token_file = written[0] if isinstance(new.token, Secret) else new.token
+    database = new.database or (before.database and before.database.text)
+    if (
+        new.name in before.environments
+        or added.get("token_file") != str(token_file)
+        or added.get("base_url") != new.base_url
+        or _texts(others) != _texts(before.environments)
+        or _texts({"": after.defaults}) != _texts({"": before.defaults})
+        or not (is_database_of(after, database) if database else not after.database)
+    ):
+        raise UsageError(
+            f"the environment {new.name} cannot be added to {path}",
+            hint="add it by hand, or name another file with --config",
+        )
+    refuse_shared(SettingSources({}, after), list(after.environments))
 
 
 def _texts(tables: Mapping[str, file.Table]) -> dict[str, dict[str, str]]:
@@ -275,18 +269,6 @@ def _write(descriptor: int, content: bytes) -> None:
         new.write(content)
         new.flush()
         os.fsync(descriptor)
-
-
-def _require_writable(path: Path) -> None:
-    """Check that a missing file could be made, with its missing folders.
-
-    Raises:
-        UsageError: it could not. Only trying it finds that out for root.
-        DiskUnavailable: the disk is full.
-    """
-    folder = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-    with _translated_errors(path), TemporaryFile(dir=folder):
-        pass
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from mirror.cli.options import (
     environment_name_option,
     token_file_option,
 )
-from mirror.cli.questions import Questions
+from mirror.cli.questions import Questions, is_terminal
 from mirror.config import file, settings
 from mirror.config.sources import VARIABLES
 from mirror.errors import UsageError
@@ -31,7 +31,6 @@ _OF_THE_SESSION = (
     "NO_PROXY",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-    "TMPDIR",
 )
 """Variables that change a sync, and that a scheduler does not have."""
 
@@ -72,7 +71,7 @@ def init(
     path = _config_path(config_file)
     from mirror import setup
 
-    can_ask = not yes and sys.stdin.isatty() and sys.stderr.isatty()
+    can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr) and not yes
     configuration = setup.read(path)
     questions = Questions(path, configuration, can_ask=can_ask)
     if not can_ask:
@@ -82,6 +81,7 @@ def init(
         questions.require_same(name)
         notify(f"{name} is in {path} already, so nothing is written")
     else:
+        setup.require_writable(path)
         for written in setup.add_environment(path, questions.new(name)):
             notify(f"wrote {written}")
     code = _check(path, name)
@@ -98,6 +98,8 @@ def _config_path(option: str | None) -> Path:
             "there is no home folder for the configuration file",
             hint=f"name one with --config or {VARIABLES['config_file']}",
         )
+    if not str(path).isprintable():  # a crontab has no escapes
+        raise UsageError("the path of the configuration file holds invisible characters")
     return Path(os.path.abspath(path))  # noqa: PTH100 (pathlib's keeps "..")
 
 
@@ -132,7 +134,7 @@ def _print_schedule(path: Path, environment: str, scheduler: str) -> None:
     from mirror import schedule
 
     words = program()
-    notify(f"all is set; the first sync: {command_line('sync', *_config_option(path))}")
+    notify(f"all is set; to sync now: {command_line('sync', *_config_option(path))}")
     if names := _of_the_session(path):
         notify(
             f"a scheduler does not have {', '.join(names)} of this session; if a sync takes them, "

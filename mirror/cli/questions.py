@@ -8,17 +8,18 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import click
 
 from mirror.cli.log import notify
-from mirror.cli.options import given_settings
+from mirror.cli.options import given_settings, now
 from mirror.config import settings
 from mirror.config.resolver import SettingSources
-from mirror.config.settings import Secret
+from mirror.config.settings import ApiSettings, Secret
 from mirror.config.sources import VARIABLES
-from mirror.errors import MirrorError, UsageError
+from mirror.errors import MirrorError, TokenRefused, UsageError
+from mirror.text import escape_unsafe
 
 if TYPE_CHECKING:
     from mirror.config.file import Configuration
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _STDIN = "-"
-_MAX_STDIN = 1 << 16  # characters
+_MAX_STDIN = 1 << 16  # bytes
 
 
 class Questions:
@@ -93,10 +94,13 @@ class Questions:
         """Return all settings of a new environment."""
         from mirror.setup import NewEnvironment
 
-        base_url = self._base_url()
-        token = self._new_token()
+        default = SettingSources({}, self._file).resolve("base_url").text
+        default = settings.usable_base_url(default)
+        base_url = self._base_url(default)
+        token = self._new_token(base_url)
         database, password = self._database()
-        return NewEnvironment(name, token, base_url, database, password)
+        is_default = settings.same_base_url(base_url, default)
+        return NewEnvironment(name, token, None if is_default else base_url, database, password)
 
     def require_same(self, name: str) -> None:
         """Check that what is given for an environment of the file is what it has.
@@ -121,27 +125,33 @@ class Questions:
             )
         self._require_same_database()
 
-    def _base_url(self) -> str | None:
-        """Return the base URL, or None for that of the file's defaults."""
-        default = SettingSources({}, self._file).resolve("base_url").text
-        url = default
-        if given := self._given.get("base_url"):
-            url = settings.usable_base_url(given.text)
-        elif self._can_ask:
-            url = _ask("Base URL of the API", settings.usable_base_url, default)
-        return None if settings.same_base_url(url, default) else url
+    def _base_url(self, default: str) -> str:
+        given = self._given.get("base_url")
+        if given or not self._can_ask:
+            return settings.usable_base_url(given.text if given else default)
+        return _ask("Base URL of the API", settings.usable_base_url, default)
 
-    def _new_token(self) -> Secret | Path:
+    def _new_token(self, base_url: str) -> Secret | Path:
         """Return the token, or the file that holds it."""
         if token := self._given_token():
             setting = self._given.get("token_file")
             is_file = setting is not None and setting.text != _STDIN
             return Path(os.path.abspath(setting.text)) if setting and is_file else token  # noqa: PTH100 (pathlib's keeps "..")
-        return _ask(
-            "API token (hidden)",
-            lambda text: settings.usable_token(text, "the answer"),
-            hidden=True,
-        )
+
+        def accepted(text: str) -> Secret:
+            """Return a token that the API does not refuse; why it cannot tell is for the doctor."""
+            from mirror.api.health import check_token
+
+            token = settings.usable_token(text.strip(), "the answer")
+            try:
+                check_token(ApiSettings(base_url, token), now)
+            except TokenRefused:
+                raise
+            except MirrorError:
+                pass
+            return token
+
+        return _ask("API token (hidden)", accepted, hidden=True)
 
     def _given_token(self) -> Secret | None:
         """Return the token that a file, standard input or the variable holds; None without any."""
@@ -149,10 +159,10 @@ class Questions:
         if setting is None or self._token:
             return self._token
         if setting.name == "token_file" and setting.text == _STDIN:
-            if sys.stdin.isatty():
+            if is_terminal(sys.stdin):
                 return None
-            text = sys.stdin.read(_MAX_STDIN)
-            self._token = settings.usable_token(text.strip(), "standard input")
+            content = b"" if sys.stdin is None else sys.stdin.buffer.read(_MAX_STDIN)
+            self._token = settings.usable_token(content.decode("latin-1").strip(), "standard input")
         else:
             self._token = settings.read_token(SettingSources({setting.name: setting}))
         return self._token
@@ -173,9 +183,9 @@ class Questions:
 
     def _usable_database(self, text: str) -> tuple[str, Secret | None]:
         from mirror import setup
-        from mirror.db.urls import parse_url, split_password
+        from mirror.db.urls import parse_url, split_password, url_or_path
 
-        url, text_password = split_password(setup.database_url(text))
+        url, text_password = split_password(url_or_path(text))
         password = Secret(text_password) if text_password else None
         parsed = parse_url(url)
         is_postgres = parsed.get_backend_name() != "sqlite"
@@ -189,18 +199,23 @@ class Questions:
 
     def _require_same_database(self) -> None:
         from mirror import setup
-        from mirror.db.urls import shown_url
+        from mirror.db.urls import shown_url, url_or_path
 
         given = self._given.get("database")
         if not given or not self._file.database:
             return
-        url = setup.database_url(given.text)
+        url = url_or_path(given.text)
         if not setup.is_database_of(self._file, url):
             raise UsageError(
                 f"{self._path} has the database {shown_url(self._file.database.text)} for all its "
                 f"environments, and {given.source} names another",
                 hint="leave that out, or name another file with --config",
             )
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a standard stream, which may be closed, is a terminal."""
+    return stream is not None and stream.isatty()
 
 
 def _ask(
@@ -210,9 +225,13 @@ def _ask(
     while True:
         with redirect_stdout(sys.stderr):  # readline writes there, whatever click is told
             answer = click.prompt(
-                question, default=default, hide_input=hidden, show_default=bool(default), err=True
+                escape_unsafe(question),
+                default=default,
+                hide_input=hidden,
+                show_default=bool(default),
+                err=True,
             )
         try:
-            return convert(answer.strip())
+            return convert(answer if hidden else answer.strip())
         except MirrorError as error:
             notify(str(error), logging.ERROR)

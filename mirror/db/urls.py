@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlencode
@@ -9,9 +10,11 @@ from urllib.parse import unquote, urlencode
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, make_url
 
+from mirror.config.resolver import sqlite_url
 from mirror.db.errors import redact_url
 from mirror.errors import UsageError
 
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]+:")
 _HOST_LIST = re.compile(
     r"(?P<before>\w+(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)(?P<hosts>[^@/?]*,[^@/?]*)"
     r"(?P<database>/[^@?]*)?(?:\?(?P<query>[^@]*))?"
@@ -72,6 +75,25 @@ def _with_host_parameters(text: str) -> str:
         name: ",".join(host[name] or "" for host in hosts if host) for name in ("host", "port")
     }
     return f"{url['before']}{url['database'] or ''}?{urlencode(lists)}&{url['query'] or ''}"
+
+
+def url_or_path(text: str) -> str:
+    """Return the URL of a database from its URL, or from the path of a SQLite file.
+
+    A relative path begins at the working directory, here and in `sqlite:///PATH`: in the
+    configuration file it would begin at the folder of that file.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if not text or not text.isprintable():
+        raise UsageError("the database is empty or holds invisible characters")
+    if not _SCHEME.match(text):
+        return sqlite_url(Path(os.path.abspath(os.path.expanduser(text))))  # noqa: PTH100, PTH111 (pathlib's raise)
+    url = parse_url(text)
+    if url.get_backend_name() == "sqlite":
+        return sqlite_url(Path(os.path.abspath(url.database or "")))  # noqa: PTH100 (likewise)
+    return text
 
 
 def shown_url(text: str) -> str:

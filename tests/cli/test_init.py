@@ -154,6 +154,7 @@ UNUSABLE = [
     (("--database", "postgresql://me:hid%den@127.0.0.1:1/bi"), TOKEN, "unavailable"),
     (("--config", "/proc/config.toml"), TOKEN, "cannot be written"),
     (("--config", "/dev/null"), TOKEN, "is not a file"),
+    (("--config", "a\nb"), TOKEN, "invisible characters"),
     (("--token-file", "nowhere"), "", "cannot be read"),
     (("--token-file", "$HOME.token"), "", "cannot be added"),
 ]
@@ -233,16 +234,20 @@ def test_files_are_not_replaced(home: Home, token_file: Path) -> None:
     assert home.init("--environment", "prod", TALKOVER_TOKEN=TOKEN).code == 0
     assert other.read_text() == "talq_other"
     assert home.config.with_name("prod-2.token").read_text() == f"{TOKEN}\n"
-    draft = home.config.with_name(".config.toml.new")
-    draft.touch()
     before = home.files()
-    ran = home.init("--environment", "b", "--token-file", str(token_file))
-    assert (ran.code, ran.err.count("\n")) == (2, 1)
-    assert f"delete {draft}" in ran.err
-    assert home.files() == before
+    same = home.init("--environment", "b", "--token-file", str(token_file))
+    draft = home.config.with_name(".config.toml.new")
+    assert not draft.exists()
+    draft.touch()
+    busy = home.init("--environment", "b", "--token-file", str(token_file))
     draft.unlink()
-    assert home.init("--environment", "b", "--token-file", str(token_file)).code == 0
-    assert config.load(str(home.config)).table("b")["token_file"].text == str(token_file)
+    for ran, found in ((same, "have the same token"), (busy, f"delete {draft}")):
+        assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+        assert found in ran.err
+    assert home.files() == before
+    home.config.unlink()
+    assert home.init("--token-file", str(token_file)).code == 0
+    assert config.load(str(home.config)).table("default")["token_file"].text == str(token_file)
 
 
 def test_the_password_of_postgres(home: Home, make_database: Callable[[str], str]) -> None:
@@ -273,6 +278,7 @@ def test_on_a_terminal(home: Home) -> None:
         ("Base URL of the API [https://app.talkover.ai/api/v1]: ", "http://example.com\n"),
         ("Base URL of the API", f"{home.base_url}\n"),
         ("API token (hidden): ", "two words\n"),
+        ("API token (hidden): ", "talq_wrong\n"),
         ("API token (hidden): ", f"{TOKEN}\n"),
         ("Database (", "/dev/null/mirror.db\n"),
         ("Database (", "\n"),

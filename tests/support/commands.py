@@ -61,7 +61,7 @@ def run_mirror(
             patch.setenv(name, value)
         if cwd is not None:
             patch.chdir(cwd)
-        patch.setattr(sys, "stdin", io.StringIO(typed))
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed.encode())))
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
         try:
