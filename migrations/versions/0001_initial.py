@@ -40,6 +40,7 @@ def upgrade() -> None:
     create_release_requests()
     create_past_versions()
     create_quarantined_records()
+    create_change_cursors()
     for view in VIEWS:
         execute_file(view)
     if op.get_context().dialect.name == "postgresql":
@@ -51,6 +52,7 @@ def downgrade() -> None:
     for view in reversed(VIEWS):
         op.execute(f"DROP VIEW {view}")
     for table in (
+        "change_cursors",
         "quarantined_records",
         "release_request_past_versions",
         "release_requests",
@@ -179,6 +181,19 @@ def create_quarantined_records() -> None:
     op.create_index("ix_quarantined_records_first_run_id", table, ["first_run_id"])
     op.create_index("ix_quarantined_records_last_run_id", table, ["last_run_id"])
     op.create_index("ix_quarantined_records_request_id", table, ["request_id"])
+
+
+def create_change_cursors() -> None:
+    """Create the table of the positions of readers."""
+    table = "change_cursors"
+    op.create_table(
+        table,
+        sa.Column("name", IDENTIFIER, nullable=False),
+        sa.Column("environment", IDENTIFIER, nullable=False),
+        sa.Column("seen_until", TIME),
+        sa.Column("moved_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("name", "environment", name=op.f(f"pk_{table}")),
+    )
 
 
 def request_columns() -> list[sa.Column[Any]]:

@@ -84,6 +84,7 @@ def notify(
     *,
     environment: str | None = None,
     run: dict[str, Any] | None = None,
+    on_change: dict[str, Any] | None = None,
 ) -> None:
     """Log a notice for the person who runs the command.
 
@@ -92,8 +93,10 @@ def notify(
         level: of `logging`.
         environment: which environment it is about.
         run: fields of a run, for JSON only.
+        on_change: how the command of --on-change failed, for JSON only.
     """
-    _NOTICES.log(level, "%s", message, extra={"environment": environment, "run": run})
+    extra = {"environment": environment, "run": run, "on_change": on_change}
+    _NOTICES.log(level, "%s", message, extra=extra)
 
 
 class _StderrHandler(logging.Handler):
@@ -134,6 +137,7 @@ class _JsonFormatter(logging.Formatter):
             "environment": _environment(record),
             "message": record.getMessage(),
             "run": getattr(record, "run", None),
+            "on_change": getattr(record, "on_change", None),
         }
         return json_line({name: value for name, value in fields.items() if value is not None})
 

@@ -179,15 +179,24 @@ def json_text(value: Any) -> str:
     return msgspec.json.format(json_line(value), indent=2)
 
 
+def json_row(row: Any) -> str:
+    """Return a row, an instance of a dataclass, as the line of JSON that `write_rows` writes."""
+    return json_line(
+        {field.name: _json_value(field.name, getattr(row, field.name)) for field in fields(row)}
+    )
+
+
 def abbreviate_id(identifier: str) -> str:
     """Return the start of an id, for a table on a terminal."""
     return identifier if len(identifier) <= 14 else identifier[:13] + "…"
 
 
 def to_text(value: object) -> str:
-    """Return a value as text: times in ISO 8601, None as an empty string."""
+    """Return a value as text: times in ISO 8601, None as an empty string, names with commas."""
     if value is None:
         return ""
+    if isinstance(value, tuple):
+        return ",".join(value)
     if isinstance(value, datetime):
         precision = "milliseconds" if value.microsecond else "seconds"
         return value.replace(tzinfo=None).isoformat(timespec=precision) + "Z"

@@ -1,11 +1,10 @@
-"""`mirror history`, `requests` and `changes`: the commands that read the mirror."""
+"""`mirror history` and `requests`: the commands that read requests."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from mirror.cli.options import (
 
 if TYPE_CHECKING:
     from mirror.queries.lookup import NumberMatch
-    from mirror.queries.results import Change, HistoryEvent, ReleaseRequest
+    from mirror.queries.results import HistoryEvent, ReleaseRequest
 
 _NARROW = 70
 """Width of a terminal below which the time line has fewer columns."""
@@ -125,34 +124,6 @@ def requests(
         selected = " that these options select" if any(others.values()) else ""
         scope = f" in {environment!r}" if environment else ""
         _explain_numbers(number, region, matches, rows, selected + scope)
-
-
-@click.command(epilog="Example: mirror changes --since 7d --format csv")
-@click.option("--since", type=TIME, help="Only changes seen at this time or later.")
-@reading_options
-def changes(
-    since: datetime | None,
-    environment: str | None,
-    output_format: str,
-    database: str | None,
-    config_file: str | None,
-) -> None:
-    """Show what the syncs saw change, oldest first.
-
-    A request that is seen for the first time is not a change. TIME is 2024-01-31,
-    2024-01-31T14:30:00Z, or a time ago: 24h, 7d.
-    """
-    from mirror.queries import empty, helpers
-
-    environment = environment_filter(environment)
-    with open_mirror(database, config_file) as connection:
-        rows = helpers.changes(connection, since=since, environment=environment)
-        reason = (
-            None if rows else empty.no_changes(connection, environment=environment, since=since)
-        )
-    write_changes(rows, output_format)
-    if reason:
-        notify(reason)
 
 
 def _explain_numbers(
@@ -280,24 +251,3 @@ def _reason(event: HistoryEvent) -> str | None:
     if event.event == "requested":
         return event.reason
     return event.rejection_reason if event.event == "rejected" else None
-
-
-def write_changes(rows: Sequence[Change], output_format: str) -> None:
-    """Write changes that syncs saw."""
-    from mirror.cli import output
-    from mirror.queries.results import Change
-
-    output.write_rows(
-        rows,
-        Change,
-        output_format,
-        sys.stdout,
-        columns={
-            "seen (UTC)": lambda row: row.changed_at,
-            "number": lambda row: row.phone_number,
-            "change": lambda row: row.kind,
-            "from": lambda row: row.old_status,
-            "to": lambda row: row.new_status,
-            "resolved (UTC)": lambda row: row.new_resolved_at,
-        },
-    )

@@ -35,7 +35,7 @@ def write_result(result: Result, *, as_json: bool) -> int:
     """Write the result of a sync; return its exit code."""
     from mirror.cli import output
 
-    fields = _fields(result)
+    fields = result_fields(result)
     if as_json:
         with report_output_errors():
             click.echo(output.json_line(fields))
@@ -71,7 +71,7 @@ def summary(result: Result) -> str:
     return f"{outcome}: {counts.fetched:,} in the list{changed}; {duration}"
 
 
-def _fields(result: Result) -> dict[str, Any]:
+def result_fields(result: Result) -> dict[str, Any]:
     """Return the fields of the JSON object of a sync."""
     from mirror.cli import output
 

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from mirror.db.cookbook import RECIPES
 from mirror.db.models import (
     alembic_version,
+    change_cursors,
     past_versions,
     quarantined_records,
     release_requests,
@@ -24,7 +25,14 @@ from mirror.db.models import (
 from mirror.db.views import VIEWS
 from mirror.errors import UsageError
 
-_TABLES = (release_requests, past_versions, sync_runs, quarantined_records, alembic_version)
+_TABLES = (
+    release_requests,
+    past_versions,
+    sync_runs,
+    quarantined_records,
+    change_cursors,
+    alembic_version,
+)
 _SQLITE = sqlite.dialect()
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call]
 _SQLITE_NAMES = {"DOUBLE": "FLOAT", "BOOLEAN": "BIGINT", "DATE": "TEXT"}

@@ -173,7 +173,7 @@ def changes(
     environment: str | None = None,
     run_id: int | None = None,
 ) -> list[Change]:
-    """Return the changes that syncs saw, oldest first.
+    """Return the changes that syncs saw, newest first.
 
     Args:
         connection: to the mirror's database.
@@ -188,10 +188,26 @@ def changes(
     ]
     if run_id is not None:
         check_type("run_id", run_id, int, "a whole number")
-        may_exist = abs(run_id) < 2**63  # the databases refuse larger numbers
-        conditions.append(view.sync_run_id == run_id if may_exist else sa.false())
-    query = select_as(Change, changes_view).order_by(view.changed_at, view.request_id, view.kind)
+        conditions += _of_run(connection, run_id)
+    query = select_as(Change, changes_view).order_by(
+        view.changed_at.desc(), view.request_id, view.kind
+    )
     return fetch(connection, Change, query, conditions)
+
+
+def _of_run(connection: Connection, run_id: int) -> list[sa.ColumnElement[bool]]:
+    """Restrict changes to those of a run; by their time too, which has an index."""
+    check_connection(connection)
+    if abs(run_id) >= 2**63:  # the databases refuse such numbers
+        return [sa.false()]
+    observed_at = connection.scalar(
+        sa.select(sync_runs.c.observed_at).where(sync_runs.c.id == run_id)
+    )
+    view = changes_view.c
+    return [
+        view.sync_run_id == run_id,
+        *([view.changed_at == observed_at] if observed_at is not None else []),
+    ]
 
 
 def phone_numbers(connection: Connection, *, environment: str | None = None) -> list[PhoneNumber]:

@@ -159,6 +159,8 @@ def _freeze(kind: str, revision: str, rows: Rows, folder: Path, server: str) -> 
 
 def _insert(connection: Connection, table: str, rows: list[Row]) -> None:
     """Insert rows, as far as a table of an older revision has their columns."""
+    if not rows:
+        return
     names = [name for name in _columns(connection, table) if name in rows[0]]
     mark = "?" if connection.dialect.name == "sqlite" else "%s"
     statement = (
@@ -166,7 +168,7 @@ def _insert(connection: Connection, table: str, rows: list[Row]) -> None:
     )
     for row in rows:
         connection.exec_driver_sql(statement, tuple(row[name] for name in names))
-    if mark == "%s":
+    if mark == "%s" and "id" in names:
         connection.exec_driver_sql(
             f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {len(rows)})"
         )

@@ -146,6 +146,17 @@ COMMENT ON COLUMN quarantined_records.last_seen_at IS
 COMMENT ON COLUMN quarantined_records.resolved_at IS
   'Start of the sync whose list no longer contained the record (UTC, local clock). Null while it does.';
 
+COMMENT ON TABLE change_cursors IS
+  'How far each reader of mirror changes --new has read.';
+COMMENT ON COLUMN change_cursors.name IS
+  'Name of the cursor (mirror changes --cursor).';
+COMMENT ON COLUMN change_cursors.environment IS
+  'Environment in which the cursor has this position.';
+COMMENT ON COLUMN change_cursors.seen_until IS
+  'Changes up to this time (changed_at) were shown. Null: no sync of the environment was complete yet.';
+COMMENT ON COLUMN change_cursors.moved_at IS
+  'When the cursor was last used (UTC, local clock).';
+
 COMMENT ON TABLE alembic_version IS
   'Revision of the schema, used by mirror db upgrade.';
 COMMENT ON COLUMN alembic_version.version_num IS
@@ -210,6 +221,8 @@ COMMENT ON COLUMN release_request_changes.new_resolved_at IS
   'resolved_at after the change (UTC, reported by the API). Null if there is none.';
 COMMENT ON COLUMN release_request_changes.sync_run_id IS
   'Run that first saw the change (sync_runs.id).';
+COMMENT ON COLUMN release_request_changes.changed_fields IS
+  'Names of the fields that changed, in the order of the columns of release_requests and separated by commas, such as status,resolved_at. Empty for vanished and returned.';
 
 COMMENT ON VIEW phone_number_history IS
   'The history of each phone number: one row per event, over all its requests. In order: ORDER BY coalesce(occurred_at, not_before), request_id, observed_at, event <> ''requested'', event <> ''returned''.';
