@@ -348,7 +348,7 @@ change_cursors = Table(
     _optional(
         "seen_until",
         UTCDateTime,
-        "Changes up to this time (changed_at) were shown. Null: no sync of the environment was "
+        "Changes up to this changed_at were shown (UTC). Null: no sync of the environment was "
         "complete yet.",
     ),
     _required("moved_at", UTCDateTime, "When the cursor was last used (UTC, local clock)."),

@@ -14,7 +14,7 @@ moved_at timestamp with time zone NOT NULL
 COMMENT ON TABLE change_cursors IS 'How far each reader of mirror changes --new has read.';
 COMMENT ON COLUMN change_cursors.name IS 'Name of the cursor (mirror changes --cursor).';
 COMMENT ON COLUMN change_cursors.environment IS 'Environment in which the cursor has this position.';
-COMMENT ON COLUMN change_cursors.seen_until IS 'Changes up to this time (changed_at) were shown. Null: no sync of the environment was complete yet.';
+COMMENT ON COLUMN change_cursors.seen_until IS 'Changes up to this changed_at were shown (UTC). Null: no sync of the environment was complete yet.';
 COMMENT ON COLUMN change_cursors.moved_at IS 'When the cursor was last used (UTC, local clock).';
 CREATE TABLE quarantined_records (
 id bigint NOT NULL,

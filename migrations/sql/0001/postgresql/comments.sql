@@ -153,7 +153,7 @@ COMMENT ON COLUMN change_cursors.name IS
 COMMENT ON COLUMN change_cursors.environment IS
   'Environment in which the cursor has this position.';
 COMMENT ON COLUMN change_cursors.seen_until IS
-  'Changes up to this time (changed_at) were shown. Null: no sync of the environment was complete yet.';
+  'Changes up to this changed_at were shown (UTC). Null: no sync of the environment was complete yet.';
 COMMENT ON COLUMN change_cursors.moved_at IS
   'When the cursor was last used (UTC, local clock).';
 
