@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         phone_numbers,
         quarantine,
         release_requests,
+        runs,
         turnaround,
     )
     from mirror.queries.results import (
@@ -60,6 +61,7 @@ __all__ = [
     "phone_numbers",
     "quarantine",
     "release_requests",
+    "runs",
     "status",
     "turnaround",
 ]

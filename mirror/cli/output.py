@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TextIO
@@ -45,8 +46,9 @@ def write_rows(
     out: TextIO,
     *,
     columns: Mapping[str, Column] = MappingProxyType({}),
+    only: Sequence[str] | None = None,
 ) -> None:
-    """Write rows.
+    """Write rows; on a terminal through a pager, if they are higher than the screen.
 
     Args:
         rows: instances of `row_type`.
@@ -55,8 +57,12 @@ def write_rows(
             "spreadsheet" (CSV whose texts stay text when a spreadsheet opens it).
         out: the stream.
         columns: header and cells of each column of the table on a terminal.
+        only: names of the fields to write, in their order, in all formats; None for all fields,
+            and for `columns` on a terminal.
     """
-    names = [field.name for field in fields(row_type)]
+    names = only or [field.name for field in fields(row_type)]
+    if only:
+        columns = {name: attrgetter(name) for name in only}
     if output_format == "json":
         _write_json(rows, names, out)
     elif output_format == "csv":
@@ -212,7 +218,7 @@ def _cell_text(value: object) -> str:
     return text if len(text) <= _MAX_CELL_LENGTH else text[:_MAX_CELL_LENGTH] + "…"
 
 
-def _write_tab_separated(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
+def _write_tab_separated(rows: Sequence[Any], names: Sequence[str], out: TextIO) -> None:
     out.write("\t".join(names) + "\n")
     out.writelines(
         "\t".join(escape_unsafe(to_text(getattr(row, name))) for name in names) + "\n"
@@ -232,7 +238,7 @@ class _UnixLines:
 
 def _write_csv(
     rows: Sequence[Any],
-    names: list[str],
+    names: Sequence[str],
     out: TextIO,
     to_cell: Callable[[object], str],
     *,
@@ -266,7 +272,7 @@ def _spreadsheet_cell(value: object) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def _write_json(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
+def _write_json(rows: Sequence[Any], names: Sequence[str], out: TextIO) -> None:
     lines = (
         json_line({name: _json_value(name, getattr(row, name)) for name in names}) for row in rows
     )
