@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from mirror.cli import listing
+from mirror.cli.listing import listing_options
 from mirror.cli.log import notify
 from mirror.cli.options import (
     TIME,
@@ -31,15 +34,18 @@ if TYPE_CHECKING:
 @click.option(
     "--cursor",
     metavar="NAME",
-    help="Name of the reader that asks; each has a cursor of its own. Implies --new.",
-    show_default="default",
+    help="Who asks, if there are several readers; implies --new. Without it: default.",
 )
+@listing_options("Change")
 @reading_options
 def changes(
     since: datetime | None,
     run_id: int | None,
     new: bool,
     cursor: str | None,
+    limit: int | None,
+    sort: str | None,
+    columns: list[str] | None,
     environment: str | None,
     output_format: str,
     database: str | None,
@@ -60,16 +66,22 @@ def changes(
     if new or cursor is not None:
         if run_id is not None:
             raise UsageError("--run and --new contradict each other", hint="leave one out")
-        _show_new(cursor, since, environment, output_format, database, config_file)
+        if limit is not None:
+            raise UsageError(
+                "--limit with --new would lose what it leaves out", hint="leave one of them out"
+            )
+        show = partial(write_changes, output_format=output_format, columns=columns)
+        _show_new(cursor, since, sort, environment, show, database, config_file)
         return
+    filters: dict[str, Any] = {"since": since, "environment": environment, "run_id": run_id}
     with open_mirror(database, config_file) as connection:
-        rows = helpers.changes(connection, since=since, environment=environment, run_id=run_id)
-        reason = (
-            None
-            if rows
-            else empty.no_changes(connection, environment=environment, since=since, run_id=run_id)
+        found = helpers.changes(connection, **filters, limit=listing.one_more(limit), sort=sort)
+        rows, reason = listing.first(
+            found, limit, lambda: helpers.count_changes(connection, **filters)
         )
-    write_changes(rows, output_format)
+        if not rows:
+            reason = empty.no_changes(connection, **filters)
+    write_changes(rows, output_format, columns)
     if reason:
         notify(reason)
 
@@ -77,8 +89,9 @@ def changes(
 def _show_new(
     cursor: str | None,
     since: datetime | None,
+    sort: str | None,
     environment: str | None,
-    output_format: str,
+    show: Callable[[Sequence[Change]], None],
     database: str | None,
     config_file: str | None,
 ) -> None:
@@ -89,17 +102,19 @@ def _show_new(
     engine = open_database(database, config_file)
     with open_mirror(database, config_file) as connection:
         reason = empty.no_environment(connection, environment)
-        unseen = cursors.unseen(connection, name, environment=environment, since=since)
+        unseen = cursors.unseen(connection, name, environment=environment, since=since, sort=sort)
     cursors.require_writable(engine)
-    write_changes(unseen.changes, output_format)
+    show(unseen.changes)
     sys.stdout.flush()
     cursors.move(engine, name, unseen.positions, now=now())
     if not unseen.changes:
-        notify(reason or f"there is no change that the cursor {name!r} has not shown")
+        notify(reason or f"the cursor {name!r} has shown all changes")
 
 
-def write_changes(rows: Sequence[Change], output_format: str) -> None:
-    """Write changes that syncs saw."""
+def write_changes(
+    rows: Sequence[Change], output_format: str, columns: list[str] | None = None
+) -> None:
+    """Write changes that syncs saw; only some columns, if they are named."""
     from mirror.cli import output
     from mirror.queries.results import Change
 
@@ -114,6 +129,9 @@ def write_changes(rows: Sequence[Change], output_format: str) -> None:
             "change": lambda row: row.kind,
             "from": lambda row: row.old_status,
             "to": lambda row: row.new_status,
-            "fields": lambda row: ", ".join(row.changed_fields),
+            "also changed": lambda row: ", ".join(
+                name for name in row.changed_fields if name != "status"
+            ),
         },
+        only=columns,
     )

@@ -21,7 +21,7 @@ from mirror.db.models import change_cursors, sync_runs
 from mirror.db.views import changes
 from mirror.errors import DatabaseError, UsageError
 from mirror.queries.results import Change
-from mirror.queries.select import between, fetch, in_environment, select_as
+from mirror.queries.select import between, fetch, in_environment, ordered, select_as
 
 DEFAULT = "default"
 """Name of the cursor that is used if none is named."""
@@ -70,6 +70,7 @@ def unseen(
     *,
     environment: str | None = None,
     since: datetime | None = None,
+    sort: str | None = None,
 ) -> Unseen:
     """Return the changes after a cursor; it stays where it is.
 
@@ -79,6 +80,7 @@ def unseen(
         environment: only this environment; None for all.
         since: in an environment where the cursor has no position yet, only changes seen at or after
             this time; None for all.
+        sort: as for `helpers.changes`.
     """
     view = changes.c
     last = _last_complete(connection, environment)
@@ -100,11 +102,9 @@ def unseen(
     if len(times) == len(behind):  # implied, but the index needs it
         conditions.append(view.changed_at > min(times))
     is_position = sa.and_(_cursors.name == name, _cursors.environment == view.environment)
-    query = (
-        select_as(Change, changes)
-        .select_from(changes.outerjoin(change_cursors, is_position))
-        .order_by(view.changed_at.desc(), view.request_id, view.kind)
-    )
+    query = select_as(Change, changes).select_from(changes.outerjoin(change_cursors, is_position))
+    newest_first = (view.changed_at.desc(), view.request_id, view.kind)
+    query = ordered(query, Change, changes, sort, default=newest_first)
     return Unseen(fetch(connection, Change, query, conditions), last)
 
 
@@ -174,7 +174,7 @@ def _writing(engine: Engine, *, commit: bool = True) -> Iterator[Connection]:
 def _positions(connection: Connection, name: str) -> dict[str, datetime | None]:
     """Return the positions of a cursor."""
     query = sa.select(_cursors.environment, _cursors.seen_until).where(_cursors.name == name)
-    return dict(connection.execute(query).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _last_complete(connection: Connection, environment: str | None) -> Positions:
@@ -193,4 +193,4 @@ def _last_complete(connection: Connection, environment: str | None) -> Positions
         if environment is None
         else names.c.environment == environment
     )
-    return dict(connection.execute(query).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(query)}

@@ -230,6 +230,8 @@ def changes(
     since: date | str | None = None,
     environment: str | None = None,
     run_id: int | None = None,
+    limit: int | None = None,
+    sort: str | None = None,
 ) -> list[Change]:
     """Return the changes that syncs saw, newest first.
 
@@ -238,7 +240,40 @@ def changes(
         since: only changes seen at or after this time.
         environment: only those of this environment; None for all.
         run_id: only changes that this run saw.
+        limit: return at most this many; None for all.
+        sort: an attribute of `Change` to sort by, with "-" before it for descending order. Nulls
+            come last.
+
+    Raises:
+        ValueError: `sort` is no attribute, or `limit` is negative.
     """
+    view = changes_view.c
+    conditions = _changes_where(connection, since=since, environment=environment, run_id=run_id)
+    newest_first = (view.changed_at.desc(), view.request_id, view.kind)
+    query = select_as(Change, changes_view).limit(check_limit(limit))
+    query = ordered(query, Change, changes_view, sort, default=newest_first)
+    return fetch(connection, Change, query, conditions)
+
+
+def count_changes(
+    connection: Connection,
+    *,
+    since: date | str | None = None,
+    environment: str | None = None,
+    run_id: int | None = None,
+) -> int:
+    """Count the changes that `changes` returns with these arguments, without a limit."""
+    conditions = _changes_where(connection, since=since, environment=environment, run_id=run_id)
+    return count(connection, changes_view, conditions)
+
+
+def _changes_where(
+    connection: Connection,
+    *,
+    since: date | str | None,
+    environment: str | None,
+    run_id: int | None,
+) -> list[sa.ColumnElement[bool]]:
     view = changes_view.c
     conditions = [
         *in_environment(view, environment),
@@ -247,10 +282,7 @@ def changes(
     if run_id is not None:
         check_type("run_id", run_id, int, "a whole number")
         conditions += _of_run(connection, run_id)
-    query = select_as(Change, changes_view).order_by(
-        view.changed_at.desc(), view.request_id, view.kind
-    )
-    return fetch(connection, Change, query, conditions)
+    return conditions
 
 
 def _of_run(connection: Connection, run_id: int) -> list[sa.ColumnElement[bool]]:

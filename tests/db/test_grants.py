@@ -227,6 +227,9 @@ def test_commands_as_a_reader(
         dry_run = run_mirror("sync", "--dry-run", "--database", url, **environment)
         assert (dry_run.code, len(sandbox.request_log)) == (1, asked)
         assert advice in dry_run.err
+        new = run_mirror("changes", "--new", "--database", url, **environment)
+        assert (new.code, new.out) == (1, "")
+        assert new.err.endswith("records there how far it has read, and --since does not\n")
     with later_revision(tmp_path):
         attempts.append(run_mirror("db", "upgrade", **environment))
     for attempt in attempts:

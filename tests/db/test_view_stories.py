@@ -459,7 +459,9 @@ def changed(name: str, number: int, kind: str) -> dict[str, Any]:
         row[f"{which}_status"] = fields.get("status", "pending")
         row[f"{which}_resolved_at"] = at and datetime.fromisoformat(at)
     records = entry(name, old), entry(name, new)
-    differ = tuple(field for field in IN_ORDER if len({record.get(field) for record in records}) > 1)
+    differ = tuple(
+        field for field in IN_ORDER if len({record.get(field) for record in records}) > 1
+    )
     return row | {"changed_fields": () if kind in {"vanished", "returned"} else differ}
 
 
