@@ -10,11 +10,11 @@ import logging
 import os
 import signal
 import subprocess
-import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Thread
+from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
@@ -136,7 +136,7 @@ def _execute(
     command: str, payload: bytes, variables: Mapping[str, str], cancellation: CancellationToken
 ) -> None:
     """Run the command in a session of its own; log its output and its failure."""
-    began = time.monotonic()
+    began = monotonic()
     try:
         process = subprocess.Popen(  # noqa: S602 (as cron runs commands; only the user writes it)
             command,
@@ -164,7 +164,7 @@ def _execute(
                 break
             if cancellation.is_set():
                 ending = "was ended: stopped by SIGTERM"
-            elif time.monotonic() - began > TIME_LIMIT:
+            elif monotonic() - began > TIME_LIMIT:
                 ending = f"was ended: it took longer than {TIME_LIMIT:.0f} s"
     finally:
         if process.returncode is None:
@@ -177,7 +177,7 @@ def _execute(
         _report(
             f"the command of --on-change {ending}{words}",
             exit_code=process.returncode,
-            seconds=round(time.monotonic() - began, 3),
+            seconds=round(monotonic() - began, 3),
         )
 
 
