@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, time
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def check_type(name: str, value: object, kind: type, expected: str = "text") -> None:
@@ -31,6 +34,14 @@ def check_text(**arguments: object) -> None:
     for name, value in arguments.items():
         if value is not None:
             check_type(name, value, str)
+
+
+def storable(text: str) -> str:
+    """Return a text as the mirror would have stored it: U+FFFD for what no database can hold.
+
+    An argument of a command has lone surrogates where it is not UTF-8.
+    """
+    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def parse_time(text: str) -> datetime:

@@ -45,8 +45,13 @@ COMMANDS = {
     "history": ("mirror.cli.queries", "Show the history of a phone NUMBER."),
     "quarantine": ("mirror.cli.status", "Show invalid records, and what is wrong with each."),
     "report": ("mirror.cli.report", "Write an HTML page with key figures, charts and tables."),
-    "requests": ("mirror.cli.queries", "Show the release requests, newest first."),
+    "requests": ("mirror.cli.requests", "Show the release requests, newest first."),
+    "runs": (
+        "mirror.cli.runs",
+        "Show what the last syncs did, newest first.",
+    ),
     "sandbox": ("mirror.cli.sandbox", "Serve a mock of the API on this machine."),
+    "show": ("mirror.cli.requests", "Show the request ID, its versions, and its quarantine."),
     "status": ("mirror.cli.status", "Show the age, the last run and the counts of the mirror."),
     "sync": ("mirror.cli.sync", "Fetch the list and update the mirror."),
 }

@@ -95,7 +95,7 @@ def _has_changed(result: Result) -> bool:
 
 def _payload(results: Sequence[Result], engine: Engine) -> bytes:
     """Return the input of the command: one line of JSON."""
-    from mirror.cli.output import json_line, json_row
+    from mirror.cli.output import json_line, json_object
     from mirror.cli.sync_output import result_fields
     from mirror.db.engine import read_transaction
     from mirror.queries import seen
@@ -104,13 +104,17 @@ def _payload(results: Sequence[Result], engine: Engine) -> bytes:
     with read_transaction(engine) as connection:
         changes = seen.changes_of_runs(connection, ids, MAX_ROWS)
         requests = seen.new_requests_of_runs(connection, ids, MAX_ROWS)
+
+    def row(row: object) -> str:
+        return json_line(json_object(row))
+
     lists = {
         "runs": (
             (json_line(result_fields(result)) for result in results[:MAX_ROWS]),
             len(results),
         ),
-        "changes": (map(json_row, changes.rows), changes.total),
-        "new_requests": (map(json_row, requests.rows), requests.total),
+        "changes": (map(row, changes.rows), changes.total),
+        "new_requests": (map(row, requests.rows), requests.total),
     }
     payload: dict[str, Any] = {}
     omitted = {}

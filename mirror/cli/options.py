@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from mirror.arguments import parse_time
+from mirror.cli.pager import no_pager_option
 from mirror.config import file, settings
 from mirror.config.environments import Shard
 from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, option_name
@@ -237,13 +238,16 @@ shard_option = _setting_option(
     help="Only the share I of N of the environments; I counts from 0.",
     show_default="all",
 )
-format_option = click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(FORMATS),
-    default="table",
-    show_default=True,
-    help="In a pipe, table is tab-separated. spreadsheet is CSV to open in Excel and others.",
+format_option = options(
+    click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="In a pipe, table is tab-separated. spreadsheet is CSV to open in Excel and others.",
+    ),
+    no_pager_option,
 )
 region_option = click.option(
     "--region", metavar="CODE", help="Country of a national number, such as BR."

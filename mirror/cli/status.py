@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mirror.cli.exit_codes import EXIT_STALE, exit_code, most_serious
+from mirror.cli.listing import first, listing_options, one_more
 from mirror.cli.log import notify
 from mirror.cli.options import (
     DURATION,
@@ -25,6 +26,7 @@ from mirror.cli.options import (
     open_mirror,
     reading_options,
 )
+from mirror.cli.pager import no_pager_option
 from mirror.config import file as config
 from mirror.config import settings
 from mirror.config.resolver import SettingSources
@@ -40,9 +42,13 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Example: mirror quarantine --environment prod --format json")
 @click.option("--all", "resolved", is_flag=True, help="Also those that no longer occur.")
+@listing_options("QuarantinedRecord")
 @reading_options
 def quarantine(
     resolved: bool,
+    limit: int | None,
+    sort: str | None,
+    columns: list[str] | None,
     environment: str | None,
     output_format: str,
     database: str | None,
@@ -63,7 +69,11 @@ def quarantine(
         "resolved": resolved,
     }
     with open_mirror(database, config_file) as connection:
-        records = helpers.quarantine(connection, **selection)
+        records, omitted = first(
+            helpers.quarantine(connection, limit=one_more(limit), sort=sort, **selection),
+            limit,
+            lambda: helpers.count_quarantine(connection, **selection),
+        )
         reason = None if records else empty.no_quarantine(connection, **selection)
     output.write_rows(
         records,
@@ -76,9 +86,10 @@ def quarantine(
             "request": lambda record: output.abbreviate_id(record.request_id or "unknown"),
             "why": lambda record: record.error,
         },
+        only=columns,
     )
-    if reason:
-        notify(reason)
+    if message := omitted or reason:
+        notify(message)
 
 
 @click.command(epilog="Example: mirror status --max-age 2h || mail -s stale ops@example.com")
@@ -96,6 +107,7 @@ def quarantine(
     show_default=True,
     help="prometheus is for the textfile collector of the node exporter.",
 )
+@no_pager_option
 @database_option
 def status(
     max_age: timedelta | None,
@@ -230,7 +242,7 @@ def _write_check(check: Check) -> None:
     prefix = f"{check.environment}: " if check.environment else ""
     advice = f". {check.advice[0].upper()}{check.advice[1:]}" if check.advice else ""
     line = f"{check.state:8} {prefix}{check.check}: {check.found}{advice}"
-    output.wrap(line, sys.stdout, indent=9)
+    output.wrap(line, sys.stdout, indent=9, state=check.state)
 
 
 def _nothing_known(connection: Connection, unknown: Sequence[str]) -> list[str]:

@@ -51,10 +51,11 @@ def between(
 
 def select_as(row_type: type[Any], source: sa.Table) -> sa.Select[Any]:
     """Select the columns named by the fields of a dataclass, in their order; JSON as text."""
-    return sa.select(*(_as_text(source.c[field.name]) for field in fields(row_type)))
+    return sa.select(*(as_text(source.c[field.name]) for field in fields(row_type)))
 
 
-def _as_text(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+def as_text(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """Return a column of a SELECT; one of JSON as text."""
     if isinstance(column.type, JSONObject):
         return sa.cast(column, sa.Text).label(column.name)
     return column
