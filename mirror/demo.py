@@ -147,7 +147,7 @@ def _approved_in_a_later_sync(connection: Connection) -> Change:
     }
     approvals = [
         change
-        for change in helpers.changes(connection)
+        for change in reversed(helpers.changes(connection))
         if change.kind == "resolved" and change.new_status == "approved"
     ]
     if not approvals:

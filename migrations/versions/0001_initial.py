@@ -41,6 +41,7 @@ def upgrade() -> None:
     create_past_versions()
     create_quarantined_records()
     create_erasures()
+    create_change_cursors()
     for view in VIEWS:
         execute_file(view)
     if op.get_context().dialect.name == "postgresql":
@@ -54,6 +55,7 @@ def downgrade() -> None:
     for table in (
         "erased_requests",
         "erasures",
+        "change_cursors",
         "quarantined_records",
         "release_request_past_versions",
         "release_requests",
@@ -209,6 +211,19 @@ def create_erasures() -> None:
         sa.PrimaryKeyConstraint("request_id", name=op.f(f"pk_{table}")),
     )
     op.create_index(f"ix_{table}_erasure_id", table, ["erasure_id"])
+
+
+def create_change_cursors() -> None:
+    """Create the table of the positions of readers."""
+    table = "change_cursors"
+    op.create_table(
+        table,
+        sa.Column("name", IDENTIFIER, nullable=False),
+        sa.Column("environment", IDENTIFIER, nullable=False),
+        sa.Column("seen_until", TIME),
+        sa.Column("moved_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("name", "environment", name=op.f(f"pk_{table}")),
+    )
 
 
 def request_columns() -> list[sa.Column[Any]]:

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 COMMANDS = {
-    "changes": ("mirror.cli.queries", "Show what the syncs saw change, oldest first."),
+    "changes": ("mirror.cli.changes", "Show what the syncs saw change, newest first."),
     "completion": ("mirror.cli.completion", "Print the completion script of a shell."),
     "db": ("mirror.cli.db", "Manage the mirror's database."),
     "demo": ("mirror.cli.sandbox", "Run a guided tour: five syncs of a mock API."),

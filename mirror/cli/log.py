@@ -85,6 +85,7 @@ def notify(
     environment: str | None = None,
     run: dict[str, Any] | None = None,
     round_fields: dict[str, Any] | None = None,
+    on_change: dict[str, Any] | None = None,
 ) -> None:
     """Log a notice for the person who runs the command.
 
@@ -94,8 +95,14 @@ def notify(
         environment: which environment it is about.
         run: fields of a run, for JSON only.
         round_fields: fields of a round over several environments, likewise.
+        on_change: how the command of --on-change failed, likewise.
     """
-    extra = {"environment": environment, "run": run, "round": round_fields}
+    extra = {
+        "environment": environment,
+        "run": run,
+        "round": round_fields,
+        "on_change": on_change,
+    }
     _NOTICES.log(level, "%s", message, extra=extra)
 
 
@@ -138,6 +145,7 @@ class _JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             "run": getattr(record, "run", None),
             "round": getattr(record, "round", None),
+            "on_change": getattr(record, "on_change", None),
         }
         return json_line({name: value for name, value in fields.items() if value is not None})
 

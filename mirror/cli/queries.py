@@ -1,11 +1,10 @@
-"""`mirror history` and `changes`: what happened to numbers and requests."""
+"""`mirror history`: what happened to a number."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, TextIO
 
@@ -14,7 +13,6 @@ import click
 from mirror.cli.listing import columns_option
 from mirror.cli.log import notify
 from mirror.cli.options import (
-    TIME,
     environment_filter,
     open_mirror,
     reading_options,
@@ -23,7 +21,7 @@ from mirror.cli.options import (
 
 if TYPE_CHECKING:
     from mirror.queries.lookup import NumberMatch
-    from mirror.queries.results import Change, HistoryEvent, ReleaseRequest
+    from mirror.queries.results import HistoryEvent, ReleaseRequest
 
 _NARROW = 70
 """Width of a terminal below which the time line has fewer columns."""
@@ -67,34 +65,6 @@ def history(
         return
     scope = f" in {environment!r}" if environment else ""
     explain_numbers(number, region, matches, events, scope)
-
-
-@click.command(epilog="Example: mirror changes --since 7d --format csv")
-@click.option("--since", type=TIME, help="Only changes seen at this time or later.")
-@reading_options
-def changes(
-    since: datetime | None,
-    environment: str | None,
-    output_format: str,
-    database: str | None,
-    config_file: str | None,
-) -> None:
-    """Show what the syncs saw change, oldest first.
-
-    A request that is seen for the first time is not a change. TIME is 2024-01-31,
-    2024-01-31T14:30:00Z, or a time ago: 24h, 7d.
-    """
-    from mirror.queries import empty, helpers
-
-    environment = environment_filter(environment)
-    with open_mirror(database, config_file) as connection:
-        rows = helpers.changes(connection, since=since, environment=environment)
-        reason = (
-            None if rows else empty.no_changes(connection, environment=environment, since=since)
-        )
-    write_changes(rows, output_format)
-    if reason:
-        notify(reason)
 
 
 def explain_numbers(
@@ -226,24 +196,3 @@ def _reason(event: HistoryEvent) -> str | None:
     if event.event == "requested":
         return event.reason
     return event.rejection_reason if event.event == "rejected" else None
-
-
-def write_changes(rows: Sequence[Change], output_format: str) -> None:
-    """Write changes that syncs saw."""
-    from mirror.cli import output
-    from mirror.queries.results import Change
-
-    output.write_rows(
-        rows,
-        Change,
-        output_format,
-        sys.stdout,
-        columns={
-            "seen (UTC)": lambda row: row.changed_at,
-            "number": lambda row: row.phone_number,
-            "change": lambda row: row.kind,
-            "from": lambda row: row.old_status,
-            "to": lambda row: row.new_status,
-            "resolved (UTC)": lambda row: row.new_resolved_at,
-        },
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -30,10 +31,13 @@ from mirror.cli.sync_output import report_output_errors, write_result, write_rou
 from mirror.config import file as config
 from mirror.config import settings
 from mirror.config.resolver import SettingSources
+from mirror.config.sources import VARIABLES
 from mirror.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from sqlalchemy.engine import Engine
 
     from mirror.cancellation import CancellationToken
     from mirror.cli.progress_bar import ProgressBars
@@ -80,6 +84,7 @@ class _Sync(msgspec.Struct, frozen=True):
         jobs: environments to sync in parallel.
         upgrade, dry_run, accept_missing, accept_base_url: as for `mirror.sync.run.sync`.
         as_json: print each result as JSON.
+        on_change: command to run when something has changed.
         log_format: one of `log.FORMATS`.
         verbosity: which lines are logged.
     """
@@ -95,6 +100,7 @@ class _Sync(msgspec.Struct, frozen=True):
     accept_missing: bool
     accept_base_url: bool
     as_json: bool
+    on_change: str | None
     log_format: str
     verbosity: Verbosity
 
@@ -120,15 +126,23 @@ class _Sync(msgspec.Struct, frozen=True):
                 f"{plural(len(file.environments), 'environment')} of {file.path}"
             )
             return 0
+        from mirror.db.engine import create_engine
+
         url = settings.database_url(self.database, file=file)
+        engine = create_engine(url, create=self.upgrade and not self.dry_run)
         began = time.monotonic()
-        results, codes = self._sync_all(url, environments, cancellation)
+        results, codes = self._sync_all(engine, environments, cancellation)
         changes = [change for result in results for change in result.changes]
         if changes and not self.as_json:
-            from mirror.cli.queries import write_changes
+            from mirror.cli.changes import write_changes
 
             with report_output_errors():
                 write_changes(changes, "table")
+        if self.on_change and not self.dry_run:
+            from mirror.cli import change_hook
+
+            variables = _without_tokens(file, environments)
+            change_hook.run(self.on_change, results, engine, variables, cancellation)
         if skipped := len(environments) - len(codes):
             notify(
                 f"stopped by SIGTERM; {skipped} of {len(environments)} were not begun",
@@ -143,17 +157,15 @@ class _Sync(msgspec.Struct, frozen=True):
 
     def _sync_all(
         self,
-        url: str,
+        engine: Engine,
         environments: Sequence[EnvironmentConfig],
         cancellation: CancellationToken,
     ) -> tuple[list[Result], list[int]]:
         """Sync environments; return the results of those that were begun, and their exit codes."""
-        from mirror.db.engine import create_engine
         from mirror.sync import scheduler
         from mirror.sync.run import Result, utc_now
         from mirror.sync.run import sync as sync_environment
 
-        engine = create_engine(url, create=self.upgrade and not self.dry_run)
         all_results: list[Result] = []
         codes: list[int] = []
         with self._progress_bars() as bars:
@@ -219,6 +231,12 @@ class _Sync(msgspec.Struct, frozen=True):
     is_flag=True,
     help="Sync although the last complete sync used another base URL: the API has moved.",
 )
+@click.option(
+    "--on-change",
+    metavar="COMMAND",
+    help="Run this by the shell after a sync that changed something, with the changes as JSON on "
+    "its standard input.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print each result as a line of JSON.")
 @_log_options
 def sync(
@@ -231,6 +249,7 @@ def sync(
     quiet: bool,
     verbose: bool,
     log_format: str,
+    on_change: str | None,
     as_json: bool,
     no_upgrade: bool,
     dry_run: bool,
@@ -270,6 +289,8 @@ def sync(
         raise errors.UsageError(
             "--dry-run with --every would never update the mirror", hint="run it once alone"
         )
+    if on_change is not None and not on_change.strip():
+        raise errors.UsageError("--on-change is empty", hint="give it a command, or leave it out")
     verbosity = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
     work = _Sync(
         database=database,
@@ -283,6 +304,7 @@ def sync(
         accept_missing=accept_missing,
         accept_base_url=accept_base_url,
         as_json=as_json,
+        on_change=on_change,
         log_format=log_format,
         verbosity=verbosity,
     )
@@ -291,6 +313,27 @@ def sync(
 
     with scheduler.cancelled_by_sigterm() as cancellation:
         return _repeat(work.run, every, cancellation) if every else work.run(cancellation)
+
+
+def _without_tokens(
+    file: config.Configuration, environments: Sequence[EnvironmentConfig]
+) -> dict[str, str]:
+    """Return the environment variables for a command of the user: those that hold no token."""
+    names = {
+        table["token_env"].text for table in file.environments.values() if "token_env" in table
+    }
+    tokens = [
+        environment.api.token
+        for environment in environments
+        if not isinstance(environment.api, errors.UsageError)
+    ]
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(VARIABLES["token"])
+        and name not in names
+        and all(token.redact(value) == value for token in tokens)
+    }
 
 
 def _repeat(

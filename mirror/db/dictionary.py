@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from mirror.db.models import (
     alembic_version,
+    change_cursors,
     erased_requests,
     erasures,
     past_versions,
@@ -32,6 +33,7 @@ _TABLES = (
     quarantined_records,
     erasures,
     erased_requests,
+    change_cursors,
     alembic_version,
 )
 _SQLITE = sqlite.dialect()

@@ -18,7 +18,13 @@ from sqlalchemy.engine import Connection, Engine
 
 from mirror.db import bulk, migrate, prune, replication, runs
 from mirror.db.engine import advisory_lock, read_transaction, write_transaction
-from mirror.db.models import past_versions, quarantined_records, release_requests, sync_runs
+from mirror.db.models import (
+    change_cursors,
+    past_versions,
+    quarantined_records,
+    release_requests,
+    sync_runs,
+)
 from mirror.errors import UsageError
 from mirror.text import plural
 
@@ -122,6 +128,8 @@ def contents(engine: Engine, name: str) -> Contents:
 def rename(engine: Engine, old: str, new: str, *, now: datetime, dry_run: bool = False) -> Contents:
     """Give an environment another name: its requests, past versions, quarantine and runs.
 
+    Cursors of `mirror changes --new` keep their position in it.
+
     Args:
         engine: the mirror's database.
         old: its name on record.
@@ -149,7 +157,8 @@ def rename(engine: Engine, old: str, new: str, *, now: datetime, dry_run: bool =
             )
         if not dry_run:
             _abandon_runs(connection, old, f"{old!r} was renamed to {new!r} during the run", now)
-            for table in _CHILDREN_FIRST:
+            connection.execute(sa.delete(change_cursors).where(change_cursors.c.environment == new))
+            for table in (*_CHILDREN_FIRST, change_cursors):
                 connection.execute(
                     sa.update(table).where(table.c.environment == old).values(environment=new)
                 )
@@ -188,7 +197,7 @@ def forget(
                 "gives it another name",
             )
         if not dry_run:
-            for table in _CHILDREN_FIRST:
+            for table in (*_CHILDREN_FIRST, change_cursors):
                 connection.execute(sa.delete(table).where(table.c.environment == name))
     return forgotten
 

@@ -391,6 +391,22 @@ erased_requests = Table(
     comment="Requests whose personal data a sync does not store again.",
 )
 
+change_cursors = Table(
+    "change_cursors",
+    metadata,
+    _required("name", Identifier, "Name of the cursor (mirror changes --cursor)."),
+    _required("environment", Identifier, "Environment in which the cursor has this position."),
+    _optional(
+        "seen_until",
+        UTCDateTime,
+        "Changes up to this changed_at were shown (UTC). Null: no sync of the environment was "
+        "complete yet.",
+    ),
+    _required("moved_at", UTCDateTime, "When the cursor was last used (UTC, local clock)."),
+    PrimaryKeyConstraint("name", "environment"),
+    comment="How far each reader of mirror changes --new has read.",
+)
+
 alembic_version = Table(
     "alembic_version",
     MetaData(),  # not in `metadata`: Alembic creates and owns this table

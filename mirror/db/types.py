@@ -81,6 +81,18 @@ class JSONObject(TypeDecorator[Any]):
         return dialect.type_descriptor(JSONB(none_as_null=True))
 
 
+class Names(TypeDecorator[tuple[str, ...]]):
+    """Names without commas: text in the database, separated by commas; a tuple in Python."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...]:
+        """Split the text."""
+        del dialect
+        return tuple(value.split(",")) if value else ()
+
+
 def to_text(time: datetime) -> str:
     """Format an aware UTC time as `YYYY-MM-DD HH:MM:SS.mmm`, for SQLite; Postgres parses it."""
     (text,) = to_texts([time])

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, Date, Double, MetaData, Table, Text
 
 from mirror.db.models import CLOSED_STATUSES, past_versions, release_requests
-from mirror.db.types import Identifier, UTCDateTime
+from mirror.db.types import Identifier, Names, UTCDateTime
 
 metadata = MetaData()
 """Apart from the tables' metadata, so that `alembic check` ignores the views."""
@@ -97,6 +97,12 @@ changes = Table(
         nullable=True,
     ),
     _column("sync_run_id", BigInteger, "Run that first saw the change (sync_runs.id)."),
+    _column(
+        "changed_fields",
+        Names,
+        "Names of the fields that changed, in the order of the columns of release_requests and "
+        "separated by commas, such as status,resolved_at. Empty for vanished and returned.",
+    ),
     comment="Changes that syncs saw in requests known before. A request that returned with other "
     "fields has two rows.",
 )

@@ -93,11 +93,17 @@ def no_requests(
 
 
 def no_changes(
-    connection: Connection, *, environment: str | None = None, since: datetime | None = None
+    connection: Connection,
+    *,
+    environment: str | None = None,
+    since: datetime | None = None,
+    run_id: int | None = None,
 ) -> str | None:
     """Say why `changes` found nothing with these arguments."""
     if reason := no_environment(connection, environment):
         return reason
+    if run_id is not None:
+        return _no_changes_of_run(connection, run_id)
     scope, columns = _scope(environment), past_versions.c
     last = connection.scalar(
         sa.select(sa.func.max(columns.valid_to)).where(*in_environment(columns, environment))
@@ -109,6 +115,21 @@ def no_changes(
         )
     return (
         f"no change{scope} was seen at {_text(since)} or later; the last one was at {_text(last)}"
+    )
+
+
+def _no_changes_of_run(connection: Connection, run_id: int) -> str:
+    columns = sync_runs.c
+    is_run = columns.id == run_id if abs(run_id) < 2**63 else sa.false()
+    run = connection.execute(
+        sa.select(columns.environment, columns.outcome).where(is_run)
+    ).one_or_none()
+    if run is None:
+        last = connection.scalar(sa.select(sa.func.max(columns.id)))
+        return f"there is no run {run_id}; the last one is {last}"
+    return (
+        f"run {run_id} of {run.environment!r} ({run.outcome}) saw no such change; a request that "
+        "is seen for the first time is not a change"
     )
 
 

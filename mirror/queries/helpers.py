@@ -238,15 +238,50 @@ def changes(
     since: date | str | None = None,
     environment: str | None = None,
     run_id: int | None = None,
+    limit: int | None = None,
+    sort: str | None = None,
 ) -> list[Change]:
-    """Return the changes that syncs saw, oldest first.
+    """Return the changes that syncs saw, newest first.
 
     Args:
         connection: to the mirror's database.
         since: only changes seen at or after this time.
         environment: only those of this environment; None for all.
         run_id: only changes that this run saw.
+        limit: return at most this many; None for all.
+        sort: an attribute of `Change` to sort by, with "-" before it for descending order. Nulls
+            come last.
+
+    Raises:
+        ValueError: `sort` is no attribute, or `limit` is negative.
     """
+    view = changes_view.c
+    conditions = _changes_where(connection, since=since, environment=environment, run_id=run_id)
+    newest_first = (view.changed_at.desc(), view.request_id, view.kind)
+    query = select_as(Change, changes_view).limit(check_limit(limit))
+    query = ordered(query, Change, changes_view, sort, default=newest_first)
+    return fetch(connection, Change, query, conditions)
+
+
+def count_changes(
+    connection: Connection,
+    *,
+    since: date | str | None = None,
+    environment: str | None = None,
+    run_id: int | None = None,
+) -> int:
+    """Count the changes that `changes` returns with these arguments, without a limit."""
+    conditions = _changes_where(connection, since=since, environment=environment, run_id=run_id)
+    return count(connection, changes_view, conditions)
+
+
+def _changes_where(
+    connection: Connection,
+    *,
+    since: date | str | None,
+    environment: str | None,
+    run_id: int | None,
+) -> list[sa.ColumnElement[bool]]:
     view = changes_view.c
     conditions = [
         *in_environment(view, environment),
@@ -254,10 +289,23 @@ def changes(
     ]
     if run_id is not None:
         check_type("run_id", run_id, int, "a whole number")
-        may_exist = abs(run_id) < 2**63  # the databases refuse larger numbers
-        conditions.append(view.sync_run_id == run_id if may_exist else sa.false())
-    query = select_as(Change, changes_view).order_by(view.changed_at, view.request_id, view.kind)
-    return fetch(connection, Change, query, conditions)
+        conditions += _of_run(connection, run_id)
+    return conditions
+
+
+def _of_run(connection: Connection, run_id: int) -> list[sa.ColumnElement[bool]]:
+    """Restrict changes to those of a run; by their time too, which has an index."""
+    check_connection(connection)
+    if abs(run_id) >= 2**63:  # the databases refuse such numbers
+        return [sa.false()]
+    observed_at = connection.scalar(
+        sa.select(sync_runs.c.observed_at).where(sync_runs.c.id == run_id)
+    )
+    view = changes_view.c
+    return [
+        view.sync_run_id == run_id,
+        *([view.changed_at == observed_at] if observed_at is not None else []),
+    ]
 
 
 def phone_numbers(connection: Connection, *, environment: str | None = None) -> list[PhoneNumber]:

@@ -100,6 +100,8 @@ class Change:
         environment, phone_number, request_id: the request concerned.
         old_status, new_status, old_resolved_at, new_resolved_at: values before and after.
         sync_run_id: the run that saw it.
+        changed_fields: names of the fields that changed, in the order of the columns of
+            `release_requests`; none for "vanished" and "returned".
     """
 
     changed_at: datetime
@@ -112,6 +114,7 @@ class Change:
     old_resolved_at: datetime | None
     new_resolved_at: datetime | None
     sync_run_id: int
+    changed_fields: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,9 +81,23 @@ def test_texts(text: str) -> None:
 def test_numbers_and_times() -> None:
     """Numbers and times stay what they are."""
     now = datetime(2024, 1, 10, 14, 30, tzinfo=UTC)
-    change = Change(now, "resolved", "prod", "+1", "1", "pending", "approved", None, now, 7)
+    change = Change(
+        now, "resolved", "prod", "+1", "1", "pending", "approved", None, now, 7, ("status",)
+    )
     time = "2024-01-10T14:30:00Z"
-    row = [time, "resolved", "prod", '="+1"', '="1"', "pending", "approved", "", time, "7"]
+    row = [
+        time,
+        "resolved",
+        "prod",
+        '="+1"',
+        '="1"',
+        "pending",
+        "approved",
+        "",
+        time,
+        "7",
+        "status",
+    ]
     assert cells(change) == row
 
 

@@ -18,6 +18,7 @@ from mirror.db import grants, migrate, models, views
 from mirror.db.engine import create_engine
 from mirror.db.urls import parse_url
 from mirror.errors import DatabaseError, SchemaError, UsageError
+from mirror.queries import cursors
 from mirror.sandbox.server import Sandbox
 from tests.support.commands import Ran, run_mirror
 from tests.support.databases import upgrade
@@ -167,6 +168,7 @@ def test_a_reader_reads_everything(
     mirror.sync([request(1), request(2), "junk"])
     mirror.sync([request(1, status="approved"), request(2), "junk"])
     erasure.erase(mirror.engine, "+15550000002", now=mirror.now)
+    cursors.move(mirror.engine, "default", {"default": mirror.now}, now=mirror.now)
     assert refusal(owned.url(reader), "SELECT 1 FROM release_requests") == NOT_ALLOWED
     granted = owned.grant(reader)
     assert (granted.role, granted.schema, granted.relations, granted.warnings) == (
@@ -227,6 +229,9 @@ def test_commands_as_a_reader(
         dry_run = run_mirror("sync", "--dry-run", "--database", url, **environment)
         assert (dry_run.code, len(sandbox.request_log)) == (1, asked)
         assert advice in dry_run.err
+        new = run_mirror("changes", "--new", "--database", url, **environment)
+        assert (new.code, new.out) == (1, "")
+        assert new.err.endswith("records there how far it has read, and --since does not\n")
     with later_revision(tmp_path):
         attempts.append(run_mirror("db", "upgrade", **environment))
     for attempt in attempts:

@@ -29,6 +29,7 @@ from mirror import erasure
 from mirror.db import migrate, models, views
 from mirror.db.engine import create_engine, enable_wal
 from mirror.errors import DatabaseError
+from mirror.queries import cursors
 from tests.support import ROOT
 from tests.support.commands import run_module, run_python
 from tests.support.databases import DATABASES, cached_by_kind, new_database
@@ -73,6 +74,7 @@ def fill(mirror: Mirror) -> dict[str, list[tuple[Any, ...]]]:
     mirror.sync([request(1), request(2), "junk"])
     mirror.sync([request(1, status="approved"), request(2), "junk"])
     erasure.erase(mirror.engine, "+15550000002", now=mirror.now)
+    cursors.move(mirror.engine, "default", {"default": mirror.now}, now=mirror.now)
     rows = {name: mirror.rows(f"SELECT * FROM {name}") for name in TABLES}
     assert all(rows.values())
     return rows

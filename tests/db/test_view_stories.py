@@ -349,6 +349,11 @@ STORIES = {
     ),
 }
 IDS = {name: f"request-{position}" for position, name in enumerate(STORIES)}
+IN_ORDER = (
+    *("phone_number_id", "phone_number", "reason", "status", "rejection_reason"),
+    *("requested_at", "resolved_at"),
+)
+"""The known fields in the order of `changed_fields`."""
 SYNCS = max(len(story.responses) for story in STORIES.values())
 
 
@@ -453,7 +458,11 @@ def changed(name: str, number: int, kind: str) -> dict[str, Any]:
         at = fields.get("resolved_at")
         row[f"{which}_status"] = fields.get("status", "pending")
         row[f"{which}_resolved_at"] = at and datetime.fromisoformat(at)
-    return row
+    records = entry(name, old), entry(name, new)
+    differ = tuple(
+        field for field in IN_ORDER if len({record.get(field) for record in records}) > 1
+    )
+    return row | {"changed_fields": () if kind in {"vanished", "returned"} else differ}
 
 
 @pytest.mark.parametrize("number", range(1, SYNCS + 1))

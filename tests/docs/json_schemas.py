@@ -21,6 +21,7 @@ import msgspec
 
 from mirror.cli.doctor import CheckResult
 from mirror.cli.sync_output import SyncResult
+from mirror.db.cookbook import Question
 from mirror.db.dictionary import Entry
 from mirror.db.models import sync_runs
 from mirror.queries.results import (
@@ -69,6 +70,7 @@ ROWS: dict[str, type[Any]] = {
     "doctor": CheckResult,
     "history": HistoryEvent,
     "quarantine": QuarantinedRecord,
+    "query --list": Question,
     "requests": ReleaseRequest,
     "runs": SyncRun,
     "status": EnvironmentStatus,
@@ -88,7 +90,8 @@ def schemas() -> dict[str, Schema]:
     made["show"] = _schema("mirror show --format json", RequestDetails, is_array=False)
     made["sync"] = _schema("mirror sync --json, a line", SyncResult, is_array=False)
     made["log"] = _log_schema()
-    return {name.replace(" ", "-"): schema for name, schema in made.items()}
+    made["on-change"] = _on_change_schema()
+    return {re.sub("[ -]+", "-", name): schema for name, schema in made.items()}
 
 
 def _schema(title: str, row_type: type[Any], *, is_array: bool) -> Schema:
@@ -111,6 +114,10 @@ def _log_schema() -> Schema:
         "environment": text | {"description": "the environment that it is about."},
         "message": text | {"description": "the line as text."},
         "run": reference | {"description": "the result of a sync, in its line."},
+        "on_change": {
+            "type": "object",
+            "description": "how the command of --on-change failed, in its line.",
+        },
         "round": {
             "type": "object",
             "description": "the counts of a round over several environments, in its line.",
@@ -121,6 +128,37 @@ def _log_schema() -> Schema:
         "type": "object",
         "properties": properties,
         "required": ["time", "level", "message"],
+        "$defs": definitions,
+    }
+
+
+def _on_change_schema() -> Schema:
+    """Return the schema of what the command of `--on-change` reads."""
+    definitions: dict[str, Schema] = {}
+    lists = {
+        "runs": (SyncResult, "the syncs that changed something, by environment."),
+        "changes": (Change, "what they saw change in requests that were known."),
+        "new_requests": (ReleaseRequest, "requests that they saw for the first time."),
+    }
+    properties: Schema = {
+        name: {
+            "type": "array",
+            "items": _written(row_type, definitions),
+            "description": f"{description} The first ones, if there are many; see `omitted`.",
+        }
+        for name, (row_type, description) in lists.items()
+    }
+    properties["omitted"] = {
+        "type": "object",
+        "properties": {name: {"type": "integer"} for name in lists},
+        "required": list(lists),
+        "description": "how many each list lacks.",
+    }
+    return {
+        **_head("mirror sync --on-change, standard input of the command"),
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
         "$defs": definitions,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from tests.support.commands import Ran, all_commands, run_mirror
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, request, requests
 
-WITHOUT_SCHEMA: set[str] = set()
-"""Commands whose JSON has no fixed form."""
+NAMES = {"sync --log-format": "log", "query --format": "query-list"}
+"""Names of schemas that are not that of the command; the rows of a query have no fixed form."""
 
 
 def names_of(command: click.Command) -> Iterator[str]:
@@ -30,10 +31,9 @@ def names_of(command: click.Command) -> Iterator[str]:
 
 
 JSON_OUTPUTS = {
-    "log" if option == "--log-format" else words.replace(" ", "-")
+    NAMES.get(f"{words} {option}", words.replace(" ", "-"))
     for words, command in all_commands().items()
     for option in names_of(command)
-    if words not in WITHOUT_SCHEMA
 }
 """The name of the schema of each JSON output that a command has."""
 
@@ -95,7 +95,7 @@ def test_output_is_as_its_schema_says(sqlite_mirror: Mirror, tmp_path: Path) -> 
     def read(*words: str, code: int = 0) -> Any:
         ran = run_mirror(*words, "--format", "json", *database, TALKOVER_TOKEN=TOKEN)
         assert ran.code == code, ran.err
-        name = "db-describe" if words[0] == "db" else words[0]
+        name = {"db": "db-describe", "query": "query-list"}.get(words[0], words[0])
         rows = json.loads(ran.out)
         check(name, rows)
         assert rows
@@ -116,7 +116,12 @@ def test_output_is_as_its_schema_says(sqlite_mirror: Mirror, tmp_path: Path) -> 
         ],
         code=3,
     )
-    sync(records=[request(1), *requests(2, 4, 5, 6, 7, 8, 9)])
+    received = tmp_path / "received.json"
+    records = [request(1), *requests(2, 4, 5, 6, 7, 8, 9, 10)]
+    sync("--on-change", f"cat > {shlex.quote(str(received))}", records=records)
+    given = json.loads(received.read_text())
+    check("on-change", given)
+    assert all(given[name] for name in ("runs", "changes", "new_requests"))
     sync(records=[], code=4)
     mirror.sandbox.set_fault("unauthorized")
     sync(code=77)
@@ -132,15 +137,13 @@ def test_output_is_as_its_schema_says(sqlite_mirror: Mirror, tmp_path: Path) -> 
     assert {row["kind"] for row in changes} == {
         "resolved", "reopened", "corrected", "vanished", "returned",
     }  # fmt: skip
+    for argument in ("1", "3", "9"):
+        read("show", f"request-{argument}")
     read("requests")
     read("history", "+15550000001")
-    for number in (1, 3, 9):
-        read("show", f"request-{number}")
-    read("status")
-    read("status", "--max-age", "2h")
-    read("runs")
-    read("quarantine", "--all")
-    read("db", "describe")
+    read("query", "--list")
+    for command in ("status", "status --max-age 2h", "runs", "quarantine --all", "db describe"):
+        read(*command.split())
     checks = read("doctor", "--base-url", mirror.sandbox.base_url, code=77)
     assert {row["exit_code"] for row in checks if row["state"] == "failed"} == {77}
     assert {row["exit_code"] for row in checks if row["state"] != "failed"} == {0}

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 
-from mirror.db import runs
+from mirror.db import models, runs
 from mirror.db.engine import write_transaction
 from tests.support.mirrors import Mirror
 
@@ -107,6 +108,12 @@ def sync_all(mirror: Mirror) -> None:
     mirror.sync()
     mirror.sync(STAGING, environment="staging")
     _begin(mirror, "staging")
+    with write_transaction(mirror.engine, "cursors") as connection:
+        connection.execute(
+            sa.insert(models.change_cursors).values(
+                name="default", environment="staging", moved_at=mirror.now
+            )
+        )
 
 
 def _begin(mirror: Mirror, environment: str) -> runs.Run:

@@ -52,6 +52,12 @@ COLUMNS = {
 }
 """The columns that a sync writes, without those that depend on wording."""
 
+_IN_ORDER = (
+    *("phone_number_id", "phone_number", "reason", "status", "rejection_reason"),
+    *("requested_at", "resolved_at"),
+)
+"""The known fields in the order of the columns of `release_requests`."""
+
 Tables = dict[str, list[tuple[Any, ...]]]
 """The sorted rows of each table, with the values of its `COLUMNS`."""
 
@@ -214,6 +220,9 @@ class Memory:
                 "new_status": new.status,
                 "old_resolved_at": old.fields["resolved_at"],
                 "new_resolved_at": new.fields["resolved_at"],
+                "changed_fields": ()
+                if kind in {"vanished", "returned"}
+                else tuple(name for name in _IN_ORDER if old.fields[name] != new.fields[name]),
             }
             for key, states in self.states.items()
             for old, new in pairwise(states)

@@ -5,6 +5,17 @@ version_num character varying(32) NOT NULL
 );
 COMMENT ON TABLE alembic_version IS 'Revision of the schema, used by mirror db upgrade.';
 COMMENT ON COLUMN alembic_version.version_num IS 'Number of the revision.';
+CREATE TABLE change_cursors (
+name text NOT NULL COLLATE pg_catalog."C",
+environment text NOT NULL COLLATE pg_catalog."C",
+seen_until timestamp with time zone,
+moved_at timestamp with time zone NOT NULL
+);
+COMMENT ON TABLE change_cursors IS 'How far each reader of mirror changes --new has read.';
+COMMENT ON COLUMN change_cursors.name IS 'Name of the cursor (mirror changes --cursor).';
+COMMENT ON COLUMN change_cursors.environment IS 'Environment in which the cursor has this position.';
+COMMENT ON COLUMN change_cursors.seen_until IS 'Changes up to this changed_at were shown (UTC). Null: no sync of the environment was complete yet.';
+COMMENT ON COLUMN change_cursors.moved_at IS 'When the cursor was last used (UTC, local clock).';
 CREATE TABLE erased_requests (
 request_id text NOT NULL COLLATE pg_catalog."C",
 erasure_id bigint NOT NULL
@@ -507,15 +518,23 @@ CREATE VIEW release_request_changes AS
 WITH succession AS NOT MATERIALIZED (
 SELECT earlier.id AS request_id,
 later.environment,
-later.phone_number,
 earlier.valid_to AS changed_at,
+earlier.phone_number_id AS old_phone_number_id,
+later.phone_number_id AS new_phone_number_id,
+earlier.phone_number AS old_phone_number,
+later.phone_number AS new_phone_number,
+earlier.reason AS old_reason,
+later.reason AS new_reason,
 earlier.status AS old_status,
 later.status AS new_status,
+earlier.rejection_reason AS old_rejection_reason,
+later.rejection_reason AS new_rejection_reason,
+earlier.requested_at AS old_requested_at,
+later.requested_at AS new_requested_at,
 earlier.resolved_at AS old_resolved_at,
 later.resolved_at AS new_resolved_at,
 earlier.missing_since AS old_missing_since,
 later.missing_since AS new_missing_since,
-(((((((earlier.phone_number_id IS DISTINCT FROM later.phone_number_id) OR (earlier.phone_number IS DISTINCT FROM later.phone_number)) OR (earlier.reason IS DISTINCT FROM later.reason)) OR (earlier.status IS DISTINCT FROM later.status)) OR (earlier.rejection_reason IS DISTINCT FROM later.rejection_reason)) OR (earlier.requested_at IS DISTINCT FROM later.requested_at)) OR (earlier.resolved_at IS DISTINCT FROM later.resolved_at)) AS fields_differ,
 later.sync_run_id
 FROM (release_request_past_versions earlier
 JOIN release_requests later ON (((later.id = earlier.id) AND (later.valid_from = earlier.valid_to))))
@@ -523,52 +542,104 @@ WHERE ((earlier.id || ''::text) = earlier.id)
 UNION ALL
 SELECT earlier.id,
 later.environment,
-later.phone_number,
 earlier.valid_to,
+earlier.phone_number_id,
+later.phone_number_id,
+earlier.phone_number,
+later.phone_number,
+earlier.reason,
+later.reason,
 earlier.status,
 later.status,
+earlier.rejection_reason,
+later.rejection_reason,
+earlier.requested_at,
+later.requested_at,
 earlier.resolved_at,
 later.resolved_at,
 earlier.missing_since,
 later.missing_since,
-(((((((earlier.phone_number_id IS DISTINCT FROM later.phone_number_id) OR (earlier.phone_number IS DISTINCT FROM later.phone_number)) OR (earlier.reason IS DISTINCT FROM later.reason)) OR (earlier.status IS DISTINCT FROM later.status)) OR (earlier.rejection_reason IS DISTINCT FROM later.rejection_reason)) OR (earlier.requested_at IS DISTINCT FROM later.requested_at)) OR (earlier.resolved_at IS DISTINCT FROM later.resolved_at)),
 later.sync_run_id
 FROM (release_request_past_versions earlier
 JOIN release_request_past_versions later ON (((later.id = earlier.id) AND (later.valid_from = earlier.valid_to))))
 WHERE ((earlier.id || ''::text) = earlier.id)
-), presence AS (
+), differences AS NOT MATERIALIZED (
 SELECT succession.request_id,
 succession.environment,
-succession.phone_number,
+succession.new_phone_number AS phone_number,
 succession.changed_at,
+succession.old_status,
+succession.new_status,
+succession.old_resolved_at,
+succession.new_resolved_at,
+succession.old_missing_since,
+succession.new_missing_since,
+succession.sync_run_id,
+concat_ws(','::text,
 CASE
-WHEN (succession.new_missing_since IS NULL) THEN 'returned'::text
+WHEN (succession.old_phone_number_id IS DISTINCT FROM succession.new_phone_number_id) THEN 'phone_number_id'::text
+ELSE NULL::text
+END,
+CASE
+WHEN (succession.old_phone_number <> succession.new_phone_number) THEN 'phone_number'::text
+ELSE NULL::text
+END,
+CASE
+WHEN (succession.old_reason IS DISTINCT FROM succession.new_reason) THEN 'reason'::text
+ELSE NULL::text
+END,
+CASE
+WHEN (succession.old_status <> succession.new_status) THEN 'status'::text
+ELSE NULL::text
+END,
+CASE
+WHEN (succession.old_rejection_reason IS DISTINCT FROM succession.new_rejection_reason) THEN 'rejection_reason'::text
+ELSE NULL::text
+END,
+CASE
+WHEN (succession.old_requested_at <> succession.new_requested_at) THEN 'requested_at'::text
+ELSE NULL::text
+END,
+CASE
+WHEN (succession.old_resolved_at IS DISTINCT FROM succession.new_resolved_at) THEN 'resolved_at'::text
+ELSE NULL::text
+END) AS changed_fields
+FROM succession
+), presence AS (
+SELECT differences.request_id,
+differences.environment,
+differences.phone_number,
+differences.changed_at,
+CASE
+WHEN (differences.new_missing_since IS NULL) THEN 'returned'::text
 ELSE 'vanished'::text
 END AS kind,
-succession.old_status,
-succession.new_status,
-succession.old_resolved_at,
-succession.new_resolved_at,
-succession.sync_run_id
-FROM succession
-WHERE ((succession.old_missing_since IS NULL) <> (succession.new_missing_since IS NULL))
+differences.old_status,
+differences.new_status,
+differences.old_resolved_at,
+differences.new_resolved_at,
+differences.sync_run_id,
+''::text AS changed_fields
+FROM differences
+WHERE ((differences.old_missing_since IS NULL) <> (differences.new_missing_since IS NULL))
 ), content AS (
-SELECT succession.request_id,
-succession.environment,
-succession.phone_number,
-succession.changed_at,
+SELECT differences.request_id,
+differences.environment,
+differences.phone_number,
+differences.changed_at,
 CASE
-WHEN ((succession.new_status = 'pending'::text) AND (succession.old_status <> 'pending'::text)) THEN 'reopened'::text
-WHEN (((succession.new_status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((succession.new_status <> 'pending'::text) AND (succession.new_resolved_at IS NOT NULL))) AND (NOT ((succession.old_status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((succession.old_status <> 'pending'::text) AND (succession.old_resolved_at IS NOT NULL))))) THEN 'resolved'::text
+WHEN ((differences.new_status = 'pending'::text) AND (differences.old_status <> 'pending'::text)) THEN 'reopened'::text
+WHEN (((differences.new_status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((differences.new_status <> 'pending'::text) AND (differences.new_resolved_at IS NOT NULL))) AND (NOT ((differences.old_status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((differences.old_status <> 'pending'::text) AND (differences.old_resolved_at IS NOT NULL))))) THEN 'resolved'::text
 ELSE 'corrected'::text
 END AS kind,
-succession.old_status,
-succession.new_status,
-succession.old_resolved_at,
-succession.new_resolved_at,
-succession.sync_run_id
-FROM succession
-WHERE ((succession.new_missing_since IS NULL) AND ((succession.old_missing_since IS NULL) OR succession.fields_differ))
+differences.old_status,
+differences.new_status,
+differences.old_resolved_at,
+differences.new_resolved_at,
+differences.sync_run_id,
+differences.changed_fields
+FROM differences
+WHERE ((differences.new_missing_since IS NULL) AND ((differences.old_missing_since IS NULL) OR (differences.changed_fields <> ''::text)))
 )
 SELECT presence.request_id,
 presence.environment,
@@ -579,7 +650,8 @@ presence.old_status,
 presence.new_status,
 presence.old_resolved_at,
 presence.new_resolved_at,
-presence.sync_run_id
+presence.sync_run_id,
+presence.changed_fields
 FROM presence
 UNION ALL
 SELECT content.request_id,
@@ -591,7 +663,8 @@ content.old_status,
 content.new_status,
 content.old_resolved_at,
 content.new_resolved_at,
-content.sync_run_id
+content.sync_run_id,
+content.changed_fields
 FROM content;
 COMMENT ON VIEW release_request_changes IS 'Changes that syncs saw in requests known before. A request that returned with other fields has two rows.';
 COMMENT ON COLUMN release_request_changes.request_id IS 'Request id, as returned by the API.';
@@ -604,6 +677,7 @@ COMMENT ON COLUMN release_request_changes.new_status IS 'Status after the change
 COMMENT ON COLUMN release_request_changes.old_resolved_at IS 'resolved_at before the change (UTC, reported by the API). Null if there was none.';
 COMMENT ON COLUMN release_request_changes.new_resolved_at IS 'resolved_at after the change (UTC, reported by the API). Null if there is none.';
 COMMENT ON COLUMN release_request_changes.sync_run_id IS 'Run that first saw the change (sync_runs.id).';
+COMMENT ON COLUMN release_request_changes.changed_fields IS 'Names of the fields that changed, in the order of the columns of release_requests and separated by commas, such as status,resolved_at. Empty for vanished and returned.';
 CREATE VIEW release_request_turnaround AS
 WITH reported AS (
 SELECT release_requests.id,
@@ -1077,6 +1151,7 @@ ALTER SEQUENCE sync_runs_id_seq OWNED BY sync_runs.id;
 ALTER TABLE ONLY quarantined_records ALTER COLUMN id SET DEFAULT nextval('quarantined_records_id_seq'::regclass);
 ALTER TABLE ONLY sync_runs ALTER COLUMN id SET DEFAULT nextval('sync_runs_id_seq'::regclass);
 INSERT INTO alembic_version VALUES ('0001');
+INSERT INTO change_cursors VALUES ('default', 'staging', NULL, '2024-01-11 19:00:00+00');
 INSERT INTO quarantined_records VALUES (1, 'default', '27ae539ce0f580dbb2e246709837dd35408c5db7dde3d6808f12f9e738e6377d', 'request-11', '{"id":"request-11","phone_number_id":"phone-11","phone_number":"+15551230011","reason":"The campaign has ended","status":"pending","requested_at":"yesterday"}', '`requested_at` is not a time', 1, 6, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL);
 INSERT INTO quarantined_records VALUES (2, 'default', '4a826b8f94c4f88dcb3761855e863d9c75b64b7b746326da71e88abb89a713bd', 'request-12', '{"id":"request-12","phone_number_id":"phone-12","phone_number":"+15551230012","reason":"The campaign has ended","status":7,"requested_at":"2024-01-10T14:30:12Z"}', '`status` is not a string', 1, 6, '2024-01-11 13:00:00+00', '2024-01-11 16:00:00+00', NULL);
 INSERT INTO quarantined_records VALUES (3, 'default', 'b6272773015dc2e95e8fffc4ec10c1b53ac5cca9b8dd907b51b8f625b62d39d9', NULL, '"no \"object\", isn''t it? — não"', 'not an object', 1, 1, '2024-01-11 13:00:00+00', '2024-01-11 13:00:00+00', '2024-01-11 15:00:00+00');
@@ -1116,6 +1191,8 @@ SELECT pg_catalog.setval('quarantined_records_id_seq', 3, true);
 SELECT pg_catalog.setval('sync_runs_id_seq', 10, true);
 ALTER TABLE ONLY alembic_version
 ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
+ALTER TABLE ONLY change_cursors
+ADD CONSTRAINT pk_change_cursors PRIMARY KEY (name, environment);
 ALTER TABLE ONLY erased_requests
 ADD CONSTRAINT pk_erased_requests PRIMARY KEY (request_id);
 ALTER TABLE ONLY erasures

@@ -168,7 +168,7 @@ def _insert(connection: Connection, table: str, rows: list[Row]) -> None:
     )
     for row in rows:
         connection.exec_driver_sql(statement, tuple(row[name] for name in names))
-    if mark == "%s":
+    if mark == "%s" and "id" in names:
         connection.exec_driver_sql(
             f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), {len(rows)})"
         )

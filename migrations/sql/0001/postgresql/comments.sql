@@ -172,6 +172,17 @@ COMMENT ON COLUMN erased_requests.request_id IS
 COMMENT ON COLUMN erased_requests.erasure_id IS
   'Erasure of the request (erasures.id).';
 
+COMMENT ON TABLE change_cursors IS
+  'How far each reader of mirror changes --new has read.';
+COMMENT ON COLUMN change_cursors.name IS
+  'Name of the cursor (mirror changes --cursor).';
+COMMENT ON COLUMN change_cursors.environment IS
+  'Environment in which the cursor has this position.';
+COMMENT ON COLUMN change_cursors.seen_until IS
+  'Changes up to this changed_at were shown (UTC). Null: no sync of the environment was complete yet.';
+COMMENT ON COLUMN change_cursors.moved_at IS
+  'When the cursor was last used (UTC, local clock).';
+
 COMMENT ON TABLE alembic_version IS
   'Revision of the schema, used by mirror db upgrade.';
 COMMENT ON COLUMN alembic_version.version_num IS
@@ -236,6 +247,8 @@ COMMENT ON COLUMN release_request_changes.new_resolved_at IS
   'resolved_at after the change (UTC, reported by the API). Null if there is none.';
 COMMENT ON COLUMN release_request_changes.sync_run_id IS
   'Run that first saw the change (sync_runs.id).';
+COMMENT ON COLUMN release_request_changes.changed_fields IS
+  'Names of the fields that changed, in the order of the columns of release_requests and separated by commas, such as status,resolved_at. Empty for vanished and returned.';
 
 COMMENT ON VIEW phone_number_history IS
   'The history of each phone number: one row per event, over all its requests. In order: ORDER BY coalesce(occurred_at, not_before), request_id, observed_at, event <> ''requested'', event <> ''returned''.';

@@ -1,0 +1,111 @@
+"""The dashboard for Grafana: its structure, its metrics, and its queries on a mirror."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+from mirror.cli.prometheus import render_metrics
+from mirror.queries import status
+from mirror.sandbox.server import Sandbox
+from tests.support import ROOT
+from tests.support.mirrors import Mirror
+from tests.support.upstream import FakeUpstream, request
+
+DASHBOARD = json.loads((ROOT / "docs" / "grafana" / "mirror.json").read_text())
+PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
+TARGETS = [target for panel in PANELS for target in panel["targets"]]
+VARIABLES: list[dict[str, Any]] = DASHBOARD["templating"]["list"]
+
+
+def overlap(one: dict[str, int], other: dict[str, int]) -> bool:
+    """Whether two panels share a cell of the grid."""
+    return all(
+        one[start] < other[start] + other[size] and other[start] < one[start] + one[size]
+        for start, size in (("x", "w"), ("y", "h"))
+    )
+
+
+def test_structure() -> None:
+    """It imports anywhere: what it needs is declared, and each panel has a place of its own."""
+    assert DASHBOARD["id"] is None
+    assert DASHBOARD["timezone"] == "utc", "the days of the mirror are UTC"
+    required = {(need["type"], need["id"]) for need in DASHBOARD["__requires"]}
+    assert {kind for kind, _ in required} == {"grafana", "datasource", "panel"}
+    assert {panel["type"] for panel in PANELS} == {
+        name for kind, name in required if kind == "panel"
+    } == {"stat", "table", "timeseries"}  # fmt: skip
+    inputs = {
+        "${" + each["name"] + "}": each["pluginId"]
+        for each in DASHBOARD["__inputs"]
+        if each["type"] == "datasource"
+    }
+    assert set(inputs.values()) == {name for kind, name in required if kind == "datasource"}
+    for user in (*PANELS, *TARGETS, *VARIABLES):
+        assert inputs[user["datasource"]["uid"]] == user["datasource"]["type"]
+    assert [panel["id"] for panel in PANELS] == list(range(1, len(PANELS) + 1))
+    for panel in PANELS:
+        assert panel["title"]
+        place = panel["gridPos"]
+        assert place.keys() == {"x", "y", "w", "h"}
+        assert min(place.values()) >= 0
+        assert place["x"] + place["w"] <= 24
+        assert {"defaults", "overrides"} == panel["fieldConfig"].keys()
+        assert [target["datasource"] for target in panel["targets"]] == [panel["datasource"]]
+    for one, other in combinations(PANELS, 2):
+        assert not overlap(one["gridPos"], other["gridPos"]), (one["title"], other["title"])
+
+
+def test_metrics(sqlite_mirror: Mirror) -> None:
+    """Each metric exists, with the labels that are asked for."""
+    sqlite_mirror.sync([request(1)])
+    statuses = sqlite_mirror.query(status.status, now=sqlite_mirror.now)
+    rendered = render_metrics(statuses, schema_revision="0001", version="1")
+    expressions = [target["expr"] for target in TARGETS if "expr" in target]
+    assert len(expressions) == 8
+    for expression in expressions:
+        (name,) = re.findall(r"mirror_\w+", expression)
+        (selector,) = re.findall(r"\{(.*?)\}", expression)
+        assert 'environment=~"$environment"' in selector
+        (line, *_) = re.findall(rf"^{name}{{.*", rendered, re.MULTILINE)
+        for label in re.findall(r"(\w+)=", selector):
+            assert f'{label}="' in line
+    assert 'mirror_requests{environment="default",status="pending"}' in rendered
+
+
+def expanded(sql: str) -> str:
+    """A query as Grafana's data source for Postgres sends it."""
+    times = "'2024-01-01T00:00:00Z' AND '2124-01-01T00:00:00Z'"
+    sql = re.sub(r"\$__timeFilter\((\w+)\)", rf"\1 BETWEEN {times}", sql)
+    epoch = r"floor(extract(epoch from \1)/86400)*86400"
+    sql = re.sub(r"\$__timeGroup\((\w+), \$__interval\)", epoch, sql)
+    return sql.replace("${environment:sqlstring}", "'dev','it''s'")
+
+
+def test_queries(
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
+) -> None:
+    """Each query finds rows in Postgres, in the columns that its panel needs."""
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, upstream)
+    approved = {"status": "approved", "resolved_at": "2024-01-11T10:00:00Z"}
+    for environment, number in (("dev", 1), ("it's", 3), ("left out", 5)):
+        mirror.sync([request(number), request(number + 1)], environment=environment)
+        mirror.sync([request(number, **approved), request(number + 1)], environment=environment)
+    (variable,) = VARIABLES
+    assert mirror.rows(variable["query"]) == [("dev",), ("it's",), ("left out",)]
+    queries = [(target["format"], target["rawSql"]) for target in TARGETS if "rawSql" in target]
+    assert len(queries) == 5
+    for kind, query in queries:
+        sql = expanded(query)
+        assert "$" not in sql
+        with mirror.engine.connect() as connection:
+            result = connection.exec_driver_sql(sql.replace("%", "%%"))
+            columns, rows = list(result.keys()), result.all()
+        assert rows
+        assert "left out" not in str(rows)
+        if kind == "time_series":
+            assert columns[0] == "time"
+            assert [row[0] for row in rows] == sorted(row[0] for row in rows)
