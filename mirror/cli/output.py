@@ -247,7 +247,7 @@ def _json_value(name: str, value: object) -> object:
     if isinstance(value, JsonText) or (name == "extra" and isinstance(value, str)):
         return msgspec.Raw(msgspec.json.format(value.encode(), indent=-1))  # in one line
     if isinstance(value, Decimal | float):
-        return msgspec.Raw(str(value).encode()) if isfinite(value) else str(value)
+        value = msgspec.Raw(str(value).encode()) if isfinite(value) else str(value)
     return value
 
 

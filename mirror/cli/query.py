@@ -15,7 +15,7 @@ import click
 from mirror.cli.completion import complete_parameter, complete_question
 from mirror.cli.log import notify
 from mirror.cli.options import TIME, database_option, database_url, format_option, region_option
-from mirror.cli.pager import no_pager_option, paged
+from mirror.cli.pager import paged
 from mirror.config.file import suggest
 from mirror.errors import UsageError
 
@@ -50,7 +50,6 @@ _NAME = re.compile(r"[\w-]+")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N rows.")
 @region_option
 @format_option
-@no_pager_option
 @database_option
 def query(
     statement: str | None,
