@@ -242,11 +242,13 @@ def _json_value(name: str, value: object) -> object:
         return {"field": value.field, **sides}
     if isinstance(value, list | tuple):
         return [_json_value(name, item) for item in value]
+    if is_dataclass(value):
+        return json_object(value)
     if isinstance(value, JsonText) or (name == "extra" and isinstance(value, str)):
         return msgspec.Raw(msgspec.json.format(value.encode(), indent=-1))  # in one line
     if isinstance(value, Decimal | float):
-        return msgspec.Raw(str(value).encode()) if isfinite(value) else str(value)
-    return json_object(value) if is_dataclass(value) else value
+        value = msgspec.Raw(str(value).encode()) if isfinite(value) else str(value)
+    return value
 
 
 def _json_escape(match: re.Match[str]) -> str:

@@ -14,6 +14,7 @@ from mirror.db.engine import write_transaction
 from mirror.db.parameters import tokens
 from tests.support.commands import Ran, run_mirror, run_on_a_terminal
 from tests.support.mirrors import Mirror
+from tests.support.terminals import plain
 from tests.support.upstream import request
 
 NUMBER = "+15550100001"
@@ -276,14 +277,14 @@ def test_a_terminal(sqlite_mirror: Mirror) -> None:
     url = {"MIRROR_DATABASE_URL": sqlite_mirror.url, "COLUMNS": "80"}
 
     def shown(*arguments: str) -> list[str]:
-        command = ("-m", "mirror", "query", *arguments)
+        command = ("-m", "mirror", "query", "--no-pager", *arguments)
         ran, received = run_on_a_terminal(*command, merge=True, **url)
         assert ran.code == 0
-        return received.replace("\r", "").splitlines()
+        return plain(received)
 
     lines = shown("history", "--param", f"number={NUMBER}")
     assert lines[1].split() == ["event", "requested"]
-    assert "reason            \\x1b[31m\\u202e" in lines
+    assert ["reason", "\\x1b[31m\\u202e"] in [line.split() for line in lines]
     numbers = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c"
     lines = shown(numbers)
     assert [line.strip() for line in lines[2:-1]] == [str(number) for number in range(1, 1001)]

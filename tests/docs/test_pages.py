@@ -99,7 +99,7 @@ def test_install_lines_are_right_today() -> None:
 
 def test_completion(tmp_path: Path) -> None:
     """The completion scripts are written for three shells, and bash completes a command."""
-    (script,) = (block for block in blocks(OPERATIONS, "sh") if "_MIRROR_COMPLETE" in block)
+    (script,) = (block for block in blocks(OPERATIONS, "sh") if "mirror completion" in block)
     main = "from mirror.__main__ import main; main()"
     executable(tmp_path / "bin" / "mirror", f"exec {sys.executable} -c '{main}' \"$@\"")
     environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}

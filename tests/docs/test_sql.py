@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,8 +17,9 @@ from mirror.db import dictionary
 from mirror.db.cookbook import RECIPES
 from mirror.db.engine import create_engine, read_transaction
 from mirror.db.types import to_text
+from tests.support.commands import run_mirror
 from tests.support.databases import DATABASES, new_database
-from tests.support.pages import README, SQL
+from tests.support.pages import README, SQL, blocks, section
 
 QUERIES = [
     match
@@ -24,6 +28,8 @@ QUERIES = [
 ]
 DEMO_TIME = datetime(2026, 11, 20, 12, tzinfo=UTC)
 """The time of the demo's last sync in the documented outputs: a Friday."""
+
+TIME = r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)Z$"
 
 PARAMETERS = {
     "since": "2026-11-16",
@@ -53,20 +59,25 @@ def cell(value: object) -> str:
 
 
 @pytest.fixture(scope="module", params=DATABASES)
-def query_demo(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
-    """Runs queries on the demo's data, in each kind of database."""
+def demo_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The demo's data, in each kind of database."""
     with new_database(request.param, request) as url:
-        engine = create_engine(url, create=True)
-        demo.run(engine, lambda *_: None, lambda: DEMO_TIME)
+        demo.run(create_engine(url, create=True), lambda *_: None, lambda: DEMO_TIME)
+        yield url
 
-        def run(query: str) -> str:
-            for name, value in PARAMETERS.items():
-                query = re.sub(rf":{name}\b", f"'{value}'", query)
-            with read_transaction(engine) as connection:
-                result = connection.exec_driver_sql(query.replace("%", "%%"))
-                return as_text(list(result.keys()), [tuple(row) for row in result])
 
-        yield run
+@pytest.fixture
+def query_demo(demo_url: str) -> Callable[[str], str]:
+    """Runs queries on the demo's data."""
+
+    def run(query: str) -> str:
+        for name, value in PARAMETERS.items():
+            query = re.sub(rf":{name}\b", f"'{value}'", query)
+        with read_transaction(create_engine(demo_url)) as connection:
+            result = connection.exec_driver_sql(query.replace("%", "%%"))
+            return as_text(list(result.keys()), [tuple(row) for row in result])
+
+    return run
 
 
 def test_queries_have_the_documented_outputs(query_demo: Callable[[str], str]) -> None:
@@ -88,6 +99,25 @@ def test_the_cookbook_is_that_of_the_program() -> None:
     for name, value in PARAMETERS.items():
         assert f"`:{name}`" in SQL
         assert f"`'{value}'`" in SQL
+
+
+def test_each_question_has_its_command(demo_url: str) -> None:
+    """The command under a question gives the documented output of its query."""
+    for recipe in RECIPES:
+        text = section(SQL, f"### {recipe.question}")
+        (command,) = re.findall(r"^`mirror (query .*)`$", text, re.MULTILINE)
+        words = shlex.split(command)
+        assert words[1] == recipe.name
+        ran = run_mirror(*words, "--format", "csv", MIRROR_DATABASE_URL=demo_url)
+        names, *rows = csv.reader(io.StringIO(ran.out))
+        # Times are those of SQLite in the page.
+        cells = [tuple(re.sub(TIME, r"\1 \2.000", cell) for cell in row) for row in rows]
+        assert as_text(names, cells) == blocks(text, "text")[0].rstrip(), ran.err
+        lines = blocks(text, "text")[1:]
+        values = {name: PARAMETERS[name] for name in recipe.parameters}
+        expected = [f".parameter set :{name} \"'{value}'\"" for name, value in values.items()]
+        expected += [f"\\set {name} '''{value}'''" for name, value in values.items()]
+        assert "".join(lines).splitlines() == expected
 
 
 def test_the_dictionary_is_that_of_the_program() -> None:
