@@ -474,11 +474,12 @@ def test_on_a_terminal(sqlite_mirror: Mirror, token_file: Path) -> None:
     for columns, shown in zip(
         widths, drawn(*orders, **variables(sqlite_mirror, token_file)), strict=True
     ):
-        assert max(map(len, plain(shown))) <= columns
-        assert "\x1b" not in "\n".join(plain(shown))
+        lines = plain(shown)
+        assert max(map(len, lines)) <= columns
+        assert "\x1b" not in "".join(lines)
         assert "\x1b[32mok\x1b[0m " in shown
         assert "\x1b[33mwarning\x1b[0m " in shown
-        starts = [line for line in plain(shown) if not line.startswith(" " * 9)]
+        starts = [line for line in lines if not line.startswith(" " * 9)]
         blank = starts.index("")
         checks, (summary, *repeated) = starts[:blank], starts[blank + 1 :]
         assert {line.split(" ")[0] for line in checks} == {"ok", "warning"}
