@@ -183,9 +183,9 @@ class Questions:
 
     def _usable_database(self, text: str) -> tuple[str, Secret | None]:
         from mirror import setup
-        from mirror.db.urls import parse_url, split_password, url_or_path
+        from mirror.db.urls import parse_url, split_password, to_url
 
-        url, text_password = split_password(url_or_path(text))
+        url, text_password = split_password(to_url(text))
         password = Secret(text_password) if text_password else None
         parsed = parse_url(url)
         is_postgres = parsed.get_backend_name() != "sqlite"
@@ -199,12 +199,12 @@ class Questions:
 
     def _require_same_database(self) -> None:
         from mirror import setup
-        from mirror.db.urls import shown_url, url_or_path
+        from mirror.db.urls import shown_url, to_url
 
         given = self._given.get("database")
         if not given or not self._file.database:
             return
-        url = url_or_path(given.text)
+        url = to_url(given.text)
         if not setup.is_database_of(self._file, url):
             raise UsageError(
                 f"{self._path} has the database {shown_url(self._file.database.text)} for all its "

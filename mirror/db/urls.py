@@ -77,7 +77,7 @@ def _with_host_parameters(text: str) -> str:
     return f"{url['before']}{url['database'] or ''}?{urlencode(lists)}&{url['query'] or ''}"
 
 
-def url_or_path(text: str) -> str:
+def to_url(text: str) -> str:
     """Return the URL of a database from its URL, or from the path of a SQLite file.
 
     A relative path begins at the working directory, here and in `sqlite:///PATH`: in the
