@@ -150,7 +150,7 @@ def find(
             environment does not exist.
         SchemaError: the schema is not the one that this version works with.
     """
-    with read_transaction(engine) as connection:
+    with read_transaction(engine, time_limits=False) as connection:
         migrate.require_current(connection)
         return _find(connection, number, region, environment)[0]
 
@@ -443,12 +443,14 @@ def _mentioning(
 def _erase(connection: Connection, erasure: int, search: _Search) -> None:
     """Put the mark in the place of all texts; record which requests stay erased."""
     mark = erasures.mark(erasure)
-    keys = sorted({*search.request_ids, *(record.key for record in search.records)})
+    keys = {*search.request_ids, *(record.key for record in search.records)}
     for batch in _batches(keys):
+        # An entry may have been erased in another environment before.
         connection.execute(
-            sa.insert(erased_requests),
-            [{"request_id": key, "erasure_id": erasure} for key in batch],
+            sa.delete(erased_requests).where(erased_requests.c.request_id.in_(batch))
         )
+        rows = [{"request_id": key, "erasure_id": erasure} for key in batch]
+        connection.execute(sa.insert(erased_requests), rows)
     erased = sa.select(erased_requests.c.request_id).where(erased_requests.c.erasure_id == erasure)
     for table in _VERSIONS:
         values: dict[str, Any] = {

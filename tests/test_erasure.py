@@ -208,11 +208,19 @@ def test_what_is_found_is_shown_first(found_mirror: Mirror) -> None:
 def test_one_environment(found_mirror: Mirror) -> None:
     """With --environment the others keep the number; an unknown one is refused."""
     mirror = found_mirror
-    assert "2 requests" not in erase(mirror, NUMBER, "--environment", "dev").err
+    mirror.sync([person(1), JUNK, *OTHERS], environment="prod")
+    mirror.sync([person(2), JUNK, *requests(*range(31, 40))], environment="dev")
+    assert "found in dev: 1 request" in erase(mirror, NUMBER, "--environment", "dev").err
     query = "SELECT environment FROM release_requests WHERE phone_number = :number"
     assert mirror.rows(query, number=NUMBER) == [("prod",)]
     ran = erase(mirror, NUMBER, "--environment", "nowhere")
     assert (ran.code, "there is no environment 'nowhere' on record" in ran.err) == (2, True)
+    assert erase(mirror, NUMBER, "--environment", "prod").code == 0  # also of the same junk
+    assert {raw for (raw,) in mirror.rows("SELECT raw FROM quarantined_records")} == {
+        '"erased-1"', '"erased-2"',
+    }  # fmt: skip
+    ran = erase(mirror, "erased-1", "--undo", "--dry-run")
+    assert (ran.code, "--undo takes an erasure back as a whole" in ran.err) == (2, True)
     # An environment that was renamed keeps its erasures.
     run_mirror("db", "rename-environment", "dev", "new", "--database", mirror.url)
     mirror.sync([person(2, reason="SECRET 2"), *requests(*range(31, 41))], environment="new")

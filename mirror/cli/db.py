@@ -271,6 +271,8 @@ def erase_number(
 
     engine, environment = open_database(database, config_file), environment_filter(environment)
     if undo:
+        if dry_run or environment or region:
+            raise errors.UsageError("--undo takes an erasure back as a whole, with its mark alone")
         count = erasure.undo(engine, number, now=now())
         notify(
             f"took {number} back: the next sync stores again what the list still has of "
