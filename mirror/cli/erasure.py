@@ -1,0 +1,152 @@
+"""`mirror db erase-number`, and the question that destructive commands ask."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from mirror import errors
+from mirror.cli.log import notify
+from mirror.cli.options import (
+    database_option,
+    environment_filter,
+    environment_option,
+    now,
+    open_database,
+    region_option,
+)
+from mirror.text import escape_unsafe, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy.engine import Engine
+
+    from mirror.queries.traces import Found
+
+_MAX_LISTED = 20
+"""Ids in a line."""
+
+_NOT_CLEAN = "it is erased, but the files of the database may still hold its bytes"
+
+
+@click.command(epilog="Example: mirror db erase-number +15551234567 --dry-run")
+@click.argument("number")
+@region_option
+@environment_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Print what there is, and erase nothing.")
+@click.option("--undo", is_flag=True, help="Take an erasure back; NUMBER is its mark.")
+@database_option
+def erase_number(
+    number: str,
+    region: str | None,
+    environment: str | None,
+    yes: bool,
+    dry_run: bool,
+    undo: bool,
+    database: str | None,
+    config_file: str | None,
+) -> None:
+    """Erase a phone NUMBER and all that is stored with it.
+
+    A mark such as erased-1 takes the place of the number, the reasons, the unknown fields and the
+    JSON in quarantine, in every version of its requests. Ids, statuses and times stay, and so do
+    all counts. Later syncs keep it so, although the list still has the number. NUMBER may be
+    written in any usual way; without its country code it needs --region.
+
+    An erasure cannot be undone in the mirror. --undo lets the next sync store again what the list
+    still has.
+    """
+    from mirror import erasure
+
+    engine, environment = open_database(database, config_file), environment_filter(environment)
+    if undo:
+        if dry_run or environment or region:
+            raise errors.UsageError("--undo takes an erasure back as a whole, with its mark alone")
+        count = erasure.undo(engine, number, now=now())
+        notify(
+            f"took {number} back: the next sync stores again what the list still has of "
+            f"{plural(count, 'request')}"
+        )
+        return
+    found = erasure.find(engine, number, region, environment)
+    for line in _describe_found(number, found):
+        notify(line)
+    if dry_run or (found.is_empty and erasure.is_clean(engine)):
+        return
+    if not found.is_empty:
+        if not yes:
+            confirm("Erase all of this for good?", "erased", "erase a number")
+        mark, found = erasure.erase(engine, number, region, environment, now=now())
+        notify(f"erased as {mark}: {found}")
+    _clean(engine)
+    notify(
+        "not reached: backups, replicas, exports, reports, files of output, logs, BI tools, the "
+        "shell's history, and the API itself; docs/operations.md (Erasure) has the list"
+    )
+
+
+def _clean(engine: Engine) -> None:
+    """Clean the freed space of the database, and say what that does not reach."""
+    from mirror import erasure
+
+    try:
+        erasure.clean(engine, now=now())
+    except errors.DatabaseUnavailable as error:
+        raise errors.DatabaseUnavailable(
+            f"{_NOT_CLEAN}: {error.message}", hint="run the same command again later"
+        ) from error
+    except errors.DatabaseError as error:
+        notify(f"{_NOT_CLEAN}: {error}", logging.WARNING)
+    else:
+        in_postgres = (
+            "; the bytes of the replaced rows stay in the files of Postgres until their place is "
+            "used again, or until VACUUM FULL"
+        )
+        notify(
+            "cleaned the freed space of the database"
+            + (in_postgres if engine.dialect.name == "postgresql" else "")
+        )
+
+
+def _describe_found(number: str, found: Found) -> Iterator[str]:
+    """Yield lines on what the mirror holds of a number."""
+    if found.is_empty:
+        yield f"the mirror holds nothing of {number}"
+    for match in found.numbers if found.requests else ():
+        yield f"stored as {match.phone_number}" + (f" ({match.words})" if match.words else "")
+    for other in found.other_numbers:
+        yield f"stored as {other} in another version of the same requests"
+    if not found.is_empty:
+        yield f"found in {', '.join(found.environments)}: {found}"
+    if found.mentioned_by:
+        listed = ", ".join(found.mentioned_by[:_MAX_LISTED])
+        more = len(found.mentioned_by) - _MAX_LISTED
+        others = plural(len(found.mentioned_by), "other request mentions", "other requests mention")
+        yield f"not erased: {others} the number in a text: {listed}" + (
+            f" and {more:,} more" if more > 0 else ""
+        )
+
+
+def confirm(question: str, done: str, to_do: str) -> None:
+    """Ask on the terminal whether to go on.
+
+    Args:
+        question: to ask.
+        done: what was not done after a no, such as "deleted".
+        to_do: what cannot be asked, such as "delete requests".
+
+    Raises:
+        UsageError: nobody can be asked.
+        MirrorError: the answer is no.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise errors.UsageError(
+            f"nobody can be asked whether to {to_do}", hint="confirm it with --yes"
+        )
+    if not click.confirm(escape_unsafe(question), err=True):
+        raise errors.MirrorError(f"nothing was {done}")
