@@ -47,10 +47,9 @@ def drawn(*commands: tuple[int | str, ...], **environment: str) -> list[str]:
 
 
 _LOG_IN = """
-import os, sys
+import os
 os.login_tty(0)  # makes it the controlling terminal: Ctrl-C interrupts, getpass opens it
 from mirror.__main__ import main
-sys.argv[0] = "mirror"
 main()
 """
 
