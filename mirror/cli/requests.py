@@ -219,6 +219,8 @@ def _columns(rows: Sequence[ReleaseRequest], at: datetime, *, missing: bool) -> 
         hidden |= {"missing since", "missing since (UTC)"}
     if len({row.environment for row in rows}) < 2:
         hidden.add("environment")
+    elif width < _WIDE:
+        hidden.add("open")
     return {
         name: column
         for name, column in columns.items()

@@ -163,6 +163,9 @@ def test_no_sync_harms_a_terminal(cli_mirrors: Callable[[str], CliMirror]) -> No
             (80, cli_mirrors("postgresql").sync_arguments(other, "--dry-run")),
             (80, cli_mirror.sync_arguments(other, "--dry-run", "--json")),
             *((80, cli_mirror.sync_arguments(serve(failure.response))) for failure in failures),
+            (40, cli_mirror.read_arguments("runs")),
+            (40, cli_mirror.read_arguments("quarantine", "--all")),
+            (40, cli_mirror.read_arguments("show", cli_mirror.rows_of("requests")[0].id)),
             (1000, cli_mirror.read_arguments("requests", "--status", f"2{text}")),
             (1000, cli_mirror.read_arguments("requests", "--missing", "--status", text)),
             (1000, cli_mirror.read_arguments("history", NUMBER)),
@@ -178,7 +181,7 @@ def test_no_sync_harms_a_terminal(cli_mirrors: Callable[[str], CliMirror]) -> No
         assert "Traceback" not in shown.text
     assert all(text in shown.text for shown in outputs[-4:])
     codes = [failure.code for failure in failures]
-    assert [shown.code for shown in outputs] == [0] * 5 + codes + [0] * 4
+    assert [shown.code for shown in outputs] == [0] * 5 + codes + [0] * 7
     assert cli_mirror.rows_and_versions() == before
 
 
