@@ -155,11 +155,11 @@ def _from_database(
     context: click.Context, read: Callable[[Connection], Sequence[str]]
 ) -> Sequence[str]:
     """Return what the database has; nothing if there is none, or if it takes too long."""
+    from mirror.queries import helpers  # imports take no part in the time that is allowed
+
     found: list[str] = []
 
     def run() -> None:
-        from mirror.queries import helpers
-
         try:
             option, config_file = (context.params.get(n) for n in ("database", "config_file"))
             url = settings.database_url(option, file=file.load(config_file))
