@@ -6,6 +6,7 @@ prints no error.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from mirror.cli.log import notify
 from mirror.config import file, settings
 from mirror.errors import MirrorError
 
@@ -29,24 +31,31 @@ _STATUSES = ("pending", "approved", "rejected", "cancelled")
 """Those that the vendor documents."""
 
 _PLACES = {
-    "bash": "~/.local/share/bash-completion/completions/mirror (with the package bash-completion)",
-    "zsh": "~/.zfunc/_mirror (~/.zshrc needs: fpath+=(~/.zfunc), before compinit)",
+    "bash": "~/.local/share/bash-completion/completions/mirror, with the package bash-completion",
+    "zsh": "~/.zfunc/_mirror, if ~/.zshrc has fpath+=(~/.zfunc) before compinit",
     "fish": "~/.config/fish/completions/mirror.fish",
 }
 """Where each shell looks for its script."""
 
 
-def complete_environment(
+def complete_environment_of_file(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    """Complete the environments of the configuration file, or without any those on record."""
+    """Complete the environments of the configuration file."""
     try:
         environments = file.load(context.params.get("config_file")).environments
     except MirrorError:
         return []
-    if not environments:
-        return complete_environment_on_record(context, _parameter, incomplete)
     return _beginning(environments, incomplete)
+
+
+def complete_environment(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Complete the environments of the configuration file, or those on record if it has none."""
+    if complete_environment_of_file(context, parameter, ""):
+        return complete_environment_of_file(context, parameter, incomplete)
+    return complete_environment_on_record(context, parameter, incomplete)
 
 
 def complete_environment_on_record(
@@ -131,7 +140,8 @@ def complete_parameter(
     from mirror.db.cookbook import find_recipe
     from mirror.db.parameters import tokens
 
-    statement = context.params.get("statement") or ""
+    # click does not get as far as the argument if the last option has no value yet.
+    statement = context.params.get("statement") or next(iter(context.args), "")
     recipe = find_recipe(statement)
     sql = recipe.sql if recipe else statement
     names = dict.fromkeys(t.text for t in tokens(sql, "sqlite") if t.kind == "parameter")
@@ -155,11 +165,11 @@ def _from_database(
     context: click.Context, read: Callable[[Connection], Sequence[str]]
 ) -> Sequence[str]:
     """Return what the database has; nothing if there is none, or if it takes too long."""
+    from mirror.queries import helpers  # imports take no part in the time that is allowed
+
     found: list[str] = []
 
     def run() -> None:
-        from mirror.queries import helpers
-
         try:
             option, config_file = (context.params.get(n) for n in ("database", "config_file"))
             url = settings.database_url(option, file=file.load(config_file))
@@ -189,3 +199,5 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(cli, {}, "mirror", "_MIRROR_COMPLETE").source())
+    if sys.stdout.isatty():
+        notify(f"{shell} reads it from {_PLACES[shell]}")

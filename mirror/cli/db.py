@@ -10,7 +10,7 @@ import click
 
 from mirror import errors
 from mirror.cli.completion import (
-    complete_environment,
+    complete_environment_of_file,
     complete_environment_on_record,
     complete_relation,
 )
@@ -170,7 +170,7 @@ def prune(
 
 @db.command(epilog="Example: mirror db rename-environment default prod")
 @click.argument("old", shell_complete=complete_environment_on_record)
-@click.argument("new", shell_complete=complete_environment)
+@click.argument("new", shell_complete=complete_environment_of_file)
 @click.option("--dry-run", is_flag=True, help="Print how many rows there are, and change nothing.")
 @database_option
 def rename_environment(

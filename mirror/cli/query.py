@@ -14,7 +14,14 @@ import click
 
 from mirror.cli.completion import complete_parameter, complete_question
 from mirror.cli.log import notify
-from mirror.cli.options import TIME, database_option, database_url, format_option, region_option
+from mirror.cli.options import (
+    TIME,
+    database_option,
+    database_url,
+    format_option,
+    open_mirror,
+    region_option,
+)
 from mirror.cli.pager import paged
 from mirror.config.file import suggest
 from mirror.errors import UsageError
@@ -76,7 +83,7 @@ def query(
         raise UsageError("there is neither SQL nor a name", hint="`mirror query --list` has names")
     recipe = _find_recipe(statement)
     sql = recipe.sql if recipe else sys.stdin.read() if statement == "-" else statement
-    with _open(database_url(database, config_file)) as connection:
+    with _open(database, config_file) as connection:
         values = _values(connection, sql, given)
         if recipe:
             values = _convert(connection, recipe, values, region)
@@ -118,13 +125,17 @@ def _find_recipe(statement: str) -> Recipe | None:
 
 
 @contextmanager
-def _open(url: str) -> Iterator[Connection]:
+def _open(database: str | None, config_file: str | None) -> Iterator[Connection]:
     """Open the mirror such that nothing can write to it."""
-    from mirror.db import migrate
     from mirror.db.engine import create_engine, read_transaction
 
-    with read_transaction(create_engine(url, read_only=True)) as connection:
-        migrate.require_current(connection)
+    with open_mirror(database, config_file) as connection:
+        if connection.dialect.name != "sqlite":
+            yield connection
+            return
+    # The file is recovered from a writer that was killed by now, which takes the right to write.
+    engine = create_engine(database_url(database, config_file), read_only=True)
+    with read_transaction(engine) as connection:
         yield connection
 
 

@@ -91,8 +91,8 @@ def create_engine(text: str, *, create: bool = False, read_only: bool = False) -
     Args:
         text: its URL.
         create: create the SQLite file and its folder if missing, readable by the owner alone.
-        read_only: open the SQLite file with `mode=ro`. Then it cannot be recovered from a writer
-            that was killed in its first sync.
+        read_only: open the SQLite file with `mode=ro`, which cannot recover it from a writer that
+            was killed in a first sync.
 
     Raises:
         UsageError: the URL cannot be used.

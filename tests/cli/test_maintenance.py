@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -296,13 +297,55 @@ def test_completion(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     ):
         assert complete(*words, **environment) == offered
     on_record = {"MIRROR_DATABASE_URL": sqlite_mirror.url}
-    sqlite_mirror.sync([], environment="prdo")
+    sqlite_mirror.sync([request(7, status="on_hold"), request(8)], environment="prdo")
+    for words, offered in (
+        (("requests", "--status", "on"), ["on_hold"]),
+        (("requests", "--status", ""), ["pending", "approved", "rejected", "cancelled", "on_hold"]),
+        (("requests", "--environment", "p"), ["prdo"]),
+        (("show", "request-"), ["request-7", "request-8"]),
+        (("db", "describe", "phone_numbers"), ["phone_numbers"]),
+        (("sandbox", "--fault", "stal"), ["stall"]),
+        (("completion", "z"), ["zsh"]),
+        (("query", "pending"), ["pending-longest"]),
+        (("query", "day-by-day", "--param", ""), ["since=", "until="]),
+        (("query", "day-by-day", "--param", "s"), ["since="]),
+        (("query", "--format", "s"), ["spreadsheet"]),
+    ):
+        assert complete(*words, **on_record) == offered, words
     for command in ("rename-environment", "forget-environment"):
         assert complete("db", command, "p", **environment, **on_record) == ["prdo"]
     named = complete("history", "1", "--config", str(file), "--environment", "d")
     assert named == ["dev"]
     file.write_text("broken")
     assert complete("sync", "--environment", "", **environment) == []
+
+
+def test_completion_without_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a database, or if it does not answer, the documented values are completed."""
+    missing = tmp_path / "none.db"
+    url = f"sqlite:///{missing}"
+    assert complete("requests", "--status", "a", MIRROR_DATABASE_URL=url) == ["approved"]
+    assert complete("show", "", MIRROR_DATABASE_URL=url) == []
+    assert not missing.exists()
+    monkeypatch.setattr("mirror.cli.completion._PATIENCE", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://mirror@127.0.0.1:{silent.getsockname()[1]}/bi"
+        assert complete("requests", "--status", "a", MIRROR_DATABASE_URL=url) == ["approved"]
+
+
+def test_completion_script() -> None:
+    """Each script completes `mirror`, and the help says where to put it."""
+    help_text = run_mirror("completion", "--help").out
+    for shell, place in (
+        ("bash", "bash-completion/completions/mirror"),
+        ("zsh", "~/.zfunc/_mirror"),
+        ("fish", "fish/completions/mirror.fish"),
+    ):
+        ran = run_mirror("completion", shell)
+        assert (ran.code, ran.err) == (0, "")
+        assert f"_MIRROR_COMPLETE={shell}_complete" in ran.out
+        assert place in help_text
+    assert run_mirror("completion", "tcsh").code == 2
 
 
 def test_output_fits_the_terminal(sqlite_mirror: Mirror) -> None:
