@@ -186,8 +186,7 @@ def test_what_is_found_is_shown_first(found_mirror: Mirror) -> None:
     ran, screen = run_on_a_terminal("-m", "mirror", *command, merge=True, typed="n\n")
     assert (ran.code, "nothing was erased" in screen) == (1, True)
     assert mirror.state() == before
-    ran, screen = run_on_a_terminal("-m", "mirror", *command, merge=True, typed="y\n")
-    assert (ran.code, "erased as erased-1" in screen) == (0, True)
+    assert "erased as erased-1" in erase(mirror).err
     assert mirror.rows("SELECT count(*) FROM phone_numbers WHERE phone_number = 'erased-1'") == [
         (2,)  # one in each environment
     ]
