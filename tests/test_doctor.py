@@ -21,7 +21,7 @@ from tests.support.commands import Ran, run_mirror
 from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.schema import later_revision
-from tests.support.terminals import drawn
+from tests.support.terminals import drawn, plain
 from tests.support.upstream import TOKEN, FakeUpstream, request
 
 JSON = "Content-Type: application/json"
@@ -443,8 +443,10 @@ def test_on_a_terminal(sqlite_mirror: Mirror, token_file: Path) -> None:
     for columns, shown in zip(
         widths, drawn(*orders, **variables(sqlite_mirror, token_file)), strict=True
     ):
-        assert max(map(len, shown.splitlines())) <= columns
-        assert "\x1b" not in shown
-        starts = [line for line in shown.splitlines() if not line.startswith(" " * 9)]
+        assert max(map(len, plain(shown))) <= columns
+        assert "\x1b" not in "\n".join(plain(shown))
+        assert "\x1b[32mok\x1b[0m " in shown
+        assert "\x1b[33mwarning\x1b[0m " in shown
+        starts = [line for line in plain(shown) if not line.startswith(" " * 9)]
         assert {line.split(" ")[0] for line in starts} == {"ok", "warning"}
         assert len(starts) >= 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ OUTCOMES = ("applied", "unchanged", "superseded", "refused", "failed", "running"
 """Outcomes of runs on record: those of `mirror.db.runs.Outcome`, which takes long to import."""
 
 _LIMIT = 20
+_NARROW = 70
 _MINUTE = 60  # seconds
 
 
@@ -78,6 +80,8 @@ def runs(
     }
     if len({row.environment for row in rows}) < 2:
         del table["environment"]
+    if shutil.get_terminal_size().columns < _NARROW:
+        del table["took"]
     output.write_rows(rows, SyncRun, output_format, sys.stdout, columns=table, only=columns)
     if message := omitted or reason:
         notify(message)

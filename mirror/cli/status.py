@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from mirror.cli.options import (
     open_mirror,
     reading_options,
 )
-from mirror.cli.pager import no_pager_option
+from mirror.cli.pager import no_pager_option, paged
 from mirror.config import file as config
 from mirror.config import settings
 from mirror.config.resolver import SettingSources
@@ -195,7 +196,8 @@ def _write_statuses(
         escape = escape_unsafe if sys.stdout.isatty() else str
         click.echo("\n".join(escape(line) for line in text.splitlines()))
     elif output_format == "table" and sys.stdout.isatty():
-        _render_statuses(statuses)
+        with paged(sys.stdout) as screen, redirect_stdout(screen):
+            _render_statuses(statuses)
     else:
         output.write_rows(statuses, EnvironmentStatus, output_format, sys.stdout)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO, TypeGuard
 
 import msgspec
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 _MAX_CELL_LENGTH = 1000
 _MIN_WIDTH = 40
+_MAX_WORD = 16
+"""Characters of a word that a column is kept wide enough for."""
+
+_GAP = "  "
+"""Between two columns."""
+
 
 STYLES = {
     # Statuses of requests
@@ -80,7 +86,7 @@ class StyledCell(msgspec.Struct, frozen=True):
 class Lines(msgspec.Struct, frozen=True):
     """A cell of a table with a line for each text."""
 
-    texts: list[str]
+    texts: Sequence[str]
 
 
 def render_table(
@@ -107,21 +113,80 @@ def render_table(
     from rich import box
     from rich.table import Table
 
-    styled = [list(map(_styled, row, headers)) for row in rows]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for place, header in enumerate(headers):
-        numeric = _is_numeric([row[place].value for row in styled])
-        table.add_column(
+    cells = [list(map(_styled, row, headers)) for row in rows]
+    columns = [
+        _Column(
             header,
-            justify="right" if numeric else "left",
-            overflow="fold",
-            no_wrap=(header.endswith("(UTC)") and header not in widths) or numeric,
-            min_width=min_widths.get(header),
+            [row[place].value for row in cells],
+            least=min_widths.get(header, 0),
             width=widths.get(header),
         )
-    for number, row in enumerate(styled):
+        for place, header in enumerate(headers)
+    ]
+    console = _console(out)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    gaps = len(_GAP) * (len(columns) - 1)
+    for column, width in zip(columns, _fit(columns, console.width - gaps), strict=True):
+        justify: Literal["left", "right"] = "right" if column.numeric else "left"
+        table.add_column(column.header, justify=justify, overflow="fold", width=width)
+    for number, row in enumerate(cells):
         table.add_row(*map(_rich_text, row), end_section=number in blank_after)
-    _console(out).print(table)
+    console.print(table)
+
+
+class _Column:
+    """How wide a column may be.
+
+    Attributes:
+        header: its header.
+        numeric: whether it has numbers only.
+        widths: the width that it needs for its lines, its words, and what must not be folded.
+    """
+
+    def __init__(
+        self, header: str, values: Sequence[object], *, least: int, width: int | None
+    ) -> None:
+        present = [value for value in values if value is not None]
+        texts = [text for value in present for text in map(escape_unsafe, _cell_texts(value))]
+        self.header = header
+        self.numeric = bool(present) and all(map(_is_number, present))
+        is_fixed = self.numeric or (
+            bool(present) and all(isinstance(value, date) for value in present)
+        )
+        words = [word for text in (header, *texts) for word in text.split()]
+        longest_word = max((_width(word) for word in words), default=1)
+        longest = max(map(_width, texts), default=1)
+        if width is not None:
+            self.widths = (width, width, width)
+        else:
+            natural = max(longest, _width(header), least)
+            fixed = longest if is_fixed else 1
+            self.widths = (natural, max(min(longest_word, _MAX_WORD), fixed, least), fixed)
+
+
+def _fit(columns: Sequence[_Column], available: int) -> list[int]:
+    """Return the widths of columns: the widest ones are narrowed first.
+
+    Lines are folded between words at first, then within words, and last of all times and numbers.
+    """
+    widths = [column.widths[0] for column in columns]
+    for least in (1, 2, 3):
+        floors = [column.widths[least] if least < 3 else 1 for column in columns]
+        while sum(widths) > available:
+            excess = [
+                width if width > floor else 0 for width, floor in zip(widths, floors, strict=True)
+            ]
+            if not any(excess):
+                break
+            widths[excess.index(max(excess))] -= 1
+    return widths
+
+
+def _width(text: str) -> int:
+    """Return the number of cells of a terminal that a text takes."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def render_fields(values: Mapping[str, object], out: TextIO) -> None:
@@ -145,30 +210,33 @@ def _styled(cell: object, header: str) -> StyledCell:
     """Return a cell in the colour that its column gives it."""
     if isinstance(cell, StyledCell):
         return cell
-    style = ""
-    if header in _STATE_COLUMNS and isinstance(cell, str):
-        style = STYLES.get(cell, "")
-    elif header in _ALARMS and cell not in {None, 0, "0"}:
-        style = _ALARMS[header]
-    return StyledCell(cell, style)
+    if _is_state(cell, header):
+        return StyledCell(cell, STYLES[cell])
+    alarm = _ALARMS.get(header, "") if _is_number(cell) and str(cell) != "0" else ""
+    return StyledCell(cell, alarm)
 
 
-def _is_numeric(values: Sequence[object]) -> bool:
-    """Return whether there are only numbers in a column, written as such or not."""
-    present = [value for value in values if value is not None]
-    return bool(present) and all(
-        _NUMBER.fullmatch(value)
-        if isinstance(value, str)
-        else isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        for value in present
-    )
+def _is_state(value: object, header: str) -> TypeGuard[str]:
+    """Return whether a cell is a state that has a colour."""
+    return header in _STATE_COLUMNS and isinstance(value, str) and value in STYLES
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number, or one as text."""
+    if isinstance(value, str):
+        return _NUMBER.fullmatch(value) is not None
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
 def _rich_text(cell: StyledCell) -> Text:
     from rich.text import Text
 
-    texts = cell.value.texts if isinstance(cell.value, Lines) else [_cell_text(cell.value)]
-    return Text("\n".join(map(escape_unsafe, texts)), cell.style)
+    return Text("\n".join(map(escape_unsafe, _cell_texts(cell.value))), cell.style)
+
+
+def _cell_texts(value: object) -> Sequence[str]:
+    """Return the lines of a cell."""
+    return value.texts if isinstance(value, Lines) else [_cell_text(value)]
 
 
 def _console(out: TextIO) -> Console:

@@ -135,6 +135,13 @@ WAYS = {
         "no change in 'prod' was seen at 2024-01-11 14:00:01 UTC or later; the last one was at "
         "2024-01-11 14:00:00 UTC"
     ),
+    # Runs
+    "runs --environment prdo": UNKNOWN,
+    f"runs --outcome failed {PROD}": "there is no run with the outcome failed in 'prod'",
+    f"runs --since 2024-01-11T14:00:01 {PROD}": (
+        "no run in 'prod' started at 2024-01-11 14:00:01 UTC or later; the last one started at "
+        "2024-01-11 14:00:00 UTC"
+    ),
     # Quarantine
     f"quarantine {PROD}": (
         "no record in 'prod' is in quarantine; --all shows 1 record that no longer occurs"

@@ -158,6 +158,11 @@ WRONG_USAGE = [
     (f"db upgrade --database sqlite:///{LONG_PATH}", 1, "cannot be accessed (File name"),
     ("requests --database sqlite:////a%00b", 1, "cannot be accessed (not a path)"),
     (f"requests --config {LONG_PATH}", 2, "cannot be read (File name too long)"),
+    ("requests --limit 0", 2, "'--limit': 0 is not in the range"),
+    ("requests --sort -statuz", 2, "there is no column 'statuz'; did you mean 'status'? There are"),
+    ("runs --columns id,,took", 2, "there is no column ''; there are id, environment, outcome"),
+    ("runs --outcome fail", 2, "'fail' is not one of 'applied'"),
+    ("show request-1", 2, "nothing was ever synced"),
     # No database there
     ("requests --database sqlite:///mirror.db", 1, "mirror sync"),
 ]
