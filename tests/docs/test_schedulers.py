@@ -52,8 +52,9 @@ def test_every_file_is_tested() -> None:
     others = {"config.toml", "credentials.toml", "collect.sh", "alerts.yaml", "Containerfile"}
     crontabs = {"crontab", "report.crontab", "slurm.crontab"}
     servers = {"pgbouncer.ini", "pgpool.conf", "partitions.sql"}  # tests/stress starts them
+    recipes = {"webhook.sh", "to-slack.sh", "to-mail.sh", "spool.sh"}  # and runs these
     shards = {"mirror-sync.nomad.hcl", "mirror-sync.sbatch"}
-    assert FILES.keys() == {*UNITS, *MANIFESTS, *others, *servers, *crontabs, *shards}
+    assert FILES.keys() == {*UNITS, *MANIFESTS, *others, *servers, *crontabs, *shards, *recipes}
 
 
 # systemd

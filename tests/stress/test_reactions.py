@@ -99,31 +99,23 @@ class Machine:
             "TALKOVER_TOKEN": TOKEN,
         }
 
-    def file(self, name: str) -> str:
-        """A file of the page, with its folders in this one."""
-        text = FILES[name].replace("/etc/mirror", str(self.folder))
-        return text.replace("/var/lib/mirror", str(self.folder))
-
     def script(self, name: str) -> str:
-        """Write a script of the page; return its path."""
+        """Write a script of the page, with its folders in this one; return its path."""
+        text = FILES[name].replace("/etc/mirror", str(self.folder))
         path = self.folder / name
-        path.write_text(self.file(name) + "\n")
+        path.write_text(text.replace("/var/lib/mirror", str(self.folder)) + "\n")
         path.chmod(0o755)
         return str(path)
 
     def sync(self, command: str) -> Ran:
         """Run a command after a sync that sees a change, a new request and a broken entry."""
         self.mirror.sync([request(1)])
-        self.set_list()
-        ran = run_mirror("sync", "--quiet", "--on-change", command, **self.variables)
-        assert ran.code == 3
-        return ran
-
-    def set_list(self) -> None:
-        """Let the API list other requests."""
         strange = request(2, phone_number="<b>\u202e&")
         self.mirror.upstream.records = [request(1, **APPROVED), strange, "junk"]
         self.mirror.sandbox.invalidate()
+        ran = run_mirror("sync", "--quiet", "--on-change", command, **self.variables)
+        assert ran.code == 3
+        return ran
 
 
 @pytest.fixture
@@ -178,10 +170,8 @@ def test_mail(machine: Machine) -> None:
 
 def test_webhook(machine: Machine, webhook: Webhook) -> None:
     """A webhook gets the object of the input."""
-    machine.mirror.sync([request(1)])
-    machine.set_list()
-    ran = run("sh", "-c", machine.file("webhook.sh"), **machine.variables)
-    assert ran.code == 3
+    ran = machine.sync(machine.script("webhook.sh"))
+    assert ran.err.count("\n") == 1, ran.err
     (body,) = webhook.bodies
     assert body.keys() == {"runs", "changes", "new_requests", "omitted"}
     assert [change["kind"] for change in body["changes"]] == ["resolved"]

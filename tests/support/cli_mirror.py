@@ -158,7 +158,12 @@ def from_json(text: str) -> list[dict[str, Any]]:
 
 def as_json(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows in the form of `from_json`: with `extra` decoded."""
-    return [row | ({"extra": read_json(row["extra"])} if row.get("extra") else {}) for row in rows]
+    lists = {"changed_fields": list}
+    return [
+        {name: lists.get(name, lambda value: value)(value) for name, value in row.items()}
+        | ({"extra": read_json(row["extra"])} if row.get("extra") else {})
+        for row in rows
+    ]
 
 
 def from_csv(text: str) -> list[dict[str, str]]:
@@ -187,4 +192,6 @@ def _cell(value: object) -> str:
     if isinstance(value, datetime):
         precision = "milliseconds" if value.microsecond else "seconds"
         return value.isoformat(timespec=precision).replace("+00:00", "Z")
+    if isinstance(value, tuple):
+        return ",".join(value)
     return "" if value is None else str(value)
