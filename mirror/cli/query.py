@@ -233,7 +233,8 @@ def _write(
             rows = list(islice(result.rows, limit or _MAX_TABLE_ROWS))
             is_cut = limit is None and next(result.rows, None) is not None
             found = len(rows)
-            _draw(rows, result.columns)
+            if rows:
+                _draw(rows, result.columns)
         else:
             counter = count()
             rows_read = (row for row, _ in zip(islice(result.rows, limit), counter, strict=False))
