@@ -21,7 +21,7 @@ from mirror.errors import MirrorError
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-_PATIENCE = 1.0
+_PATIENCE = 2.0
 """Seconds that a database may take, connecting included."""
 
 _MAX_OFFERED = 50

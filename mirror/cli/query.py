@@ -82,12 +82,24 @@ def query(
     if statement is None:
         raise UsageError("there is neither SQL nor a name", hint="`mirror query --list` has names")
     recipe = _find_recipe(statement)
-    sql = recipe.sql if recipe else sys.stdin.read() if statement == "-" else statement
+    sql = recipe.sql if recipe else _read_stdin() if statement == "-" else statement
     with _open(database, config_file) as connection:
         values = _values(connection, sql, given)
         if recipe:
             values = _convert(connection, recipe, values, region)
         _write(connection, sql, values, limit, output_format)
+
+
+def _read_stdin() -> str:
+    """Return the SQL on stdin.
+
+    Raises:
+        UsageError: it is not UTF-8.
+    """
+    try:
+        return sys.stdin.read().removeprefix("\ufeff") if sys.stdin else ""
+    except UnicodeDecodeError as error:
+        raise UsageError("the SQL on stdin is not valid UTF-8") from error
 
 
 def _write_questions(output_format: str) -> None:
@@ -149,7 +161,7 @@ def _values(connection: Connection, sql: str, given: Sequence[str]) -> dict[str,
 
     values: dict[str, str] = {}
     for text in given:
-        name, equals, value = text.partition("=")
+        name, equals, value = text.removeprefix(":").partition("=")
         if not equals:
             raise UsageError(f"--param {text!r} has no value", hint="write --param NAME=VALUE")
         if name in values:
@@ -221,7 +233,8 @@ def _write(
             rows = list(islice(result.rows, limit or _MAX_TABLE_ROWS))
             is_cut = limit is None and next(result.rows, None) is not None
             found = len(rows)
-            _draw(rows, result.columns)
+            if rows:
+                _draw(rows, result.columns)
         else:
             counter = count()
             rows_read = (row for row, _ in zip(islice(result.rows, limit), counter, strict=False))

@@ -45,6 +45,9 @@ _INSTRUCTIONS = 100_000
 _WOULD_WRITE = {"25001", "25006", "2D000"}
 """SQLSTATE of what a read-only transaction refuses, of making it writable, and of ending it."""
 
+_NO_CURSOR = {"42601", "0A000"}
+"""SQLSTATE of statements that no cursor can be declared for, and of other syntax errors."""
+
 _INSUFFICIENT_PRIVILEGE = "42501"
 _INTERNAL_ERROR_CLASS = "XX"
 
@@ -203,8 +206,7 @@ def _explain_postgres(error: Any, sql: str) -> NoReturn:
     ):
         raise error
     words = {token.text.lower() for token in tokens(sql, "postgresql") if token.kind == "word"}
-    if words & _WRITING and _first_word(sql, "postgresql") in {"with", "select"}:
-        # Such as DELETE in a WITH, which no cursor can be declared for.
+    if sqlstate in _NO_CURSOR and words & _WRITING:  # such as DELETE in a WITH
         raise _would_write(error.diag.message_primary) from error
     message, hint = error.diag.message_primary, error.diag.message_hint
     raise _rejected(f"{message}; {hint.rstrip('.')}" if hint else message) from error

@@ -265,8 +265,12 @@ def test_the_questions_are_listed(sqlite_mirror: Mirror) -> None:
 def test_wrong_sql(mirror: Mirror) -> None:
     """The database's own message is in the sentence; SQL can come from stdin."""
     assert "nope" in refusal(mirror, "SELECT * FROM nope")
+    assert "would do more" not in refusal(mirror, "SELECT nope FROM sync_runs WHERE updated > 1")
     assert "begins with 'SELEC'" in refusal(mirror, "SELEC 1")
     assert "\\x1b" in refusal(mirror, 'SELECT * FROM "\x1b"')
+    typed = "\ufeff-- from a file\nSELECT 1 AS x;\n"
+    ran = run_mirror("query", "-", typed=typed, MIRROR_DATABASE_URL=mirror.url)
+    assert (ran.code, ran.out) == (0, "x\n1\n")
     for statement in ("SELECT 1 FROM", "-", "SELECT '\udcff'", " ", "(", "SELECT 1 x x x"):
         refusal(mirror, statement)
 
