@@ -40,7 +40,7 @@ COMMANDS = {
     "changes": ("mirror.cli.queries", "Show what the syncs saw change, oldest first."),
     "db": ("mirror.cli.db", "Manage the mirror's database."),
     "demo": ("mirror.cli.sandbox", "Run a guided tour: five syncs of a mock API."),
-    "doctor": ("mirror.cli.status", "Check everything that a sync needs."),
+    "doctor": ("mirror.cli.doctor", "Check everything that a sync needs."),
     "export": ("mirror.cli.export", "Write all tables and views as Parquet files."),
     "history": ("mirror.cli.queries", "Show the history of a phone NUMBER."),
     "init": (
