@@ -20,7 +20,7 @@ _HEIGHT = 220
 _FOOT, _TOP = 22, 18
 """Heights of the labels of a time axis, and above the highest value."""
 
-_ROW, _CAPTION = 58, 30
+_ROW, _CAPTION = 104, 36
 """Heights of a row of bars, and of its caption and the numbers on its bars."""
 
 _GAP = 12
@@ -158,7 +158,7 @@ def _open(report: Report, language: Language) -> Chart:
         left = width_of(language.count(round(values[-1]))) + 12
         end = language.text("open_value", last.open)
         plot = _Plot(
-            drawing, left, width - 8 - width_of(end), _TOP, _HEIGHT - _FOOT, values[-1]
+            drawing, left, width - 8 - width_of(end, strong=True), _TOP, _HEIGHT - _FOOT, values[-1]
         )
         plot.shade(known, language.text("before_pull"))
         plot.grid(values, lambda value: language.count(round(value)))
@@ -220,7 +220,7 @@ def _outcomes(report: Report, language: Language) -> Chart:
             bottom = _ROW * (row + 1)
             plot = _Plot(drawing, 1, width - 1, bottom - _ROW + _CAPTION, bottom, max(highest, 1))
             total = language.count(_count(report.figures.counts, name))
-            drawing.text((0, bottom - _ROW + 13), f"{language.text(name)} {total}", "strong")
+            drawing.text((0, bottom - _ROW + 18), f"{language.text(name)} {total}", "strong")
             plot.shade(_share_before(report))
             drawing.line([(plot.left, bottom), (plot.right, bottom)], "axis")
             best = max(buckets, key=lambda bucket: _count(bucket.counts, name))  # noqa: B023
@@ -282,7 +282,7 @@ def _hours(report: Report, language: Language) -> Chart:
         labels = [language.text(f"line_{name}") for name in names]
         numbers = [_tick(language, value) for value in values]
         left = max(map(width_of, numbers)) + 12
-        right = width - max(map(width_of, labels)) - 12
+        right = width - 8 - max(width_of(label, strong=True) for label in labels)
         plot = _Plot(drawing, left, right, _TOP, _HEIGHT - _FOOT, values[-1])
         plot.shade(_share_before(report), language.text("before_pull"))
         plot.grid(values, lambda value: _tick(language, value))
@@ -297,6 +297,8 @@ def _hours(report: Report, language: Language) -> Chart:
                 for stretch in runs(line)
             ]
             _draw_line(drawing, stretches, name)
+            if running and line[-1] is not None:
+                drawing.dot(stretches[-1][-1], f"{name} running")
             ends.append((stretches[-1][-1][1], label, name))
         ends.sort()
         (upper, *_), (lower, *_) = ends

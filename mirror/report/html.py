@@ -20,6 +20,7 @@ from mirror.version import __version__
 
 _FOLDER = Path(__file__).parent
 _COLOURED_EVENTS = {"requested", "reopened", *CLOSED_STATUSES}
+_DAY = timedelta(days=1)
 _KINDS = ("resolved", "reopened", "corrected", "vanished", "returned")
 _MAX_ENVIRONMENTS = 30
 _MAX_FAILING = 5
@@ -73,9 +74,8 @@ def _age_bin(part: AgeBin, language: Language) -> str:
         return language.text("or_more", age=language.age(part.since))
     if part.since == timedelta():
         return language.text("under", age=language.age(part.until))
-    return language.text(
-        "age_range", first=language.age(part.since), last=language.age(part.until)
-    )
+    first, last = part.since // _DAY, part.until // _DAY
+    return language.text("days_range", first=language.count(first), last=language.count(last))
 
 
 def _trend(row: EnvironmentRow, language: Language) -> Markup:

@@ -12,8 +12,8 @@ from itertools import groupby
 
 from markupsafe import Markup, escape
 
-CHARACTER = 7.0
-"""Pixels of width for each character of a label; an estimate, on the safe side."""
+_CHARACTER, _STRONG = 7.4, 8.4
+"""Pixels of width for each character of a label, plain or strong; estimates, on the safe side."""
 
 _SPARKLINE = 96, 22, 3
 """Width, height and margin of a sparkline, in pixels."""
@@ -60,7 +60,7 @@ class Drawing:
 
     def text(self, at: Point, text: str, style: str = "", anchor: str = "start") -> None:
         """Add a text; `anchor` is "start", "middle" or "end". One that would stick out is moved."""
-        x, width = at[0], width_of(text)
+        x, width = at[0], width_of(text, strong="strong" in style)
         before = {"start": 0.0, "middle": width / 2, "end": width}[anchor]
         x += max(before - x, 0) or min(self.width - (x - before + width), 0)
         self._add(
@@ -82,9 +82,9 @@ class Drawing:
         )
 
 
-def width_of(text: str) -> float:
+def width_of(text: str, *, strong: bool = False) -> float:
     """Estimate the width of a label, in pixels."""
-    return CHARACTER * len(text)
+    return (_STRONG if strong else _CHARACTER) * len(text)
 
 
 def ticks(maximum: float, count: int = 4, *, whole: bool = False) -> list[float]:
