@@ -55,7 +55,10 @@ def _open(report: Report, language: Language) -> Card:
     value, before, comparison = figure.value or 0, figure.before, None
     if before is not None:
         change = value - before
-        size = language.percent(100 * abs(change) / before) if before else language.count(value)
+        size = language.count(value)
+        if before:
+            ratio = 100 * abs(change) / before
+            size = language.percent(ratio) if ratio >= 1 else language.rates((ratio, ratio))
         comparison = _compare(language, change, size, language.count(before), "more", "less")
     note = language.text(
         "requested_resolved",
@@ -71,9 +74,8 @@ def _oldest(report: Report, language: Language) -> Card:
     value, before = figure.value, figure.before
     if value is not None and before is not None:
         change = round((value - before).total_seconds() / _HOURS)  # as precise as the ages
-        comparison = _compare(
-            language, change, language.age(abs(value - before)), language.age(before)
-        )
+        size, old = language.age(abs(value - before)), language.age(before)
+        comparison = _compare(language, change, size, old, "longer", "shorter")
     note = "" if oldest is None else language.text("requested_on", time=language.stamp(oldest))
     return Card("oldest", language.text("oldest_open"), language.age(value), comparison, note)
 
@@ -83,8 +85,8 @@ def _median(report: Report, language: Language) -> Card:
     value, before = figure.value, figure.before
     if value is not None and before is not None:
         change = round(60 * (value - before))
-        size = language.duration(abs(value - before))
-        comparison = _compare(language, change, size, language.duration(before))
+        size, old = language.duration(abs(value - before)), language.duration(before)
+        comparison = _compare(language, change, size, old, "longer", "shorter")
     note = ""
     if hours.requests:
         note = language.text(
@@ -126,8 +128,7 @@ def _compare(
     change: float,
     size: str,
     before: str,
-    up: str = "longer",
-    down: str = "shorter",
+    *names: str,
 ) -> Comparison:
     """Compare two values; more is worse.
 
@@ -136,11 +137,11 @@ def _compare(
         change: the difference from the value before.
         size: its size, formatted.
         before: the value before, formatted.
-        up, down: names of the change, by its direction.
+        names: of a change that is worse, and of one that is better.
     """
     old = language.text("before", value=before)
     if not change:
         return Comparison(language.text("no_change"), old, "same")
-    text = language.text(f"change_{up if change > 0 else down}", value=size)
-    trend = "worse" if change > 0 else "better"
+    name, trend = (names[0], "worse") if change > 0 else (names[1], "better")
+    text = language.text(f"change_{name}", value=size)
     return Comparison(language.text(trend, change=text), old, trend)

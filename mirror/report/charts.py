@@ -23,7 +23,7 @@ _FOOT, _TOP = 22, 18
 _ROW, _CAPTION = 104, 36
 """Heights of a row of bars, and of its caption and the numbers on its bars."""
 
-_GAP = 12
+_GAP = 16
 """Pixels between labels."""
 
 _LINE = 15
@@ -95,13 +95,13 @@ class _Plot:
         """Return the height of a value."""
         return self.bottom - (self.bottom - self.top) * value / self.maximum
 
-    def grid(self, values: Sequence[float], label: Callable[[float], str]) -> None:
+    def grid(self, values: Sequence[float], labels: Sequence[str]) -> None:
         """Draw the lines of values, and label them on the left."""
-        for value in values:
+        for value, label in zip(values, labels, strict=True):
             y = self.y(value)
             style = "axis" if value == 0 else "grid"
             self.drawing.line([(self.left, y), (self.right, y)], style)
-            self.drawing.text((self.left - 6, y + 4), label(value), anchor="end")
+            self.drawing.text((self.left - 6, y + 4), label, anchor="end")
 
     def shade(self, share: float, label: str = "") -> None:
         """Shade a share of it, from the left, and say why if there is room."""
@@ -133,9 +133,7 @@ class _Plot:
                 self.drawing.text((x, y), labels[place], anchor="middle")
 
 
-def _twice(
-    draw: Callable[[float], Drawing], description: str
-) -> tuple[Markup, Markup]:
+def _twice(draw: Callable[[float], Drawing], description: str) -> tuple[Markup, Markup]:
     wide, narrow = (draw(width).svg(description) for width in (WIDE, NARROW))
     return wide, narrow
 
@@ -161,7 +159,7 @@ def _open(report: Report, language: Language) -> Chart:
             drawing, left, width - 8 - width_of(end, strong=True), _TOP, _HEIGHT - _FOOT, values[-1]
         )
         plot.shade(known, language.text("before_pull"))
-        plot.grid(values, lambda value: language.count(round(value)))
+        plot.grid(values, [language.count(round(value)) for value in values])
         line = [(plot.x(place / span), plot.y(point.open)) for place, point in enumerate(points)]
         drawing.area(line, plot.bottom, "main")
         drawing.line(line, "main")
@@ -223,7 +221,7 @@ def _outcomes(report: Report, language: Language) -> Chart:
             drawing.text((0, bottom - _ROW + 18), f"{language.text(name)} {total}", "strong")
             plot.shade(_share_before(report))
             drawing.line([(plot.left, bottom), (plot.right, bottom)], "axis")
-            best = max(buckets, key=lambda bucket: _count(bucket.counts, name))  # noqa: B023
+            best = max(buckets, key=lambda bucket: _count(bucket.counts, name))
             for place, bucket in enumerate(buckets):
                 value = _count(bucket.counts, name)
                 x, y = plot.left + pitch * place, plot.y(value)
@@ -233,9 +231,7 @@ def _outcomes(report: Report, language: Language) -> Chart:
                         x + pitch * 0.12, y, pitch * 0.76, bottom - y, f"{style} {name}"
                     )
                 if value and (is_numbered or bucket is best):
-                    drawing.text(
-                        (x + pitch / 2, y - 3), language.count(value), anchor="middle"
-                    )
+                    drawing.text((x + pitch / 2, y - 3), language.count(value), anchor="middle")
         plot.time_axis([_label(bucket, report, language) for bucket in buckets], running)
         return drawing
 
@@ -273,7 +269,7 @@ def _hours(report: Report, language: Language) -> Chart:
         [bucket.hours.percentile_90 for bucket in buckets],
     ]
     highest = max(value for line in lines for value in line if value is not None)
-    hours, unit = (1.0, "in_hours") if highest < 24 else (24.0, "in_days")
+    hours, unit = (1.0, "hours") if highest < 24 else (24.0, "days")
     values = ticks(highest / hours)
     running = language.text("so_far") if buckets[-1].is_running else ""
 
@@ -285,8 +281,9 @@ def _hours(report: Report, language: Language) -> Chart:
         right = width - 8 - max(width_of(label, strong=True) for label in labels)
         plot = _Plot(drawing, left, right, _TOP, _HEIGHT - _FOOT, values[-1])
         plot.shade(_share_before(report), language.text("before_pull"))
-        plot.grid(values, lambda value: _tick(language, value))
-        drawing.text((0, 11), language.text(unit))
+        top = language.text(unit, 2, value=numbers[-1])
+        plot.grid(values, [*numbers[:-1], ""])
+        drawing.text((0, _TOP - 6), top)
         ends: list[tuple[float, str, str]] = []
         for name, label, line in zip(names, labels, lines, strict=True):
             stretches = [

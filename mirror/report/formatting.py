@@ -48,7 +48,8 @@ class Language:
             else value
             for name, value in values.items()
         }
-        return Markup(self._message(key, number)).format(n=self.count(number), **shown)
+        template = Markup(self._message(key, number))  # noqa: S704 (the catalogue is no foreign text)
+        return template.format(n=self.count(number), **shown)
 
     def _message(self, key: str, number: int | None) -> str:
         return message(self.code, key, 1 if number is None else number)
@@ -149,15 +150,19 @@ class Language:
             return self.text("never")
         if seconds < 0:
             return self.text("in_the_future")
-        return self.duration(seconds / 3600) if seconds < 3600 else self.age(
-            timedelta(seconds=seconds)
+        return (
+            self.duration(seconds / 3600)
+            if seconds < 3600
+            else self.age(timedelta(seconds=seconds))
         )
 
     def _short(self, number: float) -> str:
         """Format a number with a decimal, unless that is zero or the number is long."""
         rounded = round(number, 1)
-        return self.count(round(number)) if rounded >= 100 or rounded % 1 == 0 else self.decimal(
-            rounded
+        return (
+            self.count(round(number))
+            if rounded >= 100 or rounded % 1 == 0
+            else self.decimal(rounded)
         )
 
     # Texts of others

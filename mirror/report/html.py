@@ -82,8 +82,10 @@ def _trend(row: EnvironmentRow, language: Language) -> Markup:
     """Draw what was open in an environment at the end of each bucket."""
     values = [bucket.open for bucket in row.buckets]
     first, most, last = (
-        language.count(number) for number in (values[0], max(values), values[-1])
-    ) if values else ("0", "0", "0")
+        (language.count(number) for number in (values[0], max(values), values[-1]))
+        if values
+        else ("0", "0", "0")
+    )
     return sparkline(values, language.text("sparkline", first=first, most=most, last=last))
 
 

@@ -36,7 +36,7 @@ class Drawing:
     def rectangle(self, x: float, y: float, width: float, height: float, style: str) -> None:
         """Add a rectangle of a CSS class."""
         self._add(
-            '<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>',
+            Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>'),
             *(style, _px(x), _px(y), _px(max(width, 0)), _px(max(height, 0))),
         )
 
@@ -45,17 +45,18 @@ class Drawing:
         if len(points) == 1:
             self.dot(points[0], style)
         elif points:
-            self._add('<path class="line {}" d="M{}"/>', style, _path(points))
+            self._add(Markup('<path class="line {}" d="M{}"/>'), style, _path(points))
 
     def area(self, points: Sequence[Point], base: float, style: str) -> None:
         """Fill the area between a line and a base."""
         outline = [(points[0][0], base), *points, (points[-1][0], base)]
-        self._add('<path class="area {}" d="M{}Z"/>', style, _path(outline))
+        self._add(Markup('<path class="area {}" d="M{}Z"/>'), style, _path(outline))
 
     def dot(self, at: Point, style: str, radius: float = 3) -> None:
         """Add a dot."""
         self._add(
-            '<circle class="dot {}" cx="{}" cy="{}" r="{}"/>', style, _px(at[0]), _px(at[1]), radius
+            Markup('<circle class="dot {}" cx="{}" cy="{}" r="{}"/>'),
+            *(style, _px(at[0]), _px(at[1]), radius),
         )
 
     def text(self, at: Point, text: str, style: str = "", anchor: str = "start") -> None:
@@ -64,12 +65,12 @@ class Drawing:
         before = {"start": 0.0, "middle": width / 2, "end": width}[anchor]
         x += max(before - x, 0) or min(self.width - (x - before + width), 0)
         self._add(
-            '<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>',
+            Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>'),
             *(style, _px(x), _px(at[1]), anchor, text),
         )
 
-    def _add(self, template: str, *values: object) -> None:
-        self._elements.append(Markup(template).format(*values))
+    def _add(self, template: Markup, *values: object) -> None:
+        self._elements.append(template.format(*values))
 
     def svg(self, description: str) -> Markup:
         """Return the image, described for screen readers."""
