@@ -17,7 +17,6 @@ import sqlalchemy as sa
 
 from mirror.db.engine import create_engine, write_transaction
 from mirror.db.models import sync_runs
-from mirror.report import svg
 from mirror.report.period import Period
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from tests.support.commands import run_mirror
@@ -151,16 +150,21 @@ class Page(HTMLParser):
         return self.root.find("header")
 
     @property
-    def cards(self) -> list[tuple[str, ...]]:
-        """The key figures: label, value, change, value before."""
-        return [
-            (
+    def cards(self) -> dict[str, tuple[str, str, str, str]]:
+        """The large figures by name: label, value, change and the value before."""
+
+        def part(card: Element, name: str) -> str:
+            return next((element.text for element in card.find_all(class_=name)), "")
+
+        return {
+            (card.attributes["id"] or "").removeprefix("card-"): (
                 card.find("dt").text,
-                card.find(class_="value").text,
-                *card.find(class_="change").text.split(" before: "),
+                part(card, "value"),
+                part(card, "change").removesuffix(part(card, "muted")).strip(),
+                part(card, "muted"),
             )
             for card in self.root.find("dl").find_all("div")
-        ]
+        }
 
     def section(self, name: str) -> Element:
         """A section, by the id of its title."""
@@ -182,14 +186,6 @@ def render_page(url: str, *options: str, into: Path) -> Page:
     ran = run_mirror("report", "--output", str(into), "--database", url, *options)
     assert ran.code == 0, ran.err
     return Page(into.read_text("utf-8"))
-
-
-@contextmanager
-def without_drawings() -> Iterator[None]:
-    """Leave charts empty: drawing them takes most of the time of a page."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(svg, "_svg", lambda *_: "<svg></svg>")
-        yield
 
 
 def execute(url: str, *statements: sa.Executable) -> None:
