@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Generic, TypeVar
@@ -32,6 +32,15 @@ class Counts:
     approved: int
     rejected: int
     cancelled: int
+
+    def __add__(self, other: Counts) -> Counts:
+        """Return the events of both."""
+        return Counts(
+            self.requested + other.requested,
+            self.approved + other.approved,
+            self.rejected + other.rejected,
+            self.cancelled + other.cancelled,
+        )
 
     @property
     def resolved(self) -> int:
@@ -346,6 +355,11 @@ class SyncChanges:
     vanished: int
     returned: int
 
+    @property
+    def surprises(self) -> int:
+        """Number of changes other than "resolved"."""
+        return self.reopened + self.corrected + self.vanished + self.returned
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
@@ -407,13 +421,17 @@ class Report:
 
         A state is compared if the mirror knew it, events if it knew all of them.
         """
-        now, state = self.figures, self.figures_before
+        state = self.figures_before
         events = state if self.is_known(self.period.before.start) else None
+
+        def figure(before: KeyFigures | None, get: Callable[[KeyFigures], _T | None]) -> Figure[_T]:
+            return Figure(get(self.figures), None if before is None else get(before))
+
         return Headline(
-            open=Figure(now.open, state and state.open),
-            oldest_open=Figure(now.oldest_age, state and state.oldest_age),
-            median_hours=Figure(now.hours.median, events and events.hours.median),
-            approval_rate=Figure(now.approval_rates, events and events.approval_rates),
+            open=figure(state, lambda figures: figures.open),
+            oldest_open=figure(state, lambda figures: figures.oldest_age),
+            median_hours=figure(events, lambda figures: figures.hours.median),
+            approval_rate=figure(events, lambda figures: figures.approval_rates),
         )
 
     @property
