@@ -185,13 +185,12 @@ class Language:
         if pull is None:
             return NOTHING
         time = self.stamp(pull.at)
-        if pull.at > report.made_at:
-            time = self.text("wrong_clock", time=time)
         if len(report.environments) == 1:
-            return self.text("first_pull", time=time)
-        return self.text(
-            "first_pull_of", name=self.shortened(pull.environment, _MAX_NAME), time=time
-        )
+            text = self.text("first_pull", time=time)
+        else:
+            name = self.shortened(pull.environment, _MAX_NAME)
+            text = self.text("first_pull_of", name=name, time=time)
+        return self.text("wrong_clock", pull=text) if pull.at > report.made_at else text
 
 
 def is_short(text: str, limit: int) -> bool:

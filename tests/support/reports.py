@@ -56,7 +56,7 @@ class Element:
     def find_all(self, *tags: str, **attributes: str) -> Iterator[Element]:
         """The descendants with one of these tags (or any) and these attributes, in order.
 
-        A class is one of several. `class` is written `class_`, and a hyphen as `_`.
+        A class is one of several, and several may be asked for. `class` is written `class_`, and a hyphen as `_`.
         """
         for child in self.children:
             if isinstance(child, Element):
@@ -68,7 +68,9 @@ class Element:
 
     def _has(self, name: str, expected: str) -> bool:
         value = self.attributes.get(name.rstrip("_").replace("_", "-")) or ""
-        return expected in (value.split() if name == "class_" else [value])
+        if name == "class_":
+            return set(expected.split()) <= set(value.split())
+        return value == expected
 
     def find(self, *tags: str, **attributes: str) -> Element:
         """The only such descendant."""
