@@ -152,7 +152,7 @@ def test_print(tab: Tab) -> None:
     assert 1 < len(sizes) < 12
     tab.emulate(PAPER_WIDTH, scheme="dark", medium="print")
     assert tab.colour("body", "backgroundColor") == "rgb(255, 255, 255)"
-    assert tab.colour("body", "color") == "rgb(27, 31, 36)"
+    assert tab.colour("body", "color") == "rgb(26, 29, 33)"
     assert tab.visible(".chart.narrow").count() == 3
     assert tab.visible(".charts details").count() == 0
     assert tab.visible("ol.line").count() == 20  # what is folded on a screen

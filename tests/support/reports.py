@@ -56,7 +56,7 @@ class Element:
     def find_all(self, *tags: str, **attributes: str) -> Iterator[Element]:
         """The descendants with one of these tags (or any) and these attributes, in order.
 
-        A class is one of several, and several may be asked for. `class` is written `class_`, and a hyphen as `_`.
+        Classes are some of several. `class` is written `class_`, and a hyphen as `_`.
         """
         for child in self.children:
             if isinstance(child, Element):
