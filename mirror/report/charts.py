@@ -213,7 +213,7 @@ def _outcomes(report: Report, language: Language) -> Chart:
     def draw(width: float) -> Drawing:
         drawing = Drawing(width, _ROW * len(_SERIES) + _FOOT)
         pitch = (width - 2) / len(buckets)
-        is_numbered = width_of(language.count(highest)) + 2 <= pitch
+        is_numbered = width_of(language.count(highest)) + 4 <= pitch
         for row, name in enumerate(_SERIES):
             bottom = _ROW * (row + 1)
             plot = _Plot(drawing, 1, width - 1, bottom - _ROW + _CAPTION, bottom, max(highest, 1))

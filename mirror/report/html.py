@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from mirror.db.models import CLOSED_STATUSES
@@ -36,16 +37,7 @@ def render(report: Report, language: Language) -> str:
         report: its content.
         language: of the page.
     """
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.tests["short"] = formatting.is_short
-    return environment.get_template("page.html").render(
+    return _template().render(
         report=report,
         language=language,
         t=language.html,
@@ -60,6 +52,20 @@ def render(report: Report, language: Language) -> str:
         max_failing=_MAX_FAILING,
         version=__version__,
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["short"] = formatting.is_short
+    return environment.get_template("page.html")
 
 
 def _visible(value: object) -> object:

@@ -57,7 +57,7 @@ def test_each_message_is_there_in_each_language() -> None:
 
 
 def test_each_message_is_used() -> None:
-    """No message is left over, and none is missing that the code names."""
+    """No message is left over."""
     sources = [(FOLDER / "page.html").read_text("utf-8")]
     sources += [path.read_text("utf-8") for path in FOLDER.glob("*.py")]
     names = set(re.findall(r"""["']([a-z_]+)["']""", " ".join(sources)))

@@ -12,7 +12,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
 from mirror.db.engine import create_engine, write_transaction
