@@ -14,7 +14,7 @@ import pytest
 from mirror.db.engine import read_transaction
 from mirror.db.prune import prune
 from mirror.report.model import Counts, FirstPull, Undated
-from mirror.report.statistics import Statistics
+from mirror.report.statistics import Statistics, undated
 from mirror.report.svg import SHADE
 from tests.support.mirrors import Mirror
 from tests.support.oracle_statistics import NOTHING
@@ -264,7 +264,7 @@ def test_unknown_times_and_a_wrong_clock(mirror: Mirror) -> None:
     mirror.sync([request(1, status="cancelled", requested_at="2024-01-10T09:00:00Z")])
     unknown = Counts(requested=0, approved=0, rejected=0, cancelled=1)
     with read_transaction(mirror.engine) as connection:
-        assert Statistics(connection).undated(JANUARY) == Undated(0, unknown)
+        assert undated(*Statistics(connection).resolutions([JANUARY])) == Undated(0, unknown)
 
 
 @pytest.mark.usefixtures("_without_drawings")
