@@ -27,8 +27,9 @@ from mirror.report.model import (
     Undated,
 )
 from mirror.report.period import Period, split
+from mirror.report.rankings import Rankings
+from mirror.report.snapshot import OpenRequests, Snapshot
 from mirror.report.statistics import (
-    OpenRequests,
     Resolutions,
     Statistics,
     counts,
@@ -111,6 +112,8 @@ def collect(
     before = period.before
     with helpers.connect(database_url) as connection:
         statistics = Statistics(connection, environment)
+        rankings = Rankings(connection, environment)
+        snapshot = Snapshot(connection, environment, at)
         statuses = status.status(
             connection, now=now, environments=None if environment is None else [environment]
         )
@@ -121,11 +124,11 @@ def collect(
         is_known_before = first_pull is not None and first_pull.at <= before.end
         resolutions = statistics.resolutions([period, before] if is_known_before else [period])
         usual = statistics.usual_hours(at or now)
-        state = _state(statistics, at, now, usual)
+        state = _state(snapshot, now, usual)
         figures = _figures(statistics, period, daily, resolutions[0], state)
         figures_before = None
         if is_known_before:
-            state_before = _state(statistics, before.end, now)
+            state_before = _state(Snapshot(connection, environment, before.end), now)
             rows = _figures(statistics, before, daily, resolutions[1], state_before)
             figures_before = _sum(rows.values(), hours(total.hours, before), before.end)
         unit, parts = _parts(period, total)
@@ -140,8 +143,8 @@ def collect(
         ]
         environments.sort(key=lambda row: -row.figures.open)
         buckets = _buckets(parts, total, now)
-        open_requests = statistics.open_requests(at, limit=_MAX_OPEN)
-        syncs, surprises = statistics.changes(
+        open_requests = snapshot.open_requests(limit=_MAX_OPEN)
+        syncs, surprises = rankings.changes(
             period, max_syncs=_MAX_SYNCS, max_surprises=_MAX_SURPRISES
         )
         return Report(
@@ -152,10 +155,10 @@ def collect(
             first_pull=first_pull,
             attention=Attention(
                 overdue=_overdue(usual, open_requests, state),
-                rejected_again=statistics.rejected_again(period, limit=_MAX_ATTENTION),
+                rejected_again=rankings.rejected_again(period, limit=_MAX_ATTENTION),
                 environments=[row for row in environments if row.needs_attention],
-                missing=statistics.missing_requests(at, limit=_MAX_ATTENTION),
-                quarantined=statistics.quarantined_records(at, limit=_MAX_ATTENTION),
+                missing=snapshot.missing_requests(limit=_MAX_ATTENTION),
+                quarantined=snapshot.quarantined_records(limit=_MAX_ATTENTION),
             ),
             figures=_sum(figures.values(), hours(total.hours, period), state.at),
             figures_before=figures_before,
@@ -168,7 +171,7 @@ def collect(
             ages=_ages(state),
             syncs=syncs,
             surprises=surprises,
-            numbers=_timelines(statistics, period),
+            numbers=_timelines(rankings, period),
         )
 
 
@@ -229,23 +232,20 @@ def _open_by_day(days: Sequence[Day], until: date) -> Mapping[date, int]:
     return totals
 
 
-def _state(
-    statistics: Statistics, at: datetime | None, now: datetime, usual: Hours | None = None
-) -> _State:
-    """Read the state at a time, or now.
+def _state(snapshot: Snapshot, now: datetime, usual: Hours | None = None) -> _State:
+    """Read the state at the time of a snapshot.
 
-    The ages of open requests are those of `_AGES`, and the one from which on they are overdue.
+    Open requests are counted by the ages of `_AGES`, and by the one from which on they are overdue.
     """
-    ages = [*_AGES]
+    at = snapshot.at or now
+    ages = list(_AGES)
     if usual is not None and usual.percentile_90 is not None:
         ages.append(timedelta(hours=usual.percentile_90))
-    time = at or now
-    since = [_before(time, age) for age in ages]
     return _State(
-        time,
-        statistics.count_open(at, since),
-        statistics.missing(at),
-        statistics.quarantined(at),
+        at,
+        snapshot.count_open([_before(at, age) for age in ages]),
+        snapshot.missing(),
+        snapshot.quarantined(),
     )
 
 
@@ -388,10 +388,9 @@ def _open_over_time(buckets: Sequence[Bucket], daily: _Daily) -> list[OpenCount]
     return [OpenCount(day, daily.open.get(day, 0)) for day in days]
 
 
-def _timelines(statistics: Statistics, period: Period) -> Limited[Timeline]:
-    numbers = statistics.repeat_numbers(period, limit=_MAX_NUMBERS)
+def _timelines(rankings: Rankings, period: Period) -> Limited[Timeline]:
+    numbers = rankings.repeat_numbers(period, limit=_MAX_NUMBERS)
     timelines = [
-        Timeline(number, statistics.last_events(number, limit=_MAX_EVENTS))
-        for number in numbers.rows
+        Timeline(number, rankings.last_events(number, limit=_MAX_EVENTS)) for number in numbers.rows
     ]
     return Limited(timelines, numbers.total)

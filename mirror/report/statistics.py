@@ -1,7 +1,6 @@
-"""Counts and rankings over a period, computed by the database from tables and views.
+"""Counts over a period, computed by the database from tables and views.
 
-`mirror.queries.helpers` returns the rows themselves; this returns sums over many of them, and the
-first of many.
+`mirror.queries.helpers` returns the rows themselves; this returns sums over many of them.
 """
 
 from __future__ import annotations
@@ -19,33 +18,21 @@ from sqlalchemy.engine import Connection
 from mirror.db.models import (
     CLOSED_STATUSES,
     is_resolved,
-    past_versions,
-    quarantined_records,
     release_requests,
     sync_runs,
 )
-from mirror.db.views import changes as changes_view
 from mirror.db.views import history as history_view
-from mirror.db.views import numbers as numbers_view
 from mirror.db.views import turnaround as turnaround_view
-from mirror.queries.helpers import HISTORY_ORDER, known_requests
 from mirror.queries.results import (
-    Change,
     Day,
-    HistoryEvent,
     Limited,
-    PhoneNumber,
-    QuarantinedRecord,
-    ReleaseRequest,
 )
-from mirror.queries.select import between, fetch, fetch_limited, in_environment, select_as
+from mirror.queries.select import between, fetch, in_environment
 from mirror.report.model import (
     Counts,
     FirstPull,
     Hours,
     Reason,
-    RepeatedRejection,
-    SyncChanges,
     Undated,
 )
 from mirror.report.period import Period
@@ -53,14 +40,8 @@ from mirror.report.period import Period
 _requests = release_requests.c
 _unresolved = sa.not_(is_resolved(release_requests))
 
-_SURPRISES = ("reopened", "corrected", "vanished", "returned")
-"""Kinds of changes that a review does not end with."""
-
 _MILLISECOND = timedelta(milliseconds=1)
 _MILLISECONDS_AN_HOUR = 3_600_000
-
-_MAX_CANDIDATES = 1000
-"""Phone numbers: if there are more, reading all is as fast as looking each of them up."""
 
 
 def counts(days: Iterable[Day], period: Period) -> Counts:
@@ -140,23 +121,8 @@ def rejection_reasons(resolutions: Iterable[Resolutions], *, limit: int) -> Limi
 
 
 @dataclass(frozen=True, slots=True)
-class OpenRequests:
-    """The open requests of an environment, counted.
-
-    Attributes:
-        count: how many.
-        oldest: when the oldest one was submitted (UTC), or None if there is none.
-        older: how many of them are at least as old as each of some ages.
-    """
-
-    count: int = 0
-    oldest: datetime | None = None
-    older: Sequence[int] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Statistics:
-    """Queries for statistics.
+    """Queries for what happened in a period.
 
     Attributes:
         connection: to the mirror's database.
@@ -283,297 +249,9 @@ class Statistics:
         )
         return self._counter(query)
 
-    def missing(self, at: datetime | None = None) -> Counter[str]:
-        """Count the requests missing from the list at a time (UTC), or now, by environment."""
-        source, conditions = self._missing(at)
-        return self._counter(
-            sa.select(source.c.environment, sa.func.count())
-            .where(*conditions)
-            .group_by(source.c.environment)
-        )
-
-    def missing_requests(
-        self, at: datetime | None = None, *, limit: int
-    ) -> Limited[ReleaseRequest]:
-        """Return the requests missing at a time (UTC), or now; the last to go missing first."""
-        source, conditions = self._missing(at)
-        query = select_as(ReleaseRequest, source).order_by(
-            source.c.missing_since.desc(), source.c.id
-        )
-        return fetch_limited(self.connection, ReleaseRequest, query, conditions, limit)
-
-    def _missing(self, at: datetime | None) -> tuple[sa.Table, list[sa.ColumnElement[bool]]]:
-        source, conditions = known_requests(self.environment, at)
-        return source, [*conditions, source.c.missing_since.is_not(None)]
-
-    def quarantined(self, at: datetime | None = None) -> Counter[str]:
-        """Count the entries of the list in quarantine at a time (UTC), or now, by environment."""
-        columns = quarantined_records.c
-        return self._counter(
-            sa.select(columns.environment, sa.func.count())
-            .where(*self._in_quarantine(at))
-            .group_by(columns.environment)
-        )
-
-    def quarantined_records(
-        self, at: datetime | None = None, *, limit: int
-    ) -> Limited[QuarantinedRecord]:
-        """Return the entries in quarantine at a time (UTC), or now; first seen last first."""
-        columns = quarantined_records.c
-        query = select_as(QuarantinedRecord, quarantined_records).order_by(
-            columns.first_seen_at.desc(), columns.id
-        )
-        conditions = self._in_quarantine(at)
-        return fetch_limited(self.connection, QuarantinedRecord, query, conditions, limit)
-
-    def _in_quarantine(self, at: datetime | None) -> list[sa.ColumnElement[bool]]:
-        columns = quarantined_records.c
-        scope = in_environment(columns, self.environment)
-        if at is None:
-            return [*scope, columns.resolved_at.is_(None)]
-        is_open = sa.or_(columns.resolved_at.is_(None), columns.resolved_at > at)
-        return [*scope, columns.first_seen_at <= at, is_open]
-
-    def open_requests(self, at: datetime | None = None, *, limit: int) -> Limited[ReleaseRequest]:
-        """Return the open requests, neither resolved nor missing, oldest first.
-
-        Args:
-            at: open at this time (UTC), by what is known now: for a request that was reopened, its
-                last resolution counts. None for now.
-            limit: maximum number of requests.
-        """
-        conditions = self._is_open(at)
-        query = select_as(ReleaseRequest, release_requests).order_by(
-            _requests.requested_at, _requests.id
-        )
-        open_now = fetch_limited(self.connection, ReleaseRequest, query, conditions, limit)
-        if at is None:
-            return open_now
-        resolved_later = self._resolved_later(at, limit)
-        in_rows = _requests.id.in_([row.id for row in resolved_later.rows])
-        rows = open_now.rows + fetch(self.connection, ReleaseRequest, query, [in_rows])
-        rows.sort(key=lambda request: (request.requested_at, request.id))
-        return Limited(rows[:limit], open_now.total + resolved_later.total)
-
-    def count_open(
-        self, at: datetime | None, since: Sequence[datetime | None]
-    ) -> dict[str, OpenRequests]:
-        """Count the requests that `open_requests` returns, by environment.
-
-        Args:
-            at: as for `open_requests`.
-            since: times (UTC): also count those submitted at or before each of them. None, for a
-                time before the calendar, counts none.
-        """
-        sources: list[tuple[sa.Table, list[sa.ColumnElement[bool]]]] = [
-            (release_requests, self._is_open(at))
-        ]
-        if at is not None:
-            sources.append((turnaround_view, self._is_resolved_later(at)))
-        found: dict[str, OpenRequests] = {}
-        for source, conditions in sources:
-            requested_at = source.c.requested_at
-            older = (sa.func.count(sa.case((requested_at <= time, 1))) for time in since if time)
-            query = (
-                sa.select(source.c.environment, sa.func.count(), sa.func.min(requested_at), *older)
-                .where(*conditions)
-                .group_by(source.c.environment)
-            )
-            for environment, count, oldest, *counts in self.connection.execute(query):
-                left = iter(counts)
-                older_than = [next(left) if time else 0 for time in since]
-                other = found.get(environment, OpenRequests(0, oldest, [0] * len(since)))
-                found[environment] = OpenRequests(
-                    other.count + count,
-                    min(other.oldest or oldest, oldest),
-                    [sum(pair) for pair in zip(other.older, older_than, strict=True)],
-                )
-        return found
-
-    def _is_open(self, at: datetime | None) -> list[sa.ColumnElement[bool]]:
-        conditions = [_unresolved, *in_environment(_requests, self.environment)]
-        if at is None:
-            return [*conditions, _requests.missing_since.is_(None)]
-        return [
-            *conditions,
-            _requests.requested_at < at,
-            sa.or_(_requests.missing_since.is_(None), _requests.missing_since >= at),
-        ]
-
-    def _is_resolved_later(self, at: datetime) -> list[sa.ColumnElement[bool]]:
-        view = turnaround_view.c
-        was_missing = sa.exists().where(_requests.id == view.id, _requests.missing_since < at)
-        return [
-            view.requested_at < at,
-            view.resolved_at >= at,
-            ~was_missing,
-            *in_environment(view, self.environment),
-        ]
-
-    def _resolved_later(self, at: datetime, limit: int) -> Limited[_RequestId]:
-        """Return the first requests that were open at a time and are resolved now."""
-        view = turnaround_view.c
-        query = select_as(_RequestId, turnaround_view).order_by(view.requested_at, view.id)
-        conditions = self._is_resolved_later(at)
-        return fetch_limited(self.connection, _RequestId, query, conditions, limit)
-
-    def rejected_again(self, period: Period, *, limit: int) -> Limited[RepeatedRejection]:
-        """Return the numbers that were rejected again for the same reason, last rejection first.
-
-        Counted are rejections that certainly were before the end of a period, of which the last one
-        is in it. Rejections without a reason do not count, nor numbers approved since, up to the
-        end of the period.
-        """
-        view, reviews = history_view.c, turnaround_view.c
-        candidates = self._rejected_twice()
-        if not candidates:
-            return Limited([], 0)
-        in_candidates = [view.phone_number.in_(candidates)]
-        key = (view.environment, view.phone_number, view.rejection_reason)
-        last = sa.func.max(view.occurred_at)
-        rejected = (
-            sa.select(*key, sa.func.count().label("rejections"), last.label("last_rejected_at"))
-            .where(
-                view.event == "rejected",
-                view.rejection_reason.is_not(None),
-                sa.func.coalesce(view.occurred_at, view.observed_at) < period.end,
-                *in_environment(view, self.environment),
-                *(in_candidates if len(candidates) <= _MAX_CANDIDATES else []),
-            )
-            .group_by(*key)
-            .having(sa.and_(sa.func.count() > 1, last >= period.start))
-            .subquery()
-        )
-        columns = rejected.c
-        approved_since = sa.exists().where(
-            reviews.environment == columns.environment,
-            reviews.phone_number == columns.phone_number,
-            reviews.status == "approved",
-            reviews.resolved_at >= columns.last_rejected_at,
-            reviews.resolved_at < period.end,
-        )
-        query = sa.select(*columns).order_by(
-            columns.last_rejected_at.desc(),
-            columns.environment,
-            columns.phone_number,
-            columns.rejection_reason,
-        )
-        return fetch_limited(self.connection, RepeatedRejection, query, [~approved_since], limit)
-
-    def _rejected_twice(self) -> list[str]:
-        """Return the numbers of which two versions were rejected for the same reason.
-
-        No others can have been rejected again; at most one more than `_MAX_CANDIDATES`.
-        """
-        past = past_versions.c
-        current = sa.select(
-            _requests.environment, _requests.phone_number, _requests.rejection_reason
-        ).where(_requests.status == "rejected", *in_environment(_requests, self.environment))
-        superseded = (
-            sa.select(_requests.environment, _requests.phone_number, past.rejection_reason)
-            .where(past.id == _requests.id, past.status == "rejected")
-            .where(*in_environment(_requests, self.environment))
-        )
-        versions = sa.union_all(current, superseded).subquery()
-        query = (
-            sa.select(versions.c.phone_number)
-            .where(versions.c.rejection_reason.is_not(None))
-            .group_by(*versions.c)
-            .having(sa.func.count() > 1)
-            .limit(_MAX_CANDIDATES + 1)
-        )
-        return list(self.connection.execute(query).scalars())
-
-    def changes(
-        self, period: Period, *, max_syncs: int, max_surprises: int
-    ) -> tuple[Limited[SyncChanges], Limited[Change]]:
-        """Return the changes that syncs saw in a period, last first.
-
-        Returns:
-            The last syncs that saw changes, with their numbers of changes by kind; and the last
-            changes other than resolutions.
-        """
-        view = changes_view.c
-        in_period = [
-            *between(view.changed_at, period.start, period.end),
-            *in_environment(view, self.environment),
-        ]
-        kinds = (
-            sa.func.count(sa.case((view.kind == kind, 1))) for kind in ("resolved", *_SURPRISES)
-        )
-        query = (
-            sa.select(view.changed_at, view.environment, view.sync_run_id, *kinds)
-            .group_by(view.changed_at, view.environment, view.sync_run_id)
-            .order_by(view.changed_at.desc(), view.environment, view.sync_run_id)
-        )
-        syncs = fetch(self.connection, SyncChanges, query, in_period)
-        total, since = 0, None
-        for sync in syncs:
-            if total < max_surprises:
-                since = sync.changed_at
-            total += sync.surprises
-        surprises: list[Change] = []
-        if total:
-            query = select_as(Change, changes_view).order_by(
-                view.changed_at.desc(), view.request_id, view.kind
-            )
-            last = [*in_period, view.kind.in_(_SURPRISES), *between(view.changed_at, since)]
-            surprises = fetch(self.connection, Change, query.limit(max_surprises), last)
-        return Limited(syncs[:max_syncs], len(syncs)), Limited(surprises, total)
-
-    def repeat_numbers(self, period: Period, *, limit: int) -> Limited[PhoneNumber]:
-        """Return the numbers with more than one request, most requests first.
-
-        Included are numbers whose first request was submitted before the end of a period, and the
-        last one not before its start. They are ranked by the table of requests, and only the first
-        ones read from the view: ranking by the view takes seven times as long.
-        """
-        count, last = sa.func.count(), sa.func.max(_requests.requested_at)
-        first = sa.func.min(_requests.requested_at)
-        ranking = (
-            sa.select(_requests.environment, _requests.phone_number)
-            .group_by(_requests.phone_number, _requests.environment)
-            .having(sa.and_(count > 1, last >= period.start, first < period.end))
-            .order_by(count.desc(), last.desc(), _requests.phone_number, _requests.environment)
-        )
-        in_scope = in_environment(_requests, self.environment)
-        ranked = fetch_limited(self.connection, _Number, ranking, in_scope, limit)
-        in_rows = numbers_view.c.phone_number.in_({row.phone_number for row in ranked.rows})
-        query = select_as(PhoneNumber, numbers_view)
-        numbers = {
-            (number.environment, number.phone_number): number
-            for number in fetch(self.connection, PhoneNumber, query, [in_rows])
-        }
-        rows = [numbers[row.environment, row.phone_number] for row in ranked.rows]
-        return Limited(rows, ranked.total)
-
-    def last_events(self, number: PhoneNumber, *, limit: int) -> Limited[HistoryEvent]:
-        """Return the last events of a phone number in its environment, oldest first."""
-        view = history_view.c
-        query = select_as(HistoryEvent, history_view).order_by(
-            *(column.desc() for column in HISTORY_ORDER)
-        )
-        conditions = [
-            view.phone_number == number.phone_number,
-            view.environment == number.environment,
-        ]
-        events = fetch_limited(self.connection, HistoryEvent, query, conditions, limit)
-        return Limited(events.rows[::-1], events.total)
-
     def _counter(self, query: sa.Select[Any]) -> Counter[str]:
         return Counter(dict(self.connection.execute(query).all()))
 
     def _count(self, source: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> int:
         query = sa.select(sa.func.count()).select_from(source).where(*conditions)
         return int(self.connection.execute(query).scalar_one())
-
-
-@dataclass(frozen=True, slots=True)
-class _RequestId:
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Number:
-    environment: str
-    phone_number: str

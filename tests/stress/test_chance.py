@@ -13,14 +13,14 @@ from tests.report.test_statistics import (  # noqa: F401 (collected here too, wi
     oracles,
     statistics,
     test_as_of_a_time,
+    test_changes,
     test_counts,
     test_hours,
     test_last_events,
     test_open_requests,
     test_rankings,
-    test_recent_changes,
     test_released,
-    test_undated,
+    test_resolutions,
 )
 from tests.support.databases import DATABASES
 from tests.support.mirrors import mirrors_by_kind

@@ -13,7 +13,7 @@ import pytest
 from mirror.db.engine import read_transaction
 from mirror.db.prune import prune
 from mirror.report.model import Counts, FirstPull, Undated
-from mirror.report.statistics import Statistics
+from mirror.report.statistics import Statistics, undated
 from tests.support.mirrors import Mirror
 from tests.support.oracle_statistics import NOTHING
 from tests.support.reports import Element, Page, execute, failed_run, render_page
@@ -243,7 +243,7 @@ def test_unknown_times_and_a_wrong_clock(mirror: Mirror) -> None:
     mirror.sync([request(1, status="cancelled", requested_at="2024-01-10T09:00:00Z")])
     unknown = Counts(requested=0, approved=0, rejected=0, cancelled=1)
     with read_transaction(mirror.engine) as connection:
-        assert Statistics(connection).undated(JANUARY) == Undated(0, unknown)
+        assert undated(*Statistics(connection).resolutions([JANUARY])) == Undated(0, unknown)
 
 
 def test_edge_cases(sqlite_mirror: Mirror, tmp_path: Path) -> None:
