@@ -215,7 +215,8 @@ class Oracle:
             name: when.replace(tzinfo=None).isoformat(" ", "milliseconds")
             for name, when in times.items()
         }
-        values |= {"last": str(self.period.last), "environment": self.environment}
+        last = self.period.last if self.period.days else self.period.since
+        values |= {"last": str(last), "environment": self.environment}
         text = sa.text(query.replace("{ours}", _OURS))
         wanted = {name: values[name] for name in text.compile().params}
         return [tuple(row) for row in self.connection.execute(text, wanted)]
