@@ -170,6 +170,11 @@ def test_what_needs_somebody(sqlite_mirror: Mirror) -> None:
         ("first", True, 0),
         ("second", True, 0),
     ]
+    ages = {"first": timedelta(minutes=59), "second": timedelta(hours=1)}
+    (stale_by_file,) = collect.collect(
+        sqlite_mirror.url, days(1, 14), now=now + timedelta(hours=1), max_age=ages.get
+    ).attention.environments
+    assert stale_by_file.environment == "first"
     execute(sqlite_mirror.url, failed_run("second"))
     (failing,) = attention().environments
     assert (failing.environment, failing.is_stale, failing.failures) == ("second", False, 1)

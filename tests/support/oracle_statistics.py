@@ -431,6 +431,7 @@ class Oracle:
             for change in helpers.changes(self.connection, environment=self.environment)
             if self.period.start <= change.changed_at < self.period.end
         ]
+        changes.sort(key=lambda change: (change.request_id, change.kind))
         return sorted(changes, key=lambda change: change.changed_at, reverse=True)
 
     def repeat_numbers(self) -> list[PhoneNumber]:
