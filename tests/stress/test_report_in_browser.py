@@ -48,17 +48,21 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages_of(request: pytest.FixtureRequest) -> Iterator[Callable[[str], dict[str, Path]]]:
-    """Pages on half a year, by kind of database: up to now, of the past, of the first pull."""
+    """Pages on half a year, by kind of database: up to now, of the past, of the first pull.
+
+    The first one is there in Portuguese too.
+    """
 
     @contextmanager
     def make(kind: str) -> Iterator[dict[str, Path]]:
         folder = request.getfixturevalue("tmp_path_factory").mktemp("pages")
-        files = {name: folder / f"{name}.html" for name in ("now", "past", "first")}
+        files = {name: folder / f"{name}.html" for name in ("now", "past", "first", "pt")}
         with new_database(kind, request, ready=True) as url:
             sync_half_a_year(url)
             render_page(url, into=files["now"])
             render_page(url, "--since", "120d", "--until", "60d", into=files["past"])
             render_page(url, "--since", "190d", "--until", "100d", into=files["first"])
+            render_page(url, "--lang", "pt", into=files["pt"])
             yield files
 
     with cached_by_kind(make) as get:

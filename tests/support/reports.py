@@ -232,17 +232,40 @@ def sync_half_a_year(url: str) -> None:
 
     East and west have requests with every fate; the last sync of west failed, and each of north.
     """
+    sync_days(
+        url, ("east", "west"), requests=_REQUESTS, syncs=_SYNCS, failed=["west", "north", "north"]
+    )
+
+
+def sync_days(
+    url: str,
+    environments: Sequence[str],
+    *,
+    requests: int,
+    syncs: Sequence[float],
+    failed: Sequence[str] = (),
+) -> None:
+    """Fill a mirror with the requests of 200 days.
+
+    Args:
+        url: of the database.
+        environments: their names; each has as many of the requests.
+        requests: number of requests.
+        syncs: when each environment was synced, in days ago.
+        failed: environments of the syncs that fail in the end.
+    """
     with _mirror(url) as mirror:
         now = datetime.now(UTC).replace(microsecond=0)
-        for days in _SYNCS:
-            for place, environment in enumerate(("east", "west")):
+        for days in syncs:
+            for place, environment in enumerate(environments):
                 mirror.now = now - timedelta(days=days, hours=1)
-                entries = [_entry(n, now, mirror.now) for n in range(place, _REQUESTS, 2)]
+                numbers = range(place, requests, len(environments))
+                entries = [_entry(number, now, mirror.now) for number in numbers]
                 records = [entry for entry in entries if entry is not None]
                 result = mirror.sync(records, environment=environment, accept_missing=True)
                 assert result.failure is None, result.failure
         mirror.sandbox.set_fault("unauthorized")
-        for environment in ("west", "north", "north"):
+        for environment in failed:
             assert mirror.sync(environment=environment).failure is not None
 
 
