@@ -15,6 +15,7 @@ TYPE_CHECKING = (
 if TYPE_CHECKING:
     from mirror.errors import MirrorError
     from mirror.numbers.reading import normalize_number
+    from mirror.queries.details import request_details
     from mirror.queries.helpers import (
         changes,
         connect,
@@ -25,15 +26,19 @@ if TYPE_CHECKING:
         phone_numbers,
         quarantine,
         release_requests,
+        runs,
         turnaround,
     )
     from mirror.queries.results import (
         Change,
         Day,
+        FieldChange,
         HistoryEvent,
         PhoneNumber,
         QuarantinedRecord,
         ReleaseRequest,
+        RequestDetails,
+        RequestVersion,
         SyncRun,
         Turnaround,
     )
@@ -43,11 +48,14 @@ __all__ = [
     "Change",
     "Day",
     "EnvironmentStatus",
+    "FieldChange",
     "HistoryEvent",
     "MirrorError",
     "PhoneNumber",
     "QuarantinedRecord",
     "ReleaseRequest",
+    "RequestDetails",
+    "RequestVersion",
     "SyncRun",
     "Turnaround",
     "changes",
@@ -60,6 +68,8 @@ __all__ = [
     "phone_numbers",
     "quarantine",
     "release_requests",
+    "request_details",
+    "runs",
     "status",
     "turnaround",
 ]
@@ -67,14 +77,18 @@ _MODULES = {
     "Change": "mirror.queries.results",
     "Day": "mirror.queries.results",
     "EnvironmentStatus": "mirror.queries.status",
+    "FieldChange": "mirror.queries.results",
     "HistoryEvent": "mirror.queries.results",
     "MirrorError": "mirror.errors",
     "PhoneNumber": "mirror.queries.results",
     "QuarantinedRecord": "mirror.queries.results",
     "ReleaseRequest": "mirror.queries.results",
+    "RequestDetails": "mirror.queries.results",
+    "RequestVersion": "mirror.queries.results",
     "SyncRun": "mirror.queries.results",
     "Turnaround": "mirror.queries.results",
     "normalize_number": "mirror.numbers.reading",
+    "request_details": "mirror.queries.details",
     "status": "mirror.queries.status",
 }
 """Modules of the public names that are not in `mirror.queries.helpers`."""

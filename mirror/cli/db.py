@@ -20,6 +20,7 @@ from mirror.cli.options import (
     now,
     open_database,
 )
+from mirror.cli.pager import no_pager_option
 from mirror.config import settings
 from mirror.text import escape_unsafe
 
@@ -99,6 +100,7 @@ def grant_read(role: str, database: str | None, config_file: str | None) -> None
     show_default=True,
     help="datasette is a metadata file for Datasette, with the cookbook's queries.",
 )
+@no_pager_option
 @database_option
 def describe(
     relation: str | None, output_format: str, database: str | None, config_file: str | None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from mirror.arguments import parse_time
+from mirror.arguments import parse_duration, parse_positive_duration, parse_time
+from mirror.cli.pager import no_pager_option
 from mirror.config import file, settings
 from mirror.config.environments import Shard
 from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, option_name
@@ -24,19 +24,12 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv", "spreadsheet")
 """Formats of the rows of a command."""
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_MAX_DURATION = timedelta(days=365 * 1000)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def now() -> datetime:
     """Return the time of this machine's clock (UTC)."""
     return datetime.now(UTC)
-
-
-def _parse_duration(text: str) -> timedelta | None:
-    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
-    return timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
 
 
 class Time(click.ParamType):  # type: ignore[type-arg] # (not generic in click 8.1)
@@ -49,7 +42,7 @@ class Time(click.ParamType):  # type: ignore[type-arg] # (not generic in click 8
     ) -> datetime:
         """Return the time in UTC."""
         try:
-            if (ago := _parse_duration(value)) is not None:
+            if (ago := parse_duration(value)) is not None:
                 return now() - ago
             return parse_time(value)
         except (ValueError, OverflowError):
@@ -70,15 +63,10 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # (likewise)
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> timedelta:
         """Return the duration, of at most 1,000 years."""
-        duration = _parse_duration(value)
-        if not duration or duration > _MAX_DURATION:
-            self.fail(
-                f"{value!r} is not a duration; write a whole number and its unit, such as 90s, "
-                "15m, 2h, 7d or 4w",
-                param,
-                ctx,
-            )
-        return duration
+        try:
+            return parse_positive_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class _Shard(click.ParamType):  # type: ignore[type-arg] # (likewise)
@@ -237,13 +225,16 @@ shard_option = _setting_option(
     help="Only the share I of N of the environments; I counts from 0.",
     show_default="all",
 )
-format_option = click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(FORMATS),
-    default="table",
-    show_default=True,
-    help="In a pipe, table is tab-separated. spreadsheet is CSV to open in Excel and others.",
+format_option = options(
+    click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="In a pipe, table is tab-separated. spreadsheet is CSV to open in Excel and others.",
+    ),
+    no_pager_option,
 )
 region_option = click.option(
     "--region", metavar="CODE", help="Country of a national number, such as BR."

@@ -10,29 +10,48 @@ import csv
 import errno
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TextIO
 
 import msgspec
 
+from mirror.cli import spreadsheet
+from mirror.cli.pager import paged
+from mirror.cli.table import (
+    STYLES,
+    Lines,
+    StyledCell,
+    abbreviate_id,
+    render_fields,
+    render_table,
+    to_text,
+    wrap,
+)
 from mirror.errors import DiskUnavailable, UsageError
+from mirror.queries.results import FieldChange
 from mirror.text import UNSAFE, escape_unsafe
 
-_MAX_CELL_LENGTH = 1000
-_MIN_WIDTH = 40
-
-# A number, a date or an amount written in digits, as a phone number is. Words that a spreadsheet
-# converts in its language (SEPT1, 10 pm, TRUE) are not among them. A string of a formula has at
-# most 255 characters in Excel.
-_NUMBER = re.compile(r"(?=\D*[0-9])[0-9 \xa0\u202f'+().,/:%$€£¥eE-]{1,255}")
-_SIGN = r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]"  # also full-width + - = @
-_FORMULA = re.compile(rf"[\t\r\n]|{_SIGN}")
-_INNER_FORMULA = re.compile(rf"(?<=[;\t\r\n])(?={_SIGN})")
-"""Where a cell may begin in a program that splits cells there, whatever the quotes are."""
+__all__ = [
+    "STYLES",
+    "Column",
+    "Lines",
+    "StyledCell",
+    "abbreviate_id",
+    "json_line",
+    "json_object",
+    "json_text",
+    "render_fields",
+    "render_table",
+    "to_text",
+    "wrap",
+    "write_file",
+    "write_rows",
+]
 
 Column = Callable[[Any], object]
 """Returns the cell of a row in a table."""
@@ -45,8 +64,9 @@ def write_rows(
     out: TextIO,
     *,
     columns: Mapping[str, Column] = MappingProxyType({}),
+    only: Sequence[str] | None = None,
 ) -> None:
-    """Write rows.
+    """Write rows; on a terminal through a pager, if they are higher than the screen.
 
     Args:
         rows: instances of `row_type`.
@@ -55,8 +75,24 @@ def write_rows(
             "spreadsheet" (CSV whose texts stay text when a spreadsheet opens it).
         out: the stream.
         columns: header and cells of each column of the table on a terminal.
+        only: names of the fields to write, in their order, in all formats; None for all fields,
+            and for `columns` on a terminal.
     """
-    names = [field.name for field in fields(row_type)]
+    with paged(out) as screen:
+        _write_rows(rows, row_type, output_format, screen, columns, only)
+
+
+def _write_rows(
+    rows: Sequence[Any],
+    row_type: type[Any],
+    output_format: str,
+    out: TextIO,
+    columns: Mapping[str, Column],
+    only: Sequence[str] | None,
+) -> None:
+    names = only or [field.name for field in fields(row_type)]
+    if only:
+        columns = {name: attrgetter(name) for name in only}
     if output_format == "json":
         _write_json(rows, names, out)
     elif output_format == "csv":
@@ -65,76 +101,11 @@ def write_rows(
         if not out.isatty():
             out.write("\ufeff")  # without it, Excel does not read UTF-8
         _write_csv(rows, names, out, _spreadsheet_cell, quote_all=True)
-    elif out.isatty():
+    elif not out.isatty():
+        _write_tab_separated(rows, names, out)
+    elif rows:  # what else there is, the command says
         cells = [[column(row) for column in columns.values()] for row in rows]
         render_table(cells, list(columns), out)
-    else:
-        _write_tab_separated(rows, names, out)
-
-
-class StyledCell(msgspec.Struct, frozen=True):
-    """A cell of a table in a colour of the terminal, such as "green"."""
-
-    value: object
-    style: str
-
-
-def render_table(
-    rows: Iterable[Sequence[object]],
-    headers: Sequence[str],
-    out: TextIO,
-    *,
-    blank_after: Collection[int] = (),
-    min_widths: Mapping[str, int] = MappingProxyType({}),
-    widths: Mapping[str, int] = MappingProxyType({}),
-) -> None:
-    """Draw a table as wide as the terminal at most; long cells are folded.
-
-    Args:
-        rows: cells.
-        headers: of the columns.
-        out: the terminal.
-        blank_after: numbers of the rows that a blank line follows, from 0.
-        min_widths: least width of a column in characters, by its header.
-        widths: width of a column whose cells are folded there, by its header.
-    """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for header in headers:
-        table.add_column(
-            header,
-            overflow="fold",
-            no_wrap=header.endswith("(UTC)") and header not in widths,
-            min_width=min_widths.get(header),
-            width=widths.get(header),
-        )
-    for number, row in enumerate(rows):
-        cells = (cell if isinstance(cell, StyledCell) else StyledCell(cell, "") for cell in row)
-        texts = (Text(escape_unsafe(_cell_text(cell.value)), cell.style) for cell in cells)
-        table.add_row(*texts, end_section=number in blank_after)
-    Console(file=out, highlight=False, emoji=False, markup=False).print(table)
-
-
-def wrap(text: str, out: TextIO, indent: int = 0) -> None:
-    """Write untrusted text in lines that fit the terminal.
-
-    Args:
-        text: of one paragraph.
-        out: the terminal.
-        indent: spaces before each line but the first.
-    """
-    import shutil
-    import textwrap
-
-    width = max(_MIN_WIDTH, shutil.get_terminal_size().columns)
-    lines = textwrap.wrap(
-        escape_unsafe(text), width, subsequent_indent=" " * indent, break_on_hyphens=False
-    )
-    out.writelines(f"{line}\n" for line in lines)
 
 
 def write_file(path: Path, text: str) -> None:
@@ -182,31 +153,7 @@ def json_text(value: Any) -> str:
     return msgspec.json.format(json_line(value), indent=2)
 
 
-def abbreviate_id(identifier: str) -> str:
-    """Return the start of an id, for a table on a terminal."""
-    return identifier if len(identifier) <= 14 else identifier[:13] + "…"
-
-
-def to_text(value: object) -> str:
-    """Return a value as text: times in ISO 8601, None as an empty string."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        precision = "milliseconds" if value.microsecond else "seconds"
-        return value.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
-
-
-def _cell_text(value: object) -> str:
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M}"
-    text = to_text(value)
-    return text if len(text) <= _MAX_CELL_LENGTH else text[:_MAX_CELL_LENGTH] + "…"
-
-
-def _write_tab_separated(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
+def _write_tab_separated(rows: Sequence[Any], names: Sequence[str], out: TextIO) -> None:
     out.write("\t".join(names) + "\n")
     out.writelines(
         "\t".join(escape_unsafe(to_text(getattr(row, name))) for name in names) + "\n"
@@ -226,7 +173,7 @@ class _UnixLines:
 
 def _write_csv(
     rows: Sequence[Any],
-    names: list[str],
+    names: Sequence[str],
     out: TextIO,
     to_cell: Callable[[object], str],
     *,
@@ -244,32 +191,36 @@ def _write_csv(
 
 
 def _spreadsheet_cell(value: object) -> str:
-    """Return a cell of CSV that a spreadsheet shows as it is.
-
-    What is written in digits becomes a formula that gives its text: the only form that Excel,
-    LibreOffice, Gnumeric and SheetJS all read as that text. An apostrophe would remain in the
-    text, but it is safe before any other text, which could end the string of a formula. So it is
-    within a text, where a program may split it.
-    """
     text = to_text(value)
-    if not isinstance(value, str):
-        return text
-    if _NUMBER.fullmatch(text):
-        return f'="{text}"'
-    text = _INNER_FORMULA.sub("'", text)
-    return f"'{text}" if _FORMULA.match(text) else text
+    return spreadsheet.cell(text) if isinstance(value, str) else text
 
 
-def _write_json(rows: Sequence[Any], names: list[str], out: TextIO) -> None:
-    lines = (
-        json_line({name: _json_value(name, getattr(row, name)) for name in names}) for row in rows
-    )
+def json_object(row: Any, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return a dataclass as an object of JSON, with its times as text and `extra` as it was sent.
+
+    Args:
+        row: the dataclass.
+        names: of the fields to include; None for all.
+    """
+    names = names or [field.name for field in fields(row)]
+    return {name: _json_value(name, getattr(row, name)) for name in names}
+
+
+def _write_json(rows: Sequence[Any], names: Sequence[str], out: TextIO) -> None:
+    lines = (json_line(json_object(row, names)) for row in rows)
     out.write("[" + ",".join("\n  " + line for line in lines) + ("\n]\n" if rows else "]\n"))
 
 
 def _json_value(name: str, value: object) -> object:
     if isinstance(value, datetime):
         return to_text(value)
+    if isinstance(value, FieldChange):
+        sides = {side: _json_value(value.field, getattr(value, side)) for side in ("old", "new")}
+        return {"field": value.field, **sides}
+    if isinstance(value, list | tuple):
+        return [_json_value(name, item) for item in value]
+    if is_dataclass(value):
+        return json_object(value)
     if name == "extra" and isinstance(value, str):
         return msgspec.Raw(msgspec.json.format(value.encode(), indent=-1))  # in one line
     return value

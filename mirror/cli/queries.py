@@ -1,4 +1,4 @@
-"""`mirror history`, `requests` and `changes`: the commands that read the mirror."""
+"""`mirror history` and `changes`: what happened to numbers and requests."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from mirror.cli.listing import columns_option
 from mirror.cli.log import notify
 from mirror.cli.options import (
     TIME,
@@ -29,23 +30,17 @@ _NARROW = 70
 
 _EVENT_WIDTH = len("requested *")
 _INTERVAL_WIDTH = len("between 2024-01-31")
-_EVENT_STYLES = {
-    "requested": "blue",
-    "reopened": "blue",
-    "approved": "green",
-    "rejected": "red",
-    "vanished": "yellow",
-    "returned": "yellow",
-}
 
 
 @click.command(epilog='Example: mirror history "+1 (555) 123-4567"')
 @click.argument("number")
 @region_option
+@columns_option("HistoryEvent")
 @reading_options
 def history(
     number: str,
     region: str | None,
+    columns: list[str] | None,
     environment: str | None,
     output_format: str,
     database: str | None,
@@ -66,65 +61,12 @@ def history(
             connection, number, region=region, environment=environment
         )
         reason = None if events else empty.no_environment(connection, environment)
-    write_history(events, output_format)
+    write_history(events, output_format, columns)
     if reason:
         notify(reason)
         return
     scope = f" in {environment!r}" if environment else ""
-    _explain_numbers(number, region, matches, events, scope)
-
-
-@click.command(epilog="Example: mirror requests --status pending --until 7d")
-@click.option("--status", metavar="STATUS", help="Only those with this status.")
-@click.option("--number", metavar="NUMBER", help="Only those of this phone number.")
-@region_option
-@click.option("--since", type=TIME, help="Only those submitted at this time or later.")
-@click.option("--until", type=TIME, help="Only those submitted before this time.")
-@click.option("--as-of", type=TIME, help="As the mirror knew them at this time.")
-@click.option("--missing", is_flag=True, help="Those that are no longer in the list, instead.")
-@reading_options
-def requests(
-    environment: str | None,
-    output_format: str,
-    database: str | None,
-    config_file: str | None,
-    **filters: Any,
-) -> None:
-    """Show the release requests, newest first.
-
-    TIME is 2024-01-31, 2024-01-31T14:30:00Z, or a time ago: 24h, 7d. Without an offset it is UTC.
-    """
-    from mirror.cli import output
-    from mirror.queries import empty, helpers
-    from mirror.queries.lookup import find_number
-    from mirror.queries.results import ReleaseRequest
-
-    environment = environment_filter(environment)
-    number, region = filters["number"], filters["region"]
-    with open_mirror(database, config_file) as connection:
-        matches = [] if number is None else find_number(connection, number, region)
-        rows = helpers.release_requests(connection, environment=environment, **filters)
-        others = {name: filters[name] for name in filters.keys() - {"number", "region"}}
-        reason = None if rows else empty.no_requests(connection, environment=environment, **others)
-    output.write_rows(
-        rows,
-        ReleaseRequest,
-        output_format,
-        sys.stdout,
-        columns={
-            "requested (UTC)": lambda row: row.requested_at,
-            "number": lambda row: row.phone_number,
-            "status": lambda row: row.status,
-            "resolved (UTC)": lambda row: row.resolved_at,
-            "reason": lambda row: row.rejection_reason or row.reason,
-        },
-    )
-    if reason:
-        notify(reason)
-    elif number is not None:
-        selected = " that these options select" if any(others.values()) else ""
-        scope = f" in {environment!r}" if environment else ""
-        _explain_numbers(number, region, matches, rows, selected + scope)
+    explain_numbers(number, region, matches, events, scope)
 
 
 @click.command(epilog="Example: mirror changes --since 7d --format csv")
@@ -155,7 +97,7 @@ def changes(
         notify(reason)
 
 
-def _explain_numbers(
+def explain_numbers(
     number: str,
     region: str | None,
     matches: list[NumberMatch],
@@ -179,16 +121,20 @@ def _explain_numbers(
         notify(f"no release request{scope} has the number {' or '.join(wanted)}{hint}")
 
 
-def write_history(events: list[HistoryEvent], output_format: str) -> None:
-    """Write the time line of a number."""
+def write_history(
+    events: list[HistoryEvent], output_format: str, columns: list[str] | None = None
+) -> None:
+    """Write the time line of a number, or some columns of it."""
     from mirror.cli import output
+    from mirror.cli.pager import paged
     from mirror.queries.results import HistoryEvent
 
     unknown = sum(event.time_source == "unknown" for event in events)
-    if output_format == "table" and sys.stdout.isatty():
-        _render_time_line(events, unknown)
+    if output_format == "table" and sys.stdout.isatty() and events and not columns:
+        with paged(sys.stdout) as out:
+            _render_time_line(events, unknown, out)
         return
-    output.write_rows(events, HistoryEvent, output_format, sys.stdout)
+    output.write_rows(events, HistoryEvent, output_format, sys.stdout, only=columns)
     if unknown and output_format == "table":
         notify(_unknown_times(unknown))
 
@@ -202,7 +148,7 @@ def _unknown_times(count: int) -> str:
     )
 
 
-def _render_time_line(events: list[HistoryEvent], unknown: int) -> None:
+def _render_time_line(events: list[HistoryEvent], unknown: int, out: TextIO) -> None:
     """Draw the time line of each number, with a blank line where the request changes."""
     from mirror.cli import output
 
@@ -230,21 +176,21 @@ def _render_time_line(events: list[HistoryEvent], unknown: int) -> None:
     output.render_table(
         [[column(event) for column in columns.values()] for event in events],
         list(columns),
-        sys.stdout,
+        out,
         blank_after=last_of_request,
         min_widths={"event": _EVENT_WIDTH},
         widths={"when (UTC)": _INTERVAL_WIDTH} if unknown else {},
     )
     if any(event.time_source == "observed" for event in events):
-        click.echo()
+        out.write("\n")
         output.wrap(
             "* time of the sync that first saw it; the API stated none for this event. It happened "
             "since the last sync that saw the request unchanged",
-            sys.stdout,
+            out,
         )
     if unknown:
-        click.echo()
-        output.wrap(_unknown_times(unknown), sys.stdout)
+        out.write("\n")
+        output.wrap(_unknown_times(unknown), out)
 
 
 def _interval(event: HistoryEvent) -> str:
@@ -259,7 +205,7 @@ def _styled_event(event: HistoryEvent) -> object:
     from mirror.cli import output
 
     mark = " *" if event.time_source == "observed" else ""
-    return output.StyledCell(event.event + mark, _EVENT_STYLES.get(event.event, ""))
+    return output.StyledCell(event.event + mark, output.STYLES.get(event.event, ""))
 
 
 def _times_since_previous(events: list[HistoryEvent]) -> dict[HistoryEvent, str]:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from mirror.cli.options import (
     environment_option,
     now,
 )
+from mirror.config import file as config
+from mirror.config import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +90,11 @@ def report(
     created_at = now()
     url, environment = database_url(database, config_file), environment_filter(environment)
     content = collect.collect(
-        url, period(since, until, created_at), environment=environment, now=created_at
+        url,
+        period(since, until, created_at),
+        environment=environment,
+        now=created_at,
+        max_age=partial(settings.max_age, config.load(config_file)),
     )
     if not content.buckets:
         _say_what_there_is(url, content.period, environment)

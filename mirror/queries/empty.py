@@ -127,6 +127,32 @@ def no_quarantine(
     return f"no record{_scope(environment)} was ever in quarantine"
 
 
+def no_runs(
+    connection: Connection,
+    *,
+    environment: str | None = None,
+    outcomes: Collection[str] | None = None,
+    since: datetime | None = None,
+) -> str | None:
+    """Say why `runs` found nothing with these arguments."""
+    names = environments.on_record(connection)
+    if not names:
+        return NEVER_SYNCED
+    if environment is not None and environment not in names:
+        return no_environment(connection, environment)
+    columns, scope = sync_runs.c, _scope(environment)
+    conditions = in_environment(columns, environment)
+    if outcomes:
+        conditions.append(columns.outcome.in_(outcomes))
+        scope = f" with the outcome {' or '.join(outcomes)}{scope}"
+    last = connection.scalar(sa.select(sa.func.max(columns.started_at)).where(*conditions))
+    if last is None or since is None:
+        return f"there is no run{scope}"
+    return (
+        f"no run{scope} started at {_text(since)} or later; the last one started at {_text(last)}"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Requests:
     """Requests that there are, at least one.

@@ -10,9 +10,10 @@ another type is a `TypeError`, and text that is no date or time a `ValueError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -40,7 +41,16 @@ from mirror.queries.results import (
     SyncRun,
     Turnaround,
 )
-from mirror.queries.select import between, check_connection, fetch, in_environment, select_as
+from mirror.queries.select import (
+    between,
+    check_connection,
+    check_limit,
+    count,
+    fetch,
+    in_environment,
+    ordered,
+    select_as,
+)
 
 HISTORY_ORDER = (
     sa.func.coalesce(history_view.c.occurred_at, history_view.c.not_before),
@@ -110,6 +120,9 @@ def release_requests(
     until: date | str | None = None,
     as_of: date | str | None = None,
     missing: bool = False,
+    ids: Sequence[str] | None = None,
+    limit: int | None = None,
+    sort: str | None = None,
 ) -> list[ReleaseRequest]:
     """Return release requests that are in the list, most recently submitted first.
 
@@ -123,10 +136,54 @@ def release_requests(
         until: only those submitted before this time; a date excludes that day.
         as_of: in the state that the mirror had at this time; None for now.
         missing: return the requests no longer in the list instead.
+        ids: only those with one of these ids; None for all.
+        limit: return at most this many; None for all.
+        sort: an attribute of `ReleaseRequest` to sort by, such as "status"; "-status" is
+            descending. Nulls come last, and equal ones are in the order of their ids.
 
     Raises:
         UsageError: this is not a phone number, or the region does not exist.
+        ValueError: `sort` is no attribute, or `limit` is negative.
     """
+    source, conditions = _requests_where(
+        connection,
+        number=number,
+        region=region,
+        environment=environment,
+        status=status,
+        since=since,
+        until=until,
+        as_of=as_of,
+        missing=missing,
+        ids=ids,
+    )
+    columns = source.c
+    newest_first = (columns.requested_at.desc(), columns.id)
+    query = select_as(ReleaseRequest, source).limit(check_limit(limit))
+    query = ordered(query, ReleaseRequest, source, sort, default=newest_first, ties=(columns.id,))
+    return fetch(connection, ReleaseRequest, query, conditions)
+
+
+def count_requests(connection: Connection, **filters: Any) -> int:
+    """Count the requests that `release_requests` returns with these arguments, without a limit."""
+    source, conditions = _requests_where(connection, **filters)
+    return count(connection, source, conditions)
+
+
+def _requests_where(
+    connection: Connection,
+    *,
+    number: str | None = None,
+    region: str | None = None,
+    environment: str | None = None,
+    status: str | None = None,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    as_of: date | str | None = None,
+    missing: bool = False,
+    ids: Sequence[str] | None = None,
+) -> tuple[sa.Table, list[sa.ColumnElement[bool]]]:
+    """Return the table or view of requests, and the conditions of the filters."""
     check_text(status=status)
     source, conditions = known_requests(environment, time_argument("as_of", as_of))
     columns = source.c
@@ -140,8 +197,9 @@ def release_requests(
     conditions += between(
         columns.requested_at, time_argument("since", since), time_argument("until", until)
     )
-    query = select_as(ReleaseRequest, source).order_by(columns.requested_at.desc(), columns.id)
-    return fetch(connection, ReleaseRequest, query, conditions)
+    if ids is not None:
+        conditions.append(columns.id.in_(_texts("ids", ids)))
+    return source, conditions
 
 
 def known_requests(
@@ -259,7 +317,12 @@ def days(
 
 
 def quarantine(
-    connection: Connection, *, environment: str | None = None, resolved: bool = False
+    connection: Connection,
+    *,
+    environment: str | None = None,
+    resolved: bool = False,
+    limit: int | None = None,
+    sort: str | None = None,
 ) -> list[QuarantinedRecord]:
     """Return the entries that could not be understood, most recently first seen first.
 
@@ -267,15 +330,84 @@ def quarantine(
         connection: to the mirror's database.
         environment: only those of this environment; None for all.
         resolved: include entries that the list no longer holds.
+        limit: return at most this many; None for all.
+        sort: an attribute of `QuarantinedRecord` to sort by, with "-" before it for descending
+            order. Nulls come last.
+
+    Raises:
+        ValueError: `sort` is no attribute, or `limit` is negative.
     """
     columns = quarantined_records.c
-    conditions = in_environment(columns, environment)
-    if not resolved:
-        conditions.append(columns.resolved_at.is_(None))
-    query = select_as(QuarantinedRecord, quarantined_records).order_by(
-        columns.first_seen_at.desc(), columns.id
-    )
+    default = (columns.first_seen_at.desc(), columns.id)
+    query = select_as(QuarantinedRecord, quarantined_records).limit(check_limit(limit))
+    query = ordered(query, QuarantinedRecord, quarantined_records, sort, default=default)
+    conditions = _quarantine_where(environment, resolved=resolved)
     return fetch(connection, QuarantinedRecord, query, conditions)
+
+
+def count_quarantine(
+    connection: Connection, *, environment: str | None = None, resolved: bool = False
+) -> int:
+    """Count the entries that `quarantine` returns with these arguments, without a limit."""
+    conditions = _quarantine_where(environment, resolved=resolved)
+    return count(connection, quarantined_records, conditions)
+
+
+def _quarantine_where(environment: str | None, *, resolved: bool) -> list[sa.ColumnElement[bool]]:
+    conditions = in_environment(quarantined_records.c, environment)
+    return conditions if resolved else [*conditions, quarantined_records.c.resolved_at.is_(None)]
+
+
+def runs(
+    connection: Connection,
+    *,
+    environment: str | None = None,
+    outcomes: Sequence[str] | None = None,
+    since: date | str | None = None,
+    limit: int | None = None,
+    sort: str | None = None,
+) -> list[SyncRun]:
+    """Return the recorded runs, the one that started last first.
+
+    Args:
+        connection: to the mirror's database.
+        environment: only those of this environment; None for all.
+        outcomes: only those with one of these outcomes; None for all.
+        since: only those that started at or after this time.
+        limit: return at most this many; None for all.
+        sort: an attribute of `SyncRun` to sort by, with "-" before it for descending order. Nulls
+            come last, and the later run of two equal ones comes first.
+
+    Raises:
+        ValueError: `sort` is no attribute, or `limit` is negative.
+    """
+    query = select_as(SyncRun, sync_runs).limit(check_limit(limit))
+    query = ordered(query, SyncRun, sync_runs, sort, default=(sync_runs.c.id.desc(),))
+    return fetch(connection, SyncRun, query, _runs_where(environment, outcomes, since))
+
+
+def count_runs(
+    connection: Connection,
+    *,
+    environment: str | None = None,
+    outcomes: Sequence[str] | None = None,
+    since: date | str | None = None,
+) -> int:
+    """Count the runs that `runs` returns with these arguments, without a limit."""
+    return count(connection, sync_runs, _runs_where(environment, outcomes, since))
+
+
+def _runs_where(
+    environment: str | None, outcomes: Sequence[str] | None, since: date | str | None
+) -> list[sa.ColumnElement[bool]]:
+    columns = sync_runs.c
+    conditions = [
+        *in_environment(columns, environment),
+        *between(columns.started_at, time_argument("since", since)),
+    ]
+    if outcomes is not None:
+        conditions.append(columns.outcome.in_(_texts("outcomes", outcomes)))
+    return conditions
 
 
 def last_run(
@@ -300,14 +432,27 @@ def count_by_status(
 ) -> list[tuple[str, int]]:
     """Count the requests in the list by status, most frequent first."""
     check_connection(connection)
-    count = sa.func.count()
+    number = sa.func.count()
     query = (
-        sa.select(current.c.status, count)
+        sa.select(current.c.status, number)
         .where(current.c.missing_since.is_(None), *in_environment(current.c, environment))
         .group_by(current.c.status)
-        .order_by(count.desc(), current.c.status)
+        .order_by(number.desc(), current.c.status)
     )
-    return [(status, number) for status, number in connection.execute(query)]
+    return [(status, requests) for status, requests in connection.execute(query)]
+
+
+def _texts(name: str, values: Sequence[str]) -> list[str]:
+    """Return the texts of an argument that is a list of them.
+
+    Raises:
+        TypeError: it is something else, such as text.
+    """
+    if isinstance(values, str):
+        raise TypeError(f"{name} must be a list of texts, not text")
+    for value in values:
+        check_type(name, value, str)
+    return list(values)
 
 
 def _stored(connection: Connection, number: str, region: str | None) -> list[str]:

@@ -211,6 +211,77 @@ class QuarantinedRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A field whose value differs from that of the version before.
+
+    Attributes:
+        field: name of the column.
+        old, new: its values.
+    """
+
+    field: str
+    old: datetime | str | None
+    new: datetime | str | None
+
+    def __str__(self) -> str:
+        """Return the name of the field, as in CSV."""
+        return self.field
+
+
+@dataclass(frozen=True, slots=True)
+class RequestVersion:
+    """A version of a request, past or current.
+
+    Attributes:
+        id: of the request.
+        version: 1, 2, …, the oldest first.
+        valid_from: when the mirror first saw this version (UTC).
+        valid_to: when it first saw the next one (UTC), or None.
+        sync_run_id: the run that first saw this version.
+        environment, phone_number, phone_number_id, status, reason, rejection_reason, requested_at,
+            resolved_at, missing_since, extra: as for `ReleaseRequest`, in this version.
+        changes: the fields that differ from the version before; in CSV their names.
+    """
+
+    id: str
+    version: int
+    valid_from: datetime
+    valid_to: datetime | None
+    sync_run_id: int
+    environment: str
+    phone_number: str
+    phone_number_id: str | None
+    status: str
+    reason: str | None
+    rejection_reason: str | None
+    requested_at: datetime
+    resolved_at: datetime | None
+    missing_since: datetime | None
+    extra: str | None
+    changes: tuple[FieldChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDetails:
+    """All that the mirror knows of a request.
+
+    Attributes:
+        id: as sent by upstream.
+        environment: name of the environment whose list has it.
+        request: its current version, or None if no record of it was ever valid.
+        versions: all versions, the oldest first.
+        quarantine: its invalid records, most recently first seen first, with those that no longer
+            occur.
+    """
+
+    id: str
+    environment: str
+    request: ReleaseRequest | None
+    versions: list[RequestVersion]
+    quarantine: list[QuarantinedRecord]
+
+
+@dataclass(frozen=True, slots=True)
 class SyncRun:
     """A recorded run of `mirror sync`; the table `sync_runs` documents the fields."""
 

@@ -16,6 +16,8 @@ from mirror.queries.results import Limited
 
 _T = TypeVar("_T")
 
+_MAX_LIMIT = 2**63 - 1  # what the databases take
+
 Conditions = Sequence[sa.ColumnElement[bool]]
 """Combined with AND."""
 
@@ -49,14 +51,67 @@ def between(
 
 def select_as(row_type: type[Any], source: sa.Table) -> sa.Select[Any]:
     """Select the columns named by the fields of a dataclass, in their order; JSON as text."""
-    columns = (source.c[field.name] for field in fields(row_type))
-    return sa.select(
-        *(
-            sa.cast(column, sa.Text).label(column.name)
-            if isinstance(column.type, JSONObject)
-            else column
-            for column in columns
-        )
+    return sa.select(*(as_text(source.c[field.name]) for field in fields(row_type)))
+
+
+def as_text(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """Return a column of a SELECT; one of JSON as text."""
+    if isinstance(column.type, JSONObject):
+        return sa.cast(column, sa.Text).label(column.name)
+    return column
+
+
+def check_limit(limit: int | None) -> int | None:
+    """Check an argument `limit`; return it.
+
+    Raises:
+        TypeError: it is no whole number.
+        ValueError: it is negative.
+    """
+    if limit is None:
+        return None
+    check_type("limit", limit, int, "a whole number")
+    if limit < 0:
+        raise ValueError(f"limit must not be negative, as {limit} is")
+    return min(limit, _MAX_LIMIT)
+
+
+def ordered(
+    query: sa.Select[Any],
+    row_type: type[Any],
+    source: sa.Table,
+    sort: str | None,
+    *,
+    default: Sequence[sa.ColumnElement[Any]],
+    ties: Sequence[sa.ColumnElement[Any]] | None = None,
+) -> sa.Select[Any]:
+    """Sort a query of `select_as`, nulls last.
+
+    Args:
+        query: the query.
+        row_type: its dataclass.
+        source: its table or view.
+        sort: name of a field of the dataclass, with "-" before it for descending order.
+        default: the order if `sort` is None.
+        ties: the order of rows that are equal in the column; None for `default`.
+
+    Raises:
+        ValueError: the dataclass has no such field.
+    """
+    check_text(sort=sort)
+    if sort is None:
+        return query.order_by(*default)
+    name = sort.removeprefix("-")
+    names = [field.name for field in fields(row_type)]
+    if name not in names:
+        raise ValueError(f"sort must be one of {', '.join(names)}, or -NAME, not {sort!r}")
+    column = source.c[name]
+    key = sa.cast(column, sa.Text) if isinstance(column.type, JSONObject) else column
+    direction = key.desc() if sort.startswith("-") else key.asc()
+    # Without need it would keep Postgres from reading an index backwards.
+    return query.order_by(
+        direction.nulls_last() if column.nullable else direction,
+        *(default if ties is None else ties),
     )
 
 
@@ -66,6 +121,13 @@ def fetch(
     """Run a query, and convert each row to `row_type`."""
     check_connection(connection)
     return [row_type(*row) for row in connection.execute(query.where(*conditions))]
+
+
+def count(connection: Connection, source: sa.Table, conditions: Conditions) -> int:
+    """Count the rows of a table or view that meet conditions."""
+    check_connection(connection)
+    query = sa.select(sa.func.count()).select_from(source).where(*conditions)
+    return connection.scalar(query) or 0
 
 
 def fetch_limited(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -54,6 +54,7 @@ _MIN_REVIEWS = 10
 """Fewer do not tell what is usual."""
 
 _STALE_AFTER = timedelta(days=1)
+"""If the configuration file has no `max_age`."""
 
 _AGES = tuple(timedelta(days=days) for days in (1, 3, 7, 14, 28))
 """Where one bin of open requests ends, and the next begins."""
@@ -94,7 +95,12 @@ class _State:
 
 
 def collect(
-    database_url: str, period: Period, *, environment: str | None = None, now: datetime
+    database_url: str,
+    period: Period,
+    *,
+    environment: str | None = None,
+    now: datetime,
+    max_age: Callable[[str], timedelta | None] | None = None,
 ) -> Report:
     """Read everything that the report shows.
 
@@ -103,6 +109,7 @@ def collect(
         period: the period of the report.
         environment: only this environment; None for all.
         now: the present time (UTC).
+        max_age: returns the age at which an environment is stale, by name, or None for a day.
 
     Raises:
         DatabaseError: there is no mirror, or its schema is not that of this version.
@@ -115,7 +122,10 @@ def collect(
         rankings = Rankings(connection, environment)
         snapshot = Snapshot(connection, environment, at)
         statuses = status.status(
-            connection, now=now, environments=None if environment is None else [environment]
+            connection,
+            now=now,
+            environments=None if environment is None else [environment],
+            max_age=lambda name: (max_age and max_age(name)) or _STALE_AFTER,
         )
         pulls = statistics.first_pulls(row.environment for row in statuses)
         first_pull = _first_pull(pulls)
@@ -318,7 +328,7 @@ def _environment_row(
         first_pull=first_pull,
         complete_at=row.complete_at,
         age=row.age,
-        is_stale=status.is_stale(row, _STALE_AFTER),
+        is_stale=bool(row.stale),
         outcome=row.outcome,
         failures=row.failures,
         error=row.error,

@@ -142,7 +142,7 @@ def run_on_a_terminal(
             stdin=terminal,
             stdout=terminal,
             stderr=terminal if merge else subprocess.PIPE,
-            env=os.environ | {"TERM": "xterm-256color"} | environment,
+            env=os.environ | {"TERM": "xterm-256color", "MIRROR_PAGER": ""} | environment,
             check=False,
             timeout=TIMEOUT,
         )

@@ -215,7 +215,8 @@ class Oracle:
             name: when.replace(tzinfo=None).isoformat(" ", "milliseconds")
             for name, when in times.items()
         }
-        values |= {"last": str(self.period.last), "environment": self.environment}
+        last = self.period.last if self.period.days else self.period.since
+        values |= {"last": str(last), "environment": self.environment}
         text = sa.text(query.replace("{ours}", _OURS))
         wanted = {name: values[name] for name in text.compile().params}
         return [tuple(row) for row in self.connection.execute(text, wanted)]
@@ -430,6 +431,7 @@ class Oracle:
             for change in helpers.changes(self.connection, environment=self.environment)
             if self.period.start <= change.changed_at < self.period.end
         ]
+        changes.sort(key=lambda change: (change.request_id, change.kind))
         return sorted(changes, key=lambda change: change.changed_at, reverse=True)
 
     def repeat_numbers(self) -> list[PhoneNumber]:

@@ -1,0 +1,148 @@
+"""Options of commands that list rows: which rows, in which order, and which columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import click
+
+from mirror.cli.options import options
+from mirror.config.file import suggest
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_T = TypeVar("_T")
+
+
+class _ColumnNames(click.ParamType):  # type: ignore[type-arg] # (not generic in click 8.1)
+    """Columns of a type of rows, separated by commas."""
+
+    name = "columns"
+
+    def __init__(self, row_type: str) -> None:
+        self._row_type = row_type
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[str]:
+        """Return the names, each once."""
+        if isinstance(value, list):
+            return value
+        names = list(dict.fromkeys(name.strip() for name in value.split(",")))
+        for name in names:
+            self.check(name, param, ctx)
+        return names
+
+    def check(self, name: str, param: click.Parameter | None, ctx: click.Context | None) -> None:
+        """Fail if there is no column of this name."""
+        known = self.known()
+        if name not in known:
+            hint = suggest(name, known)
+            names = f"{', '.join(known)}"
+            hint = hint if names in hint else f"{hint} There are {names}"
+            self.fail(f"there is no column {name!r}; {hint}", param, ctx)
+
+    def known(self) -> list[str]:
+        """Return the names of all columns."""
+        from mirror.queries import results
+
+        return [field.name for field in fields(getattr(results, self._row_type))]
+
+    def complete(
+        self, _context: click.Context, _parameter: click.Parameter, incomplete: str
+    ) -> list[str]:
+        """Complete the last name."""
+        before, comma, name = incomplete.rpartition(",")
+        return [before + comma + known for known in self.known() if known.startswith(name)]
+
+
+class _SortKey(_ColumnNames):
+    """A column to sort by, such as "status"; "-status" is descending."""
+
+    name = "column"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the key."""
+        self.check(value.removeprefix("-"), param, ctx)
+        return value
+
+    def complete(
+        self, _context: click.Context, _parameter: click.Parameter, incomplete: str
+    ) -> list[str]:
+        """Complete the name of the column."""
+        name = incomplete.removeprefix("-")
+        sign = incomplete.removesuffix(name)
+        return [sign + known for known in self.known() if known.startswith(name)]
+
+
+def columns_option(row_type: str) -> Callable[[_F], _F]:
+    """Give a command `--columns`, as `columns: list[str] | None` for `output.write_rows`.
+
+    Args:
+        row_type: name of the dataclass in `mirror.queries.results`.
+    """
+    kind = _ColumnNames(row_type)
+    return click.option(
+        "--columns",
+        type=kind,
+        shell_complete=kind.complete,
+        metavar="A,B,…",
+        help="Only these columns of the JSON output, in this order, in all formats.",
+    )
+
+
+def listing_options(row_type: str, *, limit: int | None = None) -> Callable[[_F], _F]:
+    """Give a command `--limit`, `--sort` and `--columns`.
+
+    It receives `limit: int | None`, `sort: str | None` and `columns: list[str] | None`: the first
+    two for its query helper, the last one for `output.write_rows`.
+
+    Args:
+        row_type: name of the dataclass in `mirror.queries.results`.
+        limit: default of `--limit`; None for no limit.
+    """
+    key = _SortKey(row_type)
+    return options(
+        click.option(
+            "--limit",
+            type=click.IntRange(min=1),
+            metavar="N",
+            default=limit,
+            show_default=limit is not None,
+            help="Only the first N.",
+        ),
+        click.option(
+            "--sort",
+            type=key,
+            shell_complete=key.complete,
+            metavar="COLUMN",
+            help="Sort by a column of the JSON output; -COLUMN is descending. Nulls come last.",
+        ),
+        columns_option(row_type),
+    )
+
+
+def one_more(limit: int | None) -> int | None:
+    """Return the limit for a query whose result `first` cuts off."""
+    return None if limit is None else limit + 1
+
+
+def first(
+    rows: Sequence[_T], limit: int | None, count: Callable[[], int] | None = None
+) -> tuple[Sequence[_T], str | None]:
+    """Cut rows off at a limit.
+
+    Args:
+        rows: at most `one_more(limit)`.
+        limit: number of rows to show; None for all.
+        count: counts all rows, if that is cheap. Called only if some are left out.
+
+    Returns:
+        The rows to show, and what to say on stderr after them.
+    """
+    if limit is None or len(rows) <= limit:
+        return rows, None
+    if count is None:
+        return rows[:limit], f"only the first {limit:,} are shown; --limit sets how many"
+    return rows[:limit], f"{limit:,} of {count():,} shown; --limit sets how many"

@@ -1,0 +1,306 @@
+"""`mirror requests` and `show`: many requests, or all about one."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from mirror.cli.listing import first, listing_options, one_more
+from mirror.cli.log import notify
+from mirror.cli.options import (
+    TIME,
+    environment_filter,
+    now,
+    open_mirror,
+    reading_options,
+    region_option,
+)
+from mirror.errors import UsageError
+from mirror.text import format_duration, plural
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from mirror.cli.output import Column
+    from mirror.queries.results import (
+        FieldChange,
+        QuarantinedRecord,
+        ReleaseRequest,
+        RequestDetails,
+        RequestVersion,
+    )
+
+_NARROW = 70
+_WIDE = 120
+"""Widths of a terminal: below the first a table has fewer columns, from the second on more."""
+
+_MAX_IDS = 10_000
+
+
+@click.command(epilog="Example: mirror requests --status pending --until 7d --sort requested_at")
+@click.option("--status", metavar="STATUS", help="Only those with this status.")
+@click.option("--number", metavar="NUMBER", help="Only those of this phone number.")
+@region_option
+@click.option(
+    "--id",
+    "ids",
+    metavar="ID",
+    multiple=True,
+    help="Only the one with this id, or a unique beginning of it; may be repeated.",
+)
+@click.option("--since", type=TIME, help="Only those submitted at this time or later.")
+@click.option("--until", type=TIME, help="Only those submitted before this time.")
+@click.option("--as-of", type=TIME, help="As the mirror knew them at this time.")
+@click.option("--missing", is_flag=True, help="Those that are no longer in the list, instead.")
+@listing_options("ReleaseRequest")
+@reading_options
+def requests(
+    ids: tuple[str, ...],
+    limit: int | None,
+    sort: str | None,
+    columns: list[str] | None,
+    environment: str | None,
+    output_format: str,
+    database: str | None,
+    config_file: str | None,
+    **filters: Any,
+) -> None:
+    """Show the release requests, newest first.
+
+    TIME is 2024-01-31, 2024-01-31T14:30:00Z, or a time ago: 24h, 7d. Without an offset it is UTC.
+    """
+    from mirror.cli import output
+    from mirror.cli.queries import explain_numbers
+    from mirror.queries import empty, helpers
+    from mirror.queries.lookup import find_number
+    from mirror.queries.results import ReleaseRequest
+
+    environment = environment_filter(environment)
+    number, region = filters["number"], filters["region"]
+    with open_mirror(database, config_file) as connection:
+        matches = [] if number is None else find_number(connection, number, region)
+        known, unknown = _find(connection, ids, environment)
+        selection = {"environment": environment, "ids": known if ids else None, **filters}
+        rows, omitted = first(
+            helpers.release_requests(connection, limit=one_more(limit), sort=sort, **selection),
+            limit,
+            lambda: helpers.count_requests(connection, **selection),
+        )
+        others = {name: filters[name] for name in filters.keys() - {"number", "region"}}
+        reason = None if rows else empty.no_requests(connection, environment=environment, **others)
+    output.write_rows(
+        rows,
+        ReleaseRequest,
+        output_format,
+        sys.stdout,
+        columns=_columns(rows, filters["as_of"] or now(), missing=filters["missing"]),
+        only=columns,
+    )
+    for message in unknown:
+        notify(message)
+    left_out = [] if omitted else sorted(set(known) - {row.id for row in rows})
+    for request_id in left_out:
+        notify(f"the options leave out {request_id!r}, which `mirror show` shows")
+    if omitted:
+        notify(omitted)
+    elif reason:
+        notify(reason)
+    elif number is not None and not ids:
+        selected = " that these options select" if any(others.values()) else ""
+        scope = f" in {environment!r}" if environment else ""
+        explain_numbers(number, region, matches, rows, selected + scope)
+
+
+@click.command(epilog="Example: mirror show 343e57eb-3465…")
+@click.argument("request_id", metavar="ID")
+@reading_options
+def show(
+    request_id: str,
+    environment: str | None,
+    output_format: str,
+    database: str | None,
+    config_file: str | None,
+) -> None:
+    """Show the request ID, its versions, and its quarantine.
+
+    ID may be the beginning of an id, if no other one begins so. Each version has what changed in
+    it. json is one object with the request, its versions and its quarantine; csv, spreadsheet and
+    tab-separated output have a row for each version.
+    """
+    from mirror.cli import output
+    from mirror.cli.pager import paged
+    from mirror.queries.details import request_details
+    from mirror.queries.results import RequestVersion
+
+    with open_mirror(database, config_file) as connection:
+        details = request_details(
+            connection, request_id, environment=environment_filter(environment)
+        )
+    if output_format == "table" and sys.stdout.isatty():
+        with paged(sys.stdout) as out:
+            _render_details(details, out)
+    elif output_format == "json":
+        with paged(sys.stdout) as out:
+            out.write(output.json_text(output.json_object(details)) + "\n")
+    else:
+        output.write_rows(details.versions, RequestVersion, output_format, sys.stdout)
+        if details.quarantine:
+            records = plural(len(details.quarantine), "invalid record")
+            notify(f"{records} of this request: `mirror quarantine` and --format json show them")
+
+
+def _find(
+    connection: Connection, texts: Sequence[str], environment: str | None
+) -> tuple[list[str], list[str]]:
+    """Return the ids that texts mean, and what to say of those that are not known.
+
+    Raises:
+        UsageError: a text is the beginning of several ids, or there are too many texts.
+    """
+    from mirror.queries.details import UnknownRequest, find_request
+
+    if len(texts) > _MAX_IDS:
+        raise UsageError(f"--id is given more than {_MAX_IDS:,} times", hint="use SQL for so many")
+    known, unknown = [], []
+    for text in texts:
+        try:
+            known.append(find_request(connection, text, environment=environment)[0])
+        except UnknownRequest as error:
+            unknown.append(str(error))
+    return known, unknown
+
+
+def _columns(rows: Sequence[ReleaseRequest], at: datetime, *, missing: bool) -> dict[str, Column]:
+    """Return the columns of the table that fit the terminal and have content.
+
+    Args:
+        rows: of the table.
+        at: the time of their state.
+        missing: whether they are those that are no longer listed.
+    """
+    from mirror.cli import output
+
+    width = shutil.get_terminal_size().columns
+    columns: dict[str, Column] = {
+        "request": lambda row: output.abbreviate_id(row.id),
+        "requested (UTC)": lambda row: row.requested_at,
+        "requested": lambda row: row.requested_at.date(),
+        "number": lambda row: row.phone_number,
+        "status": lambda row: row.status,
+        "resolved (UTC)": lambda row: row.resolved_at,
+        "open": lambda row: _open_for(row, at),
+        "missing since (UTC)": lambda row: row.missing_since,
+        "missing since": lambda row: row.missing_since and row.missing_since.date(),
+        "environment": lambda row: row.environment,
+        "reason": lambda row: row.reason,
+        "rejection reason": lambda row: row.rejection_reason,
+        "reasons": _reasons,
+    }
+    hidden = {"requested", "missing since", "reasons"}
+    if width < _WIDE:
+        hidden = {"requested (UTC)", "missing since (UTC)", "resolved (UTC)"}
+        hidden |= {"reason", "rejection reason"}
+    if width < _NARROW:
+        hidden |= {"request", "open"}
+    if not missing:
+        hidden |= {"missing since", "missing since (UTC)"}
+    if len({row.environment for row in rows}) < 2:
+        hidden.add("environment")
+    return {
+        name: column
+        for name, column in columns.items()
+        if name not in hidden and any(column(row) not in (None, "") for row in rows)
+    }
+
+
+def _open_for(row: ReleaseRequest, at: datetime) -> str | None:
+    """Return how long a request took, or has been pending; None if that is unknown."""
+    end = row.resolved_at or (at if row.status == "pending" and not row.missing_since else None)
+    return None if end is None else format_duration((end - row.requested_at).total_seconds())
+
+
+def _reasons(row: ReleaseRequest) -> object:
+    """Return the customer's reason, and on a line of its own that of the rejection."""
+    from mirror.cli import output
+
+    if row.rejection_reason is None:
+        return row.reason
+    return output.Lines(
+        [*([row.reason] if row.reason else []), f"rejected: {row.rejection_reason}"]
+    )
+
+
+def _render_details(details: RequestDetails, out: TextIO) -> None:
+    """Draw a request, its versions and its quarantine."""
+    from mirror.cli import output
+
+    request = details.request
+    values: dict[str, object] = {"request": details.id, "environment": details.environment}
+    if request is not None:
+        values |= {
+            "number": request.phone_number,
+            "status": request.status,
+            "requested": request.requested_at,
+            "resolved": request.resolved_at,
+            "missing since": request.missing_since,
+            "first seen": request.first_seen_at,
+            "reason": request.reason,
+            "rejection reason": request.rejection_reason,
+            "number id": request.phone_number_id,
+            "extra": request.extra,
+        }
+    times = {
+        name: f"{value:%Y-%m-%d %H:%M} UTC"
+        for name, value in values.items()
+        if isinstance(value, datetime)
+    }
+    output.render_fields(values | times, out)
+    if details.versions:
+        out.write("\n")
+        output.render_table(
+            [_version_cells(version) for version in details.versions],
+            ("version", "since (UTC)", "run", "change"),
+            out,
+        )
+    if details.quarantine:
+        out.write("\n")
+        output.render_table(
+            [_quarantine_cells(record) for record in details.quarantine],
+            ("first seen (UTC)", "quarantine", "why"),
+            out,
+        )
+
+
+def _version_cells(version: RequestVersion) -> tuple[object, ...]:
+    from mirror.cli import output
+
+    changes: object = f"first seen, {version.status}"
+    if version.version > 1:
+        changes = output.Lines([_describe(change) for change in version.changes])
+    return version.version, version.valid_from, version.sync_run_id, changes
+
+
+def _describe(change: FieldChange) -> str:
+    """Return a sentence on a change."""
+    from mirror.cli import output
+
+    if change.field == "missing_since" and change.old is None:
+        return "no longer in the list"
+    if change.field == "missing_since" and change.new is None:
+        return "in the list again"
+    old, new = (output.to_text(side) or "none" for side in (change.old, change.new))
+    return f"{change.field}: {old} → {new}"
+
+
+def _quarantine_cells(record: QuarantinedRecord) -> tuple[object, ...]:
+    from mirror.cli import output
+
+    state = output.StyledCell("in the list", "yellow")
+    if record.resolved_at is not None:
+        state = output.StyledCell(f"until {record.resolved_at:%Y-%m-%d %H:%M}", "")
+    return record.first_seen_at, state, record.error
