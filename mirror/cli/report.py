@@ -113,14 +113,13 @@ def _renderer() -> Callable[[Report, str], str]:
     """Return the function that renders the page.
 
     Raises:
-        UsageError: its libraries are not installed.
+        MissingExtra: its libraries are not installed.
     """
     try:
         from mirror.report import formatting, html
     except ModuleNotFoundError as error:
-        raise errors.UsageError(
-            f"the report needs {error.name}, which is not installed",
-            hint="install all it needs with: pip install 'talkover-mirror[report]'",
+        raise errors.MissingExtra(
+            f"the report needs {error.name}, which is not installed", "report"
         ) from error
     return lambda report, lang: html.render(report, formatting.Language(lang))
 

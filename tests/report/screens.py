@@ -2,21 +2,26 @@
 
     python tests/report/screens.py FOLDER
 
-FOLDER gets the page of each mirror, its images on a desktop and on a phone, in the light and in
-the dark, and what a printer gets (PDF). The largest mirror takes a minute or two.
+FOLDER gets the page of each mirror in both languages, its images on a desktop and on a phone, in
+the light and in the dark, and what a printer gets (PDF). It takes some minutes.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from mirror.config.settings import ApiSettings, Secret
 from mirror.db import migrate
 from mirror.db.engine import create_engine
+from mirror.sandbox.server import Sandbox, SandboxConfig
+from mirror.sandbox.simulation import Simulation
+from mirror.sync.run import sync
 from tests.support.browser import chromium
 from tests.support.reports import render_page, sync_days, sync_half_a_year
 
@@ -25,8 +30,33 @@ if TYPE_CHECKING:
 
 _EIGHT = ("acme", "bluebird-clinics", "customer-7", "default", "north", "prod", "resale", "staging")
 _WIDTHS = (1280, 360)
+_DAYS = 200
+
+
+def _simulate(url: str) -> None:
+    """Fill a mirror as three sandboxes would, each synced on 200 days; the last sync of one fails.
+
+    docs/report.png is the upper part of this page.
+    """
+    engine, end = create_engine(url), datetime.now(UTC).replace(microsecond=0)
+    for seed, (name, per_day) in enumerate({"voice-eu": 3, "voice-us": 5, "support": 1}.items()):
+        start = end - timedelta(days=_DAYS, minutes=20)
+        upstream = Simulation(20 * per_day, seed, start, new_per_day=per_day)
+        with Sandbox(upstream, SandboxConfig()).running() as sandbox:
+            api = ApiSettings(sandbox.base_url, Secret(sandbox.config.token))
+            for day in range(_DAYS + 1):
+                if day == _DAYS and seed == 1:
+                    oldest = min(upstream.requests.values(), key=lambda each: each.requested_at)
+                    upstream.hidden_ids.add(oldest.id)
+                if day == _DAYS and name == "support":
+                    sandbox.set_fault("unauthorized")
+                sync(engine, api, name, now=lambda: upstream.now)  # noqa: B023
+                if day < _DAYS:
+                    sandbox.advance(1)
+
 
 MIRRORS: Mapping[str, Callable[[str], None]] = {
+    "team": _simulate,
     "half-a-year": sync_half_a_year,
     "large": lambda url: sync_days(
         url, _EIGHT, requests=100_000, syncs=(150, 110, 95, 50, 20, 5, 0.1), failed=["customer-7"]

@@ -68,6 +68,7 @@ def test_an_empty_mirror(
         execute(url, *statements)
         page = render_page(url, into=tmp_path / "page.html")
         assert warning in page.header.text
+        assert "Nothing needs attention." not in page.root.text
         assert page.charts == []
         assert [card[1:] for card in page.cards.values()] == [
             ("0", "", ""),
