@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime, time, timedelta
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MAX_DURATION = timedelta(days=365 * 1000)
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
 
 def check_type(name: str, value: object, kind: type, expected: str = "text") -> None:
     """Check the type of an argument.
@@ -35,6 +37,14 @@ def check_text(**arguments: object) -> None:
     for name, value in arguments.items():
         if value is not None:
             check_type(name, value, str)
+
+
+def storable(text: str) -> str:
+    """Return a text as the mirror would have stored it: U+FFFD for what no database can hold.
+
+    An argument of a command has lone surrogates where it is not UTF-8.
+    """
+    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def parse_time(text: str) -> datetime:

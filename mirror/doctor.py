@@ -306,7 +306,7 @@ class Doctor:
             yield self._failed("max_age", error, environment)
         if status := self._record.statuses.get(environment):
             yield checks.check_runs(status)
-            if limit and status.stale is not None:
+            if limit and status.complete_at is not None and status.stale is not None:
                 yield checks.check_age(status, limit.source)
             yield checks.check_quarantine(status)
 

@@ -477,6 +477,8 @@ def test_on_a_terminal(sqlite_mirror: Mirror, token_file: Path) -> None:
         lines = plain(shown)
         assert max(map(len, lines)) <= columns
         assert "\x1b" not in "".join(lines)
+        assert "\x1b[32mok\x1b[0m " in shown
+        assert "\x1b[33mwarning\x1b[0m " in shown
         starts = [line for line in lines if not line.startswith(" " * 9)]
         blank = starts.index("")
         checks, (summary, *repeated) = starts[:blank], starts[blank + 1 :]

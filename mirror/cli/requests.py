@@ -89,7 +89,8 @@ def requests(
         rows, omitted = first(
             helpers.release_requests(connection, limit=one_more(limit), sort=sort, **selection),
             limit,
-            lambda: helpers.count_requests(connection, **selection),
+            # All versions are read to count those of a time.
+            None if filters["as_of"] else lambda: helpers.count_requests(connection, **selection),
         )
         others = {name: filters[name] for name in filters.keys() - {"number", "region"}}
         reason = None if rows else empty.no_requests(connection, environment=environment, **others)

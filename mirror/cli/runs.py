@@ -84,9 +84,9 @@ def runs(
 
 
 def _duration(run: SyncRun) -> str | None:
-    if run.seconds is None or run.seconds >= _MINUTE:
-        return run.seconds and format_duration(run.seconds)
-    return f"{run.seconds:.1f} s"
+    if run.seconds is None:
+        return None
+    return f"{run.seconds:.1f} s" if run.seconds < _MINUTE else format_duration(run.seconds)
 
 
 def _result(run: SyncRun) -> str | None:

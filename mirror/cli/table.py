@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeGuard
 
 import msgspec
 
@@ -80,7 +80,7 @@ class StyledCell(msgspec.Struct, frozen=True):
 class Lines(msgspec.Struct, frozen=True):
     """A cell of a table with a line for each text."""
 
-    texts: list[str]
+    texts: Sequence[str]
 
 
 def render_table(
@@ -110,13 +110,16 @@ def render_table(
     styled = [list(map(_styled, row, headers)) for row in rows]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for place, header in enumerate(headers):
-        numeric = _is_numeric([row[place].value for row in styled])
+        values = [row[place].value for row in styled if row[place].value is not None]
+        numeric = bool(values) and all(map(_is_number, values))
+        times = bool(values) and all(isinstance(value, date) for value in values)
+        states = [len(value) for value in values if _is_state(value, header)]
         table.add_column(
             header,
             justify="right" if numeric else "left",
             overflow="fold",
-            no_wrap=(header.endswith("(UTC)") and header not in widths) or numeric,
-            min_width=min_widths.get(header),
+            no_wrap=numeric or times,
+            min_width=max([min_widths.get(header, 0), *states]) or None,
             width=widths.get(header),
         )
     for number, row in enumerate(styled):
@@ -145,23 +148,22 @@ def _styled(cell: object, header: str) -> StyledCell:
     """Return a cell in the colour that its column gives it."""
     if isinstance(cell, StyledCell):
         return cell
-    style = ""
-    if header in _STATE_COLUMNS and isinstance(cell, str):
-        style = STYLES.get(cell, "")
-    elif header in _ALARMS and cell not in {None, 0, "0"}:
-        style = _ALARMS[header]
-    return StyledCell(cell, style)
+    if _is_state(cell, header):
+        return StyledCell(cell, STYLES[cell])
+    alarm = _ALARMS.get(header, "") if _is_number(cell) and str(cell) != "0" else ""
+    return StyledCell(cell, alarm)
 
 
-def _is_numeric(values: Sequence[object]) -> bool:
-    """Return whether there are only numbers in a column, written as such or not."""
-    present = [value for value in values if value is not None]
-    return bool(present) and all(
-        _NUMBER.fullmatch(value)
-        if isinstance(value, str)
-        else isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        for value in present
-    )
+def _is_state(value: object, header: str) -> TypeGuard[str]:
+    """Return whether a cell is a state that has a colour."""
+    return header in _STATE_COLUMNS and isinstance(value, str) and value in STYLES
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number, or one as text."""
+    if isinstance(value, str):
+        return _NUMBER.fullmatch(value) is not None
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
 def _rich_text(cell: StyledCell) -> Text:

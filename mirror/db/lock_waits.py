@@ -116,20 +116,23 @@ def _watch(
     engine: Engine, watchdog: Watchdog, pid: int, finished: threading.Event, lock: threading.Lock
 ) -> None:
     """Tell of each wait, until the transaction has ended; `lock` keeps the end from between."""
-    times_told, pause = 0, TOLD_AFTER[0]
+    due, pause = list(TOLD_AFTER), TOLD_AFTER[0]
     while not finished.wait(pause):
         waited = watchdog.busy_seconds() or 0.0
         if waited < TOLD_AFTER[0]:
             resume()
-            times_told, pause = 0, TOLD_AFTER[0] - waited
+            due, pause = list(TOLD_AFTER), TOLD_AFTER[0] - waited
             continue
         pause = _POLL_INTERVAL
-        if times_told < len(TOLD_AFTER) and waited >= TOLD_AFTER[times_told]:
-            times_told += 1
+        if due and waited >= due[0]:
             holder = _find_holder(engine, pid)
+            if holder is None:  # the statement takes long by itself, so far
+                due[0] = 2 * waited
+                continue
+            del due[0]
             with lock:
                 still_waits = (watchdog.busy_seconds() or 0.0) >= waited
-                if holder and still_waits and not finished.is_set():
+                if still_waits and not finished.is_set():
                     tell(waited, holder)
 
 

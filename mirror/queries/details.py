@@ -9,7 +9,7 @@ from itertools import pairwise
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.arguments import check_type
+from mirror.arguments import check_type, storable
 from mirror.db.models import quarantined_records, release_requests
 from mirror.db.views import versions as versions_view
 from mirror.errors import UsageError
@@ -96,6 +96,7 @@ def find_request(
     """
     check_connection(connection)
     check_type("request_id", text, str)
+    text = storable(text)
     if found := _select_ids(connection, environment, text):
         if len(found) == 1:
             return found[0]

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.arguments import check_text, check_type, day_argument, time_argument
+from mirror.arguments import check_text, check_type, day_argument, storable, time_argument
 from mirror.config import settings
 from mirror.db import migrate
 from mirror.db.engine import create_engine, read_transaction
@@ -145,11 +145,14 @@ def release_requests(
         UsageError: this is not a phone number, or the region does not exist.
         ValueError: `sort` is no attribute, or `limit` is negative.
     """
+    check_connection(connection)
+    newest = limit is not None and sort is None and not missing and as_of is None
+    hint = environment is not None and newest and connection.dialect.name == "sqlite"
     source, conditions = _requests_where(
         connection,
         number=number,
         region=region,
-        environment=environment,
+        environment=None if hint else environment,
         status=status,
         since=since,
         until=until,
@@ -158,6 +161,11 @@ def release_requests(
         ids=ids,
     )
     columns = source.c
+    if hint:
+        # SQLite would sort all requests of the environment for the first ones. Told that most
+        # requests are in it, it reads them in the order of the index of requested_at.
+        (in_it,) = in_environment(columns, environment)
+        conditions.append(sa.func.likelihood(in_it, sa.literal_column("0.9")))
     newest_first = (columns.requested_at.desc(), columns.id)
     query = select_as(ReleaseRequest, source).limit(check_limit(limit))
     query = ordered(query, ReleaseRequest, source, sort, default=newest_first, ties=(columns.id,))
@@ -193,7 +201,7 @@ def _requests_where(
     if number is not None:
         conditions.append(columns.phone_number.in_(_stored(connection, number, region)))
     if status is not None:
-        conditions.append(columns.status == status)
+        conditions.append(columns.status == storable(status))
     conditions += between(
         columns.requested_at, time_argument("since", since), time_argument("until", until)
     )
@@ -452,7 +460,7 @@ def _texts(name: str, values: Sequence[str]) -> list[str]:
         raise TypeError(f"{name} must be a list of texts, not text")
     for value in values:
         check_type(name, value, str)
-    return list(values)
+    return [storable(value) for value in values]
 
 
 def _stored(connection: Connection, number: str, region: str | None) -> list[str]:

@@ -109,11 +109,14 @@ def test_public_names() -> None:
         "Change",
         "Day",
         "EnvironmentStatus",
+        "FieldChange",
         "HistoryEvent",
         "MirrorError",
         "PhoneNumber",
         "QuarantinedRecord",
         "ReleaseRequest",
+        "RequestDetails",
+        "RequestVersion",
         "SyncRun",
         "Turnaround",
         "changes",
@@ -126,6 +129,8 @@ def test_public_names() -> None:
         "phone_numbers",
         "quarantine",
         "release_requests",
+        "request_details",
+        "runs",
         "status",
         "turnaround",
     ]
@@ -153,7 +158,16 @@ print("sqlalchemy" in sys.modules, "alembic" in sys.modules, "httpx" in sys.modu
 
 def everything(connection: Connection) -> list[Any]:
     """The results of each helper that returns dataclasses."""
+    details = [
+        package.request_details(connection, request.id)
+        for request in package.release_requests(connection)
+    ]
+    versions = [version for each in details for version in each.versions]
     return [
+        *details,
+        *versions,
+        *(change for version in versions for change in version.changes),
+        *package.runs(connection),
         *package.release_requests(connection),
         *package.release_requests(connection, missing=True),
         *package.release_requests(connection, as_of=synced(1)),
@@ -187,6 +201,8 @@ def test_times_are_aware_and_utc(reading: Connection) -> None:
     for result in everything(reading):
         for field in fields(result):
             value = getattr(result, field.name)
+            if isinstance(result, package.FieldChange):
+                continue  # its values have the type of their field
             if "datetime" in str(field.type) and not (value is None and "None" in str(field.type)):
                 assert isinstance(value, datetime)
                 assert value.tzinfo is UTC

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import combinations
 
 import pytest
 from rich.cells import cell_len
@@ -37,9 +38,11 @@ IGNORABLE = [
 ]  # fmt: skip
 """Default_Ignorable_Code_Point of Unicode, without U+FE0F, which makes a sign an emoji."""
 
-EVENTS = "requested|reopened|approved|rejected|vanished|returned"
-OWN_CODES = re.compile(f"\x1b\\[(?:[01]m|3[1-4]m(?={EVENTS}))")
-"""The escape codes of tables on a terminal: bold titles, and coloured events."""
+PARTS = "|".join(
+    {state[i:j] for state in output.STYLES for i, j in combinations(range(len(state) + 1), 2)}
+)
+OWN_CODES = re.compile(f"\x1b\\[(?:[01]m|(?:2|3[1-4])m(?=(?:{PARTS}) *\x1b))")
+"""The escape codes of tables on a terminal: bold titles, and coloured states, or parts of them."""
 
 COMMANDS = """
 import functools, json, os, sys
@@ -108,7 +111,7 @@ def on_terminals(commands: Sequence[tuple[int, list[str]]]) -> list[TerminalOutp
     ran, received = run_on_a_terminal(
         "-c", COMMANDS, json.dumps(commands), merge=True, PYTHONUTF8="1"
     )
-    assert ran.code == 0
+    assert ran.code == 0, received
     parts = re.split(r"<<(\d+)>>\n", received.replace("\r\n", "\n"))
     assert (len(parts), parts[-1]) == (2 * len(commands) + 1, "")
     pairs = zip(parts[::2], parts[1::2], strict=False)
