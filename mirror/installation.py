@@ -12,7 +12,7 @@ from pathlib import Path
 EXTRAS = {
     "parquet": ("pyarrow",),
     "postgres": ("psycopg",),
-    "report": ("altair", "jinja2", "vl_convert"),
+    "report": ("jinja2",),
 }
 """The modules that `mirror` imports of each extra."""
 

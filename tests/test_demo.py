@@ -33,7 +33,7 @@ def test_demo_shows_a_request_that_a_later_sync_saw_approved(
     other = tmp_path / "real.db"
     program = executable(tmp_path / "my bin" / "mirror", "exit 0")
     printed = []
-    for called, module in (("my bin/mirror", "altair"), (str(program), "no_such_module")):
+    for called, module in (("my bin/mirror", "jinja2"), (str(program), "no_such_module")):
         monkeypatch.setattr("sys.argv", [called])
         monkeypatch.setattr("mirror.installation.EXTRAS", {"report": (module,)})
         ran = run_mirror("demo", cwd=tmp_path, MIRROR_DATABASE_URL=f"sqlite:///{other}")

@@ -133,6 +133,8 @@ def write_values(
 def write_file(path: Path, text: str) -> None:
     """Write a file atomically: a reader sees the old content or the new one, never a part.
 
+    Only its owner can read a new file. One that is replaced keeps its permissions.
+
     Args:
         path: of the file. A device or pipe is written to directly.
         text: the new content.
@@ -148,6 +150,7 @@ def write_file(path: Path, text: str) -> None:
             path.write_text(text, encoding="utf-8")
             return
         try:
+            temporary.touch(mode=0o600)
             temporary.write_text(text, encoding="utf-8")
             if path.exists():
                 temporary.chmod(path.stat().st_mode)

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,13 @@ from mirror.cli.options import (
     environment_option,
     now,
 )
+from mirror.config import file as config
+from mirror.config import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mirror.report.model import Report
     from mirror.report.period import Period
 
 
@@ -40,6 +46,13 @@ if TYPE_CHECKING:
     "--since", type=TIME, help="Start day, inclusive.  [default: the Monday twelve weeks before]"
 )
 @click.option("--until", type=TIME, help="End day, exclusive.  [default: up to now]")
+@click.option(
+    "--lang",
+    type=click.Choice(["en", "pt"]),
+    default="en",
+    show_default=True,
+    help="Language of the page: English or Brazilian Portuguese.",
+)
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
 @click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
 @environment_option
@@ -48,6 +61,7 @@ def report(
     path: str,
     since: datetime | None,
     until: datetime | None,
+    lang: str,
     open_browser: bool,
     quiet: bool,
     environment: str | None,
@@ -63,7 +77,7 @@ def report(
     TIME is 2024-01-31, 2024-01-31T14:30:00Z, or a time ago: 24h, 7d.
     """
     from mirror.cli import output
-    from mirror.report import charts, collect, html, svg
+    from mirror.report import collect
     from mirror.report.period import period
 
     if open_browser and path == "-":
@@ -72,15 +86,19 @@ def report(
         raise errors.UsageError(
             f"there is no folder for {path}", hint="make it, or change --output"
         )
-    svg.check()
+    render = _renderer()
     created_at = now()
     url, environment = database_url(database, config_file), environment_filter(environment)
     content = collect.collect(
-        url, period(since, until, created_at), environment=environment, now=created_at
+        url,
+        period(since, until, created_at),
+        environment=environment,
+        now=created_at,
+        max_age=partial(settings.max_age, config.load(config_file)),
     )
     if not content.buckets:
         _say_what_there_is(url, content.period, environment)
-    text = html.render(content, charts.charts(content))
+    text = render(content, lang)
     if path == "-":
         sys.stdout.write(text)
         return
@@ -89,6 +107,21 @@ def report(
         notify(f"wrote {path} ({len(text.encode()) / 1024:,.0f} KiB)")
     if open_browser:
         _open_in_browser(Path(path))
+
+
+def _renderer() -> Callable[[Report, str], str]:
+    """Return the function that renders the page.
+
+    Raises:
+        MissingExtra: its libraries are not installed.
+    """
+    try:
+        from mirror.report import formatting, html
+    except ModuleNotFoundError as error:
+        raise errors.MissingExtra(
+            f"the report needs {error.name}, which is not installed", "report"
+        ) from error
+    return lambda report, lang: html.render(report, formatting.Language(lang))
 
 
 def _say_what_there_is(url: str, period: Period, environment: str | None) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -32,18 +30,3 @@ def is_creatable(path: Path) -> bool:
     """Return whether a file can be created, with its missing folders."""
     folder = next(folder for folder in path.parents if os.path.exists(folder))  # noqa: PTH110 (pathlib's raises if it may not look)
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
-
-
-@contextmanager
-def substitute_home() -> Iterator[None]:
-    """Set HOME within the context if there is no home folder, for a library that needs one."""
-    try:
-        Path.home()
-    except RuntimeError:
-        os.environ["HOME"] = "/nonexistent"
-        try:
-            yield
-        finally:
-            del os.environ["HOME"]
-    else:
-        yield

@@ -1,146 +1,147 @@
-"""The key figures as cards: label, value, and change from the period before."""
+"""The large figures: value, comparison with the period before, and what they are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TypeVar
 
-from mirror.report import formatting
-from mirror.report.model import Hours, KeyFigures, Report
+from mirror.report.formatting import Language
+from mirror.report.model import Report
 
-_T = TypeVar("_T")
-_Periods = tuple[KeyFigures | None, KeyFigures | None]
-"""The figures of the period and of the one before, as far as they are known."""
+_HOURS = 3600.0
+"""Seconds."""
 
-_Range = tuple[float, float]
-"""The lowest and the highest value that a figure may have."""
 
-_NO_COMPARISON = "no comparison"
-_HOUR = timedelta(hours=1)
-_DAY = timedelta(days=1)
-_MIN_DAYS = 48
-"""Ages of fewer hours than this are in hours."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A figure compared with the period before.
 
-_MIN_CHANGE = timedelta(minutes=30)
-"""Shorter differences of ages round to no hour."""
+    Attributes:
+        change: the difference, and whether it is better or worse.
+        before: the value then.
+        trend: "better", "worse", or "same".
+    """
+
+    change: str
+    before: str
+    trend: str
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A key figure, formatted.
+    """A large figure, formatted.
 
     Attributes:
-        label: its name.
+        name: identifies it in the page.
+        label: its name for people.
         value: its value.
-        change: its difference from the period before.
-        before: its value in the period before.
+        comparison: with the period before, or None if there is nothing to compare.
+        note: what it is made of; may be empty.
     """
 
+    name: str
     label: str
     value: str
-    change: str
-    before: str
+    comparison: Comparison | None
+    note: str
 
 
-def cards(report: Report) -> Sequence[Card]:
-    """Return the key figures of a report, in the order of display.
-
-    What was counted before the first complete pull is not compared: the events of a period that
-    began before it, and the state at a time before it. What only syncs can see is not even shown.
-    """
-    now, before = report.figures, report.figures_before
-    state = now, before
-    events = now, before if report.is_known(report.period.before.start) else None
-    is_seen = report.is_current or report.is_known(report.period.end)
-    seen = state if is_seen else (None, None)
-    when = "now" if report.is_current else "at the end"
-    return [
-        _count(f"Open {when}", state, lambda figures: figures.open),
-        _oldest(state),
-        _count("Requested", events, lambda figures: figures.counts.requested),
-        _count("Resolved", events, lambda figures: figures.counts.resolved),
-        _decimal("Approval rate", events, lambda figures: figures.approval_rates, "%", "points"),
-        _hours("Median time to resolve", events, lambda hours: hours.median),
-        _hours("90th percentile to resolve", events, lambda hours: hours.percentile_90),
-        _count("Numbers released", events, lambda figures: figures.released),
-        _count(f"Missing {when}", seen, lambda figures: figures.missing),
-        _count(f"Quarantined {when}", seen, lambda figures: figures.quarantined),
-    ]
+def cards(report: Report, language: Language) -> list[Card]:
+    """Return the large figures of a report, in the order of display."""
+    return [make(report, language) for make in (_open, _oldest, _median, _approval)]
 
 
-def _values(periods: _Periods, get: Callable[[KeyFigures], _T | None]) -> Sequence[_T | None]:
-    return [None if figures is None else get(figures) for figures in periods]
-
-
-def _count(label: str, periods: _Periods, get: Callable[[KeyFigures], int]) -> Card:
-    now, before = _values(periods, get)
-    change = _NO_COMPARISON
-    if now is not None and before is not None:
-        change = _signed(now - before, formatting.count(abs(now - before)))
-    return Card(label, formatting.count(now), change, formatting.count(before))
-
-
-def _decimal(
-    label: str,
-    periods: _Periods,
-    get: Callable[[KeyFigures], _Range | None],
-    unit: str,
-    unit_of_change: str,
-) -> Card:
-    """Format a figure with one decimal; the change is that of the rounded values.
-
-    A figure that is known only within limits is shown as a range, and not compared.
-    """
-    ranges = [
-        [] if limits is None else sorted({round(limit, 1) for limit in limits})
-        for limits in _values(periods, get)
-    ]
-    now, before = (
-        f"{formatting.TO.join(map(formatting.decimal, limits))} {unit}"
-        if limits
-        else formatting.NOTHING
-        for limits in ranges
+def _open(report: Report, language: Language) -> Card:
+    figure, counts = report.headline.open, report.figures.counts
+    value, before, comparison = figure.value or 0, figure.before, None
+    if before is not None:
+        change = value - before
+        size = language.count(value)
+        if before:
+            ratio = 100 * abs(change) / before
+            size = language.percent(ratio) if ratio >= 1 else language.rates((ratio, ratio))
+        comparison = _compare(language, change, size, language.count(before), "more", "less")
+    note = language.text(
+        "requested_resolved",
+        requested=language.count(counts.requested),
+        resolved=language.count(counts.resolved),
     )
-    change = _NO_COMPARISON
-    if all(len(limits) == 1 for limits in ranges):
-        difference = round(ranges[0][0] - ranges[1][0], 1)
-        change = _signed(difference, f"{formatting.decimal(abs(difference))} {unit_of_change}")
-    return Card(label, now, change, before)
+    label = language.text("open_now" if report.is_current else "open_then")
+    return Card("open", label, language.count(value), comparison, note)
 
 
-def _hours(label: str, periods: _Periods, get: Callable[[Hours], float | None]) -> Card:
-    def limits(figures: KeyFigures) -> _Range | None:
-        hours = get(figures.hours)
-        return None if hours is None else (hours, hours)
-
-    return _decimal(label, periods, limits, "h", "h")
-
-
-def _oldest(periods: _Periods) -> Card:
-    now, before = _values(periods, _age_of_oldest)
-    change = _NO_COMPARISON
-    if now is not None and before is not None:
-        difference = now - before
-        is_change = abs(difference) > _MIN_CHANGE
-        change = _signed(difference / _DAY if is_change else 0, age(abs(difference)))
-    return Card("Oldest open", age(now), change, age(before))
+def _oldest(report: Report, language: Language) -> Card:
+    figure, oldest, comparison = report.headline.oldest_open, report.figures.oldest_open, None
+    value, before = figure.value, figure.before
+    if value is not None and before is not None:
+        change = round((value - before).total_seconds() / _HOURS)  # as precise as the ages
+        size, old = language.age(abs(value - before)), language.age(before)
+        comparison = _compare(language, change, size, old, "longer", "shorter")
+    note = "" if oldest is None else language.text("requested_on", time=language.stamp(oldest))
+    return Card("oldest", language.text("oldest_open"), language.age(value), comparison, note)
 
 
-def _age_of_oldest(figures: KeyFigures) -> timedelta | None:
-    return None if figures.oldest_open is None else figures.at - figures.oldest_open
+def _median(report: Report, language: Language) -> Card:
+    figure, hours, comparison = report.headline.median_hours, report.figures.hours, None
+    value, before = figure.value, figure.before
+    if value is not None and before is not None:
+        change = round(60 * (value - before))
+        size, old = language.duration(abs(value - before)), language.duration(before)
+        comparison = _compare(language, change, size, old, "longer", "shorter")
+    note = ""
+    if hours.requests:
+        note = language.text(
+            "percentile_of_reported",
+            hours.requests,
+            percentile=language.duration(hours.percentile_90),
+        )
+    return Card("median", language.text("median_time"), language.duration(value), comparison, note)
 
 
-def _signed(change: float, magnitude: str) -> str:
-    return formatting.signed(magnitude, negative=change < 0) if change else "no change"
+def _approval(report: Report, language: Language) -> Card:
+    figure, comparison = report.headline.approval_rate, None
+    now, before = (
+        sorted({round(limit, 1) for limit in limits or ()})
+        for limits in (figure.value, figure.before)
+    )
+    if len(now) == len(before) == 1:
+        change = round(now[0] - before[0], 1)
+        size = language.text(
+            "points", 1 if abs(change) == 1 else 2, value=language.decimal(abs(change))
+        )
+        old = language.rates(figure.before)
+        comparison = _compare(language, -change, size, old, "less", "more")
+    counts, unknown = report.figures.counts, report.figures.undated.unknown
+    note = language.text(
+        "approved_rejected",
+        approved=language.count(counts.approved),
+        rejected=language.count(counts.rejected),
+    )
+    if len(now) > 1:
+        uncertain = unknown.approved + unknown.rejected
+        note += "; " + language.text("rate_is_range", uncertain)
+    label, value = language.text("approval_rate"), language.rates(figure.value)
+    return Card("approval", label, value, comparison, note)
 
 
-def age(value: timedelta | None) -> str:
-    """Format an age in hours, or in days from two days on."""
-    if value is None:
-        return formatting.NOTHING
-    hours = round(
-        max(value, timedelta()) / _HOUR
-    )  # negative if mirror's clock is behind upstream's
-    return f"{hours} h" if hours < _MIN_DAYS else f"{value / _DAY:,.0f} days"
+def _compare(
+    language: Language,
+    change: float,
+    size: str,
+    before: str,
+    *names: str,
+) -> Comparison:
+    """Compare two values; more is worse.
+
+    Args:
+        language: of the text.
+        change: the difference from the value before.
+        size: its size, formatted.
+        before: the value before, formatted.
+        names: of a change that is worse, and of one that is better.
+    """
+    old = language.text("before", value=before)
+    if not change:
+        return Comparison(language.text("no_change"), old, "same")
+    name, trend = (names[0], "worse") if change > 0 else (names[1], "better")
+    text = language.text(f"change_{name}", value=size)
+    return Comparison(language.text(trend, change=text), old, trend)

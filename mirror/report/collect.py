@@ -3,34 +3,70 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
-from mirror.db.urls import shown_url_of
 from mirror.queries import helpers, status
 from mirror.queries.results import Day, Limited, ReleaseRequest
-from mirror.report.model import Bucket, FirstPull, KeyFigures, OpenCount, Report, Timeline
+from mirror.queries.status import EnvironmentStatus
+from mirror.report.model import (
+    AgeBin,
+    Attention,
+    Bucket,
+    Counts,
+    EnvironmentRow,
+    FirstPull,
+    Hours,
+    KeyFigures,
+    OpenCount,
+    Overdue,
+    Report,
+    Timeline,
+    Undated,
+)
 from mirror.report.period import Period, split
-from mirror.report.statistics import Statistics, counts, hours
+from mirror.report.rankings import Rankings
+from mirror.report.snapshot import OpenRequests, Snapshot
+from mirror.report.statistics import (
+    Resolutions,
+    Statistics,
+    counts,
+    hours,
+    rejection_reasons,
+    undated,
+)
 
 _MAX_REASONS = 10
 _MAX_OPEN = 30
-_MAX_CHANGES = 30
-_MAX_NUMBERS = 10
+_MAX_SYNCS = 20
+_MAX_SURPRISES = 30
+_MAX_NUMBERS = 20
 _MAX_EVENTS = 8
+_MAX_ATTENTION = 10
+"""Rows of each kind that needs somebody, except open requests."""
+
 _MAX_POINTS = 400
 """More days than that do not fit into the width of a chart."""
+
+_MIN_REVIEWS = 10
+"""Fewer do not tell what is usual."""
+
+_STALE_AFTER = timedelta(days=1)
+"""If the configuration file has no `max_age`."""
+
+_AGES = tuple(timedelta(days=days) for days in (1, 3, 7, 14, 28))
+"""Where one bin of open requests ends, and the next begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Daily:
-    """The days of the period and of the one before it.
+    """The days of the period and of the one before it, of an environment or of all.
 
     Attributes:
         days: the counts of each day and environment, ordered by day.
-        open: number of open requests at the end of each day, over all environments.
+        open: number of open requests at the end of each day.
         hours: hours to resolve of the reviews that ended on each day.
     """
 
@@ -39,8 +75,32 @@ class _Daily:
     hours: Mapping[date, Sequence[float]]
 
 
+_NO_DAYS = _Daily((), {}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The mirror at a time, by environment.
+
+    Attributes:
+        at: the time (UTC).
+        open: the open requests.
+        missing, quarantined: number of missing requests, and of entries in quarantine.
+    """
+
+    at: datetime
+    open: Mapping[str, OpenRequests]
+    missing: Counter[str]
+    quarantined: Counter[str]
+
+
 def collect(
-    database_url: str, period: Period, *, environment: str | None = None, now: datetime
+    database_url: str,
+    period: Period,
+    *,
+    environment: str | None = None,
+    now: datetime,
+    max_age: Callable[[str], timedelta | None] | None = None,
 ) -> Report:
     """Read everything that the report shows.
 
@@ -49,6 +109,7 @@ def collect(
         period: the period of the report.
         environment: only this environment; None for all.
         now: the present time (UTC).
+        max_age: returns the age at which an environment is stale, by name, or None for a day.
 
     Raises:
         DatabaseError: there is no mirror, or its schema is not that of this version.
@@ -58,38 +119,69 @@ def collect(
     before = period.before
     with helpers.connect(database_url) as connection:
         statistics = Statistics(connection, environment)
-        daily = _daily(statistics, Period(before.since, period.until))
-        open_requests = statistics.open_requests(at, limit=_MAX_OPEN)
-        unit, buckets = _buckets(period, daily)
-        environments = status.status(
-            connection, now=now, environments=None if environment is None else [environment]
+        rankings = Rankings(connection, environment)
+        snapshot = Snapshot(connection, environment, at)
+        statuses = status.status(
+            connection,
+            now=now,
+            environments=None if environment is None else [environment],
+            max_age=lambda name: (max_age and max_age(name)) or _STALE_AFTER,
         )
-        first_pulls = statistics.first_pulls(row.environment for row in environments)
-        first_pull = _first_pull(first_pulls)
+        pulls = statistics.first_pulls(row.environment for row in statuses)
+        first_pull = _first_pull(pulls)
+        daily = _daily(statistics, Period(before.since, period.until))
+        total = _merged(daily.values(), period.until)
+        is_known_before = first_pull is not None and first_pull.at <= before.end
+        resolutions = statistics.resolutions([period, before] if is_known_before else [period])
+        usual = statistics.usual_hours(at or now)
+        state = _state(snapshot, now, usual)
+        figures = _figures(statistics, period, daily, resolutions[0], state)
         figures_before = None
-        if first_pull is not None and first_pull.at <= before.end:
-            open_before = statistics.open_requests(before.end, limit=1)
-            figures_before = _key_figures(
-                statistics, before, daily, open_before, at=before.end, now=now
+        if is_known_before:
+            state_before = _state(Snapshot(connection, environment, before.end), now)
+            rows = _figures(statistics, before, daily, resolutions[1], state_before)
+            figures_before = _sum(rows.values(), hours(total.hours, before), before.end)
+        unit, parts = _parts(period, total)
+        environments = [
+            _environment_row(
+                row,
+                figures.get(row.environment) or _sum((), hours({}, period), state.at),
+                _buckets(parts, daily.get(row.environment, _NO_DAYS), now),
+                next((pull for pull in pulls if pull.environment == row.environment), None),
             )
+            for row in statuses
+        ]
+        environments.sort(key=lambda row: -row.figures.open)
+        buckets = _buckets(parts, total, now)
+        open_requests = snapshot.open_requests(limit=_MAX_OPEN)
+        syncs, surprises = rankings.changes(
+            period, max_syncs=_MAX_SYNCS, max_surprises=_MAX_SURPRISES
+        )
         return Report(
             made_at=now,
-            database=shown_url_of(connection),
             environment=environment,
-            environments=environments,
-            first_pulls=first_pulls,
-            first_pull=first_pull,
             period=period,
             is_current=is_current,
-            figures=_key_figures(statistics, period, daily, open_requests, at=at, now=now),
+            first_pull=first_pull,
+            attention=Attention(
+                overdue=_overdue(usual, open_requests, state),
+                rejected_again=rankings.rejected_again(period, limit=_MAX_ATTENTION),
+                environments=[row for row in environments if row.needs_attention],
+                missing=snapshot.missing_requests(limit=_MAX_ATTENTION),
+                quarantined=snapshot.quarantined_records(limit=_MAX_ATTENTION),
+            ),
+            figures=_sum(figures.values(), hours(total.hours, period), state.at),
             figures_before=figures_before,
+            environments=environments,
             unit=unit,
             buckets=buckets,
-            open_over_time=_open_over_time(buckets, daily),
-            reasons=statistics.rejection_reasons(period, limit=_MAX_REASONS),
+            open_over_time=_open_over_time(buckets, total),
+            reasons=rejection_reasons(resolutions[0], limit=_MAX_REASONS),
             open=open_requests,
-            changes=statistics.recent_changes(period, limit=_MAX_CHANGES),
-            numbers=_timelines(statistics, period),
+            ages=_ages(state),
+            syncs=syncs,
+            surprises=surprises,
+            numbers=_timelines(rankings, period),
         )
 
 
@@ -104,15 +196,33 @@ def _first_pull(pulls: Sequence[FirstPull]) -> FirstPull | None:
     return max(saw_requests, key=lambda pull: pull.at, default=first)
 
 
-def _daily(statistics: Statistics, period: Period) -> _Daily:
-    days = helpers.days(
+def _daily(statistics: Statistics, period: Period) -> dict[str, _Daily]:
+    """Read the days of each environment."""
+    days_of: defaultdict[str, list[Day]] = defaultdict(list)
+    for day in helpers.days(
         statistics.connection,
         since=period.since,
         until=period.until,
         environment=statistics.environment,
-    )
+    ):
+        days_of[day.environment].append(day)
+    hours_of = statistics.hours_by_day(period)
+    return {
+        name: _Daily(days, _open_by_day(days, period.until), hours_of.get(name, {}))
+        for name, days in days_of.items()
+    }
+
+
+def _merged(daily: Iterable[_Daily], until: date) -> _Daily:
+    """Return the days of several environments as one."""
+    days: list[Day] = []
+    hours_of: defaultdict[date, list[float]] = defaultdict(list)
+    for part in daily:
+        days += part.days
+        for day, values in part.hours.items():
+            hours_of[day] += values
     days.sort(key=lambda day: day.day)
-    return _Daily(days, _open_by_day(days, period.until), statistics.hours_by_day(period))
+    return _Daily(days, _open_by_day(days, until), hours_of)
 
 
 def _open_by_day(days: Sequence[Day], until: date) -> Mapping[date, int]:
@@ -132,35 +242,135 @@ def _open_by_day(days: Sequence[Day], until: date) -> Mapping[date, int]:
     return totals
 
 
-def _key_figures(
-    statistics: Statistics,
-    period: Period,
-    daily: _Daily,
-    open_requests: Limited[ReleaseRequest],
-    *,
-    at: datetime | None,
-    now: datetime,
-) -> KeyFigures:
-    """Compute the key figures of a period; `at` is its end, or None if it has not ended yet."""
-    return KeyFigures(
-        at=at or now,
-        open=daily.open[period.last] if period.days else 0,  # before 0001-01-01 there is no day
-        oldest_open=open_requests.rows[0].requested_at if open_requests.rows else None,
-        counts=counts(daily.days, period),
-        undated=statistics.undated(period),
-        hours=hours(daily.hours, period),
-        released=statistics.released(period),
-        missing=statistics.missing(at),
-        quarantined=statistics.quarantined(at),
+def _state(snapshot: Snapshot, now: datetime, usual: Hours | None = None) -> _State:
+    """Read the state at the time of a snapshot.
+
+    Open requests are counted by the ages of `_AGES`, and by the one from which on they are overdue.
+    """
+    at = snapshot.at or now
+    ages = list(_AGES)
+    if usual is not None and usual.percentile_90 is not None:
+        ages.append(timedelta(hours=usual.percentile_90))
+    return _State(
+        at,
+        snapshot.count_open([_before(at, age) for age in ages]),
+        snapshot.missing(),
+        snapshot.quarantined(),
     )
 
 
-def _buckets(period: Period, daily: _Daily) -> tuple[str, list[Bucket]]:
-    """Split the period, from the first day of the mirror on, into buckets; return their unit."""
+def _before(time: datetime, age: timedelta) -> datetime | None:
+    """Return the time as long before, or None if that is before the calendar."""
+    return time - age if age <= time - datetime.min.replace(tzinfo=UTC) else None
+
+
+def _figures(
+    statistics: Statistics,
+    period: Period,
+    daily: Mapping[str, _Daily],
+    resolutions: Iterable[Resolutions],
+    state: _State,
+) -> dict[str, KeyFigures]:
+    """Compute the key figures of each environment that has any."""
+    released = statistics.released(period)
+    resolutions_of: defaultdict[str, list[Resolutions]] = defaultdict(list)
+    for group in resolutions:
+        resolutions_of[group.environment].append(group)
+    names = {*daily, *resolutions_of, *state.open, *state.missing, *state.quarantined, *released}
+
+    def of(name: str) -> KeyFigures:
+        days = daily.get(name, _NO_DAYS)
+        return KeyFigures(
+            at=state.at,
+            open=days.open.get(period.last, 0) if period.days else 0,  # before 0001-01-01
+            oldest_open=state.open[name].oldest if name in state.open else None,
+            counts=counts(days.days, period),
+            undated=undated(resolutions_of[name]),
+            hours=hours(days.hours, period),
+            released=released[name],
+            missing=state.missing[name],
+            quarantined=state.quarantined[name],
+        )
+
+    return {name: of(name) for name in sorted(names)}
+
+
+def _sum(figures: Iterable[KeyFigures], hours: Hours, at: datetime) -> KeyFigures:
+    """Add up the key figures of environments, but for the hours, which do not add up."""
+    rows = list(figures)
+    nothing = Counts(0, 0, 0, 0)
+    return KeyFigures(
+        at=at,
+        open=sum(row.open for row in rows),
+        oldest_open=min((row.oldest_open for row in rows if row.oldest_open), default=None),
+        counts=sum((row.counts for row in rows), nothing),
+        undated=Undated(
+            sum(row.undated.observed for row in rows),
+            sum((row.undated.unknown for row in rows), nothing),
+        ),
+        hours=hours,
+        released=sum(row.released for row in rows),
+        missing=sum(row.missing for row in rows),
+        quarantined=sum(row.quarantined for row in rows),
+    )
+
+
+def _environment_row(
+    row: EnvironmentStatus,
+    figures: KeyFigures,
+    buckets: Sequence[Bucket],
+    first_pull: FirstPull | None,
+) -> EnvironmentRow:
+    return EnvironmentRow(
+        environment=row.environment,
+        figures=figures,
+        buckets=buckets,
+        first_pull=first_pull,
+        complete_at=row.complete_at,
+        age=row.age,
+        is_stale=bool(row.stale),
+        outcome=row.outcome,
+        failures=row.failures,
+        error=row.error,
+        other=row.other,
+    )
+
+
+def _overdue(usual: Hours, open_requests: Limited[ReleaseRequest], state: _State) -> Overdue | None:
+    """Return the open requests that are at least as old as the threshold, if there are any."""
+    if usual.requests < _MIN_REVIEWS or usual.percentile_90 is None:
+        return None
+    total = sum(requests.older[-1] for requests in state.open.values())
+    rows = open_requests.rows[:total]
+    return Overdue(usual.percentile_90, usual.requests, Limited(rows, total)) if total else None
+
+
+def _ages(state: _State) -> list[AgeBin]:
+    """Return the open requests in bins of age."""
+    limits = (timedelta(), *_AGES)
+    total = sum(requests.count for requests in state.open.values())
+    older = [
+        sum(requests.older[place] for requests in state.open.values())
+        for place, _ in enumerate(_AGES)
+    ]
+    at_least = [total, *older, 0]
+    untils = (*_AGES, None)
+    return [
+        AgeBin(since, until, at_least[place] - at_least[place + 1])
+        for place, (since, until) in enumerate(zip(limits, untils, strict=True))
+    ]
+
+
+def _parts(period: Period, daily: _Daily) -> tuple[str, list[Period]]:
+    """Split the period, from the first day of the mirror on; return the unit and the parts."""
     first = min((day.day for day in daily.days if day.day in period), default=None)
     if first is None:
-        return "week", []
-    unit, parts = split(Period(first, period.until))
+        return split(period)[0], []
+    return split(Period(first, period.until))
+
+
+def _buckets(parts: Sequence[Period], daily: _Daily, now: datetime) -> list[Bucket]:
+    """Count the events of each part of the period."""
 
     def bucket(part: Period) -> Bucket:
         start, end = (
@@ -169,12 +379,13 @@ def _buckets(period: Period, daily: _Daily) -> tuple[str, list[Bucket]]:
         )
         return Bucket(
             part,
-            daily.open[part.last],
+            daily.open.get(part.last, 0),
             counts(daily.days[start:end], part),
             hours(daily.hours, part),
+            is_running=part.end > now,
         )
 
-    return unit, [bucket(part) for part in parts]
+    return [bucket(part) for part in parts]
 
 
 def _open_over_time(buckets: Sequence[Bucket], daily: _Daily) -> list[OpenCount]:
@@ -184,13 +395,12 @@ def _open_over_time(buckets: Sequence[Bucket], daily: _Daily) -> list[OpenCount]
     if charted.days > _MAX_POINTS:
         return [OpenCount(bucket.period.last, bucket.open) for bucket in buckets]
     days = (charted.since + timedelta(days=offset) for offset in range(charted.days))
-    return [OpenCount(day, daily.open[day]) for day in days]
+    return [OpenCount(day, daily.open.get(day, 0)) for day in days]
 
 
-def _timelines(statistics: Statistics, period: Period) -> Limited[Timeline]:
-    numbers = statistics.repeat_numbers(period, limit=_MAX_NUMBERS)
+def _timelines(rankings: Rankings, period: Period) -> Limited[Timeline]:
+    numbers = rankings.repeat_numbers(period, limit=_MAX_NUMBERS)
     timelines = [
-        Timeline(number, statistics.last_events(number, limit=_MAX_EVENTS))
-        for number in numbers.rows
+        Timeline(number, rankings.last_events(number, limit=_MAX_EVENTS)) for number in numbers.rows
     ]
     return Limited(timelines, numbers.total)

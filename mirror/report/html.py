@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from functools import cache
 from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from mirror.db.models import CLOSED_STATUSES
 from mirror.report import formatting
-from mirror.report.cards import age, cards
-from mirror.report.model import Report
-from mirror.report.svg import Chart
-from mirror.text import escape_unsafe, format_duration, plural
+from mirror.report.cards import cards
+from mirror.report.charts import charts
+from mirror.report.formatting import Language
+from mirror.report.model import AgeBin, EnvironmentRow, Report
+from mirror.report.svg import sparkline
+from mirror.text import escape_unsafe
 from mirror.version import __version__
 
 _FOLDER = Path(__file__).parent
 _COLOURED_EVENTS = {"requested", "reopened", *CLOSED_STATUSES}
+_DAY = timedelta(days=1)
+_KINDS = ("resolved", "reopened", "corrected", "vanished", "returned")
 _MAX_ENVIRONMENTS = 30
-_STALE_AFTER = 86_400.0
-"""Seconds."""
-
-_FILTERS = (
-    formatting.day,
-    formatting.days,
-    formatting.stamp,
-    formatting.count,
-    formatting.first_pull,
-    formatting.decimal,
-    plural,
-    formatting.shortened,
-    age,
-    format_duration,
-)
+_MAX_FAILING = 5
 
 
-def render(report: Report, charts: list[Chart]) -> str:
+def render(report: Report, language: Language) -> str:
     """Return the page.
 
     All texts are escaped. Characters that a reader could not see are written as escape sequences,
@@ -40,34 +35,66 @@ def render(report: Report, charts: list[Chart]) -> str:
 
     Args:
         report: its content.
-        charts: their SVG is trusted, and inserted as it is.
+        language: of the page.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
+    return _template().render(
+        report=report,
+        language=language,
+        t=language.html,
+        cards=cards(report, language),
+        charts=charts(report, language),
+        age_bin=lambda part: _age_bin(part, language),
+        bar=_bar,
+        trend=lambda row: _trend(row, language),
+        kinds=_KINDS,
+        coloured_events=_COLOURED_EVENTS,
+        max_environments=_MAX_ENVIRONMENTS,
+        max_failing=_MAX_FAILING,
+        version=__version__,
+    )
 
-    def visible(value: object) -> object:
-        if isinstance(value, str) and not hasattr(value, "__html__"):
-            return escape_unsafe(value)
-        return value
 
+@cache
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=visible,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {function.__name__: function for function in _FILTERS}
-    environment.filters["svg"] = Markup
     environment.tests["short"] = formatting.is_short
-    return environment.get_template("page.html").render(
-        report=report,
-        cards=cards(report),
-        charts=charts,
-        closed_statuses=CLOSED_STATUSES,
-        coloured_events=_COLOURED_EVENTS,
-        max_environments=_MAX_ENVIRONMENTS,
-        stale_after=_STALE_AFTER,
-        version=__version__,
+    return environment.get_template("page.html")
+
+
+def _visible(value: object) -> object:
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return escape_unsafe(value)
+    return value
+
+
+def _age_bin(part: AgeBin, language: Language) -> str:
+    """Name a range of ages."""
+    if part.until is None:
+        return language.text("or_more", age=language.age(part.since))
+    if part.since == timedelta():
+        return language.text("under", age=language.age(part.until))
+    first, last = part.since // _DAY, part.until // _DAY
+    return language.text("days_range", first=language.count(first), last=language.count(last))
+
+
+def _trend(row: EnvironmentRow, language: Language) -> Markup:
+    """Draw what was open in an environment at the end of each bucket."""
+    values = [bucket.open for bucket in row.buckets]
+    first, most, last = (
+        (language.count(number) for number in (values[0], max(values), values[-1]))
+        if values
+        else ("0", "0", "0")
     )
+    return sparkline(values, language.text("sparkline", first=first, most=most, last=last))
+
+
+def _bar(share: float) -> Markup:
+    """Draw a bar in a cell of a table; `share` is its width in percent."""
+    return Markup('<span class="bar" style="width:{:.1f}%"></span>').format(share)

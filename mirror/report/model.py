@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from typing import Generic, TypeVar
 
-from mirror.queries.results import Change, HistoryEvent, Limited, PhoneNumber, ReleaseRequest
-from mirror.queries.status import EnvironmentStatus
+from mirror.queries.results import (
+    Change,
+    HistoryEvent,
+    Limited,
+    PhoneNumber,
+    QuarantinedRecord,
+    ReleaseRequest,
+)
 from mirror.report.period import Period
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +32,15 @@ class Counts:
     approved: int
     rejected: int
     cancelled: int
+
+    def __add__(self, other: Counts) -> Counts:
+        """Return the events of both."""
+        return Counts(
+            self.requested + other.requested,
+            self.approved + other.approved,
+            self.rejected + other.rejected,
+            self.cancelled + other.cancelled,
+        )
 
     @property
     def resolved(self) -> int:
@@ -73,11 +91,13 @@ class Reason:
 
     Attributes:
         reason: as sent by upstream, or None.
-        requests: number of requests rejected for it.
+        requests: number of rejections for it.
+        share: percentage of all rejections of the period.
     """
 
     reason: str | None
     requests: int
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +126,13 @@ class KeyFigures:
     released: int
     missing: int
     quarantined: int
+
+    @property
+    def oldest_age(self) -> timedelta | None:
+        """Age of the oldest open request, or None; never negative, whatever the clocks."""
+        if self.oldest_open is None:
+            return None
+        return max(self.at - self.oldest_open, timedelta())
 
     @property
     def approval_rates(self) -> tuple[float, float] | None:
@@ -146,19 +173,192 @@ class OpenCount:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A week, or a longer part, of the period.
+    """A day, a week or a longer part of the period.
 
     Attributes:
         period: its days.
-        open: open requests at its end.
+        open: open requests at its end; now, if it is running.
         counts: events in it.
         hours: hours to resolve of the reviews that ended in it.
+        is_running: whether it has not ended yet.
     """
 
     period: Period
     open: int
     counts: Counts
     hours: Hours
+    is_running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AgeBin:
+    """The open requests of an age.
+
+    Attributes:
+        since: the lowest age; zero for the first bin, which also has requests that a wrong clock
+            says are yet to come.
+        until: the lowest age of the next bin, or None for the last one.
+        requests: number of requests.
+    """
+
+    since: timedelta
+    until: timedelta | None
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figure(Generic[_T]):
+    """A large figure, and what it is compared with.
+
+    Attributes:
+        value: of the period, or None if there is none.
+        before: of the period before, or None if there is none or it is not known: the period began
+            (for a state: ended) before the first complete pull.
+    """
+
+    value: _T | None
+    before: _T | None
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The large figures of the report.
+
+    Attributes:
+        open: requests open at the end of the period, or now.
+        oldest_open: age of the oldest of these.
+        median_hours: median of the hours to resolve, of the reviews that ended at a reported time.
+        approval_rate: the lowest and the highest approval rate (percent) that the resolutions of
+            unknown time allow; equal, if there are none. A true range has nothing to compare.
+    """
+
+    open: Figure[int]
+    oldest_open: Figure[timedelta]
+    median_hours: Figure[float]
+    approval_rate: Figure[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """Open requests that are older than usual.
+
+    Attributes:
+        hours: the age from which on a request counts: the 90th percentile of the hours of all
+            reviews that ended before the end of the period, at a reported time.
+        reviews: number of these reviews.
+        requests: the first of the requests, oldest first.
+    """
+
+    hours: float
+    reviews: int
+    requests: Limited[ReleaseRequest]
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedRejection:
+    """A phone number that was rejected again, for the same reason.
+
+    Attributes:
+        environment, phone_number: the number.
+        rejection_reason: the reason, as sent by upstream.
+        rejections: how often the number was rejected for it up to the end of the period.
+        last_rejected_at: the last time (UTC); it is in the period.
+    """
+
+    environment: str
+    phone_number: str
+    rejection_reason: str
+    rejections: int
+    last_rejected_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentRow:
+    """An environment: its figures of the period, and how fresh its data is.
+
+    Attributes:
+        environment: its name.
+        figures: key figures of the period.
+        buckets: one for each bucket of the report, for a sparkline of what was open.
+        first_pull: its first complete pull, or None.
+        complete_at: start of the last complete sync (UTC), or None.
+        age: seconds since then, or None; negative if a clock is wrong.
+        is_stale: whether it has no complete sync, or the last one is older than its `max_age` (a
+            day, if it has none) or in the future.
+        outcome: outcome of the last run, or None if there was none.
+        failures: number of runs that failed after the last complete one.
+        error: error of the last of these, or None.
+        other: number of requests with an undocumented status.
+    """
+
+    environment: str
+    figures: KeyFigures
+    buckets: Sequence[Bucket]
+    first_pull: FirstPull | None
+    complete_at: datetime | None
+    age: float | None
+    is_stale: bool
+    outcome: str | None
+    failures: int
+    error: str | None
+    other: int
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether it is stale, or its last runs failed."""
+        return self.is_stale or self.failures > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What needs somebody; whatever is None or empty does not.
+
+    Attributes:
+        overdue: requests open at the end of the period that are older than usual, or None if there
+            are none, or too few reviews have ended to know what is usual.
+        rejected_again: numbers rejected in the period for a reason for which they had been rejected
+            before, and not approved since; last rejection first.
+        environments: environments that are stale now, or whose last runs failed.
+        missing: requests missing from the list at the end of the period, last missed first.
+        quarantined: entries that could not be understood then, first seen last first.
+    """
+
+    overdue: Overdue | None
+    rejected_again: Limited[RepeatedRejection]
+    environments: Sequence[EnvironmentRow]
+    missing: Limited[ReleaseRequest]
+    quarantined: Limited[QuarantinedRecord]
+
+    def __bool__(self) -> bool:
+        """Return whether anything needs somebody."""
+        limited = (self.rejected_again, self.missing, self.quarantined)
+        return bool(self.overdue or self.environments or any(part.total for part in limited))
+
+
+@dataclass(frozen=True, slots=True)
+class SyncChanges:
+    """The changes that one sync saw in known requests, counted.
+
+    Attributes:
+        changed_at: its start (UTC).
+        environment: the environment.
+        sync_run_id: the run.
+        resolved, reopened, corrected, vanished, returned: number of such changes.
+    """
+
+    changed_at: datetime
+    environment: str
+    sync_run_id: int
+    resolved: int
+    reopened: int
+    corrected: int
+    vanished: int
+    returned: int
+
+    @property
+    def surprises(self) -> int:
+        """Number of changes other than "resolved"."""
+        return self.reopened + self.corrected + self.vanished + self.returned
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,48 +375,75 @@ class Report:
 
     Attributes:
         made_at: when it was made (UTC).
-        database: URL of the mirror, without password.
         environment: the environment of the report, or None for all.
-        environments: status of each environment of the report.
-        first_pulls: first complete pulls of these environments, except those without one.
-        first_pull: the one from which on the mirror knows all of these environments, or None.
         period: the period of the report.
         is_current: whether the period has not ended yet.
-        figures: key figures of the period.
+        first_pull: the complete pull from which on the mirror knows all environments, or None.
+        attention: what needs somebody.
+        figures: key figures of the period, over all environments.
         figures_before: key figures of the period before it, or None if it ended before the first
             complete pull. If it began before that, only those of a time are known.
-        unit: length of a bucket, such as "week".
+        environments: the environments of the report, most open requests first.
+        unit: length of a bucket: "day", "week", "month", "year", "decade" or "century".
         buckets: the period from the first request on, in parts; empty without requests.
         open_over_time: open requests at the end of each day from the first request on; of each
             bucket, if there are too many days.
-        reasons: reasons of the rejections in the period.
+        reasons: reasons of the rejections in the period, most frequent first.
         open: requests that were open at its end, oldest first.
-        changes: changes that syncs saw in it, last first.
+        ages: the same requests, all of them, by age.
+        syncs: syncs that saw changes in it, last first.
+        surprises: changes in it other than "resolved", last first.
         numbers: numbers with more than one request.
     """
 
     made_at: datetime
-    database: str
     environment: str | None
-    environments: list[EnvironmentStatus]
-    first_pulls: Sequence[FirstPull]
-    first_pull: FirstPull | None
     period: Period
     is_current: bool
+    first_pull: FirstPull | None
+    attention: Attention
     figures: KeyFigures
     figures_before: KeyFigures | None
+    environments: Sequence[EnvironmentRow]
     unit: str
-    buckets: list[Bucket]
-    open_over_time: list[OpenCount]
+    buckets: Sequence[Bucket]
+    open_over_time: Sequence[OpenCount]
     reasons: Limited[Reason]
     open: Limited[ReleaseRequest]
-    changes: Limited[Change]
+    ages: Sequence[AgeBin]
+    syncs: Limited[SyncChanges]
+    surprises: Limited[Change]
     numbers: Limited[Timeline]
+
+    @property
+    def headline(self) -> Headline:
+        """The large figures.
+
+        A state is compared if the mirror knew it, events if it knew all of them.
+        """
+        state = self.figures_before
+        events = state if self.is_known(self.period.before.start) else None
+
+        def figure(before: KeyFigures | None, get: Callable[[KeyFigures], _T | None]) -> Figure[_T]:
+            return Figure(get(self.figures), None if before is None else get(before))
+
+        return Headline(
+            open=figure(state, lambda figures: figures.open),
+            oldest_open=figure(state, lambda figures: figures.oldest_age),
+            median_hours=figure(events, lambda figures: figures.hours.median),
+            approval_rate=figure(events, lambda figures: figures.approval_rates),
+        )
+
+    @property
+    def complete_at(self) -> datetime | None:
+        """Start of the last complete sync (UTC) of the environment whose data is oldest."""
+        times = (row.complete_at for row in self.environments)
+        return min((time for time in times if time is not None), default=None)
 
     @property
     def other(self) -> int:
         """Number of requests in the list with an undocumented status."""
-        return sum(status.other for status in self.environments)
+        return sum(row.other for row in self.environments)
 
     def is_known(self, at: datetime) -> bool:
         """Return whether a time (UTC) is not before the first complete pull."""

@@ -1,7 +1,8 @@
-"""Periods of whole days (UTC), and their split into weeks or longer units."""
+"""Periods of whole days (UTC), and their split into days, weeks or longer units."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -88,12 +89,10 @@ def split(period: Period) -> tuple[str, list[Period]]:
     """Split a period by the calendar; the first and the last part may be shorter than the others.
 
     Returns:
-        The unit ("week", "month", "year", "decade" or "century"), as short as about 60 parts allow;
-        and the parts, in order.
+        The unit: "day" below five weeks, "week" below a year, then "month", "year", "decade" or
+        "century", as short as about 60 parts allow; and the parts, in order.
     """
-    unit = next(
-        unit for unit in _UNITS if period.days <= _MAX_PARTS * unit.days or unit is _UNITS[-1]
-    )
+    unit = next(unit for unit in _UNITS if period.days <= unit.max_days)
     return unit.name, list(_parts(period, unit.next_start))
 
 
@@ -126,17 +125,24 @@ def _next_years(count: int) -> Callable[[date], date]:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """A unit of the calendar: name, mean length in days, start of the unit after that of a day."""
+    """A unit of the calendar.
+
+    Attributes:
+        name: its name.
+        max_days: the longest period that is split into such units.
+        next_start: returns the start of the unit after that of a day.
+    """
 
     name: str
-    days: float
+    max_days: float
     next_start: Callable[[date], date]
 
 
 _UNITS = (
-    _Unit("week", 7, lambda day: _monday(day) + _WEEK),
-    _Unit("month", 30.4, _next_month),
-    _Unit("year", 365.25, _next_years(1)),
-    _Unit("decade", 3_652.5, _next_years(10)),
-    _Unit("century", 36_525, _next_years(100)),
+    _Unit("day", 34, lambda day: day + _DAY),
+    _Unit("week", 364, lambda day: _monday(day) + _WEEK),
+    _Unit("month", _MAX_PARTS * 30.4, _next_month),
+    _Unit("year", _MAX_PARTS * 365.25, _next_years(1)),
+    _Unit("decade", _MAX_PARTS * 3_652.5, _next_years(10)),
+    _Unit("century", math.inf, _next_years(100)),
 )

@@ -1,15 +1,14 @@
-"""Counts and rankings over a period, computed by the database from tables and views.
+"""Counts over a period, computed by the database from tables and views.
 
-`mirror.queries.helpers` returns the rows themselves; this returns sums over many of them, and the
-first of many.
+`mirror.queries.helpers` returns the rows themselves; this returns sums over many of them.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from itertools import chain
 from typing import Any
 
@@ -19,25 +18,30 @@ from sqlalchemy.engine import Connection
 from mirror.db.models import (
     CLOSED_STATUSES,
     is_resolved,
-    past_versions,
-    quarantined_records,
     release_requests,
     sync_runs,
 )
-from mirror.db.types import Identifier
-from mirror.db.views import changes as changes_view
 from mirror.db.views import history as history_view
-from mirror.db.views import numbers as numbers_view
 from mirror.db.views import turnaround as turnaround_view
-from mirror.db.views import versions as versions_view
-from mirror.queries.helpers import HISTORY_ORDER
-from mirror.queries.results import Change, Day, HistoryEvent, Limited, PhoneNumber, ReleaseRequest
-from mirror.queries.select import between, fetch, fetch_limited, in_environment, select_as
-from mirror.report.model import Counts, FirstPull, Hours, Reason, Undated
+from mirror.queries.results import (
+    Day,
+    Limited,
+)
+from mirror.queries.select import between, fetch, in_environment
+from mirror.report.model import (
+    Counts,
+    FirstPull,
+    Hours,
+    Reason,
+    Undated,
+)
 from mirror.report.period import Period
 
 _requests = release_requests.c
 _unresolved = sa.not_(is_resolved(release_requests))
+
+_MILLISECOND = timedelta(milliseconds=1)
+_MILLISECONDS_AN_HOUR = 3_600_000
 
 
 def counts(days: Iterable[Day], period: Period) -> Counts:
@@ -63,12 +67,62 @@ def hours(by_day: Mapping[date, Sequence[float]], period: Period) -> Hours:
 
 
 def _percentile(ordered: Sequence[float], percent: int) -> float | None:
-    return ordered[-(len(ordered) * percent // -100) - 1] if ordered else None
+    return ordered[_rank(len(ordered), percent)] if ordered else None
+
+
+def _rank(count: int, percent: int) -> int:
+    """Return the place, from 0 on, of a percentile among ordered values."""
+    return -(count * percent // -100) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Resolutions:
+    """Resolutions that belong, or may belong, to a period, counted.
+
+    Attributes:
+        environment: the environment.
+        event: "approved", "rejected" or "cancelled".
+        time_source: "reported", "observed" or "unknown"; the latter may belong to the period.
+        rejection_reason: of the rejections with a known time; else None.
+        count: how many.
+    """
+
+    environment: str
+    event: str
+    time_source: str
+    rejection_reason: str | None
+    count: int
+
+
+def undated(resolutions: Iterable[Resolutions]) -> Undated:
+    """Count the resolutions without a reported time."""
+    observed, unknown = 0, Counter[str]()
+    for group in resolutions:
+        if group.time_source == "observed":
+            observed += group.count
+        elif group.time_source == "unknown":
+            unknown[group.event] += group.count
+    return Undated(observed, Counts(0, *(unknown[event] for event in CLOSED_STATUSES)))
+
+
+def rejection_reasons(resolutions: Iterable[Resolutions], *, limit: int) -> Limited[Reason]:
+    """Return the reasons of the rejections with a known time, most frequent first.
+
+    Ties are in code point order, after those without a reason.
+    """
+    counted = Counter[str | None]()
+    for group in resolutions:
+        if group.event == "rejected" and group.time_source != "unknown":
+            counted[group.rejection_reason] += group.count
+    total = counted.total()
+    ranked = sorted(counted.items(), key=lambda row: (-row[1], row[0] is not None, row[0] or ""))
+    rows = [Reason(reason, count, 100 * count / total) for reason, count in ranked[:limit]]
+    return Limited(rows, len(ranked))
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Queries for statistics.
+    """Queries for what happened in a period.
 
     Attributes:
         connection: to the mirror's database.
@@ -78,51 +132,84 @@ class Statistics:
     connection: Connection
     environment: str | None = None
 
-    def hours_by_day(self, period: Period) -> dict[date, list[float]]:
-        """Return the hours to resolve of the reviews that ended in a period, by day.
+    def hours_by_day(self, period: Period) -> dict[str, dict[date, list[float]]]:
+        """Return the hours to resolve of the reviews that ended in a period.
 
-        Reviews whose end upstream did not report are excluded; see `undated`.
+        Reviews whose end upstream did not report are excluded; see `resolutions`.
+
+        Returns:
+            The hours by environment and day.
         """
         view = turnaround_view.c
-        query = sa.select(view.resolved_at, view.hours_to_resolve).where(
+        query = sa.select(view.environment, view.resolved_at, view.hours_to_resolve).where(
             view.time_source == "reported",
             *between(view.resolved_at, period.start, period.end),
             *in_environment(view, self.environment),
         )
-        by_day: defaultdict[date, list[float]] = defaultdict(list)
-        for resolved_at, hours in self.connection.execute(query):
+        hours_of: dict[str, dict[date, list[float]]] = {}
+        for environment, resolved_at, hours in self.connection.execute(query):
+            by_day = hours_of.setdefault(environment, defaultdict(list))
             by_day[resolved_at.date()].append(hours)
-        return dict(by_day)
+        return hours_of
 
-    def undated(self, period: Period) -> Undated:
-        """Count the resolutions without a reported time that belong, or may belong, to a period.
+    def usual_hours(self, until: datetime) -> Hours:
+        """Compute the 90th percentile of the hours of all reviews that ended before a time (UTC).
+
+        As for `hours_by_day`, but from the table: the view computes the hours of every review.
+        """
+        began, ended = _requests.requested_at, _requests.resolved_at
+        reported = [_requests.status != "pending", ended < until]
+        reported += in_environment(_requests, self.environment)
+        count = self._count(release_requests, *reported)
+        duration: sa.ColumnElement[Any] = ended - began
+        if self.connection.dialect.name == "sqlite":  # exact to a twentieth of a millisecond
+            duration = sa.func.julianday(ended) - sa.func.julianday(began)
+        longest_first = sa.select(began, ended).where(*reported).order_by(duration.desc())
+        above = count - 1 - _rank(count, 90)
+        row = self.connection.execute(longest_first.limit(1).offset(above)).first()
+        hours = None if row is None else (row[1] - row[0]) // _MILLISECOND / _MILLISECONDS_AN_HOUR
+        return Hours(count, None, hours)
+
+    def resolutions(self, periods: Sequence[Period]) -> list[list[Resolutions]]:
+        """Count the resolutions that belong, or may belong, to each of some periods.
 
         One of unknown time happened between `not_before` and `observed_at`. If these are in the
         other order, a clock was wrong, and only `not_before` bounds it.
         """
         view = history_view.c
-        may_be_in_period = [
-            view.time_source == "unknown",
-            view.not_before < period.end,
-            sa.or_(view.observed_at >= period.start, view.observed_at < view.not_before),
+        belongs = [
+            sa.or_(
+                sa.and_(*between(view.occurred_at, period.start, period.end)),
+                sa.and_(
+                    view.time_source == "unknown",
+                    view.not_before < period.end,
+                    sa.or_(view.observed_at >= period.start, view.observed_at < view.not_before),
+                ),
+            )
+            for period in periods
         ]
-        observed_in_period = [
-            view.time_source == "observed",
-            *between(view.occurred_at, period.start, period.end),
-        ]
+        reason = sa.case((view.occurred_at.is_not(None), view.rejection_reason)).label("reason")
         query = (
-            sa.select(view.event, view.time_source, sa.func.count())
+            sa.select(
+                view.environment,
+                view.event,
+                view.time_source,
+                reason,
+                *(sa.func.count(sa.case((condition, 1))) for condition in belongs),
+            )
             .where(
                 view.event.in_(CLOSED_STATUSES),
-                sa.or_(sa.and_(*may_be_in_period), sa.and_(*observed_in_period)),
+                sa.or_(*belongs),
                 *in_environment(view, self.environment),
             )
-            .group_by(view.event, view.time_source)
+            .group_by(view.environment, view.event, view.time_source, reason)
         )
-        counted = {(event, source): n for event, source, n in self.connection.execute(query)}
-        unknown = {event: counted.get((event, "unknown"), 0) for event in CLOSED_STATUSES}
-        observed = sum(counted.get((event, "observed"), 0) for event in CLOSED_STATUSES)
-        return Undated(observed, Counts(requested=0, **unknown))
+        counted: list[list[Resolutions]] = [[] for _ in periods]
+        for environment, event, source, text, *counts in self.connection.execute(query):
+            for groups, count in zip(counted, counts, strict=True):
+                if count:
+                    groups.append(Resolutions(environment, event, source, text, count))
+        return counted
 
     def first_pulls(self, environments: Iterable[str]) -> list[FirstPull]:
         """Return the first complete pull of each environment that has one.
@@ -145,172 +232,26 @@ class Statistics:
             pulls += fetch(self.connection, FirstPull, query, of_environment)
         return pulls
 
-    def released(self, period: Period) -> int:
-        """Count the phone numbers released in a period.
+    def released(self, period: Period) -> Counter[str]:
+        """Count the phone numbers released in a period, by environment.
 
         A number is released when a request for it is approved, unless upstream revoked that.
         """
         view = turnaround_view.c
-        numbers = sa.select(view.environment, view.phone_number).distinct()
-        conditions = [
-            view.status == "approved",
-            *between(view.resolved_at, period.start, period.end),
-        ]
-        conditions += in_environment(view, self.environment)
-        return self._count(numbers.where(*conditions).subquery())
-
-    def missing(self, at: datetime | None = None) -> int:
-        """Count the requests missing from the list at a time (UTC), or now."""
-        source = release_requests if at is None else versions_view
-        conditions = in_environment(source.c, self.environment)
-        if at is not None:
-            conditions += _in_effect(source.c.valid_from, source.c.valid_to, at)
-        return self._count(source, source.c.missing_since.is_not(None), *conditions)
-
-    def quarantined(self, at: datetime | None = None) -> int:
-        """Count the entries of the list in quarantine at a time (UTC), or now."""
-        columns = quarantined_records.c
-        conditions = (
-            [columns.resolved_at.is_(None)]
-            if at is None
-            else _in_effect(columns.first_seen_at, columns.resolved_at, at)
-        )
-        conditions += in_environment(columns, self.environment)
-        return self._count(quarantined_records, *conditions)
-
-    def rejection_reasons(self, period: Period, *, limit: int) -> Limited[Reason]:
-        """Return the reasons of the rejections in a period, most frequent first.
-
-        Ties are in code point order, which both databases share.
-        """
-        view = history_view.c
-        count = sa.func.count()
         query = (
-            sa.select(view.rejection_reason, count)
-            .group_by(view.rejection_reason)
-            .order_by(count.desc(), sa.cast(view.rejection_reason, Identifier).nulls_first())
+            sa.select(view.environment, sa.func.count(view.phone_number.distinct()))
+            .where(
+                view.status == "approved",
+                *between(view.resolved_at, period.start, period.end),
+                *in_environment(view, self.environment),
+            )
+            .group_by(view.environment)
         )
-        conditions = [
-            view.event == "rejected",
-            *between(view.occurred_at, period.start, period.end),
-            *in_environment(view, self.environment),
-        ]
-        return fetch_limited(self.connection, Reason, query, conditions, limit)
+        return self._counter(query)
 
-    def open_requests(self, at: datetime | None = None, *, limit: int) -> Limited[ReleaseRequest]:
-        """Return the open requests, neither resolved nor missing, oldest first.
-
-        Args:
-            at: open at this time (UTC), by what is known now: for a request that was reopened, its
-                last resolution counts. None for now.
-            limit: maximum number of requests.
-        """
-        conditions = [_unresolved, *in_environment(_requests, self.environment)]
-        query = select_as(ReleaseRequest, release_requests).order_by(
-            _requests.requested_at, _requests.id
-        )
-        if at is None:
-            conditions.append(_requests.missing_since.is_(None))
-            return fetch_limited(self.connection, ReleaseRequest, query, conditions, limit)
-        conditions += [
-            _requests.requested_at < at,
-            sa.or_(_requests.missing_since.is_(None), _requests.missing_since >= at),
-        ]
-        open_now = fetch_limited(self.connection, ReleaseRequest, query, conditions, limit)
-        resolved_later = self._resolved_later(at, limit)
-        in_rows = _requests.id.in_([row.id for row in resolved_later.rows])
-        rows = open_now.rows + fetch(self.connection, ReleaseRequest, query, [in_rows])
-        rows.sort(key=lambda request: (request.requested_at, request.id))
-        return Limited(rows[:limit], open_now.total + resolved_later.total)
-
-    def _resolved_later(self, at: datetime, limit: int) -> Limited[_RequestId]:
-        """Return the first requests that were open at a time and are resolved now."""
-        view = turnaround_view.c
-        was_missing = sa.exists().where(_requests.id == view.id, _requests.missing_since < at)
-        query = select_as(_RequestId, turnaround_view).order_by(view.requested_at, view.id)
-        conditions = [view.requested_at < at, view.resolved_at >= at, ~was_missing]
-        conditions += in_environment(view, self.environment)
-        return fetch_limited(self.connection, _RequestId, query, conditions, limit)
-
-    def recent_changes(self, period: Period, *, limit: int) -> Limited[Change]:
-        """Return the changes that syncs saw in a period, last first.
-
-        The view compares versions field by field, so it is queried only from the time on at which
-        the last `limit` versions ended. The total counts the versions that ended: a request that
-        returned with other fields has two rows in the view, and counts once.
-        """
-        view, ended = changes_view.c, past_versions.c.valid_to
-        in_period = [
-            *between(ended, period.start, period.end),
-            *in_environment(past_versions.c, self.environment),
-        ]
-        last = sa.select(ended).where(*in_period).order_by(ended.desc()).offset(limit).limit(1)
-        since = self.connection.execute(last).scalar() or period.start
-        query = select_as(Change, changes_view).order_by(
-            view.changed_at.desc(), view.request_id, view.kind
-        )
-        recent = between(view.changed_at, since, period.end)
-        recent += in_environment(view, self.environment)
-        changes = fetch(self.connection, Change, query.limit(limit + 1), recent)
-        total = self._count(past_versions, *in_period)
-        return Limited(changes[:limit], max(total, len(changes)))
-
-    def repeat_numbers(self, period: Period, *, limit: int) -> Limited[PhoneNumber]:
-        """Return the numbers with more than one request, most requests first.
-
-        Included are numbers whose first request was submitted before the end of a period, and the
-        last one not before its start. They are ranked by the table of requests, and only the first
-        ones read from the view: ranking by the view takes seven times as long.
-        """
-        count, last = sa.func.count(), sa.func.max(_requests.requested_at)
-        first = sa.func.min(_requests.requested_at)
-        ranking = (
-            sa.select(_requests.environment, _requests.phone_number)
-            .group_by(_requests.phone_number, _requests.environment)
-            .having(sa.and_(count > 1, last >= period.start, first < period.end))
-            .order_by(count.desc(), last.desc(), _requests.phone_number, _requests.environment)
-        )
-        in_scope = in_environment(_requests, self.environment)
-        ranked = fetch_limited(self.connection, _Number, ranking, in_scope, limit)
-        in_rows = numbers_view.c.phone_number.in_({row.phone_number for row in ranked.rows})
-        query = select_as(PhoneNumber, numbers_view)
-        numbers = {
-            (number.environment, number.phone_number): number
-            for number in fetch(self.connection, PhoneNumber, query, [in_rows])
-        }
-        rows = [numbers[row.environment, row.phone_number] for row in ranked.rows]
-        return Limited(rows, ranked.total)
-
-    def last_events(self, number: PhoneNumber, *, limit: int) -> Limited[HistoryEvent]:
-        """Return the last events of a phone number in its environment, oldest first."""
-        view = history_view.c
-        query = select_as(HistoryEvent, history_view).order_by(
-            *(column.desc() for column in HISTORY_ORDER)
-        )
-        conditions = [
-            view.phone_number == number.phone_number,
-            view.environment == number.environment,
-        ]
-        events = fetch_limited(self.connection, HistoryEvent, query, conditions, limit)
-        return Limited(events.rows[::-1], events.total)
+    def _counter(self, query: sa.Select[Any]) -> Counter[str]:
+        return Counter(dict(self.connection.execute(query).all()))
 
     def _count(self, source: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> int:
         query = sa.select(sa.func.count()).select_from(source).where(*conditions)
         return int(self.connection.execute(query).scalar_one())
-
-
-@dataclass(frozen=True, slots=True)
-class _RequestId:
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Number:
-    environment: str
-    phone_number: str
-
-
-def _in_effect(
-    start: sa.ColumnElement[Any], end: sa.ColumnElement[Any], at: datetime
-) -> list[sa.ColumnElement[bool]]:
-    return [start <= at, sa.or_(end.is_(None), end > at)]

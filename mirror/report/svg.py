@@ -1,166 +1,138 @@
-"""Render charts as SVG, without script or network.
+"""Draw SVG images: primitives, scales, and sparklines. No script, no library, no network.
 
-Colours are custom properties of the page's style sheet, so that charts follow its light and dark
-colour schemes. Each chart is rendered twice: wide, and narrow enough for a phone.
+Colours are classes of the page's style sheet, so that drawings follow its colour schemes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 
-from mirror.config.folders import substitute_home
-from mirror.errors import MissingExtra
+from markupsafe import Markup, escape
 
-_WIDE = 560
-_NARROW = 330
-_HEIGHT = 240
-_LEGEND = 130
-"""Pixels for each entry of a legend."""
+_CHARACTER, _STRONG = 7.4, 8.4
+"""Pixels of width for each character of a label, plain or strong; estimates, on the safe side."""
 
-_PADDING = 14
-"""Pixels between the title and the labels of an axis, whose widths are estimates."""
+_SPARKLINE = 96, 22, 3
+"""Width, height and margin of a sparkline, in pixels."""
 
-SHADE = 0.5
-"""Opacity of what is shaded: visible, and with enough contrast to each mark on it."""
-
-_MARGIN = {"left": 8, "right": 16, "top": 4, "bottom": 4}
-"""Pixels around a chart; the last label of an axis may be wider than estimated, too."""
+Point = tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The figures of a chart as a table; the first cell of a row is its heading."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A chart.
+@dataclass(slots=True)
+class Drawing:
+    """An image under construction; coordinates are pixels from its top left corner.
 
     Attributes:
-        name: identifies it in the page.
-        title: its caption.
-        description: its content in words, for screen readers.
-        note: what is shaded or left out; may be empty.
-        table: its figures as a table.
-        wide, narrow: SVG for wide and narrow screens.
+        width, height: its size in pixels.
     """
 
-    name: str
-    title: str
-    description: str
-    note: str
-    table: Table
-    wide: str
-    narrow: str
+    width: float
+    height: float
+    _elements: list[Markup] = field(default_factory=list)
+
+    def rectangle(self, x: float, y: float, width: float, height: float, style: str) -> None:
+        """Add a rectangle of a CSS class."""
+        self._add(
+            Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>'),
+            *(style, _px(x), _px(y), _px(max(width, 0)), _px(max(height, 0))),
+        )
+
+    def line(self, points: Sequence[Point], style: str) -> None:
+        """Add a line through points; a single one becomes a dot."""
+        if len(points) == 1:
+            self.dot(points[0], style)
+        elif points:
+            self._add(Markup('<path class="line {}" d="M{}"/>'), style, _path(points))
+
+    def area(self, points: Sequence[Point], base: float, style: str) -> None:
+        """Fill the area between a line and a base."""
+        outline = [(points[0][0], base), *points, (points[-1][0], base)]
+        self._add(Markup('<path class="area {}" d="M{}Z"/>'), style, _path(outline))
+
+    def dot(self, at: Point, style: str, radius: float = 3) -> None:
+        """Add a dot."""
+        self._add(
+            Markup('<circle class="dot {}" cx="{}" cy="{}" r="{}"/>'),
+            *(style, _px(at[0]), _px(at[1]), radius),
+        )
+
+    def text(self, at: Point, text: str, style: str = "", anchor: str = "start") -> None:
+        """Add a text; `anchor` is "start", "middle" or "end". One that would stick out is moved."""
+        x, width = at[0], width_of(text, strong="strong" in style)
+        before = {"start": 0.0, "middle": width / 2, "end": width}[anchor]
+        x += max(before - x, 0) or min(self.width - (x - before + width), 0)
+        self._add(
+            Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>'),
+            *(style, _px(x), _px(at[1]), anchor, text),
+        )
+
+    def _add(self, template: Markup, *values: object) -> None:
+        self._elements.append(template.format(*values))
+
+    def svg(self, description: str) -> Markup:
+        """Return the image, described for screen readers."""
+        template = Markup(
+            '<svg role="img" viewBox="0 0 {0} {1}" width="{0}" height="{1}"><title>{2}</title>{3}'
+            "</svg>"
+        )
+        return template.format(
+            _px(self.width), _px(self.height), description, Markup("").join(self._elements)
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """The size of a chart, in pixels."""
-
-    width: int
-    height: int = _HEIGHT
+def width_of(text: str, *, strong: bool = False) -> float:
+    """Estimate the width of a label, in pixels."""
+    return (_STRONG if strong else _CHARACTER) * len(text)
 
 
-def check() -> None:
-    """Check that the libraries for the report are installed.
-
-    Raises:
-        MissingExtra: they are not.
-    """
-    try:
-        with substitute_home():  # altair's import fails without a home folder
-            import altair as alt  # noqa: F401
-        import jinja2  # noqa: F401
-        import vl_convert  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"the report needs {error.name}, which is not installed", "report"
-        ) from error
-
-
-def integer_axis(maximum: int, ticks: int = 5) -> Any:
-    """Return an axis for counts: about `ticks` ticks, at whole numbers only."""
-    import altair as alt
-
-    values = list(range(maximum + 1)) if maximum <= ticks else alt.Undefined
-    return alt.Axis(format=",d", values=values, tickCount=ticks)
-
-
-def colours(field: str, names: Sequence[str], size: Size) -> Any:
-    """Map each name to the custom property of that name, with a legend."""
-    import altair as alt
-
-    properties = [f"var(--{name.replace(' ', '-')})" for name in names]
-    return alt.Color(
-        f"{field}:N",
-        scale=alt.Scale(domain=list(names), range=properties),
-        legend=alt.Legend(columns=size.width // _LEGEND),
-    )
-
-
-def shading(parts: Sequence[dict[str, Any]], x: Any, x2: Any) -> Any:
-    """Return a layer that shades parts of a chart, from top to bottom.
+def ticks(maximum: float, count: int = 4, *, whole: bool = False) -> list[float]:
+    """Return round values from 0 up to the first one that is not below a maximum.
 
     Args:
-        parts: the data.
-        x: the channel of the start of a part.
-        x2: the channel of its end.
+        maximum: of the axis.
+        count: about how many steps.
+        whole: only whole numbers.
     """
-    import altair as alt
-
-    rectangles = alt.Chart(inline(parts)).mark_rect(color="var(--line)", opacity=SHADE)
-    return rectangles.encode(x=x, x2=x2)
-
-
-def render_wide_and_narrow(draw: Callable[[Size], Any], height: int = _HEIGHT) -> tuple[str, str]:
-    """Render a chart in both sizes.
-
-    Args:
-        draw: returns the Altair chart for a size.
-        height: in pixels.
-    """
-    wide, narrow = (_svg(draw(size), size) for size in (Size(_WIDE, height), Size(_NARROW, height)))
-    return wide, narrow
+    rough = maximum / count if maximum > 0 else 1.0
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    if whole:
+        step = max(step, 1.0)
+    return [step * number for number in range(max(math.ceil(maximum / step - 1e-9), 1) + 1)]
 
 
-def _svg(chart: Any, size: Size) -> str:
-    """Render an Altair chart in exactly that size."""
-    import vl_convert
-
-    ink = {"labelColor": "var(--muted)", "titleColor": "var(--ink)"}
-    text = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
-    sized = (
-        chart.properties(
-            width=size.width,
-            height=size.height,
-            autosize={"type": "fit", "contains": "padding"},
-            background="transparent",
-        )
-        .configure(aria=False, font="system-ui, sans-serif", padding=_MARGIN)
-        .configure_view(stroke=None)
-        .configure_axis(
-            **ink,
-            **text,
-            gridColor="var(--line)",
-            domainColor="var(--line)",
-            tickColor="var(--line)",
-        )
-        .configure_axisY(titlePadding=_PADDING)
-        .configure_legend(
-            **ink, **text, orient="top", title=None, symbolType="square", symbolStrokeWidth=0
-        )
-    )
-    return str(vl_convert.vegalite_to_svg(sized.to_dict(format="vega-lite")))
+def runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
+    """Return the stretches of values without a gap, each with its places."""
+    grouped = groupby(enumerate(values), key=lambda pair: pair[1] is None)
+    return [
+        [(place, value) for place, value in group if value is not None]
+        for is_gap, group in grouped
+        if not is_gap
+    ]
 
 
-def inline(rows: Sequence[dict[str, Any]]) -> Any:
-    """Embed the data in the chart."""
-    import altair as alt
+def sparkline(values: Sequence[int], description: str) -> Markup:
+    """Draw a line without axes; its last point is marked."""
+    width, height, margin = _SPARKLINE
+    drawing = Drawing(width, height)
+    top, step = max([*values, 1]), (width - 2 * margin) / max(len(values) - 1, 1)
+    points = [
+        (margin + step * place, height - margin - (height - 2 * margin) * value / top)
+        for place, value in enumerate(values)
+    ]
+    if points:
+        drawing.line(points, "main")
+        drawing.dot(points[-1], "main", 2.5)
+    return drawing.svg(description)
 
-    return alt.InlineData(values=list(rows))
+
+def _path(points: Sequence[Point]) -> Markup:
+    return escape("L".join(f"{_px(x)} {_px(y)}" for x, y in points))
+
+
+def _px(value: float) -> str:
+    """Format pixels with one decimal at most."""
+    return f"{value:.1f}".removesuffix(".0")

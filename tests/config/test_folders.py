@@ -103,21 +103,6 @@ def nameless() -> list[str]:
     return command
 
 
-@pytest.mark.usefixtures("without_home")
-def test_a_substitute_for_the_home() -> None:
-    """A library that needs a home folder gets a path; nothing of that remains."""
-    with folders.substitute_home():
-        assert Path.home() == Path("/nonexistent")
-    assert "HOME" not in os.environ
-
-
-def test_a_home_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is a home folder, it stays."""
-    monkeypatch.setenv("HOME", "/somewhere")
-    with folders.substitute_home():
-        assert Path.home() == Path("/somewhere")
-
-
 RUN_EACH = """
 import json, os, sys
 from mirror.cli import run

@@ -18,11 +18,11 @@ NOW = datetime(2024, 3, 13, 12, tzinfo=UTC)
 
 DAY = timedelta(days=1)
 LAST_MOMENT = timedelta(days=1, microseconds=-1)
-UNITS = ("week", "month", "year", "decade", "century")
-MAX_DAYS = {"week": 420, "month": 1_824, "year": 21_915, "decade": 219_150}
-"""The longest period that is split into each unit: sixty of them."""
+UNITS = ("day", "week", "month", "year", "decade", "century")
+MAX_DAYS = {"day": 34, "week": 364, "month": 1_824, "year": 21_915, "decade": 219_150}
+"""The longest period split into each unit: below five weeks, below a year, then sixty of them."""
 
-MAX_PARTS = {"week": 61, "month": 61, "year": 61, "decade": 62, "century": 100}
+MAX_PARTS = {"day": 34, "week": 53, "month": 61, "year": 61, "decade": 62, "century": 100}
 """Sixty and a part of one; sixty decades are a few days shorter than some in the calendar."""
 
 deterministic = settings(max_examples=600, deadline=None, database=None, derandomize=True)
@@ -184,6 +184,8 @@ def test_any_period_before(current: Period) -> None:
 def start_of(unit: str, day: date) -> date:
     """The first day of the week, month, … of a day."""
     years = {"year": 1, "decade": 10, "century": 100}
+    if unit == "day":
+        return day
     if unit == "week":
         return day - day.weekday() * DAY
     if unit == "month":
@@ -221,7 +223,8 @@ def test_split_of_any_period(whole: Period) -> None:
 @pytest.mark.parametrize(
     ("whole", "unit"),
     [
-        (Period(date(2023, 1, 1), date(2024, 2, 25)), "week"),
+        (Period(date(2023, 1, 1), date(2023, 2, 4)), "day"),
+        (Period(date(2023, 1, 1), date(2023, 12, 31)), "week"),
         (Period(date(2023, 1, 31), date(2028, 1, 29)), "month"),
         (Period(date(1999, 12, 31), date(2059, 12, 31)), "year"),
         (Period(date(2009, 12, 31), date(2610, 1, 2)), "decade"),
@@ -237,10 +240,10 @@ def test_the_most_parts(whole: Period, unit: str) -> None:
 @pytest.mark.parametrize(
     ("whole", "unit", "lengths"),
     [
-        (days("2024-03-13", "2024-03-14"), "week", [1]),
-        (days("2024-03-11", "2024-03-18"), "week", [7]),
-        (days("2023-12-30", "2024-01-09"), "week", [2, 7, 1]),
-        (days("2024-02-26", "2024-03-06"), "week", [7, 2]),
+        (days("2024-03-13", "2024-03-14"), "day", [1]),
+        (days("2024-02-26", "2024-03-04"), "day", [1] * 7),
+        (days("2023-12-30", "2024-02-07"), "week", [2, 7, 7, 7, 7, 7, 2]),
+        (days("2024-02-26", "2024-04-03"), "week", [7, 7, 7, 7, 7, 2]),
         (days("2023-01-15", "2024-03-20"), "month",
          [17, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, 31, 29, 19]),
         (days("2015-12-31", "2021-01-02"), "year", [1, 366, 365, 365, 365, 366, 1]),
@@ -259,12 +262,12 @@ def test_split_by_hand(whole: Period, unit: str, lengths: list[int]) -> None:
 
 
 @pytest.mark.parametrize("unit", MAX_DAYS)
-def test_the_unit_changes_after_sixty(unit: str) -> None:
-    """Sixty units are split into these, and one day more into the next longer unit."""
+def test_where_the_unit_changes(unit: str) -> None:
+    """The longest period of a unit is split into these, one day more into the next longer unit."""
     whole = Period(date(2001, 1, 1), date(2001, 1, 1) + MAX_DAYS[unit] * DAY)
     actual, parts = split(whole)
     assert actual == unit
-    assert len(parts) >= 60
+    assert len(parts) >= {"day": 34, "week": 52}.get(unit, 60)
     longer, _ = split(Period(whole.since, whole.until + DAY))
     assert longer == UNITS[UNITS.index(unit) + 1]
 

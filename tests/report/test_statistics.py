@@ -6,7 +6,7 @@ generates many more.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
@@ -20,7 +20,9 @@ from mirror.queries import helpers
 from mirror.queries.results import Limited
 from mirror.report.model import Counts
 from mirror.report.period import Period, split
-from mirror.report.statistics import Statistics, counts, hours
+from mirror.report.rankings import Rankings
+from mirror.report.snapshot import OpenRequests, Snapshot
+from mirror.report.statistics import Statistics, counts, hours, rejection_reasons, undated
 from tests.support.oracle_statistics import VERDICTS, Oracle
 from tests.support.statistics_lists import (
     JANUARY,
@@ -124,10 +126,19 @@ def test_counts(oracles: list[Oracle]) -> None:
         assert result == Counts(*map(int, oracle.select(query)[0]))
 
 
-def test_undated(statistics: Statistics, oracles: list[Oracle]) -> None:
-    """Resolutions without a reported time are counted by what is known of their time."""
-    for oracle in oracles:
-        assert statistics.undated(oracle.period) == oracle.undated()
+def test_resolutions(statistics: Statistics, oracles: list[Oracle]) -> None:
+    """Resolutions without a reported time are counted by what is known of their time.
+
+    Reasons are ranked, with their shares of all rejections of a known time.
+    """
+    periods = [oracle.period for oracle in oracles]
+    for oracle, resolutions in zip(oracles, statistics.resolutions(periods), strict=True):
+        assert undated(resolutions) == oracle.undated()
+        assert statistics.resolutions([oracle.period]) == [resolutions]
+        expected = oracle.rejection_reasons()
+        assert sum(reason.share for reason in expected) == pytest.approx(100 if expected else 0)
+        for limit, reasons in limited(expected):
+            assert rejection_reasons(resolutions, limit=limit) == reasons
 
 
 def test_hours(statistics: Statistics, oracles: list[Oracle]) -> None:
@@ -139,7 +150,13 @@ def test_hours(statistics: Statistics, oracles: list[Oracle]) -> None:
     query = recipe.sql.replace("release_request_turnaround", selected)
     assert query != recipe.sql
     for oracle in oracles:
-        by_day = statistics.hours_by_day(oracle.period)
+        by_environment = statistics.hours_by_day(oracle.period)
+        by_day: defaultdict[date, list[float]] = defaultdict(list)
+        for environment, of_days in by_environment.items():
+            of_environment = replace(oracle, environment=environment).hours()
+            assert hours(of_days, oracle.period) == of_environment
+            for day, values in of_days.items():
+                by_day[day] += values
         assert all(day in oracle.period for day in by_day)
         _, parts = split(oracle.period)
         for part in (oracle.period, *parts):
@@ -155,30 +172,47 @@ def test_hours(statistics: Statistics, oracles: list[Oracle]) -> None:
                     )
         in_parts = sum(hours(by_day, part).requests for part in parts)
         assert in_parts == hours(by_day, oracle.period).requests
+        usual = statistics.usual_hours(oracle.at)
+        assert (usual.requests, usual.percentile_90) == oracle.usual_hours()
 
 
 def test_released(statistics: Statistics, oracles: list[Oracle]) -> None:
     """The released numbers are counted once each."""
     for oracle in oracles:
-        assert statistics.released(oracle.period) == oracle.released()
+        released = statistics.released(oracle.period)
+        assert released.total() == oracle.released()
+        for environment, count in released.items():
+            assert replace(oracle, environment=environment).released() == count
 
 
-@pytest.mark.parametrize("name", ["rejection_reasons", "repeat_numbers"])
+@pytest.mark.parametrize("name", ["repeat_numbers", "rejected_again"])
 def test_rankings(statistics: Statistics, oracles: list[Oracle], name: str) -> None:
     """The first rows are those of the oracle, with the number of all."""
+    rankings = Rankings(statistics.connection, statistics.environment)
     for oracle in oracles:
         for limit, expected in limited(getattr(oracle, name)()):
-            result = getattr(statistics, name)(oracle.period, limit=limit)
+            result = getattr(rankings, name)(oracle.period, limit=limit)
             assert result == expected
             assert result.omitted == max(0, result.total - limit)
+
+
+def test_rejected_again_of_many_candidates(
+    statistics: Statistics, oracles: list[Oracle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If there are many numbers to look up, all events are read; the result is the same."""
+    monkeypatch.setattr("mirror.report.rankings._MAX_CANDIDATES", 1)
+    for oracle in oracles:
+        rankings = Rankings(statistics.connection, statistics.environment)
+        assert rankings.rejected_again(oracle.period, limit=1000).rows == oracle.rejected_again()
 
 
 def test_open_requests(statistics: Statistics) -> None:
     """The open requests of now are as many as the last day says."""
     connection, scope = statistics.connection, {"environment": statistics.environment}
+    snapshot = Snapshot(connection, statistics.environment)
     open_requests = Oracle(connection, JANUARY, statistics.environment).open_requests()
     for limit, expected in limited(open_requests):
-        assert statistics.open_requests(limit=limit) == expected
+        assert snapshot.open_requests(limit=limit) == expected
     unresolved = [
         request.id
         for request in helpers.release_requests(connection, **scope)
@@ -192,27 +226,41 @@ def test_open_requests(statistics: Statistics) -> None:
 
 def test_as_of_a_time(statistics: Statistics) -> None:
     """Open, missing and quarantined are those of the time."""
-    connection, scope = statistics.connection, {"environment": statistics.environment}
+    connection = statistics.connection
     for at in (datetime.min.replace(tzinfo=UTC), *TIMES):
         oracle = Oracle(connection, JANUARY, statistics.environment, now=at)
-        for limit, expected in limited(oracle.open_requests())[-2:]:
-            assert statistics.open_requests(at, limit=limit) == expected
-        assert statistics.missing(at) == oracle.missing()
-        missing = helpers.release_requests(connection, as_of=at, missing=True, **scope)
-        assert statistics.missing(at) == len(missing)
-        assert statistics.quarantined(at) == oracle.quarantined()
+        snapshot = Snapshot(connection, statistics.environment, at)
+        open_requests = oracle.open_requests()
+        for limit, expected in limited(open_requests)[-2:]:
+            assert snapshot.open_requests(limit=limit) == expected
+        since = [january(10, 14), at, None]
+        counted = snapshot.count_open(since)
+        for environment in {request.environment for request in open_requests} | counted.keys():
+            times = [row.requested_at for row in open_requests if row.environment == environment]
+            older = [sum(time <= limit for time in times) if limit else 0 for limit in since]
+            assert counted[environment] == OpenRequests(len(times), min(times), older)
+        for limit, missing in limited(oracle.missing_requests())[-2:]:
+            assert snapshot.missing_requests(limit=limit) == missing
+        for limit, quarantined in limited(oracle.quarantined_records())[-2:]:
+            assert snapshot.quarantined_records(limit=limit) == quarantined
+        for counted_by, rows in (
+            (snapshot.missing(), oracle.missing_requests()),
+            (snapshot.quarantined(), oracle.quarantined_records()),
+        ):
+            assert counted_by == Counter(row.environment for row in rows)
+        assert snapshot.missing().total() == oracle.missing()
+        assert snapshot.quarantined().total() == oracle.quarantined()
 
 
-def test_recent_changes(statistics: Statistics, oracles: list[Oracle]) -> None:
-    """The last changes come first, with the number of all, or at least one more."""
+def test_changes(statistics: Statistics, oracles: list[Oracle]) -> None:
+    """The last syncs come first, with their counts; so do changes other than resolutions."""
+    rankings = Rankings(statistics.connection, statistics.environment)
     for oracle in oracles:
-        changes = oracle.changes()
-        versions = len({(change.changed_at, change.request_id) for change in changes})
-        for limit in LIMITS:
-            result = statistics.recent_changes(oracle.period, limit=limit)
-            assert result.rows == changes[:limit]
-            assert (result.omitted > 0) is (len(changes) > limit)
-            assert result.total == max(versions, min(len(changes), limit + 1))
+        for (limit, syncs), (_, surprises) in zip(
+            limited(oracle.syncs()), limited(oracle.surprises()), strict=True
+        ):
+            result = rankings.changes(oracle.period, max_syncs=limit, max_surprises=limit)
+            assert result == (syncs, surprises)
 
 
 def test_last_events(statistics: Statistics) -> None:
@@ -222,7 +270,7 @@ def test_last_events(statistics: Statistics) -> None:
     for number in helpers.phone_numbers(connection, environment=statistics.environment):
         history = histories[number.environment, number.phone_number]
         for limit in LIMITS:
-            result = statistics.last_events(number, limit=limit)
+            result = Rankings(connection).last_events(number, limit=limit)
             assert result == Limited(history[-limit:], len(history))
         if number.phone_number.startswith("+"):
             scope = {"environment": number.environment}

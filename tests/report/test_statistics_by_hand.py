@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy.engine import Connection
 
+from mirror.db.engine import read_transaction
 from mirror.queries import helpers
 from mirror.queries.results import Change, Limited, PhoneNumber, ReleaseRequest
 from mirror.report.model import Counts, Hours, Reason, Undated
 from mirror.report.period import Period
-from mirror.report.statistics import Statistics, counts, hours
+from mirror.report.rankings import Rankings
+from mirror.report.snapshot import Snapshot
+from mirror.report.statistics import Statistics, counts, hours, rejection_reasons, undated
+from tests.support.list_parser import Fields
 from tests.support.mirrors import Mirror
 from tests.support.statistics_lists import (
     JANUARY,
     LIMITS,
     OPEN_INVOICES,
+    OTHER_REASON,
     REPEATED,
     SUBMITTED,
+    approved,
     days,
     january,
-    limited,
+    rejected,
+    sync_lists,
 )
+from tests.support.upstream import request
 
 
 def ids(result: Limited[ReleaseRequest]) -> list[int]:
@@ -55,7 +62,7 @@ def test_approval_rate(approvals: int, rejections: int, rate: float | None) -> N
 
 def test_hours_by_hand(synced: Connection) -> None:
     """Reviews count on the day of their end as upstream reported it, if it did."""
-    by_day = Statistics(synced, "by hand").hours_by_day(JANUARY)
+    by_day = Statistics(synced, "by hand").hours_by_day(JANUARY)["by hand"]
     assert by_day == {
         date(2024, 1, 12): [42.5] * 4,
         date(2024, 1, 13): [66.5] * 3,
@@ -64,7 +71,11 @@ def test_hours_by_hand(synced: Connection) -> None:
     assert hours(by_day, JANUARY) == Hours(8, 42.5, 90.5)
     assert hours(by_day, days(12, 14)) == Hours(7, 42.5, 66.5)
     one_day = Statistics(synced, "by hand").hours_by_day(days(13, 14))
-    assert one_day == {date(2024, 1, 13): [66.5] * 3}
+    assert one_day == {"by hand": {date(2024, 1, 13): [66.5] * 3}}
+    usual = Statistics(synced, "by hand").usual_hours
+    assert usual(january(14)) == Hours(7, None, 66.5)
+    assert usual(january(15)) == Hours(8, None, 90.5)
+    assert usual(january(11)) == Hours(0, None, None)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +92,8 @@ def test_hours_by_hand(synced: Connection) -> None:
 def test_undated_by_hand(synced: Connection, period: Period, observed: int, approved: int) -> None:
     """An observed time is in one period; an unknown one may be in each that its bounds reach."""
     unknown = Counts(requested=0, approved=approved, rejected=0, cancelled=0)
-    assert Statistics(synced, "by hand").undated(period) == Undated(observed, unknown)
+    (resolutions,) = Statistics(synced, "by hand").resolutions([period])
+    assert undated(resolutions) == Undated(observed, unknown)
 
 
 @pytest.mark.parametrize(
@@ -93,34 +105,23 @@ def test_released_by_hand(synced: Connection, period: Period, expected: int) -> 
 
     Nor is one counted that was approved at an unknown time.
     """
-    assert Statistics(synced, "by hand").released(period) == expected
+    assert Statistics(synced, "by hand").released(period)["by hand"] == expected
+
+
+def reasons(statistics: Statistics) -> Limited[Reason]:
+    """The reasons of January."""
+    (resolutions,) = statistics.resolutions([JANUARY])
+    return rejection_reasons(resolutions, limit=9)
 
 
 def test_rejection_reasons_by_hand(synced: Connection) -> None:
     """The most frequent reason comes first; then none at all, then in the order of characters."""
     ranking = {"open": 3, None: 2, "B": 2, "a": 2, "é": 1}
-    for limit, expected in limited([Reason(*item) for item in ranking.items()]):
-        result = Statistics(synced, "rejected").rejection_reasons(JANUARY, limit=limit)
-        assert result == expected
-    result = Statistics(synced, "by hand").rejection_reasons(JANUARY, limit=5)
-    assert result.rows == [Reason(OPEN_INVOICES, 2), Reason(None, 1)]
-
-
-def test_ties_of_reasons_ignore_the_collation(mirrors: Callable[[str], Mirror]) -> None:
-    """Their order does not depend on the collation of Postgres."""
-    collations = """SELECT collname FROM pg_collation
-        WHERE collname IN ('C', 'en_US.utf8', 'und-x-icu') ORDER BY collname"""
-    with mirrors("postgresql").engine.begin() as connection:
-        for collation in connection.exec_driver_sql(collations).scalars().all():
-            connection.exec_driver_sql(
-                f"""CREATE TEMPORARY VIEW phone_number_history AS
-                SELECT environment, event, occurred_at,
-                       rejection_reason COLLATE "{collation}" AS rejection_reason
-                FROM public.phone_number_history"""
-            )
-            result = Statistics(connection, "rejected").rejection_reasons(JANUARY, limit=9)
-            assert [row.reason for row in result.rows] == ["open", None, "B", "a", "é"]
-            connection.exec_driver_sql("DROP VIEW phone_number_history")
+    result = reasons(Statistics(synced, "rejected"))
+    assert result.rows == [Reason(reason, n, 10.0 * n) for reason, n in ranking.items()]
+    result = reasons(Statistics(synced, "by hand"))
+    assert [(row.reason, row.requests) for row in result.rows] == [(OPEN_INVOICES, 2), (None, 1)]
+    assert sum(row.share for row in result.rows) == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_open_by_hand(synced: Connection, at: datetime | None, expected: list[in
     was resolved at an unknown time is never open.
     """
     for limit in LIMITS:
-        result = Statistics(synced, "by hand").open_requests(at=at, limit=limit)
+        result = Snapshot(synced, "by hand", at).open_requests(limit=limit)
         assert ids(result) == expected[:limit]
         assert result.total == len(expected)
 
@@ -161,8 +162,9 @@ def test_missing_and_quarantined_by_hand(
     synced: Connection, at: datetime, missing: int, quarantined: int
 ) -> None:
     """Missing and quarantined count from the sync that saw them until the one that does not."""
-    assert Statistics(synced, "by hand").missing(at) == missing
-    assert Statistics(synced, "by hand").quarantined(at) == quarantined
+    snapshot = Snapshot(synced, "by hand", at)
+    assert snapshot.missing()["by hand"] == missing
+    assert snapshot.quarantined()["by hand"] == quarantined
 
 
 def kinds(result: Limited[Change]) -> list[tuple[int, str, int]]:
@@ -173,51 +175,93 @@ def kinds(result: Limited[Change]) -> list[tuple[int, str, int]]:
     ]
 
 
-RECENT_CHANGES = [
-    (15, "resolved", 13),
-    (13, "resolved", 10),
+SURPRISES = [
     (13, "returned", 10),
     (13, "corrected", 11),
-    (13, "resolved", 4),
-    (13, "resolved", 5),
-    (13, "resolved", 7),
     (13, "reopened", 8),
     (12, "vanished", 10),
-    (12, "resolved", 11),
-    (12, "resolved", 12),
-    (12, "resolved", 2),
-    (12, "resolved", 3),
     (12, "corrected", 6),
-    (12, "resolved", 8),
     (12, "vanished", 9),
 ]
 
 
 @pytest.mark.parametrize(
-    ("period", "limit", "expected", "total"),
+    ("period", "limit", "syncs", "surprises"),
     [
-        (JANUARY, 1, RECENT_CHANGES[:1], 15),
-        (JANUARY, 2, RECENT_CHANGES[:2], 15),  # one of two rows of a request that returned
-        (JANUARY, 9, RECENT_CHANGES[:9], 15),
-        (JANUARY, 15, RECENT_CHANGES[:15], 16),
-        (JANUARY, 16, RECENT_CHANGES, 16),
-        (days(13, 14), 6, RECENT_CHANGES[1:7], 7),
-        (days(12, 13), 3, RECENT_CHANGES[8:11], 8),
-        (days(12, 15), 1000, RECENT_CHANGES[1:], 15),
-        (days(14, 15), 5, [], 0),
+        (JANUARY, 2, [(15, 1, 0, 0, 0, 0), (13, 4, 1, 1, 0, 1)], SURPRISES[:2]),
+        (JANUARY, 6, [(15, 1, 0, 0, 0, 0), (13, 4, 1, 1, 0, 1), (12, 5, 0, 1, 2, 0)], SURPRISES),
+        (days(13, 14), 6, [(13, 4, 1, 1, 0, 1)], SURPRISES[:3]),
+        (days(12, 13), 1, [(12, 5, 0, 1, 2, 0)], SURPRISES[3:4]),
+        (days(15, 16), 6, [(15, 1, 0, 0, 0, 0)], []),
+        (days(14, 15), 5, [], []),
     ],
 )
-def test_recent_changes_by_hand(
+def test_changes_by_hand(
     synced: Connection,
     period: Period,
     limit: int,
-    expected: list[tuple[int, str, int]],
-    total: int,
+    syncs: list[tuple[int, ...]],
+    surprises: list[tuple[int, str, int]],
 ) -> None:
-    """A sync may see more changes than the limit, and a request that returned has two rows."""
-    result = Statistics(synced, "by hand").recent_changes(period, limit=limit)
-    assert kinds(result) == expected
-    assert result.total == total
+    """Changes are counted by sync; all but resolutions are listed, whatever sync saw them."""
+    rankings = Rankings(synced, "by hand")
+    groups, rows = rankings.changes(period, max_syncs=limit, max_surprises=limit)
+    assert [
+        (row.changed_at.day, row.resolved, row.reopened, row.corrected, row.vanished, row.returned)
+        for row in groups.rows
+    ] == syncs
+    assert kinds(rows) == surprises
+    assert rows.total == {JANUARY: 6, days(13, 14): 3, days(12, 13): 3}.get(period, 0)
+
+
+REJECTED_AGAIN: dict[int, tuple[str, list[Fields]]] = {
+    # number, and what it is in each list, from the eleventh on
+    1: ("+15552220001", [rejected(12)]),
+    2: ("+15552220001", [rejected(14)]),
+    3: ("+15552220002", [rejected(12), {}, rejected(13)]),
+    4: ("+15552220003", [rejected(12, "other")]),
+    5: ("+15552220003", [rejected(14)]),
+    6: ("+15552220004", [rejected(12, None)]),
+    7: ("+15552220004", [rejected(14, None)]),
+    8: ("+15552220005", [rejected(12)]),
+    9: ("+15552220005", [rejected(13)]),
+    10: ("+15552220005", [{}, approved(14)]),
+    11: ("+15552220006", [{"status": "rejected", "rejection_reason": OPEN_INVOICES}]),
+    12: ("+15552220006", [rejected(14)]),
+    13: ("+15552220007", [rejected(12) | OTHER_REASON, rejected(12)]),
+}
+
+
+def test_rejected_again_by_hand(sqlite_mirror: Mirror) -> None:
+    """A number counts if it was rejected twice for a reason, and not approved since.
+
+    It does not matter whether by one request or two, nor whether the first time is known. Another
+    version of a rejected request is no other rejection.
+    """
+    longest = max(len(states) for _, states in REJECTED_AGAIN.values())
+    lists = [
+        (
+            january(14 + place, 12),
+            [
+                request(n, phone_number=number, **states[min(place, len(states) - 1)])
+                for n, (number, states) in REJECTED_AGAIN.items()
+            ],
+        )
+        for place in range(longest)
+    ]
+    sync_lists(sqlite_mirror, {"default": lists})
+    expected = {
+        JANUARY: {1: 2, 2: 2, 6: 2},
+        days(1, 14): {2: 2, 5: 2},
+        days(13, 14): {2: 2, 5: 2},
+        days(14, 15): {1: 2, 6: 2},
+        days(15, 16): {},
+    }
+    with read_transaction(sqlite_mirror.engine) as connection:
+        for period, numbers in expected.items():
+            result = Rankings(connection).rejected_again(period, limit=9)
+            found = {int(row.phone_number[-1]): row.rejections for row in result.rows}
+            assert (period, found) == (period, numbers)
 
 
 @pytest.mark.parametrize(
@@ -231,16 +275,16 @@ def test_recent_changes_by_hand(
 )
 def test_repeat_numbers_by_hand(synced: Connection, period: Period, expected: list[int]) -> None:
     """A number counts if its first request is before the end, and its last after the start."""
-    numbers = Statistics(synced, "repeated").repeat_numbers(period, limit=10).rows
+    numbers = Rankings(synced, "repeated").repeat_numbers(period, limit=10).rows
     assert [int(number.phone_number[-1]) for number in numbers] == expected
     assert all(number.requests == len(SUBMITTED[number.phone_number]) for number in numbers)
 
 
 def test_last_events_by_hand(synced: Connection) -> None:
     """The last events of a number are in the order in which they happened."""
-    (number,) = Statistics(synced, "by hand").repeat_numbers(JANUARY, limit=5).rows
+    (number,) = Rankings(synced, "by hand").repeat_numbers(JANUARY, limit=5).rows
     assert (number.phone_number, number.requests) == (REPEATED, 2)
-    result = Statistics(synced).last_events(number, limit=3)
+    result = Rankings(synced).last_events(number, limit=3)
     assert [(event.event, event.request_id) for event in result.rows] == [
         ("requested", "request-13"),
         ("approved", "request-12"),
@@ -253,16 +297,22 @@ def test_an_empty_mirror(connection: Connection) -> None:
     """Before the first sync there is nothing to count or to rank."""
     nothing: Limited[Any] = Limited([], 0)
     assert counts(helpers.days(connection), JANUARY) == Counts(0, 0, 0, 0)
-    statistics = Statistics(connection)
+    statistics, rankings = Statistics(connection), Rankings(connection)
     assert statistics.hours_by_day(JANUARY) == {}
-    assert statistics.released(JANUARY) == 0
-    assert statistics.rejection_reasons(JANUARY, limit=5) == nothing
-    assert statistics.open_requests(limit=5) == nothing
-    assert statistics.open_requests(at=JANUARY.end, limit=5) == nothing
-    assert statistics.missing(JANUARY.end) == 0
-    assert statistics.quarantined(JANUARY.end) == 0
-    assert statistics.recent_changes(JANUARY, limit=5) == nothing
-    assert statistics.repeat_numbers(JANUARY, limit=5) == nothing
+    assert statistics.usual_hours(JANUARY.end) == Hours(0, None, None)
+    assert statistics.released(JANUARY) == {}
+    assert statistics.resolutions([JANUARY, days(1, 2)]) == [[], []]
+    assert rejection_reasons([], limit=5) == nothing
+    for at in (None, JANUARY.end):
+        snapshot = Snapshot(connection, at=at)
+        assert snapshot.open_requests(limit=5) == nothing
+        assert snapshot.count_open([JANUARY.end, None]) == {}
+        assert snapshot.missing() == snapshot.quarantined() == {}
+        assert snapshot.missing_requests(limit=5) == nothing
+        assert snapshot.quarantined_records(limit=5) == nothing
+    assert rankings.changes(JANUARY, max_syncs=5, max_surprises=5) == (nothing, nothing)
+    assert rankings.repeat_numbers(JANUARY, limit=5) == nothing
+    assert rankings.rejected_again(JANUARY, limit=5) == nothing
     when = JANUARY.start
     number = PhoneNumber("x", "x", None, 1, "x", "pending", when, when, None, released=False)
-    assert statistics.last_events(number, limit=5) == nothing
+    assert rankings.last_events(number, limit=5) == nothing

@@ -9,18 +9,19 @@ from sqlalchemy.engine import Connection
 
 from mirror.db.engine import read_transaction
 from tests.db.test_views import test_chance  # noqa: F401 (likewise)
+from tests.report.test_collect import CASES, check_cases
 from tests.report.test_statistics import (  # noqa: F401 (collected here too, with our fixtures)
     oracles,
     statistics,
     test_as_of_a_time,
+    test_changes,
     test_counts,
     test_hours,
     test_last_events,
     test_open_requests,
     test_rankings,
-    test_recent_changes,
     test_released,
-    test_undated,
+    test_resolutions,
 )
 from tests.support.databases import DATABASES
 from tests.support.mirrors import mirrors_by_kind
@@ -63,3 +64,10 @@ def seed(request: pytest.FixtureRequest) -> int:
 def many_days() -> int:
     """The number of days."""
     return 25
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_every_figure(request: pytest.FixtureRequest, kind: str) -> None:
+    """Each figure of a report is what a plain computation gives, in every kind of period."""
+    with mirrors_by_kind(request, sync_lists) as mirrors:
+        check_cases(mirrors(kind), CASES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise, takewhile
 from typing import Any
@@ -19,8 +19,25 @@ from sqlalchemy.engine import Connection
 from mirror.db import views
 from mirror.db.models import sync_runs
 from mirror.queries import helpers
-from mirror.queries.results import Change, HistoryEvent, PhoneNumber, ReleaseRequest
-from mirror.report.model import Counts, Hours, KeyFigures, Reason, Undated
+from mirror.queries.results import (
+    Change,
+    HistoryEvent,
+    PhoneNumber,
+    QuarantinedRecord,
+    ReleaseRequest,
+)
+from mirror.report.model import (
+    Bucket,
+    Counts,
+    Figure,
+    Headline,
+    Hours,
+    KeyFigures,
+    Reason,
+    RepeatedRejection,
+    SyncChanges,
+    Undated,
+)
 from mirror.report.period import Period
 from tests.support.oracle import Memory, State
 
@@ -198,7 +215,8 @@ class Oracle:
             name: when.replace(tzinfo=None).isoformat(" ", "milliseconds")
             for name, when in times.items()
         }
-        values |= {"last": str(self.period.last), "environment": self.environment}
+        last = self.period.last if self.period.days else self.period.since
+        values |= {"last": str(last), "environment": self.environment}
         text = sa.text(query.replace("{ours}", _OURS))
         wanted = {name: values[name] for name in text.compile().params}
         return [tuple(row) for row in self.connection.execute(text, wanted)]
@@ -279,12 +297,129 @@ class Oracle:
             quarantined=self.quarantined(),
         )
 
+    def headline(self) -> Headline:
+        """The large figures; what was before the first complete pull is not compared."""
+        known, days = self.known_from(), self.before.period
+        now, before = self.key_figures(), self.before.key_figures()
+        state = before if known and known <= days.end else None
+        events = before if known and known <= days.start else None
+        return Headline(
+            Figure(now.open, state and state.open),
+            Figure(_age_of_oldest(now), _age_of_oldest(state)),
+            Figure(now.hours.median, events and events.hours.median),
+            Figure(now.approval_rates, events and events.approval_rates),
+        )
+
+    def ages(self) -> list[int]:
+        """The open requests by age: below 1, 3, 7, 14 and 28 days, and the rest."""
+        limits = [timedelta(days=days) for days in (1, 3, 7, 14, 28)]
+        ages = [self.at - request.requested_at for request in self.open_requests()]
+        return [
+            sum(sum(age >= limit for limit in limits) == place for age in ages)
+            for place in range(len(limits) + 1)
+        ]
+
+    def usual_hours(self) -> tuple[int, float | None]:
+        """The number of reviews that ended before the end, and the 90th percentile of them all."""
+        took = sorted(
+            review.hours_to_resolve
+            for review in helpers.turnaround(self.connection, environment=self.environment)
+            if review.time_source == "reported" and review.resolved_at < self.at  # type: ignore[operator]
+        )
+        place = next((n for n in range(1, len(took) + 1) if n * 10 >= len(took) * 9), 0)
+        return len(took), took[place - 1] if took else None
+
+    def overdue(self) -> tuple[float, list[ReleaseRequest]] | None:
+        """The age that is unusual, and the open requests that have it."""
+        reviews, hours = self.usual_hours()
+        if reviews < 10 or hours is None:
+            return None
+        limit = timedelta(hours=hours)
+        old = [row for row in self.open_requests() if self.at - row.requested_at >= limit]
+        return (hours, old) if old else None
+
+    def rejected_again(self) -> list[RepeatedRejection]:
+        """The numbers rejected again for the same reason and not approved since; last first."""
+        approved = [
+            (row.environment, row.phone_number, row.resolved_at)
+            for row in helpers.turnaround(self.connection)
+            if row.status == "approved" and row.resolved_at and row.resolved_at < self.period.end
+        ]
+        rows = []
+        for (environment, number), events in self.histories().items():
+            rejections = [
+                event
+                for event in events
+                if event.event == "rejected"
+                and (event.occurred_at or event.observed_at) < self.period.end
+            ]
+            for reason in {event.rejection_reason for event in rejections} - {None}:
+                same = [event for event in rejections if event.rejection_reason == reason]
+                last = max((event.occurred_at for event in same if event.occurred_at), default=None)
+                if len(same) < 2 or last is None or last < self.period.start:
+                    continue
+                since = [key for key in approved if key[:2] == (environment, number)]
+                if any(at >= last for *_, at in since):
+                    continue
+                if self.environment in (None, environment):
+                    rows.append(RepeatedRejection(environment, number, reason, len(same), last))
+        rows.sort(key=lambda row: (row.environment, row.phone_number, row.rejection_reason))
+        return sorted(rows, key=lambda row: row.last_rejected_at, reverse=True)
+
+    def missing_requests(self) -> list[ReleaseRequest]:
+        """The requests missing at the end, the last to go missing first."""
+        rows = helpers.release_requests(
+            self.connection, as_of=self.at, missing=True, environment=self.environment
+        )
+        rows.sort(key=lambda row: row.id)
+        return sorted(rows, key=lambda row: row.missing_since, reverse=True)  # type: ignore[arg-type, return-value]
+
+    def quarantined_records(self) -> list[QuarantinedRecord]:
+        """The entries in quarantine at the end, first seen last first."""
+        return [
+            record
+            for record in helpers.quarantine(
+                self.connection, environment=self.environment, resolved=True
+            )
+            if record.first_seen_at <= self.at
+            and (record.resolved_at is None or record.resolved_at > self.at)
+        ]
+
+    def syncs(self) -> list[SyncChanges]:
+        """The syncs that saw changes in the period, with their counts; last first."""
+        kinds = ("resolved", "reopened", "corrected", "vanished", "returned")
+        changes = self.changes()
+        runs = {(row.changed_at, row.environment, row.sync_run_id) for row in changes}
+        return [
+            SyncChanges(
+                *run,
+                *(
+                    sum(row.kind == kind for row in changes if row.sync_run_id == run[2])
+                    for kind in kinds
+                ),
+            )
+            for run in sorted(runs, key=lambda run: (-run[0].timestamp(), *run[1:]))
+        ]
+
+    def surprises(self) -> list[Change]:
+        """The changes other than resolutions, last first."""
+        return [change for change in self.changes() if change.kind != "resolved"]
+
+    def bucket(self, part: Period) -> Bucket:
+        """A part of the period."""
+        oracle = replace(self, period=part)
+        open_at_end = oracle.count(_OPEN_AT_END)
+        is_running = self.now is not None and part.end > self.now
+        return Bucket(part, open_at_end, oracle.counts(), oracle.hours(), is_running)
+
     def rejection_reasons(self) -> list[Reason]:
         """The reasons of all rejections, most frequent first."""
         query = """SELECT rejection_reason, count(*) FROM phone_number_history
             WHERE event = 'rejected' AND occurred_at >= :start AND occurred_at < :end AND {ours}
             GROUP BY rejection_reason"""
-        reasons = [Reason(*row) for row in self.select(query)]
+        counted = self.select(query)
+        total = sum(count for _, count in counted)
+        reasons = [Reason(reason, count, 100 * count / total) for reason, count in counted]
         return sorted(
             reasons, key=lambda row: (-row.requests, row.reason is not None, row.reason or "")
         )
@@ -296,6 +431,7 @@ class Oracle:
             for change in helpers.changes(self.connection, environment=self.environment)
             if self.period.start <= change.changed_at < self.period.end
         ]
+        changes.sort(key=lambda change: (change.request_id, change.kind))
         return sorted(changes, key=lambda change: change.changed_at, reverse=True)
 
     def repeat_numbers(self) -> list[PhoneNumber]:
@@ -386,3 +522,9 @@ def _oldest(*periods: KeyFigures | None) -> tuple[str, ...]:
 def _age(value: timedelta) -> str:
     hours = value / timedelta(hours=1)
     return f"{hours / 24:,.0f} days" if hours >= 47.5 else f"{hours:.0f} h"
+
+
+def _age_of_oldest(figures: KeyFigures | None) -> timedelta | None:
+    if figures is None or figures.oldest_open is None:
+        return None
+    return max(figures.at - figures.oldest_open, timedelta())

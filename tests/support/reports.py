@@ -12,12 +12,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
 from mirror.db.engine import create_engine, write_transaction
 from mirror.db.models import sync_runs
-from mirror.report import svg
 from mirror.report.period import Period
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from tests.support.commands import run_mirror
@@ -58,7 +56,7 @@ class Element:
     def find_all(self, *tags: str, **attributes: str) -> Iterator[Element]:
         """The descendants with one of these tags (or any) and these attributes, in order.
 
-        A class is one of several. `class` is written `class_`, and a hyphen as `_`.
+        Classes are some of several. `class` is written `class_`, and a hyphen as `_`.
         """
         for child in self.children:
             if isinstance(child, Element):
@@ -70,7 +68,9 @@ class Element:
 
     def _has(self, name: str, expected: str) -> bool:
         value = self.attributes.get(name.rstrip("_").replace("_", "-")) or ""
-        return expected in (value.split() if name == "class_" else [value])
+        if name == "class_":
+            return set(expected.split()) <= set(value.split())
+        return value == expected
 
     def find(self, *tags: str, **attributes: str) -> Element:
         """The only such descendant."""
@@ -151,16 +151,21 @@ class Page(HTMLParser):
         return self.root.find("header")
 
     @property
-    def cards(self) -> list[tuple[str, ...]]:
-        """The key figures: label, value, change, value before."""
-        return [
-            (
+    def cards(self) -> dict[str, tuple[str, str, str, str]]:
+        """The large figures by name: label, value, change and the value before."""
+
+        def part(card: Element, name: str) -> str:
+            return next((element.text for element in card.find_all(class_=name)), "")
+
+        return {
+            (card.attributes["id"] or "").removeprefix("card-"): (
                 card.find("dt").text,
-                card.find(class_="value").text,
-                *card.find(class_="change").text.split(" before: "),
+                part(card, "value"),
+                part(card, "change").removesuffix(part(card, "muted")).strip(),
+                part(card, "muted"),
             )
             for card in self.root.find("dl").find_all("div")
-        ]
+        }
 
     def section(self, name: str) -> Element:
         """A section, by the id of its title."""
@@ -182,14 +187,6 @@ def render_page(url: str, *options: str, into: Path) -> Page:
     ran = run_mirror("report", "--output", str(into), "--database", url, *options)
     assert ran.code == 0, ran.err
     return Page(into.read_text("utf-8"))
-
-
-@contextmanager
-def without_drawings() -> Iterator[None]:
-    """Leave charts empty: drawing them takes most of the time of a page."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(svg, "_svg", lambda *_: "<svg></svg>")
-        yield
 
 
 def execute(url: str, *statements: sa.Executable) -> None:
@@ -235,17 +232,40 @@ def sync_half_a_year(url: str) -> None:
 
     East and west have requests with every fate; the last sync of west failed, and each of north.
     """
+    sync_days(
+        url, ("east", "west"), requests=_REQUESTS, syncs=_SYNCS, failed=["west", "north", "north"]
+    )
+
+
+def sync_days(
+    url: str,
+    environments: Sequence[str],
+    *,
+    requests: int,
+    syncs: Sequence[float],
+    failed: Sequence[str] = (),
+) -> None:
+    """Fill a mirror with the requests of 200 days.
+
+    Args:
+        url: of the database.
+        environments: their names; each has as many of the requests.
+        requests: number of requests.
+        syncs: when each environment was synced, in days ago.
+        failed: environments of the syncs that fail in the end.
+    """
     with _mirror(url) as mirror:
         now = datetime.now(UTC).replace(microsecond=0)
-        for days in _SYNCS:
-            for place, environment in enumerate(("east", "west")):
+        for days in syncs:
+            for place, environment in enumerate(environments):
                 mirror.now = now - timedelta(days=days, hours=1)
-                entries = [_entry(n, now, mirror.now) for n in range(place, _REQUESTS, 2)]
+                numbers = range(place, requests, len(environments))
+                entries = [_entry(number, now, mirror.now) for number in numbers]
                 records = [entry for entry in entries if entry is not None]
                 result = mirror.sync(records, environment=environment, accept_missing=True)
                 assert result.failure is None, result.failure
         mirror.sandbox.set_fault("unauthorized")
-        for environment in ("west", "north", "north"):
+        for environment in failed:
             assert mirror.sync(environment=environment).failure is not None
 
 

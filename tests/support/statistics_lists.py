@@ -46,29 +46,31 @@ def _iso(day: int) -> str:
     return january(day, 9).isoformat()
 
 
-def _approved(day: int) -> Fields:
+def approved(day: int) -> Fields:
+    """Return the fields of a request approved on a day."""
     return {"status": "approved", "resolved_at": _iso(day)}
 
 
-def _rejected(day: int, reason: str | None = OPEN_INVOICES) -> Fields:
+def rejected(day: int, reason: str | None = OPEN_INVOICES) -> Fields:
+    """Return the fields of a request rejected on a day."""
     return {"status": "rejected", "resolved_at": _iso(day), "rejection_reason": reason}
 
 
 _MISSING = None
 BY_HAND: dict[int, list[Fields | None]] = {
     1: [{}],
-    2: [{}, _approved(12)],
-    3: [{}, _rejected(12)],
-    4: [{}, {}, _rejected(13, None)],
+    2: [{}, approved(12)],
+    3: [{}, rejected(12)],
+    4: [{}, {}, rejected(13, None)],
     5: [{}, {}, {"status": "cancelled"}],
     6: [{}, {"status": "on_hold"}],
     7: [{}, {}, {"status": "escalated", "resolved_at": _iso(13)}],
-    8: [{}, _approved(12), {}],
+    8: [{}, approved(12), {}],
     9: [{}, _MISSING],
-    10: [{}, _MISSING, _approved(12) | OTHER_REASON],
-    11: [{}, _approved(12), _rejected(13)],
-    12: [{"phone_number": REPEATED}, _approved(12) | {"phone_number": REPEATED}],
-    13: [*[{"phone_number": REPEATED}] * 4, _approved(14) | {"phone_number": REPEATED}],
+    10: [{}, _MISSING, approved(12) | OTHER_REASON],
+    11: [{}, approved(12), rejected(13)],
+    12: [{"phone_number": REPEATED}, approved(12) | {"phone_number": REPEATED}],
+    13: [*[{"phone_number": REPEATED}] * 4, approved(14) | {"phone_number": REPEATED}],
     14: [{"status": "approved"}],
 }
 """The fields of each request in one list after the other; the last ones are repeated.
@@ -187,7 +189,7 @@ LISTS: dict[str, Lists] = {
             for time in times
         ],
     ),
-    "rejected": _single("rejected", [_rejected(12, reason) for reason in _REJECTION_REASONS]),
+    "rejected": _single("rejected", [rejected(12, reason) for reason in _REJECTION_REASONS]),
 } | {upstream.name: upstream.lists() for upstream in map(RandomUpstream, range(2))}
 """The lists of each environment."""
 
