@@ -1,9 +1,12 @@
-"""Arguments of the public functions: their types, and times as people and programs write them."""
+"""Arguments of functions: their types, times and durations as people and programs write them."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_MAX_DURATION = timedelta(days=365 * 1000)
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -54,6 +57,31 @@ def parse_time(text: str) -> datetime:
         ValueError: it is neither, or not in the years 1 to 9999 in UTC.
     """
     return _in_utc(datetime.fromisoformat(text))
+
+
+def parse_duration(text: str) -> timedelta | None:
+    """Return the duration of a whole number and its unit, such as "90s", "15m", "2h", "7d" or "4w".
+
+    Returns:
+        None if the text is anything else.
+    """
+    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
+    return timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
+
+
+def parse_positive_duration(text: str) -> timedelta:
+    """Return a duration above zero, of at most 1,000 years.
+
+    Raises:
+        ValueError: the text is none; the message is a sentence for people.
+    """
+    duration = parse_duration(text)
+    if not duration or duration > _MAX_DURATION:
+        raise ValueError(
+            f"{text!r} is not a duration; write a whole number and its unit, such as 90s, 15m, "
+            "2h, 7d or 4w"
+        )
+    return duration
 
 
 def time_argument(name: str, value: date | str | None) -> datetime | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -22,9 +22,8 @@ from mirror.db import migrate, replication, sequences
 from mirror.db.engine import write_transaction
 from mirror.db.models import alembic_version, metadata
 from mirror.errors import DiskUnavailable
-
-if TYPE_CHECKING:
-    from mirror.queries.status import EnvironmentStatus
+from mirror.queries.status import EnvironmentStatus, describe_age
+from mirror.text import format_duration
 
 MIB = 1024 * 1024
 
@@ -141,6 +140,15 @@ def check_health(environment: str, api: ApiSettings, probe: ProbeResult) -> Chec
     return Check(
         State.WARNING, "API", environment, finding, "if more checks fail, check --base-url"
     )
+
+
+def check_token(environment: str, probe: ProbeResult) -> Check:
+    """Check that it is the API that accepted the token."""
+    if not probe.is_json:  # what it is instead, the check of the list says
+        finding = "unknown: the response is not JSON, so it may not be from the API"
+        return Check(State.WARNING, "API token", environment, finding, "check --base-url")
+    limit = f"; the API allows {probe.limit} requests per minute" if probe.limit else ""
+    return Check(State.OK, "API token", environment, f"accepted{limit}")
 
 
 def check_clock(environment: str, probe: ProbeResult) -> Check:
@@ -296,6 +304,16 @@ def check_runs(status: EnvironmentStatus) -> Check:
     elif status.complete_at is not None:
         return Check(State.OK, "runs", status.environment, finding)
     return Check(State.WARNING, "runs", status.environment, finding, advice)
+
+
+def check_age(status: EnvironmentStatus, source: str) -> Check:
+    """Check that an environment is not stale; `source` is where its limit comes from."""
+    if status.stale:
+        advice = "see that a scheduler runs `mirror sync`; `mirror sync -v` shows what it does"
+        finding = f"stale: {describe_age(status)} ({source})"
+        return Check(State.WARNING, "age", status.environment, finding, advice)
+    finding = f"{format_duration(status.age)} ({source}: {format_duration(status.max_age_seconds)})"
+    return Check(State.OK, "age", status.environment, finding)
 
 
 def check_quarantine(status: EnvironmentStatus) -> Check:

@@ -6,7 +6,8 @@ No check changes anything, and a check that fails does not prevent the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -171,8 +172,7 @@ class Doctor:
             yield checks.check_clock(environment, probe)
             check = "API token"
             probe = check_token(api, self._now)
-            limit = f"; the API allows {probe.limit} requests per minute" if probe.limit else ""
-            yield Check(State.OK, "API token", environment, f"accepted{limit}")
+            yield checks.check_token(environment, probe)
             check = "list"
             if with_list:
                 yield self._list(environment, api)
@@ -197,6 +197,10 @@ class Doctor:
             finding = "another sync completed while it was read"
         else:
             finding = f"{result.counts.fetched:,} entries, which a sync would apply"
+            if count := result.counts.newly_quarantined:
+                finding += f", but {count:,} of them cannot be understood and would be quarantined"
+                advice = "after the next `mirror sync`, `mirror quarantine` shows them"
+                return Check(State.WARNING, "list", environment, finding, advice)
         return Check(State.OK, "list", environment, finding)
 
     # The database
@@ -227,11 +231,19 @@ class Doctor:
         names = list(self._environments)
         if self._with_others:
             names += environments.on_record(connection)
-        statuses = status.status(connection, now=self._now(), environments=names)
+        statuses = status.status(
+            connection, now=self._now(), environments=names, max_age=self._max_age
+        )
         return _Record(
             {status.environment: status for status in statuses},
             {name: runs.last_completion(connection, name) for name in names},
         )
+
+    def _max_age(self, environment: str) -> timedelta | None:
+        """Return the age at which an environment is stale; None also if the file has none."""
+        with suppress(UsageError):  # `_runs` reports it
+            return settings.max_age(self._sources.file, environment)
+        return None
 
     def _no_database(self, error: MirrorError, text: str, shown: str) -> Check:
         """Report why the database cannot be opened; a missing SQLite file is only a warning."""
@@ -287,8 +299,15 @@ class Doctor:
     # The runs so far
 
     def _runs(self, environment: str) -> Iterator[Check]:
+        limit = self._sources.file.max_age(environment)
+        try:
+            settings.max_age(self._sources.file, environment)
+        except UsageError as error:
+            yield self._failed("max_age", error, environment)
         if status := self._record.statuses.get(environment):
             yield checks.check_runs(status)
+            if limit and status.complete_at is not None and status.stale is not None:
+                yield checks.check_age(status, limit.source)
             yield checks.check_quarantine(status)
 
     def _other(self, environment: str) -> Iterator[Check]:

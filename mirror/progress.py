@@ -1,12 +1,14 @@
-"""Progress of a running sync, and the environment its log lines belong to.
+"""Progress of a running sync, why it stands still, and the environment its log lines belong to.
 
 Counting costs next to nothing. Only the code that draws imports rich.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -17,6 +19,29 @@ class Phase(StrEnum):
     READING = "reading"
     LOADING = "loading"
     DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a sync stands still.
+
+    Attributes:
+        reason: a clause for people.
+        since: when it began, in seconds of the monotonic clock; None if that does not matter.
+        until: when it ends, likewise; None if that is not known.
+    """
+
+    reason: str
+    since: float | None = None
+    until: float | None = None
+
+    def describe(self, now: float) -> str:
+        """Return the reason, with the seconds that it lasts by now, or will last."""
+        if self.since is not None:
+            return f"{self.reason} for {now - self.since:.0f} s"
+        if self.until is not None and self.until > now:
+            return f"{self.reason} in {math.ceil(self.until - now):,} s"
+        return self.reason
 
 
 @dataclass(slots=True)
@@ -31,6 +56,7 @@ class Progress:
         bytes_expected: size of the list; None if not known, or if the list has several pages.
         entries: entries loaded so far.
         entries_expected: entries of the list; None until the list has been read.
+        waits: what it waits for, by who waits; the last one is shown.
     """
 
     phase: Phase = Phase.WAITING
@@ -40,6 +66,7 @@ class Progress:
     bytes_expected: int | None = None
     entries: int = 0
     entries_expected: int | None = None
+    waits: dict[object, Wait] = field(default_factory=dict)
 
     def begin_reading(self) -> None:
         """Start an attempt to read the list, the first or a later one."""
@@ -53,6 +80,25 @@ class Progress:
         if pages > 1:
             self.bytes_expected = None
 
+    def wait(
+        self, key: object, reason: str, *, since: float | None = None, seconds: float | None = None
+    ) -> None:
+        """Say why the sync stands still, until `resume`.
+
+        Args:
+            key: who waits.
+            reason: a clause for people, in place of the last one of `key`.
+            since: when the wait began, in seconds of the monotonic clock; None not to show it.
+            seconds: how long it will last; None if that is not known.
+        """
+        self.resume(key)
+        until = None if seconds is None else time.monotonic() + seconds
+        self.waits[key] = Wait(reason, since, until)
+
+    def resume(self, key: object) -> None:
+        """Note that who waited goes on."""
+        self.waits.pop(key, None)
+
     def begin_loading(self, entries: int) -> None:
         """Start loading a number of entries."""
         self.phase = Phase.LOADING
@@ -61,3 +107,6 @@ class Progress:
 
 log_environment: ContextVar[str | None] = ContextVar("log_environment", default=None)
 """Environment of the current sync, for the log; the tasks that fetch pages inherit it."""
+
+current: ContextVar[Progress | None] = ContextVar("progress", default=None)
+"""Progress of the current sync, for what is called by other commands too."""

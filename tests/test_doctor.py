@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from mirror.db import migrate
 from mirror.db.engine import write_transaction
 from mirror.sandbox.server import Sandbox
-from tests.support.commands import Ran, run_mirror
+from tests.support.commands import Ran, run_mirror, run_on_a_terminal
 from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.schema import later_revision
@@ -166,7 +166,6 @@ def test_clock_skew(hours: int, text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("listed", "code", "text"),
     [
-        (http(200, b"<html>", "Content-Type: text/html"), 1, "answered something other than JSON"),
         (http(404), 1, "answered 404"),
         (http(302, b"", "Location: https://e.example/"), 1, "answered 302 and points to https://e"),
         (http(302, b"", "Location: http://[::1"), 1, "answered 302 and points to http://[::1"),
@@ -191,6 +190,35 @@ def test_responses_that_are_not_the_list(
     assert checks["API"]["state"] == "warning"
     assert checks["API token"]["state"] == "failed"
     assert text in checks["API token"]["found"]
+
+
+def test_what_is_not_json_is_told_as_a_sync_tells_it(
+    sqlite_mirror: Mirror, token_file: Path
+) -> None:
+    """A page in place of the list fails the check of the list; of the token nothing is known."""
+    settings = variables(sqlite_mirror, token_file)
+    page = http(200, b"<html><title>Sign in</title>", "Content-Type: text/html")
+    with api(http(200, b"{}", JSON), page) as environ:
+        settings["TALKOVER_BASE_URL"] = environ["TALKOVER_BASE_URL"]
+        expect_the_same(("default", "list"), **settings)
+        _, checks = run_doctor(**settings)
+    assert checks["API token"]["state"] == "warning"
+    assert "an HTML page" in checks["list"]["found"]
+
+
+def test_what_a_sync_would_quarantine(sqlite_mirror: Mirror, token_file: Path) -> None:
+    """A sync that would exit with 3 is a warning, until the records are in quarantine."""
+    settings = variables(sqlite_mirror, token_file)
+    sqlite_mirror.sync([request(1)])
+    sqlite_mirror.upstream.records = [request(1), "junk"]
+    sqlite_mirror.sandbox.invalidate()
+    ran, checks = run_doctor(**settings)
+    assert (ran.code, checks["list"]["state"]) == (0, "warning")
+    assert checks["list"]["found"].endswith(
+        "but 1 of them cannot be understood and would be quarantined"
+    )
+    assert run_mirror("sync", **settings).code == 3
+    assert run_doctor(**settings)[1]["list"]["state"] == "ok"
 
 
 def test_the_rate_limit_of_the_api(tmp_path: Path) -> None:
@@ -436,17 +464,48 @@ def test_environments_on_record_without_a_file(mirror: Mirror, token_file: Path)
 
 
 def test_on_a_terminal(sqlite_mirror: Mirror, token_file: Path) -> None:
-    """A check begins a line with its state, is wrapped to the width, and has no control codes."""
+    """A check begins a line with its state, is wrapped to the width, and has no control codes.
+
+    The summary at the end counts the checks, and repeats what is not ok.
+    """
     sqlite_mirror.sync([request(1, id="x\x1b[31m") | {"status": 5}])
     widths = (80, 60)
     orders = [(columns, "doctor") for columns in widths]
     for columns, shown in zip(
         widths, drawn(*orders, **variables(sqlite_mirror, token_file)), strict=True
     ):
-        assert max(map(len, plain(shown))) <= columns
-        assert "\x1b" not in "\n".join(plain(shown))
+        lines = plain(shown)
+        assert max(map(len, lines)) <= columns
+        assert "\x1b" not in "".join(lines)
         assert "\x1b[32mok\x1b[0m " in shown
         assert "\x1b[33mwarning\x1b[0m " in shown
-        starts = [line for line in plain(shown) if not line.startswith(" " * 9)]
-        assert {line.split(" ")[0] for line in starts} == {"ok", "warning"}
-        assert len(starts) >= 12
+        starts = [line for line in lines if not line.startswith(" " * 9)]
+        blank = starts.index("")
+        checks, (summary, *repeated) = starts[:blank], starts[blank + 1 :]
+        assert {line.split(" ")[0] for line in checks} == {"ok", "warning"}
+        assert len(checks) >= 12
+        warnings = [line for line in checks if line.startswith("warning")]
+        assert repeated == warnings
+        assert summary == (
+            f"no failures, {len(warnings)} warning{'s' * (len(warnings) > 1)}, "
+            f"{len(checks) - len(warnings)} ok"
+        )
+
+
+def test_the_summary(sqlite_mirror: Mirror, token_file: Path) -> None:
+    """In a pipe it is on stderr, with the failures first; on a terminal at the end of stdout."""
+    settings = variables(sqlite_mirror, token_file)
+    sqlite_mirror.sync([request(1), "junk"])
+    sqlite_mirror.sandbox.set_fault("unauthorized")
+    ran, checks = run_doctor(**settings)
+    counts, failed, *warnings = ran.err.splitlines()
+    states = [check["state"] for check in checks.values()]
+    assert counts == f"mirror: 1 failure, {len(warnings)} warning, {states.count('ok')} ok"
+    assert failed.startswith("mirror: failed: default: API token: the API at")
+    assert failed.endswith("the new one")
+    assert [line[:37] for line in warnings] == ["mirror: warning: default: quarantine:"]
+    (ran, shown) = run_on_a_terminal("-m", "mirror", "doctor", **settings)
+    assert (ran.code, ran.err) == (77, "")
+    summary = "\n".join(plain(shown)).partition("\n\n")[2]
+    assert summary.startswith(f"{counts.removeprefix('mirror: ')}\nfailed   default: API token: ")
+    assert "\nwarning  default: quarantine: " in summary

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -16,10 +17,10 @@ from mirror.api.connection import redacted_logs
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db.engine import create_engine
 from mirror.errors import ApiError
-from mirror.progress import Phase, Progress
+from mirror.progress import Phase, Progress, Wait
 from mirror.sync.run import Outcome, log_environment, sync
 from tests.support.fake_clock import FakeClock
-from tests.support.http_servers import ScriptedServer, by_page, envelope, http, paged
+from tests.support.http_servers import HttpResponse, ScriptedServer, by_page, envelope, http, paged
 from tests.support.mirrors import Mirror
 from tests.support.terminals import TIMEOUT
 from tests.support.upstream import TOKEN, request
@@ -62,6 +63,69 @@ def test_the_expected_size_is_that_of_the_header() -> None:
             _, progress = fetch(server)
         assert (progress.bytes, progress.bytes_expected) == (len(body), expected)
         assert (progress.pages, progress.pages_expected) == (1, 1)
+
+
+class Waits(Progress):
+    """Records why a fetch stood still, with the seconds that were to come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recorded: list[tuple[str, float | None]] = []
+
+    def wait(self, key: object, reason: str, **times: float | None) -> None:
+        """Record a wait."""
+        super().wait(key, reason, **times)
+        assert list(self.waits.values())[-1].reason == reason
+        self.recorded.append((reason, times.get("seconds")))
+
+
+def waits(*answers: HttpResponse, fails: bool = False, **fields: Any) -> list[str]:
+    """The waits of a fetch, as they are shown at first; none is left at the end."""
+    progress = Waits()
+    with ScriptedServer([*answers]).running() as server, ExitStack() as stack:
+        if fails:
+            stack.enter_context(pytest.raises(ApiError))
+        api = ApiSettings(server.base_url, Secret(TOKEN), **fields)
+        Client(api, FakeClock(), progress).fetch_list()
+    assert progress.waits == {}
+    return [
+        Wait(reason, until=seconds and 7 + seconds).describe(7)
+        for reason, seconds in progress.recorded
+    ]
+
+
+def test_why_a_fetch_stands_still() -> None:
+    """Another attempt, the rate limit and a list that is read again are told until it goes on."""
+    down, cut = http(503, b"", "Retry-After: 40"), PAGES[1][:-9]
+    assert waits(down, PAGES[0], cut, PAGES[1]) == [
+        "the API answered 503, attempt 2 of 5 in 40 s",
+        "the response is incomplete, or not HTTP, attempt 2 of 5 in 1 s",
+    ]
+    # With a valid length, JSON that ends too early.
+    truncated = http(200, envelope([ONE])[:-9])
+    assert waits(truncated, *PAGES) == ["the response is cut off, attempt 2 of 5 in 1 s"]
+    refused = http(429, b"", "Retry-After: 41")
+    assert waits(refused, *PAGES)[0] == "rate limit: goes on in 41 s"
+    four = paged([[request(number)] for number in range(4)])
+    assert waits(by_page(four), rate=3) == ["rate limit: goes on in 60 s"]
+    assert waits(*CHANGING, *PAGES) == ["the list was inconsistent, reading it again (2 of 3)"]
+    assert waits(*CHANGING * 3, fails=True) == [
+        "the list was inconsistent, reading it again (2 of 3)",
+        "the list was inconsistent, reading it again (3 of 3)",
+    ]
+
+
+def test_how_a_wait_is_shown() -> None:
+    """The seconds run down to the end that is known, and up since a beginning that matters."""
+    to_come = Wait("rate limit: goes on", until=100.0)
+    shown = [to_come.describe(now) for now in (59.0, 59.5, 99.9, 100.0, 101.0)]
+    assert [line.removeprefix("rate limit: goes on") for line in shown] == [
+        *(" in 41 s", " in 41 s", " in 1 s", "", "")
+    ]
+    assert Wait("another program has been writing", since=88.0).describe(100.4) == (
+        "another program has been writing for 12 s"
+    )
+    assert Wait("connection refused, attempt 3 of 5").describe(1.0).endswith("attempt 3 of 5")
 
 
 def test_the_phases_of_a_sync(sqlite_mirror: Mirror) -> None:

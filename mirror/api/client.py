@@ -164,11 +164,15 @@ class Client:
                 except Inconsistent as error:
                     readings.append(error)
                     logger.debug("reading %d of %d: %s", number, MAX_CONSISTENCY_ATTEMPTS, error)
+                    if number < MAX_CONSISTENCY_ATTEMPTS:
+                        again = f"reading it again ({number + 1} of {MAX_CONSISTENCY_ATTEMPTS})"
+                        self._progress.wait(self, f"the list was inconsistent, {again}")
             raise inconsistency_error(readings)
 
     async def _fetch_once(self, known: CachedList | None) -> FetchedList | NotModified:
         """Fetch all pages once, and verify that together they are the list."""
         first = await self._fetch_first_page(known)
+        self._progress.resume(self)
         if isinstance(first, NotModified):
             return first
         page = first.parsed

@@ -18,12 +18,13 @@ from mirror.api.event_loop import run
 from mirror.api.httpx_lite import httpx
 from mirror.api.responses import (
     RetryableError,
+    connection_error,
     error_from_response,
     refuse_redirect,
     start_of_body,
 )
 from mirror.config.settings import ApiSettings
-from mirror.errors import ApiError, ApiUnavailable
+from mirror.errors import ApiUnavailable
 
 HEALTH_PATH = "/health"
 """Needs no token and is exempt from the rate limit, according to the vendor's documentation."""
@@ -49,6 +50,10 @@ class ProbeResult:
     is_json: bool
 
 
+_MORE_TIME = 1.0
+"""Seconds by which dripping headers may take longer than silence, which is another finding."""
+
+
 def check_health(settings: ApiSettings, now: Callable[[], datetime]) -> ProbeResult:
     """Check whether the API responds.
 
@@ -72,15 +77,9 @@ def check_token(settings: ApiSettings, now: Callable[[], datetime]) -> ProbeResu
     Raises:
         TokenRefused: it does not.
         ApiUnavailable: it is unreachable, or refuses requests for now.
-        ApiError: the response is not one of the API.
+        ApiError: the response is an error.
     """
-    result = _probe(settings, LIST_PATH, now)
-    if not result.is_json:
-        raise ApiError(
-            f"the API at {settings.base_url} answered something other than JSON",
-            hint="check --base-url, which ends with /api/v1",
-        )
-    return result
+    return _probe(settings, LIST_PATH, now)
 
 
 def _probe(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> ProbeResult:
@@ -90,10 +89,11 @@ def _probe(settings: ApiSettings, path: str, now: Callable[[], datetime]) -> Pro
     except RetryableError as error:
         raise ApiUnavailable(error.message, hint="try again later") from error
     except (TimeoutError, *network.FAILURES) as error:
-        raise network.final_error(settings.base_url, error, trace.status) or ApiUnavailable(
-            f"the connection to {settings.base_url} failed ({network.describe(error)})",
-            hint="check --base-url, the network and its proxies",
-        ) from error
+        failure = connection_error(settings, error, trace.status)
+        if isinstance(failure, RetryableError):
+            hint = "check --base-url, the network and its proxies"
+            failure = ApiUnavailable(failure.message, hint=hint)
+        raise failure from error
 
 
 async def _send(
@@ -105,7 +105,8 @@ async def _send(
     client = http_client(settings)
     if is_list:
         client.event_hooks = {"response": [partial(refuse_redirect, settings)]}
-    with anyio.fail_after(timeout):  # httpx's own time-out is for silence, not for dripping bytes
+    # The time-out of httpx is for silence, not for dripping bytes.
+    with anyio.fail_after(timeout + _MORE_TIME):
         sent_at, began = now(), time.monotonic()
         async with (
             client,
@@ -113,7 +114,7 @@ async def _send(
                 "GET",
                 settings.base_url + path,
                 params={"page": 1, "per_page": 1} if is_list else None,
-                timeout=None,
+                timeout=timeout,
                 extensions={"trace": trace},
             ) as response,
         ):

@@ -25,10 +25,11 @@ from mirror.api.connection import ResponseTrace, http_client, redacted_logs
 from mirror.api.envelope import PayloadError, TruncatedPayload
 from mirror.api.httpx_lite import httpx
 from mirror.api.paging import Head
-from mirror.api.rate_limit import Clock, RateLimiter, parse_rate_limit_headers
+from mirror.api.rate_limit import LONG_WAIT, Clock, RateLimiter, parse_rate_limit_headers
 from mirror.api.raw_json import is_object
 from mirror.api.responses import (
     RetryableError,
+    connection_error,
     error_from_response,
     is_empty,
     refuse_redirect,
@@ -43,7 +44,6 @@ ATTEMPTS = 5
 
 _FIRST_BACKOFF, _JITTER = 0.5, 0.5  # seconds
 _HEADER_ENCODING = "latin-1"
-_LONG_WAIT = 1.0  # seconds
 _ABSENT = {
     httpx.codes.BAD_REQUEST,
     httpx.codes.NOT_FOUND,
@@ -85,7 +85,7 @@ class _Request:
         return f"GET {self.path}?{urlencode(self.params)}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Attempt:
     """The latest attempt of a request."""
 
@@ -115,7 +115,7 @@ class HttpSession:
     def __init__(self, settings: ApiSettings, clock: Clock, progress: Progress) -> None:
         self.responses = 0
         self.bytes_received = 0
-        self.rate_limiter = RateLimiter(settings, clock)
+        self.rate_limiter = RateLimiter(settings, clock, progress)
         self._settings = settings
         self._clock = clock
         self._progress = progress
@@ -193,6 +193,8 @@ class HttpSession:
                 f"{self._settings.base_url} returned no list: {error}",
                 hint="check --base-url, or ask the API's operator",
             ) from error
+        finally:
+            self._progress.resume(latest)
         self._progress.pages += 1
         return ApiResponse(parsed, body, head.get("ETag"))
 
@@ -201,7 +203,7 @@ class HttpSession:
         began = self._clock.now()
         ticket = await self.rate_limiter.acquire()
         waited = self._clock.now() - began
-        if waited > _LONG_WAIT:
+        if waited > LONG_WAIT:
             logger.debug("%s: waited %.1f s for its turn", request, waited)
         return ticket
 
@@ -221,6 +223,9 @@ class HttpSession:
             in_time = wait < self.rate_limiter.deadline - self._clock.now()
             goes_on = in_time and latest.failures < ATTEMPTS
             next_step = f"trying again in {wait:.1f} s" if goes_on else "not trying again"
+            reason = getattr(error, "reason", "the response is cut off")
+            attempt = f"attempt {latest.failures + 1} of {ATTEMPTS}"
+            self._progress.wait(latest, f"{reason}, {attempt}", seconds=wait)
         logger.debug("%s: %s; %s", request, self._settings.token.redact(str(error)), next_step)
         return wait if goes_on else False
 
@@ -256,16 +261,9 @@ class HttpSession:
                         raise
                     self._log_response(request, response, began)
                     return received
-        except httpx.TimeoutException as error:
-            raise RetryableError(
-                f"the API at {self._settings.base_url} sent nothing for "
-                f"{self._settings.timeout:g} seconds"
-            ) from error
         except network.FAILURES as error:
-            base_url = self._settings.base_url
-            raise network.final_error(base_url, error, trace.status) or RetryableError(
-                f"the connection to {base_url} failed "
-                f"({network.describe(error, responding=is_responding)})"
+            raise connection_error(
+                self._settings, error, trace.status, responding=is_responding
             ) from error
         raise self.rate_limiter.deadline_error()
 
@@ -299,7 +297,8 @@ class HttpSession:
         received = await self._receive_body(response, request.stop_at)
         if not received and "Content-Length" not in response.headers:
             raise RetryableError(
-                f"the API at {self._settings.base_url} closed the connection before its response"
+                f"the API at {self._settings.base_url} closed the connection before its response",
+                "no response",
             )
         response.headers.encoding = _HEADER_ENCODING
         return received, Head(str(response.url), response.headers.multi_items())

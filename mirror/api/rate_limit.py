@@ -18,6 +18,7 @@ import anyio
 
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiUnavailable
+from mirror.progress import Progress
 
 _MINUTE = 60.0
 _MAX_MINUTES = 10**12
@@ -27,6 +28,9 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _INTEGER = re.compile(r"[0-9]{1,15}")
 _SLOWEST_PACE = 0.95  # requests a minute; the window of most limiters is a minute
 _MIN_PAUSE = 0.5  # seconds, after a refusal that states less
+
+LONG_WAIT = 1.0
+"""Seconds; longer waits are told."""
 _STEPS = 25  # good responses until a pace that was refused is reached again
 
 
@@ -103,17 +107,21 @@ class RateLimiter:
     Args:
         settings: rate and deadline.
         clock: monotonic clock and waits.
+        progress: is told of long waits.
 
     Attributes:
         limit: requests allowed in any 60 seconds, as known so far.
         deadline: end of the time allowed for the fetch, by the clock.
     """
 
-    def __init__(self, settings: ApiSettings, clock: Clock) -> None:
+    def __init__(
+        self, settings: ApiSettings, clock: Clock, progress: Progress | None = None
+    ) -> None:
         self.limit = settings.rate
         self.deadline = math.inf
         self._settings = settings
         self._clock = clock
+        self._progress = progress or Progress()
         self._queue = anyio.Lock()  # it is fair: requests are sent in the order of `acquire`
         self._changed: anyio.Event | None = None  # set while the first of the queue waits
         self._sent: deque[float] = deque(maxlen=settings.rate)
@@ -301,10 +309,15 @@ class RateLimiter:
             await self._clock.sleep(seconds)
             changed.set()
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(sleep)
-            await changed.wait()
-            tasks.cancel_scope.cancel()
+        if seconds > LONG_WAIT:
+            self._progress.wait(self, "rate limit: goes on", seconds=seconds)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(sleep)
+                await changed.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._progress.resume(self)
 
     def _notify(self) -> None:
         """Wake the request that waits, so that it computes its wait again."""

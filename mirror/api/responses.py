@@ -31,6 +31,7 @@ class RetryableError(ApiUnavailable):
 
     Args:
         message: what happened.
+        reason: the same in a few words.
         wait: seconds to wait first, if the API stated them.
         is_rate_limited: it was a 429, which concerns all requests.
         may_be_rate_limited: it was a 503 that stated no wait. nginx limits rates with it (the
@@ -40,15 +41,43 @@ class RetryableError(ApiUnavailable):
     def __init__(
         self,
         message: str,
+        reason: str,
         *,
         wait: float | None = None,
         is_rate_limited: bool = False,
         may_be_rate_limited: bool = False,
     ) -> None:
         super().__init__(message)
+        self.reason = reason
         self.wait = wait
         self.is_rate_limited = is_rate_limited
         self.may_be_rate_limited = may_be_rate_limited
+
+
+def connection_error(
+    settings: ApiSettings, error: Exception, status: int | None, *, responding: bool = False
+) -> MirrorError:
+    """Return the error for a request that has no complete response.
+
+    Args:
+        settings: base URL and limits.
+        error: one of `network.FAILURES`, or a `TimeoutError`.
+        status: of the last response, that of a proxy included.
+        responding: whether the headers of a response had been received.
+
+    Returns:
+        A `RetryableError`, unless it would be the same again.
+    """
+    if isinstance(error, httpx.TimeoutException):
+        seconds = f"{settings.timeout:g}"
+        return RetryableError(
+            f"the API at {settings.base_url} sent nothing for {seconds} seconds",
+            f"the API sent nothing for {seconds} s",
+        )
+    reason = network.describe(error, responding=responding)
+    return network.final_error(settings.base_url, error, status) or RetryableError(
+        f"the connection to {settings.base_url} failed ({reason})", reason
+    )
 
 
 async def refuse_redirect(settings: ApiSettings, response: httpx.Response) -> None:
@@ -98,6 +127,7 @@ def error_from_response(
             message += f"; it asks to wait {wait:.0f} seconds"
         return RetryableError(
             message,
+            f"the API answered {status}",
             wait=wait,
             is_rate_limited=is_rate_limited,
             may_be_rate_limited=status == httpx.codes.SERVICE_UNAVAILABLE and wait is None,

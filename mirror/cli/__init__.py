@@ -41,7 +41,7 @@ COMMANDS = {
     "completion": ("mirror.cli.completion", "Print the completion script of a shell."),
     "db": ("mirror.cli.db", "Manage the mirror's database."),
     "demo": ("mirror.cli.sandbox", "Run a guided tour: five syncs of a mock API."),
-    "doctor": ("mirror.cli.status", "Check everything that a sync needs."),
+    "doctor": ("mirror.cli.doctor", "Check everything that a sync needs."),
     "export": ("mirror.cli.export", "Write all tables and views as Parquet files."),
     "history": ("mirror.cli.queries", "Show the history of a phone NUMBER."),
     "init": (

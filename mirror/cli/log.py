@@ -84,6 +84,7 @@ def notify(
     *,
     environment: str | None = None,
     run: dict[str, Any] | None = None,
+    round_fields: dict[str, Any] | None = None,
 ) -> None:
     """Log a notice for the person who runs the command.
 
@@ -92,8 +93,10 @@ def notify(
         level: of `logging`.
         environment: which environment it is about.
         run: fields of a run, for JSON only.
+        round_fields: fields of a round over several environments, likewise.
     """
-    _NOTICES.log(level, "%s", message, extra={"environment": environment, "run": run})
+    extra = {"environment": environment, "run": run, "round": round_fields}
+    _NOTICES.log(level, "%s", message, extra=extra)
 
 
 class _StderrHandler(logging.Handler):
@@ -134,6 +137,7 @@ class _JsonFormatter(logging.Formatter):
             "environment": _environment(record),
             "message": record.getMessage(),
             "run": getattr(record, "run", None),
+            "round": getattr(record, "round", None),
         }
         return json_line({name: value for name, value in fields.items() if value is not None})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from mirror.arguments import parse_time
+from mirror.arguments import parse_duration, parse_positive_duration, parse_time
 from mirror.cli.completion import complete_environment
 from mirror.cli.pager import no_pager_option
 from mirror.config import file, settings
@@ -26,19 +25,12 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv", "spreadsheet")
 """Formats of the rows of a command."""
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_MAX_DURATION = timedelta(days=365 * 1000)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def now() -> datetime:
     """Return the time of this machine's clock (UTC)."""
     return datetime.now(UTC)
-
-
-def _parse_duration(text: str) -> timedelta | None:
-    match = re.fullmatch(r"([0-9]{1,6})([smhdw])", text)
-    return timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
 
 
 class Time(click.ParamType):  # type: ignore[type-arg] # (not generic in click 8.1)
@@ -51,7 +43,7 @@ class Time(click.ParamType):  # type: ignore[type-arg] # (not generic in click 8
     ) -> datetime:
         """Return the time in UTC."""
         try:
-            if (ago := _parse_duration(value)) is not None:
+            if (ago := parse_duration(value)) is not None:
                 return now() - ago
             return parse_time(value)
         except (ValueError, OverflowError):
@@ -72,15 +64,10 @@ class Duration(click.ParamType):  # type: ignore[type-arg] # (likewise)
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> timedelta:
         """Return the duration, of at most 1,000 years."""
-        duration = _parse_duration(value)
-        if not duration or duration > _MAX_DURATION:
-            self.fail(
-                f"{value!r} is not a duration; write a whole number and its unit, such as 90s, "
-                "15m, 2h, 7d or 4w",
-                param,
-                ctx,
-            )
-        return duration
+        try:
+            return parse_positive_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class _Shard(click.ParamType):  # type: ignore[type-arg] # (likewise)

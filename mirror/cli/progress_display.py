@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO, cast
@@ -17,6 +18,10 @@ from mirror.text import escape_unsafe
 
 _NARROW = 60
 """Width below which there is no room for a bar."""
+
+
+_LABEL_WIDTH = 12
+"""Columns that labels have at least, if their status is longer than usual."""
 
 
 class _Label(progress.ProgressColumn):
@@ -62,6 +67,7 @@ class ProgressDisplay(progress.Progress):
         )
         width = console.width
         bar = [progress.BarColumn(width // 4)] if width >= _NARROW else []
+        self._room = width - bool(bar) * (width // 4 + 1) - _LABEL_WIDTH
         status = progress.TextColumn(
             "{task.fields[status]}", markup=False, table_column=Column(no_wrap=True)
         )
@@ -87,6 +93,10 @@ class ProgressDisplay(progress.Progress):
                 self.remove_task(task.id)
             else:
                 task.fields["status"], task.completed, task.total = _state(counters)
+                if waits := list(counters.waits.values()):
+                    reason = escape_unsafe(waits[-1].describe(time.monotonic()))
+                    both = f"{task.fields['status']}; {reason}" if task.total else reason
+                    task.fields["status"] = both if len(both) <= self._room else reason
         return super().get_renderables()
 
 
@@ -96,7 +106,7 @@ def _state(counters: Progress) -> tuple[str, int, int | None]:
         done, total = counters.entries, counters.entries_expected or 0
         return f"{done:,} of {total:,} requests", done, total
     if counters.phase is not Phase.READING:
-        return counters.phase.value, 0, None
+        return "waiting for the database", 0, None
     pages = counters.pages_expected
     if pages is not None and pages > 1:
         return f"page {counters.pages:,} of {pages:,}", counters.pages, pages

@@ -25,7 +25,7 @@ class _Metric:
     Attributes:
         name: without the prefix `mirror_`.
         documentation: its help text.
-        value: returns the value of an environment and a label value; None if there is nstatus.
+        value: returns the value of an environment and a label value; None if there is none.
         label: name of a second label, besides the environment.
         label_values: all values of that label.
     """
@@ -44,17 +44,27 @@ def _unix_time(time: datetime | None) -> float:
 _METRICS = (
     _Metric(
         "last_complete_pull_timestamp_seconds",
-        "When the last complete pull began, as Unix time; 0 if there was nstatus.",
+        "When the last complete pull began, as Unix time; 0 if there was none.",
         lambda status, _: _unix_time(status.complete_at),
     ),
     _Metric(
+        "max_age_seconds",
+        "Age of the last complete pull at which the environment is stale; absent without a limit.",
+        lambda status, _: status.max_age_seconds,
+    ),
+    _Metric(
+        "stale",
+        "1 if the last complete pull is older than that, or was never; absent without a limit.",
+        lambda status, _: status.stale,
+    ),
+    _Metric(
         "last_run_timestamp_seconds",
-        "When the last run of mirror sync began, as Unix time; 0 if there was nstatus.",
+        "When the last run of mirror sync began, as Unix time; 0 if there was none.",
         lambda status, _: _unix_time(status.started_at),
     ),
     _Metric(
         "last_run_duration_seconds",
-        "How long the last run took; absent while it runs, if it died, and if there was nstatus.",
+        "How long the last run took; absent while it runs, if it died, and if there was none.",
         lambda status, _: status.seconds,
     ),
     _Metric(

@@ -1,4 +1,4 @@
-"""`mirror status`, `quarantine` and `doctor`: commands for operators."""
+"""`mirror status` and `quarantine`: what the mirror holds, and how fresh it is."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mirror.cli.exit_codes import EXIT_STALE, exit_code, most_serious
+from mirror.cli.exit_codes import EXIT_STALE
 from mirror.cli.listing import first, listing_options, one_more
 from mirror.cli.log import notify
 from mirror.cli.options import (
     DURATION,
     FORMATS,
-    api_options,
     database_option,
     environment_filter,
     environments_option,
-    format_option,
-    given_settings,
     now,
     open_mirror,
     reading_options,
@@ -29,14 +26,12 @@ from mirror.cli.options import (
 from mirror.cli.pager import no_pager_option
 from mirror.config import file as config
 from mirror.config import settings
-from mirror.config.resolver import SettingSources
 from mirror.text import escape_unsafe, format_duration
 from mirror.version import __version__
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from mirror.checks import Check
     from mirror.queries.status import EnvironmentStatus
 
 
@@ -97,6 +92,7 @@ def quarantine(
     "--max-age",
     type=DURATION,
     help="Exit with 5 if the last complete pull of an environment is older, such as 2h.",
+    show_default="max_age of the configuration file",
 )
 @environments_option
 @click.option(
@@ -122,64 +118,38 @@ def status(
     and its error, the requests by status, and how many are missing or in quarantine.
 
     The environments of the configuration file are shown, or those of --environment; without
-    either, all that were ever synced.
+    either, all that were ever synced. Those that are stale by --max-age, or by max_age in the file,
+    are named first, on stderr.
     """
     from mirror.db import environments, migrate
     from mirror.queries import status as status_queries
 
     file = config.load(config_file)
     wanted = [settings.environment_name(name) for name in names] or list(file.environments)
+
+    def max_age_of(environment: str) -> timedelta | None:
+        return max_age or settings.max_age(file, environment)
+
+    is_health_check = any(map(max_age_of, wanted or [settings.DEFAULT_ENVIRONMENT]))
     with open_mirror(database, config_file) as connection:
-        statuses = status_queries.status(connection, now=now(), environments=wanted or None)
+        statuses = status_queries.status(
+            connection, now=now(), environments=wanted or None, max_age=max_age_of
+        )
         revision = migrate.current(connection)
         on_record = environments.on_record(connection)
         unknown = sorted(set(wanted) - set(on_record)) if names else []
         reasons = _nothing_known(connection, unknown) if unknown or not statuses else []
+    is_stale = is_health_check and _report_stale(statuses, file)
     _write_statuses(statuses, output_format, str(revision))
-    if max_age is None or statuses:
+    if statuses or not is_health_check:
         for reason in reasons:
             notify(reason)
-    is_stale = max_age is not None and _report_stale(statuses, max_age, file)
     # A health check must not mail about an environment that is kept for its history.
-    if file.path and wanted and not names and (is_stale or max_age is None):
+    if file.path and wanted and not names and (is_stale or not is_health_check):
         new = [status.environment for status in statuses if status.complete_at is None]
         for name in sorted(set(on_record) - set(wanted)):
             notify(f"{name} is {'; '.join(environments.unknown_to_file(name, file.path, new))}")
     return EXIT_STALE if is_stale else 0
-
-
-@click.command(epilog="Example: mirror doctor --environment prod")
-@environments_option
-@api_options
-@format_option
-@database_option
-def doctor(
-    names: tuple[str, ...],
-    output_format: str,
-    config_file: str | None,
-    **_settings: str | None,
-) -> int:
-    """Check everything that a sync needs.
-
-    Settings and their sources, the database, disk space, the API and its token, the clock, the
-    list, the last runs and the quarantine: one line each, with advice. The list is read as a sync
-    reads it, so this takes as long. Nothing is changed.
-
-    The environments of the configuration file are checked, or those of --environment; without
-    either, all that were ever synced are named. The exit code is that of the most serious failure;
-    warnings do not count.
-    """
-    from mirror.checks import Check
-    from mirror.cli import output
-    from mirror.doctor import Doctor
-
-    checks = Doctor(SettingSources(given_settings(), config.load(config_file)), names, now)
-    if output_format == "table" and sys.stdout.isatty():
-        for check in checks.checks():
-            _write_check(check)
-    else:
-        output.write_rows(list(checks.checks()), Check, output_format, sys.stdout)
-    return most_serious(exit_code(error) for error in checks.failures)
 
 
 def _write_statuses(
@@ -213,7 +183,10 @@ def _render_statuses(statuses: Sequence[EnvironmentStatus]) -> None:
             (
                 row.environment,
                 row.complete_at,
-                format_duration(row.age),
+                output.StyledCell(
+                    format_duration(row.age) + (", stale" if row.stale else ""),
+                    "red" if row.stale else "",
+                ),
                 row.outcome or "none",
                 row.failures,
             )
@@ -235,16 +208,6 @@ def _render_statuses(statuses: Sequence[EnvironmentStatus]) -> None:
             output.wrap(f"{row.environment}: {row.error}", sys.stdout, indent=2)
 
 
-def _write_check(check: Check) -> None:
-    """Write a check to the terminal, folded to its width."""
-    from mirror.cli import output
-
-    prefix = f"{check.environment}: " if check.environment else ""
-    advice = f". {check.advice[0].upper()}{check.advice[1:]}" if check.advice else ""
-    line = f"{check.state:8} {prefix}{check.check}: {check.found}{advice}"
-    output.wrap(line, sys.stdout, indent=9, state=check.state)
-
-
 def _nothing_known(connection: Connection, unknown: Sequence[str]) -> list[str]:
     """Say of environments that are not on record, or of an empty mirror, what there is instead."""
     from mirror.queries import empty
@@ -254,29 +217,18 @@ def _nothing_known(connection: Connection, unknown: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(reason for reason in reasons if reason))
 
 
-def _report_stale(
-    statuses: Sequence[EnvironmentStatus], max_age: timedelta, file: config.Configuration
-) -> bool:
+def _report_stale(statuses: Sequence[EnvironmentStatus], file: config.Configuration) -> bool:
     """Name the environments that are stale; return whether there are any, or none at all."""
     from mirror.db.environments import forget_command
-    from mirror.queries.status import is_stale
+    from mirror.queries.status import describe_age
 
-    stale = [status for status in statuses if is_stale(status, max_age)]
+    stale = [status for status in statuses if status.stale]
     for status in stale:
         remedy = "run `mirror doctor`"
         never_complete = status.complete_at is None and status.outcome is not None
         if never_complete and status.environment not in file.environments:
             remedy += f", or if its name was mistyped, `{forget_command(status.environment)}`"
-        notify(f"{status.environment} is stale: {_describe_age(status)}; {remedy}", logging.ERROR)
+        notify(f"{status.environment} is stale: {describe_age(status)}; {remedy}", logging.ERROR)
     if not statuses:
         notify("nothing was ever synced; run `mirror sync`", logging.ERROR)
     return bool(stale) or not statuses
-
-
-def _describe_age(status: EnvironmentStatus) -> str:
-    """Return a sentence on the last complete pull."""
-    if status.age is None:
-        return "it had no complete pull yet"
-    if status.age < 0:
-        return "its last complete pull began in the future, so a clock is wrong"
-    return f"its last complete pull began {format_duration(status.age)} ago"

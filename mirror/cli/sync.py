@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import timedelta
@@ -25,7 +26,7 @@ from mirror.cli.options import (
     options,
     shard_option,
 )
-from mirror.cli.sync_output import report_output_errors, write_result
+from mirror.cli.sync_output import report_output_errors, write_result, write_round
 from mirror.config import file as config
 from mirror.config import settings
 from mirror.config.resolver import SettingSources
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from mirror.cli.progress_bar import ProgressBars
     from mirror.config.environments import EnvironmentConfig, Shard
     from mirror.config.sources import ResolvedSetting
-    from mirror.queries.results import Change
     from mirror.sync.run import Result
 
 _scheduling_options = options(
@@ -121,7 +121,9 @@ class _Sync(msgspec.Struct, frozen=True):
             )
             return 0
         url = settings.database_url(self.database, file=file)
-        codes, changes = self._sync_all(url, environments, cancellation)
+        began = time.monotonic()
+        results, codes = self._sync_all(url, environments, cancellation)
+        changes = [change for result in results for change in result.changes]
         if changes and not self.as_json:
             from mirror.cli.queries import write_changes
 
@@ -133,23 +135,27 @@ class _Sync(msgspec.Struct, frozen=True):
                 logging.ERROR,
             )
             codes.append(exit_code(errors.Stopped()))
-        return most_serious(codes)
+        code = most_serious(codes)
+        if len(environments) > 1 and not self.as_json:
+            outcomes = [result.outcome for result in results]
+            write_round(outcomes, len(environments), time.monotonic() - began, code)
+        return code
 
     def _sync_all(
         self,
         url: str,
         environments: Sequence[EnvironmentConfig],
         cancellation: CancellationToken,
-    ) -> tuple[list[int], list[Change]]:
-        """Sync environments; return their exit codes and, of a dry run, what would change."""
+    ) -> tuple[list[Result], list[int]]:
+        """Sync environments; return the results of those that were begun, and their exit codes."""
         from mirror.db.engine import create_engine
         from mirror.sync import scheduler
         from mirror.sync.run import Result, utc_now
         from mirror.sync.run import sync as sync_environment
 
         engine = create_engine(url, create=self.upgrade and not self.dry_run)
+        all_results: list[Result] = []
         codes: list[int] = []
-        changes: list[Change] = []
         with self._progress_bars() as bars:
 
             def sync_one(environment: EnvironmentConfig, cancellation: CancellationToken) -> Result:
@@ -173,8 +179,8 @@ class _Sync(msgspec.Struct, frozen=True):
             ) as results:
                 for result in results:
                     codes.append(write_result(result, as_json=self.as_json))
-                    changes += result.changes
-        return codes, changes
+                    all_results.append(result)
+        return all_results, codes
 
     def _progress_bars(self) -> AbstractContextManager[ProgressBars | None]:
         """Show progress if stderr is a terminal, and nothing else is written to it meanwhile."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,10 @@ import msgspec
 from mirror.cli.exit_codes import EXIT_NEWLY_QUARANTINED, exit_code
 from mirror.cli.log import notify
 from mirror.cli.stdout import OutputFailed
+from mirror.text import plural
 
 if TYPE_CHECKING:
+    from mirror.db.runs import Outcome
     from mirror.sync.run import Result
 
 
@@ -51,10 +53,48 @@ def write_result(result: Result, *, as_json: bool) -> int:
     return code
 
 
+_OUTCOMES = ("applied", "unchanged", "dry_run", "superseded", "failed", "refused")
+"""In the order in which a round counts them: what needs somebody comes last."""
+
+
+def write_round(
+    outcomes: Sequence[Outcome], environments: int, seconds: float, exit_code: int
+) -> None:
+    """Log how the syncs of several environments ended.
+
+    Args:
+        outcomes: of those that were begun.
+        environments: number of all.
+        seconds: duration of the round.
+        exit_code: the most serious one.
+    """
+    counts = {outcome: sum(each == outcome for each in outcomes) for outcome in _OUTCOMES}
+    counts["not_begun"] = environments - len(outcomes)
+    labels = {"dry_run": "dry run" if counts["dry_run"] == 1 else "dry runs"}
+    counted = ", ".join(
+        f"{count:,} {labels.get(outcome, outcome.replace('_', ' '))}"
+        for outcome, count in counts.items()
+        if count
+    )
+    notify(
+        f"{plural(environments, 'environment')}: {counted}; {_duration(seconds)}",
+        round_fields={
+            "environments": environments,
+            **counts,
+            "seconds": round(seconds, 3),
+            "exit_code": exit_code,
+        },
+    )
+
+
+def _duration(seconds: float) -> str:
+    text = f"{seconds:.1f}"
+    return "< 0.1 s" if text == "0.0" else f"{text} s"
+
+
 def summary(result: Result) -> str:
     """Return one line on what a sync did."""
-    seconds = f"{result.seconds:.1f}"
-    duration = "< 0.1 s" if seconds == "0.0" else f"{seconds} s"
+    duration = _duration(result.seconds)
     if result.outcome == "superseded":
         return f"superseded: another sync completed meanwhile, nothing was applied; {duration}"
     counts = result.counts

@@ -23,7 +23,7 @@ Table = dict[str, ResolvedSetting]
 """The settings of a table of the file, by key."""
 
 _TOP_KEYS = ("database", "defaults", "environments")
-_DEFAULTS_KEYS = tuple(API_DEFAULTS)
+_DEFAULTS_KEYS = (*API_DEFAULTS, "max_age")
 _ENVIRONMENT_KEYS = (*_DEFAULTS_KEYS, "token_file", "token_env")
 _MAX_BYTES = 1 << 20
 _MAX_REPARSED_LINES = 1000
@@ -50,6 +50,16 @@ class Configuration(msgspec.Struct, frozen=True):
     def table(self, environment: str | None) -> Table:
         """Return the settings of an environment; none if the file does not have it."""
         return self.environments.get(environment or "", {})
+
+    def max_age(self, environment: str) -> ResolvedSetting | None:
+        """Return the `max_age` of an environment, or None.
+
+        That of `[defaults]` is for all environments, or for those of the file if it lists any:
+        others on record are no longer synced.
+        """
+        listed = not self.environments or environment in self.environments
+        default = self.defaults.get("max_age") if listed else None
+        return self.table(environment).get("max_age", default)
 
 
 def load(option: str | None = None, environ: Mapping[str, str] = os.environ) -> Configuration:

@@ -11,12 +11,14 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from mirror.arguments import parse_positive_duration
 from mirror.config.file import Configuration, load, undefined_variable
 from mirror.config.resolver import SettingSources
 from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, option_name
@@ -231,6 +233,21 @@ def usable_token(token: str, source: str) -> Secret:
     if " " in token:
         raise UsageError(f"{source} does not hold a token alone: there is a space in it")
     return Secret(token)
+
+
+def max_age(file: Configuration, environment: str) -> timedelta | None:
+    """Return the age at which an environment is stale by the configuration file, or None.
+
+    Raises:
+        UsageError: it is not a duration.
+    """
+    setting = file.max_age(environment)
+    if setting is None:
+        return None
+    try:
+        return parse_positive_duration(setting.text)
+    except ValueError as error:
+        raise UsageError(f"{setting.source} cannot be used: {error}") from error
 
 
 def _whole_number(setting: ResolvedSetting) -> int:

@@ -16,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from mirror.db import placement, postgres, watchdog
+from mirror.db import lock_waits, placement, postgres, watchdog
 from mirror.db.errors import redact_url, translate_errors
 from mirror.db.urls import parse_url, shown_url_of
 from mirror.db.watchdog import mark_busy, watchdog_of
@@ -188,27 +188,34 @@ def write_transaction(engine: Engine, lock: str, *, commit: bool = True) -> Iter
         engine.connect().execution_options(**options) as connection,
         connection.begin() as transaction,
     ):
-        if not sqlite:
-            _begin_writing(connection)
-            advisory_lock(connection, lock)
-        yield connection
+        if sqlite:
+            yield connection
+        else:
+            pid = _begin_writing(connection)
+            with lock_waits.told(engine, connection, pid):
+                advisory_lock(connection, lock)
+                yield connection
         mark_busy(connection)  # the commit or rollback
         if not commit:
             transaction.rollback()
 
 
-def _begin_writing(connection: Connection) -> None:
+def _begin_writing(connection: Connection) -> int:
     """Set the parameters of a transaction that writes, and check that Postgres lets it.
+
+    Returns:
+        The process of the server, which behind a pooler is that of this transaction only.
 
     Raises:
         DatabaseUnavailable: the server is a standby, as after a failover.
         DatabaseError: sessions of the role, or in the database, only read.
     """
-    in_recovery, read_only = _set_parameters(
+    in_recovery, read_only, pid = _set_parameters(
         connection,
         _WRITE_SETTINGS,
         sa.func.pg_catalog.pg_is_in_recovery(),
         sa.func.pg_catalog.current_setting("transaction_read_only"),
+        sa.func.pg_catalog.pg_backend_pid(),
     )
     shown = shown_url_of(connection)
     if in_recovery:
@@ -221,6 +228,7 @@ def _begin_writing(connection: Connection) -> None:
             f"the database {shown} is read-only for its user (default_transaction_read_only)",
             hint="reset that with ALTER ROLE or ALTER DATABASE, or name another user",
         )
+    return int(pid)
 
 
 def is_standby(connection: Connection) -> bool:
@@ -393,4 +401,32 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN_OPTION, "BEGIN"))
+    if statement := connection.get_execution_options().get(_BEGIN_OPTION):
+        _begin_immediate(connection, statement)
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def _begin_immediate(connection: Connection, statement: str) -> None:
+    """Take the writer's lock of SQLite within LOCK_WAIT, and tell if that takes long.
+
+    SQLite waits by itself, but tells nobody. So it waits several times.
+    """
+    driver: Any = connection.connection.driver_connection
+    waited = 0.0
+    try:
+        for seconds in [*(time for time in lock_waits.TOLD_AFTER if time < LOCK_WAIT), LOCK_WAIT]:
+            driver.execute(f"PRAGMA busy_timeout = {1000 * (seconds - waited):.0f}")
+            waited = seconds
+            try:
+                connection.exec_driver_sql(statement)
+            except sa.exc.OperationalError as error:
+                is_busy = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if seconds == LOCK_WAIT or not is_busy:
+                    raise
+                lock_waits.tell(waited)
+            else:
+                break
+    finally:
+        lock_waits.resume()
+        driver.execute(f"PRAGMA busy_timeout = {1000 * LOCK_WAIT:.0f}")

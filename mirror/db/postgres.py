@@ -81,9 +81,9 @@ def connect_arguments(url: URL) -> dict[str, Any]:
     Raises:
         UsageError: the URL has parameters that libpq does not know, or names no user.
     """
-    defaults = _libpq_defaults()
+    known = _libpq_defaults()
     for name, value in url.query.items():
-        if name not in defaults.keys() | _FIXED.keys():
+        if name not in known.keys() | _FIXED.keys():
             raise UsageError(
                 f"the database URL has the parameter {name!r}, which libpq does not know",
                 hint="correct or remove it",
@@ -93,13 +93,14 @@ def connect_arguments(url: URL) -> dict[str, Any]:
                 f"the database URL has the parameter {name!r} more than once",
                 hint="remove all but one",
             )
-    _require_ports(url.query.get("port") or str(url.port or (defaults["port"] or b"").decode()))
-    if not (url.username or {"user", "service"} & url.query.keys() or defaults["user"]):
+    _require_ports(url.query.get("port") or str(url.port or (known["port"] or b"").decode()))
+    if not (url.username or {"user", "service"} & url.query.keys() or known["user"]):
         raise UsageError(
             "the database URL names no user, and this process runs as one without a name",
             hint="use postgresql://USER@HOST/DATABASE",
         )
-    return _FIXED | {name: value for name, value in LIBPQ_DEFAULTS.items() if name not in url.query}
+    defaults = LIBPQ_DEFAULTS | {"fallback_application_name": "mirror"}
+    return _FIXED | {name: value for name, value in defaults.items() if name not in url.query}
 
 
 def _require_ports(ports: str | tuple[str, ...]) -> None:

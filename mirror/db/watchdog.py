@@ -45,6 +45,11 @@ class Watchdog:
         """Return the seconds since the last statement began."""
         return time.monotonic() - self._statement_began
 
+    def busy_seconds(self) -> float | None:
+        """Return the seconds that Postgres has not answered a statement; None if there is none."""
+        busy_since = self._busy_since
+        return None if busy_since is None else time.monotonic() - busy_since
+
     def mark_idle(self) -> None:
         """Stop the clock: the server has answered."""
         self._busy_since = None

@@ -6,20 +6,21 @@ statement here reads all runs: environments, last runs and recent failures are f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.arguments import check_text, time_argument
+from mirror.arguments import check_text, check_type, time_argument
 from mirror.db import environments as environments_on_record
 from mirror.db import migrate
 from mirror.db.models import CLOSED_STATUSES, quarantined_records, release_requests, sync_runs
 from mirror.db.urls import shown_url_of
 from mirror.queries.select import check_connection
+from mirror.text import format_duration
 
 DOCUMENTED_STATUSES = ("pending", *CLOSED_STATUSES)
 """Upstream may send others at any time; see `EnvironmentStatus.other`."""
@@ -57,6 +58,10 @@ class EnvironmentStatus:
         schema_revision: schema revision of the database.
         database: URL of the database, without password.
         base_url: base URL of the API in the last complete sync, or None. Another one is refused.
+        age_seconds: the same as `age`.
+        max_age_seconds: age in seconds at which the environment is stale, or None for no limit.
+        stale: whether the last complete sync is older than that, was never, or lies in the future;
+            None without a limit.
     """
 
     environment: str
@@ -77,6 +82,13 @@ class EnvironmentStatus:
     schema_revision: str | None
     database: str
     base_url: str | None
+    age_seconds: float | None = None
+    max_age_seconds: float | None = None
+    stale: bool | None = None
+
+
+MaxAge = timedelta | Callable[[str], timedelta | None]
+"""The age at which environments are stale, or a function that returns that of each, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +112,7 @@ def status(
     *,
     now: datetime | None = None,
     environments: Sequence[str] | None = None,
+    max_age: MaxAge | None = None,
 ) -> list[EnvironmentStatus]:
     """Return the status of each environment, ordered by name.
 
@@ -107,6 +120,8 @@ def status(
         connection: to the mirror's database, in a transaction with one snapshot.
         now: the present time (UTC if it is naive); None for that of this machine's clock.
         environments: only these, even if they never ran; None for all that have runs on record.
+        max_age: age at which they are stale, or a function that returns it for the name of an
+            environment; None for no limit. The configuration file is not read.
 
     Raises:
         TypeError: an argument has another type.
@@ -117,6 +132,8 @@ def status(
         raise TypeError("environments must be a list of names, not text")
     for name in environments or ():
         check_text(environments=name)
+    if max_age is not None and not callable(max_age):
+        check_type("max_age", max_age, timedelta, "a timedelta or a function")
     run_ids = _run_ids(connection, environments)
     failures = _failures(connection, run_ids)
     runs = _runs_by_id(connection, run_ids, failures)
@@ -128,10 +145,12 @@ def status(
         ids = run_ids.get(environment, _RunIds())
         failed = failures.get(environment, _Failures())
         complete, last, last_failed = (runs.get(n) for n in (ids.complete, ids.last, failed.last))
-        return EnvironmentStatus(
+        age = complete and (present - complete.started_at).total_seconds()
+        counts: dict[str, Any] = {n: requests.get((environment, n), 0) for n in _COUNTED}
+        status = EnvironmentStatus(
             environment=environment,
             complete_at=complete and complete.started_at,
-            age=complete and (present - complete.started_at).total_seconds(),
+            age=age,
             outcome=last and last.outcome,
             started_at=last and last.started_at,
             seconds=last and last.seconds,
@@ -141,8 +160,14 @@ def status(
             schema_revision=revision,
             database=url,
             base_url=complete and complete.base_url,
-            **{name: requests.get((environment, name), 0) for name in _COUNTED},
+            age_seconds=age,
+            **counts,
         )
+        limit = max_age(environment) if callable(max_age) else max_age
+        if limit is None:
+            return status
+        stale = is_stale(status, limit)
+        return replace(status, max_age_seconds=limit.total_seconds(), stale=stale)
 
     names = run_ids if environments is None else environments
     return [status_of(name) for name in sorted(set(names))]
@@ -162,6 +187,16 @@ def is_stale(status: EnvironmentStatus, max_age: timedelta) -> bool:
     if status.age is None:
         return True
     return not -_CLOCK_TOLERANCE <= status.age <= max_age.total_seconds()
+
+
+def describe_age(status: EnvironmentStatus) -> str:
+    """Return why an environment is stale, as a clause."""
+    if status.age is None:
+        return "it had no complete pull yet"
+    if status.age < 0:
+        return "its last complete pull began in the future, so a clock is wrong"
+    age, limit = format_duration(status.age), format_duration(status.max_age_seconds)
+    return f"its last complete pull began {age} ago, more than the {limit} allowed"
 
 
 def _run_ids(connection: Connection, environments: Sequence[str] | None) -> dict[str, _RunIds]:

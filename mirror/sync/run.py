@@ -27,6 +27,7 @@ from mirror.db.engine import enable_wal, read_transaction, write_transaction
 from mirror.db.runs import Counts, Outcome
 from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
 from mirror.progress import Phase, Progress, log_environment
+from mirror.progress import current as current_progress
 
 if TYPE_CHECKING:
     from mirror.queries.results import Change
@@ -153,12 +154,13 @@ def sync(
 
 @contextmanager
 def _log_context(environment: str, progress: Progress) -> Iterator[None]:
-    """Set the environment of log lines; mark the progress as done on exit."""
-    token = log_environment.set(environment)
+    """Set the environment of log lines, and the progress, which is done on exit."""
+    token, progress_token = log_environment.set(environment), current_progress.set(progress)
     try:
         yield
     finally:
         log_environment.reset(token)
+        current_progress.reset(progress_token)
         progress.phase = Phase.DONE
 
 

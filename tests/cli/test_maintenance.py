@@ -20,13 +20,13 @@ from mirror.db import migrate
 from mirror.db.engine import write_transaction
 from mirror.db.models import sync_runs
 from mirror.db.urls import shown_url
-from tests.support.commands import Ran, run_mirror
+from tests.support.commands import Ran, run_mirror, run_on_a_terminal
 from tests.support.mirrors import Mirror
 from tests.support.terminals import drawn, plain
 from tests.support.upstream import request
 
 
-def backdate_runs(mirror: Mirror, days: int) -> None:
+def backdate_runs(mirror: Mirror, days: float) -> None:
     """Let all runs have begun some days ago."""
     with write_transaction(mirror.engine, "test") as connection:
         began = datetime.now(UTC) - timedelta(days=days)
@@ -83,7 +83,7 @@ def test_status_as_health_check(sqlite_mirror: Mirror) -> None:
     mirror.now = datetime.now(UTC)
     mirror.sandbox.set_fault("not-found")
     mirror.sync(environment="prod")
-    age = "its last complete pull began 24 h ago; run `mirror doctor`"
+    age = "its last complete pull began 24 h ago, more than the 2 h allowed; run `mirror doctor`"
     assert check() == (EXIT_STALE, f"mirror: prod is stale: {age}\n")
     code, message = check("--environment", "staging")
     assert code == EXIT_STALE
@@ -130,6 +130,59 @@ def test_only_environments_of_the_file_are_checked(sqlite_mirror: Mirror, tmp_pa
     assert re.fullmatch("mirror: retired is on record.*environment retired NEW`.*\n", told.err)
     named, _ = status(mirror, "--environment", "prod", MIRROR_CONFIG=str(file))
     assert named.err == ""
+
+
+@pytest.mark.calendar
+def test_the_limits_of_the_file(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """Status, its metrics and the doctor find the same stale, without an option; an option wins.
+
+    The alarm comes before the tables. An environment that is no longer synced has no limit.
+    """
+    mirror = sqlite_mirror
+    mirror.sync([request(1)], environment="hourly")
+    mirror.sync([request(2)], environment="daily")
+    mirror.sync([request(3)], environment="retired")
+    backdate_runs(mirror, 3 / 24)
+    tables = '[environments.hourly]\n[environments.daily]\nmax_age = "1d"\n'
+    file = tmp_path / "mirror.toml"
+    file.write_text(f'[defaults]\nmax_age = "2h"\n{tables}')
+    variables = {"MIRROR_CONFIG": str(file), "MIRROR_DATABASE_URL": mirror.url}
+    ran, rows = status(mirror, **variables)
+    alarm = (
+        "hourly is stale: its last complete pull began 3 h ago, more than the 2 h allowed; "
+        "run `mirror doctor`"
+    )
+    assert (ran.code, ran.err.splitlines()[0]) == (EXIT_STALE, f"mirror: {alarm}")
+    assert [[*row][-3:] for row in rows] == [["age_seconds", "max_age_seconds", "stale"]] * 2
+    assert [(row["max_age_seconds"], row["stale"]) for row in rows] == [
+        (86400.0, False),
+        (7200.0, True),
+    ]
+    metrics = run_mirror("status", "--format", "prometheus", **variables)
+    assert metrics.code == EXIT_STALE
+    for line in ('max_age_seconds{environment="daily"} 86400.0', 'stale{environment="hourly"} 1.0'):
+        assert f"mirror_{line}\n" in metrics.out
+    assert 'mirror_stale{environment="daily"} 0.0' in metrics.out
+    doctor = run_mirror("doctor", "--format", "json", **variables)
+    ages = {
+        check["environment"]: check for check in json.loads(doctor.out) if check["check"] == "age"
+    }
+    assert {name: check["state"] for name, check in ages.items()} == {
+        "hourly": "warning",
+        "daily": "ok",
+    }
+    assert ages["hourly"]["found"].endswith(f"(max_age in [defaults] of {file})")
+    (retired,) = status(mirror, "--environment", "retired", **variables)[1]
+    assert retired["stale"] is None
+    assert status(mirror, "--max-age", "4h", **variables)[0].code == 0
+    _, shown = run_on_a_terminal("-m", "mirror", "status", merge=True, **variables)
+    assert shown.index("is stale") < shown.index("complete (UTC)") < shown.index("3 h, stale")
+    file.write_text(f'[defaults]\nmax_age = "an hour"\n{tables}')
+    for name in ("status", "doctor"):
+        refused = run_mirror(name, **variables)
+        assert refused.code == 2
+        assert "max_age in [defaults] of" in refused.err
+        assert "'an hour' is not a duration; write a whole number and its unit" in refused.err
 
 
 def test_a_mistyped_environment_can_be_forgotten(sqlite_mirror: Mirror) -> None:

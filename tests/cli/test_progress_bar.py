@@ -202,10 +202,20 @@ def test_there_is_a_line_for_each_sync_that_runs(terminal_of: MakeTerminal, colu
         second.pages = 12
         third.begin_loading(1_000_000)
         third.entries = 45_000
+        third.wait("a", "behind")
+        third.wait("b", "connection refused, attempt 3 of 5")
+        terminal.wait_for("connection refused, attempt 3 of 5")
+        third.wait("a", "rate limit: \x1b[2Jgoes on", seconds=90)
+        terminal.wait_for(r"rate limit: \x1b[2Jgoes on in ")
+        second.wait("a", "rate limit: goes on", seconds=90)
+        together = "page 12 of 1,000; " if columns > 40 else " "
+        assert re.search(rf"{together}rate limit: goes on in \d\d s", terminal.wait_for("limit: g"))
+        for counters, key in ((second, "a"), (third, "b"), (third, "a"), (third, "a")):
+            counters.resume(key)
         terminal.wait_until(lambda lines: len(lines) == 3)
         terminal.wait_for("45,000 of 1,000,000 requests")
         one, two, three = terminal.lines
-        assert re.fullmatch("one .*waiting", one)
+        assert re.fullmatch("one .* waiting for the database", one)
         assert re.fullmatch("two tw.* page 12 of 1,000", two)
         assert re.fullmatch("界界.* 45,000 of 1,000,000 requests", three)
         assert ("━" in one + two + three) is (columns > 40)
@@ -214,7 +224,7 @@ def test_there_is_a_line_for_each_sync_that_runs(terminal_of: MakeTerminal, colu
         second.phase = third.phase = Phase.DONE
         terminal.wait_until(lambda lines: not lines)
         bars.add("[red]a[/red] :smile:\x1b[2J\u202e{0}")
-        label = r"[red]a[/red] :smile:\x1b[2J"[: columns // 2]
+        label = r"[red]a[/red] :smile:\x1b[2J"[: columns - 26]
         assert terminal.wait_for("waiting").startswith(label)
     terminal.assert_restored()
 

@@ -35,9 +35,12 @@ STATUS = EnvironmentStatus(
     database="sqlite:///mirror.db",
     quarantined=9,
     base_url="https://app.talkover.ai/api/v1",
+    max_age_seconds=30.0,
+    stale=True,
 )
 _UNKNOWN = dict.fromkeys(("complete_at", "age", "outcome", "started_at", "seconds"))
-NEVER = replace(STATUS, environment="new", failures=0, **_UNKNOWN)
+_NO_LIMIT = dict.fromkeys(("max_age_seconds", "stale"))
+NEVER = replace(STATUS, environment="new", failures=0, **_UNKNOWN, **_NO_LIMIT)
 ON_RECORD = set(Outcome) - {Outcome.DRY_RUN}
 HOSTILE = [
     'say "hello"', "back\\slash", "\\", "ends with \\n\\", "new\nline", "carriage\rreturn",
@@ -82,6 +85,8 @@ def test_every_value() -> None:
     """An environment has a value for each number and time of its status."""
     assert values(render(NEVER, STATUS), "prod") == {
         "mirror_last_complete_pull_timestamp_seconds": UNIX_TIME,
+        "mirror_max_age_seconds": 30,
+        "mirror_stale": 1,
         "mirror_last_run_timestamp_seconds": UNIX_TIME + 30,
         "mirror_last_run_duration_seconds": 1.125,
         **{f"mirror_last_run_outcome {name}": float(name == "unchanged") for name in ON_RECORD},
@@ -102,6 +107,7 @@ def test_what_never_happened() -> None:
     assert metrics["mirror_last_complete_pull_timestamp_seconds"] == 0
     assert metrics["mirror_last_run_timestamp_seconds"] == 0
     assert "mirror_last_run_duration_seconds" not in metrics
+    assert not {"mirror_max_age_seconds", "mirror_stale"} & metrics.keys()
     assert outcomes(metrics) == []
 
 
@@ -116,7 +122,7 @@ def test_a_running_sync_and_an_unknown_outcome() -> None:
 def test_names_and_help() -> None:
     """All metrics are gauges with a sentence of help, and follow Prometheus's naming rules."""
     metrics = parse(render(STATUS))
-    assert len(metrics) == 9
+    assert len(metrics) == 11
     for name, family in metrics.items():
         assert family.type == "gauge"
         assert re.fullmatch(r"mirror_[a-z]+(_[a-z]+)*", name)

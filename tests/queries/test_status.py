@@ -35,6 +35,9 @@ NEVER = EnvironmentStatus(
             "error",
             "schema_revision",
             "base_url",
+            "age_seconds",
+            "max_age_seconds",
+            "stale",
         )
     )
     | {"environment": "default", "database": ""}
@@ -55,12 +58,13 @@ def status_of(mirror: Mirror, *environments: str) -> list[EnvironmentStatus]:
         assert each.schema_revision == migrate.revisions()[-1]
         assert each.database == shown_url(mirror.url)
         assert (each.base_url is None) == (each.complete_at is None)
+        assert each.age_seconds == each.age
     return [without_database(each) for each in statuses]
 
 
 def without_database(status: EnvironmentStatus) -> EnvironmentStatus:
-    """A status without revision and URLs, which are the same for all."""
-    return replace(status, schema_revision=None, database="", base_url=None)
+    """A status without revision and URLs, which are the same for all, and without `age` twice."""
+    return replace(status, schema_revision=None, database="", base_url=None, age_seconds=None)
 
 
 def record(connection: Connection, environment: str, *outcomes: str) -> None:
@@ -219,6 +223,26 @@ def test_negative_age(connection: Connection) -> None:
 def test_is_stale(*, age: float | None, stale: bool) -> None:
     """Stale is older than allowed, never complete, or further in the future than clocks differ."""
     assert is_stale(replace(NEVER, age=age), HOUR) is stale
+
+
+def test_limits(connection: Connection) -> None:
+    """A limit is for all environments, or for each by name; without one nothing is stale."""
+    record(connection, "old", "applied", "failed")
+    record(connection, "new", "failed", "applied")
+    record(connection, "never", "failed")
+    now = NOON + 3 * HOUR
+
+    def rows(max_age: Any) -> list[tuple[float | None, float | None, bool | None]]:
+        statuses = {each.environment: each for each in status(connection, now=now, max_age=max_age)}
+        ordered = (statuses[name] for name in ("old", "new", "never"))
+        return [(each.age_seconds, each.max_age_seconds, each.stale) for each in ordered]
+
+    assert rows(None) == [(7200.0, None, None), (3600.0, None, None), (None, None, None)]
+    assert rows(HOUR) == [(7200.0, 3600.0, True), (3600.0, 3600.0, False), (None, 3600.0, True)]
+    limits = {"old": 2 * HOUR, "never": 9 * HOUR}.get
+    assert rows(limits) == [(7200.0, 7200.0, False), (3600.0, None, None), (None, 32400.0, True)]
+    with pytest.raises(TypeError, match="max_age must be a timedelta or a function, not int"):
+        rows(7200)
 
 
 # Cost

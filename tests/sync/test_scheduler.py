@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import re
 import signal
 import threading
@@ -18,6 +19,7 @@ import pytest
 from mirror import cli
 from mirror.cancellation import CancellationToken
 from mirror.cli.exit_codes import MOST_SERIOUS_FIRST, most_serious
+from mirror.cli.sync_output import write_round
 from mirror.config.environments import EnvironmentConfig
 from mirror.config.settings import ApiSettings, Secret
 from mirror.errors import GuardRefused, MirrorError
@@ -48,9 +50,13 @@ def test_thirty_environments_three_of_them_failing(
 
 
 def test_output_by_environment(fleet: Fleet) -> None:
-    """A line for each run, with its environment; with --json an object; with --quiet nothing."""
+    """A line for each run, with its environment; with --json an object; with --quiet nothing.
+
+    The last line counts the outcomes.
+    """
     ran = fleet.run("sync")
-    lines = ran.err.splitlines()
+    *lines, last = ran.err.splitlines()
+    assert re.fullmatch(r"mirror: 3 environments: 3 applied; [<\d. ]+ s", last)
     assert (ran.code, ran.out) == (0, "")
     assert [line.split(":")[1].strip() for line in lines] == list(fleet.upstreams)
     assert all(re.search(r": applied: 2 in the list, 2 new; ", line) for line in lines)
@@ -79,7 +85,21 @@ def test_logs_for_a_collector(fleet: Fleet) -> None:
     """With --log-format json each line is an object with its environment, errors included."""
     fleet.refuse_token("prod")
     ran = fleet.run("sync", "--log-format", "json")
-    lines = {line["environment"]: line for line in map(json.loads, ran.err.splitlines())}
+    *of_runs, closing = map(json.loads, ran.err.splitlines())
+    assert closing["message"].startswith("3 environments: 2 applied, 1 failed; ")
+    assert closing["round"].pop("seconds") >= max(line["run"]["seconds"] for line in of_runs)
+    assert closing["round"] == {
+        "environments": 3,
+        "applied": 2,
+        "unchanged": 0,
+        "dry_run": 0,
+        "superseded": 0,
+        "failed": 1,
+        "refused": 0,
+        "not_begun": 0,
+        "exit_code": 77,
+    }
+    lines = {line["environment"]: line for line in of_runs}
     assert (ran.code, ran.out, lines.keys()) == (77, "", fleet.upstreams.keys())
     assert [line["level"] for line in lines.values()] == ["info", "info", "error"]
     outcomes = [line["run"]["outcome"] for line in lines.values()]
@@ -205,11 +225,11 @@ def test_shards(fleet: Fleet) -> None:
     """Each process syncs its environments, and names them even if there is only one."""
     for shard, environments in SHARDS.items():
         ran = fleet.run("sync", MIRROR_SHARD=shard)
-        lines = ran.err.splitlines()
+        lines = ran.err.splitlines()[: len(environments)]  # without that of the round
         assert (ran.code, [line.split(":")[1].strip() for line in lines]) == (0, environments)
     ran = fleet.run("sync", "--json", "--shard", "0/2", MIRROR_SHARD="1/2")
     assert [json.loads(line)["environment"] for line in ran.out.splitlines()] == ["staging"]
-    assert fleet.run("sync", MIRROR_SHARD="").err.count("unchanged") == 3
+    assert fleet.run("sync", MIRROR_SHARD="").err.count("unchanged: ") == 3
 
 
 def test_an_empty_shard(fleet: Fleet) -> None:
@@ -263,6 +283,36 @@ def test_what_is_no_shard(fleet: Fleet) -> None:
         assert "there are at most 999999" in ran.err
     assert fleet.run("sync", MIRROR_SHARD="4/4").code == 2
     assert not any(sandbox.request_log for sandbox in fleet.sandboxes.values())
+
+
+# The outcomes of several
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "environments", "line"),
+    [
+        (
+            ["failed", *["applied"] * 27, "refused", "failed"],
+            30,
+            "30 environments: 27 applied, 2 failed, 1 refused; 12.3 s",
+        ),
+        (
+            ["superseded", "unchanged", "applied", *["unchanged"] * 1200],
+            1203,
+            "1,203 environments: 1 applied, 1,201 unchanged, 1 superseded; 12.3 s",
+        ),
+        (["dry_run", "dry_run"], 2, "2 environments: 2 dry runs; 12.3 s"),
+        (["failed"], 5, "5 environments: 1 failed, 4 not begun; 12.3 s"),
+    ],
+    ids=["failures", "superseded", "dry run", "stopped"],
+)
+def test_the_line_of_a_round(
+    outcomes: list[str], environments: int, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It counts the outcomes; what needs somebody comes last."""
+    caplog.set_level(logging.INFO, "mirror.notices")
+    write_round([Outcome(outcome) for outcome in outcomes], environments, 12.345, 1)
+    assert caplog.messages == [line]
 
 
 # The exit code of several
