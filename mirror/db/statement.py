@@ -39,22 +39,16 @@ _PRAGMAS = {"table_info", "table_xinfo", "table_list", "index_list", "index_info
 """Pragmas of SQLite that only read the schema."""
 
 _FETCHED_AT_ONCE = 2_000
-_INSTRUCTIONS = 100_000
-"""Of SQLite's virtual machine between two looks whether the process is interrupted."""
+_INSTRUCTIONS = 100_000  # of SQLite's virtual machine between two looks for an interrupt
 
 _WOULD_WRITE = {"25001", "25006", "2D000"}
 """SQLSTATE of what a read-only transaction refuses, of making it writable, and of ending it."""
 
-_NO_CURSOR = {"42601", "0A000"}
-"""SQLSTATE of statements that no cursor can be declared for, and of other syntax errors."""
-
+_NO_CURSOR = {"42601", "0A000"}  # of what no cursor can be declared for, and syntax errors
 _INSUFFICIENT_PRIVILEGE = "42501"
-_INTERNAL_ERROR_CLASS = "XX"
-
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
 _STORED_TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)\.(\d{3})")
 """The text format of the mirror's times in SQLite, always UTC."""
-
-_TIME_LENGTH = len("2024-01-31 14:30:00.000")
 
 _MAX_INTEGER = 2**63
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -98,16 +92,14 @@ def running(connection: Connection, sql: str, values: Mapping[str, str]) -> Iter
         KeyboardInterrupt: SQLite was interrupted.
     """
     dialect = connection.dialect.name
-    _check(sql, dialect)
+    _check(sql, dialect, values)
     run = _run_sqlite if dialect == "sqlite" else _run_postgres
     with run(connection, sql, values) as cursor:
         names = [column[0] for column in cursor.description or ()]
         if not names:
             raise UsageError("the statement returns no columns", hint="write a SELECT")
         rows = _rows_of_sqlite(cursor, names) if dialect == "sqlite" else iter(cursor)
-        first = list(
-            islice(rows, 1)
-        )  # most of what is wrong shows here, before a header is written
+        first = list(islice(rows, 1))  # an error comes here, before a header is written
         yield Result(_unique(names), chain(first, rows))
 
 
@@ -115,14 +107,14 @@ def _parameters(sql: str, dialect: str) -> Iterator[Token]:
     return (token for token in tokens(sql, dialect) if token.kind == "parameter")
 
 
-def _check(sql: str, dialect: str) -> None:
+def _check(sql: str, dialect: str, values: Mapping[str, str]) -> None:
     """Refuse early, in plain words, what the database would not run.
 
     Raises:
         UsageError: it is no text, no statement, more than one, or one that does not read.
     """
-    if "\0" in sql or any("\ud800" <= character <= "\udfff" for character in sql):
-        raise UsageError("the SQL is not valid UTF-8 text, or has a NUL character in it")
+    if _UNUSABLE.search("".join([sql, *values.values()])):
+        raise UsageError("the SQL or a value is not valid UTF-8, or has a NUL character in it")
     found = list(tokens(sql, dialect))
     first = next((token for token in found if token.kind == "word"), None)
     if first is None:
@@ -131,24 +123,19 @@ def _check(sql: str, dialect: str) -> None:
     if ends and any(token.start > ends[0].start for token in found if token.kind != "end"):
         raise UsageError("there is more than one statement", hint="run each one by itself")
     if other := next((token for token in found if token.kind == "other"), None):
-        raise UsageError(
-            f"the SQL has the parameter {other.text!r}", hint="write parameters as :name"
-        )
+        raise UsageError(f"the SQL has the parameter {other.text!r}", hint="write it as :name")
     if first.text.lower() not in _READING | _EXPLAINING[dialect]:
+        begin = first.text.upper()
         raise UsageError(
-            f"`mirror query` only reads, and this statement begins with {first.text.upper()!r}",
-            hint="write a SELECT",
+            f"`mirror query` only reads, and this begins with {begin!r}; write a SELECT"
         )
-
-
-def _first_word(sql: str, dialect: str) -> str:
-    return next(token.text.lower() for token in tokens(sql, dialect) if token.kind == "word")
 
 
 @contextmanager
 def _run_postgres(connection: Connection, sql: str, values: Mapping[str, str]) -> Iterator[Any]:
     driver: Any = connection.connection.driver_connection
-    if _first_word(sql, "postgresql") in _EXPLAINING["postgresql"]:
+    words = (token.text.lower() for token in tokens(sql, "postgresql") if token.kind == "word")
+    if next(words) in _EXPLAINING["postgresql"]:
         # Binary results take the extended protocol, also without parameters.
         cursor = driver.cursor(binary=True)
     else:
@@ -157,7 +144,7 @@ def _run_postgres(connection: Connection, sql: str, values: Mapping[str, str]) -
         cursor = driver.cursor("mirror_query", scrollable=False)
         cursor.itersize = _FETCHED_AT_ONCE
     _read_as_text(cursor)
-    query = with_placeholders(sql.rstrip().rstrip(";"), _parameters(sql, "postgresql"))
+    query = with_placeholders(sql, _parameters(sql, "postgresql"))
     try:
         with cursor:
             cursor.execute(query, values)
@@ -201,7 +188,7 @@ def _explain_postgres(error: Any, sql: str) -> NoReturn:
     if (
         sqlstate is None
         or sqlstate == _INSUFFICIENT_PRIVILEGE
-        or sqlstate.startswith(_INTERNAL_ERROR_CLASS)
+        or sqlstate.startswith("XX")  # internal errors
         or is_transient_sqlstate(sqlstate)
     ):
         raise error
@@ -271,7 +258,7 @@ def _bytes_as_text(value: object) -> object:
 
 def _time_text(text: str) -> str:
     """Return a time of the mirror as ISO 8601, and any other text as it is."""
-    match = len(text) == _TIME_LENGTH and _STORED_TIME.fullmatch(text)
+    match = _STORED_TIME.fullmatch(text)
     return f"{match[1]}T{match[2]}{_fraction(match[3])}Z" if match else text
 
 

@@ -207,7 +207,7 @@ def test_parameters(mirror: Mirror) -> None:
     assert "'n' twice" in refusal(mirror, sql, *options, "--param", "n=2")
     assert "'n' has no value" in refusal(mirror, sql, "--param", "n")
     unnamed = {"sqlite": "?1", "postgresql": "$1"}[mirror.engine.dialect.name]
-    assert f"'{unnamed}'; write parameters as :name" in refusal(mirror, f"SELECT {unnamed}")
+    assert f"'{unnamed}'; write it as :name" in refusal(mirror, f"SELECT {unnamed}")
 
 
 def test_what_is_a_parameter() -> None:
@@ -271,6 +271,7 @@ def test_wrong_sql(mirror: Mirror) -> None:
     typed = "\ufeff-- from a file\nSELECT 1 AS x;\n"
     ran = run_mirror("query", "-", typed=typed, MIRROR_DATABASE_URL=mirror.url)
     assert (ran.code, ran.out) == (0, "x\n1\n")
+    assert "not valid UTF-8" in refusal(mirror, "SELECT :x", "--param", "x=\udcff")
     for statement in ("SELECT 1 FROM", "-", "SELECT '\udcff'", " ", "(", "SELECT 1 x x x"):
         refusal(mirror, statement)
 
