@@ -165,7 +165,7 @@ def test_no_sync_harms_a_terminal(cli_mirrors: Callable[[str], CliMirror]) -> No
             *((80, cli_mirror.sync_arguments(serve(failure.response))) for failure in failures),
             (40, cli_mirror.read_arguments("runs")),
             (40, cli_mirror.read_arguments("quarantine", "--all")),
-            (40, cli_mirror.read_arguments("show", cli_mirror.rows_of("requests")[0].id)),
+            (40, cli_mirror.read_arguments("show", cli_mirror.rows_of("requests")[0]["id"])),
             (1000, cli_mirror.read_arguments("requests", "--status", f"2{text}")),
             (1000, cli_mirror.read_arguments("requests", "--missing", "--status", text)),
             (1000, cli_mirror.read_arguments("history", NUMBER)),
