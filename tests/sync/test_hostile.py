@@ -120,7 +120,8 @@ def test_nothing_was_injected(cli_mirror: CliMirror) -> None:
         "WHERE table_schema = 'public'",
     }[mirror.engine.dialect.name]
     assert {name for (name,) in mirror.rows(query)} - {"sqlite_sequence"} == {
-        "alembic_version", "change_cursors", "phone_number_history", "phone_numbers", "quarantined_records",
+        "alembic_version", "change_cursors", "phone_number_history", "phone_numbers",
+        "quarantined_records",
         "release_request_changes", "release_request_past_versions", "release_request_turnaround",
         "release_request_versions", "release_requests", "release_requests_daily", "sync_runs",
     }  # fmt: skip
