@@ -2,6 +2,7 @@
 
     MirrorError
     ├── UsageError               wrong usage or configuration: nothing was tried
+    │   └── MissingExtra         a package of an optional extra is not installed
     ├── TokenRefused             the API does not accept the token
     ├── ApiError                 the API answered something that cannot be used
     │   └── ApiUnavailable       the API is out of reach for now: try again later
@@ -39,6 +40,26 @@ class MirrorError(Exception):
 
 class UsageError(MirrorError):
     """A setting, option or argument cannot be used as it was given."""
+
+
+class MissingExtra(UsageError):
+    """A package is not installed, which an extra of this package installs.
+
+    Args:
+        message: what needs the package.
+        extra: the name of the extra.
+    """
+
+    def __init__(self, message: str, extra: str) -> None:
+        super().__init__(message, hint=self.hint_for(extra))
+
+    @staticmethod
+    def hint_for(extra: str) -> str:
+        """Return how to install an extra.
+
+        That is no command: none is right for pip, pipx and uv, with a checkout, wheel and index.
+        """
+        return f'install mirror with its extra {extra!r} (README.md, "Install")'
 
 
 class TokenRefused(MirrorError):

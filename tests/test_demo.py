@@ -4,32 +4,70 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from mirror.installation import EXTRAS, has_extra
 from tests.support import ROOT
 from tests.support.commands import run_mirror
+from tests.support.pages import executable, find_command
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def test_demo_shows_a_request_that_a_later_sync_saw_approved(tmp_path: Path) -> None:
-    """The demo works without token or settings, leaves other databases alone, and can be rerun."""
+def test_demo_shows_a_request_that_a_later_sync_saw_approved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo works without token or settings, leaves other databases alone, and can be rerun.
+
+    The commands at the end run as printed, by the program as it was called; of an extra that is
+    missing it says how to get it.
+    """
     other = tmp_path / "real.db"
-    for _ in range(2):
+    program = executable(tmp_path / "my bin" / "mirror", "exit 0")
+    printed = []
+    for called, module in (("my bin/mirror", "altair"), (str(program), "no_such_module")):
+        monkeypatch.setattr("sys.argv", [called])
+        monkeypatch.setattr("mirror.installation.EXTRAS", {"report": (module,)})
         ran = run_mirror("demo", cwd=tmp_path, MIRROR_DATABASE_URL=f"sqlite:///{other}")
         assert (ran.code, ran.err) == (0, "")
-    story = ran.out.split("What happened to")[1]
+        printed.append(ran.out)
+        monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    assert printed[1].splitlines()[-2:] == [
+        "Next:         mirror changes --database sqlite:///mirror-demo.db",
+        "As a report:  install mirror with its extra 'report' (README.md, \"Install\")",
+    ]
+    story = printed[0].split("What happened to")[1]
     assert re.search(r"\trequested\t", story)
     assert re.search(r"\tapproved\t", story)
     assert "was pending at first" in story
     assert "saw it approved" in story
     assert not other.exists()
-    changes = run_mirror("changes", "--database", "sqlite:///mirror-demo.db", cwd=tmp_path)
-    assert "\tpending\tapproved\t" in changes.out
+    for line in printed[0].splitlines()[-2:]:
+        name, *arguments = shlex.split(line.partition(":")[2])
+        assert (tmp_path / name).samefile(program)
+        if arguments[0] == "changes":
+            assert "\tpending\tapproved\t" in run_mirror(*arguments, cwd=tmp_path).out
+        else:  # .ci/run runs it: that takes seconds
+            command, options = find_command(arguments)
+            assert command.make_context(command.name, options)
+
+
+def test_extras_are_those_of_the_project() -> None:
+    """The modules of each extra are those of its packages."""
+    packages = PROJECT["optional-dependencies"]
+    assert EXTRAS.keys() == packages.keys() - {"dev"}
+    for extra, modules in EXTRAS.items():
+        names = [re.split(r"[\[>=-]python|[\[>=]", package)[0] for package in packages[extra]]
+        assert sorted(name.replace("-", "_") for name in names) == sorted(modules)
+        assert has_extra(extra)
 
 
 def test_demo_refuses_a_database_that_is_not_empty(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_a_schema_of_another_version(mirror: Mirror, token_file: Path, tmp_path:
         expect_advice("run `mirror db upgrade`")
     with write_transaction(mirror.engine, "test") as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    expect_advice("pip install --upgrade talkover-mirror")
+    expect_advice("install a newer version of mirror")
 
 
 def test_a_read_only_database(

@@ -43,6 +43,10 @@ COMMANDS = {
     "doctor": ("mirror.cli.status", "Check everything that a sync needs."),
     "export": ("mirror.cli.export", "Write all tables and views as Parquet files."),
     "history": ("mirror.cli.queries", "Show the history of a phone NUMBER."),
+    "init": (
+        "mirror.cli.init",
+        "Set up an environment: write its settings, check them, schedule its syncs.",
+    ),
     "quarantine": ("mirror.cli.status", "Show invalid records, and what is wrong with each."),
     "report": ("mirror.cli.report", "Write an HTML page with key figures, charts and tables."),
     "requests": ("mirror.cli.requests", "Show the release requests, newest first."),

@@ -58,9 +58,8 @@ def export(
             ) from error
         if error.name != "pyarrow":
             raise
-        raise errors.UsageError(
-            "the export needs pyarrow, which is not installed",
-            hint="install it with: pip install 'talkover-mirror[parquet]'",
+        raise errors.MissingExtra(
+            "the export needs pyarrow, which is not installed", "parquet"
         ) from error
 
     manifest = run.export(

@@ -199,14 +199,16 @@ database_option = options(
     ),
     config_option,
 )
+base_url_option = _api_option("base_url", "URL", "Base URL of the API.")
+token_file_option = _setting_option(
+    "token_file",
+    type=click.Path(),
+    metavar="PATH",
+    help="File that contains the API token. TALKOVER_TOKEN can hold the token itself.",
+)
 api_options = options(
-    _api_option("base_url", "URL", "Base URL of the API."),
-    _setting_option(
-        "token_file",
-        type=click.Path(),
-        metavar="PATH",
-        help="File that contains the API token. TALKOVER_TOKEN can hold the token itself.",
-    ),
+    base_url_option,
+    token_file_option,
     _api_option("rate", "N", "Requests allowed per minute."),
     _api_option("timeout", "SECONDS", "Give up a request after this time without a byte."),
     _api_option("deadline", "SECONDS", "Time limit for the whole pull, waits included."),
@@ -219,6 +221,14 @@ environment_option = _setting_option(
     metavar="NAME",
     help="Only this environment.",
     show_default="all",
+)
+environment_name_option = _setting_option(
+    "environment",
+    type=_EnvironmentName(),
+    shell_complete=complete_environment,
+    metavar="NAME",
+    help="Name of the environment.",
+    show_default=settings.DEFAULT_ENVIRONMENT,
 )
 environments_option = _setting_option(
     "environment",

@@ -7,15 +7,17 @@ import shlex
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mirror import errors
+from mirror.cli.options import TIME, now
 from mirror.cli.queries import write_history
 from mirror.cli.sync_output import summary
+from mirror.installation import command_line, has_extra, program
 
 if TYPE_CHECKING:
     from mirror.sync.run import Result
@@ -29,6 +31,20 @@ def _list_faults(context: click.Context, _option: click.Parameter, value: bool) 
         for name, fault in FAULTS.items():
             click.echo(f"{name:16} {fault.description}{' (--paged)' if fault.needs_pages else ''}")
         context.exit()
+
+
+_START_YEARS = range(1970, 3000)
+"""Years in which the clock of the sandbox can start: dates end with the year 9999."""
+
+
+def _check_start(
+    _context: click.Context, _option: click.Parameter, value: datetime | None
+) -> datetime | None:
+    """Refuse a start that leaves the simulation no room."""
+    if value is not None and value.year not in _START_YEARS:
+        first, last = _START_YEARS[0], _START_YEARS[-1]
+        raise click.BadParameter(f"the year must be from {first} to {last}")
+    return value
 
 
 @click.command(epilog="Example: mirror sandbox --requests 1000 --paged meta --day 10")
@@ -47,7 +63,21 @@ def _list_faults(context: click.Context, _option: click.Parameter, value: bool) 
     show_default=True,
     help="Number of requests at the start.",
 )
-@click.option("--seed", default=1, show_default=True, help="Random seed.")
+@click.option(
+    "--seed",
+    # Python's generator takes a negative seed for its absolute value.
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Random seed; others give requests with other ids.",
+)
+@click.option(
+    "--start",
+    type=TIME,
+    callback=_check_start,
+    help="Time of the clock at the start, such as 2026-01-31. With the same seed the list is the "
+    "same then, to the byte.  [default: now]",
+)
 @click.option("--token", default="talq_sandbox", show_default=True, help="Token to accept.")
 @click.option(
     "--paged",
@@ -101,6 +131,7 @@ def sandbox(
     port: int,
     count: int,
     seed: int,
+    start: datetime | None,
     token: str,
     paged: Any,
     etag: bool,
@@ -114,7 +145,8 @@ def sandbox(
 ) -> None:
     """Serve a mock of the API on this machine.
 
-    Use it to try everything without a token, alerts included.
+    Use it to try everything without a token, alerts included. Its clock stands
+    still, unless --day or a request advances it.
 
     \b
     Besides the documented endpoints there are three of its own:
@@ -128,7 +160,7 @@ def sandbox(
 
     if not token:
         raise errors.UsageError("--token must not be empty")
-    simulation = Simulation(count, seed, datetime.now(UTC), new_per_day)
+    simulation = Simulation(count, seed, start or now(), new_per_day)
     try:
         server = Sandbox(simulation, SandboxConfig(token, paged, etag, file, latency, limit), port)
     except OSError as error:
@@ -148,7 +180,8 @@ def sandbox(
             f"export TALKOVER_BASE_URL={server.base_url} TALKOVER_TOKEN={shlex.quote(token)} "
             "MIRROR_DATABASE_URL=sqlite:///mirror-sandbox.db MIRROR_ENVIRONMENT=sandbox "
             f"MIRROR_CONFIG={os.devnull}\n"
-            "# paste the line above into another terminal, then: mirror sync\n"
+            "# paste the line above into another terminal, then: "
+            f"{shlex.join([*program(), 'sync'])}\n"
             f"# serving {content}; Ctrl-C ends it"
         )
         sys.stdout.flush()
@@ -202,5 +235,10 @@ def demo(database: str | None) -> None:
         f"{end.approval.new_status}."
     )
     url = shown_url(database) if database else f"sqlite:///{path}"
-    click.echo(f"\nNext:         mirror changes --database {url}")
-    click.echo(f"As a report:  mirror report --open --database {url}")
+    click.echo(f"\nNext:         {command_line('changes', '--database', url)}")
+    if has_extra("report"):
+        click.echo(f"As a report:  {command_line('report', '--open', '--database', url)}")
+    else:
+        click.echo(f"As a report:  {errors.MissingExtra.hint_for('report')}")
+    if url != database and "***" in url:
+        click.echo("Write the password in place of ***.")

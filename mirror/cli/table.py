@@ -236,7 +236,7 @@ def _rich_text(cell: StyledCell) -> Text:
 
 def _cell_texts(value: object) -> Sequence[str]:
     """Return the lines of a cell."""
-    return value.texts if isinstance(value, Lines) else [_cell_text(value)]
+    return list(map(_cell_text, value.texts if isinstance(value, Lines) else [value]))
 
 
 def _console(out: TextIO) -> Console:

@@ -198,9 +198,9 @@ def read_token(sources: SettingSources, environment: str | None = None) -> Secre
     """
     setting = sources.resolve_token(environment)
     if setting.name == "token_file":
-        return _usable_token(_read_token_file(setting), f"the token file of {setting.source}")
+        return usable_token(_read_token_file(setting), f"the token file of {setting.source}")
     if text := sources.environ.get(setting.text):
-        return _usable_token(text.strip(), setting.text)
+        return usable_token(text.strip(), setting.text)
     raise UsageError(
         f"the variable {setting.text} is not set, which is to hold the token ({setting.source})"
     )
@@ -222,7 +222,7 @@ def _read_token_file(setting: ResolvedSetting) -> str:
     return content.removeprefix(_BYTE_ORDER_MARK).decode("latin-1").strip()
 
 
-def _usable_token(token: str, source: str) -> Secret:
+def usable_token(token: str, source: str) -> Secret:
     """Refuse a text that cannot be a bearer token, without showing it."""
     if not token:
         raise UsageError(f"{source} is empty", hint="put the API token there")

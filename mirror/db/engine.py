@@ -20,7 +20,7 @@ from mirror.db import placement, postgres, watchdog
 from mirror.db.errors import redact_url, translate_errors
 from mirror.db.urls import parse_url, shown_url_of
 from mirror.db.watchdog import mark_busy, watchdog_of
-from mirror.errors import DatabaseError, DatabaseUnavailable, UsageError
+from mirror.errors import DatabaseError, DatabaseUnavailable, MissingExtra, UsageError
 
 LOCK_WAIT = 60
 """Seconds to wait for a lock that another connection holds."""
@@ -107,10 +107,7 @@ def create_engine(text: str, *, create: bool = False) -> Engine:
             use_native_hstore=False,
         )
     except ImportError as error:  # psycopg, or libpq
-        raise UsageError(
-            "Postgres needs the driver psycopg",
-            hint="install it with: pip install 'talkover-mirror[postgres]'",
-        ) from error
+        raise MissingExtra("Postgres needs the driver psycopg", "postgres") from error
     except (sa.exc.ArgumentError, ValueError) as error:
         raise UsageError(
             f"the hosts and ports of the database URL {redact_url(url)} cannot be used",

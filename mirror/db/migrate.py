@@ -352,7 +352,7 @@ def _require_known(schema: _Schema) -> None:
         raise SchemaError(
             f"the database is at schema revision {schema.revision}, and this version of mirror "
             f"knows none after {known[-1]}",
-            hint="run `pip install --upgrade talkover-mirror`",
+            hint="install a newer version of mirror",
         )
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from urllib.parse import unquote, urlencode
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, make_url
 
+from mirror.config.resolver import sqlite_url
 from mirror.db.errors import redact_url
 from mirror.errors import UsageError
 
+_SCHEME = re.compile(r"[A-Za-z][\w+.-]+:")
 _HOST_LIST = re.compile(
     r"(?P<before>\w+(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)(?P<hosts>[^@/?]*,[^@/?]*)"
     r"(?P<database>/[^@?]*)?(?:\?(?P<query>[^@]*))?"
@@ -73,6 +77,25 @@ def _with_host_parameters(text: str) -> str:
     return f"{url['before']}{url['database'] or ''}?{urlencode(lists)}&{url['query'] or ''}"
 
 
+def to_url(text: str) -> str:
+    """Return the URL of a database from its URL, or from the path of a SQLite file.
+
+    A relative path begins at the working directory, here and in `sqlite:///PATH`: in the
+    configuration file it would begin at the folder of that file.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if not text or not text.isprintable():
+        raise UsageError("the database is empty or holds invisible characters")
+    if not _SCHEME.match(text):
+        return sqlite_url(Path(os.path.abspath(os.path.expanduser(text))))  # noqa: PTH100, PTH111 (pathlib's raise)
+    url = parse_url(text)
+    if url.get_backend_name() == "sqlite":
+        return sqlite_url(Path(os.path.abspath(url.database or "")))  # noqa: PTH100 (likewise)
+    return text
+
+
 def shown_url(text: str) -> str:
     """Return a database URL without its passwords."""
     return redact_url(parse_url(text))
@@ -81,6 +104,44 @@ def shown_url(text: str) -> str:
 def shown_url_of(connection: Connection) -> str:
     """Return the URL of an open database without its passwords."""
     return redact_url(connection.engine.url)
+
+
+def split_password(text: str) -> tuple[str, str | None]:
+    """Return a database URL without its password, and the password.
+
+    Raises:
+        UsageError: the URL cannot be used.
+    """
+    url = parse_url(text)
+    in_query = url.query.get("password")
+    password = in_query if isinstance(in_query, str) else url.password
+    if not password:
+        return text, None
+    return _text(url._replace(password=None).difference_update_query(["password"])), password
+
+
+def with_password(text: str, password: str) -> str:
+    """Return a database URL with a password."""
+    return _text(parse_url(text).set(password=password))
+
+
+def with_passfile(text: str, path: Path) -> str:
+    """Return a database URL with the file that libpq reads its password from."""
+    return _text(parse_url(text).update_query_dict({"passfile": str(path)}))
+
+
+def same_database(one: str, other: str) -> bool:
+    """Return whether two URLs differ at most in where the password is."""
+    urls = [
+        parse_url(split_password(text)[0]).difference_update_query(["passfile"])
+        for text in (one, other)
+    ]
+    return urls[0] == urls[1]
+
+
+def _text(url: URL) -> str:
+    url = url.set(drivername=url.get_backend_name())
+    return url.render_as_string(hide_password=False)
 
 
 def has_secrets(text: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mirror.config.folders import substitute_home
-from mirror.errors import UsageError
+from mirror.errors import MissingExtra
 
 _WIDE = 560
 _NARROW = 330
@@ -71,7 +71,7 @@ def check() -> None:
     """Check that the libraries for the report are installed.
 
     Raises:
-        UsageError: they are not.
+        MissingExtra: they are not.
     """
     try:
         with substitute_home():  # altair's import fails without a home folder
@@ -79,9 +79,8 @@ def check() -> None:
         import jinja2  # noqa: F401
         import vl_convert  # noqa: F401
     except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the report needs {error.name}, which is not installed",
-            hint="install all it needs with: pip install 'talkover-mirror[report]'",
+        raise MissingExtra(
+            f"the report needs {error.name}, which is not installed", "report"
         ) from error
 
 

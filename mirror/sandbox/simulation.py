@@ -80,7 +80,7 @@ class Simulation:
 
     Args:
         count: requests at the start, made in the year before.
-        seed: the random seed.
+        seed: the random seed, 0 or more.
         now: the time at the start (UTC).
         new_per_day: requests made on each simulated day.
 
@@ -175,8 +175,10 @@ class Simulation:
     def _make_number(self, count: int) -> None:
         """Make a number and its past requests; a denied one is often followed by another."""
         phone_number_id = self._add_number()
-        # The cube puts more requests on recent days, so that some are still open.
-        when = self.now - timedelta(days=365) * self._random.random() ** 3
+        # The cube puts more requests on recent days, so that some are still open. It is the same
+        # on every machine, which ** need not be.
+        share = self._random.random()
+        when = self.now - timedelta(days=365) * (share * share * share)
         while len(self.requests) < count:
             request = self._add(phone_number_id, self._random.choice(_REASONS), when)
             is_repeated = request.verdict != "approved" and self._random.random() < 0.6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import click
@@ -23,6 +25,7 @@ import pytest
 from mirror import cli
 from mirror.cli import sync_output
 from mirror.db.runs import Counts, Outcome
+from mirror.installation import program
 from mirror.sandbox.faults import FAULTS
 from mirror.sandbox.server import Sandbox
 from mirror.sync.run import Result
@@ -146,6 +149,8 @@ WRONG_USAGE = [
     ("sandbox --port 0 --fault hiccups", 2, "mirror sandbox --faults"),
     ("sandbox --port 0 --fault moving", 2, "comes in pages"),
     ("sandbox --port 0 --token ''", 2, "--token"),
+    ("sandbox --port 0 --seed -1", 2, "--seed"),
+    ("sandbox --port 0 --start 0001-01-01", 2, "from 1970 to 2999"),
     ("changes --format xml", 2, "xml"),
     ("sync --base-url http://api.example.com", 2, "https://"),
     ("sync --rate many", 2, "--rate"),
@@ -452,9 +457,23 @@ def test_the_sandbox_names_a_database_of_its_own(monkeypatch: pytest.MonkeyPatch
         export,
     )
     assert comments == [
-        "# paste the line above into another terminal, then: mirror sync",
+        f"# paste the line above into another terminal, then: {shlex.join([*program(), 'sync'])}",
         "# serving 3 requests; Ctrl-C ends it",
     ]
+
+
+def test_the_sandbox_of_a_seed_and_a_start_has_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same to the byte on every day, in every process and on every Python."""
+    digests = []
+
+    def digest(advance: MethodType, _day: object) -> None:
+        digests.append(hashlib.sha256(b",".join(advance.__self__._entries())).hexdigest()[:8])
+
+    monkeypatch.setattr("mirror.cli.sandbox._serve", digest)
+    for seed, start in (("1", "2026-01-31"), ("2", "2026-01-31"), ("1", "2026-02-01T12:30+01:00")):
+        ran = run_mirror("sandbox", "--port", "0", "--seed", seed, "--start", start)
+        assert ran.code == 0
+    assert digests == ["5b2f852c", "9e114bf5", "3c031611"]
 
 
 def test_a_sandbox_that_is_refused_closes_its_port() -> None:

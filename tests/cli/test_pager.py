@@ -28,6 +28,10 @@ HIGH, LOW = ("requests",), ("requests", "--limit", "3")
 MARK = {"PAGER": "sed s/^/>/"}
 
 
+Case = tuple[dict[str, str], tuple[str, ...]]
+"""Environment variables, and arguments of a command."""
+
+
 @pytest.fixture
 def high(sqlite_mirror: Mirror) -> Mirror:
     """A mirror whose table of requests is higher than the terminal."""
@@ -35,88 +39,65 @@ def high(sqlite_mirror: Mirror) -> Mirror:
     return sqlite_mirror
 
 
-def paged(
-    mirror: Mirror, *cases: tuple[dict[str, str], tuple[str, ...]], typed: str = ""
-) -> tuple[list[str], str]:
-    """Return what the terminal received of each command, and stderr; all must succeed.
-
-    Args:
-        mirror: the mirror.
-        cases: environment variables, and arguments of a command.
-        typed: what somebody types there.
-    """
+def on_a_terminal(mirror: Mirror, cases: dict[str, Case]) -> tuple[dict[str, str], str]:
+    """Return what the terminal received in each case, and stderr; all commands must succeed."""
     ran, received = run_on_a_terminal(
         "-c",
         _RUN_ALL,
-        json.dumps([[variables, *words] for variables, words in cases]),
-        typed=typed,
+        json.dumps([[variables, *words] for variables, words in cases.values()]),
         MIRROR_DATABASE_URL=mirror.url,
         LINES=str(LINES),
         COLUMNS="80",
     )
     parts = received.split("\x1d")
     assert (ran.code, parts[1::2]) == (0, ["0"] * len(cases)), (ran.err, received)
-    return parts[:-1:2], ran.err
+    return dict(zip(cases, parts[:-1:2], strict=True)), ran.err
 
 
-def test_when_there_is_a_pager(high: Mirror, tmp_path: Path) -> None:
-    """Only what is higher than the terminal goes through the pager, unless it is switched off."""
+def test_pagers(high: Mirror, tmp_path: Path) -> None:
+    """What is higher than the terminal goes through the pager, unless it is switched off.
+
+    One that ends early, cannot be started or is interrupted leaves exit code 0.
+    """
     less = tmp_path / "less"
     less.write_text('#!/bin/sh\necho "LESS=$LESS"\nexec /bin/cat\n')
     less.chmod(0o755)
-    path = {"PATH": str(tmp_path)}
-    wide = ("requests", "--format", "json", "--limit", "5")  # two lines of the terminal each
-    (all_rows, few, wide_rows, mine, own, default, with_less, *without), err = paged(
-        high,
-        (MARK, HIGH),
-        (MARK, LOW),
-        (MARK, wide),
-        (MARK | {"MIRROR_PAGER": "sed s/^/!/"}, HIGH),
-        ({"MIRROR_PAGER": "sed s/^/:/", "PAGER": ""}, ("runs", "--columns", "id")),
-        (path, HIGH),
-        (path | {"LESS": "x"}, HIGH),
-        (path | {"PATH": "/nonexistent"}, HIGH),
-        ({"PAGER": ""}, HIGH),
-        ({"PAGER": " cat "}, HIGH),
-        (MARK | {"MIRROR_PAGER": ""}, HIGH),
-        (MARK, (*HIGH, "--no-pager")),
-        (MARK | {"TERM": "dumb"}, HIGH),
-    )
-    assert all(line.startswith(">") for line in all_rows.splitlines())
-    assert "\x1b[34mpending" in all_rows
-    assert len(all_rows.splitlines()) > LINES
-    assert ">" not in few
-    assert wide_rows.startswith(">")
-    assert mine.startswith("!")
-    assert ":" not in own
-    assert default.startswith("LESS=FRX\r\n")
-    assert with_less.startswith("LESS=x\r\n")
-    plain = [re.sub(r"\x1b\[[0-9;]*m", "", text) for text in without]
-    assert set(plain) == {re.sub(r"\x1b\[[0-9;]*m|(?m:^>)", "", all_rows)}
-    few_shown, wide_shown = (f"mirror: {count} of 12 shown" for count in (3, 5))
-    assert (err.count("mirror:"), few_shown in err, wide_shown in err) == (2, True, True)
-
-
-def test_no_pager_makes_a_command_fail(high: Mirror) -> None:
-    """One that ends early, cannot be started or is interrupted leaves exit code 0."""
-    interrupt = "sh -c 'kill -INT $PPID; sed s/^/:/'"
-    (first, failing, missing, folder, quotes, interrupted, _), err = paged(
-        high,
-        ({"PAGER": "head -n 1"}, HIGH),
-        ({"PAGER": "false"}, HIGH),
-        ({"PAGER": "nonexistent-pager -x"}, HIGH),
-        ({"PAGER": "/"}, HIGH),
-        ({"PAGER": "less 'x"}, HIGH),
-        ({"PAGER": interrupt}, HIGH),
-        ({"PAGER": ""}, LOW),
-    )
-    assert len(first.splitlines()) == 1
-    assert failing == ""
-    assert missing == folder == quotes != ""
-    assert interrupted.startswith(":")
-    assert "Traceback" not in err
+    paged: dict[str, Case] = {
+        "table": (MARK, HIGH),
+        # Each row takes more than two lines of the terminal.
+        "json": (MARK, ("requests", "--format", "json", "--limit", "5")),
+        "own": (MARK | {"MIRROR_PAGER": "sed s/^/!/"}, HIGH),
+        "less": ({"PATH": str(tmp_path)}, HIGH),
+        "ends early": ({"PAGER": "head -n 1"}, HIGH),
+        "fails": ({"PAGER": "false"}, HIGH),
+        "interrupts": ({"PAGER": "sh -c 'kill -INT $PPID; sed s/^/:/'"}, HIGH),
+    }
+    plain: dict[str, Case] = {
+        "no less": ({"PATH": "/nonexistent"}, HIGH),
+        "cat": ({"PAGER": " cat "}, HIGH),
+        "empty": (MARK | {"MIRROR_PAGER": ""}, HIGH),
+        "option": (MARK, (*HIGH, "--no-pager")),
+        "dumb": (MARK | {"TERM": "dumb"}, HIGH),
+        "missing": ({"PAGER": "nonexistent-pager -x"}, HIGH),
+        "folder": ({"PAGER": "/"}, HIGH),
+        "quotes": ({"PAGER": "less 'x"}, HIGH),
+    }
+    received, err = on_a_terminal(high, paged | plain | {"low": (MARK, LOW)})
+    table = received["table"]
+    assert all(line.startswith(">") for line in table.splitlines())
+    assert "\x1b[34mpending" in table
+    assert len(table.splitlines()) > LINES
+    starts = {"json": ">[", "own": "!", "less": "LESS=FRX\r\n", "interrupts": ":"}
+    assert [name for name, start in starts.items() if not received[name].startswith(start)] == []
+    assert (len(received["ends early"].splitlines()), received["fails"]) == (1, "")
+    assert "\x1b" not in received["dumb"]
+    without_colours = {name: re.sub(r"\x1b\[[0-9;]*m", "", received[name]) for name in plain}
+    expected = re.sub(r"\x1b\[[0-9;]*m|(?m:^>)", "", table)
+    assert without_colours == dict.fromkeys(plain, expected)
+    assert ">" not in received["low"]
     assert "the pager 'nonexistent-pager -x' of PAGER cannot be started" in err
     assert err.count("cannot be started") == 3
+    assert err.count("of 12 shown") == err.count("mirror:") - 3 == 2
 
 
 def test_there_is_none_in_a_pipe(high: Mirror) -> None:

@@ -142,8 +142,8 @@ def test_missing_libraries(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     ran = report(url, cwd=tmp_path)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == (
-        "mirror: the report needs altair, which is not installed; install all it needs with: "
-        "pip install 'talkover-mirror[report]'\n"
+        "mirror: the report needs altair, which is not installed; install mirror with its "
+        "extra 'report' (README.md, \"Install\")\n"
     )
     assert old.read_text() == "old"
     assert run_mirror("changes", "--database", url).code == 0

@@ -63,7 +63,7 @@ def test_alerts_use_documented_metrics() -> None:
 
 def test_the_example_shows_every_key() -> None:
     """The example file has each key of the table, and no other."""
-    table = section(OPERATIONS, "## Configuration")
+    table = section(OPERATIONS, "### Settings")
     rows = [row.split("|") for row in re.findall(r"^\|(.*)\|$", table, re.MULTILINE)]
     columns = zip(*rows[2:], strict=True)
     keys = [set(re.findall(r"`(\w+)`", " ".join(column))) for column in columns]

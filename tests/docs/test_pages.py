@@ -78,6 +78,25 @@ def test_shell_lines_are_valid() -> None:
     assert run("bash", "-c", check, "bash", *scripts) == Ran(0, "", "")
 
 
+def test_install_lines_are_right_today() -> None:
+    """While no index has the package, all lines install from a checkout; the program names none."""
+    lines = [
+        line
+        for page in PAGES
+        for line in re.findall(r"(?:pip|pipx|uv tool) install [^`\n]*", page.read_text())
+    ]
+    assert len(lines) > 5
+    assert [
+        line for line in lines if not re.search(r"(^|[ '])(\.|/src)(\[[a-z,]+\])?'?( |$)", line)
+    ] == []
+    sources = [*PAGES, *(ROOT / "mirror").rglob("*.py")]
+    assert [
+        path
+        for path in sources
+        if re.search(r"talkover-mirror\[|install .*talkover-mirror", path.read_text())
+    ] == []
+
+
 def test_completion(tmp_path: Path) -> None:
     """The completion scripts are written for three shells, and bash completes a command."""
     (script,) = (block for block in blocks(OPERATIONS, "sh") if "_MIRROR_COMPLETE" in block)

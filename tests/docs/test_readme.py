@@ -90,13 +90,3 @@ def test_the_configuration_example_is_read(tmp_path: Path) -> None:
     assert (first.environment, second.environment) == ("prod", "customer-7")
     assert isinstance(second.api, settings.ApiSettings)
     assert second.api.base_url == "https://voice.example.com/api/v1"
-
-
-def test_the_crontab_line_is_valid() -> None:
-    """The line has five fields, an existing command and an existing option."""
-    (line,) = blocks(README, "cron")
-    *fields, variable, program, command, option = line.split()
-    assert fields == ["*/15", "*", "*", "*", "*"]
-    assert variable.partition("=")[0] == "MIRROR_CONFIG"
-    assert program.endswith("/mirror")
-    assert option in options_of(all_commands()[command])

@@ -22,12 +22,14 @@ import yaml
 from mirror.cli.exit_codes import EXIT_STALE, MOST_SERIOUS_FIRST
 from mirror.config.environments import Shard
 from mirror.report.period import Period, period
+from mirror.schedule import crontab, installing, systemd_units
 from tests.support.commands import Ran
 from tests.support.pages import (
     CONFIGURATION,
     FILES,
     OPERATIONS,
     PROGRAM,
+    README,
     SHARDS,
     blocks,
     executable,
@@ -326,6 +328,41 @@ def test_cron_mails_only_what_needs_a_person(tmp_path: Path, code: int, mailed: 
     executable(program, "echo a table\necho stale >&2\nexit 5")
     ran = run("/bin/sh", "-c", status)
     assert ran.out + ran.err == "stale\n"
+
+
+def test_the_schedule_of_init_is_the_documented_one() -> None:
+    """`mirror init` prints the entries of this page, and its units have the same settings.
+
+    So does the README, apart from the second entry.
+    """
+    printed = crontab([PROGRAM], Path("/etc/mirror/config.toml"))
+    assert FILES["crontab"] == f"MAILTO=ops@example.com\n{printed}"
+    (in_readme,) = blocks(README, "cron")
+    assert in_readme in printed
+    assert " sync --quiet " in in_readme
+    units = systemd_units([PROGRAM], Path("/etc/mirror/config.toml"), "mirror")
+    assert units["mirror-sync.timer"] == FILES["mirror-sync.timer"]
+    service = units["mirror-sync.service"].replace("/etc/mirror/", "${CREDENTIALS_DIRECTORY}/")
+    others = set(service.splitlines()) - set(FILES["mirror-sync.service"].splitlines())
+    assert others == {"User=mirror"}
+
+
+def test_a_schedule_of_unusual_paths(tmp_path: Path) -> None:
+    """cron, the shell and systemd take spaces and signs in a path as they are."""
+    program = executable(tmp_path / "my tools 100%" / "mirror", 'echo "$0 $*"\nexit 1')
+    sync = crontab([str(program)], tmp_path).splitlines()[1].split(maxsplit=5)[5]
+    ran = run("/bin/sh", "-c", sync.replace(r"\%", "%"))  # what cron makes of it
+    assert ran == Ran(0, f"{program} sync --quiet\n", "")
+    units = systemd_units([str(program)], tmp_path / "$HOME %h.toml", "root")
+    script = installing(units, as_root=False).replace("/etc/systemd/system", str(tmp_path))
+    for name, action in (("sudo", 'exec "$@"'), ("systemctl", 'echo "$*"')):
+        executable(tmp_path / "bin" / name, action)
+    ran = run("/bin/sh", "-euc", script, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    assert ran == Ran(0, "daemon-reload\nenable --now mirror-sync.timer\n", "")
+    assert {name: (tmp_path / name).read_text() for name in units} == units
+    assert r'mirror" sync --config "' in units["mirror-sync.service"]
+    assert '/$$HOME %%h.toml"\n' in units["mirror-sync.service"]
+    assert verify(*(tmp_path / name for name in units)) == Ran(0, "", "")
 
 
 def test_the_weekly_report_covers_the_last_week(tmp_path: Path) -> None:

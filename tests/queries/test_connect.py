@@ -57,7 +57,7 @@ def create_empty(url: str) -> None:
         (
             lambda url: set_revision(url, "9999"),
             ["0001"],
-            "revision 9999.*run `pip install --upgrade talkover-mirror`",
+            "revision 9999.*install a newer version of mirror",
         ),
     ],
     ids=["empty", "downgraded to nothing", "older", "newer"],

@@ -42,6 +42,8 @@ def test_the_seed_determines_everything() -> None:
     """The same seed and actions make the same lists, ids included; another seed makes others."""
     assert lists(7) == lists(7)
     assert lists(7) != lists(8)
+    ids = [{entry["id"] for entry in list_at(simulation(seed))} for seed in range(20)]
+    assert len(set.union(*ids)) == sum(map(len, ids))
 
 
 def test_the_number_of_requests_is_exact() -> None:

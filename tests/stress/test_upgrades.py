@@ -242,7 +242,7 @@ UNRELEASED = (
 )
 NEWER = (
     "the database is at schema revision 9999, and this version of mirror knows none after "
-    f"{HEAD}; run `pip install --upgrade talkover-mirror`"
+    f"{HEAD}; install a newer version of mirror"
 )
 REFUSED: dict[str, tuple[list[str], list[tuple[str, ...]], str]] = {
     "newer": (

@@ -47,10 +47,13 @@ def all_commands() -> dict[str, click.Command]:
     return commands
 
 
-def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+def run_mirror(
+    *arguments: str, cwd: Path | None = None, typed: str = "", **environment: str
+) -> Ran:
     """Run `mirror` within this process, with its output in pipes.
 
     What concerns processes, such as start-up, signals and closed files, takes `run_process`.
+    `typed` is its standard input, which is no terminal.
     """
     assert threading.current_thread() is threading.main_thread(), "it replaces global streams"
     with _pipe() as out, _pipe() as err, pytest.MonkeyPatch.context() as patch:
@@ -58,7 +61,7 @@ def run_mirror(*arguments: str, cwd: Path | None = None, **environment: str) -> 
             patch.setenv(name, value)
         if cwd is not None:
             patch.chdir(cwd)
-        patch.setattr(sys, "stdin", io.StringIO())
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed.encode())))
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
         try:

@@ -9,9 +9,11 @@ import os
 import pty
 import re
 import struct
+import subprocess
+import sys
 import termios
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
@@ -42,6 +44,53 @@ def drawn(*commands: tuple[int | str, ...], **environment: str) -> list[str]:
     parts = received.split("\x1d")
     assert (ran.code, ran.err, parts[1::2]) == (0, "", ["0"] * len(commands)), received
     return parts[:-1:2]
+
+
+_LOG_IN = """
+import os
+os.login_tty(0)  # makes it the controlling terminal: Ctrl-C interrupts, getpass opens it
+from mirror.__main__ import main
+main()
+"""
+
+
+def converse(
+    arguments: Sequence[str], answers: Sequence[tuple[str, str]], **environment: str
+) -> tuple[int, str]:
+    """Run `mirror` on a terminal, and answer its questions.
+
+    Args:
+        arguments: of `mirror`.
+        answers: what to type once the terminal has received a text, and that text.
+        environment: additional variables.
+
+    Returns:
+        The exit code, and all that the terminal received.
+    """
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _LOG_IN, *arguments],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=os.environ | {"TERM": "dumb", "COLUMNS": "80"} | environment,
+    )
+    os.close(terminal)
+    received, seen, waiting = "", 0, list(answers)
+    watch = threading.Timer(TIMEOUT, process.kill)
+    watch.start()
+    with suppress(OSError):  # the other end was closed
+        while chunk := os.read(controller, 65536):
+            received += chunk.decode()
+            if waiting and waiting[0][0] in received[seen:]:
+                _, typed = waiting.pop(0)
+                seen = len(received)
+                os.write(controller, typed.encode())
+    os.close(controller)
+    code = process.wait()
+    watch.cancel()
+    assert not waiting, received
+    return code, received.replace("\r\n", "\n")
 
 
 def plain(text: str) -> list[str]:
