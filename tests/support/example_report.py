@@ -184,7 +184,9 @@ def example(days: int = 84, **changes: Any) -> Report:
         syncs=Limited([SyncChanges(NOW, "acme", 7, 12, 1, 1, 2, 1)], 5),
         surprises=Limited(
             [
-                Change(NOW, kind, "acme", "+15550000001", "one", *statuses, None, None, 7)
+                Change(
+                    NOW, kind, "acme", "+15550000001", "one", *statuses, None, None, 7, ("status",)
+                )
                 for kind, *statuses in (
                     ("reopened", "rejected", "pending"),
                     ("corrected", "approved", "rejected"),

@@ -60,13 +60,15 @@ def expected(mirror: Mirror, table: sa.Table) -> list[dict[str, Any]]:
 
 
 def normalized(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of an export as `expected` has them: times in UTC, JSON decoded."""
+    """Rows of an export as `expected` has them: times in UTC, JSON decoded, names apart."""
     return in_order([{name: _value(name, value) for name, value in row.items()} for row in rows])
 
 
 def _value(name: str, value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC)
+    if name == "changed_fields":
+        return tuple(value.split(",")) if value else ()
     return json.loads(value) if name == "extra" and value is not None else value
 
 
