@@ -9,6 +9,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from mirror.files import absolute_path
+
 EXTRAS = {
     "parquet": ("pyarrow",),
     "postgres": ("psycopg",),
@@ -29,7 +31,7 @@ def program() -> list[str]:
     """
     called = shutil.which(sys.argv[0])
     if called and Path(called).stem == "mirror":
-        return [os.path.abspath(called)]  # noqa: PTH100 (pathlib's keeps "..")
+        return [str(absolute_path(called))]
     return [sys.executable, "-m", "mirror"]
 
 
@@ -38,7 +40,7 @@ def command_line(*arguments: str) -> str:
     words = program()
     if len(words) == 1:
         found = shutil.which("mirror")
-        is_on_path = found is not None and os.path.abspath(found) == words[0]  # noqa: PTH100 (likewise)
+        is_on_path = found is not None and str(absolute_path(found)) == words[0]
         words = ["mirror" if is_on_path else _from_here(words[0])]
     return shlex.join([*words, *arguments])
 

@@ -6,13 +6,12 @@ Either all files are written or none.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -27,7 +26,8 @@ from mirror.config.resolver import SettingSources
 from mirror.config.settings import Secret
 from mirror.db.engine import create_engine, require_creatable
 from mirror.db.urls import parse_url, same_database, with_passfile, with_password
-from mirror.errors import DiskUnavailable, MirrorError, UsageError
+from mirror.errors import MirrorError, UsageError
+from mirror.files import real_path, translated_errors
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _UNUSUAL_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -76,7 +76,7 @@ def require_writable(path: Path) -> None:
         DiskUnavailable: the disk is full.
     """
     folder = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-    with _translated_errors(path), TemporaryFile(dir=folder):
+    with translated_errors(path), TemporaryFile(dir=folder):
         pass
 
 
@@ -122,10 +122,10 @@ def add_environment(path: Path, new: NewEnvironment) -> list[Path]:
         UsageError: a file cannot be written, or this environment cannot be added.
         DiskUnavailable: the disk is full.
     """
-    path = Path(os.path.realpath(path))
+    path = real_path(path)
     draft = path.with_name(f".{path.name[:100]}.new")
     written: list[Path] = []
-    with _translated_errors(path):
+    with translated_errors(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = path.stat() if path.exists() else None
         try:
@@ -269,14 +269,3 @@ def _write(descriptor: int, content: bytes) -> None:
         new.write(content)
         new.flush()
         os.fsync(descriptor)
-
-
-@contextmanager
-def _translated_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        raise (DiskUnavailable if full else UsageError)(
-            f"{path} cannot be written ({error.strerror})", hint="choose another place for it"
-        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 UNSAFE = re.compile(
     # Control characters, lone surrogates, and noncharacters, which XML does not allow.
@@ -14,6 +15,7 @@ UNSAFE = re.compile(
     "\U000e0000-\U000e0fff]"
 )
 _MAX_ERROR = 500  # characters
+_MAX_LISTED = 20
 _SENTENCE_ENDS = " .,:;!?…。\uff01\uff1f"
 
 
@@ -40,9 +42,29 @@ def format_duration(seconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
+def format_seconds(seconds: float) -> str:
+    """Return a duration that may be short: `< 0.1 s` or `4.2 s`, and from a minute on `90 s`."""
+    if seconds >= 60:
+        return format_duration(seconds)
+    return "< 0.1 s" if seconds < 0.05 else f"{seconds:.1f} s"
+
+
 def plural(number: int, noun: str, nouns: str | None = None) -> str:
     """Format a count with its noun, such as "1 request" or "1,200 requests"."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first names with commas, and how many more there are."""
+    more = len(names) - _MAX_LISTED
+    return ", ".join(names[:_MAX_LISTED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def there_are(names: Sequence[str]) -> str:
+    """Say what there is, such as "there are a, b and 5 more"."""
+    if not names:
+        return "there is none"
+    return f"there {'is' if len(names) == 1 else 'are'} {listed(names)}"
 
 
 def one_line(text: str) -> str:

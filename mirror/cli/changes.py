@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mirror.cli import listing
-from mirror.cli.listing import listing_options
+from mirror.cli.listing import listing_options, select
 from mirror.cli.log import notify
 from mirror.cli.options import (
     TIME,
@@ -75,15 +74,15 @@ def changes(
         return
     filters: dict[str, Any] = {"since": since, "environment": environment, "run_id": run_id}
     with open_mirror(database, config_file) as connection:
-        found = helpers.changes(connection, **filters, limit=listing.one_more(limit), sort=sort)
-        rows, reason = listing.first(
-            found, limit, lambda: helpers.count_changes(connection, **filters)
+        rows, message = select(
+            partial(helpers.changes, connection, sort=sort, **filters),
+            limit,
+            partial(helpers.count_changes, connection, **filters),
+            partial(empty.no_changes, connection, **filters),
         )
-        if not rows:
-            reason = empty.no_changes(connection, **filters)
     write_changes(rows, output_format, columns)
-    if reason:
-        notify(reason)
+    if message:
+        notify(message)
 
 
 def _show_new(

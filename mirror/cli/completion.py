@@ -27,9 +27,6 @@ _PATIENCE = 2.0
 _MAX_OFFERED = 50
 """Values from a table with many rows."""
 
-_STATUSES = ("pending", "approved", "rejected", "cancelled")
-"""Those that the vendor documents."""
-
 _PLACES = {
     "bash": "~/.local/share/bash-completion/completions/mirror, with the package bash-completion",
     "zsh": "~/.zfunc/_mirror, if ~/.zshrc has fpath+=(~/.zfunc) before compinit",
@@ -91,7 +88,9 @@ def complete_status(
             found.append(status)
         return found
 
-    known = dict.fromkeys((*_STATUSES, *_from_database(context, statuses)))
+    from mirror.queries.status import DOCUMENTED_STATUSES
+
+    known = dict.fromkeys((*DOCUMENTED_STATUSES, *_from_database(context, statuses)))
     return _beginning(known, incomplete)
 
 

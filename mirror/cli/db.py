@@ -14,7 +14,7 @@ from mirror.cli.completion import (
     complete_environment_on_record,
     complete_relation,
 )
-from mirror.cli.erasure import confirm, erase_number
+from mirror.cli.erasure import erase_number
 from mirror.cli.log import notify
 from mirror.cli.options import (
     DURATION,
@@ -25,6 +25,7 @@ from mirror.cli.options import (
     open_database,
 )
 from mirror.cli.pager import no_pager_option
+from mirror.cli.prompt import confirm
 from mirror.config import settings
 
 

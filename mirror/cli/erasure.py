@@ -1,9 +1,8 @@
-"""`mirror db erase-number`, and the question that destructive commands ask."""
+"""`mirror db erase-number`: shows what there is, asks, erases, and says what is not reached."""
 
 from __future__ import annotations
 
 import logging
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -18,7 +17,8 @@ from mirror.cli.options import (
     open_database,
     region_option,
 )
-from mirror.text import escape_unsafe, plural
+from mirror.cli.prompt import confirm
+from mirror.text import listed, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from mirror.queries.traces import Found
-
-_MAX_LISTED = 20
-"""Ids in a line."""
 
 _NOT_CLEAN = "it is erased, but the files of the database may still hold its bytes"
 
@@ -124,29 +121,5 @@ def _describe_found(number: str, found: Found) -> Iterator[str]:
     if not found.is_empty:
         yield f"found in {', '.join(found.environments)}: {found}"
     if found.mentioned_by:
-        listed = ", ".join(found.mentioned_by[:_MAX_LISTED])
-        more = len(found.mentioned_by) - _MAX_LISTED
         others = plural(len(found.mentioned_by), "other request mentions", "other requests mention")
-        yield f"not erased: {others} the number in a text: {listed}" + (
-            f" and {more:,} more" if more > 0 else ""
-        )
-
-
-def confirm(question: str, done: str, to_do: str) -> None:
-    """Ask on the terminal whether to go on.
-
-    Args:
-        question: to ask.
-        done: what was not done after a no, such as "deleted".
-        to_do: what cannot be asked, such as "delete requests".
-
-    Raises:
-        UsageError: nobody can be asked.
-        MirrorError: the answer is no.
-    """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise errors.UsageError(
-            f"nobody can be asked whether to {to_do}", hint="confirm it with --yes"
-        )
-    if not click.confirm(escape_unsafe(question), err=True):
-        raise errors.MirrorError(f"nothing was {done}")
+        yield f"not erased: {others} the number in a text: {listed(found.mentioned_by)}"

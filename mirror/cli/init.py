@@ -19,10 +19,11 @@ from mirror.cli.options import (
     environment_name_option,
     token_file_option,
 )
-from mirror.cli.questions import Questions, is_terminal
+from mirror.cli.questions import Questions
 from mirror.config import file, settings
 from mirror.config.sources import VARIABLES
 from mirror.errors import UsageError
+from mirror.files import absolute_path
 from mirror.installation import command_line, program
 
 _OF_THE_SESSION = (
@@ -71,11 +72,9 @@ def init(
     path = _config_path(config_file)
     from mirror import setup
 
-    can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr) and not yes
     configuration = setup.read(path)
-    questions = Questions(path, configuration, can_ask=can_ask)
-    if not can_ask:
-        questions.require(defaults=yes)
+    questions = Questions(path, configuration, defaults=yes)
+    questions.require()
     name = questions.environment(environment)
     if name in configuration.environments:
         questions.require_same(name)
@@ -100,7 +99,7 @@ def _config_path(option: str | None) -> Path:
         )
     if not str(path).isprintable():  # a crontab has no escapes
         raise UsageError("the path of the configuration file holds invisible characters")
-    return Path(os.path.abspath(path))  # noqa: PTH100 (pathlib's keeps "..")
+    return absolute_path(path)
 
 
 def _check(path: Path, environment: str) -> int:
@@ -172,7 +171,7 @@ def _again(path: Path, environment: str) -> str:
 def _config_option(path: Path) -> list[str]:
     """Return the option that names the configuration file, unless all commands find it."""
     named = os.environ.get(VARIABLES["config_file"])
-    is_found = os.path.abspath(named) == str(path) if named else path == file.default_path()  # noqa: PTH100 (as above)
+    is_found = path == (absolute_path(named) if named else file.default_path())
     return [] if is_found else ["--config", str(path)]
 
 

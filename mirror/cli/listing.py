@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -13,6 +14,8 @@ from mirror.config.file import suggest
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _T = TypeVar("_T")
+
+_NARROW = 70
 
 
 class _ColumnNames(click.ParamType):  # type: ignore[type-arg] # (not generic in click 8.1)
@@ -39,7 +42,7 @@ class _ColumnNames(click.ParamType):  # type: ignore[type-arg] # (not generic in
         known = self.known()
         if name not in known:
             hint = suggest(name, known)
-            names = f"{', '.join(known)}"
+            names = ", ".join(known)
             hint = hint if names in hint else f"{hint} There are {names}"
             self.fail(f"there is no column {name!r}; {hint}", param, ctx)
 
@@ -123,26 +126,27 @@ def listing_options(row_type: str, *, limit: int | None = None) -> Callable[[_F]
     )
 
 
-def one_more(limit: int | None) -> int | None:
-    """Return the limit for a query whose result `first` cuts off."""
-    return None if limit is None else limit + 1
-
-
-def first(
-    rows: Sequence[_T], limit: int | None, count: Callable[[], int] | None = None
-) -> tuple[Sequence[_T], str | None]:
-    """Cut rows off at a limit.
+def select(
+    query: Callable[..., list[_T]],
+    limit: int | None,
+    count: Callable[[], int] | None,
+    explain: Callable[[], str | None],
+) -> tuple[list[_T], str | None]:
+    """Return the first rows of a query, and what to say on stderr after them.
 
     Args:
-        rows: at most `one_more(limit)`.
+        query: returns the rows; takes a `limit`.
         limit: number of rows to show; None for all.
-        count: counts all rows, if that is cheap. Called only if some are left out.
-
-    Returns:
-        The rows to show, and what to say on stderr after them.
+        count: counts all rows; None if that costs too much. Called if some are left out.
+        explain: says why there are none. Called if there are none.
     """
+    rows = query(limit=None if limit is None else limit + 1)
     if limit is None or len(rows) <= limit:
-        return rows, None
-    if count is None:
-        return rows[:limit], f"only the first {limit:,} are shown; --limit sets how many"
-    return rows[:limit], f"{limit:,} of {count():,} shown; --limit sets how many"
+        return rows, None if rows else explain()
+    shown = f"only the first {limit:,} are" if count is None else f"{limit:,} of {count():,}"
+    return rows[:limit], f"{shown} shown; --limit sets how many"
+
+
+def is_narrow() -> bool:
+    """Return whether the terminal has no room for all columns of a table."""
+    return shutil.get_terminal_size().columns < _NARROW

@@ -7,8 +7,6 @@ characters. JSON and CSV keep them, JSON as escapes. A spreadsheet takes none of
 from __future__ import annotations
 
 import csv
-import errno
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -17,7 +15,6 @@ from decimal import Decimal
 from itertools import chain
 from math import isfinite
 from operator import attrgetter
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TextIO
 
@@ -35,7 +32,6 @@ from mirror.cli.table import (
     to_text,
     wrap,
 )
-from mirror.errors import DiskUnavailable, UsageError
 from mirror.queries.results import FieldChange
 from mirror.text import UNSAFE, JsonText, escape_unsafe
 
@@ -52,7 +48,6 @@ __all__ = [
     "render_table",
     "to_text",
     "wrap",
-    "write_file",
     "write_rows",
     "write_values",
 ]
@@ -128,40 +123,6 @@ def write_values(
         render_table(rows, [escape_unsafe(name) for name in names], out)
     else:
         _write_tab_separated(rows, names, out)
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a file atomically: a reader sees the old content or the new one, never a part.
-
-    Only its owner can read a new file. One that is replaced keeps its permissions.
-
-    Args:
-        path: of the file. A device or pipe is written to directly.
-        text: the new content.
-
-    Raises:
-        DiskUnavailable: the disk is full.
-        UsageError: the file cannot be written.
-    """
-    try:
-        path = path.resolve()
-        temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}")
-        if path.exists() and not path.is_file():
-            path.write_text(text, encoding="utf-8")
-            return
-        try:
-            temporary.touch(mode=0o600)
-            temporary.write_text(text, encoding="utf-8")
-            if path.exists():
-                temporary.chmod(path.stat().st_mode)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        raise (DiskUnavailable if full else UsageError)(
-            f"{path} cannot be written ({error.strerror})", hint="choose another place for it"
-        ) from error
 
 
 def json_line(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from mirror.cli.listing import columns_option
+from mirror.cli.listing import columns_option, is_narrow
 from mirror.cli.log import notify
 from mirror.cli.options import (
     environment_filter,
@@ -22,9 +21,6 @@ from mirror.cli.options import (
 if TYPE_CHECKING:
     from mirror.queries.lookup import NumberMatch
     from mirror.queries.results import HistoryEvent, ReleaseRequest
-
-_NARROW = 70
-"""Width of a terminal below which the time line has fewer columns."""
 
 _EVENT_WIDTH = len("requested *")
 _INTERVAL_WIDTH = len("between 2024-01-31")
@@ -136,7 +132,7 @@ def _render_time_line(events: list[HistoryEvent], unknown: int, out: TextIO) -> 
         del columns["environment"]
     if len({event.phone_number for event in events}) < 2:
         del columns["number"]
-    if shutil.get_terminal_size().columns < _NARROW:
+    if is_narrow():
         del columns["after"], columns["request"]
     last_of_request = {
         number

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from mirror.cli.log import notify
 from mirror.cli.options import given_settings, now
+from mirror.cli.prompt import ask, can_ask, is_terminal
 from mirror.config import settings
 from mirror.config.resolver import SettingSources
 from mirror.config.settings import ApiSettings, Secret
 from mirror.config.sources import VARIABLES
 from mirror.errors import MirrorError, TokenRefused, UsageError
-from mirror.text import escape_unsafe
+from mirror.files import absolute_path
 
 if TYPE_CHECKING:
     from mirror.config.file import Configuration
     from mirror.setup import NewEnvironment
 
-_T = TypeVar("_T")
 _STDIN = "-"
 _MAX_STDIN = 1 << 16  # bytes
 
@@ -36,42 +31,42 @@ class Questions:
     Args:
         path: of the configuration file.
         configuration: its content.
-        can_ask: whether there is somebody to ask.
+        defaults: ask nothing; what has a default need not be given.
     """
 
-    def __init__(self, path: Path, configuration: Configuration, *, can_ask: bool) -> None:
+    def __init__(self, path: Path, configuration: Configuration, *, defaults: bool) -> None:
         self._path = path
         self._file = configuration
-        self._can_ask = can_ask
+        self._defaults = defaults
+        self._can_ask = can_ask() and not defaults
         self._given = given_settings()
         self._token: Secret | None = None
 
-    def require(self, *, defaults: bool) -> None:
+    def require(self) -> None:
         """Check that all is given, where nobody can be asked.
-
-        Args:
-            defaults: what has a default need not be given.
 
         Raises:
             UsageError: something is missing.
         """
+        if self._can_ask:
+            return
         parameters = click.get_current_context().params
         name = parameters["environment"]
         missing = []
-        if not name and (self._file.environments or not defaults):
+        if not name and (self._file.environments or not self._defaults):
             missing.append("--environment")
         if name not in self._file.environments:
-            if not defaults and "base_url" not in self._given:
+            if not self._defaults and "base_url" not in self._given:
                 missing.append("--base-url")
             if not {"token_file", "token_env"} & self._given.keys():
                 missing.append(f"--token-file (or {VARIABLES['token']})")
-            if not defaults and not self._file.database and "database" not in self._given:
+            if not self._defaults and not self._file.database and "database" not in self._given:
                 missing.append("--database")
         if missing:
             *others, last = missing
             names = f"{', '.join(others)} and {last}" if others else last
             hint = "give " + ("it" if not others else "them")
-            if not defaults and missing != [f"--token-file (or {VARIABLES['token']})"]:
+            if not self._defaults and missing != [f"--token-file (or {VARIABLES['token']})"]:
                 hint += ", or --yes to take the defaults of all but the token"
             if self._file.environments:
                 hint += f"; {self._path} has {', '.join(self._file.environments)}"
@@ -88,7 +83,7 @@ class Questions:
         known = ", ".join(self._file.environments)
         default = None if known else settings.DEFAULT_ENVIRONMENT
         question = f"Environment ({self._path} has {known})" if known else "Name of the environment"
-        return _ask(question, settings.environment_name, default)
+        return ask(question, settings.environment_name, default)
 
     def new(self, name: str) -> NewEnvironment:
         """Return all settings of a new environment."""
@@ -129,14 +124,14 @@ class Questions:
         given = self._given.get("base_url")
         if given or not self._can_ask:
             return settings.usable_base_url(given.text if given else default)
-        return _ask("Base URL of the API", settings.usable_base_url, default)
+        return ask("Base URL of the API", settings.usable_base_url, default)
 
     def _new_token(self, base_url: str) -> Secret | Path:
         """Return the token, or the file that holds it."""
         if token := self._given_token():
             setting = self._given.get("token_file")
             is_file = setting is not None and setting.text != _STDIN
-            return Path(os.path.abspath(setting.text)) if setting and is_file else token  # noqa: PTH100 (pathlib's keeps "..")
+            return absolute_path(setting.text) if setting and is_file else token
 
         def accepted(text: str) -> Secret:
             """Return a token that the API does not refuse; why it cannot tell is for the doctor."""
@@ -151,7 +146,7 @@ class Questions:
                 pass
             return token
 
-        return _ask("API token (hidden)", accepted, hidden=True)
+        return ask("API token (hidden)", accepted, hidden=True)
 
     def _given_token(self) -> Secret | None:
         """Return the token that a file, standard input or the variable holds; None without any."""
@@ -179,7 +174,7 @@ class Questions:
             return self._usable_database(default)
         default = default.removeprefix("sqlite:///")
         question = "Database (the path of a SQLite file, or postgresql://USER@HOST/NAME)"
-        return _ask(question, self._usable_database, default)
+        return ask(question, self._usable_database, default)
 
     def _usable_database(self, text: str) -> tuple[str, Secret | None]:
         from mirror import setup
@@ -191,7 +186,7 @@ class Questions:
         is_postgres = parsed.get_backend_name() != "sqlite"
         if is_postgres and password is None and self._can_ask and "passfile" not in parsed.query:
             question = "Password of the database (hidden; empty if it takes none)"
-            password = _ask(
+            password = ask(
                 question, lambda typed: Secret(typed) if typed else None, "", hidden=True
             )
         setup.check_database(url, password)
@@ -211,27 +206,3 @@ class Questions:
                 f"environments, and {given.source} names another",
                 hint="leave that out, or name another file with --config",
             )
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a standard stream, which may be closed, is a terminal."""
-    return stream is not None and stream.isatty()
-
-
-def _ask(
-    question: str, convert: Callable[[str], _T], default: str | None = None, *, hidden: bool = False
-) -> _T:
-    """Ask on the terminal until there is a usable answer."""
-    while True:
-        with redirect_stdout(sys.stderr):  # readline writes there, whatever click is told
-            answer = click.prompt(
-                escape_unsafe(question),
-                default=default,
-                hide_input=hidden,
-                show_default=bool(default),
-                err=True,
-            )
-        try:
-            return convert(answer if hidden else answer.strip())
-        except MirrorError as error:
-            notify(str(error), logging.ERROR)

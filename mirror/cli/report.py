@@ -24,6 +24,7 @@ from mirror.cli.options import (
 )
 from mirror.config import file as config
 from mirror.config import settings
+from mirror.files import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,6 @@ def report(
 
     TIME is 2024-01-31, 2024-01-31T14:30:00Z, or a time ago: 24h, 7d.
     """
-    from mirror.cli import output
     from mirror.report import collect
     from mirror.report.period import period
 
@@ -102,7 +102,7 @@ def report(
     if path == "-":
         sys.stdout.write(text)
         return
-    output.write_file(Path(path), text)
+    write_file(Path(path), text)
     if not quiet:
         notify(f"wrote {path} ({len(text.encode()) / 1024:,.0f} KiB)")
     if open_browser:

@@ -6,12 +6,13 @@ import shutil
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from mirror.cli.completion import complete_id, complete_status
-from mirror.cli.listing import first, listing_options, one_more
+from mirror.cli.listing import is_narrow, listing_options, select
 from mirror.cli.log import notify
 from mirror.cli.options import (
     TIME,
@@ -36,9 +37,8 @@ if TYPE_CHECKING:
         RequestVersion,
     )
 
-_NARROW = 70
 _WIDE = 120
-"""Widths of a terminal: below the first a table has fewer columns, from the second on more."""
+"""Width of a terminal from which on the table has more columns."""
 
 _MAX_IDS = 10_000
 
@@ -93,14 +93,14 @@ def requests(
         matches = [] if number is None else find_number(connection, number, region)
         known, unknown = _find(connection, ids, environment)
         selection = {"environment": environment, "ids": known if ids else None, **filters}
-        rows, omitted = first(
-            helpers.release_requests(connection, limit=one_more(limit), sort=sort, **selection),
+        others = {name: filters[name] for name in filters.keys() - {"number", "region"}}
+        rows, message = select(
+            partial(helpers.release_requests, connection, sort=sort, **selection),
             limit,
             # All versions are read to count those of a time.
-            None if filters["as_of"] else lambda: helpers.count_requests(connection, **selection),
+            None if filters["as_of"] else partial(helpers.count_requests, connection, **selection),
+            partial(empty.no_requests, connection, environment=environment, **others),
         )
-        others = {name: filters[name] for name in filters.keys() - {"number", "region"}}
-        reason = None if rows else empty.no_requests(connection, environment=environment, **others)
     output.write_rows(
         rows,
         ReleaseRequest,
@@ -109,15 +109,13 @@ def requests(
         columns=_columns(rows, filters["as_of"] or now(), missing=filters["missing"]),
         only=columns,
     )
-    for message in unknown:
-        notify(message)
-    left_out = [] if omitted else sorted(set(known) - {row.id for row in rows})
-    for request_id in left_out:
-        notify(f"the options leave out {request_id!r}, which `mirror show` shows")
-    if omitted:
-        notify(omitted)
-    elif reason:
+    for reason in unknown:
         notify(reason)
+    is_cut = bool(rows and message)
+    for request_id in [] if is_cut else sorted(set(known) - {row.id for row in rows}):
+        notify(f"the options leave out {request_id!r}, which `mirror show` shows")
+    if message:
+        notify(message)
     elif number is not None and not ids:
         selected = " that these options select" if any(others.values()) else ""
         scope = f" in {environment!r}" if environment else ""
@@ -193,7 +191,7 @@ def _columns(rows: Sequence[ReleaseRequest], at: datetime, *, missing: bool) -> 
     """
     from mirror.cli import output
 
-    width = shutil.get_terminal_size().columns
+    is_wide = shutil.get_terminal_size().columns >= _WIDE
     columns: dict[str, Column] = {
         "request": lambda row: output.abbreviate_id(row.id),
         "requested (UTC)": lambda row: row.requested_at,
@@ -210,16 +208,16 @@ def _columns(rows: Sequence[ReleaseRequest], at: datetime, *, missing: bool) -> 
         "reasons": _reasons,
     }
     hidden = {"requested", "missing since", "reasons"}
-    if width < _WIDE:
+    if not is_wide:
         hidden = {"requested (UTC)", "missing since (UTC)", "resolved (UTC)"}
         hidden |= {"reason", "rejection reason"}
-    if width < _NARROW:
+    if is_narrow():
         hidden |= {"request", "open"}
     if not missing:
         hidden |= {"missing since", "missing since (UTC)"}
     if len({row.environment for row in rows}) < 2:
         hidden.add("environment")
-    elif width < _WIDE:
+    elif not is_wide:
         hidden.add("open")
     return {
         name: column

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mirror.cli.listing import first, listing_options, one_more
+from mirror.cli.listing import is_narrow, listing_options, select
 from mirror.cli.log import notify
 from mirror.cli.options import TIME, environment_filter, open_mirror, reading_options
-from mirror.text import format_duration
+from mirror.cli.sync_output import counts_of
+from mirror.text import format_seconds
 
 if TYPE_CHECKING:
     from mirror.cli.output import Column
@@ -22,8 +23,6 @@ OUTCOMES = ("applied", "unchanged", "superseded", "refused", "failed", "running"
 """Outcomes of runs on record: those of `mirror.db.runs.Outcome`, which takes long to import."""
 
 _LIMIT = 20
-_NARROW = 70
-_MINUTE = 60  # seconds
 
 
 @click.command(epilog="Example: mirror runs --outcome failed --outcome refused --since 7d")
@@ -64,33 +63,27 @@ def runs(
         "since": since,
     }
     with open_mirror(database, config_file) as connection:
-        rows, omitted = first(
-            helpers.runs(connection, limit=one_more(limit), sort=sort, **selection),
+        rows, message = select(
+            partial(helpers.runs, connection, sort=sort, **selection),
             limit,
-            lambda: helpers.count_runs(connection, **selection),
+            partial(helpers.count_runs, connection, **selection),
+            partial(empty.no_runs, connection, **selection),
         )
-        reason = None if rows else empty.no_runs(connection, **selection)
     table: dict[str, Column] = {
         "run": lambda row: row.id,
         "started (UTC)": lambda row: row.started_at,
         "environment": lambda row: row.environment,
         "outcome": lambda row: row.outcome,
-        "took": _duration,
+        "took": lambda row: None if row.seconds is None else format_seconds(row.seconds),
         "result": _result,
     }
     if len({row.environment for row in rows}) < 2:
         del table["environment"]
-    if shutil.get_terminal_size().columns < _NARROW:
+    if is_narrow():
         del table["took"]
     output.write_rows(rows, SyncRun, output_format, sys.stdout, columns=table, only=columns)
-    if message := omitted or reason:
+    if message:
         notify(message)
-
-
-def _duration(run: SyncRun) -> str | None:
-    if run.seconds is None:
-        return None
-    return f"{run.seconds:.1f} s" if run.seconds < _MINUTE else format_duration(run.seconds)
 
 
 def _result(run: SyncRun) -> str | None:
@@ -101,13 +94,4 @@ def _result(run: SyncRun) -> str | None:
         return "nothing new"
     if run.outcome == "superseded":
         return "another sync completed meanwhile"
-    labelled = {
-        "new": run.inserted,
-        "updated": run.updated,
-        "missing": run.missing,
-        "returned": run.returned,
-        "quarantined": run.quarantined,
-        "duplicates": run.duplicates,
-    }
-    counts = ", ".join(f"{count:,} {label}" for label, count in labelled.items() if count)
-    return counts or ("nothing new" if run.outcome == "applied" else None)
+    return ", ".join(counts_of(run)) or ("nothing new" if run.outcome == "applied" else None)

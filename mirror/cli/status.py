@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mirror.cli.exit_codes import EXIT_STALE
-from mirror.cli.listing import first, listing_options, one_more
+from mirror.cli.listing import listing_options, select
 from mirror.cli.log import notify
 from mirror.cli.options import (
     DURATION,
@@ -65,12 +66,12 @@ def quarantine(
         "resolved": resolved,
     }
     with open_mirror(database, config_file) as connection:
-        records, omitted = first(
-            helpers.quarantine(connection, limit=one_more(limit), sort=sort, **selection),
+        records, message = select(
+            partial(helpers.quarantine, connection, sort=sort, **selection),
             limit,
-            lambda: helpers.count_quarantine(connection, **selection),
+            partial(helpers.count_quarantine, connection, **selection),
+            partial(empty.no_quarantine, connection, **selection),
         )
-        reason = None if records else empty.no_quarantine(connection, **selection)
     output.write_rows(
         records,
         QuarantinedRecord,
@@ -84,7 +85,7 @@ def quarantine(
         },
         only=columns,
     )
-    if message := omitted or reason:
+    if message:
         notify(message)
 
 

@@ -16,10 +16,11 @@ import msgspec
 from mirror.cli.exit_codes import EXIT_NEWLY_QUARANTINED, exit_code
 from mirror.cli.log import notify
 from mirror.cli.stdout import OutputFailed
-from mirror.text import plural
+from mirror.text import format_seconds, plural
 
 if TYPE_CHECKING:
-    from mirror.db.runs import Outcome
+    from mirror.db.runs import Counts, Outcome
+    from mirror.queries.results import SyncRun
     from mirror.sync.run import Result
 
 
@@ -124,7 +125,7 @@ def write_round(
         if count
     )
     notify(
-        f"{plural(environments, 'environment')}: {counted}; {_duration(seconds)}",
+        f"{plural(environments, 'environment')}: {counted}; {format_seconds(seconds)}",
         round_fields={
             "environments": environments,
             **counts,
@@ -134,28 +135,27 @@ def write_round(
     )
 
 
-def _duration(seconds: float) -> str:
-    text = f"{seconds:.1f}"
-    return "< 0.1 s" if text == "0.0" else f"{text} s"
-
-
 def summary(result: Result) -> str:
     """Return one line on what a sync did."""
-    duration = _duration(result.seconds)
+    duration = format_seconds(result.seconds)
     if result.outcome == "superseded":
         return f"superseded: another sync completed meanwhile, nothing was applied; {duration}"
-    counts = result.counts
-    labelled = {
-        "new": counts.inserted,
-        "updated": counts.updated,
-        "missing": counts.missing,
-        "returned": counts.returned,
-        "quarantined": counts.quarantined,
-        "duplicates": counts.duplicates,
-    }
-    changed = "".join(f", {count:,} {label}" for label, count in labelled.items() if count)
     outcome = result.outcome.replace("_", " ")
-    return f"{outcome}: {counts.fetched:,} in the list{changed}; {duration}"
+    counted = ", ".join([f"{result.counts.fetched:,} in the list", *counts_of(result.counts)])
+    return f"{outcome}: {counted}; {duration}"
+
+
+def counts_of(run: Counts | SyncRun) -> list[str]:
+    """Return what a run did, such as "2 new" and "1 updated"."""
+    labelled = {
+        "new": run.inserted,
+        "updated": run.updated,
+        "missing": run.missing,
+        "returned": run.returned,
+        "quarantined": run.quarantined,
+        "duplicates": run.duplicates,
+    }
+    return [f"{count:,} {label}" for label, count in labelled.items() if count]
 
 
 def result_fields(result: Result) -> dict[str, Any]:

@@ -54,19 +54,18 @@ STYLES = {
 """Colour of each state on a terminal."""
 
 _STATE_COLUMNS = {
-    *(
-        "status",
-        "event",
-        "change",
-        "kind",
-        "from",
-        "to",
-        "outcome",
-        "last run",
-        "state",
-        "quarantine",
-    ),
-    *("old_status", "new_status", "last_status"),
+    "status",
+    "old_status",
+    "new_status",
+    "last_status",
+    "event",
+    "change",
+    "kind",
+    "from",
+    "to",
+    "outcome",
+    "last run",
+    "state",
 }
 """Headers of the columns whose words are coloured."""
 

@@ -21,6 +21,7 @@ from mirror.db.errors import redact_url, translate_errors
 from mirror.db.urls import parse_url, shown_url_of
 from mirror.db.watchdog import mark_busy, watchdog_of
 from mirror.errors import DatabaseError, DatabaseUnavailable, MissingExtra, UsageError
+from mirror.files import DISK_FULL
 
 LOCK_WAIT = 60
 """Seconds to wait for a lock that another connection holds."""
@@ -366,8 +367,7 @@ def require_creatable(url: URL) -> None:
 
 def _not_created(path: Path, code: int | None) -> DatabaseError:
     """Return the error for a file that the operating system does not create."""
-    full = code in {errno.ENOSPC, errno.EDQUOT}
-    return (DatabaseUnavailable if full else DatabaseError)(
+    return (DatabaseUnavailable if code in DISK_FULL else DatabaseError)(
         f"the database file {path} cannot be created ({os.strerror(code or 0)})",
         hint="check the path and its permissions, or choose another one with --database",
     )

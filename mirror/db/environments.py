@@ -26,13 +26,10 @@ from mirror.db.models import (
     sync_runs,
 )
 from mirror.errors import UsageError
-from mirror.text import plural
+from mirror.text import plural, there_are
 
 _CHILDREN_FIRST = (quarantined_records, past_versions, release_requests, sync_runs)
 """The tables with a column `environment`; records in quarantine refer to runs."""
-
-_MAX_LISTED = 20
-"""Names in the hint of an error."""
 
 _runs = sync_runs.c
 
@@ -230,7 +227,10 @@ def require_on_record(connection: Connection, name: str) -> None:
     """
     names = on_record(connection)
     if name not in names:
-        raise UsageError(f"there is no environment {name!r} on record", hint=_list(names))
+        raise UsageError(
+            f"there is no environment {name!r} on record",
+            hint=there_are(names) if names else "nothing was ever synced",
+        )
 
 
 def _contents(connection: Connection, name: str) -> Contents:
@@ -246,15 +246,6 @@ def _contents(connection: Connection, name: str) -> Contents:
         sa.select(sa.func.count(_runs.completion)).where(_runs.environment == name)
     )
     return Contents(requests, versions, quarantined, all_runs, complete or 0)
-
-
-def _list(names: list[str]) -> str:
-    """Return a hint that lists the environments on record."""
-    if not names:
-        return "nothing was ever synced"
-    listed = ", ".join(names[:_MAX_LISTED])
-    more = f" and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else ""
-    return f"there {'is' if len(names) == 1 else 'are'} {listed}{more}"
 
 
 def _holds_data(existing: Contents) -> bool:

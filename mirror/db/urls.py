@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, Connection, make_url
 from mirror.config.resolver import sqlite_url
 from mirror.db.errors import redact_url
 from mirror.errors import UsageError
+from mirror.files import absolute_path
 
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]+:")
 _HOST_LIST = re.compile(
@@ -89,10 +90,10 @@ def to_url(text: str) -> str:
     if not text or not text.isprintable():
         raise UsageError("the database is empty or holds invisible characters")
     if not _SCHEME.match(text):
-        return sqlite_url(Path(os.path.abspath(os.path.expanduser(text))))  # noqa: PTH100, PTH111 (pathlib's raise)
+        return sqlite_url(absolute_path(os.path.expanduser(text)))  # noqa: PTH111 (pathlib's raises)
     url = parse_url(text)
     if url.get_backend_name() == "sqlite":
-        return sqlite_url(Path(os.path.abspath(url.database or "")))  # noqa: PTH100 (likewise)
+        return sqlite_url(absolute_path(url.database or ""))
     return text
 
 

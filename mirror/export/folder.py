@@ -23,11 +23,11 @@ from datetime import datetime
 from pathlib import Path
 
 from mirror.errors import DiskUnavailable, ExportRunning, MirrorError, UsageError
+from mirror.files import DISK_FULL, real_path
 
 _MARKER = ".mirror-export"
 _CURRENT = ".current"
 _NEW_LINK = ".current-new"
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _UNSUITABLE = {errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR}
 """Of the path itself: no folder can be there."""
@@ -74,7 +74,7 @@ def _translated_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         kind: type[MirrorError] = MirrorError
         hint = "see whether its file system works, or choose another folder"
-        if error.errno in _FULL:
+        if error.errno in DISK_FULL:
             kind = DiskUnavailable
             hint = "make room, and try again; the export before is still there"
         elif error.errno in _FORBIDDEN:
@@ -86,7 +86,7 @@ def _translated_errors(folder: Path) -> Iterator[None]:
 
 def _prepare(folder: Path) -> Path:
     """Create the folder if it is missing, readable by its owner alone; return its real path."""
-    folder = Path(os.path.realpath(folder))  # Path.resolve has a RuntimeError for loops
+    folder = real_path(folder)
     for path in (folder, *folder.parents):
         if path.is_symlink():
             raise UsageError(f"{path} is in a loop of links", hint="choose another folder")

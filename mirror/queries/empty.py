@@ -17,11 +17,10 @@ from mirror.db import environments, runs
 from mirror.db.models import past_versions, quarantined_records, release_requests, sync_runs
 from mirror.queries.helpers import known_requests
 from mirror.queries.select import Conditions, between, in_environment
-from mirror.text import one_line
+from mirror.text import one_line, there_are
 
 NEVER_SYNCED = "nothing was ever synced; run `mirror sync`"
 
-_MAX_LISTED = 20
 _MAX_LENGTH = 60  # characters of a status
 
 
@@ -40,7 +39,7 @@ def no_environment(connection: Connection, environment: str | None) -> str | Non
             return None
         return "no sync was complete yet; `mirror status` shows why"
     if environment not in names:
-        known = _there_are([repr(name) for name in names])
+        known = there_are([repr(name) for name in names])
         return f"there is no environment {environment!r} in the mirror; {known}"
     if runs.last_completion(connection, environment) is None:
         return f"no sync of {environment!r} was complete yet; `mirror status` shows why"
@@ -209,7 +208,7 @@ class _Requests:
         ).all()
         if status in statuses:
             return None
-        known = _there_are([one_line(name)[:_MAX_LENGTH] for name in statuses])
+        known = there_are([one_line(name)[:_MAX_LENGTH] for name in statuses])
         return f"no {self.noun} has the status {status!r}{self.scope}; {known}"
 
     def without_time(self, since: datetime | None, until: datetime | None) -> str | None:
@@ -253,16 +252,6 @@ def _first_observed_at(connection: Connection, environment: str | None) -> datet
 
 def _scope(environment: str | None) -> str:
     return "" if environment is None else f" in {environment!r}"
-
-
-def _there_are(names: Collection[str]) -> str:
-    """List the first names, and count the others."""
-    if not names:
-        return "there is none"
-    listed = ", ".join(list(names)[:_MAX_LISTED])
-    more = len(names) - _MAX_LISTED
-    others = f" and {more:,} more" if more > 0 else ""
-    return f"there {'is' if len(names) == 1 else 'are'} {listed}{others}"
 
 
 def _text(time: datetime) -> str:

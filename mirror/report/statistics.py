@@ -17,7 +17,6 @@ from sqlalchemy.engine import Connection
 
 from mirror.db.models import (
     CLOSED_STATUSES,
-    is_resolved,
     release_requests,
     sync_runs,
 )
@@ -28,6 +27,7 @@ from mirror.queries.results import (
     Limited,
 )
 from mirror.queries.select import between, fetch, in_environment
+from mirror.queries.select import count as count_rows
 from mirror.report.model import (
     Counts,
     FirstPull,
@@ -38,7 +38,6 @@ from mirror.report.model import (
 from mirror.report.period import Period
 
 _requests = release_requests.c
-_unresolved = sa.not_(is_resolved(release_requests))
 
 _MILLISECOND = timedelta(milliseconds=1)
 _MILLISECONDS_AN_HOUR = 3_600_000
@@ -160,7 +159,7 @@ class Statistics:
         began, ended = _requests.requested_at, _requests.resolved_at
         reported = [_requests.status != "pending", ended < until]
         reported += in_environment(_requests, self.environment)
-        count = self._count(release_requests, *reported)
+        count = count_rows(self.connection, release_requests, reported)
         duration: sa.ColumnElement[Any] = ended - began
         if self.connection.dialect.name == "sqlite":  # exact to a twentieth of a millisecond
             duration = sa.func.julianday(ended) - sa.func.julianday(began)
@@ -247,11 +246,4 @@ class Statistics:
             )
             .group_by(view.environment)
         )
-        return self._counter(query)
-
-    def _counter(self, query: sa.Select[Any]) -> Counter[str]:
         return Counter(dict(self.connection.execute(query).all()))
-
-    def _count(self, source: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> int:
-        query = sa.select(sa.func.count()).select_from(source).where(*conditions)
-        return int(self.connection.execute(query).scalar_one())

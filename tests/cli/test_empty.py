@@ -231,7 +231,7 @@ def test_a_new_mirror(mirror: Mirror, line: str) -> None:
 
 def test_many_environments(filled: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many names the first are listed, and the others counted."""
-    monkeypatch.setattr("mirror.queries.empty._MAX_LISTED", 2)
+    monkeypatch.setattr("mirror.text._MAX_LISTED", 2)
     ran = run_mirror("requests", "--environment", "x", MIRROR_DATABASE_URL=filled.url)
     assert ran.err.endswith("; there are 'dev', 'gone' and 3 more\n")
 
