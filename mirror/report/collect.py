@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from mirror.queries import helpers, status
-from mirror.queries.results import Day, Limited, ReleaseRequest
+from mirror.queries.results import Limited, ReleaseRequest
 from mirror.queries.status import EnvironmentStatus
+from mirror.report.daily import (
+    NO_DAYS,
+    Daily,
+    buckets_of,
+    merged,
+    open_over_time,
+    parts_of,
+    read_daily,
+)
 from mirror.report.model import (
     AgeBin,
     Attention,
-    Bucket,
     Counts,
     EnvironmentRow,
     FirstPull,
     Hours,
     KeyFigures,
-    OpenCount,
     Overdue,
     Report,
     Timeline,
     Undated,
 )
-from mirror.report.period import Period, split
+from mirror.report.period import Period
 from mirror.report.rankings import Rankings
 from mirror.report.snapshot import OpenRequests, Snapshot
 from mirror.report.statistics import (
@@ -47,9 +53,6 @@ _MAX_EVENTS = 8
 _MAX_ATTENTION = 10
 """Rows of each kind that needs somebody, except open requests."""
 
-_MAX_POINTS = 400
-"""More days than that do not fit into the width of a chart."""
-
 _MIN_REVIEWS = 10
 """Fewer do not tell what is usual."""
 
@@ -58,24 +61,6 @@ _STALE_AFTER = timedelta(days=1)
 
 _AGES = tuple(timedelta(days=days) for days in (1, 3, 7, 14, 28))
 """Where one bin of open requests ends, and the next begins."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Daily:
-    """The days of the period and of the one before it, of an environment or of all.
-
-    Attributes:
-        days: the counts of each day and environment, ordered by day.
-        open: number of open requests at the end of each day.
-        hours: hours to resolve of the reviews that ended on each day.
-    """
-
-    days: Sequence[Day]
-    open: Mapping[date, int]
-    hours: Mapping[date, Sequence[float]]
-
-
-_NO_DAYS = _Daily((), {}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,32 +112,26 @@ def collect(
             environments=None if environment is None else [environment],
             max_age=lambda name: (max_age and max_age(name)) or _STALE_AFTER,
         )
-        pulls = statistics.first_pulls(row.environment for row in statuses)
+        names = [row.environment for row in statuses]
+        pulls = statistics.first_pulls(names)
         first_pull = _first_pull(pulls)
-        daily = _daily(statistics, Period(before.since, period.until))
-        total = _merged(daily.values(), period.until)
+        daily = read_daily(statistics, Period(before.since, period.until))
+        total = merged(daily.values(), period.until)
         is_known_before = first_pull is not None and first_pull.at <= before.end
         resolutions = statistics.resolutions([period, before] if is_known_before else [period])
         usual = statistics.usual_hours(at or now)
         state = _state(snapshot, now, usual)
-        figures = _figures(statistics, period, daily, resolutions[0], state)
+        figures = _figures(statistics, period, daily, resolutions[0], state, names=names)
         figures_before = None
         if is_known_before:
             state_before = _state(Snapshot(connection, environment, before.end), now)
             rows = _figures(statistics, before, daily, resolutions[1], state_before)
             figures_before = _sum(rows.values(), hours(total.hours, before), before.end)
-        unit, parts = _parts(period, total)
-        environments = [
-            _environment_row(
-                row,
-                figures.get(row.environment) or _sum((), hours({}, period), state.at),
-                _buckets(parts, daily.get(row.environment, _NO_DAYS), now),
-                next((pull for pull in pulls if pull.environment == row.environment), None),
-            )
-            for row in statuses
-        ]
-        environments.sort(key=lambda row: -row.figures.open)
-        buckets = _buckets(parts, total, now)
+        unit, parts = parts_of(period, total)
+        environments = _environment_rows(
+            statuses, figures, daily, parts, first_pulls=pulls, now=now
+        )
+        buckets = buckets_of(parts, total, now)
         open_requests = snapshot.open_requests(limit=_MAX_OPEN)
         syncs, surprises = rankings.changes(
             period, max_syncs=_MAX_SYNCS, max_surprises=_MAX_SURPRISES
@@ -175,7 +154,7 @@ def collect(
             environments=environments,
             unit=unit,
             buckets=buckets,
-            open_over_time=_open_over_time(buckets, total),
+            open_over_time=open_over_time(buckets, total),
             reasons=rejection_reasons(resolutions[0], limit=_MAX_REASONS),
             open=open_requests,
             ages=_ages(state),
@@ -194,52 +173,6 @@ def _first_pull(pulls: Sequence[FirstPull]) -> FirstPull | None:
     first = min(pulls, key=lambda pull: pull.at, default=None)
     saw_requests = [pull for pull in pulls if pull.saw_requests]
     return max(saw_requests, key=lambda pull: pull.at, default=first)
-
-
-def _daily(statistics: Statistics, period: Period) -> dict[str, _Daily]:
-    """Read the days of each environment."""
-    days_of: defaultdict[str, list[Day]] = defaultdict(list)
-    for day in helpers.days(
-        statistics.connection,
-        since=period.since,
-        until=period.until,
-        environment=statistics.environment,
-    ):
-        days_of[day.environment].append(day)
-    hours_of = statistics.hours_by_day(period)
-    return {
-        name: _Daily(days, _open_by_day(days, period.until), hours_of.get(name, {}))
-        for name, days in days_of.items()
-    }
-
-
-def _merged(daily: Iterable[_Daily], until: date) -> _Daily:
-    """Return the days of several environments as one."""
-    days: list[Day] = []
-    hours_of: defaultdict[date, list[float]] = defaultdict(list)
-    for part in daily:
-        days += part.days
-        for day, values in part.hours.items():
-            hours_of[day] += values
-    days.sort(key=lambda day: day.day)
-    return _Daily(days, _open_by_day(days, until), hours_of)
-
-
-def _open_by_day(days: Sequence[Day], until: date) -> Mapping[date, int]:
-    """Sum up the open requests at the end of each day.
-
-    The view ends with the database's today. If its clock is behind `until`, the last day of an
-    environment stands for the days that follow.
-    """
-    totals: Counter[date] = Counter()
-    last_days: dict[str, Day] = {}
-    for day in days:
-        totals[day.day] += day.open_at_end
-        last_days[day.environment] = day
-    for day in last_days.values():
-        for offset in range(1, (until - day.day).days):
-            totals[day.day + timedelta(days=offset)] += day.open_at_end
-    return totals
 
 
 def _state(snapshot: Snapshot, now: datetime, usual: Hours | None = None) -> _State:
@@ -267,19 +200,22 @@ def _before(time: datetime, age: timedelta) -> datetime | None:
 def _figures(
     statistics: Statistics,
     period: Period,
-    daily: Mapping[str, _Daily],
+    daily: Mapping[str, Daily],
     resolutions: Iterable[Resolutions],
     state: _State,
+    *,
+    names: Iterable[str] = (),
 ) -> dict[str, KeyFigures]:
-    """Compute the key figures of each environment that has any."""
+    """Compute the key figures of some environments, and of each other one that has any."""
     released = statistics.released(period)
     resolutions_of: defaultdict[str, list[Resolutions]] = defaultdict(list)
     for group in resolutions:
         resolutions_of[group.environment].append(group)
-    names = {*daily, *resolutions_of, *state.open, *state.missing, *state.quarantined, *released}
+    names = {*names, *daily, *resolutions_of, *released}
+    names |= {*state.open, *state.missing, *state.quarantined}
 
     def of(name: str) -> KeyFigures:
-        days = daily.get(name, _NO_DAYS)
+        days = daily.get(name, NO_DAYS)
         return KeyFigures(
             at=state.at,
             open=days.open.get(period.last, 0) if period.days else 0,  # before 0001-01-01
@@ -315,25 +251,34 @@ def _sum(figures: Iterable[KeyFigures], hours: Hours, at: datetime) -> KeyFigure
     )
 
 
-def _environment_row(
-    row: EnvironmentStatus,
-    figures: KeyFigures,
-    buckets: Sequence[Bucket],
-    first_pull: FirstPull | None,
-) -> EnvironmentRow:
-    return EnvironmentRow(
-        environment=row.environment,
-        figures=figures,
-        buckets=buckets,
-        first_pull=first_pull,
-        complete_at=row.complete_at,
-        age=row.age,
-        is_stale=bool(row.stale),
-        outcome=row.outcome,
-        failures=row.failures,
-        error=row.error,
-        other=row.other,
-    )
+def _environment_rows(
+    statuses: Iterable[EnvironmentStatus],
+    figures: Mapping[str, KeyFigures],
+    daily: Mapping[str, Daily],
+    parts: Sequence[Period],
+    *,
+    first_pulls: Iterable[FirstPull],
+    now: datetime,
+) -> list[EnvironmentRow]:
+    """Return a row for each environment, most open requests first."""
+    pulls = {pull.environment: pull for pull in first_pulls}
+    rows = [
+        EnvironmentRow(
+            environment=row.environment,
+            figures=figures[row.environment],
+            buckets=buckets_of(parts, daily.get(row.environment, NO_DAYS), now),
+            first_pull=pulls.get(row.environment),
+            complete_at=row.complete_at,
+            age=row.age,
+            is_stale=bool(row.stale),
+            outcome=row.outcome,
+            failures=row.failures,
+            error=row.error,
+            other=row.other,
+        )
+        for row in statuses
+    ]
+    return sorted(rows, key=lambda row: -row.figures.open)
 
 
 def _overdue(usual: Hours, open_requests: Limited[ReleaseRequest], state: _State) -> Overdue | None:
@@ -359,43 +304,6 @@ def _ages(state: _State) -> list[AgeBin]:
         AgeBin(since, until, at_least[place] - at_least[place + 1])
         for place, (since, until) in enumerate(zip(limits, untils, strict=True))
     ]
-
-
-def _parts(period: Period, daily: _Daily) -> tuple[str, list[Period]]:
-    """Split the period, from the first day of the mirror on; return the unit and the parts."""
-    first = min((day.day for day in daily.days if day.day in period), default=None)
-    if first is None:
-        return split(period)[0], []
-    return split(Period(first, period.until))
-
-
-def _buckets(parts: Sequence[Period], daily: _Daily, now: datetime) -> list[Bucket]:
-    """Count the events of each part of the period."""
-
-    def bucket(part: Period) -> Bucket:
-        start, end = (
-            bisect_left(daily.days, limit, key=lambda day: day.day)
-            for limit in (part.since, part.until)
-        )
-        return Bucket(
-            part,
-            daily.open.get(part.last, 0),
-            counts(daily.days[start:end], part),
-            hours(daily.hours, part),
-            is_running=part.end > now,
-        )
-
-    return [bucket(part) for part in parts]
-
-
-def _open_over_time(buckets: Sequence[Bucket], daily: _Daily) -> list[OpenCount]:
-    if not buckets:
-        return []
-    charted = Period(buckets[0].period.since, buckets[-1].period.until)
-    if charted.days > _MAX_POINTS:
-        return [OpenCount(bucket.period.last, bucket.open) for bucket in buckets]
-    days = (charted.since + timedelta(days=offset) for offset in range(charted.days))
-    return [OpenCount(day, daily.open.get(day, 0)) for day in days]
 
 
 def _timelines(rankings: Rankings, period: Period) -> Limited[Timeline]:
