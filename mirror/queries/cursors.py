@@ -20,8 +20,9 @@ from mirror.db.engine import write_transaction
 from mirror.db.models import change_cursors, sync_runs
 from mirror.db.views import changes
 from mirror.errors import DatabaseError, UsageError
+from mirror.queries.helpers import CHANGES_ORDER
 from mirror.queries.results import Change
-from mirror.queries.select import between, fetch, in_environment, ordered, select_as
+from mirror.queries.select import between, fetch_sorted, in_environment
 
 DEFAULT = "default"
 """Name of the cursor that is used if none is named."""
@@ -102,10 +103,17 @@ def unseen(
     if len(times) == len(behind):  # implied, but the index needs it
         conditions.append(view.changed_at > min(times))
     is_position = sa.and_(_cursors.name == name, _cursors.environment == view.environment)
-    query = select_as(Change, changes).select_from(changes.outerjoin(change_cursors, is_position))
-    newest_first = (view.changed_at.desc(), view.request_id, view.kind)
-    query = ordered(query, Change, changes, sort, default=newest_first)
-    return Unseen(fetch(connection, Change, query, conditions), last)
+    rows = fetch_sorted(
+        connection,
+        Change,
+        changes,
+        conditions,
+        sort=sort,
+        limit=None,
+        default=CHANGES_ORDER,
+        join=changes.outerjoin(change_cursors, is_position),
+    )
+    return Unseen(rows, last)
 
 
 def require_writable(engine: Engine) -> None:

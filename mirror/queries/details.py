@@ -14,6 +14,7 @@ from mirror.db.models import quarantined_records, release_requests
 from mirror.db.views import versions as versions_view
 from mirror.errors import UsageError
 from mirror.queries import empty
+from mirror.queries.helpers import QUARANTINE_ORDER
 from mirror.queries.results import (
     FieldChange,
     QuarantinedRecord,
@@ -73,9 +74,7 @@ def request_details(
         fetch(
             connection,
             QuarantinedRecord,
-            select_as(QuarantinedRecord, quarantined_records).order_by(
-                invalid.first_seen_at.desc(), invalid.id
-            ),
+            select_as(QuarantinedRecord, quarantined_records).order_by(*QUARANTINE_ORDER),
             [invalid.request_id == request_id, invalid.environment == environment],
         ),
     )

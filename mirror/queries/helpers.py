@@ -44,11 +44,10 @@ from mirror.queries.results import (
 from mirror.queries.select import (
     between,
     check_connection,
-    check_limit,
     count,
     fetch,
+    fetch_sorted,
     in_environment,
-    ordered,
     select_as,
 )
 
@@ -60,6 +59,13 @@ HISTORY_ORDER = (
     history_view.c.event != "returned",
 )
 """The order of the events in a history. One at an unknown time follows its own `requested`."""
+
+_changes = changes_view.c
+CHANGES_ORDER = (_changes.changed_at.desc(), _changes.request_id, _changes.kind)
+"""Changes, newest first."""
+
+QUARANTINE_ORDER = (quarantined_records.c.first_seen_at.desc(), quarantined_records.c.id)
+"""Entries in quarantine, those that were first seen last first."""
 
 
 @contextmanager
@@ -166,10 +172,16 @@ def release_requests(
         # requests are in it, it reads them in the order of the index of requested_at.
         (in_it,) = in_environment(columns, environment)
         conditions.append(sa.func.likelihood(in_it, sa.literal_column("0.9")))
-    newest_first = (columns.requested_at.desc(), columns.id)
-    query = select_as(ReleaseRequest, source).limit(check_limit(limit))
-    query = ordered(query, ReleaseRequest, source, sort, default=newest_first, ties=(columns.id,))
-    return fetch(connection, ReleaseRequest, query, conditions)
+    return fetch_sorted(
+        connection,
+        ReleaseRequest,
+        source,
+        conditions,
+        sort=sort,
+        limit=limit,
+        default=(columns.requested_at.desc(), columns.id),
+        ties=(columns.id,),
+    )
 
 
 def count_requests(connection: Connection, **filters: Any) -> int:
@@ -255,12 +267,10 @@ def changes(
     Raises:
         ValueError: `sort` is no attribute, or `limit` is negative.
     """
-    view = changes_view.c
     conditions = _changes_where(connection, since=since, environment=environment, run_id=run_id)
-    newest_first = (view.changed_at.desc(), view.request_id, view.kind)
-    query = select_as(Change, changes_view).limit(check_limit(limit))
-    query = ordered(query, Change, changes_view, sort, default=newest_first)
-    return fetch(connection, Change, query, conditions)
+    return fetch_sorted(
+        connection, Change, changes_view, conditions, sort=sort, limit=limit, default=CHANGES_ORDER
+    )
 
 
 def count_changes(
@@ -393,12 +403,15 @@ def quarantine(
     Raises:
         ValueError: `sort` is no attribute, or `limit` is negative.
     """
-    columns = quarantined_records.c
-    default = (columns.first_seen_at.desc(), columns.id)
-    query = select_as(QuarantinedRecord, quarantined_records).limit(check_limit(limit))
-    query = ordered(query, QuarantinedRecord, quarantined_records, sort, default=default)
-    conditions = _quarantine_where(environment, resolved=resolved)
-    return fetch(connection, QuarantinedRecord, query, conditions)
+    return fetch_sorted(
+        connection,
+        QuarantinedRecord,
+        quarantined_records,
+        _quarantine_where(environment, resolved=resolved),
+        sort=sort,
+        limit=limit,
+        default=QUARANTINE_ORDER,
+    )
 
 
 def count_quarantine(
@@ -437,9 +450,15 @@ def runs(
     Raises:
         ValueError: `sort` is no attribute, or `limit` is negative.
     """
-    query = select_as(SyncRun, sync_runs).limit(check_limit(limit))
-    query = ordered(query, SyncRun, sync_runs, sort, default=(sync_runs.c.id.desc(),))
-    return fetch(connection, SyncRun, query, _runs_where(environment, outcomes, since))
+    return fetch_sorted(
+        connection,
+        SyncRun,
+        sync_runs,
+        _runs_where(environment, outcomes, since),
+        sort=sort,
+        limit=limit,
+        default=(sync_runs.c.id.desc(),),
+    )
 
 
 def count_runs(

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from mirror.db.models import sync_runs
 from mirror.db.views import changes, versions
+from mirror.queries.helpers import CHANGES_ORDER
 from mirror.queries.results import Change, Limited, ReleaseRequest
 from mirror.queries.select import fetch_limited, select_as
 
@@ -24,7 +25,7 @@ def changes_of_runs(
         limit: return at most this many.
     """
     view = changes.c
-    query = select_as(Change, changes).order_by(view.changed_at.desc(), view.request_id, view.kind)
+    query = select_as(Change, changes).order_by(*CHANGES_ORDER)
     conditions = [view.sync_run_id.in_(run_ids), view.changed_at.in_(_times(run_ids))]
     return fetch_limited(connection, Change, query, conditions, limit)
 

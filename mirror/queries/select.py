@@ -61,7 +61,7 @@ def as_text(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     return column
 
 
-def check_limit(limit: int | None) -> int | None:
+def _check_limit(limit: int | None) -> int | None:
     """Check an argument `limit`; return it.
 
     Raises:
@@ -76,43 +76,52 @@ def check_limit(limit: int | None) -> int | None:
     return min(limit, _MAX_LIMIT)
 
 
-def ordered(
-    query: sa.Select[Any],
-    row_type: type[Any],
+def fetch_sorted(
+    connection: Connection,
+    row_type: type[_T],
     source: sa.Table,
-    sort: str | None,
+    conditions: Conditions,
     *,
+    sort: str | None,
+    limit: int | None,
     default: Sequence[sa.ColumnElement[Any]],
     ties: Sequence[sa.ColumnElement[Any]] | None = None,
-) -> sa.Select[Any]:
-    """Sort a query of `select_as`, nulls last.
+    join: sa.FromClause | None = None,
+) -> list[_T]:
+    """Return the first rows of a table or view as a dataclass.
 
     Args:
-        query: the query.
-        row_type: its dataclass.
-        source: its table or view.
-        sort: name of a field of the dataclass, with "-" before it for descending order.
+        connection: to the mirror's database.
+        row_type: the dataclass.
+        source: the table or view.
+        conditions: select the rows.
+        sort: name of a field of the dataclass, with "-" before it for descending order; nulls come
+            last.
+        limit: return at most this many; None for all.
         default: the order if `sort` is None.
         ties: the order of rows that are equal in the column; None for `default`.
+        join: what the conditions need besides the source, joined to it; None for nothing.
 
     Raises:
-        ValueError: the dataclass has no such field.
+        ValueError: the dataclass has no such field, or the limit is negative.
     """
     check_text(sort=sort)
+    query = select_as(row_type, source).limit(_check_limit(limit))
+    if join is not None:
+        query = query.select_from(join)
     if sort is None:
-        return query.order_by(*default)
+        return fetch(connection, row_type, query.order_by(*default), conditions)
     name = sort.removeprefix("-")
-    names = [field.name for field in fields(row_type)]
+    names = query.selected_columns.keys()
     if name not in names:
         raise ValueError(f"sort must be one of {', '.join(names)}, or -NAME, not {sort!r}")
     column = source.c[name]
     key = sa.cast(column, sa.Text) if isinstance(column.type, JSONObject) else column
     direction = key.desc() if sort.startswith("-") else key.asc()
     # Without need it would keep Postgres from reading an index backwards.
-    return query.order_by(
-        direction.nulls_last() if column.nullable else direction,
-        *(default if ties is None else ties),
-    )
+    direction = direction.nulls_last() if column.nullable else direction
+    query = query.order_by(direction, *(default if ties is None else ties))
+    return fetch(connection, row_type, query, conditions)
 
 
 def fetch(

@@ -13,7 +13,7 @@ from mirror.db.views import changes as changes_view
 from mirror.db.views import history as history_view
 from mirror.db.views import numbers as numbers_view
 from mirror.db.views import turnaround as turnaround_view
-from mirror.queries.helpers import HISTORY_ORDER
+from mirror.queries.helpers import CHANGES_ORDER, HISTORY_ORDER
 from mirror.queries.results import Change, HistoryEvent, Limited, PhoneNumber
 from mirror.queries.select import between, fetch, fetch_limited, in_environment, select_as
 from mirror.report.model import RepeatedRejection, SyncChanges
@@ -137,9 +137,7 @@ class Rankings:
             total += sync.surprises
         surprises: list[Change] = []
         if total:
-            query = select_as(Change, changes_view).order_by(
-                view.changed_at.desc(), view.request_id, view.kind
-            )
+            query = select_as(Change, changes_view).order_by(*CHANGES_ORDER)
             last = [*in_period, view.kind.in_(_SURPRISES), *between(view.changed_at, since)]
             surprises = fetch(self.connection, Change, query.limit(max_surprises), last)
         return Limited(syncs[:max_syncs], len(syncs)), Limited(surprises, total)

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from mirror.db.models import is_resolved, quarantined_records, release_requests
 from mirror.db.views import turnaround as turnaround_view
-from mirror.queries.helpers import known_requests
+from mirror.queries.helpers import QUARANTINE_ORDER, known_requests
 from mirror.queries.results import Limited, QuarantinedRecord, ReleaseRequest
 from mirror.queries.select import Conditions, fetch, fetch_limited, in_environment, select_as
 
@@ -149,10 +149,7 @@ class Snapshot:
 
     def quarantined_records(self, *, limit: int) -> Limited[QuarantinedRecord]:
         """Return the entries in quarantine; first seen last first."""
-        columns = quarantined_records.c
-        query = select_as(QuarantinedRecord, quarantined_records).order_by(
-            columns.first_seen_at.desc(), columns.id
-        )
+        query = select_as(QuarantinedRecord, quarantined_records).order_by(*QUARANTINE_ORDER)
         conditions = self._in_quarantine()
         return fetch_limited(self.connection, QuarantinedRecord, query, conditions, limit)
 

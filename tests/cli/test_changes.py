@@ -174,8 +174,9 @@ def test_two_readers_of_one_cursor(sqlite_mirror: Mirror) -> None:
     assert new(sqlite_mirror) == []
 
 
-def test_a_renamed_environment(mirror: Mirror) -> None:
+def test_a_renamed_environment(sqlite_mirror: Mirror) -> None:
     """A cursor goes with an environment that is renamed, and is deleted with one."""
+    mirror = sqlite_mirror
     mirror.sync([request(1), request(2)])
     mirror.sync([request(1, **APPROVED), request(2)])
     mirror.sandbox.set_fault("forbidden", times=1)

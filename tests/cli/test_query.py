@@ -12,9 +12,9 @@ from typing import Any
 from mirror.db.cookbook import RECIPES
 from mirror.db.engine import write_transaction
 from mirror.db.parameters import tokens
-from tests.support.commands import Ran, run_mirror, run_on_a_terminal
+from tests.support.commands import Ran, run_mirror
 from tests.support.mirrors import Mirror
-from tests.support.terminals import plain
+from tests.support.terminals import drawn, plain
 from tests.support.upstream import request
 
 NUMBER = "+15550100001"
@@ -179,7 +179,7 @@ def test_an_interrupt_ends_a_long_query(mirror: Mirror) -> None:
         )
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
         ran = query(mirror, sql)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -279,18 +279,13 @@ def test_wrong_sql(mirror: Mirror) -> None:
 def test_a_terminal(sqlite_mirror: Mirror) -> None:
     """A table that has no room becomes a record a row, and a long one is cut, which is said."""
     sqlite_mirror.sync([request(1, phone_number=NUMBER, reason="\x1b[31m\u202e")])
-    url = {"MIRROR_DATABASE_URL": sqlite_mirror.url, "COLUMNS": "80"}
-
-    def shown(*arguments: str) -> list[str]:
-        command = ("-m", "mirror", "query", "--no-pager", *arguments)
-        ran, received = run_on_a_terminal(*command, merge=True, **url)
-        assert ran.code == 0
-        return plain(received)
-
-    lines = shown("history", "--param", f"number={NUMBER}")
+    numbers = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c"
+    query = (80, "query", "--no-pager", "--database", sqlite_mirror.url)
+    lines, many = map(
+        plain,
+        drawn((*query, "history", "--param", f"number={NUMBER}"), (*query, numbers), merge=True),
+    )
     assert lines[1].split() == ["event", "requested"]
     assert ["reason", "\\x1b[31m\\u202e"] in [line.split() for line in lines]
-    numbers = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT n FROM c"
-    lines = shown(numbers)
-    assert [line.strip() for line in lines[2:-1]] == [str(number) for number in range(1, 1001)]
-    assert lines[-1].startswith("mirror: these are the first 1,000 rows; --limit")
+    assert [line.strip() for line in many[2:-1]] == [str(number) for number in range(1, 1001)]
+    assert many[-1].startswith("mirror: these are the first 1,000 rows; --limit")

@@ -157,6 +157,14 @@ def test_missing_libraries(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert run_mirror("changes", "--database", url).code == 0
 
 
+def test_a_loop_of_links(url: str, tmp_path: Path) -> None:
+    """A link that leads to itself is replaced by the page."""
+    page = tmp_path / "page.html"
+    page.symlink_to("page.html")
+    ran = run_mirror("report", "--database", url, "--output", "page.html", cwd=tmp_path)
+    assert (ran.code, ran.out, page.is_symlink()) == (0, "", False)
+
+
 def test_no_space_left(url: str, tmp_path: Path) -> None:
     """A page that cannot be written in full replaces nothing, and no part of it is left."""
     old = tmp_path / "page.html"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fleets import Fleet, fail_three_of_thirty, interrupt_fetches
+from tests.support.fleets import Fleet, fail_three, interrupt_fetches
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def fleet(ready_database_url: str, tmp_path: Path) -> Iterator[Fleet]:
 
 def test_thirty_environments_on_both_databases(fleet: Fleet) -> None:
     """Three that fail leave the others alone."""
-    fail_three_of_thirty(fleet)
+    fail_three(fleet, 30)
 
 
 @pytest.mark.parametrize(

@@ -123,30 +123,33 @@ def parse_metrics(text: str) -> dict[tuple[str, str, str], float]:
     }
 
 
-def fail_three_of_thirty(fleet: Fleet) -> None:
-    """Sync thirty environments; three fail, each in its way, and are reported and recorded."""
-    for number in range(30):
+def fail_three(fleet: Fleet, count: int) -> None:
+    """Sync many environments; three fail, each in its way, and are reported and recorded."""
+    refused, unavailable, emptied = "e03", f"e{count // 2:02}", f"e{count - 2:02}"
+    for number in range(count):
         fleet.add(f"e{number:02}", *range(10 * number, 10 * number + 10))
     assert fleet.run("sync", "--jobs", "4").code == 0
     fleet.approve_first()
-    fleet.refuse_token("e03")
-    fleet.sandboxes["e11"].set_fault("maintenance")
-    fleet.upstreams["e20"].records = []
+    fleet.refuse_token(refused)
+    fleet.sandboxes[unavailable].set_fault("maintenance")
+    fleet.upstreams[emptied].records = []
 
     ran = fleet.run("sync", "--jobs", "4", "--json")
     results = {result["environment"]: result for result in map(json.loads, ran.out.splitlines())}
     assert ran.code == 77
     assert results.keys() == fleet.upstreams.keys()
     failed = {name: result["outcome"] for name, result in results.items() if result["error"]}
-    assert failed == {"e03": "failed", "e11": "failed", "e20": "refused"}
+    assert failed == {refused: "failed", unavailable: "failed", emptied: "refused"}
     for name in results.keys() - failed.keys():
         result = results[name]
         assert (result["outcome"], result["updated"], result["unchanged"]) == ("applied", 1, 9)
     lines = sorted(ran.err.splitlines())
     assert len(lines) == 3
-    assert re.fullmatch(r"mirror: e03: the API at .* answered 401: .*", lines[0])
-    assert re.fullmatch(r"mirror: e11: the API at .* answered 503: .* try again later", lines[1])
-    assert re.fullmatch(r"mirror: e20: 10 of the 10 requests .* --accept-missing", lines[2])
+    assert re.fullmatch(rf"mirror: {refused}: the API at .* answered 401: .*", lines[0])
+    assert re.fullmatch(
+        rf"mirror: {unavailable}: the API at .* answered 503: .* try again later", lines[1]
+    )
+    assert re.fullmatch(rf"mirror: {emptied}: 10 of the 10 requests .* --accept-missing", lines[2])
     assert TOKEN not in ran.out + ran.err
 
     ran = fleet.run("status", "--format", "prometheus")

@@ -33,14 +33,17 @@ _INCOMPLETE = re.compile(r"\x1b(\[[?0-9;]*)?$")
 _TOKEN = re.compile(r"\x1b\[(\??[0-9;]*)([A-Za-z])|(.)", re.DOTALL)
 
 
-def drawn(*commands: tuple[int | str, ...], **environment: str) -> list[str]:
-    """Return what the terminal received of each command; all must succeed without stderr.
+def drawn(*commands: tuple[int | str, ...], merge: bool = False, **environment: str) -> list[str]:
+    """Return what the terminal received of each command; all must succeed.
 
     Args:
         commands: width of the terminal, and arguments of a command.
+        merge: stderr is the terminal too; otherwise nothing may be written to it.
         environment: additional variables.
     """
-    ran, received = run_on_a_terminal("-c", _RUN_ALL, json.dumps(commands), **environment)
+    ran, received = run_on_a_terminal(
+        "-c", _RUN_ALL, json.dumps(commands), merge=merge, **environment
+    )
     parts = received.split("\x1d")
     assert (ran.code, ran.err, parts[1::2]) == (0, "", ["0"] * len(commands)), received
     return parts[:-1:2]
