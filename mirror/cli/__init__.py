@@ -57,7 +57,7 @@ COMMANDS = {
         "Show what the last syncs did, newest first.",
     ),
     "sandbox": ("mirror.cli.sandbox", "Serve a mock of the API on this machine."),
-    "show": ("mirror.cli.requests", "Show the request ID, its versions, and its quarantine."),
+    "show": ("mirror.cli.show", "Show the request ID, its versions, and its quarantine."),
     "status": ("mirror.cli.status", "Show the age, the last run and the counts of the mirror."),
     "sync": ("mirror.cli.sync", "Fetch the list and update the mirror."),
 }
