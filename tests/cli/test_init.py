@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mirror.cli.prompt import can_ask
 from mirror.config import file as config
 from mirror.installation import program
 from mirror.sandbox.server import Sandbox
@@ -301,3 +302,9 @@ def test_on_a_terminal(home: Home) -> None:
     code, received = converse(["init"], answers, **home.environment)
     assert (code, received.splitlines()[-1]) == (1, "mirror: interrupted")
     assert home.files() == before
+
+
+def test_a_closed_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can be asked if a standard stream is closed."""
+    monkeypatch.setattr("sys.stdin", None)
+    assert not can_ask()
