@@ -129,9 +129,11 @@ def collect(
         )
         pulls = statistics.first_pulls(row.environment for row in statuses)
         first_pull = _first_pull(pulls)
-        daily = _daily(statistics, Period(before.since, period.until))
-        total = _merged(daily.values(), period.until)
         is_known_before = first_pull is not None and first_pull.at <= before.end
+        both = Period(before.since, period.until)
+        hours_of = statistics.hours_by_day(both if is_known_before else period)
+        daily = _daily(statistics, both, hours_of)
+        total = _merged(daily.values(), period.until)
         resolutions = statistics.resolutions([period, before] if is_known_before else [period])
         usual = statistics.usual_hours(at or now)
         state = _state(snapshot, now, usual)
@@ -196,8 +198,12 @@ def _first_pull(pulls: Sequence[FirstPull]) -> FirstPull | None:
     return max(saw_requests, key=lambda pull: pull.at, default=first)
 
 
-def _daily(statistics: Statistics, period: Period) -> dict[str, _Daily]:
-    """Read the days of each environment."""
+def _daily(
+    statistics: Statistics,
+    period: Period,
+    hours_of: Mapping[str, Mapping[date, Sequence[float]]],
+) -> dict[str, _Daily]:
+    """Read the days of each environment; `hours_of` has the hours of its reviews."""
     days_of: defaultdict[str, list[Day]] = defaultdict(list)
     for day in helpers.days(
         statistics.connection,
@@ -206,7 +212,6 @@ def _daily(statistics: Statistics, period: Period) -> dict[str, _Daily]:
         environment=statistics.environment,
     ):
         days_of[day.environment].append(day)
-    hours_of = statistics.hours_by_day(period)
     return {
         name: _Daily(days, _open_by_day(days, period.until), hours_of.get(name, {}))
         for name, days in days_of.items()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from itertools import chain
 from typing import Any
 
@@ -44,7 +44,6 @@ _unresolved = sa.not_(is_resolved(release_requests))
 _MAX_CLOSED_BEFORE = 30_000
 """Requests that are looked up one by one: SQLite takes 32,766 values in a statement."""
 
-_MILLISECOND = timedelta(milliseconds=1)
 _MILLISECONDS_AN_HOUR = 3_600_000
 
 
@@ -72,11 +71,6 @@ def hours(by_day: Mapping[date, Sequence[float]], period: Period) -> Hours:
 
 def _percentile(ordered: Sequence[float], percent: int) -> float | None:
     return ordered[_rank(len(ordered), percent)] if ordered else None
-
-
-def _hours_between(began: datetime, ended: datetime) -> float:
-    """Return the hours, as the view of turnaround does."""
-    return (ended - began) // _MILLISECOND / _MILLISECONDS_AN_HOUR
 
 
 def _rank(count: int, percent: int) -> int:
@@ -150,16 +144,17 @@ class Statistics:
         Returns:
             The hours by environment and day.
         """
-        began, ended = _requests.requested_at, _requests.resolved_at
-        query = sa.select(_requests.environment, began, ended).where(
+        ended = _requests.resolved_at
+        day = sa.type_coerce(sa.func.date(ended), sa.Date)
+        query = sa.select(_requests.environment, day, self._milliseconds()).where(
             _requests.status != "pending",
             *between(ended, period.start, period.end),
             *in_environment(_requests, self.environment),
         )
         hours_of: dict[str, dict[date, list[float]]] = {}
-        for environment, requested_at, resolved_at in self.connection.execute(query):
+        for environment, day_of, milliseconds in self.connection.execute(query):
             by_day = hours_of.setdefault(environment, defaultdict(list))
-            by_day[resolved_at.date()].append(_hours_between(requested_at, resolved_at))
+            by_day[day_of].append(milliseconds / _MILLISECONDS_AN_HOUR)
         return hours_of
 
     def usual_hours(self, until: datetime) -> Hours:
@@ -167,20 +162,24 @@ class Statistics:
 
         As for `hours_by_day`.
         """
-        began, ended = _requests.requested_at, _requests.resolved_at
-        reported = [_requests.status != "pending", ended < until]
+        reported = [_requests.status != "pending", _requests.resolved_at < until]
         reported += in_environment(_requests, self.environment)
         count = self._count(release_requests, *reported)
-        if self.connection.dialect.name == "sqlite":  # exact to a twentieth of a millisecond
-            seconds = (sa.func.julianday(ended) - sa.func.julianday(began)) * 86_400
-        else:
-            seconds = sa.extract("epoch", ended - began)
-        milliseconds = sa.func.round(seconds * 1000)
+        milliseconds = self._milliseconds()
         longest_first = sa.select(milliseconds).where(*reported).order_by(milliseconds.desc())
         above = count - 1 - _rank(count, 90)
         longest = self.connection.scalar(longest_first.limit(1).offset(above))
-        hours = None if longest is None else int(longest) / _MILLISECONDS_AN_HOUR
+        hours = None if longest is None else longest / _MILLISECONDS_AN_HOUR
         return Hours(count, None, hours)
+
+    def _milliseconds(self) -> sa.ColumnElement[Any]:
+        """Return the milliseconds from request to resolution, a whole number."""
+        began, ended = _requests.requested_at, _requests.resolved_at
+        if self.connection.dialect.name == "sqlite":  # exact to a tenth of a millisecond
+            seconds = (sa.func.julianday(ended) - sa.func.julianday(began)) * 86_400
+        else:
+            seconds = sa.cast(sa.extract("epoch", ended - began), sa.Double)
+        return sa.func.round(seconds * 1000).label("milliseconds")
 
     def resolutions(self, periods: Sequence[Period]) -> list[list[Resolutions]]:
         """Count the resolutions that belong, or may belong, to each of some periods.
