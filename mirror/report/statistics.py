@@ -253,11 +253,11 @@ class Statistics:
         )
         simple = sa.select(
             _requests.environment,
-            _requests.status,
-            source,
-            sa.func.coalesce(_requests.resolved_at, entered_at),
-            _requests.valid_from,
-            _requests.requested_at,  # as far as the time is unknown
+            _requests.status.label("event"),
+            source.label("time_source"),
+            sa.func.coalesce(_requests.resolved_at, entered_at).label("occurred_at"),
+            _requests.valid_from.label("observed_at"),
+            _requests.requested_at.label("not_before"),  # if the time is unknown
             _requests.rejection_reason,
         ).where(
             _requests.status.in_(CLOSED_STATUSES),
