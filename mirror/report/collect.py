@@ -38,6 +38,9 @@ from mirror.report.statistics import (
     undated,
 )
 
+_SQLITE_CACHE_KIB = 64 * 1024
+"""The report reads the tables many times, and sorts what a small cache would write to a file."""
+
 _MAX_REASONS = 10
 _MAX_OPEN = 30
 _MAX_SYNCS = 20
@@ -118,6 +121,8 @@ def collect(
     at = None if is_current else period.end
     before = period.before
     with helpers.connect(database_url) as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(f"PRAGMA cache_size = -{_SQLITE_CACHE_KIB}")
         statistics = Statistics(connection, environment)
         rankings = Rankings(connection, environment)
         snapshot = Snapshot(connection, environment, at)
