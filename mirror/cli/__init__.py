@@ -115,8 +115,10 @@ def main() -> int:
     """Run the command line of the process; return its exit code."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # the parent process closed it
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (pathlib is slow to import; open until the end)
+        if stream is None:  # the parent process closed it: messages are lost, data is not
+            mode = os.O_RDONLY if name == "stdout" else os.O_WRONLY
+            file = os.open(os.devnull, mode)
+            setattr(sys, name, open(file, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (pathlib is slow to import; open until the end)
         elif stream.isatty():
             stream.reconfigure(errors="backslashreplace")
         else:  # programs read the same bytes in every locale

@@ -56,8 +56,8 @@ def changes(
     2024-01-31T14:30:00Z, or a time ago: 24h, 7d.
 
     With --new, the database keeps how far the reader has read in each environment. That is moved
-    when the output has been written, so what fails is shown again. The first time all changes are
-    shown, or with --since those from then on.
+    when the output has been written, so what fails is shown again; there is no pager, which may be
+    left early. The first time all changes are shown, or with --since those from then on.
     """
     from mirror.queries import empty, helpers
 
@@ -95,8 +95,10 @@ def _show_new(
     config_file: str | None,
 ) -> None:
     """Write the changes after a cursor; then move it."""
+    from mirror.cli import pager
     from mirror.queries import cursors, empty
 
+    pager.forbid()
     name = cursors.check_name(cursors.DEFAULT if cursor is None else cursor)
     engine = open_database(database, config_file)
     with open_mirror(database, config_file) as connection:

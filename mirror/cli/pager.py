@@ -34,6 +34,11 @@ def _forbid(context: click.Context, _parameter: click.Parameter, value: bool) ->
     context.meta[_META] = value
 
 
+def forbid() -> None:
+    """Have the running command write to the terminal directly, as if with `--no-pager`."""
+    click.get_current_context().meta[_META] = True
+
+
 no_pager_option = click.option(
     "--no-pager",
     is_flag=True,
@@ -67,8 +72,8 @@ def paged(out: TextIO) -> Iterator[TextIO]:
 
     There is none in a command without the option `--no-pager`, or with it; if stdin or `out` is no
     terminal; and if `$MIRROR_PAGER`, or
-    `$PAGER` without it, is empty or `cat`. A program that cannot be started is replaced by plain
-    output. That somebody ends it early is no error.
+    `$PAGER` without it, is empty or `cat`. A program that cannot be started or fails is replaced by
+    plain output. That somebody ends it early is no error.
 
     Args:
         out: standard output.
@@ -85,14 +90,17 @@ def paged(out: TextIO) -> Iterator[TextIO]:
     text = screen.getvalue()
     if _is_higher_than_terminal(text):
         out.flush()
+        name = f"the pager {command!r}" + (f" of {variable}" if variable else "")
         try:
-            _run(command, text, out.encoding)
+            failure = _run(command, text, out.encoding)
         except (OSError, ValueError) as error:
             if variable:
                 reason = error.strerror if isinstance(error, OSError) else error
-                notify(f"the pager {command!r} of {variable} cannot be started ({reason})")
+                notify(f"{name} cannot be started ({reason})")
         else:
-            return
+            if not failure:
+                return
+            notify(f"{name} failed ({failure})")
     out.write(text)
 
 
@@ -132,8 +140,11 @@ def _is_higher_than_terminal(text: str) -> bool:
     return False
 
 
-def _run(command: str, text: str, encoding: str) -> None:
+def _run(command: str, text: str, encoding: str) -> str:
     """Run a pager until it ends.
+
+    Returns:
+        How it failed; empty if it did not, or somebody interrupted it.
 
     Raises:
         OSError: it cannot be started.
@@ -150,7 +161,8 @@ def _run(command: str, text: str, encoding: str) -> None:
         environment.setdefault("LESSCHARSET", "utf-8")  # whatever the locale is
     # Ctrl-C is for the pager, in which it ends a search. Unlike SIG_IGN, which it would inherit, a
     # handler is reset in the new process.
-    previous = signal.signal(signal.SIGINT, lambda _signal, _frame: None)
+    interrupts: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
     try:
         process = subprocess.Popen(arguments, stdin=subprocess.PIPE, env=environment)  # noqa: S603 (the user's own pager)
         assert process.stdin is not None
@@ -158,6 +170,9 @@ def _run(command: str, text: str, encoding: str) -> None:
             process.stdin.write(text.encode(encoding, "backslashreplace"))
         with suppress(BrokenPipeError):
             process.stdin.close()
-        process.wait()
+        code = process.wait()
     finally:
         signal.signal(signal.SIGINT, previous)
+    if code == 0 or interrupts:
+        return ""
+    return f"exit code {code}" if code > 0 else f"ended by signal {-code}"

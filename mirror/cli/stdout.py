@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
@@ -16,7 +17,7 @@ class OutputFailed(Exception):
     """
 
     def __init__(self, error: OSError) -> None:
-        self.reason = error.strerror
+        self.reason = "stdout is closed" if error.errno == errno.EBADF else error.strerror
         self.reader_closed = isinstance(error, BrokenPipeError)
         super().__init__(self.reason)
 

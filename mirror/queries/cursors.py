@@ -32,8 +32,22 @@ _LOCK = prune.LOCK
 
 _MAX_NAME_LENGTH = 100
 
-Positions = Mapping[str, datetime | None]
-"""The time (UTC) of the last complete sync by environment; None if none was complete yet."""
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The last complete sync of an environment.
+
+    Attributes:
+        run_id: of its run; None if none was complete yet.
+        time: when it observed the list (UTC), or None.
+    """
+
+    run_id: int | None
+    time: datetime | None
+
+
+Positions = Mapping[str, Position]
+"""The last complete sync by environment."""
 
 _cursors = change_cursors.c
 
@@ -88,8 +102,8 @@ def unseen(
     position = _positions(connection, name)
     behind = {
         environment: position.get(environment)
-        for environment, time in last.items()
-        if time is not None and time != position.get(environment)
+        for environment, sync in last.items()
+        if sync.time is not None and sync.time != position.get(environment)
     }
     if not behind:
         return Unseen([], last)
@@ -143,22 +157,27 @@ def move(engine: Engine, name: str, positions: Positions, *, now: datetime) -> N
     Args:
         engine: the mirror's database.
         name: of the cursor.
-        positions: of `Unseen`. An environment that was renamed or forgotten meanwhile is left out.
+        positions: of `Unseen`. An environment that was renamed or forgotten meanwhile is left out,
+            also if another one has its name now.
         now: the present time (UTC).
     """
     with _writing(engine) as connection:
         former = _positions(connection, name)
+        run_ids = [position.run_id for position in positions.values()]
+        runs = sa.select(sync_runs.c.id, sync_runs.c.environment).where(sync_runs.c.id.in_(run_ids))
+        owners = {row[0]: row[1] for row in connection.execute(runs)}
         rows = [
             {
                 "name": name,
                 "environment": environment,
                 "seen_until": max(
-                    filter(None, (positions[environment], former.get(environment))), default=None
+                    filter(None, (position.time, former.get(environment))), default=None
                 ),
                 "moved_at": now,
             }
             for environment in environments.on_record(connection)
-            if environment in positions
+            if (position := positions.get(environment)) is not None
+            and (position.run_id is None or owners.get(position.run_id) == environment)
         ]
         if rows:
             connection.execute(
@@ -186,19 +205,20 @@ def _positions(connection: Connection, name: str) -> dict[str, datetime | None]:
 
 
 def _last_complete(connection: Connection, environment: str | None) -> Positions:
-    """Return when the last complete sync of each environment on record observed its list."""
+    """Return the last complete sync of each environment on record."""
     names = environments.names_query()
     runs = sync_runs.alias()
     last = (
-        sa.select(runs.c.observed_at)
+        sa.select(runs.c.id)
         .where(runs.c.environment == names.c.environment, runs.c.completion.is_not(None))
         .order_by(runs.c.completion.desc())
         .limit(1)
         .scalar_subquery()
     )
-    query = sa.select(names.c.environment, last).where(
+    query = sa.select(names.c.environment, sync_runs.c.id, sync_runs.c.observed_at)
+    query = query.select_from(names.outerjoin(sync_runs, sync_runs.c.id == last)).where(
         names.c.environment.is_not(None)
         if environment is None
         else names.c.environment == environment
     )
-    return {row[0]: row[1] for row in connection.execute(query)}
+    return {row[0]: Position(row[1], row[2]) for row in connection.execute(query)}

@@ -139,15 +139,22 @@ def _closed_pipe() -> TextIO:
     return os.fdopen(writing, "w")
 
 
+def _closed() -> TextIO:
+    """What `cli.main` has in place of a stdout that is closed."""
+    return os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+
+
 def _interrupted(*_arguments: Any, **_options: Any) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("stream", "code"), [(_full, 1), (_closed_pipe, 0), (io.StringIO, 1)])
+@pytest.mark.parametrize(
+    ("stream", "code"), [(_full, 1), (_closed_pipe, 0), (_closed, 1), (io.StringIO, 1)]
+)
 def test_what_was_not_written_is_shown_again(
     sqlite_mirror: Mirror, monkeypatch: pytest.MonkeyPatch, stream: Callable[[], TextIO], code: int
 ) -> None:
-    """The cursor stays if the disk is full, nobody reads the output, or it is interrupted."""
+    """The cursor stays if the disk is full, stdout is closed or not read, or it is interrupted."""
     sqlite_mirror.sync([request(1)])
     sqlite_mirror.sync([request(1, **APPROVED)])
     with monkeypatch.context() as patch:
@@ -186,8 +193,13 @@ def test_a_renamed_environment(sqlite_mirror: Mirror) -> None:
     environments.rename(mirror.engine, "default", "prod", now=mirror.now)
     mirror.sync([request(1, **APPROVED), request(2, **APPROVED)], environment="prod")
     assert new(mirror) == [("prod", "request-2")]
-    cursors.move(mirror.engine, "behind", {"default": mirror.now}, now=mirror.now)
+    mirror.sync([request(11)], environment="default")  # another one of that name
+    cursors.move(mirror.engine, "behind", behind.positions, now=mirror.now)
     assert list(behind.positions) == ["default", "prod"]
+    assert mirror.rows(
+        "SELECT environment, seen_until FROM change_cursors WHERE name = 'behind'"
+    ) == [("prod", None)]
+    environments.forget(mirror.engine, "default", with_requests=True)
     environments.forget(mirror.engine, "prod", with_requests=True)
     assert mirror.rows("SELECT * FROM change_cursors") == []
 

@@ -315,10 +315,12 @@ def test_help_in_other_widths(option: str) -> None:
 
 
 FULL = r"mirror: the (output|result) could not be written \(No space left on device\)\n"
+CLOSED = r"mirror: the (output|result) could not be written \(stdout is closed\)\n"
 UNWRITTEN = [
     ("requests", "| head -n 1", {}, 0, ""),  # a pipe that is closed early is no error
     ("sync --json --accept-base-url", "| true", UNREACHABLE, 75, r"mirror: \S.*\n"),
-    ("sync --json --accept-base-url", ">&-", UNREACHABLE, 75, r"mirror: \S.*\n"),
+    ("sync --json --accept-base-url", ">&-", UNREACHABLE, 75, r"mirror: \S.*\n" + CLOSED),
+    ("query 'SELECT 1'", ">&-", {}, 1, CLOSED),
     ("sync --json", ">/dev/full", {}, 3, FULL),
     ("requests", ">/dev/full", {}, 1, FULL),
     ("--version", ">/dev/full", {}, 1, FULL),
