@@ -13,8 +13,9 @@ import subprocess
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +24,8 @@ from mirror.cli.log import notify
 from mirror.errors import MirrorError
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from sqlalchemy.engine import Engine
 
     from mirror.cancellation import CancellationToken
@@ -40,6 +43,9 @@ MAX_BYTES = 1024 * 1024
 _GRACE = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 
+_GRACE_POLL = 0.05
+"""Seconds between two looks whether all processes have ended."""
+
 _POLL = 0.1
 """Seconds; within this time the end of the command's time, or of `mirror`, is noticed."""
 
@@ -47,6 +53,7 @@ _MAX_LINES = 100
 """Lines of the command's output that are logged."""
 
 _MAX_LINE_LENGTH = 1000
+_BLOCK_SIZE = 64 * 1024
 
 
 def run(
@@ -193,14 +200,18 @@ def _feed(stream: IO[bytes], payload: bytes) -> None:
         stream.close()
 
 
-def _log_output(stream: IO[bytes], last_line: deque[str]) -> None:
-    """Log the output line by line, each free of control characters; read all of it."""
+def _log_output(stream: BufferedReader, last_line: deque[str]) -> None:
+    """Log the first lines of the output, each free of control characters; read all of it."""
     with stream:
-        for number, line in enumerate(iter(lambda: stream.readline(_MAX_LINE_LENGTH), b"")):
+        for line in islice(iter(lambda: stream.readline(_MAX_LINE_LENGTH), b""), _MAX_LINES):
             if text := line.decode(errors="replace").strip():
                 last_line.append(text)
-                if number < _MAX_LINES:
-                    notify(f"on-change: {text}")
+                notify(f"on-change: {text}")
+        tail = b""
+        while block := stream.read1(_BLOCK_SIZE):
+            tail = (tail + block).rstrip()[-_MAX_LINE_LENGTH:]
+            if text := tail.decode(errors="replace").rpartition("\n")[2].strip():
+                last_line.append(text)
 
 
 def _terminate(process: subprocess.Popen[bytes]) -> None:
@@ -209,13 +220,26 @@ def _terminate(process: subprocess.Popen[bytes]) -> None:
         process.kill()
         process.wait()
         return
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_GRACE)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        is_running = _signal(process, signal.SIGTERM)
+        for _ in range(round(_GRACE / _GRACE_POLL)):
+            if not is_running:
+                break
+            sleep(_GRACE_POLL)
+            process.poll()  # one that has ended is in its group until then
+            is_running = _signal(process, 0)
+    finally:  # also after a second Ctrl-C
+        _signal(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to all processes of a command; return whether there are any."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _failure(code: int) -> str:

@@ -134,9 +134,14 @@ def test_large_input(sqlite_mirror: Mirror, folder: Path, monkeypatch: pytest.Mo
     assert 0 < len(given["changes"]) < 3
     monkeypatch.setattr(change_hook, "MAX_BYTES", 10_000_000)
     long = [request(number, reason="x" * 100_000) for number in range(10, 13)]
-    ran = sync(sqlite_mirror, [*approved, *long], "exec 0<&-; seq 200")
-    lines = ran.err.splitlines()
-    assert (ran.code, lines[-1]) == (0, "mirror: on-change: 100")
+    ran = sync(sqlite_mirror, [*approved, *long], "exec 0<&-; seq 200; exit 1")
+    assert (ran.code, ran.err.splitlines()[-2:]) == (
+        0,
+        [
+            "mirror: on-change: 100",
+            "mirror: the command of --on-change failed with exit code 1 (200)",
+        ],
+    )
 
 
 def test_its_time_limit(
@@ -188,8 +193,10 @@ def test_sigterm_ends_it(sqlite_mirror: Mirror, monkeypatch: pytest.MonkeyPatch)
     ]
 
 
-def test_an_interrupt_ends_it(sqlite_mirror: Mirror, folder: Path) -> None:
-    """Ctrl-C ends the command, and then the program."""
+def test_an_interrupt_ends_it(
+    sqlite_mirror: Mirror, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends the command and its children, which get their time; a second one kills them."""
 
     class Interrupted(CancellationToken):
         def is_set(self) -> bool:
@@ -197,8 +204,23 @@ def test_an_interrupt_ends_it(sqlite_mirror: Mirror, folder: Path) -> None:
                 raise KeyboardInterrupt
             return False
 
-    command = "trap 'echo > ended; exit' TERM; echo > ready; while :; do sleep 0.01; done"
     result = sqlite_mirror.sync([request(1)])
-    with pytest.raises(KeyboardInterrupt):
-        change_hook.run(command, [result], sqlite_mirror.engine, os.environ, Interrupted())
+
+    def run(command: str) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            change_hook.run(command, [result], sqlite_mirror.engine, os.environ, Interrupted())
+        (folder / "ready").unlink()
+
+    ends_later = (
+        "trap 'sleep 0.1; echo > ended; exit' TERM; echo > ready; while :; do sleep 0.01; done"
+    )
+    run(f"({ends_later}) & wait")
     assert (folder / "ended").exists()
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(change_hook, "sleep", interrupt)
+    run("trap '' TERM; echo $$ > pid; echo > ready; while :; do sleep 0.01; done")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((folder / "pid").read_text()), 0)

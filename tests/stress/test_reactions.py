@@ -194,4 +194,10 @@ def test_spool(machine: Machine, webhook: Webhook) -> None:
     (spool / "new").write_text('[{"cut off')
     assert run("sh", "-c", script, **machine.variables).code == 0
     assert len(webhook.bodies) == 2
+    (spool / "new").write_text("")
+    machine.mirror.sync([request(1, reason="Another")])
+    twice = f"{script} & {script}; wait"  # each change is sent once, and no empty list
+    assert run("sh", "-c", twice, **machine.variables).code == 0
+    ((change,),) = webhook.bodies[2:]
+    assert change["changed_fields"] == ["reason"]
     assert list(spool.glob("*.json")) == []
