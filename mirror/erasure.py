@@ -2,7 +2,9 @@
 
 A request is erased as a whole, with all its versions, if one of them has the number. Its texts
 become a mark; its id, status and times stay, and so do all counts. What a sync reads of it later is
-hidden by `sync.erased`. No table keeps the number, nor a digest that could be compared with it.
+hidden by `sync.erased`. No table keeps the number, nor a digest that could be compared with it, but
+for the fingerprint of a record in quarantine that is known by no id: whoever knows all its other
+fields could try each number.
 """
 
 from __future__ import annotations
@@ -102,7 +104,7 @@ def erase(
     return erasures.mark(erasure), found
 
 
-def undo(engine: Engine, mark: str, *, now: datetime) -> int:
+def undo(engine: Engine, mark: str, *, now: datetime) -> tuple[int, list[str]]:
     """Take an erasure back: the next sync stores again what the list still has.
 
     Args:
@@ -111,7 +113,9 @@ def undo(engine: Engine, mark: str, *, now: datetime) -> int:
         now: the present time (UTC).
 
     Returns:
-        The number of requests, and of records without an id, that are no longer erased.
+        The number of requests, and of records without an id, that are no longer erased; and the
+        marks of the other erasures, whose numbers may be among what comes back: a request that had
+        both is erased once.
 
     Raises:
         UsageError: there is no such erasure, or it was taken back before.
@@ -126,24 +130,19 @@ def undo(engine: Engine, mark: str, *, now: datetime) -> int:
             .where(_erasures.id == erasure, _erasures.undone_at.is_(None))
             .values(undone_at=now)
         )
+        others = sa.select(_erasures.id).where(_erasures.undone_at.is_(None)).order_by(_erasures.id)
+        marks = [erasures.mark(number) for number in connection.scalars(others)]
         if not undone.rowcount:
-            marks = [
-                erasures.mark(number)
-                for number in connection.scalars(
-                    sa.select(_erasures.id)
-                    .where(_erasures.undone_at.is_(None))
-                    .order_by(_erasures.id)
-                )
-            ]
             raise UsageError(
                 f"there is no erasure {mark!r} that could be taken back",
                 hint=f"there is {', '.join(marks)}" if marks else "nothing was erased",
             )
         for name in names:
             runs.forget_list(connection, name)
-        return connection.execute(
+        deleted = connection.execute(
             sa.delete(erased_requests).where(erased_requests.c.erasure_id == erasure)
-        ).rowcount
+        )
+        return deleted.rowcount, marks
 
 
 def is_clean(engine: Engine) -> bool:

@@ -15,6 +15,7 @@ from mirror import erasure
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db import models
 from mirror.db.engine import create_engine, read_transaction, write_transaction
+from mirror.errors import DatabaseError
 from mirror.numbers.mentions import mentions
 from mirror.queries import helpers
 from mirror.sync.run import sync
@@ -244,6 +245,44 @@ def test_numbers_that_are_not_erased(sqlite_mirror: Mirror) -> None:
     mirror.sync([request(1, phone_number="1155550123"), request(2, phone_number=two[0]), *OTHERS])
     ran = erase(mirror, "11 5555-0123", "--region", "BR", "--dry-run")
     assert (ran.code, f"stored as {two[0]}" in ran.err) == (0, True)
+
+
+def test_numbers_without_a_country_code(
+    sqlite_mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are named if they may be the number, and erased with the region that they belong to."""
+    mirror = sqlite_mirror
+    national = ("(555) 123-4567", "555-123-4567", "5551234567")
+    stored = dict(enumerate([*national, NUMBER, SPELLED, "(555) 123-4568", "+445551234567"], 1))
+    mirror.sync([*(request(n, phone_number=text) for n, text in stored.items()), *OTHERS])
+    told = "may be this number; name each one itself, or give its country with --region\n"
+    command = ("db", "erase-number", "--dry-run", "--database", mirror.url)
+    for number, options, found, not_erased in (
+        (NUMBER, (), 2, ", ".join(national)),
+        (national[0], (), 1, ", ".join(["+15551234567", "+445551234567", *national[1:], SPELLED])),
+        (national[0], ("--region", "US"), 5, "+445551234567"),
+        (NUMBER, ("--region", "US"), 5, ""),
+        ("+495551234567", (), 0, ", ".join(national)),
+    ):
+        err = run_mirror(*command, number, *options).err
+        assert (f"found in default: {found} request" in err) == (found > 0), err
+        named = err.partition("not erased: ")[2].removesuffix(told).strip()
+        assert sorted(named.split(", ")) == sorted(not_erased.split(", ")), err
+        assert "holds nothing" not in err
+
+    def refuse(*_: object) -> None:
+        raise DatabaseError("only their owner may vacuum it")
+
+    # What was not cleaned is said by the exit code, and cleaned by the same command.
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, "vacuum", refuse)
+        ran = erase(mirror, NUMBER, "--region", "US")
+        assert (ran.code, "run the same command again as their owner" in ran.err) == (1, True)
+    assert erase(mirror, NUMBER, "--region", "US").code == 0
+    assert erasure.is_clean(mirror.engine)
+    assert erase(mirror, "+445551234567").code == 0
+    undone = run_mirror("db", "erase-number", "erased-1", "--undo", "--database", mirror.url)
+    assert "that may have a number of erased-2 again" in undone.err
 
 
 def test_all_or_nothing(sqlite_mirror: Mirror) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import click
@@ -64,11 +63,16 @@ def erase_number(
     if undo:
         if dry_run or environment or region:
             raise errors.UsageError("--undo takes an erasure back as a whole, with its mark alone")
-        count = erasure.undo(engine, number, now=now())
+        count, others = erasure.undo(engine, number, now=now())
         notify(
             f"took {number} back: the next sync stores again what the list still has of "
             f"{plural(count, 'request')}"
         )
+        if count and others:
+            notify(
+                f"that may have a number of {listed(others)} again, if a request had both: after "
+                "the sync, erase those numbers again"
+            )
         return
     found = erasure.find(engine, number, region, environment)
     for line in _describe_found(number, found):
@@ -80,11 +84,11 @@ def erase_number(
             confirm("Erase all of this for good?", "erased", "erase a number")
         mark, found = erasure.erase(engine, number, region, environment, now=now())
         notify(f"erased as {mark}: {found}")
-    _clean(engine)
     notify(
         "not reached: backups, replicas, exports, reports, files of output, logs, BI tools, the "
         "shell's history, and the API itself; docs/operations.md (Erasure) has the list"
     )
+    _clean(engine)
 
 
 def _clean(engine: Engine) -> None:
@@ -98,21 +102,22 @@ def _clean(engine: Engine) -> None:
             f"{_NOT_CLEAN}: {error.message}", hint="run the same command again later"
         ) from error
     except errors.DatabaseError as error:
-        notify(f"{_NOT_CLEAN}: {error}", logging.WARNING)
-    else:
-        in_postgres = (
-            "; the bytes of the replaced rows stay in the files of Postgres until their place is "
-            "used again, or until VACUUM FULL"
-        )
-        notify(
-            "cleaned the freed space of the database"
-            + (in_postgres if engine.dialect.name == "postgresql" else "")
-        )
+        raise errors.DatabaseError(
+            f"{_NOT_CLEAN}: {error.message}", hint="run the same command again as their owner"
+        ) from error
+    in_postgres = (
+        "; the bytes of the replaced rows stay in the files of Postgres until their place is used "
+        "again, or until VACUUM FULL"
+    )
+    notify(
+        "cleaned the freed space of the database"
+        + (in_postgres if engine.dialect.name == "postgresql" else "")
+    )
 
 
 def _describe_found(number: str, found: Found) -> Iterator[str]:
     """Yield lines on what the mirror holds of a number."""
-    if found.is_empty:
+    if found.is_empty and not found.possible:
         yield f"the mirror holds nothing of {number}"
     for match in found.numbers if found.requests else ():
         yield f"stored as {match.phone_number}" + (f" ({match.words})" if match.words else "")
@@ -120,6 +125,11 @@ def _describe_found(number: str, found: Found) -> Iterator[str]:
         yield f"stored as {other} in another version of the same requests"
     if not found.is_empty:
         yield f"found in {', '.join(found.environments)}: {found}"
+    if found.possible:
+        yield (
+            f"not erased: {listed(found.possible)} may be this number; name each one itself, or "
+            "give its country with --region"
+        )
     if found.mentioned_by:
         others = plural(len(found.mentioned_by), "other request mentions", "other requests mention")
         yield f"not erased: {others} the number in a text: {listed(found.mentioned_by)}"

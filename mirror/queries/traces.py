@@ -15,7 +15,9 @@ from mirror.db import environments, erasures
 from mirror.db.models import past_versions, quarantined_records, release_requests, sync_runs
 from mirror.errors import UsageError
 from mirror.numbers import reading
+from mirror.numbers.groups import digits_of
 from mirror.numbers.mentions import mentions
+from mirror.numbers.text import clean
 from mirror.queries.lookup import NumberMatch, find_number
 from mirror.queries.select import in_environment
 from mirror.text import plural
@@ -24,6 +26,7 @@ VERSIONS = (release_requests, past_versions)
 """The tables of versions."""
 
 _MEXICAN_MOBILE = re.compile(r"\+521(?=[2-9][0-9]{9}$)")
+_MIN_DIGITS = 7  # of a number without its country code
 _AT_ONCE = 1_000  # rows
 _quarantine = quarantined_records.c
 _runs = sync_runs.c
@@ -35,6 +38,7 @@ class Found:
 
     Attributes:
         numbers: the stored numbers that it means, and how each was read.
+        possible: other stored numbers that may be it, which are not erased.
         other_numbers: stored numbers that the same requests have or had beside it.
         environments: names of the environments that hold something of it.
         requests: requests that have or had it.
@@ -45,6 +49,7 @@ class Found:
     """
 
     numbers: Sequence[NumberMatch]
+    possible: Sequence[str]
     other_numbers: Sequence[str]
     environments: Sequence[str]
     requests: int
@@ -74,11 +79,13 @@ class _Number:
 
     Attributes:
         matches: the stored numbers that it means.
+        possible: other stored numbers that may be it.
         forms: its forms in E.164, or the text that is stored.
         is_in: tells whether a text holds it.
     """
 
     matches: Sequence[NumberMatch]
+    possible: Sequence[str]
     forms: Sequence[str]
     is_in: Callable[[str], bool]
 
@@ -134,7 +141,7 @@ def find_traces(
     """
     if environment is not None:
         environments.require_on_record(connection, environment)
-    wanted = _recognize(connection, number, region)
+    wanted = _recognize(connection, number, region, environment)
     search = _search(connection, wanted, environment)
     names = set[str]()
     past = 0
@@ -146,6 +153,7 @@ def find_traces(
         past += connection.scalar(count) or 0
     found = Found(
         numbers=wanted.matches,
+        possible=wanted.possible,
         other_numbers=sorted(names - {match.phone_number for match in wanted.matches}),
         environments=sorted(search.environments),
         requests=len(search.request_ids),
@@ -157,17 +165,21 @@ def find_traces(
     return found, search
 
 
-def _recognize(connection: Connection, number: str, region: str | None) -> _Number:
+def _recognize(
+    connection: Connection, number: str, region: str | None, environment: str | None
+) -> _Number:
     """Find the stored numbers that a number means, which must be one number.
+
+    With a region, a stored number without a country code is one of this region.
 
     Raises:
         UsageError: they are several, or it is a mark.
     """
     if erasures.erasure_of(number.strip()) is not None:
         raise UsageError(f"{number!r} is the mark of an erasure", hint="name a phone number")
-    matches = find_number(connection, number, region)
+    matches = found = find_number(connection, number, region)
     typed = reading.read(number, region)
-    forms = {match.phone_number: _form(match.phone_number) for match in matches}
+    forms = {match.phone_number: _form(match.phone_number, region) for match in matches}
     if len(set(forms.values())) > 1:
         exact = forms.get(number.strip(), number.strip())
         matches = [match for match in matches if forms[match.phone_number] == exact]
@@ -177,17 +189,56 @@ def _recognize(connection: Connection, number: str, region: str | None) -> _Numb
                 hint="name one of them",
             )
     means = {forms[match.phone_number] for match in matches} or {
-        _form(text) for text in typed.numbers[:1]
+        _form(text, region) for text in typed.numbers[:1]
     }
     mobiles = {form.replace("+52", "+521", 1) for form in means if form.startswith("+52")}
     wanted = sorted(means | mobiles)
     finders = [mentions(form) for form in wanted]
-    return _Number(matches, wanted, lambda text: any(is_in(text) for is_in in finders))
+
+    def is_in(text: str) -> bool:
+        return any(finder(text) for finder in finders)
+
+    others = {match.phone_number for match in found}
+    others |= _resembling(connection, number, is_in, environment)
+    possible = []
+    for other in sorted(others - {match.phone_number for match in matches}):
+        if region is not None and _form(other, region) in means:
+            matches.append(NumberMatch(other, f"read as a number of {region.upper()}"))
+        else:
+            possible.append(other)
+    return _Number(matches, possible, wanted, is_in)
 
 
-def _form(stored: str) -> str:
+def _form(stored: str, region: str | None) -> str:
     """Return the same text for all notations of a number."""
-    return _MEXICAN_MOBILE.sub("+52", reading.to_e164(stored) or stored)
+    e164 = reading.to_e164(stored)
+    if e164 is None and region is not None and not stored.startswith("+"):
+        e164 = next(iter(reading.read(stored, region).numbers), None)
+    return _MEXICAN_MOBILE.sub("+52", e164 or stored)
+
+
+def _resembling(
+    connection: Connection, number: str, is_in: Callable[[str], bool], environment: str | None
+) -> set[str]:
+    """Return the stored numbers that differ from a number by no more than a country code."""
+    digits = digits_of(clean(number)).lstrip("0")
+    found = set[str]()
+    for table in VERSIONS:
+        stored, e164 = table.c.phone_number, table.c.phone_number_e164
+        may_be = [sa.and_(e164.is_(None), stored.not_like("+%"))]
+        if len(digits) >= _MIN_DIGITS:
+            may_be += [stored.like(f"+%{digits}"), e164.like(f"%{digits}")]
+        rows = connection.execute(
+            sa.select(stored, e164)
+            .where(sa.or_(*may_be), *in_environment(table.c, environment))
+            .distinct()
+            .execution_options(yield_per=_AT_ONCE)
+        )
+        for text, form in rows:
+            known = form or text  # with its country code, or else `is_in` knows its digits
+            if is_in(text) or (known.startswith("+") and mentions(known)(number)):
+                found.add(text)
+    return found
 
 
 def _search(connection: Connection, wanted: _Number, environment: str | None) -> Traces:

@@ -319,7 +319,7 @@ CLOSED = r"mirror: the (output|result) could not be written \(stdout is closed\)
 UNWRITTEN = [
     ("requests", "| head -n 1", {}, 0, ""),  # a pipe that is closed early is no error
     ("sync --json --accept-base-url", "| true", UNREACHABLE, 75, r"mirror: \S.*\n"),
-    ("sync --json --accept-base-url", ">&-", UNREACHABLE, 75, r"mirror: \S.*\n" + CLOSED),
+    ("sync --json --accept-base-url", ">&-", UNREACHABLE, 75, CLOSED + r"mirror: \S.*\n"),
     ("query 'SELECT 1'", ">&-", {}, 1, CLOSED),
     ("sync --json", ">/dev/full", {}, 3, FULL),
     ("requests", ">/dev/full", {}, 1, FULL),
