@@ -71,7 +71,8 @@ def query(
     """Run SQL that reads, or a question of the cookbook.
 
     NAME is one of --list, and - reads the SQL from stdin. The SQL is one SELECT, with :name for a
-    parameter. A statement that would write is refused.
+    parameter. A statement that would write is refused. SQL that begins with a comment needs -- as
+    an argument before it.
 
     A question takes a number in any usual way, and a time as 2024-01-31, 2024-01-31T14:30:00Z, or a
     time ago: 24h, 7d. A value for SQL of your own is used as it is.
@@ -143,7 +144,12 @@ def _open(database: str | None, config_file: str | None) -> Iterator[Connection]
 
     with open_mirror(database, config_file) as connection:
         if connection.dialect.name != "sqlite":
-            yield connection
+            try:
+                yield connection
+            finally:
+                # Without a ROLLBACK, after which a pooler would keep the session of the server, and
+                # with it what a function did to that, such as pg_advisory_lock.
+                connection.invalidate()
             return
     # The file is recovered from a writer that was killed by now, which takes the right to write.
     engine = create_engine(database_url(database, config_file), read_only=True)

@@ -9,8 +9,8 @@ Several things hold independently of each other:
 * Postgres runs it as a cursor, which can be declared for a SELECT, VALUES or TABLE only, unless it
   is an EXPLAIN or SHOW. In SQLite an authorizer refuses whatever does not read.
 
-What remains are functions of Postgres that act outside of a transaction, such as those of dblink,
-if the role may call them.
+What remains are functions of Postgres that act outside of a transaction, such as those of dblink
+and of the server's files, if the role may call them.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ _INSTRUCTIONS = 100_000  # of SQLite's virtual machine between two looks for an 
 
 _WOULD_WRITE = {"25001", "25006", "2D000"}
 """SQLSTATE of what a read-only transaction refuses, of making it writable, and of ending it."""
+
+_OWN_CLASSES = {"55", "58"}
+"""Classes of SQLSTATE that are transient of a statement of ours. Of another one they are its fault,
+such as of an object that is in use by itself or a file that is not there, but for these:"""
+_UNAVAILABLE = {"55P03", "58000", "58030"}  # a lock, and the system of the server
 
 _NO_CURSOR = {"42601", "0A000"}  # of what no cursor can be declared for, and syntax errors
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -189,7 +194,8 @@ def _explain_postgres(error: Any, sql: str) -> NoReturn:
         sqlstate is None
         or sqlstate == _INSUFFICIENT_PRIVILEGE
         or sqlstate.startswith("XX")  # internal errors
-        or is_transient_sqlstate(sqlstate)
+        or sqlstate in _UNAVAILABLE
+        or (is_transient_sqlstate(sqlstate) and sqlstate[:2] not in _OWN_CLASSES)
     ):
         raise error
     words = {token.text.lower() for token in tokens(sql, "postgresql") if token.kind == "word"}

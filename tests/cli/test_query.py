@@ -274,6 +274,10 @@ def test_wrong_sql(mirror: Mirror) -> None:
     assert "not valid UTF-8" in refusal(mirror, "SELECT :x", "--param", "x=\udcff")
     for statement in ("SELECT 1 FROM", "-", "SELECT '\udcff'", " ", "(", "SELECT 1 x x x"):
         refusal(mirror, statement)
+    if mirror.engine.dialect.name == "postgresql":
+        in_use = "SELECT cursor_to_xml('mirror_query', 1, true, false, '')"
+        for statement in (in_use, "SELECT pg_read_file('nope')", "SELECT lastval()"):
+            refusal(mirror, statement)
 
 
 def test_a_terminal(sqlite_mirror: Mirror) -> None:
