@@ -320,8 +320,8 @@ UNWRITTEN = [
     ("sync --json --accept-base-url", "| true", UNREACHABLE, 75, r"mirror: \S.*\n"),
     ("sync --json --accept-base-url", ">&-", UNREACHABLE, 75, r"mirror: \S.*\n"),
     ("sync --json", ">/dev/full", {}, 3, FULL),
-    ("requests", ">/dev/full", {}, 1, FULL),
-    ("--version", ">/dev/full", {}, 1, FULL),
+    ("requests", ">/dev/full", {}, 75, FULL),
+    ("--version", ">/dev/full", {}, 75, FULL),
 ]
 
 
