@@ -57,13 +57,14 @@ def write_file(path: Path, text: str) -> None:
         DiskUnavailable: the disk is full.
         UsageError: the file cannot be written.
     """
+    path = absolute_path(path)
     with translated_errors(path):
         if (stream := _stream(path)) is not None:
             is_own = isinstance(stream, int)
             mode = "w" if is_own else "a"  # of a descriptor "w" truncates nothing
             with (
                 suppress(BrokenPipeError),  # a reader that has enough is no failure
-                open(stream, mode, encoding="utf-8", closefd=not is_own) as file,  # noqa: PTH123
+                open(stream, mode, encoding="utf-8", closefd=not is_own) as file,
             ):
                 file.write(text)
             return
@@ -89,9 +90,9 @@ def _stream(path: Path) -> Path | int | None:
     for _ in range(_MAX_LINKS):
         folder = real_path(path.parent)
         path = folder / path.name
-        if folder.name == "fd" and path.is_relative_to("/proc") or folder == Path("/dev/fd"):
-            is_own = folder in {Path(f"/proc/{os.getpid()}/fd"), Path("/dev/fd")}
-            return int(path.name) if is_own and path.name.isdecimal() else path
+        own = Path(f"/proc/{os.getpid()}/fd"), Path("/dev/fd")
+        if folder in own or (folder.name == "fd" and folder.is_relative_to("/proc")):
+            return int(path.name) if folder in own and path.name.isdecimal() else path
         if not path.is_symlink():
             return path if path.exists() and not path.is_file() else None
         path = folder / path.readlink()
