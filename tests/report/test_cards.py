@@ -58,7 +58,7 @@ def test_small_changes_are_none() -> None:
     oldest = FIGURES.oldest_open
     assert oldest is not None
     before = replace(
-        FIGURES, oldest_open=oldest + timedelta(minutes=20), hours=Hours(9, 97.605, 120.0)
+        FIGURES, oldest_open=oldest - timedelta(minutes=20), hours=Hours(9, 97.605, 120.0)
     )
     for name in ("open", "oldest", "median", "approval"):
         assert shown(name, figures_before=before)[1::2] == ("no change", "same")
