@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from string import Formatter
 
 import pytest
@@ -106,6 +107,36 @@ def test_a_page_has_no_word_of_another_language(language: str) -> None:
         page = Page(html.render(report, Language(language)))
         assert page.root.find("html").attributes["lang"] == Language(language).text("tag")
         assert words(page) - own - SAME == set()
+
+
+def test_what_is_left_out_or_runs_is_said() -> None:
+    """Limits, the time that a comparison or a usual age is about, and the span of the data."""
+    report = example()
+    again, environments = report.attention.rejected_again, list(report.environments)
+    newest = environments[1].complete_at
+    assert newest is not None
+    environments[1] = replace(environments[1], complete_at=newest + timedelta(minutes=2))
+    bins = zip(report.ages, (0, 5, 0), strict=True)
+    ages = [replace(part, requests=count) for part, count in bins]
+    attention = replace(report.attention, rejected_again=replace(again, total=82))
+    report = replace(report, attention=attention, environments=environments, ages=ages)
+    page = Page(html.render(report, Language("en")))
+    assert "as of 2026-11-28 11:40 to 11:42 UTC" in page.header.text
+    texts = page.section("attention").text
+    assert "(2 times) and 81 more numbers" in texts
+    assert "Of all 700 reviews up to 30 Nov 2026, nine of ten took less than 9.5 days." in texts
+    assert texts.index("vanished from the list") > texts.index("undocumented status")
+    assert "The period so far is compared with the 84 whole days" in page.section("figures").text
+    assert page.section("ages").rows() == [["1 to 2 days", "5", "100 %"]]
+    assert "Most on a day" in page.chart("open").text
+    assert max(page.chart("open").column(2)) == max(point.open for point in report.open_over_time)
+    overdue = report.attention.overdue
+    assert overdue is not None
+    everything = replace(overdue, requests=replace(overdue.requests, total=report.open.total))
+    attention = replace(attention, overdue=everything)
+    page = Page(html.render(replace(report, attention=attention), Language("pt")))
+    assert "Todas as 1.236 solicitações em aberto há mais" in page.section("attention").text
+    assert "1 cancelada." in page.chart("outcomes").text
 
 
 def test_singular_and_plural() -> None:
