@@ -125,16 +125,19 @@ def test_what_is_left_out_or_runs_is_said() -> None:
     texts = page.section("attention").text
     assert "(2 times) and 81 more numbers" in texts
     assert "Of all 700 reviews up to 30 Nov 2026, nine of ten took less than 9.5 days." in texts
+    assert "Missing from the list" not in page.section("changes").text
     assert texts.index("vanished from the list") > texts.index("undocumented status")
     assert "The period so far is compared with the 84 whole days" in page.section("figures").text
     assert page.section("ages").rows() == [["1 to 2 days", "5", "100 %"]]
     assert "Most on a day" in page.chart("open").text
     assert max(page.chart("open").column(2)) == max(point.open for point in report.open_over_time)
-    overdue = report.attention.overdue
+    figures, overdue = replace(report.figures, missing=3), report.attention.overdue
     assert overdue is not None
     everything = replace(overdue, requests=replace(overdue.requests, total=report.open.total))
     attention = replace(attention, overdue=everything)
-    page = Page(html.render(replace(report, attention=attention), Language("pt")))
+    report = replace(report, attention=attention, figures=figures)
+    page = Page(html.render(report, Language("pt")))
+    assert "Ausentes da lista no fim: 3 ao todo" in page.section("changes").text
     assert "Todas as 1.236 solicitações em aberto há mais" in page.section("attention").text
     assert "1 cancelada." in page.chart("outcomes").text
 
