@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import select
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +188,7 @@ def test_sigterm_ends_it(sqlite_mirror: Mirror, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(change_hook, "notify", lambda message, *_, **__: said.append(message))
     result, token = sqlite_mirror.sync([request(1)]), Token()
     for _ in range(2):
-        change_hook.run("sleep 60", [result], sqlite_mirror.engine, os.environ, token)
+        change_hook.run("exec sleep 60", [result], sqlite_mirror.engine, os.environ, token)
     assert said == [
         "the command of --on-change was ended: stopped by SIGTERM",
         "the command of --on-change was not run: stopped by SIGTERM",
@@ -211,10 +213,19 @@ def test_an_interrupt_ends_it(
             change_hook.run(command, [result], sqlite_mirror.engine, os.environ, Interrupted())
         (folder / "ready").unlink()
 
-    ends_later = (
-        "trap 'sleep 0.1; echo > ended; exit' TERM; echo > ready; while :; do sleep 0.01; done"
-    )
-    run(f"({ends_later}) & wait")
+    def sleep(seconds: float) -> None:
+        """Let the child end when the shell has; an orphan may long be a zombie in the group."""
+        with suppress(ProcessLookupError):
+            os.kill(int((folder / "shell").read_text()), 0)
+            time.sleep(seconds)
+            return
+        (folder / "go").touch()
+        while not (folder / "ended").exists():
+            time.sleep(0.001)
+
+    monkeypatch.setattr(change_hook, "sleep", sleep)
+    later = "trap 'until [ -e go ]; do :; done; echo > ended; exit' TERM; echo > ready"
+    run(f"echo $$ > shell; ({later}; while :; do sleep 0.01; done) & wait")
     assert (folder / "ended").exists()
 
     def interrupt(_: float) -> None:

@@ -35,7 +35,9 @@ Case = tuple[dict[str, str], tuple[str, ...]]
 @pytest.fixture
 def high(sqlite_mirror: Mirror) -> Mirror:
     """A mirror whose table of requests is higher than the terminal."""
-    sqlite_mirror.sync(requests(*range(LINES)))
+    records = requests(*range(LINES))
+    sqlite_mirror.sync([record | {"reason": "Another"} for record in records])
+    sqlite_mirror.sync(records)  # as many changes
     return sqlite_mirror
 
 
@@ -82,7 +84,9 @@ def test_pagers(high: Mirror, tmp_path: Path) -> None:
         "folder": ({"PAGER": "/"}, HIGH),
         "quotes": ({"PAGER": "less 'x"}, HIGH),
     }
-    received, err = on_a_terminal(high, paged | plain | {"low": (MARK, LOW)})
+    # Of what is new nothing may stay unread.
+    others: dict[str, Case] = {"low": (MARK, LOW), "new": (MARK, ("changes", "--new"))}
+    received, err = on_a_terminal(high, paged | plain | others)
     table = received["table"]
     assert all(line.startswith(">") for line in table.splitlines())
     assert "\x1b[34mpending" in table
@@ -94,7 +98,8 @@ def test_pagers(high: Mirror, tmp_path: Path) -> None:
     without_colours = {name: re.sub(r"\x1b\[[0-9;]*m", "", received[name]) for name in plain}
     expected = re.sub(r"\x1b\[[0-9;]*m|(?m:^>)", "", table)
     assert without_colours == dict.fromkeys(plain, expected)
-    assert ">" not in received["low"]
+    assert ">" not in received["low"] + received["new"]
+    assert received["new"].count("\n") > LINES
     assert "the pager 'nonexistent-pager -x' of PAGER cannot be started" in err
     assert err.count("cannot be started") == 3
     assert "the pager 'false' of PAGER failed (exit code 1)" in err

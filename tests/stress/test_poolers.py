@@ -92,7 +92,13 @@ def repeat_history(url: str) -> None:
     ("mode", "size"), [("transaction", 1), ("transaction", 2), ("session", 1), ("session", 2)]
 )
 def test_everything_through_pgbouncer(
-    server: Server, make_mirror: MakeMirror, tmp_path: Path, mode: str, size: int
+    server: Server,
+    make_mirror: MakeMirror,
+    direct_url: str,
+    tmp_path: Path,
+    *,
+    mode: str,
+    size: int,
 ) -> None:
     """Every command works, whatever connection of the pool each transaction gets."""
     with pgbouncer(server, {"pool_mode": mode, "default_pool_size": str(size)}) as url:
@@ -113,6 +119,10 @@ def test_everything_through_pgbouncer(
         ):
             ran = run_checked(*command, "--database", url)
             assert ran.code == 0, ran
+        for sql, code in (("pg_advisory_lock(7)", 0), ("pg_advisory_lock(8), 1 / 0", 2)):
+            assert run_checked("query", f"SELECT {sql}", "--database", url).code == code
+        kept = "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND objid IN (7, 8)"
+        wait_until(lambda: not execute(direct_url, kept))
         repeat_history(url)
         repeat_history(url)
         with ThreadPoolExecutor(2 if mode == "transaction" else size) as sessions:
