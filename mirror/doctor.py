@@ -288,7 +288,7 @@ class Doctor:
         if engine.dialect.name == "sqlite":
             path = Path(engine.url.database or "")
             size = path.stat().st_size
-            yield check_private(path, "database file", f"{size / checks.MIB:,.1f} MiB")
+            yield check_private(path, "database file", checks.format_size(size))
             yield check_disk_space("disk space for the database", path.parent, size)
             check = "disk space for temporary files"
             try:

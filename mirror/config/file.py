@@ -100,10 +100,15 @@ def suggest(name: str, known: Collection[str]) -> str:
     return f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
 
 
-def undefined_variable(path: str) -> str | None:
-    """Return the name of a variable that was left in a path because it is not set, or None."""
-    match = _VARIABLE.search(path)
-    return match and match[1].strip("{}")
+def has_variable(path: str) -> bool:
+    """Return whether a path of a token in the file is taken to name a variable."""
+    return _VARIABLE.search(path) is not None
+
+
+def _unset_variable(path: str) -> str | None:
+    """Return the name of a variable in a path that is not set, or None."""
+    names = (match[1].strip("{}") for match in _VARIABLE.finditer(path))
+    return next((name for name in names if name not in os.environ), None)
 
 
 def _error_line(text: str) -> str:
@@ -206,15 +211,7 @@ class _Parser:
             text = str(value)
         except ValueError as error:  # Python refuses to write a number of so many digits
             raise self._error(f"has too large a number as {key} in [{heading}]") from error
-        return self._token_path(text) if key == "token_file" else text
-
-    def _token_path(self, text: str) -> str:
-        """Expand `~` and variables; a relative path begins at the folder of the file.
-
-        A variable that is not set stays as it is: reading the token reports it.
-        """
-        path = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 (pathlib's raises)
-        return str(self._path.parent / path)
+        return text
 
     def _database(self, value: object) -> ResolvedSetting:
         if not isinstance(value, str) or not value:
@@ -225,7 +222,14 @@ class _Parser:
         return self._setting("database", value, "in")
 
     def _setting(self, key: str, text: str, place: str) -> ResolvedSetting:
-        return ResolvedSetting(key, text, f"{key} {place} {self._path}", in_file=True)
+        unset = None
+        if key == "token_file":
+            # A variable that is not set stays as it is: reading the token reports it.
+            unset = _unset_variable(text)
+            path = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 (pathlib's raises)
+            text = str(self._path.parent / path)  # a relative path begins at the folder of the file
+        source = f"{key} {place} {self._path}"
+        return ResolvedSetting(key, text, source, in_file=True, unset=unset)
 
     def _error(self, problem: str, *, hint: str | None = None) -> UsageError:
         return UsageError(f"the configuration file {self._path} {problem}", hint=hint)
