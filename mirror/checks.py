@@ -191,7 +191,7 @@ def _check_postgres(connection: Connection) -> Iterator[Check]:
     version, size, is_replica = connection.execute(
         sa.text(
             "SELECT pg_catalog.current_setting('server_version'), "
-            "pg_catalog.pg_databaseformat_size(current_database()), pg_catalog.pg_is_in_recovery()"
+            "pg_catalog.pg_database_size(current_database()), pg_catalog.pg_is_in_recovery()"
         )
     ).one()
     finding = f"Postgres {version}, {format_size(size)}"

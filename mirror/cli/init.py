@@ -13,6 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from mirror.cli.doctor import BEFORE_FIRST_SYNC
 from mirror.cli.log import notify
 from mirror.cli.options import (
     base_url_option,
@@ -131,7 +132,9 @@ def _check(path: Path, environment: str) -> int:
     notify(f"checking {environment}")
     with _without_settings(), redirect_stdout(sys.stderr):
         arguments = ["doctor", "--config", str(path), "--environment", environment]
-        code = root.main(arguments, prog_name="mirror", standalone_mode=False)
+        code = root.main(
+            arguments, prog_name="mirror", standalone_mode=False, obj=BEFORE_FIRST_SYNC
+        )
     if code:
         notify(
             "all is written, but a check failed; correct what it names, and run "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -21,6 +22,7 @@ from mirror.cli.options import (
     database_option,
     environment_filter,
     environments_option,
+    given_settings,
     now,
     open_mirror,
     reading_options,
@@ -28,12 +30,14 @@ from mirror.cli.options import (
 from mirror.cli.pager import no_pager_option, paged
 from mirror.config import file as config
 from mirror.config import settings
-from mirror.text import escape_unsafe, format_duration
+from mirror.config.sources import option_name
+from mirror.text import escape_unsafe, format_duration, listed
 from mirror.version import __version__
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+    from mirror.config.sources import ResolvedSetting
     from mirror.queries.status import EnvironmentStatus
 
 
@@ -127,21 +131,31 @@ def status(
     from mirror.queries import status as status_queries
 
     file = config.load(config_file)
-    wanted = [settings.environment_name(name) for name in names] or list(file.environments)
+    option = given_settings().get("database")
+    named_database = option.text if option and option.source == option_name("database") else None
+    wanted = [settings.environment_name(name) for name in names]
+    if not wanted and not _is_another_database(option, file):
+        wanted = list(file.environments)
+    limits = [settings.max_age(file, name) for name in file.environments]
 
-    def max_age_of(environment: str) -> timedelta | None:
-        return max_age or settings.max_age(file, environment)
-
-    is_health_check = any(map(max_age_of, wanted or [settings.DEFAULT_ENVIRONMENT]))
     with open_mirror(database, config_file) as connection:
+        on_record = environments.on_record(connection)
+
+        def max_age_of(environment: str) -> timedelta | None:
+            if limit := max_age or settings.max_age(file, environment):
+                return limit
+            # A mistyped name must not be healthy for ever.
+            is_unknown = environment not in {*on_record, *file.environments}
+            return next(filter(None, limits), None) if is_unknown else None
+
+        is_health_check = any(map(max_age_of, wanted or [settings.DEFAULT_ENVIRONMENT]))
         statuses = status_queries.status(
             connection, now=now(), environments=wanted or None, max_age=max_age_of
         )
         revision = migrate.current(connection)
-        on_record = environments.on_record(connection)
         unknown = sorted(set(wanted) - set(on_record)) if names else []
         reasons = _nothing_known(connection, unknown) if unknown or not statuses else []
-    is_stale = is_health_check and _report_stale(statuses, file)
+    is_stale = is_health_check and _report_stale(statuses, file, named_database)
     _write_statuses(statuses, output_format, str(revision))
     if statuses or not is_health_check:
         for reason in reasons:
@@ -150,8 +164,19 @@ def status(
     if file.path and wanted and not names and (is_stale or not is_health_check):
         new = [status.environment for status in statuses if status.complete_at is None]
         for name in sorted(set(on_record) - set(wanted)):
-            notify(f"{name} is {'; '.join(environments.unknown_to_file(name, file.path, new))}")
+            found = environments.unknown_to_file(name, file.path, new, named_database)
+            notify(f"{name} is {'; '.join(found)}")
     return EXIT_STALE if is_stale else 0
+
+
+def _is_another_database(given: ResolvedSetting | None, file: config.Configuration) -> bool:
+    """Return whether an option or variable names another database than the file does."""
+    from mirror.db.urls import same_database, to_url
+
+    # A file without a database leaves that to options and variables.
+    if given is None or file.database is None:
+        return False
+    return not same_database(to_url(given.text), to_url(file.database.text))
 
 
 def _write_statuses(
@@ -197,13 +222,17 @@ def _render_statuses(statuses: Sequence[EnvironmentStatus]) -> None:
         ],
         ("environment", "complete (UTC)", "age", "last run", "failures since"),
         sys.stdout,
+        hyphenated=("environment",),
     )
     click.echo()
-    counts = (*DOCUMENTED_STATUSES, "other", "missing", "quarantined")
+    exceptions = ("other", "missing", "quarantined")
+    counts = [*DOCUMENTED_STATUSES]
+    counts += [name for name in exceptions if any(getattr(row, name) for row in statuses)]
     output.render_table(
         [(row.environment, *(f"{getattr(row, count):,}" for count in counts)) for row in statuses],
         ("environment", *counts),
         sys.stdout,
+        hyphenated=("environment",),
     )
     for row in statuses:
         if row.error is not None:
@@ -220,18 +249,40 @@ def _nothing_known(connection: Connection, unknown: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(reason for reason in reasons if reason))
 
 
-def _report_stale(statuses: Sequence[EnvironmentStatus], file: config.Configuration) -> bool:
+def _database_option(database: str | None) -> list[str]:
+    from mirror.db.urls import shown_url
+
+    return ["--database", shown_url(database)] if database else []
+
+
+def _report_stale(
+    statuses: Sequence[EnvironmentStatus], file: config.Configuration, database: str | None
+) -> bool:
     """Name the environments that are stale; return whether there are any, or none at all."""
     from mirror.db.environments import forget_command
     from mirror.queries.status import describe_age
 
     stale = [status for status in statuses if status.stale]
+    doctor = shlex.join(["mirror", "doctor", *_database_option(database)])
+    alike = []
     for status in stale:
-        remedy = "run `mirror doctor`"
         never_complete = status.complete_at is None and status.outcome is not None
         if never_complete and status.environment not in file.environments:
-            remedy += f", or if its name was mistyped, `{forget_command(status.environment)}`"
-        notify(f"{status.environment} is stale: {describe_age(status)}; {remedy}", logging.ERROR)
+            forget = forget_command(status.environment, database)
+            notify(
+                f"{status.environment} is stale: {describe_age(status)}; run `{doctor}`, or if its "
+                f"name was mistyped, `{forget}`",
+                logging.ERROR,
+            )
+        else:
+            alike.append(status)
+    if len(alike) == 1:
+        (status,) = alike
+        what = f"{status.environment} is stale: {describe_age(status)}"
+        notify(f"{what}; run `{doctor}`", logging.ERROR)
+    elif alike:
+        ages = listed([f"{status.environment} {format_duration(status.age)}" for status in alike])
+        notify(f"{len(alike)} environments are stale: {ages}; run `{doctor}`", logging.ERROR)
     if not statuses:
         notify("nothing was ever synced; run `mirror sync`", logging.ERROR)
     return bool(stale) or not statuses

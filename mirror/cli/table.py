@@ -98,6 +98,7 @@ def render_table(
     blank_after: Collection[int] = (),
     min_widths: Mapping[str, int] = MappingProxyType({}),
     widths: Mapping[str, int] = MappingProxyType({}),
+    hyphenated: Collection[str] = (),
 ) -> None:
     """Draw a table as wide as the terminal at most; long cells are folded.
 
@@ -110,6 +111,7 @@ def render_table(
         blank_after: numbers of the rows that a blank line follows, from 0.
         min_widths: least width of a column in characters, by its header.
         widths: width of a column whose cells are folded there, by its header.
+        hyphenated: headers of the columns whose words are folded behind a hyphen.
     """
     from rich import box
     from rich.table import Table
@@ -121,13 +123,19 @@ def render_table(
             [row[place].value for row in cells],
             least=min_widths.get(header, 0),
             width=widths.get(header),
+            is_hyphenated=header in hyphenated,
         )
         for place, header in enumerate(headers)
     ]
     console = _console(out)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     gaps = len(_GAP) * (len(columns) - 1)
-    for column, width in zip(columns, _fit(columns, console.width - gaps), strict=True):
+    fitting = _fit(columns, console.width - gaps)
+    for place, header in enumerate(headers):
+        if header in hyphenated:
+            for row in cells:
+                row[place] = _folded(row[place], fitting[place])
+    for column, width in zip(columns, fitting, strict=True):
         justify: Literal["left", "right"] = "right" if column.numeric else "left"
         table.add_column(column.header, justify=justify, overflow="fold", width=width)
     for number, row in enumerate(cells):
@@ -145,7 +153,13 @@ class _Column:
     """
 
     def __init__(
-        self, header: str, values: Sequence[object], *, least: int, width: int | None
+        self,
+        header: str,
+        values: Sequence[object],
+        *,
+        least: int,
+        width: int | None,
+        is_hyphenated: bool,
     ) -> None:
         present = [value for value in values if value is not None]
         texts = [text for value in present for text in map(escape_unsafe, _cell_texts(value))]
@@ -155,6 +169,8 @@ class _Column:
             bool(present) and all(isinstance(value, date) for value in present)
         )
         words = [word for text in (header, *texts) for word in text.split()]
+        if is_hyphenated:
+            words = [part for word in words for part in re.findall(r"[^-]*-+|[^-]+", word)]
         longest_word = max((_width(word) for word in words), default=1)
         longest = max(map(_width, texts), default=1)
         if width is not None:
@@ -181,6 +197,14 @@ def _fit(columns: Sequence[_Column], available: int) -> list[int]:
                 break
             widths[excess.index(max(excess))] -= 1
     return widths
+
+
+def _folded(cell: StyledCell, width: int) -> StyledCell:
+    """Return a cell with lines of a width, which end behind a hyphen or a space if that fits."""
+    import textwrap
+
+    lines = [line for text in _cell_texts(cell.value) for line in textwrap.wrap(text, width)]
+    return StyledCell(Lines(lines), cell.style)
 
 
 def _width(text: str) -> int:

@@ -91,13 +91,13 @@ def to_url(text: str) -> str:
     """
     if not text or not text.isprintable():
         raise UsageError("the database is empty or holds invisible characters")
-    if _LIBPQ.match(text):
-        raise UsageError(
-            "the database is neither a URL nor the path of a file",
-            hint="write libpq's HOST=… as postgresql://USER@HOST/DATABASE, and a path with = as "
-            "sqlite:///PATH",
-        )
     if not _SCHEME.match(text):
+        if _LIBPQ.match(text):
+            raise UsageError(
+                "the database is neither a URL nor the path of a file",
+                hint="write host=… of libpq as postgresql://USER@HOST/DATABASE, and a path with = "
+                "as sqlite:///PATH",
+            )
         return sqlite_url(absolute_path(os.path.expanduser(text)))  # noqa: PTH111 (pathlib's raises)
     url = parse_url(text)
     if url.get_backend_name() == "sqlite":
@@ -156,9 +156,7 @@ def may_need_password(url: URL) -> bool:
     if url.get_backend_name() == "sqlite" or "passfile" in url.query:
         return False
     hosts = url.query.get("host") or url.host or os.environ.get("PGHOST", "")
-    names = [
-        name for each in ([hosts] if isinstance(hosts, str) else hosts) for name in each.split(",")
-    ]
+    names = (hosts if isinstance(hosts, str) else ",".join(hosts)).split(",")
     return any(name and not name.startswith(("/", "@")) for name in names)
 
 
