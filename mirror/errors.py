@@ -59,7 +59,7 @@ class MissingExtra(UsageError):
 
         That is no command: none is right for pip, pipx and uv, with a checkout, wheel and index.
         """
-        return f'install mirror with its extra {extra!r} (README.md, "Install")'
+        return f'install mirror with its extra {extra!r} (README.md, "Install and first sync")'
 
 
 class TokenRefused(MirrorError):
