@@ -264,25 +264,28 @@ def _report_stale(
 
     stale = [status for status in statuses if status.stale]
     doctor = shlex.join(["mirror", "doctor", *_database_option(database)])
-    alike = []
-    for status in stale:
-        never_complete = status.complete_at is None and status.outcome is not None
-        if never_complete and status.environment not in file.environments:
-            forget = forget_command(status.environment, database)
-            notify(
-                f"{status.environment} is stale: {describe_age(status)}; run `{doctor}`, or if its "
-                f"name was mistyped, `{forget}`",
-                logging.ERROR,
-            )
+    may_be_mistyped = [
+        status
+        for status in stale
+        if status.complete_at is None
+        and status.outcome is not None
+        and status.environment not in file.environments
+    ]
+    others = [status for status in stale if status not in may_be_mistyped]
+    for group in (may_be_mistyped, others):
+        if not group:
+            continue
+        name = group[0].environment if len(group) == 1 else "NAME"
+        remedy = f"run `{doctor}`"
+        if group is may_be_mistyped:
+            forget = forget_command(name, database)
+            remedy += f", or if {'its' if len(group) == 1 else 'a'} name was mistyped, `{forget}`"
+        if len(group) == 1:
+            what = f"{name} is stale: {describe_age(group[0])}"
         else:
-            alike.append(status)
-    if len(alike) == 1:
-        (status,) = alike
-        what = f"{status.environment} is stale: {describe_age(status)}"
-        notify(f"{what}; run `{doctor}`", logging.ERROR)
-    elif alike:
-        ages = listed([f"{status.environment} {format_duration(status.age)}" for status in alike])
-        notify(f"{len(alike)} environments are stale: {ages}; run `{doctor}`", logging.ERROR)
+            ages = listed([f"{each.environment} {format_duration(each.age)}" for each in group])
+            what = f"{len(group)} environments are stale: {ages}"
+        notify(f"{what}; {remedy}", logging.ERROR)
     if not statuses:
         notify("nothing was ever synced; run `mirror sync`", logging.ERROR)
     return bool(stale) or not statuses

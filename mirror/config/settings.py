@@ -31,6 +31,8 @@ _BASE_URL_HINT = "it must end with its path, as in https://host/api/v1"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_ENVIRONMENT_LENGTH = 100
 _MAX_TOKEN_LENGTH = 4096
+_read_pipes: dict[tuple[int, int], bytes] = {}
+"""What pipes held, by device and inode."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -217,8 +219,13 @@ def _read_token_file(setting: ResolvedSetting) -> str:
     is_pipe = False
     try:
         with open(setting.text, "rb", opener=_open_at_once) as file:
-            is_pipe = stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
+            status = os.fstat(file.fileno())
+            is_pipe = stat.S_ISFIFO(status.st_mode)
             content = file.read(len(_BYTE_ORDER_MARK) + _MAX_TOKEN_LENGTH + 1)
+            if is_pipe:  # several checks read the token
+                key = status.st_dev, status.st_ino
+                content = content or _read_pipes.get(key, b"")
+                _read_pipes[key] = content
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no file can have such a name"
         raise UsageError(
@@ -227,8 +234,7 @@ def _read_token_file(setting: ResolvedSetting) -> str:
         ) from error
     if is_pipe and not content:
         raise UsageError(
-            f"the token file of {setting.source} is a pipe that nobody writes to, or that was read "
-            "before",
+            f"the token file of {setting.source} is a pipe that nobody writes to",
             hint="start its writer first, or store the token in a file",
         )
     return content.removeprefix(_BYTE_ORDER_MARK).decode("latin-1").strip()
