@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mirror.cli.completion import complete_cursor
 from mirror.cli.listing import listing_options, select
 from mirror.cli.log import notify
 from mirror.cli.options import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cursor",
     metavar="NAME",
+    shell_complete=complete_cursor,
     help="Who asks, if there are several readers; implies --new. Without it: default.",
 )
 @listing_options("Change")

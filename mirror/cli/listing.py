@@ -17,6 +17,16 @@ _T = TypeVar("_T")
 
 _NARROW = 70
 
+_OTHER_NAMES = {
+    "id": ["request_id"],
+    "number": ["phone_number"],
+    "request": ["request_id", "id"],
+    "request_id": ["id"],
+    "run": ["sync_run_id", "last_run_id", "id"],
+    "run_id": ["sync_run_id", "last_run_id", "id"],
+}
+"""What other listings, tables and options call a column."""
+
 
 class _ColumnNames(click.ParamType):  # type: ignore[type-arg] # (not generic in click 8.1)
     """Columns of a type of rows, separated by commas."""
@@ -41,7 +51,8 @@ class _ColumnNames(click.ParamType):  # type: ignore[type-arg] # (not generic in
         """Fail if there is no column of this name."""
         known = self.known()
         if name not in known:
-            hint = suggest(name, known)
+            other = next((n for n in _OTHER_NAMES.get(name, ()) if n in known), name)
+            hint = suggest(other, known)
             names = ", ".join(known)
             hint = hint if names in hint else f"{hint} There are {names}"
             self.fail(f"there is no column {name!r}; {hint}", param, ctx)
@@ -64,6 +75,16 @@ class _SortKey(_ColumnNames):
     """A column to sort by, such as "status"; "-status" is descending."""
 
     name = "column"
+
+    def known(self) -> list[str]:
+        """Return the names of the columns that can be sorted by: not those of JSON."""
+        return [name for name in super().known() if name != "extra"]
+
+    def check(self, name: str, param: click.Parameter | None, ctx: click.Context | None) -> None:
+        """Fail if there is no column of this name, or none to sort by."""
+        if name in super().known() and name not in self.known():
+            self.fail(f"{name!r} is JSON, which has no order; sort by another column", param, ctx)
+        super().check(name, param, ctx)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the key."""

@@ -133,7 +133,7 @@ def _find(
         try:
             known.append(find_request(connection, text, environment=environment)[0])
         except UnknownRequest as error:
-            unknown.append(str(error))
+            unknown += [str(error), *error.details]
     return known, unknown
 
 

@@ -64,8 +64,13 @@ _changes = changes_view.c
 CHANGES_ORDER = (_changes.changed_at.desc(), _changes.request_id, _changes.kind)
 """Changes, newest first."""
 
-QUARANTINE_ORDER = (quarantined_records.c.first_seen_at.desc(), quarantined_records.c.id)
-"""Entries in quarantine, those that were first seen last first."""
+_records = quarantined_records.c
+QUARANTINE_ORDER = (
+    _records.first_seen_at.desc(),
+    _records.request_id.nulls_last(),
+    _records.id,
+)
+"""Entries in quarantine, those that were first seen last first; those of one sync by request."""
 
 
 @contextmanager
