@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mirror.cli.options import options
 from mirror.config.file import suggest
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from mirror.cli.output import Column
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _T = TypeVar("_T")
@@ -166,6 +172,44 @@ def select(
         return rows, None if rows else explain()
     shown = f"only the first {limit:,} are" if count is None else f"{limit:,} of {count():,}"
     return rows[:limit], f"{shown} shown; --limit sets how many"
+
+
+def shows_environment(connection: Connection, environment: str | None) -> bool:
+    """Return whether a table has to name the environment of each row.
+
+    Args:
+        connection: to the mirror's database.
+        environment: whose rows are shown; None for all.
+    """
+    from mirror.db import environments
+
+    if environment is not None or not sys.stdout.isatty():
+        return False
+    return len(environments.on_record(connection)) > 1
+
+
+def fitting(
+    columns: Mapping[str, Column], rows: Sequence[Any], *, optional: Sequence[str]
+) -> dict[str, Column]:
+    """Return the columns of a table on a terminal that have content and room.
+
+    Args:
+        columns: by their headers.
+        rows: of the table.
+        optional: headers of the columns that are left out until there is room, the first one first.
+    """
+    from mirror.cli import output
+
+    if not sys.stdout.isatty():
+        return {}
+    cells = {name: [column(row) for row in rows] for name, column in columns.items()}
+    shown = [name for name in columns if any(cell not in (None, "") for cell in cells[name])]
+    needed = output.needed_widths(zip(*(cells[name] for name in shown), strict=True), shown)
+    for name in optional:
+        if sum(needed.values()) - 2 <= shutil.get_terminal_size().columns:
+            break
+        needed.pop(name, None)
+    return {name: columns[name] for name in needed}
 
 
 def is_narrow() -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mirror.cli.exit_codes import EXIT_STALE
-from mirror.cli.listing import listing_options, select
+from mirror.cli.listing import listing_options, select, shows_environment
 from mirror.cli.log import notify
 from mirror.cli.options import (
     DURATION,
@@ -72,18 +72,17 @@ def quarantine(
             partial(helpers.count_quarantine, connection, **selection),
             partial(empty.no_quarantine, connection, **selection),
         )
+        several = shows_environment(connection, selection["environment"])
+    table: dict[str, output.Column] = {
+        "first seen (UTC)": lambda record: record.first_seen_at,
+        "environment": lambda record: record.environment,
+        "request": lambda record: output.abbreviate_id(record.request_id or "unknown"),
+        "why": lambda record: record.error,
+    }
+    if not several:
+        del table["environment"]
     output.write_rows(
-        records,
-        QuarantinedRecord,
-        output_format,
-        sys.stdout,
-        columns={
-            "first seen (UTC)": lambda record: record.first_seen_at,
-            "environment": lambda record: record.environment,
-            "request": lambda record: output.abbreviate_id(record.request_id or "unknown"),
-            "why": lambda record: record.error,
-        },
-        only=columns,
+        records, QuarantinedRecord, output_format, sys.stdout, columns=table, only=columns
     )
     if message:
         notify(message)

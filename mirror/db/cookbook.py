@@ -205,8 +205,8 @@ GROUP BY environment ORDER BY environment""",
     Recipe(
         "runs",
         "What did the last syncs do?",
-        """SELECT environment, id, started_at, outcome, fetched, inserted, updated, missing, quarantined,
-       error
+        """SELECT environment, id, started_at, outcome, fetched, inserted, updated, missing,
+       quarantined, error
 FROM sync_runs
 ORDER BY id DESC""",
     ),

@@ -241,7 +241,11 @@ def test_requests_that_are_not_there(sqlite: Mirror) -> None:
         ("343e57eb-3465-5",): "did you mean one of these?\n" + "\n".join(TWINS),
         ("nover-valid",): "there is no request 'nover-valid'; `mirror requests` lists them",
         ("never-invalid",): "there is no request 'never-invalid'; did you mean never-valid?",
-        ("request-1", "--environment", "dev"): "no request 'request-1' in 'dev'; did you mean requ",
+        (
+            "request-1",
+            "--environment",
+            "dev",
+        ): "in 'dev'; did you mean one of these?\nmirror: request-8",
         ("request-1", "--environment", "dve"): "'dve' in the mirror; did you mean 'dev'?",
         ("+15550000001",): "there is no request '+15550000001'; `mirror history` takes a phone nu",
         ("",): "there is no request ''; `mirror requests` lists them",
@@ -285,8 +289,8 @@ def test_tables(sqlite: Mirror) -> None:
     for (width, *words), shown in lines.items():
         assert max(map(len, shown)) <= int(width), words
     requests = {width: lines[width, "requests"][0].split() for width in widths}
-    assert requests[60] == ["requested", "number", "status", "environment", "reasons"]
-    assert requests[80] == ["request", *requests[60]]
+    assert requests[60] == ["requested", "number", "status", "environment"]
+    assert requests[80] == ["request", "requested", "number", "status", "open", "environment"]
     assert "".join(lines[60, "requests"]).count("+15550000004") == 1  # not folded
     (missing,) = [line for line in lines[60, "requests", "--missing"] if "+15550000008" in line]
     assert missing.split()[:4] == ["2024-01-10", "+15550000008", "pending", "2024-01-11"]
