@@ -203,10 +203,15 @@ def fitting(
     if not sys.stdout.isatty():
         return {}
     cells = {name: [column(row) for row in rows] for name, column in columns.items()}
-    shown = [name for name in columns if any(cell not in (None, "") for cell in cells[name])]
-    needed = output.needed_widths(zip(*(cells[name] for name in shown), strict=True), shown)
+    needed = output.needed_widths(
+        {
+            name: found
+            for name, found in cells.items()
+            if any(cell not in (None, "") for cell in found)
+        }
+    )
     for name in optional:
-        if sum(needed.values()) - 2 <= shutil.get_terminal_size().columns:
+        if sum(needed.values()) <= shutil.get_terminal_size().columns + 2:  # none after the last
             break
         needed.pop(name, None)
     return {name: columns[name] for name in needed}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TextIO, TypeGuard
 
@@ -142,29 +142,21 @@ def render_table(
         justify: Literal["left", "right"] = "right" if column.numeric else "left"
         table.add_column(column.header, justify=justify, overflow="fold", width=width)
     for number, row in enumerate(cells):
-        folded = map(_fold, row, headers, fitted)
+        folded = map(partial(_fold, console), row, headers, fitted)
         table.add_row(*folded, end_section=number in blank_after)
     console.print(table)
 
 
-def needed_widths(
-    rows: Iterable[Sequence[object]], headers: Sequence[str], *, gap: int = len(_GAP)
-) -> dict[str, int]:
-    """Return the width that each column needs to be read well, the gap after it included.
+def needed_widths(columns: Mapping[str, Sequence[object]]) -> dict[str, int]:
+    """Return the characters that each column needs to be read well, the gap after it included.
 
     Args:
-        rows: cells.
-        headers: of the columns.
-        gap: after each column.
+        columns: the cells of each column, by its header.
     """
-    cells = list(rows)
-    columns = [
-        _Column(header, [row[place] for row in cells]) for place, header in enumerate(headers)
-    ]
-    return {column.header: column.needed + gap for column in columns}
+    return {header: _Column(header, cells).needed + len(_GAP) for header, cells in columns.items()}
 
 
-def _fold(cell: StyledCell, header: str, width: int) -> Text:
+def _fold(console: Console, cell: StyledCell, header: str, width: int) -> Text:
     """Return a cell in lines of a column; names break at hyphens, and texts are cut."""
     from rich.text import Text
 
@@ -179,7 +171,7 @@ def _fold(cell: StyledCell, header: str, width: int) -> Text:
         return _rich_text(cell)
     parts: list[Text] = []
     for text in map(escape_unsafe, _cell_texts(cell.value)):
-        folded = Text(text).wrap(_console(sys.stdout), width, overflow="fold")
+        folded = Text(text).wrap(console, width, overflow="fold")
         shown = list(folded[: cell.value.most])
         if len(folded) > len(shown):
             shown[-1].rstrip()
@@ -228,8 +220,10 @@ class _Column:
             fixed = longest if is_fixed else 1
             self.widths = (natural, max(min(longest_word, _MAX_WORD), fixed, least), fixed)
         self.needed = max([longest, *map(_width, header.split())])
-        if header in _NAMES or any(isinstance(value, Lines) for value in present):
+        if header in _NAMES:
             self.needed = self.widths[1]
+        elif any(isinstance(value, Lines) for value in present):
+            self.needed = max(len(header), min(longest, _MAX_WORD))
 
 
 def _fit(columns: Sequence[_Column], available: int) -> list[int]:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 import mirror as package
-from mirror.cli.output import STYLES
+from mirror.cli.output import STYLES, Lines, render_table
 from mirror.cli.runs import OUTCOMES
 from mirror.db.runs import Outcome
 from mirror.errors import UsageError
@@ -79,6 +81,13 @@ def sqlite(fillings: Callable[[str], Mirror]) -> Mirror:
     return fillings("sqlite")
 
 
+def logged_statements(connection: Connection) -> list[str]:
+    """Return the list to which a connection appends its statements."""
+    statements: list[str] = []
+    sa.event.listen(connection, "before_cursor_execute", lambda *event: statements.append(event[2]))
+    return statements
+
+
 def run(mirror: Mirror, *words: str) -> Ran:
     """Run a command about a mirror."""
     return run_mirror(*words, MIRROR_DATABASE_URL=mirror.url)
@@ -116,6 +125,11 @@ def test_sort_and_limit(filled: Mirror) -> None:
             for limit in (None, 0, 1, 3, 7):
                 found = package.release_requests(connection, sort=sort, limit=limit)
                 assert "".join(row.id[-1] for row in found) == order[:limit], (sort, limit)
+        if filled.engine.dialect.name == "postgresql":
+            statements = logged_statements(connection)
+            for past in ({}, {"as_of": "2024-01-11T13:30"}, {"missing": True}):
+                package.release_requests(connection, sort="-reason", **past)
+                assert 'reason COLLATE "C" DESC NULLS LAST' in statements[-1]
         one = package.release_requests(connection, environment="dev", limit=1)
         assert [row.id for row in one] == ["request-9"]
         runs = package.runs(connection, sort="error")
@@ -284,6 +298,9 @@ def test_tables(sqlite: Mirror) -> None:
     widths = (60, 80, 140)
     commands: list[tuple[int | str, ...]] = [(width, "requests") for width in widths]
     commands += [(80, "show", LONG), (60, "runs"), (60, "status"), (60, "requests", "--missing")]
+    commands += [(80, "requests", "--environment", "prod"), (80, "quarantine", "--all")]
+    commands += [(width, "changes") for width in (60, 80, 140)]
+    commands += [(80, "changes", "--environment", "dev"), (80, "history", "+15550000008")]
     texts = drawn(*commands, MIRROR_DATABASE_URL=sqlite.url)
     lines = dict(zip(commands, map(plain, texts), strict=True))
     for (width, *words), shown in lines.items():
@@ -294,9 +311,38 @@ def test_tables(sqlite: Mirror) -> None:
     assert "".join(lines[60, "requests"]).count("+15550000004") == 1  # not folded
     (missing,) = [line for line in lines[60, "requests", "--missing"] if "+15550000008" in line]
     assert missing.split()[:4] == ["2024-01-10", "+15550000008", "pending", "2024-01-11"]
+    reasons = [line[65:].strip() for line in lines[80, "requests", "--environment", "prod"]]
+    assert reasons[0] == "reasons"
+    assert reasons[2] == "No longer…"
+    assert reasons[-1] == "rejected: The…"
+    changes = {width: lines[width, "changes"][0].split() for width in (60, 80, 140)}
+    assert changes[60] == ["seen", "number", "change", "to", "environment"]
+    assert changes[80] == ["seen", "(UTC)", "number", "change", "from", "to", "environment"]
+    assert changes[140][2] == "request"
+    assert changes[140][-3:] == ["environment", "also", "changed"]
+    assert "environment" not in lines[80, "changes", "--environment", "dev"][0]
+    for words in (("quarantine", "--all"), ("history", "+15550000008")):
+        assert "environment" in lines[80, *words][0]
     assert "\x1b[31mrejected" in texts[0]
     assert "      2  2024-01-11 14:00    2  status: pending → rejected" in "\n".join(
         lines[80, "show", LONG]
     )
     assert any(line.endswith("failed              1") for line in lines[60, "status"])
     assert requests[140][-4:] == ["environment", "reason", "rejection", "reason"]
+
+
+def test_names_and_texts_in_narrow_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of an environment breaks after a hyphen; a text is cut after its last line."""
+    monkeypatch.setenv("COLUMNS", "40")
+    out = io.StringIO()
+    cut = [Lines(["one two three four five six"], most=2), Lines(["a b", "one two three"], most=1)]
+    rows = [["customer-north-america-1", "x" * 16, cell] for cell in cut]
+    render_table(rows, ["environment", "x", "reasons"], out)
+    assert [line.split() for line in out.getvalue().splitlines()[2:]] == [
+        ["customer-", "x" * 16, "one", "two"],
+        ["north-", "three…"],
+        ["america-1"],
+        ["customer-", "x" * 16, "a", "b"],
+        ["north-", "one", "two…"],
+        ["america-1"],
+    ]
