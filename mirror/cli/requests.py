@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from mirror.queries.results import ReleaseRequest
 
 _WIDE = 120
-_WIDER = 144
-"""Width of a terminal from which on the table has more columns; the latter with environments."""
+"""Width of a terminal, without environments, from which on the table has more columns."""
 
 _MAX_IDS = 10_000
 
@@ -154,7 +153,9 @@ def _columns(
     """
     from mirror.cli import output
 
-    is_wide = shutil.get_terminal_size().columns >= (_WIDER if several else _WIDE)
+    names = ["environment", *(row.environment for row in rows)] if several else []
+    room = shutil.get_terminal_size().columns - max(map(len, names), default=0)
+    is_wide = room >= _WIDE
     columns: dict[str, Column] = {
         "request": lambda row: output.abbreviate_id(row.id),
         "requested (UTC)": lambda row: row.requested_at,

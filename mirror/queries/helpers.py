@@ -149,8 +149,8 @@ def release_requests(
         missing: return the requests no longer in the list instead.
         ids: only those with one of these ids; None for all.
         limit: return at most this many; None for all.
-        sort: an attribute of `ReleaseRequest` to sort by, such as "status"; "-status" is
-            descending. Nulls come last, and equal ones are in the order of their ids.
+        sort: an attribute of `ReleaseRequest` to sort by, except `extra`, such as "status";
+            "-status" is descending. Nulls come last, and equal ones are in the order of their ids.
 
     Raises:
         UsageError: this is not a phone number, or the region does not exist.
