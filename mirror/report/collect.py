@@ -44,6 +44,9 @@ from mirror.report.statistics import (
     undated,
 )
 
+_SQLITE_CACHE_KIB = 64 * 1024
+"""The report reads the tables many times, and sorts what a small cache would write to a file."""
+
 _MAX_REASONS = 10
 _MAX_OPEN = 30
 _MAX_SYNCS = 20
@@ -103,6 +106,8 @@ def collect(
     at = None if is_current else period.end
     before = period.before
     with helpers.connect(database_url) as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(f"PRAGMA cache_size = -{_SQLITE_CACHE_KIB}")
         statistics = Statistics(connection, environment)
         rankings = Rankings(connection, environment)
         snapshot = Snapshot(connection, environment, at)
@@ -115,9 +120,11 @@ def collect(
         names = [row.environment for row in statuses]
         pulls = statistics.first_pulls(names)
         first_pull = _first_pull(pulls)
-        daily = read_daily(statistics, Period(before.since, period.until))
-        total = merged(daily.values(), period.until)
         is_known_before = first_pull is not None and first_pull.at <= before.end
+        both = Period(before.since, period.until)
+        hours_of = statistics.hours_by_day(both if is_known_before else period)
+        daily = read_daily(statistics, both, hours_of)
+        total = merged(daily.values(), period.until)
         resolutions = statistics.resolutions([period, before] if is_known_before else [period])
         usual = statistics.usual_hours(at or now)
         state = _state(snapshot, now, usual)

@@ -36,8 +36,12 @@ class Daily:
 NO_DAYS = Daily((), {}, {})
 
 
-def read_daily(statistics: Statistics, period: Period) -> dict[str, Daily]:
-    """Read the days of each environment."""
+def read_daily(
+    statistics: Statistics,
+    period: Period,
+    hours_of: Mapping[str, Mapping[date, Sequence[float]]],
+) -> dict[str, Daily]:
+    """Read the days of each environment; `hours_of` has the hours of its reviews."""
     days_of: defaultdict[str, list[Day]] = defaultdict(list)
     for day in helpers.days(
         statistics.connection,
@@ -46,7 +50,6 @@ def read_daily(statistics: Statistics, period: Period) -> dict[str, Daily]:
         environment=statistics.environment,
     ):
         days_of[day.environment].append(day)
-    hours_of = statistics.hours_by_day(period)
     return {
         name: Daily(days, _open_by_day(days, period.until), hours_of.get(name, {}))
         for name, days in days_of.items()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.db.models import past_versions, release_requests
+from mirror.db.models import is_resolved, past_versions, release_requests
 from mirror.db.types import Identifier
 from mirror.db.views import changes as changes_view
 from mirror.db.views import history as history_view
@@ -23,6 +23,12 @@ _requests = release_requests.c
 
 _SURPRISES = ("reopened", "corrected", "vanished", "returned")
 """Kinds of changes that a review does not end with."""
+
+_FIELDS = (
+    *("phone_number_id", "phone_number", "reason", "status", "rejection_reason"),
+    *("requested_at", "resolved_at"),
+)
+"""Fields of a version whose change is one of content."""
 
 _MAX_CANDIDATES = 1000
 """Phone numbers: if there are more, reading all is as fast as looking each of them up."""
@@ -121,15 +127,7 @@ class Rankings:
             *between(view.changed_at, period.start, period.end),
             *in_environment(view, self.environment),
         ]
-        kinds = (
-            sa.func.count(sa.case((view.kind == kind, 1))) for kind in ("resolved", *_SURPRISES)
-        )
-        query = (
-            sa.select(view.changed_at, view.environment, view.sync_run_id, *kinds)
-            .group_by(view.changed_at, view.environment, view.sync_run_id)
-            .order_by(view.changed_at.desc(), view.environment, view.sync_run_id)
-        )
-        syncs = fetch(self.connection, SyncChanges, query, in_period)
+        syncs = self._syncs(period)
         total, since = 0, None
         for sync in syncs:
             if total < max_surprises:
@@ -141,6 +139,56 @@ class Rankings:
             last = [*in_period, view.kind.in_(_SURPRISES), *between(view.changed_at, since)]
             surprises = fetch(self.connection, Change, query.limit(max_surprises), last)
         return Limited(syncs[:max_syncs], len(syncs)), Limited(surprises, total)
+
+    def _syncs(self, period: Period) -> list[SyncChanges]:
+        """Return the syncs that saw changes in a period, last first.
+
+        Counted in the tables: the view joins them twice, and names the fields of each change.
+        """
+        earlier = past_versions
+        in_period = between(earlier.c.valid_to, period.start, period.end)
+        changes = []
+        for later in (release_requests, past_versions.alias("later")):
+            was_listed, is_listed = (v.c.missing_since.is_(None) for v in (earlier, later))
+            differs = sa.or_(*(earlier.c[f].is_distinct_from(later.c[f]) for f in _FIELDS))
+            presence = sa.case(
+                (sa.and_(was_listed, ~is_listed), "vanished"),
+                (sa.and_(~was_listed, is_listed), "returned"),
+            )
+            content = sa.case(
+                (~sa.and_(is_listed, sa.or_(was_listed, differs)), None),
+                (sa.and_(later.c.status == "pending", earlier.c.status != "pending"), "reopened"),
+                (sa.and_(is_resolved(later), ~is_resolved(earlier)), "resolved"),
+                else_="corrected",
+            )
+            changes.append(
+                sa.select(
+                    earlier.c.valid_to.label("changed_at"),
+                    later.c.environment,
+                    later.c.sync_run_id,
+                    presence.label("presence"),
+                    content.label("content"),
+                ).where(
+                    later.c.id == earlier.c.id,
+                    # coalesce() keeps SQLite from looking past versions up by valid_to.
+                    later.c.valid_from == sa.func.coalesce(earlier.c.valid_to, sa.null()),
+                    *in_period,
+                    *in_environment(later.c, self.environment),
+                )
+            )
+        change = sa.union_all(*changes).subquery().c
+        kinds = (
+            sa.func.count(sa.case((sa.or_(change.presence == kind, change.content == kind), 1)))
+            for kind in ("resolved", *_SURPRISES)
+        )
+        by = (change.changed_at, change.environment, change.sync_run_id)
+        query = (
+            sa.select(*by, *kinds)
+            .where(sa.func.coalesce(change.presence, change.content).is_not(None))
+            .group_by(*by)
+            .order_by(change.changed_at.desc(), change.environment, change.sync_run_id)
+        )
+        return fetch(self.connection, SyncChanges, query, [])
 
     def repeat_numbers(self, period: Period, *, limit: int) -> Limited[PhoneNumber]:
         """Return the numbers with more than one request, most requests first.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from itertools import chain
 from typing import Any
 
@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 
 from mirror.db.models import (
     CLOSED_STATUSES,
+    past_versions,
     release_requests,
     sync_runs,
 )
@@ -39,7 +40,9 @@ from mirror.report.period import Period
 
 _requests = release_requests.c
 
-_MILLISECOND = timedelta(milliseconds=1)
+_MAX_CLOSED_BEFORE = 30_000
+"""Requests that are looked up one by one: SQLite takes 32,766 values in a statement."""
+
 _MILLISECONDS_AN_HOUR = 3_600_000
 
 
@@ -134,40 +137,48 @@ class Statistics:
     def hours_by_day(self, period: Period) -> dict[str, dict[date, list[float]]]:
         """Return the hours to resolve of the reviews that ended in a period.
 
-        Reviews whose end upstream did not report are excluded; see `resolutions`.
+        Reviews whose end upstream did not report are excluded; see `resolutions`. Read from the
+        table: the view, which has no functions of dates, takes seven times as long.
 
         Returns:
             The hours by environment and day.
         """
-        view = turnaround_view.c
-        query = sa.select(view.environment, view.resolved_at, view.hours_to_resolve).where(
-            view.time_source == "reported",
-            *between(view.resolved_at, period.start, period.end),
-            *in_environment(view, self.environment),
+        ended = _requests.resolved_at
+        day = sa.type_coerce(sa.func.date(ended), sa.Date)
+        query = sa.select(_requests.environment, day, self._milliseconds()).where(
+            _requests.status != "pending",
+            *between(ended, period.start, period.end),
+            *in_environment(_requests, self.environment),
         )
         hours_of: dict[str, dict[date, list[float]]] = {}
-        for environment, resolved_at, hours in self.connection.execute(query):
+        for environment, day_of, milliseconds in self.connection.execute(query):
             by_day = hours_of.setdefault(environment, defaultdict(list))
-            by_day[resolved_at.date()].append(hours)
+            by_day[day_of].append(milliseconds / _MILLISECONDS_AN_HOUR)
         return hours_of
 
     def usual_hours(self, until: datetime) -> Hours:
         """Compute the 90th percentile of the hours of all reviews that ended before a time (UTC).
 
-        As for `hours_by_day`, but from the table: the view computes the hours of every review.
+        As for `hours_by_day`.
         """
-        began, ended = _requests.requested_at, _requests.resolved_at
-        reported = [_requests.status != "pending", ended < until]
+        reported = [_requests.status != "pending", _requests.resolved_at < until]
         reported += in_environment(_requests, self.environment)
         count = count_rows(self.connection, release_requests, reported)
-        duration: sa.ColumnElement[Any] = ended - began
-        if self.connection.dialect.name == "sqlite":  # exact to a twentieth of a millisecond
-            duration = sa.func.julianday(ended) - sa.func.julianday(began)
-        longest_first = sa.select(began, ended).where(*reported).order_by(duration.desc())
+        milliseconds = self._milliseconds()
+        longest_first = sa.select(milliseconds).where(*reported).order_by(milliseconds.desc())
         above = count - 1 - _rank(count, 90)
-        row = self.connection.execute(longest_first.limit(1).offset(above)).first()
-        hours = None if row is None else (row[1] - row[0]) // _MILLISECOND / _MILLISECONDS_AN_HOUR
+        longest = self.connection.scalar(longest_first.limit(1).offset(above))
+        hours = None if longest is None else longest / _MILLISECONDS_AN_HOUR
         return Hours(count, None, hours)
+
+    def _milliseconds(self) -> sa.ColumnElement[Any]:
+        """Return the milliseconds from request to resolution, a whole number."""
+        began, ended = _requests.requested_at, _requests.resolved_at
+        if self.connection.dialect.name == "sqlite":  # exact to a tenth of a millisecond
+            seconds = (sa.func.julianday(ended) - sa.func.julianday(began)) * 86_400
+        else:
+            seconds = sa.cast(sa.extract("epoch", ended - began), sa.Double)
+        return sa.func.round(seconds * 1000).label("milliseconds")
 
     def resolutions(self, periods: Sequence[Period]) -> list[list[Resolutions]]:
         """Count the resolutions that belong, or may belong, to each of some periods.
@@ -175,33 +186,31 @@ class Statistics:
         One of unknown time happened between `not_before` and `observed_at`. If these are in the
         other order, a clock was wrong, and only `not_before` bounds it.
         """
-        view = history_view.c
+        events = self._closings().subquery().c
         belongs = [
             sa.or_(
-                sa.and_(*between(view.occurred_at, period.start, period.end)),
+                sa.and_(*between(events.occurred_at, period.start, period.end)),
                 sa.and_(
-                    view.time_source == "unknown",
-                    view.not_before < period.end,
-                    sa.or_(view.observed_at >= period.start, view.observed_at < view.not_before),
+                    events.time_source == "unknown",
+                    events.not_before < period.end,
+                    sa.or_(
+                        events.observed_at >= period.start, events.observed_at < events.not_before
+                    ),
                 ),
             )
             for period in periods
         ]
-        reason = sa.case((view.occurred_at.is_not(None), view.rejection_reason)).label("reason")
+        reason = sa.case((events.occurred_at.is_not(None), events.rejection_reason)).label("reason")
         query = (
             sa.select(
-                view.environment,
-                view.event,
-                view.time_source,
+                events.environment,
+                events.event,
+                events.time_source,
                 reason,
                 *(sa.func.count(sa.case((condition, 1))) for condition in belongs),
             )
-            .where(
-                view.event.in_(CLOSED_STATUSES),
-                sa.or_(*belongs),
-                *in_environment(view, self.environment),
-            )
-            .group_by(view.environment, view.event, view.time_source, reason)
+            .where(sa.or_(*belongs))
+            .group_by(events.environment, events.event, events.time_source, reason)
         )
         counted: list[list[Resolutions]] = [[] for _ in periods]
         for environment, event, source, text, *counts in self.connection.execute(query):
@@ -209,6 +218,52 @@ class Statistics:
                 if count:
                     groups.append(Resolutions(environment, event, source, text, count))
         return counted
+
+    def _closings(self) -> sa.SelectBase:
+        """Select the events "approved", "rejected" and "cancelled".
+
+        The view of the history looks the past versions of each request up. But a request that was
+        not closed before got its status when its current version began: reading only the others
+        from the view takes a quarter of the time, unless they are many.
+        """
+        view = history_view.c
+        events = sa.select(
+            view.environment,
+            view.event,
+            view.time_source,
+            view.occurred_at,
+            view.observed_at,
+            view.not_before,
+            view.rejection_reason,
+        ).where(view.event.in_(CLOSED_STATUSES), *in_environment(view, self.environment))
+        closed_before = sa.select(past_versions.c.id).where(
+            past_versions.c.status.in_(CLOSED_STATUSES)
+        )
+        some = closed_before.distinct().limit(_MAX_CLOSED_BEFORE + 1)
+        ids = list(self.connection.execute(some).scalars())
+        if len(ids) > _MAX_CLOSED_BEFORE:
+            return events
+        was_seen_open = _requests.valid_from > _requests.first_seen_at
+        entered_at = sa.case((was_seen_open, _requests.valid_from))
+        source = sa.case(
+            (_requests.resolved_at.is_not(None), "reported"),
+            (was_seen_open, "observed"),
+            else_="unknown",
+        )
+        simple = sa.select(
+            _requests.environment,
+            _requests.status.label("event"),
+            source.label("time_source"),
+            sa.func.coalesce(_requests.resolved_at, entered_at).label("occurred_at"),
+            _requests.valid_from.label("observed_at"),
+            _requests.requested_at.label("not_before"),  # if the time is unknown
+            _requests.rejection_reason,
+        ).where(
+            _requests.status.in_(CLOSED_STATUSES),
+            _requests.id.not_in(closed_before),
+            *in_environment(_requests, self.environment),
+        )
+        return sa.union_all(events.where(view.request_id.in_(ids)), simple) if ids else simple
 
     def first_pulls(self, environments: Iterable[str]) -> list[FirstPull]:
         """Return the first complete pull of each environment that has one.

@@ -196,6 +196,17 @@ def test_rankings(statistics: Statistics, oracles: list[Oracle], name: str) -> N
             assert result.omitted == max(0, result.total - limit)
 
 
+def test_resolutions_of_many_closed_before(
+    statistics: Statistics, oracles: list[Oracle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If many requests were closed before, all events are read; the result is the same."""
+    periods = [oracle.period for oracle in oracles]
+    expected = [sorted(map(repr, groups)) for groups in statistics.resolutions(periods)]
+    monkeypatch.setattr("mirror.report.statistics._MAX_CLOSED_BEFORE", 0)
+    counted = [sorted(map(repr, groups)) for groups in statistics.resolutions(periods)]
+    assert counted == expected
+
+
 def test_rejected_again_of_many_candidates(
     statistics: Statistics, oracles: list[Oracle], monkeypatch: pytest.MonkeyPatch
 ) -> None:

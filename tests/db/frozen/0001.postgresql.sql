@@ -860,11 +860,16 @@ request.status,
 COALESCE(request.resolved_at, entry.entered_at) AS resolved_at,
 COALESCE(entry.entered_at, request.first_seen_at) AS observed_at
 FROM (release_requests request
-LEFT JOIN LATERAL ( SELECT earlier.valid_to
+LEFT JOIN LATERAL ( SELECT
+CASE
+WHEN (request.status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) THEN request.valid_from
+ELSE ( SELECT earlier.valid_to
 FROM release_request_past_versions earlier
 WHERE ((earlier.id = request.id) AND (earlier.status <> request.status))
 ORDER BY earlier.valid_from DESC
-LIMIT 1) entry(entered_at) ON (true))
+LIMIT 1)
+END AS valid_to
+WHERE (request.valid_from > request.first_seen_at)) entry(entered_at) ON (true))
 WHERE (((request.status = ANY (ARRAY['approved'::text, 'rejected'::text, 'cancelled'::text])) OR ((request.status <> 'pending'::text) AND (request.resolved_at IS NOT NULL))) AND (NOT (EXISTS ( SELECT 1
 FROM complex_ids
 WHERE (complex_ids.id = request.id)))))

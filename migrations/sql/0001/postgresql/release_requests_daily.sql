@@ -18,7 +18,8 @@ complex_ids AS MATERIALIZED (
      OR status <> 'pending' AND resolved_at IS NOT NULL
 ),
 -- All other requests opened once and closed at most once. Where the time of that is unknown,
--- resolved_at is null.
+-- resolved_at is null. They got their status when the last version with another one ended: with a
+-- documented status that is when their current version began, which is the only one with it.
 -- NOT EXISTS, not NOT IN: where Postgres expects more ids than fit into work_mem, NOT IN reads all
 -- of them again for each request.
 simple_requests AS (
@@ -27,9 +28,12 @@ simple_requests AS (
          coalesce(entry.entered_at, request.first_seen_at) AS observed_at
   FROM release_requests AS request
   LEFT JOIN LATERAL (
-    SELECT earlier.valid_to FROM release_request_past_versions AS earlier
-    WHERE earlier.id = request.id AND earlier.status <> request.status
-    ORDER BY earlier.valid_from DESC LIMIT 1
+    SELECT CASE WHEN request.status IN ('approved', 'rejected', 'cancelled')
+                THEN request.valid_from
+                ELSE (SELECT earlier.valid_to FROM release_request_past_versions AS earlier
+                      WHERE earlier.id = request.id AND earlier.status <> request.status
+                      ORDER BY earlier.valid_from DESC LIMIT 1) END
+    WHERE request.valid_from > request.first_seen_at
   ) AS entry (entered_at) ON true
   WHERE (request.status IN ('approved', 'rejected', 'cancelled')
          OR request.status <> 'pending' AND request.resolved_at IS NOT NULL)
