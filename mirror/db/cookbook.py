@@ -193,7 +193,7 @@ ORDER BY missing_since DESC, id""",
         """SELECT environment, first_seen_at, request_id, error
 FROM quarantined_records
 WHERE resolved_at IS NULL
-ORDER BY first_seen_at, request_id, id""",
+ORDER BY first_seen_at, request_id IS NULL, request_id, id""",
     ),
     Recipe(
         "freshness",

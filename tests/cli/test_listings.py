@@ -60,7 +60,8 @@ def fill(mirror: Mirror) -> Mirror:
     mirror.sync([*others, rejected, twin, invalid], environment="prod")  # run 2
     mirror.sync([*others, twin], environment="prod")  # run 3
     mirror.sync(requests(8, 9), environment="dev")  # run 4
-    mirror.sync(requests(9), environment="dev")  # run 5
+    late = [request(7, id=name) | {"status": 5} for name in ("z", "a")]
+    mirror.sync([*requests(9), *late], environment="dev")  # run 5
     broken = rejected | {"requested_at": "soon", "carrier": "B"}
     mirror.sync([*others, broken, twin], environment="prod")  # run 6
     mirror.sandbox.set_fault("not-found")
@@ -137,7 +138,9 @@ def test_sort_and_limit(filled: Mirror) -> None:
         runs = package.runs(connection, sort="-environment", outcomes=["applied"], limit=5)
         assert [run.id for run in runs] == [6, 3, 2, 1, 5]
         records = package.quarantine(connection, sort="-error", resolved=True)
-        assert [record.request_id for record in records] == ["never-valid", LONG]
+        assert [record.request_id for record in records] == ["a", "z", "never-valid", LONG]
+        records = package.quarantine(connection, environment="dev")
+        assert [record.request_id for record in records] == ["a", "z"]
     assert ids(filled, "--sort", "-reason", "--limit", "2") == ["3", "1"]
     assert ids(filled, "--environment", "prod", "--limit", "2") == ["1", "2"]
     assert ids(filled, "--as-of", "2024-01-11T13:30", "--limit", "2") == ["1", "2"]
@@ -150,7 +153,7 @@ def test_what_a_limit_leaves_out_is_counted(sqlite: Mirror) -> None:
         (("requests", "--environment", "prod", "--status", "approved"), 2),
         (("runs",), 7),
         (("runs", "--environment", "prod", "--outcome", "applied"), 4),
-        (("quarantine", "--all"), 2),
+        (("quarantine", "--all"), 4),
     ):
         ran = run(sqlite, *words, "--limit", "1")
         shown = f"mirror: 1 of {count} shown; --limit sets how many\n"
