@@ -1,4 +1,4 @@
-"""Read everything that the report shows, over one connection in one snapshot of the mirror."""
+"""Read everything that the report shows, in one snapshot of the mirror."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy.engine import Connection
+
+from mirror.db.second_thread import second_thread
 from mirror.queries import helpers, status
 from mirror.queries.results import Limited, ReleaseRequest
 from mirror.queries.status import EnvironmentStatus
@@ -45,7 +48,6 @@ from mirror.report.statistics import (
 )
 
 _SQLITE_CACHE_KIB = 64 * 1024
-"""The report reads the tables many times, and sorts what a small cache would write to a file."""
 
 _MAX_REASONS = 10
 _MAX_OPEN = 30
@@ -105,9 +107,9 @@ def collect(
     is_current = period.end > now
     at = None if is_current else period.end
     before = period.before
-    with helpers.connect(database_url) as connection:
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql(f"PRAGMA cache_size = -{_SQLITE_CACHE_KIB}")
+    both = Period(before.since, period.until)
+    with helpers.connect(database_url) as connection, second_thread(connection) as start:
+        _enlarge_cache(connection)
         statistics = Statistics(connection, environment)
         rankings = Rankings(connection, environment)
         snapshot = Snapshot(connection, environment, at)
@@ -121,17 +123,31 @@ def collect(
         pulls = statistics.first_pulls(names)
         first_pull = _first_pull(pulls)
         is_known_before = first_pull is not None and first_pull.at <= before.end
-        both = Period(before.since, period.until)
-        hours_of = statistics.hours_by_day(both if is_known_before else period)
-        daily = read_daily(statistics, both, hours_of)
-        total = merged(daily.values(), period.until)
+
+        def read_by_day(other: Connection) -> tuple[dict[str, Daily], Limited[Timeline]]:
+            _enlarge_cache(other)
+            daily = read_daily(
+                Statistics(other, environment), both, both if is_known_before else period
+            )
+            return daily, _timelines(Rankings(other, environment), period)
+
+        by_day = start(read_by_day)
         resolutions = statistics.resolutions([period, before] if is_known_before else [period])
         usual = statistics.usual_hours(at or now)
         state = _state(snapshot, now, usual)
-        figures = _figures(statistics, period, daily, resolutions[0], state, names=names)
-        figures_before = None
+        state_before = None
         if is_known_before:
             state_before = _state(Snapshot(connection, environment, before.end), now)
+        open_requests = snapshot.open_requests(limit=_MAX_OPEN)
+        syncs, surprises = rankings.changes(
+            period, max_syncs=_MAX_SYNCS, max_surprises=_MAX_SURPRISES
+        )
+        rejected_again = rankings.rejected_again(period, limit=_MAX_ATTENTION)
+        daily, numbers = by_day()
+        total = merged(daily.values(), period.until)
+        figures = _figures(statistics, period, daily, resolutions[0], state, names=names)
+        figures_before = None
+        if state_before is not None:
             rows = _figures(statistics, before, daily, resolutions[1], state_before)
             figures_before = _sum(rows.values(), hours(total.hours, before), before.end)
         unit, parts = parts_of(period, total)
@@ -139,10 +155,6 @@ def collect(
             statuses, figures, daily, parts, first_pulls=pulls, now=now
         )
         buckets = buckets_of(parts, total, now)
-        open_requests = snapshot.open_requests(limit=_MAX_OPEN)
-        syncs, surprises = rankings.changes(
-            period, max_syncs=_MAX_SYNCS, max_surprises=_MAX_SURPRISES
-        )
         return Report(
             made_at=now,
             environment=environment,
@@ -151,7 +163,7 @@ def collect(
             first_pull=first_pull,
             attention=Attention(
                 overdue=_overdue(usual, open_requests, state),
-                rejected_again=rankings.rejected_again(period, limit=_MAX_ATTENTION),
+                rejected_again=rejected_again,
                 environments=[row for row in environments if row.needs_attention],
                 missing=snapshot.missing_requests(limit=_MAX_ATTENTION),
                 quarantined=snapshot.quarantined_records(limit=_MAX_ATTENTION),
@@ -167,8 +179,14 @@ def collect(
             ages=_ages(state),
             syncs=syncs,
             surprises=surprises,
-            numbers=_timelines(rankings, period),
+            numbers=numbers,
         )
+
+
+def _enlarge_cache(connection: Connection) -> None:
+    """Let SQLite keep what the report reads many times, and sort without a file."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA cache_size = -{_SQLITE_CACHE_KIB}")
 
 
 def _first_pull(pulls: Sequence[FirstPull]) -> FirstPull | None:

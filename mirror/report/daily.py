@@ -36,12 +36,8 @@ class Daily:
 NO_DAYS = Daily((), {}, {})
 
 
-def read_daily(
-    statistics: Statistics,
-    period: Period,
-    hours_of: Mapping[str, Mapping[date, Sequence[float]]],
-) -> dict[str, Daily]:
-    """Read the days of each environment; `hours_of` has the hours of its reviews."""
+def read_daily(statistics: Statistics, period: Period, with_hours: Period) -> dict[str, Daily]:
+    """Read the days of each environment in a period, with the hours of the reviews in another."""
     days_of: defaultdict[str, list[Day]] = defaultdict(list)
     for day in helpers.days(
         statistics.connection,
@@ -50,6 +46,7 @@ def read_daily(
         environment=statistics.environment,
     ):
         days_of[day.environment].append(day)
+    hours_of = statistics.hours_by_day(with_hours)
     return {
         name: Daily(days, _open_by_day(days, period.until), hours_of.get(name, {}))
         for name, days in days_of.items()
