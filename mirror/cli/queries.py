@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from mirror.cli.listing import columns_option, is_narrow, shows_environment
+from mirror.cli.listing import columns_option, is_narrow
 from mirror.cli.log import notify
 from mirror.cli.options import (
     environment_filter,
@@ -54,9 +54,8 @@ def history(
         events = helpers.phone_number_history(
             connection, number, region=region, environment=environment
         )
-        several = shows_environment(connection, environment)
         reason = None if events else empty.no_environment(connection, environment)
-    write_history(events, output_format, columns, several=several)
+    write_history(events, output_format, columns)
     if reason:
         notify(reason)
         return
@@ -89,11 +88,7 @@ def explain_numbers(
 
 
 def write_history(
-    events: list[HistoryEvent],
-    output_format: str,
-    columns: list[str] | None = None,
-    *,
-    several: bool = False,
+    events: list[HistoryEvent], output_format: str, columns: list[str] | None = None
 ) -> None:
     """Write the time line of a number, or some columns of it."""
     from mirror.cli import output
@@ -103,7 +98,7 @@ def write_history(
     unknown = sum(event.time_source == "unknown" for event in events)
     if output_format == "table" and sys.stdout.isatty() and events and not columns:
         with paged(sys.stdout) as out:
-            _render_time_line(events, unknown, out, several=several)
+            _render_time_line(events, unknown, out)
         return
     output.write_rows(events, HistoryEvent, output_format, sys.stdout, only=columns)
     if unknown and output_format == "table":
@@ -119,9 +114,7 @@ def _unknown_times(count: int) -> str:
     )
 
 
-def _render_time_line(
-    events: list[HistoryEvent], unknown: int, out: TextIO, *, several: bool
-) -> None:
+def _render_time_line(events: list[HistoryEvent], unknown: int, out: TextIO) -> None:
     """Draw the time line of each number, with a blank line where the request changes."""
     from mirror.cli import output
 
@@ -135,7 +128,7 @@ def _render_time_line(
         "reason": _reason,
         "environment": lambda event: event.environment,
     }
-    if not several:
+    if len({event.environment for event in events}) < 2:
         del columns["environment"]
     if len({event.phone_number for event in events}) < 2:
         del columns["number"]
