@@ -154,7 +154,7 @@ def _run(arguments: list[str]) -> int:
         sys.stdout = sys.stderr
         if not error.reader_closed:
             notify(f"the output could not be written ({error.reason})", logging.ERROR)
-            return 1
+            return exit_code(errors.DiskUnavailable("")) if error.disk_full else 1
     except SystemExit:
         sys.stdout = sys.stderr
     finally:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from mirror.files import DISK_FULL
+
 
 class OutputFailed(Exception):
     """The output of a command could not be written.
@@ -13,11 +15,13 @@ class OutputFailed(Exception):
     Attributes:
         reason: message of the operating system.
         reader_closed: the reader of a pipe closed it, which is no failure.
+        disk_full: there is no room on the disk.
     """
 
     def __init__(self, error: OSError) -> None:
         self.reason = error.strerror
         self.reader_closed = isinstance(error, BrokenPipeError)
+        self.disk_full = error.errno in DISK_FULL
         super().__init__(self.reason)
 
 

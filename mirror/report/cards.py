@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from mirror.report.formatting import Language
+from mirror.report.formatting import Language, age_of, duration_of
 from mirror.report.model import Report
-
-_HOURS = 3600.0
-"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +58,9 @@ def _open(report: Report, language: Language) -> Card:
             ratio = 100 * abs(change) / before
             size = language.percent(ratio) if ratio >= 1 else language.rates((ratio, ratio))
         comparison = _compare(language, change, size, language.count(before), "more", "less")
-    note = language.text(
-        "requested_resolved",
-        requested=language.count(counts.requested),
-        resolved=language.count(counts.resolved),
-    )
+    note = _counted(language, requested=counts.requested, resolved=counts.resolved)
+    if report.open.total != value:
+        note += "; " + language.text("lists_differ", report.open.total)
     label = language.text("open_now" if report.is_current else "open_then")
     return Card("open", label, language.count(value), comparison, note)
 
@@ -73,9 +69,7 @@ def _oldest(report: Report, language: Language) -> Card:
     figure, oldest, comparison = report.headline.oldest_open, report.figures.oldest_open, None
     value, before = figure.value, figure.before
     if value is not None and before is not None:
-        change = round((value - before).total_seconds() / _HOURS)  # as precise as the ages
-        size, old = language.age(abs(value - before)), language.age(before)
-        comparison = _compare(language, change, size, old, "longer", "shorter")
+        comparison = _compare_times(language, age_of(value), lambda unit: age_of(before, unit))
     note = "" if oldest is None else language.text("requested_on", time=language.stamp(oldest))
     return Card("oldest", language.text("oldest_open"), language.age(value), comparison, note)
 
@@ -84,9 +78,9 @@ def _median(report: Report, language: Language) -> Card:
     figure, hours, comparison = report.headline.median_hours, report.figures.hours, None
     value, before = figure.value, figure.before
     if value is not None and before is not None:
-        change = round(60 * (value - before))
-        size, old = language.duration(abs(value - before)), language.duration(before)
-        comparison = _compare(language, change, size, old, "longer", "shorter")
+        comparison = _compare_times(
+            language, duration_of(value), lambda unit: duration_of(before, unit)
+        )
     note = ""
     if hours.requests:
         note = language.text(
@@ -111,16 +105,29 @@ def _approval(report: Report, language: Language) -> Card:
         old = language.rates(figure.before)
         comparison = _compare(language, -change, size, old, "less", "more")
     counts, unknown = report.figures.counts, report.figures.undated.unknown
-    note = language.text(
-        "approved_rejected",
-        approved=language.count(counts.approved),
-        rejected=language.count(counts.rejected),
-    )
+    note = _counted(language, approved=counts.approved, rejected=counts.rejected)
     if len(now) > 1:
         uncertain = unknown.approved + unknown.rejected
         note += "; " + language.text("rate_is_range", uncertain)
     label, value = language.text("approval_rate"), language.rates(figure.value)
     return Card("approval", label, value, comparison, note)
+
+
+def _counted(language: Language, **counts: int) -> str:
+    return ", ".join(language.text(f"count_{name}", count) for name, count in counts.items())
+
+
+def _compare_times(
+    language: Language,
+    now: tuple[float, str],
+    before_in: Callable[[str], tuple[float, str]],
+) -> Comparison:
+    """Compare two times in the unit of the first one, as they are shown."""
+    value, unit = now
+    before = before_in(unit)
+    change = round(value - before[0], 1)
+    size = language.amount(abs(change), unit)
+    return _compare(language, change, size, language.amount(*before), "longer", "shorter")
 
 
 def _compare(

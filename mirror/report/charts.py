@@ -10,7 +10,7 @@ from markupsafe import Markup
 from mirror.db.models import CLOSED_STATUSES
 from mirror.report.formatting import Language
 from mirror.report.model import Bucket, Counts, Report
-from mirror.report.plot import FOOT, Plot
+from mirror.report.plot import FOOT, LABEL, Plot
 from mirror.report.svg import Drawing, ticks, width_of
 
 WIDE, NARROW = 560, 330
@@ -75,22 +75,28 @@ def _open(report: Report, language: Language) -> Chart:
     place_of_peak = max(range(len(points)), key=lambda place: points[place].open)
     peak = points[place_of_peak]
     values = ticks(peak.open, whole=True)
-    span, days = max(len(points) - 1, 1), max((last.day - first.day).days, 1)
+    days = max((last.day - first.day).days, 1)
     before_pull = 0.0
     if report.first_pull is not None:
         before_pull = min((report.first_pull.at.date() - first.day).days / days, 1)
     unknown = report.figures.undated.unknown.resolved
+    columns = ["open_at_end"] if report.unit == "day" else ["open_at_end", "most_open"]
+
+    def row(bucket: Bucket) -> Sequence[str]:
+        most = max((point.open for point in points if point.day in bucket.period), default=0)
+        return [language.count(number) for number in (bucket.open, most)[: len(columns)]]
 
     def draw(width: float) -> Drawing:
         drawing = Drawing(width, _HEIGHT)
         left = width_of(language.count(round(values[-1]))) + 12
         end = language.text("open_value", last.open)
-        plot = Plot(
-            drawing, left, width - 8 - width_of(end, strong=True), _TOP, _HEIGHT - FOOT, values[-1]
-        )
+        right, top = width - 8 - width_of(end, strong=True), _top(before_pull)
+        plot = Plot(drawing, left, right, top, _HEIGHT - FOOT, values[-1])
         plot.shade(before_pull, language.text("before_pull"))
         plot.grid(values, [language.count(round(value)) for value in values])
-        line = [(plot.x(place / span), plot.y(point.open)) for place, point in enumerate(points)]
+        line = [
+            (plot.x((point.day - first.day).days / days), plot.y(point.open)) for point in points
+        ]
         drawing.area(line, plot.bottom, "main")
         drawing.line(line, "main")
         drawing.dot(line[-1], "main")
@@ -118,7 +124,7 @@ def _open(report: Report, language: Language) -> Chart:
         "open",
         language.text("chart_open"),
         _note(report, language, before_pull > 0, "unknown_omitted", unknown),
-        _table(report, language, ["open_at_end"], lambda bucket: [language.count(bucket.open)]),
+        _table(report, language, columns, row),
         *_twice(draw, words),
     )
 
@@ -155,7 +161,7 @@ def _outcomes(report: Report, language: Language) -> Chart:
         return drawing
 
     title, counts = language.text(f"outcomes_{report.unit}"), report.figures.counts
-    totals = {name: language.count(_count(counts, name)) for name in _SERIES}
+    totals = {name: language.text(f"count_{name}", _count(counts, name)) for name in _SERIES}
     undated = report.figures.undated
     note = _note(
         report, language, _share_before(report) > 0, "unknown_omitted", undated.unknown.resolved
@@ -199,11 +205,11 @@ def _hours(report: Report, language: Language) -> Chart:
         numbers = [_tick(language, value) for value in values]
         left = max(map(width_of, numbers)) + 12
         right = width - 8 - max(width_of(label, strong=True) for label in labels)
-        plot = Plot(drawing, left, right, _TOP, _HEIGHT - FOOT, values[-1])
+        top = _top(_share_before(report))
+        plot = Plot(drawing, left, right, top, _HEIGHT - FOOT, values[-1])
         plot.shade(_share_before(report), language.text("before_pull"))
-        top = language.text(unit, 2, value=numbers[-1])
         plot.grid(values, [*numbers[:-1], ""])
-        drawing.text((0, _TOP - 6), top)
+        drawing.text((0, top - 6), language.text(unit, 2, value=numbers[-1]))
         ends = [
             (plot.series(line, name, is_running=bool(running)), label, name)
             for name, label, line in zip(names, labels, lines, strict=True)
@@ -237,6 +243,11 @@ def _hours(report: Report, language: Language) -> Chart:
             ),
         ),
     )
+
+
+def _top(shaded: float) -> int:
+    """Return the height above the highest value: the label of what is shaded has its own line."""
+    return _TOP + LABEL if shaded > 0 else _TOP
 
 
 def _tick(language: Language, value: float) -> str:

@@ -55,6 +55,7 @@ _MAX_SYNCS = 20
 _MAX_SURPRISES = 30
 _MAX_NUMBERS = 20
 _MAX_EVENTS = 8
+_MAX_SPARKLINE = 100
 _MAX_ATTENTION = 10
 """Rows of each kind that needs somebody, except open requests."""
 
@@ -151,9 +152,7 @@ def collect(
             rows = _figures(statistics, before, daily, resolutions[1], state_before)
             figures_before = _sum(rows.values(), hours(total.hours, before), before.end)
         unit, parts = parts_of(period, total)
-        environments = _environment_rows(
-            statuses, figures, daily, parts, first_pulls=pulls, now=now
-        )
+        environments = _environment_rows(statuses, figures, daily, parts, first_pulls=pulls)
         buckets = buckets_of(parts, total, now)
         return Report(
             made_at=now,
@@ -165,7 +164,7 @@ def collect(
                 overdue=_overdue(usual, open_requests, state),
                 rejected_again=rejected_again,
                 environments=[row for row in environments if row.needs_attention],
-                missing=snapshot.missing_requests(limit=_MAX_ATTENTION),
+                missing=snapshot.missing_requests(limit=_MAX_ATTENTION, since=period.start),
                 quarantined=snapshot.quarantined_records(limit=_MAX_ATTENTION),
             ),
             figures=_sum(figures.values(), hours(total.hours, period), state.at),
@@ -173,7 +172,7 @@ def collect(
             environments=environments,
             unit=unit,
             buckets=buckets,
-            open_over_time=open_over_time(buckets, total),
+            open_over_time=open_over_time(parts, total),
             reasons=rejection_reasons(resolutions[0], limit=_MAX_REASONS),
             open=open_requests,
             ages=_ages(state),
@@ -283,7 +282,6 @@ def _environment_rows(
     parts: Sequence[Period],
     *,
     first_pulls: Iterable[FirstPull],
-    now: datetime,
 ) -> list[EnvironmentRow]:
     """Return a row for each environment, most open requests first."""
     pulls = {pull.environment: pull for pull in first_pulls}
@@ -291,7 +289,9 @@ def _environment_rows(
         EnvironmentRow(
             environment=row.environment,
             figures=figures[row.environment],
-            buckets=buckets_of(parts, daily.get(row.environment, NO_DAYS), now),
+            open_over_time=open_over_time(
+                parts, daily.get(row.environment, NO_DAYS), _MAX_SPARKLINE
+            ),
             first_pull=pulls.get(row.environment),
             complete_at=row.complete_at,
             age=row.age,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -14,7 +14,7 @@ from mirror.report.model import Bucket, OpenCount
 from mirror.report.period import Period, split
 from mirror.report.statistics import Statistics, counts, hours
 
-_MAX_POINTS = 400
+MAX_POINTS = 400
 """More days than that do not fit into the width of a chart."""
 
 
@@ -109,12 +109,25 @@ def buckets_of(parts: Sequence[Period], daily: Daily, now: datetime) -> list[Buc
     return [bucket(part) for part in parts]
 
 
-def open_over_time(buckets: Sequence[Bucket], daily: Daily) -> list[OpenCount]:
-    """Return what was open at the end of each day, or of each bucket if there are many days."""
-    if not buckets:
+def open_over_time(
+    parts: Sequence[Period], daily: Daily, max_points: int = MAX_POINTS
+) -> list[OpenCount]:
+    """Return what was open at the end of each day.
+
+    If there are more days than points: of the first one, of the last one, and of the day of each
+    part on which most were open.
+    """
+    if not parts:
         return []
-    charted = Period(buckets[0].period.since, buckets[-1].period.until)
-    if charted.days > _MAX_POINTS:
-        return [OpenCount(bucket.period.last, bucket.open) for bucket in buckets]
-    days = (charted.since + timedelta(days=offset) for offset in range(charted.days))
-    return [OpenCount(day, daily.open.get(day, 0)) for day in days]
+    charted = Period(parts[0].since, parts[-1].until)
+
+    def count(day: date) -> OpenCount:
+        return OpenCount(day, daily.open.get(day, 0))
+
+    def days(period: Period) -> Iterator[date]:
+        return (period.since + timedelta(days=offset) for offset in range(period.days))
+
+    if charted.days <= max_points:
+        return list(map(count, days(charted)))
+    peaks = {max(days(part), key=lambda day: daily.open.get(day, 0)) for part in parts}
+    return [count(day) for day in sorted({charted.since, *peaks, charted.last})]

@@ -17,7 +17,7 @@ MINUS = "\N{MINUS SIGN}"
 NOTHING = TO = "\N{EN DASH}"
 _MAX_NAME = 40
 _MAX_NAMES = 4
-_HOUR = timedelta(hours=1)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,24 +125,16 @@ class Language:
 
     def duration(self, hours: float | None) -> str:
         """Format a duration: minutes under an hour, hours under a day, days above."""
-        if hours is None:
-            return NOTHING
-        if round(60 * hours) < 60:
-            return self.text("minutes", value=self.count(round(60 * max(hours, 0))))
-        if round(hours, 1) < 24:
-            return self.text("hours", value=self._short(hours))
-        days = self._short(hours / 24)
-        return self.text("days", 1 if days == self._short(1) else 2, value=days)
+        return NOTHING if hours is None else self.amount(*duration_of(hours))
 
     def age(self, value: timedelta | None) -> str:
-        """Format an age in whole hours, or in whole days from a day on."""
-        if value is None:
-            return NOTHING
-        hours = round(max(value, timedelta()) / _HOUR)  # negative if mirror's clock is behind
-        if hours < 24:
-            return self.text("hours", value=self.count(hours))
-        days = round(hours / 24)
-        return self.text("days", days, value=self.count(days))
+        """Format an age in whole hours, or in whole days from a day on, rounded down."""
+        return NOTHING if value is None else self.amount(*age_of(value))
+
+    def amount(self, number: float, unit: str) -> str:
+        """Format a number of "minutes", "hours" or "days"."""
+        short = self._short(number)
+        return self.text(unit, 1 if short == self._short(1) else 2, value=short)
 
     def since(self, seconds: float | None) -> str:
         """Format the age of data, to the minute under an hour."""
@@ -191,6 +183,34 @@ class Language:
             name = self.shortened(pull.environment, _MAX_NAME)
             text = self.text("first_pull_of", name=name, time=time)
         return self.text("wrong_clock", pull=text) if pull.at > report.made_at else text
+
+
+def duration_of(hours: float, unit: str = "") -> tuple[float, str]:
+    """Return a duration as people read it: a rounded number, and its unit.
+
+    Args:
+        hours: the duration; one that is negative counts as none.
+        unit: "minutes", "hours" or "days"; empty for the one that fits.
+    """
+    hours = max(hours, 0)
+    if not unit:
+        unit = "hours" if round(hours, 1) < 24 else "days"
+        unit = "minutes" if round(60 * hours) < 60 else unit
+    if unit == "minutes":
+        return round(60 * hours), unit
+    number = hours / 24 if unit == "days" else hours
+    return round(number, 0 if round(number, 1) >= 100 else 1), unit
+
+
+def age_of(age: timedelta, unit: str = "") -> tuple[int, str]:
+    """Return an age in whole hours or days, rounded down as a count of elapsed days, and its unit.
+
+    Args:
+        age: the age; one that is negative, as mirror's clock is behind, counts as none.
+        unit: "hours" or "days"; empty for the one that fits.
+    """
+    unit = unit or ("hours" if age < _DAY else "days")
+    return max(age, timedelta()) // (_DAY if unit == "days" else _HOUR), unit
 
 
 def is_short(text: str, limit: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,7 @@ def render(report: Report, language: Language) -> str:
         t=language.html,
         cards=cards(report, language),
         charts=charts(report, language),
+        ages=_without_empty_ends(report.ages),
         age_bin=lambda part: _age_bin(part, language),
         bar=_bar,
         trend=lambda row: _trend(row, language),
@@ -74,6 +76,12 @@ def _visible(value: object) -> object:
     return value
 
 
+def _without_empty_ends(bins: Sequence[AgeBin]) -> Sequence[AgeBin]:
+    """Leave out the empty bins before the first and after the last one that has requests."""
+    places = [place for place, part in enumerate(bins) if part.requests]
+    return bins[places[0] : places[-1] + 1] if places else bins
+
+
 def _age_bin(part: AgeBin, language: Language) -> str:
     """Name a range of ages."""
     if part.until is None:
@@ -85,8 +93,8 @@ def _age_bin(part: AgeBin, language: Language) -> str:
 
 
 def _trend(row: EnvironmentRow, language: Language) -> Markup:
-    """Draw what was open in an environment at the end of each bucket."""
-    values = [bucket.open for bucket in row.buckets]
+    """Draw what was open in an environment over time."""
+    values = [point.open for point in row.open_over_time]
     first, most, last = (
         (language.count(number) for number in (values[0], max(values), values[-1]))
         if values

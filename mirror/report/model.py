@@ -279,7 +279,8 @@ class EnvironmentRow:
     Attributes:
         environment: its name.
         figures: key figures of the period.
-        buckets: one for each bucket of the report, for a sparkline of what was open.
+        open_over_time: open requests at the end of each day, for a sparkline; if there are too many
+            days, as for the report.
         first_pull: its first complete pull, or None.
         complete_at: start of the last complete sync (UTC), or None.
         age: seconds since then, or None; negative if a clock is wrong.
@@ -293,7 +294,7 @@ class EnvironmentRow:
 
     environment: str
     figures: KeyFigures
-    buckets: Sequence[Bucket]
+    open_over_time: Sequence[OpenCount]
     first_pull: FirstPull | None
     complete_at: datetime | None
     age: float | None
@@ -319,7 +320,8 @@ class Attention:
         rejected_again: numbers rejected in the period for a reason for which they had been rejected
             before, and not approved since; last rejection first.
         environments: environments that are stale now, or whose last runs failed.
-        missing: requests missing from the list at the end of the period, last missed first.
+        missing: requests that went missing from the list in the period and still were at its end,
+            last missed first; `KeyFigures.missing` counts earlier ones too.
         quarantined: entries that could not be understood then, first seen last first.
     """
 
@@ -386,8 +388,8 @@ class Report:
         environments: the environments of the report, most open requests first.
         unit: length of a bucket: "day", "week", "month", "year", "decade" or "century".
         buckets: the period from the first request on, in parts; empty without requests.
-        open_over_time: open requests at the end of each day from the first request on; of each
-            bucket, if there are too many days.
+        open_over_time: open requests at the end of each day from the first request on. If there are
+            too many days: of the first, the last, and the day of each bucket on which most were.
         reasons: reasons of the rejections in the period, most frequent first.
         open: requests that were open at its end, oldest first.
         ages: the same requests, all of them, by age.
@@ -439,6 +441,12 @@ class Report:
         """Start of the last complete sync (UTC) of the environment whose data is oldest."""
         times = (row.complete_at for row in self.environments)
         return min((time for time in times if time is not None), default=None)
+
+    @property
+    def last_complete_at(self) -> datetime | None:
+        """The same of the environment whose data is newest."""
+        times = (row.complete_at for row in self.environments)
+        return max((time for time in times if time is not None), default=None)
 
     @property
     def other(self) -> int:

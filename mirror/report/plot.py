@@ -14,8 +14,8 @@ FOOT = 22
 _GAP = 16
 """Pixels between labels."""
 
-_LINE = 15
-"""Pixels of height of a label."""
+LABEL = 15
+"""Height of a label, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,17 @@ class Plot:
             self.drawing.text((self.left - 6, y + 4), label, anchor="end")
 
     def shade(self, share: float, label: str = "") -> None:
-        """Shade a share of it, from the left, and say why if there is room."""
+        """Shade a share of it, from the left, and say why if there is room.
+
+        The label stands at the top of the drawing, where no line crosses it.
+        """
         if share <= 0:
             return
         width = self.x(share) - self.left
-        self.drawing.rectangle(self.left, self.top, width, self.bottom - self.top, "shade")
+        top = 0 if label else self.top
+        self.drawing.rectangle(self.left, top, width, self.bottom - top, "shade")
         if label and width > width_of(label):
-            self.drawing.text((self.left + 4, self.top + 12), label)
+            self.drawing.text((self.left + 4, LABEL - 3), label)
 
     def time_axis(self, labels: Sequence[str], last: str = "") -> None:
         """Label parts of equal width below, as many as fit.
@@ -90,7 +94,7 @@ class Plot:
                 self.drawing.text((x, self.bottom + FOOT - 6), label, anchor="middle")
                 end = start + width + _GAP
 
-    def series(self, values: Sequence[float | None], style: str, *, is_running: bool) -> float:
+    def series(self, values: Sequence[float | None], style: str, *, is_running: bool) -> Point:
         """Draw a line with a dot for each value that there is.
 
         Args:
@@ -99,7 +103,7 @@ class Plot:
             is_running: mark the last part, which has not ended.
 
         Returns:
-            The height at which it ends.
+            The point at which it ends.
         """
         points: list[Point] = []
         for stretch in runs(values):
@@ -109,16 +113,16 @@ class Plot:
                 self.drawing.dot(point, style, 2.5)
         if is_running and values[-1] is not None:
             self.drawing.dot(points[-1], f"{style} running")
-        return points[-1][1]
+        return points[-1]
 
-    def label_ends(self, ends: Iterable[tuple[float, str, str]]) -> None:
-        """Label two lines on the right, below each other.
+    def label_ends(self, ends: Iterable[tuple[Point, str, str]]) -> None:
+        """Label two lines on the right of their ends, below each other.
 
         Args:
-            ends: height, label and CSS class of each.
+            ends: point, label and CSS class of each; the points are below each other.
         """
-        upper, lower = sorted(ends)
-        apart = max(_LINE - (lower[0] - upper[0]), 0) / 2
-        for (y, label, style), shift in ((upper, -apart), (lower, apart)):
+        upper, lower = sorted(ends, key=lambda end: end[0][1])
+        apart = max(LABEL - (lower[0][1] - upper[0][1]), 0) / 2
+        for ((x, y), label, style), shift in ((upper, -apart), (lower, apart)):
             y_of_text = min(max(y + shift, self.top), self.bottom - 2)
-            self.drawing.text((self.right + 4, y_of_text + 4), label, f"strong {style}")
+            self.drawing.text((x + 8, y_of_text + 4), label, f"strong {style}")

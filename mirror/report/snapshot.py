@@ -14,7 +14,14 @@ from mirror.db.models import is_resolved, quarantined_records, release_requests
 from mirror.db.views import turnaround as turnaround_view
 from mirror.queries.helpers import QUARANTINE_ORDER, known_requests
 from mirror.queries.results import Limited, QuarantinedRecord, ReleaseRequest
-from mirror.queries.select import Conditions, fetch, fetch_limited, in_environment, select_as
+from mirror.queries.select import (
+    Conditions,
+    between,
+    fetch,
+    fetch_limited,
+    in_environment,
+    select_as,
+)
 
 _requests = release_requests.c
 _unresolved = sa.not_(is_resolved(release_requests))
@@ -105,15 +112,16 @@ class Snapshot:
             return [*conditions, _requests.missing_since.is_(None)]
         return [
             *conditions,
-            _requests.requested_at < self.at,
+            sa.or_(_requests.requested_at < self.at, _requests.first_seen_at < self.at),
             sa.or_(_requests.missing_since.is_(None), _requests.missing_since >= self.at),
         ]
 
     def _is_resolved_later(self, at: datetime) -> list[sa.ColumnElement[bool]]:
         view = turnaround_view.c
         was_missing = sa.exists().where(_requests.id == view.id, _requests.missing_since < at)
+        was_seen = sa.exists().where(_requests.id == view.id, _requests.first_seen_at < at)
         return [
-            view.requested_at < at,
+            sa.or_(view.requested_at < at, was_seen),  # the latter: by a wrong clock
             view.resolved_at >= at,
             ~was_missing,
             *in_environment(view, self.environment),
@@ -131,9 +139,12 @@ class Snapshot:
         source, conditions = self._missing()
         return self._counter(source, conditions)
 
-    def missing_requests(self, *, limit: int) -> Limited[ReleaseRequest]:
-        """Return the missing requests; the last to go missing first."""
+    def missing_requests(
+        self, *, limit: int, since: datetime | None = None
+    ) -> Limited[ReleaseRequest]:
+        """Return the missing requests, or those that went missing since; the last one first."""
         source, conditions = self._missing()
+        conditions += between(source.c.missing_since, since, None)
         query = select_as(ReleaseRequest, source).order_by(
             source.c.missing_since.desc(), source.c.id
         )

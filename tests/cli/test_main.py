@@ -320,8 +320,8 @@ UNWRITTEN = [
     ("sync --json --accept-base-url", "| true", UNREACHABLE, 75, r"mirror: \S.*\n"),
     ("sync --json --accept-base-url", ">&-", UNREACHABLE, 75, r"mirror: \S.*\n"),
     ("sync --json", ">/dev/full", {}, 3, FULL),
-    ("requests", ">/dev/full", {}, 1, FULL),
-    ("--version", ">/dev/full", {}, 1, FULL),
+    ("requests", ">/dev/full", {}, 75, FULL),
+    ("--version", ">/dev/full", {}, 75, FULL),
 ]
 
 
@@ -406,7 +406,7 @@ def test_an_error_of_the_output_is_one(
     """Output that cannot be written is reported; a pipe that its reader closed is not."""
     full = "mirror: the output could not be written (No space left on device)\n"
     for error, code, message in (
-        (OSError(errno.ENOSPC, "No space left on device"), 1, full),
+        (OSError(errno.ENOSPC, "No space left on device"), 75, full),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, ""),
     ):
         monkeypatch.setattr(sys, "stdout", _FailingOutput(error, at_the_end=at_the_end))

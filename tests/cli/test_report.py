@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import webbrowser
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mirror.files import write_file
 from tests.support.commands import Ran, run_mirror, run_process, run_python
 from tests.support.databases import new_database
 from tests.support.reports import Page, render_page, sync_hourly
@@ -163,6 +165,30 @@ def test_a_loop_of_links(url: str, tmp_path: Path) -> None:
     page.symlink_to("page.html")
     ran = run_mirror("report", "--database", url, "--output", "page.html", cwd=tmp_path)
     assert (ran.code, ran.out, page.is_symlink()) == (0, "", False)
+
+
+def test_an_open_file_is_written_to(url: str, tmp_path: Path) -> None:
+    """What is in an open file stays; neither it nor a link to it or a pipe is replaced."""
+    log, link = tmp_path / "app.log", tmp_path / "link"
+    log.write_text("old\n")
+    with log.open("a") as file:
+        link.symlink_to(f"/proc/self/fd/{file.fileno()}")
+        assert (
+            report(url, "--quiet", "--output", f"/dev/fd/{file.fileno()}", cwd=tmp_path).code == 0
+        )
+        write_file(link, "<p>the link\n")
+    assert re.fullmatch(r"old\n<!DOCTYPE html>\n.*</html><p>the link\n", log.read_text(), re.DOTALL)
+    assert link.is_symlink()
+    for reader_closed in (False, True):
+        reader, writer = os.pipe()
+        if reader_closed:
+            os.close(reader)
+        write_file(Path(f"/dev/fd/{writer}"), "text")
+        os.close(writer)
+        if not reader_closed:
+            assert os.read(reader, 9) == b"text"
+            os.close(reader)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["app.log", "link"]
 
 
 def test_no_space_left(url: str, tmp_path: Path) -> None:

@@ -58,10 +58,24 @@ def test_small_changes_are_none() -> None:
     oldest = FIGURES.oldest_open
     assert oldest is not None
     before = replace(
-        FIGURES, oldest_open=oldest + timedelta(minutes=20), hours=Hours(9, 97.605, 120.0)
+        FIGURES, oldest_open=oldest - timedelta(minutes=20), hours=Hours(9, 97.605, 120.0)
     )
     for name in ("open", "oldest", "median", "approval"):
         assert shown(name, figures_before=before)[1::2] == ("no change", "same")
+
+
+def test_times_of_a_card_have_one_unit() -> None:
+    """That of the value; their difference is that of what is shown."""
+    for hours, before, expected in (
+        (88.8, 79.2, ("3.7 days", "0.4 days longer, worse", "before: 3.3 days")),
+        (48.0, 12.0, ("2 days", "1.5 days longer, worse", "before: 0.5 days")),
+        (20.0, 79.2, ("20 h", "59.2 h shorter, better", "before: 79.2 h")),
+    ):
+        changes = {
+            "figures": replace(FIGURES, hours=Hours(9, hours, 120.0)),
+            "figures_before": replace(FIGURES, hours=Hours(9, before, 120.0)),
+        }
+        assert shown("median", **changes)[:3] == expected
 
 
 def test_nothing_is_compared_with_what_is_not_known() -> None:

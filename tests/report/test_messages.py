@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from string import Formatter
 
 import pytest
@@ -61,7 +62,7 @@ def test_each_message_is_used() -> None:
     sources = [(FOLDER / "page.html").read_text("utf-8")]
     sources += [path.read_text("utf-8") for path in FOLDER.glob("*.py")]
     names = set(re.findall(r"""["']([a-z_]+)["']""", " ".join(sources)))
-    families = ("word_", "changed_", "change_", "unit_", "outcomes_", "line_")
+    families = ("word_", "changed_", "count_", "change_", "unit_", "outcomes_", "line_")
     unused = {key for key in catalogue() if key not in names and not key.startswith(families)}
     assert unused == set()
 
@@ -106,6 +107,39 @@ def test_a_page_has_no_word_of_another_language(language: str) -> None:
         page = Page(html.render(report, Language(language)))
         assert page.root.find("html").attributes["lang"] == Language(language).text("tag")
         assert words(page) - own - SAME == set()
+
+
+def test_what_is_left_out_or_runs_is_said() -> None:
+    """Limits, the time that a comparison or a usual age is about, and the span of the data."""
+    report = example()
+    again, environments = report.attention.rejected_again, list(report.environments)
+    newest = environments[1].complete_at
+    assert newest is not None
+    environments[1] = replace(environments[1], complete_at=newest + timedelta(minutes=2))
+    bins = zip(report.ages, (0, 5, 0), strict=True)
+    ages = [replace(part, requests=count) for part, count in bins]
+    attention = replace(report.attention, rejected_again=replace(again, total=82))
+    report = replace(report, attention=attention, environments=environments, ages=ages)
+    page = Page(html.render(report, Language("en")))
+    assert "as of 2026-11-28 11:40 to 11:42 UTC" in page.header.text
+    texts = page.section("attention").text
+    assert "(2 times) and 81 more numbers" in texts
+    assert "Of all 700 reviews up to 30 Nov 2026, nine of ten took less than 9.5 days." in texts
+    assert "Missing from the list" not in page.section("changes").text
+    assert texts.index("vanished from the list") > texts.index("undocumented status")
+    assert "The period so far is compared with the 84 whole days" in page.section("figures").text
+    assert page.section("ages").rows() == [["1 to 2 days", "5", "100 %"]]
+    assert "Most on a day" in page.chart("open").text
+    assert max(page.chart("open").column(2)) == max(point.open for point in report.open_over_time)
+    figures, overdue = replace(report.figures, missing=3), report.attention.overdue
+    assert overdue is not None
+    everything = replace(overdue, requests=replace(overdue.requests, total=report.open.total))
+    attention = replace(attention, overdue=everything)
+    report = replace(report, attention=attention, figures=figures)
+    page = Page(html.render(report, Language("pt")))
+    assert "Ausentes da lista no fim: 3 ao todo" in page.section("changes").text
+    assert "Todas as 1.236 solicitações em aberto há mais" in page.section("attention").text
+    assert "1 cancelada." in page.chart("outcomes").text
 
 
 def test_singular_and_plural() -> None:

@@ -252,7 +252,7 @@ def test_freshness_and_failures(reports_of: ReportsOf) -> None:
         assert all(links[text].attributes["href"] == "#environments" for text in fails)
         assert f"{others} requests have an undocumented status" in page.section("attention").text
     header = reports["now"].page.header.text
-    assert re.search(r"3 environments: .*\bas of 20.{14} UTC or later", header)
+    assert re.search(r"3 environments: .*\bas of 20.{14} UTC\b", header)
     scope = reports["east"].page.header.find("p").text
     assert re.fullmatch(r"environment east as of 20.{14} UTC", scope)
     rows = reports["now"].page.section("environments").rows()

@@ -49,6 +49,7 @@ def test_a_reopened_request(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     dates = ("--since", "40d", "--until", "10d")
     past = render_page(mirror.url, *dates, into=tmp_path / "past.html")
     assert past.cards["open"][:2] == ("Open at the end", "0")
+    assert "1 resolved; the lists below count 1" in past.section("figures").text
     assert "The figure above, 0, also regards requests that were reopened" in past.root.text
     current = render_page(mirror.url, into=tmp_path / "now.html")
     assert "The figure above" not in current.root.text
@@ -70,6 +71,9 @@ def test_an_empty_mirror(
         assert warning in page.header.text
         assert "Nothing needs attention." not in page.root.text
         assert page.charts == []
+        if not statements:  # one line in place of sections
+            assert list(page.root.find_all("section", "nav", "table")) == []
+            continue
         assert [card[1:] for card in page.cards.values()] == [
             ("0", "", ""),
             *[(NOTHING, "", "")] * 3,
@@ -117,6 +121,17 @@ def test_one_request(
         assert other.charts == charts
         assert "0 requested, 0 resolved" in other.section("figures").text
         assert "No request was open." in other.section("open-requests").text
+
+
+def test_a_request_from_the_future(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """In a past period it counts from its first sync on, also in the list and in its ages."""
+    sqlite_mirror.now = datetime.now(UTC) - timedelta(days=20)
+    sqlite_mirror.sync([recent(-20)])
+    page = render_page(sqlite_mirror.url, "--since", "30d", "--until", "10d", into=tmp_path / "p")
+    assert [page.cards[name][1] for name in ("open", "oldest")] == ["1", "0 h"]
+    assert len(page.section("open-requests").rows()) == 1
+    assert page.section("ages").rows() == [["under 1 day", "1", "100 %"]]
+    assert "below count" not in page.root.text
 
 
 def test_an_unchanged_age(sqlite_mirror: Mirror, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_print(tab: Tab) -> None:
     assert tab.colour("body", "color") == "rgb(26, 29, 33)"
     assert tab.visible(".chart.narrow").count() == 3
     assert tab.visible(".charts details").count() == 0
-    assert tab.visible("ol.line").count() == 20  # what is folded on a screen
+    assert tab.visible("ol.line").count() == 5  # the first of what is folded on a screen
     assert tab.visible(".chart.wide").count() == 0
     assert (tab.complaints, tab.cut_off()) == ([], [])
 

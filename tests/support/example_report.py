@@ -105,11 +105,12 @@ def example(days: int = 84, **changes: Any) -> Report:
     until = date(2026, 12, 1)
     since = until - timedelta(days=days)
     unit, parts = buckets(since, until)
+    opened = [OpenCount(since + timedelta(days=place), place * 13 % 40) for place in range(days)]
     rows = [
         EnvironmentRow(
             environment=name,
             figures=FIGURES,
-            buckets=parts,
+            open_over_time=opened,
             first_pull=FirstPull(name, NOW - timedelta(days=400), saw_requests=True),
             complete_at=NOW - timedelta(days=2),
             age=172_800.0,
@@ -171,9 +172,7 @@ def example(days: int = 84, **changes: Any) -> Report:
         environments=rows,
         unit=unit,
         buckets=parts,
-        open_over_time=[
-            OpenCount(since + timedelta(days=place), place * 13 % 40) for place in range(days)
-        ],
+        open_over_time=opened,
         reasons=Limited([Reason("reason-2", 200, 66.7), Reason(None, 90, 30.0)], 4),
         open=Limited([_request(), young], 1_236),
         ages=[

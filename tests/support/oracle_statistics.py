@@ -176,7 +176,8 @@ WHERE first_seen_at <= :at AND (resolved_at IS NULL OR resolved_at > :at) AND {o
 _OPEN_AT_END = """SELECT coalesce(sum(open_at_end), 0) FROM release_requests_daily
 WHERE day = :last AND {ours}"""
 _OPEN = """SELECT id FROM release_requests
-WHERE requested_at < :at AND (missing_since IS NULL OR missing_since >= :at)
+WHERE (requested_at < :at OR first_seen_at < :at)
+  AND (missing_since IS NULL OR missing_since >= :at)
   AND id NOT IN (SELECT id FROM release_request_turnaround
                  WHERE resolved_at < :at OR resolved_at IS NULL) AND {ours}
 ORDER BY requested_at, id"""
