@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mirror.cli.exit_codes import EXIT_STALE
-from mirror.cli.listing import listing_options, select
+from mirror.cli.listing import listing_options, select, shows_environment
 from mirror.cli.log import notify
 from mirror.cli.options import (
     DURATION,
@@ -76,18 +76,17 @@ def quarantine(
             partial(helpers.count_quarantine, connection, **selection),
             partial(empty.no_quarantine, connection, **selection),
         )
+        several = shows_environment(connection, selection["environment"])
+    table: dict[str, output.Column] = {
+        "first seen (UTC)": lambda record: record.first_seen_at,
+        "environment": lambda record: record.environment,
+        "request": lambda record: output.abbreviate_id(record.request_id or "unknown"),
+        "why": lambda record: record.error,
+    }
+    if not several:
+        del table["environment"]
     output.write_rows(
-        records,
-        QuarantinedRecord,
-        output_format,
-        sys.stdout,
-        columns={
-            "first seen (UTC)": lambda record: record.first_seen_at,
-            "environment": lambda record: record.environment,
-            "request": lambda record: output.abbreviate_id(record.request_id or "unknown"),
-            "why": lambda record: record.error,
-        },
-        only=columns,
+        records, QuarantinedRecord, output_format, sys.stdout, columns=table, only=columns
     )
     if message:
         notify(message)
@@ -222,7 +221,6 @@ def _render_statuses(statuses: Sequence[EnvironmentStatus]) -> None:
         ],
         ("environment", "complete (UTC)", "age", "last run", "failures since"),
         sys.stdout,
-        hyphenated=("environment",),
     )
     click.echo()
     exceptions = ("other", "missing", "quarantined")
@@ -232,7 +230,6 @@ def _render_statuses(statuses: Sequence[EnvironmentStatus]) -> None:
         [(row.environment, *(f"{getattr(row, count):,}" for count in counts)) for row in statuses],
         ("environment", *counts),
         sys.stdout,
-        hyphenated=("environment",),
     )
     for row in statuses:
         if row.error is not None:

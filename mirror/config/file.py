@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -93,11 +93,16 @@ def default_path() -> Path | None:
 
 def suggest(name: str, known: Collection[str]) -> str:
     """Return a hint that names the nearest known name, or all of them."""
+    if close := nearest(name, known):
+        return f"did you mean {close!r}?"
+    return f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is nearest to another one; None if none is near."""
     from difflib import get_close_matches
 
-    if close := get_close_matches(name, known, n=1, cutoff=0.5):
-        return f"did you mean {close[0]!r}?"
-    return f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
 
 
 def has_variable(path: str) -> bool:

@@ -314,6 +314,7 @@ def test_completion(sqlite_mirror: Mirror, tmp_path: Path) -> None:
         assert complete(*words, **environment) == offered
     on_record = {"MIRROR_DATABASE_URL": sqlite_mirror.url}
     sqlite_mirror.sync([request(7, status="on_hold"), request(8)], environment="prdo")
+    assert run_mirror("changes", "--cursor", "mail", **on_record).code == 0
     for words, offered in (
         (("requests", "--status", "on"), ["on_hold"]),
         (("requests", "--status", ""), ["pending", "approved", "rejected", "cancelled", "on_hold"]),
@@ -322,6 +323,7 @@ def test_completion(sqlite_mirror: Mirror, tmp_path: Path) -> None:
         (("db", "describe", "phone_numbers"), ["phone_numbers"]),
         (("sandbox", "--fault", "stal"), ["stall"]),
         (("completion", "z"), ["zsh"]),
+        (("changes", "--cursor", ""), ["mail"]),
         (("query", "pending"), ["pending-longest"]),
         (("query", "day-by-day", "--param", ""), ["since=", "until="]),
         (("query", "day-by-day", "--param", "s"), ["since="]),
