@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 class CancellationToken:
@@ -49,3 +50,7 @@ class CancellationToken:
         callback = self._callbacks.pop(key, None)
         if callback is not None:
             callback()
+
+
+current: ContextVar[CancellationToken | None] = ContextVar("cancellation", default=None)
+"""Cancels the current sync, for what is called by other commands too."""

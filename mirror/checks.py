@@ -87,11 +87,16 @@ def check_disk_space(check: str, folder: Path, needed: int = 0) -> Check:
         needed: bytes that should be free at least.
     """
     free = shutil.disk_usage(folder).free
-    finding = f"{free / MIB:,.0f} MiB free in {folder}"
+    finding = f"{format_size(free)} free in {folder}"
     if free < max(_MIN_FREE_SPACE, needed):
         advice = "free some space: a sync that runs out of it fails, and changes nothing"
         return Check(State.WARNING, check, None, finding, advice)
     return Check(State.OK, check, None, finding)
+
+
+def format_size(size: int) -> str:
+    """Format a number of bytes in GiB, or less than one in MiB."""
+    return f"{size / MIB:,.1f} MiB" if size < 1024 * MIB else f"{size / (1024 * MIB):,.1f} GiB"
 
 
 def temporary_folder() -> Path:
@@ -189,7 +194,7 @@ def _check_postgres(connection: Connection) -> Iterator[Check]:
             "pg_catalog.pg_database_size(current_database()), pg_catalog.pg_is_in_recovery()"
         )
     ).one()
-    finding = f"Postgres {version}, {size / MIB:,.1f} MiB"
+    finding = f"Postgres {version}, {format_size(size)}"
     if is_replica:
         advice = "let syncs write to the primary server; a replica is for reading"
         yield Check(State.WARNING, "server", None, f"{finding}, a read-only replica", advice)

@@ -26,7 +26,13 @@ from mirror.config.environments import (
 )
 from mirror.config.resolver import SettingSources
 from mirror.config.settings import ApiSettings
-from mirror.config.sources import API_DEFAULTS, DEFAULT, VARIABLES, ResolvedSetting
+from mirror.config.sources import (
+    API_DEFAULTS,
+    DEFAULT,
+    VARIABLES,
+    ResolvedSetting,
+    option_name,
+)
 from mirror.db import environments, migrate, placement, runs
 from mirror.db.engine import create_engine, read_transaction, require_creatable
 from mirror.db.urls import has_secrets, parse_url, shown_url
@@ -56,6 +62,7 @@ class Doctor:
         named: the environments to check; if empty, those that a sync would sync, and all others on
             record.
         now: returns the time of this machine's clock (UTC).
+        before_first_sync: that there is nothing yet is as it should be.
 
     Raises:
         UsageError: a named environment is not in the file.
@@ -65,13 +72,19 @@ class Doctor:
     """
 
     def __init__(
-        self, sources: SettingSources, named: Sequence[str], now: Callable[[], datetime]
+        self,
+        sources: SettingSources,
+        named: Sequence[str],
+        now: Callable[[], datetime],
+        *,
+        before_first_sync: bool = False,
     ) -> None:
         self.failures: list[MirrorError] = []
         self._sources = sources
         self._environments = environment_names(sources.file, named)
         self._with_others = not named
         self._now = now
+        self._before_first_sync = before_first_sync
         self._record = _Record()
         self._engine: Engine | None = None
 
@@ -217,7 +230,7 @@ class Doctor:
                 yield from checks.SERVER_CHECKS[connection.dialect.name](connection)
                 schema = self._schema(connection)
                 yield schema
-                if schema.state is State.OK:
+                if schema.state is State.OK and migrate.current(connection) is not None:
                     yield from checks.check_surroundings(connection)
                     self._engine, self._record = engine, self._read_record(connection)
         except MirrorError as error:
@@ -239,6 +252,10 @@ class Doctor:
             {name: runs.last_completion(connection, name) for name in names},
         )
 
+    def _database_option(self) -> str | None:
+        given = self._sources.given.get("database")
+        return given.text if given and given.source == option_name("database") else None
+
     def _max_age(self, environment: str) -> timedelta | None:
         """Return the age at which an environment is stale; None also if the file has none."""
         with suppress(UsageError):  # `_runs` reports it
@@ -259,15 +276,20 @@ class Doctor:
             require_creatable(url)
         except DatabaseError as uncreatable:
             return self._failed("database", uncreatable)
+        return self._not_yet("database", f"{shown} does not exist yet")
+
+    def _not_yet(self, check: str, finding: str) -> Check:
+        """Report that something does not exist, which a sync creates."""
+        if self._before_first_sync:
+            return Check(State.OK, check, None, f"{finding}; the first sync creates it")
         advice = "run `mirror sync`, which creates it"
-        return Check(State.WARNING, "database", None, f"{shown} does not exist yet", advice)
+        return Check(State.WARNING, check, None, finding, advice)
 
     def _schema(self, connection: Connection) -> Check:
         try:
             revision = migrate.current(connection)
             if revision is None:
-                advice = "run `mirror sync`, which creates it"
-                return Check(State.WARNING, "schema", None, "no mirror in the database yet", advice)
+                return self._not_yet("schema", "no mirror in the database yet")
             migrate.require_current(connection)
         except DatabaseError as error:
             return self._failed("schema", error)
@@ -288,7 +310,7 @@ class Doctor:
         if engine.dialect.name == "sqlite":
             path = Path(engine.url.database or "")
             size = path.stat().st_size
-            yield check_private(path, "database file", f"{size / checks.MIB:,.1f} MiB")
+            yield check_private(path, "database file", checks.format_size(size))
             yield check_disk_space("disk space for the database", path.parent, size)
             check = "disk space for temporary files"
             try:
@@ -305,7 +327,10 @@ class Doctor:
         except UsageError as error:
             yield self._failed("max_age", error, environment)
         if status := self._record.statuses.get(environment):
-            yield checks.check_runs(status)
+            if self._before_first_sync and status.outcome is None:
+                yield Check(State.OK, "runs", environment, "none yet")
+            else:
+                yield checks.check_runs(status)
             if limit and status.complete_at is not None and status.stale is not None:
                 yield checks.check_age(status, limit.source)
             yield checks.check_quarantine(status)
@@ -316,15 +341,21 @@ class Doctor:
         complete = statuses[environment].complete_at is not None
         if file.path is not None and file.environments:
             new = [name for name in file.environments if statuses[name].complete_at is None]
-            finding, advice = environments.unknown_to_file(environment, file.path, new)
+            finding, advice = environments.unknown_to_file(
+                environment, file.path, new, self._database_option()
+            )
             yield Check(State.WARNING, "environment", environment, finding, advice)
         elif complete:
             finding = "on record; `mirror sync` syncs it with --environment"
             yield Check(State.OK, "environment", environment, finding)
         else:
             finding = "on record, without a complete pull"
-            advice = f"if the name was mistyped, run `{environments.forget_command(environment)}`"
+            forget = environments.forget_command(environment, self._database_option())
+            advice = f"if the name was mistyped, run `{forget}`"
             yield Check(State.WARNING, "environment", environment, finding, advice)
+            limit = file.max_age(environment)
+            if limit and statuses[environment].stale:
+                yield checks.check_age(statuses[environment], limit.source)
         if complete:
             yield from self._runs(environment)
 

@@ -20,6 +20,8 @@ the token or a password. Only `mirror.cli` knows which error has which exit code
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class MirrorError(Exception):
     """Base of all errors that `mirror` raises on purpose.
@@ -27,12 +29,16 @@ class MirrorError(Exception):
     Args:
         message: what happened, in one sentence.
         hint: what to do next, if there is anything to do.
+        details: what there is to choose from, for lines of their own after the sentence.
     """
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, details: Sequence[str] = ()
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.details = details
 
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}" if self.hint else self.message
@@ -59,7 +65,7 @@ class MissingExtra(UsageError):
 
         That is no command: none is right for pip, pipx and uv, with a checkout, wheel and index.
         """
-        return f'install mirror with its extra {extra!r} (README.md, "Install")'
+        return f'install mirror with its extra {extra!r} (README.md, "Install and first sync")'
 
 
 class TokenRefused(MirrorError):

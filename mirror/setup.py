@@ -162,6 +162,12 @@ def _content(
         stem = _UNUSUAL_IN_FILE_NAMES.sub("-", new.name).strip(".-") or "environment"
         token = f"{new.token.reveal()}\n"
         table["token_file"] = _write_secret(path, f"{stem}.token", token, written, owner).name
+    elif file.has_variable(str(new.token)):
+        raise UsageError(
+            "a path with a $ cannot stand as token_file in a configuration file, where it would be "
+            "taken for a variable",
+            hint="use another path, or give the token with --token-file - on standard input",
+        )
     else:
         table["token_file"] = str(new.token)
     database = new.database

@@ -42,7 +42,10 @@ def test_demo_shows_a_request_that_a_later_sync_saw_approved(
         monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
     assert printed[1].splitlines()[-2:] == [
         "Next:         mirror changes --database sqlite:///mirror-demo.db",
-        "As a report:  install mirror with its extra 'report' (README.md, \"Install\")",
+        (
+            "As a report:  install mirror with its extra 'report' "
+            '(README.md, "Install and first sync")'
+        ),
     ]
     story = printed[0].split("What happened to")[1]
     assert re.search(r"\trequested\t", story)

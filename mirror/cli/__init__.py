@@ -148,7 +148,8 @@ def _run(arguments: list[str]) -> int:
         notify("interrupted", logging.ERROR)
         return 1
     except errors.MirrorError as error:
-        notify(str(error), logging.ERROR)
+        for line in (str(error), *error.details):
+            notify(line, logging.ERROR)
         return exit_code(error)
     except OutputFailed as error:
         # The rest of the buffer must not fail again when the interpreter flushes it at exit.

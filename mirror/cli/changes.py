@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -10,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mirror.cli.listing import listing_options, select
+from mirror.cli.completion import complete_cursor
+from mirror.cli.listing import (
+    fitting,
+    is_narrow,
+    listing_options,
+    select,
+    shows_environment,
+)
 from mirror.cli.log import notify
 from mirror.cli.options import (
     TIME,
@@ -25,6 +33,9 @@ from mirror.errors import UsageError
 if TYPE_CHECKING:
     from mirror.queries.results import Change
 
+_WIDE = 100
+"""Width of a terminal from which on the table has the ids of requests."""
+
 
 @click.command(epilog="Example: mirror changes --since 7d --format csv")
 @click.option("--since", type=TIME, help="Only changes seen at this time or later.")
@@ -33,6 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cursor",
     metavar="NAME",
+    shell_complete=complete_cursor,
     help="Who asks, if there are several readers; implies --new. Without it: default.",
 )
 @listing_options("Change")
@@ -62,6 +74,7 @@ def changes(
     from mirror.queries import empty, helpers
 
     environment = environment_filter(environment)
+    show = partial(write_changes, output_format=output_format, columns=columns)
     if new or cursor is not None:
         if run_id is not None:
             raise UsageError("--run and --new contradict each other", hint="leave one out")
@@ -69,7 +82,6 @@ def changes(
             raise UsageError(
                 "--limit with --new would lose what it leaves out", hint="leave one of them out"
             )
-        show = partial(write_changes, output_format=output_format, columns=columns)
         _show_new(cursor, since, sort, environment, show, database, config_file)
         return
     filters: dict[str, Any] = {"since": since, "environment": environment, "run_id": run_id}
@@ -80,7 +92,8 @@ def changes(
             partial(helpers.count_changes, connection, **filters),
             partial(empty.no_changes, connection, **filters),
         )
-    write_changes(rows, output_format, columns)
+        several = shows_environment(connection, environment)
+    show(rows, several=several)
     if message:
         notify(message)
 
@@ -90,7 +103,7 @@ def _show_new(
     since: datetime | None,
     sort: str | None,
     environment: str | None,
-    show: Callable[[Sequence[Change]], None],
+    show: Callable[..., None],
     database: str | None,
     config_file: str | None,
 ) -> None:
@@ -103,9 +116,10 @@ def _show_new(
     engine = open_database(database, config_file)
     with open_mirror(database, config_file) as connection:
         reason = empty.no_environment(connection, environment)
+        several = shows_environment(connection, environment)
         unseen = cursors.unseen(connection, name, environment=environment, since=since, sort=sort)
     cursors.require_writable(engine)
-    show(unseen.changes)
+    show(unseen.changes, several=several)
     sys.stdout.flush()
     cursors.move(engine, name, unseen.positions, now=now())
     if not unseen.changes:
@@ -113,26 +127,46 @@ def _show_new(
 
 
 def write_changes(
-    rows: Sequence[Change], output_format: str, columns: list[str] | None = None
+    rows: Sequence[Change],
+    output_format: str,
+    columns: list[str] | None = None,
+    *,
+    several: bool = False,
 ) -> None:
-    """Write changes that syncs saw; only some columns, if they are named."""
+    """Write changes that syncs saw.
+
+    Args:
+        rows: the changes.
+        output_format: as for `output.write_rows`.
+        columns: names of the fields to write; None for all.
+        several: whether they may be of several environments.
+    """
     from mirror.cli import output
     from mirror.queries.results import Change
 
-    output.write_rows(
-        rows,
-        Change,
-        output_format,
-        sys.stdout,
-        columns={
-            "seen (UTC)": lambda row: row.changed_at,
-            "number": lambda row: row.phone_number,
-            "change": lambda row: row.kind,
-            "from": lambda row: row.old_status,
-            "to": lambda row: row.new_status,
-            "also changed": lambda row: ", ".join(
-                name for name in row.changed_fields if name != "status"
-            ),
-        },
-        only=columns,
-    )
+    table: dict[str, output.Column] = {
+        "seen (UTC)": lambda row: row.changed_at,
+        "seen": lambda row: row.changed_at.date(),
+        "request": lambda row: output.abbreviate_id(row.request_id),
+        "number": lambda row: row.phone_number,
+        "change": lambda row: row.kind,
+        "from": lambda row: row.old_status,
+        "to": lambda row: row.new_status,
+        "environment": lambda row: row.environment,
+        "also changed": _other_fields,
+    }
+    del table["seen (UTC)" if is_narrow() else "seen"]
+    if shutil.get_terminal_size().columns < _WIDE:
+        del table["request"]
+    if not several:
+        del table["environment"]
+    table = fitting(table, rows, optional=["also changed", "from"])
+    output.write_rows(rows, Change, output_format, sys.stdout, columns=table, only=columns)
+
+
+def _other_fields(row: Change) -> object:
+    """Return the names of the fields that changed besides the status."""
+    from mirror.cli import output
+
+    names = ", ".join(name for name in row.changed_fields if name != "status")
+    return output.Lines([names]) if names else None

@@ -109,6 +109,22 @@ def complete_id(context: click.Context, _parameter: click.Parameter, incomplete:
     return _beginning(_from_database(context, ids), incomplete)
 
 
+def complete_cursor(
+    context: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Complete the names of the cursors of `mirror changes`."""
+
+    def names(connection: Connection) -> Sequence[str]:
+        import sqlalchemy as sa
+
+        from mirror.db.models import change_cursors
+
+        name = change_cursors.c.name
+        return connection.scalars(sa.select(name).distinct().order_by(name)).all()
+
+    return _beginning(_from_database(context, names), incomplete)
+
+
 def complete_relation(
     _context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[str]:

@@ -162,6 +162,11 @@ def prune(
     before = now() - runs_older_than
     engine = open_database(database, config_file)
     result = pruning.prune(engine, before=before, dry_run=dry_run)
+    if not result.removed and not result.kept:
+        notify(
+            f"no run is older than {before:%Y-%m-%d %H:%M} UTC; {result.remaining:,} are on record"
+        )
+        return
     notify(
         f"{'would remove' if dry_run else 'removed'} {result.removed:,} runs that began before "
         f"{before:%Y-%m-%d %H:%M} UTC; {result.kept:,} as old as that are needed, and "

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from mirror.checks import Check
 
 
+BEFORE_FIRST_SYNC = "before the first sync"
+"""The context's object with which `mirror init` runs the command."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckResult:
     """The result of a check.
@@ -74,7 +78,12 @@ def doctor(
     from mirror.cli import output
     from mirror.doctor import Doctor
 
-    running = Doctor(SettingSources(given_settings(), config.load(config_file)), names, now)
+    running = Doctor(
+        SettingSources(given_settings(), config.load(config_file)),
+        names,
+        now,
+        before_first_sync=click.get_current_context().obj == BEFORE_FIRST_SYNC,
+    )
     checks: list[Check] = []
     if output_format == "table" and sys.stdout.isatty():
         for check in running.checks():

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from mirror.cli.doctor import BEFORE_FIRST_SYNC
 from mirror.cli.log import notify
 from mirror.cli.options import (
     base_url_option,
@@ -70,9 +72,7 @@ def init(
     the schedule printed.
     """
     path = _config_path(config_file)
-    from mirror import setup
-
-    configuration = setup.read(path)
+    configuration = _read(path)
     questions = Questions(path, configuration, defaults=yes)
     questions.require()
     name = questions.environment(environment)
@@ -80,6 +80,8 @@ def init(
         questions.require_same(name)
         notify(f"{name} is in {path} already, so nothing is written")
     else:
+        from mirror import setup
+
         setup.require_writable(path)
         for written in setup.add_environment(path, questions.new(name)):
             notify(f"wrote {written}")
@@ -87,6 +89,28 @@ def init(
     if not code:
         _print_schedule(path, name, scheduler)
     return code
+
+
+def _read(path: Path) -> file.Configuration:
+    """Return the content of the configuration file.
+
+    Raises:
+        UsageError: it cannot be used; a variable that named it is named too.
+    """
+    from mirror import setup
+
+    try:
+        return setup.read(path)
+    except UsageError as error:
+        source = click.get_current_context().get_parameter_source("config_file")
+        if source is not ParameterSource.ENVIRONMENT:
+            raise
+        variable = VARIABLES["config_file"]
+        raise UsageError(
+            f"{error.message} (from the variable {variable}, which `mirror sandbox` and others "
+            "set)",
+            hint=f"unset it with `unset {variable}`, or name another file with --config",
+        ) from error
 
 
 def _config_path(option: str | None) -> Path:
@@ -108,7 +132,9 @@ def _check(path: Path, environment: str) -> int:
     notify(f"checking {environment}")
     with _without_settings(), redirect_stdout(sys.stderr):
         arguments = ["doctor", "--config", str(path), "--environment", environment]
-        code = root.main(arguments, prog_name="mirror", standalone_mode=False)
+        code = root.main(
+            arguments, prog_name="mirror", standalone_mode=False, obj=BEFORE_FIRST_SYNC
+        )
     if code:
         notify(
             "all is written, but a check failed; correct what it names, and run "
@@ -144,6 +170,10 @@ def _print_schedule(path: Path, environment: str, scheduler: str) -> None:
         notify("to sync every 15 minutes, run these lines in a shell:")
         units = schedule.systemd_units(words, path, _user())
         click.echo(schedule.installing(units, as_root=not os.getuid()), nl=False)
+        notify(
+            'these units raise no alarm; docs/operations.md, "systemd", has a second service that '
+            "fails if the mirror is stale, and an alarm for both"
+        )
     else:
         notify("to sync every 15 minutes, add these lines with `crontab -e`:")
         click.echo(schedule.crontab(words, path), nl=False)

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mirror.cli.options import options
 from mirror.config.file import suggest
 
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from mirror.cli.output import Column
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 _T = TypeVar("_T")
 
 _NARROW = 70
+
+_OTHER_NAMES = {
+    "id": ["request_id"],
+    "number": ["phone_number"],
+    "request": ["request_id", "id"],
+    "request_id": ["id"],
+    "run": ["sync_run_id", "last_run_id", "id"],
+    "run_id": ["sync_run_id", "last_run_id", "id"],
+}
+"""What other listings, tables and options call a column."""
 
 
 class _ColumnNames(click.ParamType):  # type: ignore[type-arg] # (not generic in click 8.1)
@@ -41,7 +57,8 @@ class _ColumnNames(click.ParamType):  # type: ignore[type-arg] # (not generic in
         """Fail if there is no column of this name."""
         known = self.known()
         if name not in known:
-            hint = suggest(name, known)
+            other = next((n for n in _OTHER_NAMES.get(name, ()) if n in known), name)
+            hint = suggest(other, known)
             names = ", ".join(known)
             hint = hint if names in hint else f"{hint} There are {names}"
             self.fail(f"there is no column {name!r}; {hint}", param, ctx)
@@ -64,6 +81,16 @@ class _SortKey(_ColumnNames):
     """A column to sort by, such as "status"; "-status" is descending."""
 
     name = "column"
+
+    def known(self) -> list[str]:
+        """Return the names of the columns that can be sorted by: not those of JSON."""
+        return [name for name in super().known() if name != "extra"]
+
+    def check(self, name: str, param: click.Parameter | None, ctx: click.Context | None) -> None:
+        """Fail if there is no column of this name, or none to sort by."""
+        if name in super().known() and name not in self.known():
+            self.fail(f"{name!r} is JSON, which has no order; sort by another column", param, ctx)
+        super().check(name, param, ctx)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the key."""
@@ -145,6 +172,49 @@ def select(
         return rows, None if rows else explain()
     shown = f"only the first {limit:,} are" if count is None else f"{limit:,} of {count():,}"
     return rows[:limit], f"{shown} shown; --limit sets how many"
+
+
+def shows_environment(connection: Connection, environment: str | None) -> bool:
+    """Return whether a table has to name the environment of each row.
+
+    Args:
+        connection: to the mirror's database.
+        environment: whose rows are shown; None for all.
+    """
+    from mirror.db import environments
+
+    if environment is not None or not sys.stdout.isatty():
+        return False
+    return len(environments.on_record(connection)) > 1
+
+
+def fitting(
+    columns: Mapping[str, Column], rows: Sequence[Any], *, optional: Sequence[str]
+) -> dict[str, Column]:
+    """Return the columns of a table on a terminal that have content and room.
+
+    Args:
+        columns: by their headers.
+        rows: of the table.
+        optional: headers of the columns that are left out until there is room, the first one first.
+    """
+    from mirror.cli import output
+
+    if not sys.stdout.isatty():
+        return {}
+    cells = {name: [column(row) for row in rows] for name, column in columns.items()}
+    needed = output.needed_widths(
+        {
+            name: found
+            for name, found in cells.items()
+            if any(cell not in (None, "") for cell in found)
+        }
+    )
+    for name in optional:
+        if sum(needed.values()) <= shutil.get_terminal_size().columns + 2:  # none after the last
+            break
+        needed.pop(name, None)
+    return {name: columns[name] for name in needed}
 
 
 def is_narrow() -> bool:

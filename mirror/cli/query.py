@@ -41,7 +41,7 @@ _NAME = re.compile(r"[\w-]+")
 """No SQL: a statement has at least a space or a bracket."""
 
 
-@click.command(epilog="Example: mirror query history --param number=+15551234567")
+@click.command(epilog="Example: mirror query day-by-day --param since=7d --param until=1d")
 @click.argument(
     "statement", metavar="[SQL|NAME|-]", required=False, shell_complete=complete_question
 )
@@ -78,6 +78,8 @@ def query(
     time ago: 24h, 7d. A value for SQL of your own is used as it is.
     """
     if is_list:
+        if statement is not None or given or limit is not None:
+            raise UsageError("--list lists all questions", hint="leave the other arguments out")
         _write_questions(output_format)
         return
     if statement is None:
@@ -112,11 +114,7 @@ def _write_questions(output_format: str) -> None:
         Question,
         output_format,
         sys.stdout,
-        columns={
-            "name": lambda row: row.name,
-            "question": lambda row: row.question,
-            "parameters": lambda row: row.parameters,
-        },
+        only=None if output_format == "json" else ["name", "question", "parameters"],
     )
 
 
@@ -236,8 +234,8 @@ def _write(
 
     with statement.running(connection, sql, values) as result:
         if output_format == "table" and sys.stdout.isatty():
-            rows = list(islice(result.rows, limit or _MAX_TABLE_ROWS))
-            is_cut = limit is None and next(result.rows, None) is not None
+            limit = limit or _MAX_TABLE_ROWS
+            rows = list(islice(result.rows, limit))
             found = len(rows)
             if rows:
                 _draw(rows, result.columns)
@@ -245,9 +243,10 @@ def _write(
             counter = count()
             rows_read = (row for row, _ in zip(islice(result.rows, limit), counter, strict=False))
             output.write_values(rows_read, result.columns, output_format, sys.stdout)
-            found, is_cut = next(counter), False
+            found = next(counter)
+        is_cut = found == limit and next(result.rows, None) is not None
     if is_cut:
-        notify(f"these are the first {found:,} rows; --limit or another --format gives more")
+        notify(f"only the first {found:,} are shown; --limit sets how many")
     elif not found:
         notify("the query found nothing")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,8 +131,10 @@ class Questions:
         """Return the token, or the file that holds it."""
         if token := self._given_token():
             setting = self._given.get("token_file")
-            is_file = setting is not None and setting.text != _STDIN
-            return absolute_path(setting.text) if setting and is_file else token
+            # What a pipe held is stored, as it can be read only once.
+            if setting and os.path.isfile(setting.text):  # noqa: PTH113 (pathlib's raises)
+                return absolute_path(setting.text)
+            return token
 
         def accepted(text: str) -> Secret:
             """Return a token that the API does not refuse; why it cannot tell is for the doctor."""
@@ -178,13 +181,12 @@ class Questions:
 
     def _usable_database(self, text: str) -> tuple[str, Secret | None]:
         from mirror import setup
-        from mirror.db.urls import parse_url, split_password, to_url
+        from mirror.db.urls import may_need_password, parse_url, split_password, to_url
 
         url, text_password = split_password(to_url(text))
         password = Secret(text_password) if text_password else None
         parsed = parse_url(url)
-        is_postgres = parsed.get_backend_name() != "sqlite"
-        if is_postgres and password is None and self._can_ask and "passfile" not in parsed.query:
+        if may_need_password(parsed) and password is None and self._can_ask:
             question = "Password of the database (hidden; empty if it takes none)"
             password = ask(
                 question, lambda typed: Secret(typed) if typed else None, "", hidden=True

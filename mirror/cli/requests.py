@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mirror.cli.completion import complete_id, complete_status
-from mirror.cli.listing import is_narrow, listing_options, select
+from mirror.cli.listing import fitting, is_narrow, listing_options, select, shows_environment
 from mirror.cli.log import notify
 from mirror.cli.options import (
     TIME,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mirror.queries.results import ReleaseRequest
 
 _WIDE = 120
-"""Width of a terminal from which on the table has more columns."""
+"""Width of a terminal, without environments, from which on the table has more columns."""
 
 _MAX_IDS = 10_000
 
@@ -95,12 +95,15 @@ def requests(
             None if filters["as_of"] else partial(helpers.count_requests, connection, **selection),
             partial(empty.no_requests, connection, environment=environment, **others),
         )
+        several = shows_environment(connection, environment)
     output.write_rows(
         rows,
         ReleaseRequest,
         output_format,
         sys.stdout,
-        columns=_columns(rows, filters["as_of"] or now(), missing=filters["missing"]),
+        columns=_columns(
+            rows, filters["as_of"] or now(), missing=filters["missing"], several=several
+        ),
         only=columns,
     )
     for reason in unknown:
@@ -133,21 +136,26 @@ def _find(
         try:
             known.append(find_request(connection, text, environment=environment)[0])
         except UnknownRequest as error:
-            unknown.append(str(error))
+            unknown += [str(error), *error.details]
     return known, unknown
 
 
-def _columns(rows: Sequence[ReleaseRequest], at: datetime, *, missing: bool) -> dict[str, Column]:
+def _columns(
+    rows: Sequence[ReleaseRequest], at: datetime, *, missing: bool, several: bool
+) -> dict[str, Column]:
     """Return the columns of the table that fit the terminal and have content.
 
     Args:
         rows: of the table.
         at: the time of their state.
         missing: whether they are those that are no longer listed.
+        several: whether there are several environments.
     """
     from mirror.cli import output
 
-    is_wide = shutil.get_terminal_size().columns >= _WIDE
+    names = ["environment", *(row.environment for row in rows)] if several else []
+    room = shutil.get_terminal_size().columns - max(map(len, names), default=0)
+    is_wide = room >= _WIDE
     columns: dict[str, Column] = {
         "request": lambda row: output.abbreviate_id(row.id),
         "requested (UTC)": lambda row: row.requested_at,
@@ -159,8 +167,8 @@ def _columns(rows: Sequence[ReleaseRequest], at: datetime, *, missing: bool) -> 
         "missing since (UTC)": lambda row: row.missing_since,
         "missing since": lambda row: row.missing_since and row.missing_since.date(),
         "environment": lambda row: row.environment,
-        "reason": lambda row: row.reason,
-        "rejection reason": lambda row: row.rejection_reason,
+        "reason": lambda row: _cut(row.reason),
+        "rejection reason": lambda row: _cut(row.rejection_reason),
         "reasons": _reasons,
     }
     hidden = {"requested", "missing since", "reasons"}
@@ -171,15 +179,12 @@ def _columns(rows: Sequence[ReleaseRequest], at: datetime, *, missing: bool) -> 
         hidden |= {"request", "open"}
     if not missing:
         hidden |= {"missing since", "missing since (UTC)"}
-    if len({row.environment for row in rows}) < 2:
+    if not several:
         hidden.add("environment")
-    elif not is_wide:
-        hidden.add("open")
-    return {
-        name: column
-        for name, column in columns.items()
-        if name not in hidden and any(column(row) not in (None, "") for row in rows)
-    }
+    shown = {name: column for name, column in columns.items() if name not in hidden}
+    reasons = ["rejection reason", "reason", "reasons"]
+    optional = [*reasons, "open"] if several or missing else ["open", *reasons]
+    return fitting(shown, rows, optional=[*optional, "request", "requested"])
 
 
 def _open_for(row: ReleaseRequest, at: datetime) -> str | None:
@@ -193,7 +198,13 @@ def _reasons(row: ReleaseRequest) -> object:
     from mirror.cli import output
 
     if row.rejection_reason is None:
-        return row.reason
-    return output.Lines(
-        [*([row.reason] if row.reason else []), f"rejected: {row.rejection_reason}"]
-    )
+        return _cut(row.reason)
+    rejected = f"rejected: {row.rejection_reason}"
+    return output.Lines([row.reason, rejected], most=1) if row.reason else _cut(rejected)
+
+
+def _cut(text: str | None) -> object:
+    """Return a text as a cell of at most two lines: `mirror show` has it in full."""
+    from mirror.cli import output
+
+    return output.Lines([text], most=2) if text else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mirror.cli.listing import is_narrow, listing_options, select
+from mirror.cli.listing import is_narrow, listing_options, select, shows_environment
 from mirror.cli.log import notify
 from mirror.cli.options import TIME, environment_filter, open_mirror, reading_options
 from mirror.cli.sync_output import counts_of
@@ -69,6 +69,7 @@ def runs(
             partial(helpers.count_runs, connection, **selection),
             partial(empty.no_runs, connection, **selection),
         )
+        several = shows_environment(connection, selection["environment"])
     table: dict[str, Column] = {
         "run": lambda row: row.id,
         "started (UTC)": lambda row: row.started_at,
@@ -77,7 +78,7 @@ def runs(
         "took": lambda row: None if row.seconds is None else format_seconds(row.seconds),
         "result": _result,
     }
-    if len({row.environment for row in rows}) < 2:
+    if not several:
         del table["environment"]
     if is_narrow():
         del table["took"]

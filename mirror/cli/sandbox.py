@@ -236,7 +236,7 @@ def demo(database: str | None) -> None:
     click.echo(f"\nWhat happened to {end.approval.phone_number}:\n")
     write_history(end.history, "table")
     click.echo(
-        f"\nIts last request was {end.approval.old_status} at first; the sync of "
+        f"\nIts last request was {end.approval.old_status} at first; the sync of\n"
         f"{end.approval.changed_at:%Y-%m-%d %H:%M} (run {end.approval.sync_run_id}) saw it "
         f"{end.approval.new_status}."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mirror.cli.exit_codes import EXIT_STALE
-from mirror.cli.listing import listing_options, select
+from mirror.cli.listing import listing_options, select, shows_environment
 from mirror.cli.log import notify
 from mirror.cli.options import (
     DURATION,
@@ -21,6 +22,7 @@ from mirror.cli.options import (
     database_option,
     environment_filter,
     environments_option,
+    given_settings,
     now,
     open_mirror,
     reading_options,
@@ -28,12 +30,14 @@ from mirror.cli.options import (
 from mirror.cli.pager import no_pager_option, paged
 from mirror.config import file as config
 from mirror.config import settings
-from mirror.text import escape_unsafe, format_duration
+from mirror.config.sources import option_name
+from mirror.text import escape_unsafe, format_duration, listed
 from mirror.version import __version__
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
+    from mirror.config.sources import ResolvedSetting
     from mirror.queries.status import EnvironmentStatus
 
 
@@ -72,18 +76,17 @@ def quarantine(
             partial(helpers.count_quarantine, connection, **selection),
             partial(empty.no_quarantine, connection, **selection),
         )
+        several = shows_environment(connection, selection["environment"])
+    table: dict[str, output.Column] = {
+        "first seen (UTC)": lambda record: record.first_seen_at,
+        "environment": lambda record: record.environment,
+        "request": lambda record: output.abbreviate_id(record.request_id or "unknown"),
+        "why": lambda record: record.error,
+    }
+    if not several:
+        del table["environment"]
     output.write_rows(
-        records,
-        QuarantinedRecord,
-        output_format,
-        sys.stdout,
-        columns={
-            "first seen (UTC)": lambda record: record.first_seen_at,
-            "environment": lambda record: record.environment,
-            "request": lambda record: output.abbreviate_id(record.request_id or "unknown"),
-            "why": lambda record: record.error,
-        },
-        only=columns,
+        records, QuarantinedRecord, output_format, sys.stdout, columns=table, only=columns
     )
     if message:
         notify(message)
@@ -127,21 +130,31 @@ def status(
     from mirror.queries import status as status_queries
 
     file = config.load(config_file)
-    wanted = [settings.environment_name(name) for name in names] or list(file.environments)
+    option = given_settings().get("database")
+    named_database = option.text if option and option.source == option_name("database") else None
+    wanted = [settings.environment_name(name) for name in names]
+    if not wanted and not _is_another_database(option, file):
+        wanted = list(file.environments)
+    limits = [settings.max_age(file, name) for name in file.environments]
 
-    def max_age_of(environment: str) -> timedelta | None:
-        return max_age or settings.max_age(file, environment)
-
-    is_health_check = any(map(max_age_of, wanted or [settings.DEFAULT_ENVIRONMENT]))
     with open_mirror(database, config_file) as connection:
+        on_record = environments.on_record(connection)
+
+        def max_age_of(environment: str) -> timedelta | None:
+            if limit := max_age or settings.max_age(file, environment):
+                return limit
+            # A mistyped name must not be healthy for ever.
+            is_unknown = environment not in {*on_record, *file.environments}
+            return next(filter(None, limits), None) if is_unknown else None
+
+        is_health_check = any(map(max_age_of, wanted or [settings.DEFAULT_ENVIRONMENT]))
         statuses = status_queries.status(
             connection, now=now(), environments=wanted or None, max_age=max_age_of
         )
         revision = migrate.current(connection)
-        on_record = environments.on_record(connection)
         unknown = sorted(set(wanted) - set(on_record)) if names else []
         reasons = _nothing_known(connection, unknown) if unknown or not statuses else []
-    is_stale = is_health_check and _report_stale(statuses, file)
+    is_stale = is_health_check and _report_stale(statuses, file, named_database)
     _write_statuses(statuses, output_format, str(revision))
     if statuses or not is_health_check:
         for reason in reasons:
@@ -150,8 +163,19 @@ def status(
     if file.path and wanted and not names and (is_stale or not is_health_check):
         new = [status.environment for status in statuses if status.complete_at is None]
         for name in sorted(set(on_record) - set(wanted)):
-            notify(f"{name} is {'; '.join(environments.unknown_to_file(name, file.path, new))}")
+            found = environments.unknown_to_file(name, file.path, new, named_database)
+            notify(f"{name} is {'; '.join(found)}")
     return EXIT_STALE if is_stale else 0
+
+
+def _is_another_database(given: ResolvedSetting | None, file: config.Configuration) -> bool:
+    """Return whether an option or variable names another database than the file does."""
+    from mirror.db.urls import same_database, to_url
+
+    # A file without a database leaves that to options and variables.
+    if given is None or file.database is None:
+        return False
+    return not same_database(to_url(given.text), to_url(file.database.text))
 
 
 def _write_statuses(
@@ -199,7 +223,9 @@ def _render_statuses(statuses: Sequence[EnvironmentStatus]) -> None:
         sys.stdout,
     )
     click.echo()
-    counts = (*DOCUMENTED_STATUSES, "other", "missing", "quarantined")
+    exceptions = ("other", "missing", "quarantined")
+    counts = [*DOCUMENTED_STATUSES]
+    counts += [name for name in exceptions if any(getattr(row, name) for row in statuses)]
     output.render_table(
         [(row.environment, *(f"{getattr(row, count):,}" for count in counts)) for row in statuses],
         ("environment", *counts),
@@ -220,18 +246,43 @@ def _nothing_known(connection: Connection, unknown: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(reason for reason in reasons if reason))
 
 
-def _report_stale(statuses: Sequence[EnvironmentStatus], file: config.Configuration) -> bool:
+def _database_option(database: str | None) -> list[str]:
+    from mirror.db.urls import shown_url
+
+    return ["--database", shown_url(database)] if database else []
+
+
+def _report_stale(
+    statuses: Sequence[EnvironmentStatus], file: config.Configuration, database: str | None
+) -> bool:
     """Name the environments that are stale; return whether there are any, or none at all."""
     from mirror.db.environments import forget_command
     from mirror.queries.status import describe_age
 
     stale = [status for status in statuses if status.stale]
-    for status in stale:
-        remedy = "run `mirror doctor`"
-        never_complete = status.complete_at is None and status.outcome is not None
-        if never_complete and status.environment not in file.environments:
-            remedy += f", or if its name was mistyped, `{forget_command(status.environment)}`"
-        notify(f"{status.environment} is stale: {describe_age(status)}; {remedy}", logging.ERROR)
+    doctor = shlex.join(["mirror", "doctor", *_database_option(database)])
+    may_be_mistyped = [
+        status
+        for status in stale
+        if status.complete_at is None
+        and status.outcome is not None
+        and status.environment not in file.environments
+    ]
+    others = [status for status in stale if status not in may_be_mistyped]
+    for group in (may_be_mistyped, others):
+        if not group:
+            continue
+        name = group[0].environment if len(group) == 1 else "NAME"
+        remedy = f"run `{doctor}`"
+        if group is may_be_mistyped:
+            forget = forget_command(name, database)
+            remedy += f", or if {'its' if len(group) == 1 else 'a'} name was mistyped, `{forget}`"
+        if len(group) == 1:
+            what = f"{name} is stale: {describe_age(group[0])}"
+        else:
+            ages = listed([f"{each.environment} {format_duration(each.age)}" for each in group])
+            what = f"{len(group)} environments are stale: {ages}"
+        notify(f"{what}; {remedy}", logging.ERROR)
     if not statuses:
         notify("nothing was ever synced; run `mirror sync`", logging.ERROR)
     return bool(stale) or not statuses

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TextIO, TypeGuard
 
@@ -69,6 +70,9 @@ _STATE_COLUMNS = {
 }
 """Headers of the columns whose words are coloured."""
 
+_NAMES = {"environment"}
+"""Headers of the columns whose words break after a hyphen."""
+
 _ALARMS = {"missing": "yellow", "quarantined": "yellow", "failures": "red", "failures since": "red"}
 """Colour of a number other than 0, by the header of its column."""
 
@@ -85,9 +89,15 @@ class StyledCell(msgspec.Struct, frozen=True):
 
 
 class Lines(msgspec.Struct, frozen=True):
-    """A cell of a table with a line for each text."""
+    """A cell of a table with a line for each text, or several, as far as there is room.
+
+    Attributes:
+        texts: what begins on a line of its own.
+        most: lines that each text takes at most, the last one with an ellipsis; None for all.
+    """
 
     texts: Sequence[str]
+    most: int | None = None
 
 
 def render_table(
@@ -127,12 +137,53 @@ def render_table(
     console = _console(out)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     gaps = len(_GAP) * (len(columns) - 1)
-    for column, width in zip(columns, _fit(columns, console.width - gaps), strict=True):
+    fitted = _fit(columns, console.width - gaps)
+    for column, width in zip(columns, fitted, strict=True):
         justify: Literal["left", "right"] = "right" if column.numeric else "left"
         table.add_column(column.header, justify=justify, overflow="fold", width=width)
     for number, row in enumerate(cells):
-        table.add_row(*map(_rich_text, row), end_section=number in blank_after)
+        folded = map(partial(_fold, console), row, headers, fitted)
+        table.add_row(*folded, end_section=number in blank_after)
     console.print(table)
+
+
+def needed_widths(columns: Mapping[str, Sequence[object]]) -> dict[str, int]:
+    """Return the characters that each column needs to be read well, the gap after it included.
+
+    Args:
+        columns: the cells of each column, by its header.
+    """
+    return {header: _Column(header, cells).needed + len(_GAP) for header, cells in columns.items()}
+
+
+def _fold(console: Console, cell: StyledCell, header: str, width: int) -> Text:
+    """Return a cell in lines of a column; names break at hyphens, and texts are cut."""
+    from rich.text import Text
+
+    if header in _NAMES:
+        lines = [""]
+        for piece in _pieces(escape_unsafe(_cell_text(cell.value))):
+            if lines[-1] and _width(lines[-1] + piece) > width:
+                lines.append("")
+            lines[-1] += piece
+        return Text("\n".join(lines), cell.style)
+    if not isinstance(cell.value, Lines) or cell.value.most is None:
+        return _rich_text(cell)
+    parts: list[Text] = []
+    for text in map(escape_unsafe, _cell_texts(cell.value)):
+        folded = Text(text).wrap(console, width, overflow="fold")
+        shown = list(folded[: cell.value.most])
+        if len(folded) > len(shown):
+            shown[-1].rstrip()
+            shown[-1].truncate(width - 1)
+            shown[-1].append("…")
+        parts += shown
+    return Text("\n", cell.style).join(parts)
+
+
+def _pieces(name: str) -> list[str]:
+    """Split a name after its hyphens."""
+    return re.split("(?<=[-_.])", name)
 
 
 class _Column:
@@ -141,6 +192,7 @@ class _Column:
     Attributes:
         header: its header.
         numeric: whether it has numbers only.
+        needed: the width in which it can be read well.
         widths: the width that it needs for its lines, its words, and what must not be folded.
     """
 
@@ -154,7 +206,11 @@ class _Column:
         is_fixed = self.numeric or (
             bool(present) and all(isinstance(value, date) for value in present)
         )
-        words = [word for text in (header, *texts) for word in text.split()]
+        words = [
+            word
+            for text in (header, *texts)
+            for word in (_pieces(text) if header in _NAMES else text.split())
+        ]
         longest_word = max((_width(word) for word in words), default=1)
         longest = max(map(_width, texts), default=1)
         if width is not None:
@@ -163,6 +219,11 @@ class _Column:
             natural = max(longest, _width(header), least)
             fixed = longest if is_fixed else 1
             self.widths = (natural, max(min(longest_word, _MAX_WORD), fixed, least), fixed)
+        self.needed = max([longest, *map(_width, header.split())])
+        if header in _NAMES:
+            self.needed = self.widths[1]
+        elif any(isinstance(value, Lines) for value in present):
+            self.needed = max(len(header), min(longest, _MAX_WORD))
 
 
 def _fit(columns: Sequence[_Column], available: int) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -93,17 +93,27 @@ def default_path() -> Path | None:
 
 def suggest(name: str, known: Collection[str]) -> str:
     """Return a hint that names the nearest known name, or all of them."""
-    from difflib import get_close_matches
-
-    if close := get_close_matches(name, known, n=1, cutoff=0.5):
-        return f"did you mean {close[0]!r}?"
+    if close := nearest(name, known):
+        return f"did you mean {close!r}?"
     return f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
 
 
-def undefined_variable(path: str) -> str | None:
-    """Return the name of a variable that was left in a path because it is not set, or None."""
-    match = _VARIABLE.search(path)
-    return match and match[1].strip("{}")
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is nearest to another one; None if none is near."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
+
+
+def has_variable(path: str) -> bool:
+    """Return whether a path of a token in the file is taken to name a variable."""
+    return _VARIABLE.search(path) is not None
+
+
+def _unset_variable(path: str) -> str | None:
+    """Return the name of a variable in a path that is not set, or None."""
+    names = (match[1].strip("{}") for match in _VARIABLE.finditer(path))
+    return next((name for name in names if name not in os.environ), None)
 
 
 def _error_line(text: str) -> str:
@@ -206,15 +216,7 @@ class _Parser:
             text = str(value)
         except ValueError as error:  # Python refuses to write a number of so many digits
             raise self._error(f"has too large a number as {key} in [{heading}]") from error
-        return self._token_path(text) if key == "token_file" else text
-
-    def _token_path(self, text: str) -> str:
-        """Expand `~` and variables; a relative path begins at the folder of the file.
-
-        A variable that is not set stays as it is: reading the token reports it.
-        """
-        path = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 (pathlib's raises)
-        return str(self._path.parent / path)
+        return text
 
     def _database(self, value: object) -> ResolvedSetting:
         if not isinstance(value, str) or not value:
@@ -225,7 +227,14 @@ class _Parser:
         return self._setting("database", value, "in")
 
     def _setting(self, key: str, text: str, place: str) -> ResolvedSetting:
-        return ResolvedSetting(key, text, f"{key} {place} {self._path}", in_file=True)
+        unset = None
+        if key == "token_file":
+            # A variable that is not set stays as it is: reading the token reports it.
+            unset = _unset_variable(text)
+            path = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 (pathlib's raises)
+            text = str(self._path.parent / path)  # a relative path begins at the folder of the file
+        source = f"{key} {place} {self._path}"
+        return ResolvedSetting(key, text, source, in_file=True, unset=unset)
 
     def _error(self, problem: str, *, hint: str | None = None) -> UsageError:
         return UsageError(f"the configuration file {self._path} {problem}", hint=hint)

@@ -10,16 +10,16 @@ import json
 import math
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from mirror.arguments import parse_positive_duration
-from mirror.config.file import Configuration, load, undefined_variable
+from mirror.config.file import Configuration, load
 from mirror.config.resolver import SettingSources
 from mirror.config.sources import API_DEFAULTS, VARIABLES, ResolvedSetting, option_name
 from mirror.errors import UsageError
@@ -31,6 +31,8 @@ _BASE_URL_HINT = "it must end with its path, as in https://host/api/v1"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_ENVIRONMENT_LENGTH = 100
 _MAX_TOKEN_LENGTH = 4096
+_read_pipes: dict[tuple[int, int], bytes] = {}
+"""What pipes held, by device and inode."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -210,18 +212,40 @@ def read_token(sources: SettingSources, environment: str | None = None) -> Secre
 
 def _read_token_file(setting: ResolvedSetting) -> str:
     """Read a token file. Errors do not show its path, in whose place the token may stand."""
-    if setting.in_file and (name := undefined_variable(setting.text)):
-        raise UsageError(f"the variable {name} is not set, which is part of {setting.source}")
+    if setting.unset:
+        raise UsageError(
+            f"the variable {setting.unset} is not set, which is part of {setting.source}"
+        )
+    is_pipe = False
     try:
-        with Path(setting.text).open("rb") as file:
+        with open(setting.text, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            is_pipe = stat.S_ISFIFO(status.st_mode)
             content = file.read(len(_BYTE_ORDER_MARK) + _MAX_TOKEN_LENGTH + 1)
+            if is_pipe:  # several checks read the token
+                key = status.st_dev, status.st_ino
+                content = content or _read_pipes.get(key, b"")
+                _read_pipes[key] = content
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no file can have such a name"
         raise UsageError(
             f"the token file of {setting.source} cannot be read ({reason})",
             hint="check the path and its mode",
         ) from error
+    if is_pipe and not content:
+        raise UsageError(
+            f"the token file of {setting.source} is a pipe that nobody writes to",
+            hint="start its writer first, or store the token in a file",
+        )
     return content.removeprefix(_BYTE_ORDER_MARK).decode("latin-1").strip()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; unlike `os.open` it does not wait for somebody who opens a pipe to write."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if hasattr(os, "O_NONBLOCK"):
+        os.set_blocking(descriptor, True)  # a writer may take its time
+    return descriptor
 
 
 def usable_token(token: str, source: str) -> Secret:

@@ -31,12 +31,14 @@ class ResolvedSetting(msgspec.Struct, frozen=True):
         text: its unchecked value. Never a token, but the file or variable that holds it.
         source: the option, the variable, the key and table of the file, or `DEFAULT`.
         in_file: whether it comes from the configuration file.
+        unset: a variable that its text there needs and that is not set, or None.
     """
 
     name: str
     text: str
     source: str
     in_file: bool = False
+    unset: str | None = None
 
 
 API_DEFAULTS = {

@@ -52,10 +52,10 @@ RECIPES: Sequence[Recipe] = (
     Recipe(
         "pending-longest",
         "What has been pending longest?",
-        """SELECT requested_at, phone_number, reason
+        """SELECT environment, requested_at, phone_number, reason
 FROM release_requests
 WHERE status = 'pending' AND missing_since IS NULL
-ORDER BY requested_at, id LIMIT 10""",
+ORDER BY requested_at, id""",
     ),
     Recipe(
         "rejection-rate",
@@ -107,15 +107,16 @@ GROUP BY rejection_reason ORDER BY requests DESC, rejection_reason""",
     Recipe(
         "asked-more-than-once",
         "Which numbers were asked for more than once, and what became of them?",
-        """SELECT phone_number, requests, last_status, last_requested_at
+        """SELECT environment, phone_number, requests, last_status, last_requested_at
 FROM phone_numbers
 WHERE requests > 1
-ORDER BY requests DESC, last_requested_at DESC LIMIT 10""",
+ORDER BY requests DESC, last_requested_at DESC, environment, phone_number""",
     ),
     Recipe(
         "history",
         "What happened to a number?",
-        """SELECT occurred_at, event, time_source, not_before, observed_at, reason, rejection_reason
+        """SELECT environment, occurred_at, event, time_source, not_before, observed_at, reason,
+       rejection_reason
 FROM phone_number_history
 WHERE phone_number = :number
 ORDER BY coalesce(occurred_at, not_before), request_id, observed_at,
@@ -133,17 +134,17 @@ GROUP BY status ORDER BY requests DESC, status""",
     ),
     Recipe(
         "changed-since",
-        "What changed since Monday?",
-        """SELECT changed_at, phone_number, kind, old_status, new_status
+        "What changed since a day?",
+        """SELECT environment, changed_at, phone_number, kind, old_status, new_status
 FROM release_request_changes
 WHERE changed_at >= :since
-ORDER BY changed_at DESC, phone_number LIMIT 10""",
+ORDER BY changed_at DESC, phone_number, request_id""",
         {"since": "time"},
     ),
     Recipe(
         "new-since",
-        "Which requests came in since Monday, and where do they stand?",
-        """SELECT requested_at, phone_number, status
+        "Which requests came in since a day, and where do they stand?",
+        """SELECT environment, requested_at, phone_number, status
 FROM release_requests
 WHERE requested_at >= :since
 ORDER BY requested_at, id""",
@@ -152,10 +153,10 @@ ORDER BY requested_at, id""",
     Recipe(
         "day-by-day",
         "What happened on each day, and how many requests were open when it ended?",
-        """SELECT day, requested, approved, rejected, cancelled, open_at_end, undated
+        """SELECT environment, day, requested, approved, rejected, cancelled, open_at_end, undated
 FROM release_requests_daily
 WHERE day >= :since AND day <= :until
-ORDER BY day""",
+ORDER BY environment, day""",
         {"since": "day", "until": "day"},
     ),
     Recipe(
@@ -181,7 +182,7 @@ ORDER BY month""",
     Recipe(
         "vanished",
         "Which requests are no longer in the list?",
-        """SELECT missing_since, phone_number, status, requested_at
+        """SELECT environment, missing_since, phone_number, status, requested_at
 FROM release_requests
 WHERE missing_since IS NOT NULL
 ORDER BY missing_since DESC, id""",
@@ -189,10 +190,10 @@ ORDER BY missing_since DESC, id""",
     Recipe(
         "quarantine",
         "Which records could not be understood, and why?",
-        """SELECT first_seen_at, request_id, error
+        """SELECT environment, first_seen_at, request_id, error
 FROM quarantined_records
 WHERE resolved_at IS NULL
-ORDER BY first_seen_at, id""",
+ORDER BY first_seen_at, request_id IS NULL, request_id, id""",
     ),
     Recipe(
         "freshness",
@@ -204,9 +205,10 @@ GROUP BY environment ORDER BY environment""",
     Recipe(
         "runs",
         "What did the last syncs do?",
-        """SELECT id, started_at, outcome, fetched, inserted, updated, missing, quarantined, error
+        """SELECT environment, id, started_at, outcome, fetched, inserted, updated, missing,
+       quarantined, error
 FROM sync_runs
-ORDER BY id DESC LIMIT 10""",
+ORDER BY id DESC""",
     ),
 )
 """All recipes, in the order of the documentation."""

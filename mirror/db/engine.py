@@ -410,21 +410,30 @@ def _begin_sqlite(connection: Connection) -> None:
 def _begin_immediate(connection: Connection, statement: str) -> None:
     """Take the writer's lock of SQLite within LOCK_WAIT, and tell if that takes long.
 
-    SQLite waits by itself, but tells nobody. So it waits several times.
+    SQLite waits by itself, but tells nobody, and no signal is handled meanwhile. So it waits many
+    times. The driver is called directly: SQLAlchemy would close the connection on Ctrl-C.
+
+    Raises:
+        Stopped: the sync was cancelled.
     """
     driver: Any = connection.connection.driver_connection
+    due = [time for time in lock_waits.TOLD_AFTER if time < LOCK_WAIT]
     waited = 0.0
     try:
-        for seconds in [*(time for time in lock_waits.TOLD_AFTER if time < LOCK_WAIT), LOCK_WAIT]:
-            driver.execute(f"PRAGMA busy_timeout = {1000 * (seconds - waited):.0f}")
-            waited = seconds
+        while True:
+            until = min(waited + lock_waits.POLL_INTERVAL, *due[:1], LOCK_WAIT)
+            driver.execute(f"PRAGMA busy_timeout = {1000 * (until - waited):.0f}")
+            waited = until
             try:
-                connection.exec_driver_sql(statement)
-            except sa.exc.OperationalError as error:
-                is_busy = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-                if seconds == LOCK_WAIT or not is_busy:
+                driver.execute(statement)
+            except sqlite3.OperationalError as error:
+                is_busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if waited >= LOCK_WAIT or not is_busy:
                     raise
-                lock_waits.tell(waited)
+                lock_waits.require_not_cancelled()
+                if due and waited >= due[0]:
+                    del due[0]
+                    lock_waits.tell(waited)
             else:
                 break
     finally:

@@ -25,6 +25,7 @@ from mirror.db.models import (
     release_requests,
     sync_runs,
 )
+from mirror.db.urls import shown_url
 from mirror.errors import UsageError
 from mirror.text import plural, there_are
 
@@ -60,37 +61,47 @@ class Contents:
         )
 
 
-def rename_command(old: str, new: str) -> str:
-    """Return the command that renames an environment, as a shell takes it."""
-    return _command("rename-environment", old, new)
+def rename_command(old: str, new: str, database: str | None = None) -> str:
+    """Return the command that renames an environment, as a shell takes it.
+
+    Args:
+        old: its name.
+        new: another one.
+        database: the URL that `--database` names; None if settings do.
+    """
+    return _command("rename-environment", old, new, database=database)
 
 
-def forget_command(name: str) -> str:
-    """Return the command that forgets an environment, as a shell takes it."""
-    return _command("forget-environment", name)
+def forget_command(name: str, database: str | None = None) -> str:
+    """Return the command that forgets an environment; `database` as in `rename_command`."""
+    return _command("forget-environment", name, database=database)
 
 
-def unknown_to_file(name: str, file: Path, new_names: Sequence[str]) -> tuple[str, str]:
+def unknown_to_file(
+    name: str, file: Path, new_names: Sequence[str], database: str | None = None
+) -> tuple[str, str]:
     """Describe an environment on record that the configuration file does not have.
 
     Args:
         name: its name.
         file: the configuration file.
         new_names: the environments of the file that never had a complete sync.
+        database: the URL that `--database` names; None if settings do.
 
     Returns:
         What is the case, and what to do.
     """
     new_name = new_names[0] if len(new_names) == 1 else "NEW"
     return f"on record, but not in {file}", (
-        f"if it has a new name, run `{rename_command(name, new_name)}`; to delete what is on "
-        f"record, run `{forget_command(name)}`"
+        f"if it has a new name, run `{rename_command(name, new_name, database)}`; to delete what "
+        f"is on record, run `{forget_command(name, database)}`"
     )
 
 
-def _command(command: str, *names: str) -> str:
+def _command(command: str, *names: str, database: str | None) -> str:
+    option = ["--database", shown_url(database)] if database else []
     separator = ["--"] if any(name.startswith("-") for name in names) else []
-    return shlex.join(["mirror", "db", command, *separator, *names])
+    return shlex.join(["mirror", "db", command, *option, *separator, *names])
 
 
 def names_query() -> sa.CTE:

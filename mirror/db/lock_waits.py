@@ -1,7 +1,7 @@
 """Tells people that a transaction waits for a lock, for how long, and who holds it.
 
-A wait is told in the log and on the progress bar. While nothing waits, that costs nothing in
-SQLite, and in Postgres a thread that sleeps.
+A wait is told in the log and on the progress bar, and ends if the sync is cancelled. While nothing
+waits, that costs nothing in SQLite, and in Postgres a thread that sleeps.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from mirror.cancellation import current as current_cancellation
 from mirror.db.watchdog import Watchdog, watchdog_of
+from mirror.errors import Stopped
 from mirror.progress import current as current_progress
 
 TOLD_AFTER = (2.0, 10.0, 30.0)
 """Seconds of a wait after which it is logged."""
 
-_POLL_INTERVAL = 0.25
-"""Seconds, while a statement takes long: a wait that is over is shown no longer than that."""
+POLL_INTERVAL = 0.25
+"""Seconds until a wait that is over, or whose sync is cancelled, is noticed."""
 
 _HOLDER = sa.text("""
     SELECT blocking.pid, a.usename, a.application_name,
@@ -34,6 +36,7 @@ _HOLDER = sa.text("""
     ORDER BY a.xact_start LIMIT 1
 """)
 
+_QUERY_CANCELED = "57014"
 _KEY = "lock"
 
 logger = logging.getLogger("mirror.notices")
@@ -87,6 +90,21 @@ def resume() -> None:
         progress.resume(_KEY)
 
 
+def _is_cancelled() -> bool:
+    cancellation = current_cancellation.get()
+    return cancellation is not None and cancellation.is_set()
+
+
+def require_not_cancelled() -> None:
+    """Check that the current sync is not cancelled.
+
+    Raises:
+        Stopped: it is.
+    """
+    if _is_cancelled():
+        raise Stopped
+
+
 @contextmanager
 def told(engine: Engine, connection: Connection, pid: int) -> Iterator[None]:
     """Tell of each wait for a lock in a transaction of Postgres, within the context.
@@ -95,17 +113,24 @@ def told(engine: Engine, connection: Connection, pid: int) -> Iterator[None]:
         engine: the database; asked over another connection, once a statement takes long.
         connection: of the transaction.
         pid: its process in the server.
+
+    Raises:
+        Stopped: the sync was cancelled while it waited for a lock.
     """
     finished, lock = threading.Event(), threading.Lock()
     # Daemon: the other connection may hang.
     threading.Thread(
         target=copy_context().run,
-        args=(_watch, engine, watchdog_of(connection), pid, finished, lock),
+        args=(_watch, engine, connection, pid, finished, lock),
         name="mirror-lock-waits",
         daemon=True,
     ).start()
     try:
         yield
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _QUERY_CANCELED:
+            require_not_cancelled()
+        raise
     finally:
         with lock:
             finished.set()
@@ -113,26 +138,34 @@ def told(engine: Engine, connection: Connection, pid: int) -> Iterator[None]:
 
 
 def _watch(
-    engine: Engine, watchdog: Watchdog, pid: int, finished: threading.Event, lock: threading.Lock
+    engine: Engine,
+    connection: Connection,
+    pid: int,
+    finished: threading.Event,
+    lock: threading.Lock,
 ) -> None:
     """Tell of each wait, until the transaction has ended; `lock` keeps the end from between."""
-    due, pause = list(TOLD_AFTER), TOLD_AFTER[0]
-    while not finished.wait(pause):
+    watchdog: Watchdog = watchdog_of(connection)
+    driver: Any = connection.connection.driver_connection
+    due = list(TOLD_AFTER)
+    while not finished.wait(POLL_INTERVAL):
         waited = watchdog.busy_seconds() or 0.0
+        if waited and _is_cancelled() and _find_holder(engine, pid):
+            with lock, suppress(Exception):
+                if not finished.is_set():
+                    driver.cancel()
         if waited < TOLD_AFTER[0]:
             resume()
-            due, pause = list(TOLD_AFTER), TOLD_AFTER[0] - waited
-            continue
-        pause = _POLL_INTERVAL
-        if due and waited >= due[0]:
+            due = list(TOLD_AFTER)
+        elif due and waited >= due[0]:
             holder = _find_holder(engine, pid)
             if holder is None:  # the statement takes long by itself, so far
                 due[0] = 2 * waited
                 continue
-            del due[0]
             with lock:
                 still_waits = (watchdog.busy_seconds() or 0.0) >= waited
                 if still_waits and not finished.is_set():
+                    del due[0]
                     tell(waited, holder)
 
 

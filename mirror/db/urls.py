@@ -16,6 +16,8 @@ from mirror.errors import UsageError
 from mirror.files import absolute_path
 
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]+:")
+_LIBPQ = re.compile(r"(?i)\s*\w+\s*=|.*pass\w*\s*=")
+"""A connection string of libpq, such as "host=db password=…"; it may hold a password."""
 _HOST_LIST = re.compile(
     r"(?P<before>\w+(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)(?P<hosts>[^@/?]*,[^@/?]*)"
     r"(?P<database>/[^@?]*)?(?:\?(?P<query>[^@]*))?"
@@ -90,6 +92,12 @@ def to_url(text: str) -> str:
     if not text or not text.isprintable():
         raise UsageError("the database is empty or holds invisible characters")
     if not _SCHEME.match(text):
+        if _LIBPQ.match(text):
+            raise UsageError(
+                "the database is neither a URL nor the path of a file",
+                hint="write host=… of libpq as postgresql://USER@HOST/DATABASE, and a path with = "
+                "as sqlite:///PATH",
+            )
         return sqlite_url(absolute_path(os.path.expanduser(text)))  # noqa: PTH111 (pathlib's raises)
     url = parse_url(text)
     if url.get_backend_name() == "sqlite":
@@ -138,6 +146,18 @@ def same_database(one: str, other: str) -> bool:
         for text in (one, other)
     ]
     return urls[0] == urls[1]
+
+
+def may_need_password(url: URL) -> bool:
+    """Return whether a login may need a password that the URL does not say where to find.
+
+    Over a Unix socket the server knows the user by the system.
+    """
+    if url.get_backend_name() == "sqlite" or "passfile" in url.query:
+        return False
+    hosts = url.query.get("host") or url.host or os.environ.get("PGHOST", "")
+    names = (hosts if isinstance(hosts, str) else ",".join(hosts)).split(",")
+    return any(name and not name.startswith(("/", "@")) for name in names)
 
 
 def _text(url: URL) -> str:

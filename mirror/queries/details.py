@@ -112,7 +112,8 @@ def find_request(
     if found:
         raise UsageError(
             f"the ids of several requests begin with {start!r}",
-            hint=f"write more of it: {_listed(request_id for request_id, _ in found)}",
+            hint="write more of it",
+            details=_described(connection, found),
         )
     raise _unknown(connection, text, start, environment)
 
@@ -154,10 +155,30 @@ def _unknown(
     message = f"there is no request {text!r}{scope}"
     for length in range(len(start) - 1, _MIN_ALIKE - 1, -1):
         if found := _select_ids(connection, environment, start[:length], prefix=True):
-            ids = _listed(request_id for request_id, _ in found)
-            return UnknownRequest(message, hint=f"did you mean {ids}?")
+            if len(found) == 1:
+                return UnknownRequest(message, hint=f"did you mean {found[0][0]}?")
+            details = _described(connection, found)
+            return UnknownRequest(message, hint="did you mean one of these?", details=details)
     command = "history` takes a phone number" if text.startswith("+") else "requests` lists them"
     return UnknownRequest(message, hint=f"`mirror {command}")
+
+
+def _described(connection: Connection, found: _Found) -> list[str]:
+    """Return a line for each of the first requests: its id, number, status and environment."""
+    columns = release_requests.c
+    shown = found[:_MAX_LISTED]
+    query = sa.select(columns.id, columns.phone_number, columns.status).where(
+        columns.id.in_([request_id for request_id, _ in shown])
+    )
+    known = {row.id: (row.phone_number, row.status) for row in connection.execute(query)}
+    several = len({environment for _, environment in shown}) > 1
+    lines = [
+        (request_id, *known.get(request_id, ("in quarantine",)), environment if several else "")
+        for request_id, environment in shown
+    ]
+    width = max(len(request_id) for request_id, _ in shown)
+    texts = ["  ".join((line[0].ljust(width), *line[1:])).rstrip() for line in lines]
+    return [*texts, *(["…"] if len(found) > _MAX_LISTED else [])]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ Nothing is read unless a result is empty.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
@@ -13,6 +13,7 @@ from typing import Self
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from mirror.config.file import nearest
 from mirror.db import environments, runs
 from mirror.db.models import past_versions, quarantined_records, release_requests, sync_runs
 from mirror.queries.helpers import known_requests
@@ -39,8 +40,8 @@ def no_environment(connection: Connection, environment: str | None) -> str | Non
             return None
         return "no sync was complete yet; `mirror status` shows why"
     if environment not in names:
-        known = there_are([repr(name) for name in names])
-        return f"there is no environment {environment!r} in the mirror; {known}"
+        hint = _nearest(environment, names) or there_are([repr(name) for name in names])
+        return f"there is no environment {environment!r} in the mirror; {hint}"
     if runs.last_completion(connection, environment) is None:
         return f"no sync of {environment!r} was complete yet; `mirror status` shows why"
     return None
@@ -208,8 +209,9 @@ class _Requests:
         ).all()
         if status in statuses:
             return None
-        known = there_are([one_line(name)[:_MAX_LENGTH] for name in statuses])
-        return f"no {self.noun} has the status {status!r}{self.scope}; {known}"
+        known = [one_line(name)[:_MAX_LENGTH] for name in statuses]
+        hint = _nearest(status, known) or there_are(known)
+        return f"no {self.noun} has the status {status!r}{self.scope}; {hint}"
 
     def without_time(self, since: datetime | None, until: datetime | None) -> str | None:
         """Say that none was submitted in a time, and when the nearest ones were."""
@@ -248,6 +250,12 @@ def _first_observed_at(connection: Connection, environment: str | None) -> datet
         for columns, name in ((sync_runs.c, "observed_at"), (release_requests.c, "first_seen_at"))
     ]
     return min(time for time in times if time is not None)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    """Suggest the nearest known name; None if none is near."""
+    close = nearest(name, known)
+    return close and f"did you mean {close!r}?"
 
 
 def _scope(environment: str | None) -> str:

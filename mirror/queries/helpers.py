@@ -64,8 +64,13 @@ _changes = changes_view.c
 CHANGES_ORDER = (_changes.changed_at.desc(), _changes.request_id, _changes.kind)
 """Changes, newest first."""
 
-QUARANTINE_ORDER = (quarantined_records.c.first_seen_at.desc(), quarantined_records.c.id)
-"""Entries in quarantine, those that were first seen last first."""
+_records = quarantined_records.c
+QUARANTINE_ORDER = (
+    _records.first_seen_at.desc(),
+    _records.request_id.nulls_last(),
+    _records.id,
+)
+"""Entries in quarantine, those that were first seen last first; those of one sync by request."""
 
 
 @contextmanager
@@ -144,8 +149,8 @@ def release_requests(
         missing: return the requests no longer in the list instead.
         ids: only those with one of these ids; None for all.
         limit: return at most this many; None for all.
-        sort: an attribute of `ReleaseRequest` to sort by, such as "status"; "-status" is
-            descending. Nulls come last, and equal ones are in the order of their ids.
+        sort: an attribute of `ReleaseRequest` to sort by, except `extra`, such as "status";
+            "-status" is descending. Nulls come last, and equal ones are in the order of their ids.
 
     Raises:
         UsageError: this is not a phone number, or the region does not exist.

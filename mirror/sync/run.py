@@ -22,6 +22,7 @@ from sqlalchemy.sql.selectable import ScalarSelect
 from mirror.api.client import CachedList, Client, FetchedList, NotModified
 from mirror.api.entries import EntryScan
 from mirror.cancellation import CancellationToken
+from mirror.cancellation import current as current_cancellation
 from mirror.config.settings import ApiSettings
 from mirror.db import migrate, replication, runs, sequences
 from mirror.db.engine import enable_wal, read_transaction, write_transaction
@@ -102,7 +103,7 @@ def sync(
     """Make the mirror of an environment equal to the list of the API, or leave it as it is.
 
     Cancellation ends a fetch at once, and prevents a merge that has not begun. A merge that has
-    begun is finished and committed, and no wait for the database is cut short.
+    begun is finished and committed, unless it waits for a lock of another program.
 
     Args:
         engine: the mirror's database.
@@ -123,7 +124,7 @@ def sync(
     began, started_at = time.monotonic(), now()
     progress, cancellation = progress or Progress(), cancellation or CancellationToken()
     try:
-        with _log_context(environment, progress):
+        with _context(environment, progress, cancellation):
             client = Client(api, progress=progress, cancellation=cancellation)
             if dry_run:
                 run = _begin_dry_run(engine, environment, api.base_url, started_at)
@@ -154,14 +155,18 @@ def sync(
 
 
 @contextmanager
-def _log_context(environment: str, progress: Progress) -> Iterator[None]:
-    """Set the environment of log lines, and the progress, which is done on exit."""
+def _context(
+    environment: str, progress: Progress, cancellation: CancellationToken
+) -> Iterator[None]:
+    """Set what belongs to a sync: its name, its cancellation, and its progress, done on exit."""
     token, progress_token = log_environment.set(environment), current_progress.set(progress)
+    cancellation_token = current_cancellation.set(cancellation)
     try:
         yield
     finally:
         log_environment.reset(token)
         current_progress.reset(progress_token)
+        current_cancellation.reset(cancellation_token)
         progress.phase = Phase.DONE
 
 
@@ -241,6 +246,8 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
             return self._finish(Outcome.FAILED, failure=error)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
+            if interrupted:
+                self.cancellation.set()  # the record of the end waits for no lock
             defect = "ended by a defect of mirror; please report it"
             reason = "interrupted" if interrupted else defect
             self._finish(Outcome.FAILED, failure=MirrorError(reason))
@@ -376,7 +383,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
                 if completion := runs.completion(connection, self.run):
                     return self._result(Outcome(completion.outcome), completion.counts)
                 return self._finish_in(connection, outcome, counts, failure)
-        except DatabaseError as error:
+        except (DatabaseError, Stopped) as error:
             logger.debug("%s", error)
             logger.warning(
                 "the end of run %d could not be put on record; the next sync will find it",

@@ -149,7 +149,7 @@ def _interrupted(*_arguments: Any, **_options: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stream", "code"), [(_full, 1), (_closed_pipe, 0), (_closed, 1), (io.StringIO, 1)]
+    ("stream", "code"), [(_full, 75), (_closed_pipe, 0), (_closed, 1), (io.StringIO, 1)]
 )
 def test_what_was_not_written_is_shown_again(
     sqlite_mirror: Mirror, monkeypatch: pytest.MonkeyPatch, stream: Callable[[], TextIO], code: int

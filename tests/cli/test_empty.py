@@ -57,9 +57,7 @@ def filled(request: pytest.FixtureRequest, fillings: Callable[[str], Mirror]) ->
 
 
 PROD = "--environment prod"
-UNKNOWN = (
-    "there is no environment 'prdo' in the mirror; there are 'dev', 'gone', 'prod', 'vain', 'young'"
-)
+UNKNOWN = "there is no environment 'prdo' in the mirror; did you mean 'prod'?"
 VAIN = "no sync of 'vain' was complete yet; `mirror status` shows why"
 NO_CHANGE = "yet; a request that is seen for the first time is not a change"
 WAYS = {
@@ -75,7 +73,12 @@ WAYS = {
     "history +15550000001 --environment vain": VAIN,
     "requests --environment dev": "there is no request in 'dev'",
     "requests --environment dev --status pending": "there is no request in 'dev'",
+    "requests --environment x": (
+        "there is no environment 'x' in the mirror; there are 'dev', 'gone', 'prod', 'vain', "
+        "'young'"
+    ),
     # Statuses
+    "requests --status pendng": "no request has the status 'pendng'; did you mean 'pending'?",
     "requests --status opne": (
         "no request has the status 'opne'; there are approved, on\\x1bhold, pending, rejected"
     ),

@@ -157,13 +157,17 @@ UNUSABLE = [
     (("--config", "/dev/null"), TOKEN, "is not a file"),
     (("--config", "a\nb"), TOKEN, "invisible characters"),
     (("--token-file", "nowhere"), "", "cannot be read"),
-    (("--token-file", "$HOME.token"), "", "cannot be added"),
+    (("--token-file", "$HOME.token"), "", "a path with a $ cannot stand as token_file"),
+    (("--token-file", "pipe"), "", "is a pipe that nobody writes to"),
+    (("--database", "host=x password=s3cr"), TOKEN, "neither a URL nor the path of a file"),
+    (("--database", "./s3cr PASSWORD = s3cr"), TOKEN, "neither a URL nor the path of a file"),
 ]
 
 
 def test_what_cannot_be_used(home: Home) -> None:
     """A bad value is one sentence and exit code 2, and no file is left."""
     (home.path / "$HOME.token").write_text(TOKEN)
+    os.mkfifo(home.path / "pipe")
     url = {"TALKOVER_BASE_URL": home.base_url}
     for options, typed, found in UNUSABLE:
         arguments = ("init", "--yes", "--token-file", "-", *options)
@@ -171,7 +175,34 @@ def test_what_cannot_be_used(home: Home) -> None:
         assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1), ran.err
         assert found in ran.err
         assert "hid%den" not in ran.err
+        assert "s3cr" not in ran.err
         assert home.files().keys() == {"$HOME.token"}
+
+
+def test_a_pipe_and_a_folder_with_a_dollar_sign(home: Home) -> None:
+    """What a pipe held is stored; a `$` in the folder of the file is no variable.
+
+    That there is no database yet is no warning here.
+    """
+    reading, writing = os.pipe()
+    os.write(writing, f"{TOKEN}\n".encode())
+    os.close(writing)
+    file = home.path / "$HOME" / "config.toml"
+    ran = home.init("--config", str(file), "--token-file", f"/dev/fd/{reading}")
+    os.close(reading)
+    assert ran.code == 0, ran.err
+    assert (file.parent / "default.token").read_text() == f"{TOKEN}\n"
+    assert "does not exist yet; the first sync creates it" in ran.err
+    assert "warning" not in ran.err
+    assert home.run("sync", "--config", str(file)).code == 0
+
+
+def test_the_variable_of_a_sandbox(home: Home) -> None:
+    """The error says where an unusable configuration file comes from."""
+    ran = home.init(TALKOVER_TOKEN=TOKEN, MIRROR_CONFIG=os.devnull)
+    assert ran.code == 2
+    assert "is not a file (from the variable MIRROR_CONFIG, which `mirror sandbox`" in ran.err
+    assert "unset MIRROR_CONFIG" in ran.err
 
 
 def test_a_failed_check(home: Home) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 import mirror as package
-from mirror.cli.output import STYLES
+from mirror.cli.output import STYLES, Lines, render_table
 from mirror.cli.runs import OUTCOMES
 from mirror.db.runs import Outcome
 from mirror.errors import UsageError
@@ -28,6 +30,13 @@ REJECTED = {
 }
 LONG = "343e57eb-3465-4a1b-9c3d-000000000001"
 TWIN = "343e57eb-3465-4a1b-9c3d-000000000002"
+
+
+TWINS = [
+    f"mirror: {LONG}  +15550000004  rejected",
+    f"mirror: {TWIN}  +15550000005  pending",
+]
+"""How both are listed."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +60,8 @@ def fill(mirror: Mirror) -> Mirror:
     mirror.sync([*others, rejected, twin, invalid], environment="prod")  # run 2
     mirror.sync([*others, twin], environment="prod")  # run 3
     mirror.sync(requests(8, 9), environment="dev")  # run 4
-    mirror.sync(requests(9), environment="dev")  # run 5
+    late = [request(7, id=name) | {"status": 5} for name in ("z", "a")]
+    mirror.sync([*requests(9), *late], environment="dev")  # run 5
     broken = rejected | {"requested_at": "soon", "carrier": "B"}
     mirror.sync([*others, broken, twin], environment="prod")  # run 6
     mirror.sandbox.set_fault("not-found")
@@ -70,6 +80,13 @@ def filled(request: pytest.FixtureRequest, fillings: Callable[[str], Mirror]) ->
 def sqlite(fillings: Callable[[str], Mirror]) -> Mirror:
     """A mirror of two environments, where the database does not matter; read only."""
     return fillings("sqlite")
+
+
+def logged_statements(connection: Connection) -> list[str]:
+    """Return the list to which a connection appends its statements."""
+    statements: list[str] = []
+    sa.event.listen(connection, "before_cursor_execute", lambda *event: statements.append(event[2]))
+    return statements
 
 
 def run(mirror: Mirror, *words: str) -> Ran:
@@ -97,8 +114,6 @@ ORDERS: dict[str | None, str] = {
     "status": "232191",
     "-reason": "312291",
     "resolved_at": "121239",
-    "extra": "121239",
-    "-extra": "121239",
     "-environment": "121239",
 }
 """The ends of the ids of all requests in each order."""
@@ -111,6 +126,11 @@ def test_sort_and_limit(filled: Mirror) -> None:
             for limit in (None, 0, 1, 3, 7):
                 found = package.release_requests(connection, sort=sort, limit=limit)
                 assert "".join(row.id[-1] for row in found) == order[:limit], (sort, limit)
+        if filled.engine.dialect.name == "postgresql":
+            statements = logged_statements(connection)
+            for past in ({}, {"as_of": "2024-01-11T13:30"}, {"missing": True}):
+                package.release_requests(connection, sort="-reason", **past)
+                assert 'reason COLLATE "C" DESC NULLS LAST' in statements[-1]
         one = package.release_requests(connection, environment="dev", limit=1)
         assert [row.id for row in one] == ["request-9"]
         runs = package.runs(connection, sort="error")
@@ -118,7 +138,9 @@ def test_sort_and_limit(filled: Mirror) -> None:
         runs = package.runs(connection, sort="-environment", outcomes=["applied"], limit=5)
         assert [run.id for run in runs] == [6, 3, 2, 1, 5]
         records = package.quarantine(connection, sort="-error", resolved=True)
-        assert [record.request_id for record in records] == ["never-valid", LONG]
+        assert [record.request_id for record in records] == ["a", "z", "never-valid", LONG]
+        records = package.quarantine(connection, environment="dev")
+        assert [record.request_id for record in records] == ["a", "z"]
     assert ids(filled, "--sort", "-reason", "--limit", "2") == ["3", "1"]
     assert ids(filled, "--environment", "prod", "--limit", "2") == ["1", "2"]
     assert ids(filled, "--as-of", "2024-01-11T13:30", "--limit", "2") == ["1", "2"]
@@ -131,7 +153,7 @@ def test_what_a_limit_leaves_out_is_counted(sqlite: Mirror) -> None:
         (("requests", "--environment", "prod", "--status", "approved"), 2),
         (("runs",), 7),
         (("runs", "--environment", "prod", "--outcome", "applied"), 4),
-        (("quarantine", "--all"), 2),
+        (("quarantine", "--all"), 4),
     ):
         ran = run(sqlite, *words, "--limit", "1")
         shown = f"mirror: 1 of {count} shown; --limit sets how many\n"
@@ -151,6 +173,16 @@ def test_columns(sqlite: Mirror) -> None:
         "spreadsheet": f'\ufeff"status","id"\n"rejected","{LONG}"\n',
     }.items():
         assert run(sqlite, *words, "--format", output_format).out == text
+    for line, hint in {
+        "requests --columns request_id": "did you mean 'id'? There are id, ",
+        "changes --columns id": "did you mean 'request_id'? There are ",
+        "requests --sort number": "did you mean 'phone_number'? There are ",
+        "requests --sort -extra": "'extra' is JSON, which has no order; sort by another column",
+        "requests --columns nothing": "there are id, ",
+    }.items():
+        ran = run(sqlite, *line.split())
+        assert (ran.code, ran.out) == (2, "")
+        assert hint in ran.err
     history = run(sqlite, "history", "+15550000001", "--columns", "event").out
     assert history == "event\nrequested\n"
 
@@ -161,13 +193,12 @@ def test_ids(sqlite: Mirror) -> None:
     assert ids(sqlite, "--id", f"{TWIN[:-1]}2…", "--id", "request-9") == ["2", "9"]
     ran = run(sqlite, "requests", "--id", LONG[:13])
     assert (ran.code, ran.out) == (2, "")
-    assert f"write more of it: {LONG}, {TWIN}" in ran.err
+    assert ran.err.splitlines()[1:] == TWINS
     ran = run(sqlite, "requests", "--id", "request-7", "--id", "request-3", "--format", "json")
     assert (ran.code, len(json.loads(ran.out))) == (0, 1)
-    assert ran.err == (
-        "mirror: there is no request 'request-7'; did you mean request-1, request-2, request-3, "
-        "request-8, request-9?\n"
-    )
+    unknown, *near = ran.err.splitlines()
+    assert unknown == "mirror: there is no request 'request-7'; did you mean one of these?"
+    assert [line.split()[1] for line in near] == [f"request-{number}" for number in (1, 2, 3, 8, 9)]
     ran = run(sqlite, "requests", "--id", "request-3", "--status", "pending", "--format", "json")
     assert (ran.code, ran.out) == (0, "[]\n")
     assert "leave out 'request-3', which `mirror show` shows" in ran.err
@@ -176,8 +207,9 @@ def test_ids(sqlite: Mirror) -> None:
         assert package.release_requests(connection, ids=[]) == []
         with pytest.raises(TypeError, match="ids must be a list"):
             package.release_requests(connection, ids="request-1")
-        with pytest.raises(ValueError, match="sort must be one of id, "):
-            package.release_requests(connection, sort="number")
+        for sort in ("number", "extra"):
+            with pytest.raises(ValueError, match="sort must be one of id, "):
+                package.release_requests(connection, sort=sort)
         with pytest.raises(ValueError, match="limit must not be negative"):
             package.runs(connection, limit=-1)
         assert len(package.runs(connection, limit=10**30)) == 7
@@ -222,10 +254,16 @@ def test_a_request_that_was_never_valid(sqlite: Mirror) -> None:
 def test_requests_that_are_not_there(sqlite: Mirror) -> None:
     """An id that is unknown or ambiguous is refused, with the ids that it may mean."""
     for words, sentence in {
-        ("343e57eb-3465…",): f"begin with '343e57eb-3465'; write more of it: {LONG}, {TWIN}",
-        ("343e57eb-3465-5",): f"there is no request '343e57eb-3465-5'; did you mean {LONG}, {TWIN}",
-        ("request-1", "--environment", "dev"): "no request 'request-1' in 'dev'; did you mean requ",
-        ("request-1", "--environment", "dve"): "there is no environment 'dve' in the mirror; there",
+        ("343e57eb-3465…",): "begin with '343e57eb-3465'; write more of it\n" + "\n".join(TWINS),
+        ("343e57eb-3465-5",): "did you mean one of these?\n" + "\n".join(TWINS),
+        ("nover-valid",): "there is no request 'nover-valid'; `mirror requests` lists them",
+        ("never-invalid",): "there is no request 'never-invalid'; did you mean never-valid?",
+        (
+            "request-1",
+            "--environment",
+            "dev",
+        ): "in 'dev'; did you mean one of these?\nmirror: request-8",
+        ("request-1", "--environment", "dve"): "'dve' in the mirror; did you mean 'dev'?",
         ("+15550000001",): "there is no request '+15550000001'; `mirror history` takes a phone nu",
         ("",): "there is no request ''; `mirror requests` lists them",
         ("…",): "there is no request '…'; `mirror requests` lists them",
@@ -263,19 +301,49 @@ def test_tables(sqlite: Mirror) -> None:
     widths = (60, 80, 140)
     commands: list[tuple[int | str, ...]] = [(width, "requests") for width in widths]
     commands += [(80, "show", LONG), (60, "runs"), (60, "status"), (60, "requests", "--missing")]
+    commands += [(80, "requests", "--environment", "prod"), (80, "quarantine", "--all")]
+    commands += [(width, "changes") for width in (60, 80, 140)]
+    commands += [(80, "changes", "--environment", "dev")]
     texts = drawn(*commands, MIRROR_DATABASE_URL=sqlite.url)
     lines = dict(zip(commands, map(plain, texts), strict=True))
     for (width, *words), shown in lines.items():
         assert max(map(len, shown)) <= int(width), words
     requests = {width: lines[width, "requests"][0].split() for width in widths}
-    assert requests[60] == ["requested", "number", "status", "environment", "reasons"]
-    assert requests[80] == ["request", *requests[60]]
+    assert requests[60] == ["requested", "number", "status", "environment"]
+    assert requests[80] == ["request", "requested", "number", "status", "open", "environment"]
     assert "".join(lines[60, "requests"]).count("+15550000004") == 1  # not folded
     (missing,) = [line for line in lines[60, "requests", "--missing"] if "+15550000008" in line]
     assert missing.split()[:4] == ["2024-01-10", "+15550000008", "pending", "2024-01-11"]
+    prod = lines[80, "requests", "--environment", "prod"]
+    reasons = [line[prod[0].index("reasons") :].strip() for line in prod]
+    assert reasons[2:4] == ["Number is no longer…", "rejected: There are…"]
+    changes = {width: lines[width, "changes"][0].split() for width in (60, 80, 140)}
+    assert changes[60] == ["seen", "number", "change", "to", "environment"]
+    assert changes[80] == ["seen", "(UTC)", "number", "change", "from", "to", "environment"]
+    assert changes[140][2] == "request"
+    assert changes[140][-3:] == ["environment", "also", "changed"]
+    assert "environment" not in lines[80, "changes", "--environment", "dev"][0]
+    assert "environment" in lines[80, "quarantine", "--all"][0]
     assert "\x1b[31mrejected" in texts[0]
     assert "      2  2024-01-11 14:00    2  status: pending → rejected" in "\n".join(
         lines[80, "show", LONG]
     )
     assert any(line.endswith("failed              1") for line in lines[60, "status"])
     assert requests[140][-4:] == ["environment", "reason", "rejection", "reason"]
+
+
+def test_names_and_texts_in_narrow_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of an environment breaks after a hyphen; a text is cut after its last line."""
+    monkeypatch.setenv("COLUMNS", "40")
+    out = io.StringIO()
+    cut = [Lines(["one two three four five six"], most=2), Lines(["a b", "one two three"], most=1)]
+    rows = [["customer-north-america-1", "x" * 16, cell] for cell in cut]
+    render_table(rows, ["environment", "x", "reasons"], out)
+    assert [line.split() for line in out.getvalue().splitlines()[2:]] == [
+        ["customer-", "x" * 16, "one", "two"],
+        ["north-", "three…"],
+        ["america-1"],
+        ["customer-", "x" * 16, "a", "b"],
+        ["north-", "one", "two…"],
+        ["america-1"],
+    ]

@@ -166,7 +166,10 @@ def test_rows_are_written_as_they_come(mirror: Mirror) -> None:
         "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000000000) "
         "SELECT n FROM c"
     )
-    assert found(mirror, sql, "--limit", "3") == [{"n": 1}, {"n": 2}, {"n": 3}]
+    ran = query(mirror, sql, "--limit", "3")
+    assert (ran.code, ran.out) == (0, "n\n1\n2\n3\n")
+    assert ran.err == "mirror: only the first 3 are shown; --limit sets how many\n"
+    assert query(mirror, "SELECT 1 AS n", "--limit", "1").err == ""
 
 
 def test_an_interrupt_ends_a_long_query(mirror: Mirror) -> None:
@@ -258,7 +261,14 @@ def test_the_questions_are_listed(sqlite_mirror: Mirror) -> None:
     for recipe in RECIPES:
         names = {token.text for token in tokens(recipe.sql, "sqlite") if token.kind == "parameter"}
         assert names == recipe.parameters.keys()
+        assert "LIMIT" not in recipe.sql
+    listed = query(sqlite_mirror, "--list").out.splitlines()
+    assert listed[0] == "name\tquestion\tparameters"
+    assert listed[1] == "pending-longest\tWhat has been pending longest?\t"
+    for others in (["history"], ["--param", "a=b"], ["--limit", "1"]):
+        assert "leave the other arguments out" in refusal(sqlite_mirror, "--list", *others)
     assert "did you mean 'history'?" in refusal(sqlite_mirror, "histroy")
+    assert "there are pending-longest, " in refusal(sqlite_mirror, "nonexist")
     assert "neither SQL nor a name" in refusal(sqlite_mirror)
 
 
@@ -289,7 +299,7 @@ def test_a_terminal(sqlite_mirror: Mirror) -> None:
         plain,
         drawn((*query, "history", "--param", f"number={NUMBER}"), (*query, numbers), merge=True),
     )
-    assert lines[1].split() == ["event", "requested"]
+    assert lines[2].split() == ["event", "requested"]
     assert ["reason", "\\x1b[31m\\u202e"] in [line.split() for line in lines]
     assert [line.strip() for line in many[2:-1]] == [str(number) for number in range(1, 1001)]
-    assert many[-1].startswith("mirror: these are the first 1,000 rows; --limit")
+    assert many[-1] == "mirror: only the first 1,000 are shown; --limit sets how many"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -11,9 +13,10 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
+from mirror.cancellation import CancellationToken
 from mirror.db import lock_waits, prune, runs
 from mirror.db.engine import create_engine, write_transaction
-from mirror.errors import DatabaseUnavailable
+from mirror.errors import DatabaseUnavailable, Stopped
 from mirror.progress import Progress
 from mirror.sync.run import Outcome
 from tests.support.commands import run_mirror
@@ -24,7 +27,7 @@ from tests.support.upstream import request
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_waits, "TOLD_AFTER", (0.02, 0.04))
-    monkeypatch.setattr(lock_waits, "_POLL_INTERVAL", 0.01)
+    monkeypatch.setattr(lock_waits, "POLL_INTERVAL", 0.01)
 
 
 class Notices(logging.Handler):
@@ -64,6 +67,18 @@ def held(lock: ExitStack, progress: Progress | None = None) -> Iterator[list[str
         lock.close()
 
 
+@contextmanager
+def once_told(action: Callable[[], None]) -> Iterator[None]:
+    """Do something when a wait is told for the first time."""
+    actions = [action]
+    handler = Notices(lambda _: actions.pop()() if actions else None)
+    logging.getLogger("mirror.notices").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("mirror.notices").removeHandler(handler)
+
+
 def test_a_sync_tells_that_it_waits(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
     """It goes on when the lock is free, and then shows no wait; Postgres knows who holds it."""
     caplog.set_level(logging.INFO, "mirror.notices")
@@ -79,6 +94,25 @@ def test_a_sync_tells_that_it_waits(mirror: Mirror, caplog: pytest.LogCaptureFix
     assert re.fullmatch(told, first)
     assert re.fullmatch(told, second)
     assert reason == "another program has been writing"
+
+
+def test_a_wait_ends_if_it_is_stopped(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+    """By a cancellation (SIGTERM) or Ctrl-C at once, not when the lock is free."""
+    caplog.set_level(logging.INFO, "mirror.notices")
+    main, cancellation = threading.main_thread().ident or 0, CancellationToken()
+    with write_transaction(mirror.engine, runs.lock("default")):
+        with once_told(cancellation.set):
+            result = mirror.sync([request(1)], cancellation=cancellation)
+        with once_told(lambda: signal.pthread_kill(main, signal.SIGINT)):
+            ran = run_mirror(
+                "sync",
+                "--no-upgrade",
+                MIRROR_DATABASE_URL=mirror.url,
+                TALKOVER_BASE_URL=mirror.sandbox.base_url,
+                TALKOVER_TOKEN=mirror.sandbox.config.token,
+            )
+    assert (type(result.failure), result.run_id) == (Stopped, None)
+    assert (ran.code, ran.err.splitlines()[-1]) == (1, "mirror: interrupted")
 
 
 def test_every_command_that_writes_tells_it(sqlite_mirror: Mirror) -> None:

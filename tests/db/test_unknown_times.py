@@ -36,7 +36,7 @@ def events(mirror: Mirror, number: str = NUMBER) -> list[HistoryEvent]:
 
 def by_cookbook(mirror: Mirror, number: str) -> list[str]:
     """Return the events of a number in the order of the cookbook's query."""
-    return [event for _, event, *_ in mirror.rows(COOKBOOK["history"], number=number)]
+    return [event for _, _, event, *_ in mirror.rows(COOKBOOK["history"], number=number)]
 
 
 @pytest.mark.parametrize("without_times", [(), ("rejected",)], ids=["", "no rejection times"])

@@ -348,7 +348,7 @@ def test_nothing_to_export(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     ran = export(sqlite_mirror, tmp_path / "new", "--environment", "Default")
     assert ran.code == 2
     assert ran.err == (
-        "mirror: there is no environment 'Default' in the mirror; there is 'default'\n"
+        "mirror: there is no environment 'Default' in the mirror; did you mean 'default'?\n"
     )
     assert not (tmp_path / "new").exists()
 

@@ -163,7 +163,7 @@ def test_mail(machine: Machine) -> None:
     assert (machine.folder / "arguments").read_text() == "-t\n"
     head, _, body = (machine.folder / "m").read_text().partition("\n\n")
     assert head.splitlines()[:2] == [
-        "To: releases@example.com", "Subject: Release requests changed"
+        "To: releases@example.com", "Subject: Release requests: 2 changed or new"
     ]  # fmt: skip
     assert [line.replace("\u202e", "\\u202e") for line in body.splitlines()] == LINES
 
