@@ -153,7 +153,10 @@ def needed_widths(columns: Mapping[str, Sequence[object]]) -> dict[str, int]:
     Args:
         columns: the cells of each column, by its header.
     """
-    return {header: _Column(header, cells).needed + len(_GAP) for header, cells in columns.items()}
+    return {
+        header: _Column(header, cells, least=0, width=None).needed + len(_GAP)
+        for header, cells in columns.items()
+    }
 
 
 def _fold(console: Console, cell: StyledCell, header: str, width: int) -> Text:
