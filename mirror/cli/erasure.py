@@ -102,9 +102,7 @@ def _clean(engine: Engine) -> None:
             f"{_NOT_CLEAN}: {error.message}", hint="run the same command again later"
         ) from error
     except errors.DatabaseError as error:
-        raise errors.DatabaseError(
-            f"{_NOT_CLEAN}: {error.message}", hint="run the same command again as their owner"
-        ) from error
+        raise errors.DatabaseError(f"{_NOT_CLEAN}: {error.message}", hint=error.hint) from error
     in_postgres = (
         "; the bytes of the replaced rows stay in the files of Postgres until their place is used "
         "again, or until VACUUM FULL"

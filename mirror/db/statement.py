@@ -45,9 +45,11 @@ _WOULD_WRITE = {"25001", "25006", "2D000"}
 """SQLSTATE of what a read-only transaction refuses, of making it writable, and of ending it."""
 
 _OWN_CLASSES = {"55", "58"}
-"""Classes of SQLSTATE that are transient of a statement of ours. Of another one they are its fault,
-such as of an object that is in use by itself or a file that is not there, but for these:"""
-_UNAVAILABLE = {"55P03", "58000", "58030"}  # a lock, and the system of the server
+"""Classes of SQLSTATE that are mostly the fault of a statement that a person wrote: an object that
+it uses itself, a file that is not there."""
+
+_UNAVAILABLE = {"55P03", "58000", "58030"}
+"""SQLSTATE of these classes that are not: a lock was not available, the system of the server."""
 
 _NO_CURSOR = {"42601", "0A000"}  # of what no cursor can be declared for, and syntax errors
 _INSUFFICIENT_PRIVILEGE = "42501"

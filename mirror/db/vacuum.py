@@ -70,15 +70,15 @@ def _vacuum_postgres(engine: Engine, tables: Sequence[str]) -> None:
         schema = placement.schema(connection)
         parameters = {"schema": schema, "tables": tables}
         not_owned = connection.scalars(_NOT_OWNED, parameters).all()
-    statement = f"VACUUM (ANALYZE) {', '.join(f'{schema}.{name}' for name in tables)}"
     if not_owned:
         raise DatabaseError(
             f"only their owner may vacuum {', '.join(not_owned)}",
-            hint=f"as the owner, run: {statement}",
+            hint="run the same command again as their owner",
         )
     autocommit = {"isolation_level": "AUTOCOMMIT"}
     with (
         translate_errors(engine),
         engine.connect().execution_options(**autocommit) as autocommitting,
     ):
-        autocommitting.exec_driver_sql(statement)
+        names = ", ".join(f"{schema}.{name}" for name in tables)
+        autocommitting.exec_driver_sql(f"VACUUM (ANALYZE) {names}")
