@@ -153,7 +153,7 @@ def test_missing_libraries(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == (
         "mirror: the report needs jinja2, which is not installed; install mirror with its "
-        "extra 'report' (README.md, \"Install\")\n"
+        "extra 'report' (README.md, \"Install and first sync\")\n"
     )
     assert old.read_text() == "old"
     assert run_mirror("changes", "--database", url).code == 0
