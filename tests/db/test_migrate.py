@@ -74,7 +74,9 @@ def fill(mirror: Mirror) -> dict[str, list[tuple[Any, ...]]]:
     mirror.sync([request(1), request(2), "junk"])
     mirror.sync([request(1, status="approved"), request(2), "junk"])
     erasure.erase(mirror.engine, "+15550000002", now=mirror.now)
-    cursors.move(mirror.engine, "default", {"default": mirror.now}, now=mirror.now)
+    [(last_run,)] = mirror.rows("SELECT max(id) FROM sync_runs")
+    position = cursors.Position(last_run, mirror.now)
+    cursors.move(mirror.engine, "default", {"default": position}, now=mirror.now)
     rows = {name: mirror.rows(f"SELECT * FROM {name}") for name in TABLES}
     assert all(rows.values())
     return rows

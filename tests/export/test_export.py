@@ -356,7 +356,7 @@ def test_nothing_to_export(sqlite_mirror: Mirror, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "advice"),
     [
-        ("pyarrow", "install mirror with its extra 'parquet' (README.md, \"Install\")"),
+        ("pyarrow", '(README.md, "Install and first sync")'),
         ("fcntl", "run it on Linux or macOS, or in WSL"),
     ],
 )
