@@ -13,16 +13,14 @@ import psycopg
 import pytest
 from alembic import command
 
-from mirror import erasure
 from mirror.db import grants, migrate, models, views
 from mirror.db.engine import create_engine
 from mirror.db.urls import parse_url
 from mirror.errors import DatabaseError, SchemaError, UsageError
-from mirror.queries import cursors
 from mirror.sandbox.server import Sandbox
 from tests.support.commands import Ran, run_mirror
 from tests.support.databases import upgrade
-from tests.support.mirrors import Mirror
+from tests.support.mirrors import Mirror, fill_tables
 from tests.support.postgres import empty_database, execute
 from tests.support.schema import alembic, later_revision
 from tests.support.upstream import TOKEN, FakeUpstream, request
@@ -165,10 +163,7 @@ def test_a_reader_reads_everything(
     """A reader reads all tables and views, also those created later by the owner or an upgrade."""
     owner, reader = owned.url(owned.owner), owned.role()
     mirror = Mirror(owner, sandbox, upstream)
-    mirror.sync([request(1), request(2), "junk"])
-    mirror.sync([request(1, status="approved"), request(2), "junk"])
-    erasure.erase(mirror.engine, "+15550000002", now=mirror.now)
-    cursors.move(mirror.engine, "default", {"default": mirror.now}, now=mirror.now)
+    fill_tables(mirror)
     assert refusal(owned.url(reader), "SELECT 1 FROM release_requests") == NOT_ALLOWED
     granted = owned.grant(reader)
     assert (granted.role, granted.schema, granted.relations, granted.warnings) == (

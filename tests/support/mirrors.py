@@ -12,12 +12,14 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from mirror import erasure
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db.engine import create_engine, read_transaction
+from mirror.queries import cursors
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from mirror.sync.run import Result, sync
 from tests.support.databases import cached_by_kind, new_database
-from tests.support.upstream import TOKEN, FakeUpstream
+from tests.support.upstream import TOKEN, FakeUpstream, request
 
 _T = TypeVar("_T")
 
@@ -45,6 +47,15 @@ def mirrors_by_kind(
 
     with cached_by_kind(make) as get:
         yield get
+
+
+def fill_tables(mirror: Mirror) -> None:
+    """Insert rows into every table of an empty mirror."""
+    mirror.sync([request(1), request(2), "junk"])
+    result = mirror.sync([request(1, status="approved"), request(2), "junk"])
+    erasure.erase(mirror.engine, "+15550000002", now=mirror.now)
+    position = cursors.Position(result.run_id, mirror.now)
+    cursors.move(mirror.engine, "default", {"default": position}, now=mirror.now)
 
 
 _TABLES = ("release_requests", "release_request_past_versions", "quarantined_records")
