@@ -118,7 +118,7 @@ def expect_the_past(*later: tuple[str, str, str]) -> None:
         rows = json.loads(ran.out)
         assert {number_of(row): row["status"] for row in rows} == statuses
     rows = run_json("changes", "--format", "json")
-    assert changes(rows)[: len(CHANGES)] == CHANGES
+    assert sorted(changes(rows))[: len(CHANGES)] == sorted(CHANGES)
     rows = run_json("history", "+1 555 123 0003", "--format", "json")
     events = [(row["occurred_at"], row["event"], row["time_source"]) for row in rows]
     assert events == [*HISTORY, *later]
@@ -173,14 +173,13 @@ def expect_an_upgrade(prepared: Mirror, revision: str, head: str) -> None:
     synced = read(prepared, before)
     expect_rows(before, synced)
     expect_the_past((NOON, "approved", "reported"))
-    seen = run_json("changes", "--format", "json")[len(CHANGES) :]
-    assert {row["sync_run_id"] for row in seen} == {11}
-    assert [(kind, number) for _, kind, number in changes(seen)] == [
+    seen = run_json("changes", "--run", "11", "--format", "json")
+    assert sorted((kind, number) for _, kind, number in changes(seen)) == [
         ("resolved", 1),
         ("resolved", 3),
-        ("vanished", 6),
         ("resolved", 7),
         ("returned", 7),
+        ("vanished", 6),
     ]
     listed = run_json("requests", "--environment", "default", "--format", "json")
     assert {number_of(row) for row in listed} == {*range(1, 14)} - {6, 11}
