@@ -80,6 +80,15 @@ def require_writable(path: Path) -> None:
         pass
 
 
+def is_open(text: str) -> bool:
+    """Return whether a database takes a login without a password, as over a Unix socket."""
+    try:
+        check_database(text, None)
+    except UsageError:
+        return False
+    return True
+
+
 def check_database(text: str, password: Secret | None) -> None:
     """Check that a sync can write to a database, or create it; nothing is changed.
 

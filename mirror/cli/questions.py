@@ -181,12 +181,13 @@ class Questions:
 
     def _usable_database(self, text: str) -> tuple[str, Secret | None]:
         from mirror import setup
-        from mirror.db.urls import may_need_password, parse_url, split_password, to_url
+        from mirror.db.urls import parse_url, split_password, to_url
 
         url, text_password = split_password(to_url(text))
         password = Secret(text_password) if text_password else None
         parsed = parse_url(url)
-        if may_need_password(parsed) and password is None and self._can_ask:
+        is_postgres = parsed.get_backend_name() != "sqlite" and "passfile" not in parsed.query
+        if is_postgres and password is None and self._can_ask and not setup.is_open(url):
             question = "Password of the database (hidden; empty if it takes none)"
             password = ask(
                 question, lambda typed: Secret(typed) if typed else None, "", hidden=True

@@ -148,18 +148,6 @@ def same_database(one: str, other: str) -> bool:
     return urls[0] == urls[1]
 
 
-def may_need_password(url: URL) -> bool:
-    """Return whether a login may need a password that the URL does not say where to find.
-
-    Over a Unix socket the server knows the user by the system.
-    """
-    if url.get_backend_name() == "sqlite" or "passfile" in url.query:
-        return False
-    hosts = url.query.get("host") or url.host or os.environ.get("PGHOST", "")
-    names = (hosts if isinstance(hosts, str) else ",".join(hosts)).split(",")
-    return any(name and not name.startswith(("/", "@")) for name in names)
-
-
 def _text(url: URL) -> str:
     url = url.set(drivername=url.get_backend_name())
     return url.render_as_string(hide_password=False)
