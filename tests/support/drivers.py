@@ -33,7 +33,7 @@ from mirror.db.urls import parse_url
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from tests.support import moved_clock
 from tests.support.databases import new_database
-from tests.support.mirrors import Mirror
+from tests.support.mirrors import Mirror, fill_records_of_commands
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.upstream import TOKEN, FakeUpstream
 from tests.support.upstream import request as release_request
@@ -207,6 +207,7 @@ def filled_mirror(kind: str, request: pytest.FixtureRequest) -> Iterator[FilledM
             assert mirror.sync(entries, accept_missing=True).outcome is Outcome.APPLIED
             records |= {entry["id"]: entry for entry in entries if isinstance(entry, dict)}
         assert mirror.sync([]).outcome is Outcome.REFUSED
+        fill_records_of_commands(mirror)
         yield FilledMirror(kind, url, records)
 
 

@@ -14,7 +14,8 @@ from sqlalchemy.engine import Connection, Engine
 
 from mirror import erasure
 from mirror.config.settings import ApiSettings, Secret
-from mirror.db.engine import create_engine, read_transaction
+from mirror.db import models
+from mirror.db.engine import create_engine, read_transaction, write_transaction
 from mirror.queries import cursors
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from mirror.sync.run import Result, sync
@@ -56,6 +57,22 @@ def fill_tables(mirror: Mirror) -> None:
     erasure.erase(mirror.engine, "+15550000002", now=mirror.now)
     position = cursors.Position(result.run_id, mirror.now)
     cursors.move(mirror.engine, "default", {"default": position}, now=mirror.now)
+
+
+def fill_records_of_commands(mirror: Mirror) -> None:
+    """Insert a row into each table that no sync writes, with a time in each of its columns."""
+    times = dict.fromkeys(("erased_at", "cleaned_at", "undone_at"), mirror.now)
+    counts = dict.fromkeys(("requests", "past_versions", "quarantined", "runs"), 0)
+    cursor = {"name": "default", "environment": "default"}
+    with write_transaction(mirror.engine, "default") as connection:
+        connection.execute(sa.insert(models.erasures), {"id": 1} | counts | times)
+        connection.execute(
+            sa.insert(models.erased_requests), {"request_id": "request-erased", "erasure_id": 1}
+        )
+        connection.execute(
+            sa.insert(models.change_cursors),
+            cursor | {"seen_until": mirror.now, "moved_at": mirror.now},
+        )
 
 
 _TABLES = ("release_requests", "release_request_past_versions", "quarantined_records")

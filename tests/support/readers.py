@@ -30,7 +30,7 @@ from tests.support import ROOT
 from tests.support.commands import run_process
 from tests.support.databases import new_database
 from tests.support.drivers import TIMES, server_of
-from tests.support.mirrors import Mirror
+from tests.support.mirrors import Mirror, fill_records_of_commands
 from tests.support.pages import SQL, blocks, section
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.upstream import TOKEN, FakeUpstream
@@ -158,6 +158,7 @@ class ReaderMirror:
         for entries in _lists():
             mirror.sync(entries)
             self._entries = entries
+        fill_records_of_commands(mirror)
 
     @property
     def dsn(self) -> str:
