@@ -334,6 +334,8 @@ def _reads_runs(node: dict[str, Any]) -> bool:
 
 def test_no_statement_reads_all_runs(connection: Connection) -> None:
     """Among 50,000 runs, those that matter are found by index, and hardly any other is read."""
+    if connection.dialect.name == "postgresql":  # which might analyze before these rows are there
+        connection.exec_driver_sql("ALTER TABLE sync_runs SET (autovacuum_enabled = false)")
     record_many(connection, MANY // ENVIRONMENTS)
     for query in (  # both checks notice a full scan
         "SELECT DISTINCT environment FROM sync_runs",
