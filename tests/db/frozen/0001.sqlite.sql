@@ -264,7 +264,7 @@ changes AS (
            ELSE 'corrected'
          END AS kind,
          old_status, new_status, old_resolved_at, new_resolved_at, sync_run_id,
-         CASE aspect WHEN 'presence' THEN '' ELSE fields END AS changed_fields
+         CAST(CASE aspect WHEN 'presence' THEN '' ELSE fields END AS text) AS changed_fields
   FROM differences
   CROSS JOIN (SELECT 'presence' AS aspect UNION ALL SELECT 'content') AS aspects
   WHERE CASE aspect
