@@ -30,7 +30,7 @@ _SLOWEST_PACE = 0.95  # requests a minute; the window of most limiters is a minu
 _MIN_PAUSE = 0.5  # seconds, after a refusal that states less
 
 LONG_WAIT = 1.0
-"""Seconds; longer waits are told."""
+"""Seconds; longer waits are reported."""
 _STEPS = 25  # good responses until a pace that was refused is reached again
 
 
@@ -107,7 +107,7 @@ class RateLimiter:
     Args:
         settings: rate and deadline.
         clock: monotonic clock and waits.
-        progress: is told of long waits.
+        progress: gets long waits.
 
     Attributes:
         limit: requests allowed in any 60 seconds, as known so far.

@@ -193,7 +193,7 @@ def write_transaction(engine: Engine, lock: str, *, commit: bool = True) -> Iter
             yield connection
         else:
             pid = _begin_writing(connection)
-            with lock_waits.told(engine, connection, pid):
+            with lock_waits.reported(engine, connection, pid):
                 advisory_lock(connection, lock)
                 yield connection
         mark_busy(connection)  # the commit or rollback
@@ -408,16 +408,16 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _begin_immediate(connection: Connection, statement: str) -> None:
-    """Take the writer's lock of SQLite within LOCK_WAIT, and tell if that takes long.
+    """Take the writer's lock of SQLite within LOCK_WAIT, and report if that takes long.
 
-    SQLite waits by itself, but tells nobody, and no signal is handled meanwhile. So it waits many
-    times. The driver is called directly: SQLAlchemy would close the connection on Ctrl-C.
+    SQLite waits by itself, but reports nothing, and no signal is handled meanwhile. So it waits
+    many times. The driver is called directly: SQLAlchemy would close the connection on Ctrl-C.
 
     Raises:
         Stopped: the sync was cancelled.
     """
     driver: Any = connection.connection.driver_connection
-    due = [time for time in lock_waits.TOLD_AFTER if time < LOCK_WAIT]
+    due = [time for time in lock_waits.REPORTED_AFTER if time < LOCK_WAIT]
     waited = 0.0
     try:
         while True:
@@ -433,7 +433,7 @@ def _begin_immediate(connection: Connection, statement: str) -> None:
                 lock_waits.require_not_cancelled()
                 if due and waited >= due[0]:
                     del due[0]
-                    lock_waits.tell(waited)
+                    lock_waits.report(waited)
             else:
                 break
     finally:

@@ -1,7 +1,7 @@
-"""Tells people that a transaction waits for a lock, for how long, and who holds it.
+"""Report that a transaction waits for a lock, for how long, and who holds it.
 
-A wait is told in the log and on the progress bar, and ends if the sync is cancelled. While nothing
-waits, that costs nothing in SQLite, and in Postgres a thread that sleeps.
+A wait is reported in the log and on the progress bar, and ends if the sync is cancelled. While
+nothing waits, that costs nothing in SQLite, and in Postgres a thread that sleeps.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mirror.db.watchdog import Watchdog, watchdog_of
 from mirror.errors import Stopped
 from mirror.progress import current as current_progress
 
-TOLD_AFTER = (2.0, 10.0, 30.0)
+REPORTED_AFTER = (2.0, 10.0, 30.0)
 """Seconds of a wait after which it is logged."""
 
 POLL_INTERVAL = 0.25
@@ -65,7 +65,7 @@ class _Holder(NamedTuple):
         return ", ".join([*program, *user, f"process {self.pid} of Postgres"])
 
 
-def tell(seconds: float, holder: _Holder | None = None) -> None:
+def report(seconds: float, holder: _Holder | None = None) -> None:
     """Log that a transaction waits, and show it on the progress bar, until `resume`.
 
     Args:
@@ -106,8 +106,8 @@ def require_not_cancelled() -> None:
 
 
 @contextmanager
-def told(engine: Engine, connection: Connection, pid: int) -> Iterator[None]:
-    """Tell of each wait for a lock in a transaction of Postgres, within the context.
+def reported(engine: Engine, connection: Connection, pid: int) -> Iterator[None]:
+    """Report each wait for a lock in a transaction of Postgres, within the context.
 
     Args:
         engine: the database; asked over another connection, once a statement takes long.
@@ -144,19 +144,19 @@ def _watch(
     finished: threading.Event,
     lock: threading.Lock,
 ) -> None:
-    """Tell of each wait, until the transaction has ended; `lock` keeps the end from between."""
+    """Report each wait, until the transaction has ended; `lock` keeps the end from between."""
     watchdog: Watchdog = watchdog_of(connection)
     driver: Any = connection.connection.driver_connection
-    due = list(TOLD_AFTER)
+    due = list(REPORTED_AFTER)
     while not finished.wait(POLL_INTERVAL):
         waited = watchdog.busy_seconds() or 0.0
         if waited and _is_cancelled() and _find_holder(engine, pid):
             with lock, suppress(Exception):
                 if not finished.is_set():
                     driver.cancel()
-        if waited < TOLD_AFTER[0]:
+        if waited < REPORTED_AFTER[0]:
             resume()
-            due = list(TOLD_AFTER)
+            due = list(REPORTED_AFTER)
         elif due and waited >= due[0]:
             holder = _find_holder(engine, pid)
             if holder is None:  # the statement takes long by itself, so far
@@ -166,7 +166,7 @@ def _watch(
                 still_waits = (watchdog.busy_seconds() or 0.0) >= waited
                 if still_waits and not finished.is_set():
                     del due[0]
-                    tell(waited, holder)
+                    report(waited, holder)
 
 
 def _find_holder(engine: Engine, pid: int) -> _Holder | None:

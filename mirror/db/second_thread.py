@@ -62,13 +62,12 @@ def _same_snapshot(connection: Connection, stack: ExitStack) -> Connection | Non
     for _ in range(_ATTEMPTS):
         version = _data_version(connection)
         connection.rollback()
-        attempt = ExitStack()
-        other = attempt.enter_context(read_transaction(connection.engine))
-        _data_version(other)  # its snapshot begins here, before the next one of `connection`
-        if _data_version(connection) == version:
-            stack.push(attempt)
-            return other
-        attempt.close()
+        with ExitStack() as attempt:
+            other = attempt.enter_context(read_transaction(connection.engine))
+            _data_version(other)  # its snapshot begins here, before the next one of `connection`
+            if _data_version(connection) == version:
+                stack.push(attempt.pop_all())
+                return other
     return None
 
 

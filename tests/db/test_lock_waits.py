@@ -26,7 +26,7 @@ from tests.support.upstream import request
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock_waits, "TOLD_AFTER", (0.02, 0.04))
+    monkeypatch.setattr(lock_waits, "REPORTED_AFTER", (0.02, 0.04))
     monkeypatch.setattr(lock_waits, "POLL_INTERVAL", 0.01)
 
 
