@@ -233,6 +233,8 @@ class ReaderMirror:
         for relation in relations:
             rows = normalize(relation, read(QUERIES[relation]), text=text)
             expected = self.rows(relation)
+            if text:
+                expected = normalize(relation, expected, text=True)
             assert rows[0].keys() == expected[0].keys(), relation
             assert rows == expected, relation
 
