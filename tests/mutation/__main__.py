@@ -16,22 +16,28 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import merge
+from itertools import accumulate, takewhile
+from math import inf
 from pathlib import Path
 
+import msgspec
 import mutations
+import pytest
 import trials
 from mutations import Mutant
-from trials import ROOT, Copy, Selection, Survey, Verdict
+from trials import ROOT, Copy, Selection, Survey
 
 KINDS = {
     "api": ("mirror/api/*.py", ["tests/api"]),
@@ -51,6 +57,8 @@ KINDS = {
 
 _EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 _DATABASES = ("sqlite", "postgresql")
+_PASSED = {code << 8 for code in (0, pytest.ExitCode.NO_TESTS_COLLECTED)}
+"""Exit statuses of pytest without a failed test."""
 
 
 @dataclass
@@ -65,7 +73,7 @@ class Baseline:
     seconds: dict[str, float] = field(default_factory=dict)
     reached: dict[str, dict[int, list[str]]] = field(default_factory=dict)
 
-    def concerned(self, mutant: Mutant) -> dict[str, float]:
+    def concerned(self, mutant: Mutant, budget: float) -> dict[str, float]:
         """Return the tests that concern a mutant, with their seconds, the best ones first."""
         tests: Iterable[str]
         if mutant.file.endswith(".py"):
@@ -79,32 +87,17 @@ class Baseline:
             tests = (test for test in self.seconds if f"[{other}" not in test)
         own = f"/test_{Path(mutant.file).stem}.py"
         order = sorted(tests, key=lambda test: (own not in test, self.seconds[test], test))
-        return {test: self.seconds[test] for test in order}
+        sums = accumulate(self.seconds[test] for test in order)
+        within = takewhile(lambda one: one[1] <= budget, zip(order, sums, strict=True))
+        return {test: self.seconds[test] for test, _ in within}
 
 
-@dataclass
-class Trial:
-    """A run of tests on a mutant."""
+@dataclass(frozen=True)
+class Task:
+    """A run of tests in a copy: on a mutant, or to survey those of a kind."""
 
-    mutant: Mutant
-    copy: Copy
-    log: Path
-
-    def start(self, baseline: Baseline) -> int:
-        """Mutate the file in the copy, and start the tests; return the process id."""
-        (self.copy.root / self.mutant.file).write_text(self.mutant.text, "utf-8")
-        tests = baseline.concerned(self.mutant)
-        modules = dict.fromkeys(test.partition("::")[0] for test in tests)
-        return self.copy.run(self.log, Selection(tests), ["-x", *modules])
-
-    def end(self, status: int) -> Verdict:
-        """Restore the file; return what came out."""
-        (self.copy.root / self.mutant.file).write_bytes((ROOT / self.mutant.file).read_bytes())
-        self.copy.drop_databases()
-        if os.WIFSIGNALED(status):
-            return "timed out" if os.WTERMSIG(status) == signal.SIGALRM else "killed"
-        code = os.WEXITSTATUS(status)
-        return "survived" if code in {0, 5} else "killed"  # 5: there is no test
+    subject: Mutant | str
+    start: Callable[[Copy], int]
 
 
 def main() -> int:
@@ -129,8 +122,14 @@ def main() -> int:
             chosen = [mutant for mutant in chosen if mutant.key in again]
         listed = _equivalent()
         print(f"{len(chosen)} mutants", flush=True)
-        baseline = _baseline(kinds, copies)
-        verdicts = _verdicts([one for one in chosen if one.key not in listed], copies, baseline)
+        if options.baseline and options.baseline.exists():
+            baseline = msgspec.json.decode(options.baseline.read_bytes(), type=Baseline)
+        else:
+            baseline = _survey(kinds, copies)
+        if options.baseline:
+            options.baseline.write_bytes(msgspec.json.encode(baseline))
+        tried = [mutant for mutant in chosen if mutant.key not in listed]
+        verdicts = _verdicts(tried, copies, baseline, options.budget)
         results = {mutant.key: "equivalent" for mutant in chosen if mutant.key in listed}
         output = stack.enter_context(options.output.open("w")) if options.output else None
         for mutant, verdict, seconds in verdicts:
@@ -149,6 +148,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sample", type=int, default=450, help="how many, in equal shares")
     parser.add_argument("--kind", action="append", choices=[*KINDS], help="only these")
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
+    parser.add_argument(
+        "--budget", type=float, default=inf, help="seconds of tests for each mutant, the best first"
+    )
+    parser.add_argument(
+        "--baseline", type=Path, help="a survey of this source: kept, and used again"
+    )
     parser.add_argument("--output", type=Path, help="write each verdict as a line of JSON")
     parser.add_argument("--again", type=Path, help="only those that survived in this output")
     return parser
@@ -162,7 +167,7 @@ def _sample(kind: str, size: int, seed: int, copy: Copy) -> Iterator[Mutant]:
     """Yield mutants of a kind: those of the lowest ranks, without those that change nothing."""
     files = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(KINDS[kind][0]))]
     ranked = [mutations.candidates(ROOT, file, seed) for file in files]
-    seen = set()
+    seen: set[tuple[str, str, str]] = set()
     for candidate in merge(*ranked, key=lambda candidate: candidate.rank):
         if len(seen) == size:
             return
@@ -195,55 +200,69 @@ def _equivalent() -> set[tuple[str, str, str]]:
     return {(one["file"], one["before"], one["after"]) for one in listed}
 
 
-def _baseline(kinds: list[str], copies: list[Copy]) -> Baseline:
+def _run(tasks: Iterable[Task], copies: list[Copy]) -> Iterator[tuple[Task, Copy, int, float]]:
+    """Run tasks, each in a copy of its own; yield each with its exit status and its seconds."""
+    left, free = iter(tasks), [*copies]
+    running: dict[int, tuple[Task, Copy, float]] = {}
+    while True:
+        while free and (task := next(left, None)) is not None:
+            copy = free.pop()
+            running[task.start(copy)] = task, copy, time.monotonic()
+        if not running:
+            return
+        pid, status = os.wait()
+        if pid in running:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # what it has started
+            task, copy, began = running.pop(pid)
+            copy.drop_databases()
+            yield task, copy, status, time.monotonic() - began
+            free.append(copy)
+
+
+def _survey(kinds: list[str], copies: list[Copy]) -> Baseline:
     """Run the tests on the original, all of which must pass."""
     baseline = Baseline()
-    for place, kind in enumerate(kinds):
-        copy = copies[place % len(copies)]
+
+    def start(kind: str, copy: Copy) -> int:
         pattern, tests = KINDS[kind]
-        found = copy.root.parent / "survey.json"
-        log = copy.root.parent / "survey.log"
+        modules = str(copy.root / pattern) if pattern.endswith(".py") else None
+        return copy.run(Survey(modules, copy.folder / "survey"), tests)
 
-        def save(*measured: object, found: Path = found) -> None:
-            found.write_text(json.dumps(measured))
-
-        measured = [str(copy.root / pattern)] if pattern.endswith(".py") else []
-        _, status = os.waitpid(copy.run(log, Survey(measured, save), tests), 0)
+    tasks = [Task(kind, partial(start, kind)) for kind in kinds]
+    for task, copy, status, _ in _run(tasks, copies):
         if status:
-            sys.exit(f"mutation: the tests fail without a mutant:\n{log.read_text()}")
-        copy.drop_databases()
-        seconds, reached = json.loads(found.read_text())
+            sys.exit(f"mutation: tests fail without a mutant:\n{copy.log.read_text()}")
+        seconds, reached = json.loads((copy.folder / "survey").read_text())
         baseline.seconds |= seconds
         for file, lines in reached.items():
-            baseline.reached[file] = {int(line): of_line for line, of_line in lines.items()}
-        print(f"{kind}: {log.read_text().splitlines()[-1]}", flush=True)
+            baseline.reached[file] = {int(line): tests for line, tests in lines.items()}
+        print(f"{task.subject}: {copy.log.read_text().splitlines()[-1]}", flush=True)
     return baseline
 
 
 def _verdicts(
-    mutants: list[Mutant], copies: list[Copy], baseline: Baseline
-) -> Iterator[tuple[Mutant, Verdict, float]]:
-    """Try the mutants, as many at a time as there are copies; yield the seconds of each too."""
+    mutants: list[Mutant], copies: list[Copy], baseline: Baseline, budget: float
+) -> Iterator[tuple[Mutant, str, float]]:
+    """Try mutants; yield each with its verdict and its seconds."""
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.dont_write_bytecode = True
-    left, running = iter(mutants), dict[int, tuple[Trial, float]]()
-    free = [*copies]
-    while True:
-        while free and (mutant := next(left, None)) is not None:
-            copy = free.pop()
-            trial = Trial(mutant, copy, copy.root.parent / "log")
-            running[trial.start(baseline)] = trial, time.monotonic()
-        if not running:
-            return
-        pid, status = os.wait()
-        if pid not in running:
-            continue
-        trial, began = running.pop(pid)
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)  # what it has started
-        verdict = trial.end(status)
-        free.append(trial.copy)
-        yield trial.mutant, verdict, time.monotonic() - began
+
+    def start(mutant: Mutant, copy: Copy) -> int:
+        (copy.root / mutant.file).write_text(mutant.text, "utf-8")
+        tests = baseline.concerned(mutant, budget)
+        modules = dict.fromkeys(test.partition("::")[0] for test in tests)
+        return copy.run(Selection(tests), ["-x", *modules])
+
+    tasks = (Task(mutant, partial(start, mutant)) for mutant in mutants)
+    for task, copy, status, seconds in _run(tasks, copies):
+        mutant = task.subject
+        assert isinstance(mutant, Mutant)
+        shutil.copy(ROOT / mutant.file, copy.root / mutant.file)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+            yield mutant, "timed out", seconds
+        else:
+            yield mutant, "survived" if status in _PASSED else "killed", seconds
 
 
 def _table(mutants: list[Mutant], results: dict[tuple[str, str, str], str]) -> str:

@@ -8,6 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -184,7 +185,7 @@ def _without_types(text: str) -> str:
     tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.AnnAssign | ast.arg):
-            node.annotation = ast.Constant(None)  # type: ignore[assignment]
+            node.annotation = ast.Constant(None)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.returns = None
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -194,7 +195,7 @@ def _without_types(text: str) -> str:
 
 # SQL
 
-_SWAPS: dict[type[exp.Expression], type[exp.Expression]] = {
+_SWAPS: dict[type[exp.Expr], type[exp.Expr]] = {
     exp.EQ: exp.NEQ,
     exp.NEQ: exp.EQ,
     exp.LT: exp.LTE,
@@ -226,7 +227,7 @@ def _of_sql(text: str, dialect: str) -> Iterator[_Found]:
             yield operator, (0, 0), f"{node.sql(dialect, comments=False)} {number}", mutated
 
 
-def _is_for_types(node: exp.Expression) -> bool:
+def _is_for_types(node: exp.Expr) -> bool:
     """Whether it is in what only gives a column its type: SELECT value UNION ALL ... WHERE 0."""
     union = node.find_ancestor(exp.Union) if not isinstance(node, exp.Union) else node
     where = union and union.expression.args.get("where")
@@ -234,7 +235,7 @@ def _is_for_types(node: exp.Expression) -> bool:
 
 
 def _sql_operators(  # noqa: C901, PLR0912 (a table of operators)
-    node: exp.Expression,
+    node: exp.Expr,
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield the name of each mutation of a node, and what does it in place."""
     if (other := _SWAPS.get(type(node))) is not None:
@@ -271,7 +272,7 @@ def _sql_operators(  # noqa: C901, PLR0912 (a table of operators)
         case exp.Case():
             branches = [*node.args["ifs"], node] if node.args.get("default") else node.args["ifs"]
             for first, second in pairwise(branches):
-                yield "case: branches swapped", lambda a=first, b=second: _swap(a, b)
+                yield "case: branches swapped", partial(_swap, first, second)
         case exp.Window() if node.args.get("partition_by"):
             for place in range(len(node.args["partition_by"])):
                 yield "partition: one dropped", node.args["partition_by"][place].pop
@@ -279,11 +280,11 @@ def _sql_operators(  # noqa: C901, PLR0912 (a table of operators)
             yield "minus dropped", lambda: node.replace(node.this)
 
 
-def _is_of_exists(node: exp.Expression) -> bool:
+def _is_of_exists(node: exp.Expr) -> bool:
     return isinstance(node.parent, exp.Select) and isinstance(node.parent.parent, exp.Exists)
 
 
-def _swap(one: exp.Expression, other: exp.Expression) -> None:
+def _swap(one: exp.Expr, other: exp.Expr) -> None:
     """Swap the results of two branches of a CASE, the last of which may be its default."""
     name = "default" if isinstance(other, exp.Case) else "true"
     first, second = one.args["true"].copy(), other.args[name].copy()

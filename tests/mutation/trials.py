@@ -5,6 +5,7 @@ from __future__ import annotations
 import compileall
 import gc
 import importlib
+import json
 import os
 import resource
 import shutil
@@ -12,20 +13,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from py_compile import PycInvalidationMode
-from typing import Any, Literal
+from typing import Any
 
 import psycopg
 import pytest
 
 ROOT = Path(__file__).parents[2]
-
-Verdict = Literal["killed", "survived", "timed out"]
 
 _LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", "__pycache__", "node_modules"
@@ -62,17 +59,21 @@ class Copy:
     """A copy of the checkout, a Postgres server and a SQLite file with the schema.
 
     Attributes:
+        folder: that of all of it.
         root: folder of the copy.
+        log: the output of the last run.
         server: URL of a database on the server, which has the schema.
         sqlite: the SQLite file.
     """
 
     def __init__(self, folder: Path, server: str) -> None:
+        self.folder = folder
         self.root = folder / "checkout"
+        self.log = folder / "log"
         self.server = server
         self.sqlite = folder / "schema.db"
 
-    def run(self, log: Path, plugin: object, arguments: Iterable[str]) -> int:
+    def run(self, plugin: object, arguments: Iterable[str]) -> int:
         """Start a run of pytest in a fork; return its process id."""
         pid = os.fork()
         if pid:
@@ -80,7 +81,7 @@ class Copy:
         try:
             os.setsid()
             os.chdir(self.root)
-            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             for stream in (1, 2):
                 os.dup2(output, stream)
             os.environ |= {"MIRROR_TEST_POSTGRES_URL": self.server, "PYTHONPATH": str(self.root)}
@@ -89,7 +90,7 @@ class Copy:
             signal.alarm(_START_S)
             options = ["-q", "--tb=line", "-p", "no:randomly", "-p", "no:cacheprovider"]
             options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of those loaded before
-            temporary = f"--basetemp={self.root.parent / 'tmp'}"
+            temporary = f"--basetemp={self.folder / 'tmp'}"
             code = pytest.main([*options, temporary, *arguments], plugins=[plugin])
         except BaseException as error:  # noqa: BLE001 (it must not return to the parent's code)
             print(repr(error))
@@ -170,19 +171,19 @@ def _rolled_back_sqlite(path: Path) -> Iterator[sqlite3.Connection]:
         database.close()
 
 
-@dataclass
 class Selection:
     """A pytest plugin that runs some tests in some order, and ends the process if one hangs.
 
-    Attributes:
-        seconds: of each test in the run of the original, in the order in which they run.
+    Args:
+        seconds: of each test in the survey, in the order in which they run.
     """
 
-    seconds: dict[str, float]
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds = seconds
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the tests that were selected, in their order."""
-        order = {test: place for place, test in enumerate(self.seconds)}
+        order = {test: place for place, test in enumerate(self._seconds)}
         items[:] = sorted(
             (item for item in items if item.nodeid in order), key=lambda item: order[item.nodeid]
         )
@@ -190,57 +191,52 @@ class Selection:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Give it time: SIGALRM ends the process."""
-        signal.alarm(int(30 + 10 * self.seconds[item.nodeid]))
+        signal.alarm(int(_START_S / 2 + 20 * self._seconds[item.nodeid]))
         result = yield
         signal.alarm(_START_S)
         return result
 
 
-@dataclass
 class Survey:
-    """A pytest plugin that writes how long each test takes, and which lines it runs.
+    """A pytest plugin that writes how long each test takes, and which lines it reaches.
 
-    Attributes:
-        measured: modules whose lines are measured, in the checkout.
-        save: called at the end with the seconds of each test, and the tests of each line by file.
+    Args:
+        modules: glob of the modules whose lines are meant, if any are.
+        found: the file that it writes.
     """
 
-    measured: list[str]
-    save: Callable[[dict[str, float], dict[str, dict[int, list[str]]]], None]
-
-    def __post_init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, modules: str | None, found: Path) -> None:
+        self._modules = modules
+        self._found = found
+        self._seconds: dict[str, float] = {}
 
     def pytest_sessionstart(self) -> None:
         """Begin to measure, before the modules are imported."""
-        signal.alarm(0)
         import coverage
 
-        self.coverage = coverage.Coverage(data_file=None, include=self.measured or ["nothing"])
-        self.coverage.start()
+        signal.alarm(0)
+        self._coverage = coverage.Coverage(data_file=None, include=[str(self._modules)])
+        if self._modules is not None:
+            self._coverage.start()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Measure a test."""
-        self.coverage.switch_context(item.nodeid)
-        began = time.monotonic()
+        if self._modules is not None:
+            self._coverage.switch_context(item.nodeid)
+        began = sum(os.times()[:4])
         result = yield
-        self.seconds[item.nodeid] = round(time.monotonic() - began, 3)
-        self.coverage.switch_context("")
+        self._seconds[item.nodeid] = round(sum(os.times()[:4]) - began, 3)
         return result
 
     def pytest_sessionfinish(self) -> None:
-        """Hand over what was measured."""
-        self.coverage.stop()
-        data = self.coverage.get_data()
-        here = Path.cwd()
-        self.save(
-            self.seconds,
-            {
-                str(Path(path).relative_to(here)): {
-                    line: [test for test in tests if test]
-                    for line, tests in data.contexts_by_lineno(path).items()
-                }
-                for path in data.measured_files()
-            },
-        )
+        """Write what was measured."""
+        reached = {}
+        if self._modules is not None:
+            self._coverage.stop()
+            data = self._coverage.get_data()
+            for path in data.measured_files():
+                lines = data.contexts_by_lineno(path)
+                tests = {line: [test for test in of if test] for line, of in lines.items()}
+                reached[str(Path(path).relative_to(Path.cwd()))] = tests
+        self._found.write_text(json.dumps([self._seconds, reached]))
