@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -180,6 +180,7 @@ def _of_python(text: str) -> Iterator[_Found]:
         yield operator, lines, f"{code(node)} -> {code(other)}", mutated
 
 
+@cache
 def _without_types(text: str) -> str:
     """Return what a module consists of, without its annotations and docstrings."""
     tree = ast.parse(text)
