@@ -36,14 +36,14 @@ import msgspec
 import mutations
 import pytest
 import trials
-from mutations import Mutant
+from mutations import Change, Mutant
 from trials import ROOT, Copy, Selection, Survey
 
 KINDS = {
     "api": ("mirror/api/*.py", ["tests/api"]),
     "sync": ("mirror/sync/*.py", ["tests/sync", "tests/test_erasure.py"]),
     "views": (
-        "migrations/sql/0001/*/*[!t].sql",  # not comments.sql
+        "migrations/sql/0001/*/[pr]*.sql",  # not comments.sql
         [
             "tests/db/test_plans.py",
             "tests/db/test_unknown_times.py",
@@ -117,9 +117,6 @@ def main() -> int:
             for kind, size in zip(kinds, _shares(options.sample, len(kinds)), strict=True)
             for mutant in _sample(kind, size, options.seed, copies[0])
         ]
-        if options.again:
-            again = _survivors(options.again)
-            chosen = [mutant for mutant in chosen if mutant.key in again]
         listed = _equivalent()
         print(f"{len(chosen)} mutants", flush=True)
         if options.baseline and options.baseline.exists():
@@ -128,16 +125,20 @@ def main() -> int:
             baseline = _survey(kinds, copies)
         if options.baseline:
             options.baseline.write_bytes(msgspec.json.encode(baseline))
-        tried = [mutant for mutant in chosen if mutant.key not in listed]
-        verdicts = _verdicts(tried, copies, baseline, options.budget)
-        results = {mutant.key: "equivalent" for mutant in chosen if mutant.key in listed}
-        output = stack.enter_context(options.output.open("w")) if options.output else None
-        for mutant, verdict, seconds in verdicts:
-            results[mutant.key] = verdict
-            print(f"{len(results)} {verdict} {seconds:.0f} s {mutant.file}", flush=True)
-            if output is not None:
-                print(json.dumps([verdict, *mutant.key]), file=output, flush=True)
-    survivors = [mutant for mutant in chosen if results[mutant.key] == "survived"]
+        results = _earlier(options.again) if options.again else {}
+        results |= {
+            mutant.change: "equivalent"
+            for mutant in chosen
+            if (mutant.where, mutant.change) in listed
+        }
+        tried = [mutant for mutant in chosen if mutant.change not in results]
+        for mutant, verdict, seconds in _verdicts(tried, copies, baseline, options.budget):
+            results[mutant.change] = verdict
+            print(f"{verdict} after {seconds:.0f} s: {mutant.file}", flush=True)
+            if options.output:
+                with options.output.open("a") as output:
+                    print(json.dumps([verdict, *mutant.change]), file=output)
+    survivors = [mutant for mutant in chosen if results[mutant.change] == "survived"]
     print(_table(chosen, results), *(mutant.diff() for mutant in survivors), sep="\n\n")
     return int(bool(survivors))
 
@@ -154,8 +155,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--baseline", type=Path, help="a survey of this source: kept, and used again"
     )
-    parser.add_argument("--output", type=Path, help="write each verdict as a line of JSON")
-    parser.add_argument("--again", type=Path, help="only those that survived in this output")
+    parser.add_argument("--output", type=Path, help="append each verdict as a line of JSON")
+    parser.add_argument(
+        "--again", type=Path, help="try only what survived in this output, or is new"
+    )
     return parser
 
 
@@ -167,14 +170,14 @@ def _sample(kind: str, size: int, seed: int, copy: Copy) -> Iterator[Mutant]:
     """Yield mutants of a kind: those of the lowest ranks, without those that change nothing."""
     files = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(KINDS[kind][0]))]
     ranked = [mutations.candidates(ROOT, file, seed) for file in files]
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[Change] = set()
     for candidate in merge(*ranked, key=lambda candidate: candidate.rank):
         if len(seen) == size:
             return
         mutant = mutations.mutant(ROOT, candidate)
-        if mutant is None or mutant.key in seen or not _changes_a_view(mutant, copy):
+        if mutant is None or mutant.change in seen or not _changes_a_view(mutant, copy):
             continue
-        seen.add(mutant.key)
+        seen.add(mutant.change)
         yield mutant
 
 
@@ -187,17 +190,17 @@ def _changes_a_view(mutant: Mutant, copy: Copy) -> bool:
     return compiled is not None and compiled != copy.compiles_to(mutant.file, original)
 
 
-def _survivors(output: Path) -> set[tuple[str, str, str]]:
+def _earlier(output: Path) -> dict[Change, str]:
+    """Return the verdicts of earlier runs, but for what survived the last of them."""
     results = map(json.loads, output.read_text("utf-8").splitlines())
-    return {
-        (file, before, after) for verdict, file, before, after in results if verdict == "survived"
-    }
+    verdicts = {(file, before, after): verdict for verdict, file, before, after in results}
+    return {change: verdict for change, verdict in verdicts.items() if verdict != "survived"}
 
 
-def _equivalent() -> set[tuple[str, str, str]]:
-    """Return the keys of the mutants that are known to change nothing."""
+def _equivalent() -> set[tuple[str, Change]]:
+    """Return place and change of the mutants that are known to change nothing."""
     listed = tomllib.loads(_EQUIVALENT.read_text("utf-8")).get("mutant", [])
-    return {(one["file"], one["before"], one["after"]) for one in listed}
+    return {(one["where"], (one["file"], one["before"], one["after"])) for one in listed}
 
 
 def _run(tasks: Iterable[Task], copies: list[Copy]) -> Iterator[tuple[Task, Copy, int, float]]:
@@ -265,13 +268,13 @@ def _verdicts(
             yield mutant, "survived" if status in _PASSED else "killed", seconds
 
 
-def _table(mutants: list[Mutant], results: dict[tuple[str, str, str], str]) -> str:
+def _table(mutants: list[Mutant], results: dict[Change, str]) -> str:
     """Return the verdicts by file as a table of Markdown."""
     verdicts = ("killed", "timed out", "equivalent", "survived")
     counts: dict[str, Counter[str]] = {}
     for mutant in sorted(mutants, key=lambda mutant: mutant.file):
         for name in (mutant.file, "all"):
-            counts.setdefault(name, Counter())[results[mutant.key]] += 1
+            counts.setdefault(name, Counter())[results[mutant.change]] += 1
     counts["all"] = counts.pop("all", Counter())
     rows = [
         f"| {name} | {count.total()} | {' | '.join(str(count[one]) for one in verdicts)} |"

@@ -23,6 +23,10 @@ _TYPES_ONLY = {"cast", "len", "isinstance", "TypeVar"}
 _DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres"}
 
 
+Change = tuple[str, str, str]
+"""A file, the lines that are replaced, and the lines in their place."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A place of a file and what may replace it.
@@ -30,6 +34,7 @@ class Candidate:
     Attributes:
         file: path in the checkout.
         operator: name of the kind of mutation.
+        where: the function or class it is in, or "" for SQL.
         lines: first and last line of the place; (0, 0) for SQL.
         rank: a number that depends on the seed and the mutation, and little on the rest of the
             file. The lowest ranks are the sample.
@@ -38,6 +43,7 @@ class Candidate:
 
     file: str
     operator: str
+    where: str
     lines: tuple[int, int]
     rank: str
     text: Callable[[], str]
@@ -50,6 +56,7 @@ class Mutant:
     Attributes:
         file: path in the checkout.
         operator: name of the kind of mutation.
+        where: the function or class that it is in; of SQL the line, as `pretty` has it.
         lines: as in `Candidate`.
         text: of the mutated file.
         before: the lines that it replaces, stripped; of SQL as `pretty` has them.
@@ -58,19 +65,20 @@ class Mutant:
 
     file: str
     operator: str
+    where: str
     lines: tuple[int, int]
     text: str
     before: tuple[str, ...]
     after: tuple[str, ...]
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What identifies it, whatever the line numbers are."""
+    def change(self) -> Change:
+        """What it changes, but for the place in the file."""
         return self.file, "\n".join(self.before), "\n".join(self.after)
 
     def diff(self) -> str:
         """Return it as a short diff."""
-        where = f"{self.file}:{self.lines[0]}" if self.lines[0] else self.file
+        where = f"{self.file}:{self.lines[0] or self.where}"
         lines = [*(f"-{line}" for line in self.before), *(f"+{line}" for line in self.after)]
         return "\n".join([f"{where} ({self.operator})", *lines])
 
@@ -81,11 +89,11 @@ def candidates(root: Path, file: str, seed: int) -> list[Candidate]:
     found = _of_python(text) if file.endswith(".py") else _of_sql(text, _dialect(file))
     seen: Counter[str] = Counter()
     made = []
-    for operator, lines, change, mutated in found:
+    for operator, where, lines, change, mutated in found:
         what = f"{seed} {file} {operator} {change}"
         seen[what] += 1
         rank = hashlib.sha256(f"{what} {seen[what]}".encode()).hexdigest()
-        made.append(Candidate(file, operator, lines, rank, mutated))
+        made.append(Candidate(file, operator, where, lines, rank, mutated))
     return sorted(made, key=lambda candidate: candidate.rank)
 
 
@@ -98,15 +106,14 @@ def mutant(root: Path, candidate: Candidate) -> Mutant | None:
             return None
     else:
         old = pretty(old, _dialect(candidate.file))
-    changed = [
-        line
-        for line in difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)
-        if not line.startswith(("---", "+++", "@@"))
-    ]
+    _, _, hunk, *changed = difflib.unified_diff(
+        old.splitlines(), new.splitlines(), lineterm="", n=0
+    )
+    where = candidate.where or hunk.split()[1].strip("-").partition(",")[0]
     before, after = (
         tuple(line[1:].strip() for line in changed if line[0] == sign) for sign in "-+"
     )
-    return Mutant(candidate.file, candidate.operator, candidate.lines, new, before, after)
+    return Mutant(candidate.file, candidate.operator, where, candidate.lines, new, before, after)
 
 
 def pretty(sql: str, dialect: str) -> str:
@@ -118,8 +125,8 @@ def _dialect(file: str) -> str:
     return _DIALECTS[Path(file).parent.name]
 
 
-_Found = tuple[str, tuple[int, int], str, Callable[[], str]]
-"""Operator, lines, the change in words, and what makes the text of the file."""
+_Found = tuple[str, str, tuple[int, int], str, Callable[[], str]]
+"""Operator, where, lines, the change in words, and what makes the text of the file."""
 
 
 class _Python(cst.CSTVisitor):
@@ -129,12 +136,15 @@ class _Python(cst.CSTVisitor):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[str, cst.CSTNode, cst.CSTNode, tuple[int, int]]] = []
+        self.found: list[tuple[str, str, cst.CSTNode, cst.CSTNode, tuple[int, int]]] = []
+        self._names: list[str] = []
 
     def on_visit(self, node: cst.CSTNode) -> bool:
         """Collect those of a node; return whether there may be others in it."""
         if isinstance(node, _NOT_MUTATED) or _is_about_types(node):
             return False
+        if isinstance(node, cst.FunctionDef | cst.ClassDef):
+            self._names.append(node.name.value)
         position = self.get_metadata(PositionProvider, node)
         for kind, operator in mutation_operators:
             for number, other in enumerate(operator(node) if isinstance(node, kind) else ()):
@@ -144,8 +154,14 @@ class _Python(cst.CSTVisitor):
                     continue  # a TypeError
                 lines = (position.start.line, position.end.line)
                 name = operator.__name__.removeprefix("operator_")
-                self.found.append((name, node, other, lines))
+                where = ".".join(self._names) or "module"
+                self.found.append((name, where, node, other, lines))
         return True
+
+    def on_leave(self, original_node: cst.CSTNode) -> None:
+        """Leave a function or a class."""
+        if isinstance(original_node, cst.FunctionDef | cst.ClassDef):
+            self._names.pop()
 
 
 def _is_about_types(node: cst.CSTNode) -> bool:
@@ -170,14 +186,14 @@ def _of_python(text: str) -> Iterator[_Found]:
     visitor = _Python()
     wrapper.visit(visitor)
     code = wrapper.module.code_for_node
-    for operator, node, other, lines in visitor.found:
+    for operator, where, node, other, lines in visitor.found:
 
         def mutated(node: cst.CSTNode = node, other: cst.CSTNode = other) -> str:
             module = wrapper.module.deep_replace(node, other)
             assert isinstance(module, cst.Module)
             return module.code
 
-        yield operator, lines, f"{code(node)} -> {code(other)}", mutated
+        yield operator, where, lines, f"{code(node)} -> {code(other)}", mutated
 
 
 @cache
@@ -225,7 +241,7 @@ def _of_sql(text: str, dialect: str) -> Iterator[_Found]:
                 list(_sql_operators(found))[number][1]()
                 return copy.sql(dialect, pretty=True, comments=False)
 
-            yield operator, (0, 0), f"{node.sql(dialect, comments=False)} {number}", mutated
+            yield operator, "", (0, 0), f"{node.sql(dialect, comments=False)} {number}", mutated
 
 
 def _is_for_types(node: exp.Expr) -> bool:
