@@ -162,14 +162,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _files(kind: str) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(KINDS[kind][0]))]
+
+
 def _shares(total: int, parts: int) -> list[int]:
     return [total // parts + (part < total % parts) for part in range(parts)]
 
 
 def _sample(kind: str, size: int, seed: int, copy: Copy) -> Iterator[Mutant]:
     """Yield mutants of a kind: those of the lowest ranks, without those that change nothing."""
-    files = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(KINDS[kind][0]))]
-    ranked = [mutations.candidates(ROOT, file, seed) for file in files]
+    ranked = [mutations.candidates(ROOT, file, seed) for file in _files(kind)]
     seen: set[Change] = set()
     for candidate in merge(*ranked, key=lambda candidate: candidate.rank):
         if len(seen) == size:
@@ -185,9 +188,11 @@ def _changes_a_view(mutant: Mutant, copy: Copy) -> bool:
     """Whether the database accepts the SQL, and it means something else; true of Python."""
     if mutant.file.endswith(".py"):
         return True
-    compiled = copy.compiles_to(mutant.file, mutant.text)
-    original = (ROOT / mutant.file).read_text("utf-8").rstrip().removesuffix(";")
-    return compiled is not None and compiled != copy.compiles_to(mutant.file, original)
+    original = mutations.pretty(ROOT, mutant.file)
+    return copy.compiles_to(mutant.file, mutant.text) not in {
+        None,
+        copy.compiles_to(mutant.file, original),
+    }
 
 
 def _earlier(output: Path) -> dict[Change, str]:
@@ -230,6 +235,8 @@ def _survey(kinds: list[str], copies: list[Copy]) -> Baseline:
     def start(kind: str, copy: Copy) -> int:
         pattern, tests = KINDS[kind]
         modules = str(copy.root / pattern) if pattern.endswith(".py") else None
+        for file in _files(kind) if modules is None else ():  # written as in its mutants
+            (copy.root / file).write_text(mutations.pretty(ROOT, file), "utf-8")
         return copy.run(Survey(modules, copy.folder / "survey"), tests)
 
     tasks = [Task(kind, partial(start, kind)) for kind in kinds]

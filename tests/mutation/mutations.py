@@ -99,13 +99,11 @@ def candidates(root: Path, file: str, seed: int) -> list[Candidate]:
 
 def mutant(root: Path, candidate: Candidate) -> Mutant | None:
     """Return what a candidate makes of its file, or None if that differs only in types."""
-    old = (root / candidate.file).read_text("utf-8")
     new = candidate.text()
-    if candidate.file.endswith(".py"):
-        if _without_types(old) == _without_types(new):
-            return None
-    else:
-        old = pretty(old, _dialect(candidate.file))
+    if not candidate.file.endswith(".py"):
+        old = pretty(root, candidate.file)
+    elif _without_types(old := (root / candidate.file).read_text("utf-8")) == _without_types(new):
+        return None
     _, _, hunk, *changed = difflib.unified_diff(
         old.splitlines(), new.splitlines(), lineterm="", n=0
     )
@@ -116,9 +114,11 @@ def mutant(root: Path, candidate: Candidate) -> Mutant | None:
     return Mutant(candidate.file, candidate.operator, where, candidate.lines, new, before, after)
 
 
-def pretty(sql: str, dialect: str) -> str:
-    """Return SQL without comments, a clause a line."""
-    return sqlglot.parse_one(sql, dialect=dialect).sql(dialect, pretty=True, comments=False)
+@cache
+def pretty(root: Path, file: str) -> str:
+    """Return the SQL of a view without comments, a clause a line."""
+    text, dialect = (root / file).read_text("utf-8"), _dialect(file)
+    return sqlglot.parse_one(text, dialect=dialect).sql(dialect, pretty=True, comments=False)
 
 
 def _dialect(file: str) -> str:

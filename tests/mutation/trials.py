@@ -98,7 +98,7 @@ class Copy:
         sys.stdout.flush()
         os._exit(code)
 
-    def compiles_to(self, file: str, sql: str) -> object:
+    def compiles_to(self, file: str, sql: str) -> str | None:
         """Return what the database makes of a view, or None if it refuses it.
 
         SQL of the same meaning to it has the same result.
@@ -109,13 +109,13 @@ class Copy:
                 with _rolled_back_sqlite(self.sqlite) as database:
                     database.execute(f"DROP VIEW {view}")
                     database.execute(sql)
-                    return database.execute(f"EXPLAIN SELECT * FROM {view}").fetchall()
+                    return str(database.execute(f"EXPLAIN SELECT * FROM {view}").fetchall())
             with psycopg.connect(self.server) as connection:
                 connection.execute(f"DROP VIEW {view} CASCADE".encode())
                 connection.execute(sql.encode())
                 made = connection.execute("SELECT pg_get_viewdef(%s::regclass)", [view]).fetchone()
                 connection.rollback()
-                return made
+                return str(made)
         except (sqlite3.Error, psycopg.Error):
             return None
 
