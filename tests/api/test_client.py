@@ -462,6 +462,8 @@ def test_an_ambiguous_order_is_explained(serve: Serve) -> None:
     error = assert_fails(serve(by_page(paged(pages))), ApiError, "order of the list is ambiguous")
     assert "the request 'request-2' is on page 1 and on page 3, and 1 more are repeated" in error
     assert "4 requests were received, 6 were announced" in error
+    error = assert_fails(serve(by_page(paged([[ONE, TWO], [TWO, FOUR]]))), ApiError)
+    assert "on page 1 and on page 2; 3 requests were received, 4 were announced" in error
 
 
 @pytest.mark.parametrize("total", [3, 4], ids=["distinct", "all"])

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from mirror.api.client import Client
+from mirror.api.connection import redacted_logs
+from mirror.config.settings import Secret
 from mirror.errors import MirrorError
 from tests.support.api_client import failure, fetch, settings, tls_server
 from tests.support.http_servers import Serve, envelope, http, paged
@@ -141,6 +143,15 @@ def test_an_ordinary_fetch_logs_no_token(serve: Serve, caplog: pytest.LogCapture
     assert "stamina" not in loggers, "its records print the arguments of calls"
     assert TOKEN not in caplog.text
     assert TOKEN not in "".join(repr(record.args) for record in caplog.records)
+
+
+def test_each_logger_of_the_http_libraries_is_redacted(caplog: pytest.LogCaptureFixture) -> None:
+    """Those that write of requests: of connections, of HTTP/1.1 and of proxies."""
+    caplog.set_level(logging.DEBUG)
+    with redacted_logs(Secret(TOKEN)):
+        for name in ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy"):
+            logging.getLogger(name).debug("received %s", TOKEN)
+    assert (len(caplog.messages), TOKEN in caplog.text) == (4, False)
 
 
 @pytest.mark.parametrize("module", ["http", "health", "network"])

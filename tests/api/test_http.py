@@ -328,6 +328,25 @@ def test_an_api_that_refuses_everything_is_given_up(
     assert 120 < sum(clock.waits) < 150
 
 
+def test_the_log_tells_what_comes_next(
+    serve: Serve, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each response is logged with its request, size and time, and each attempt that follows."""
+    caplog.set_level("DEBUG", "mirror.api")
+    compressed = gzip.compress(BODY, mtime=0)
+    fetch(serve(DOWN, http(200, compressed, "Content-Encoding: gzip")), clock=clock)
+    list_request = "GET /phone-numbers/release-requests?page=1&per_page=100"
+    refused, waits, received = caplog.messages[:3]
+    assert refused == f"{list_request}: 503, 17 bytes in 0.000 s"
+    assert re.fullmatch(rf"{re.escape(list_request)}: .* 503: .*; trying again in \d\.\d s", waits)
+    assert received == f"{list_request}: 200, {len(compressed)} bytes (gzip) in 0.000 s"
+    caplog.clear()
+    failure(serve(paged(single_entries(2))[0], NOT_NOW["429"]), clock=clock)
+    ends = [text.partition("; ")[2] for text in caplog.messages if " 429: (" in text]
+    assert set(ends[:-1]) == {"trying again more slowly"}
+    assert ends[-1] == "slower requests do not help"
+
+
 def test_a_503_before_the_first_response_is_a_failure(serve: Serve, clock: FakeClock) -> None:
     """An API that is down is given up after five attempts."""
     assert_fails(serve(NOT_NOW["503"]), ApiUnavailable, "(tried 5 times)", clock=clock)

@@ -164,6 +164,7 @@ NOT_FIRST: list[tuple[dict[str, Any], str]] = [
     ({"links": [{"rel": "previous", "href": PATH}]}, "links"),
     ({"pageInfo": {"hasPreviousPage": True, "hasNextPage": False}}, "pageInfo.hasPreviousPage"),
     ({"offset": 100, "has_more": False}, "offset"),
+    ({"offset": 1, "has_more": False}, "offset"),
     ({"meta": {"from": 101, "to": 101}}, "meta.from"),
     ({"pageable": {"offset": 20, "unpaged": False}}, "pageable.offset"),
     ({"startAt": "100"}, "startAt"),
@@ -368,6 +369,10 @@ def test_usual_names_of_paging_are_read(members: dict[str, Any], paging: Paging)
         ([("Link", f'<{PATH}?page=2>; rel="next", <{PATH}?page=9>; rel="last"')], Paging(None, 9)),
         ([("Link", "</api/v1/phone-numbers/release-requests?page=9>; rel=last")], Paging(None, 9)),
         ([("Link", f"<{PATH.replace('https', 'http')}?page=9>; rel=last")], Paging(None, 9)),
+        (
+            [("Link", f"<{PATH.replace('.example', '.example:443')}?page=9>; rel=last")],
+            Paging(None, 9),
+        ),
     ],
     ids=str,
 )
@@ -379,8 +384,24 @@ def test_paging_in_headers_is_read(headers: list[tuple[str, str]], paging: Pagin
 @pytest.mark.parametrize("name", ["lastPage", "TotalPages", "total-count", "perPage"])
 def test_an_unusable_number_is_refused_under_any_name(name: str) -> None:
     """The message has the name as the API wrote it."""
-    with pytest.raises(PayloadError, match=f"`{name}` is not a usable whole number"):
-        parse({"meta": {name: "many"}})
+    for members in ({"meta": {name: "many"}}, {"result": {"meta": {name: "many"}}}):
+        with pytest.raises(PayloadError, match=f"`{name}` is not a usable whole number"):
+            parse(members)
+
+
+def test_objects_count_before_values() -> None:
+    """The page number in an object of paging is that of the list."""
+    members = {"current_page": 3, "page_info": {"current_page": 1, "last_page": 1}}
+    assert parse(members).paging == Paging(1, 1)
+
+
+def test_a_list_of_links_may_be_64_kb_long() -> None:
+    """What is longer is no paging."""
+    link = {"rel": "last", "href": f"{PATH}?page=9", "title": ""}
+    spare = 65_536 - len(json.dumps([link], separators=(",", ":")))
+    for more, paging in ((0, Paging(None, 9)), (1, None)):
+        link["title"] = "x" * (spare + more)
+        assert parse({"links": [link]}).paging == paging
 
 
 def test_hostile_members_cost_nothing() -> None:

@@ -97,6 +97,9 @@ async def test_a_wait_past_the_deadline_is_not_begun(clock: FakeClock) -> None:
     with pytest.raises(ApiUnavailable, match=r"at 1 requests a minute.*raise --rate or --deadline"):
         await limiter.acquire()
     assert clock.waits == []
+    clock.time = limiter.deadline
+    with pytest.raises(ApiUnavailable, match="longer than the 60 seconds allowed"):
+        limiter.remaining_time()
 
 
 async def test_a_cancelled_request_does_not_wait() -> None:

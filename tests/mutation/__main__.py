@@ -45,11 +45,11 @@ KINDS = {
     "views": (
         "migrations/sql/0001/*/[pr]*.sql",  # not comments.sql
         [
-            "tests/db/test_plans.py",
-            "tests/db/test_unknown_times.py",
             "tests/db/test_view_stories.py",
             "tests/db/test_views.py",
+            "tests/db/test_unknown_times.py",
             "tests/queries/test_helpers.py",
+            "tests/db/test_plans.py",
         ],
     ),
 }
@@ -75,21 +75,38 @@ class Baseline:
 
     def concerned(self, mutant: Mutant, budget: float) -> dict[str, float]:
         """Return the tests that concern a mutant, with their seconds, the best ones first."""
-        tests: Iterable[str]
-        if mutant.file.endswith(".py"):
-            lines = self.reached.get(mutant.file, {})
-            first, last = mutant.lines
-            tests = {test for line in range(first, last + 1) for test in lines.get(line, ())}
-            if not tests:  # it runs when it is imported
-                tests = {test for of_line in lines.values() for test in of_line}
-        else:
-            (other,) = {*_DATABASES} - {Path(mutant.file).parent.name}
-            tests = (test for test in self.seconds if f"[{other}" not in test)
-        own = f"/test_{Path(mutant.file).stem}.py"
-        order = sorted(tests, key=lambda test: (own not in test, self.seconds[test], test))
+        order = self._of_python(mutant) if mutant.file.endswith(".py") else self._of_view(mutant)
         sums = accumulate(self.seconds[test] for test in order)
         within = takewhile(lambda one: one[1] <= budget, zip(order, sums, strict=True))
         return {test: self.seconds[test] for test, _ in within}
+
+    def _of_python(self, mutant: Mutant) -> list[str]:
+        """Return those that reach the lines, or any line if they run when they are imported.
+
+        Those of the module's own tests come first, and one case of each test before any other.
+        """
+        lines = self.reached.get(mutant.file, {})
+        first, last = mutant.lines
+        tests = {test for line in range(first, last + 1) for test in lines.get(line, ())}
+        tests = tests or {test for of_line in lines.values() for test in of_line}
+        own = f"/test_{Path(mutant.file).stem}.py"
+        cases: Counter[str] = Counter()
+        rank = {}
+        for test in sorted(tests, key=lambda test: (self.seconds[test], test)):
+            function = test.partition("[")[0]
+            cases[function] += 1
+            rank[test] = (own not in test, cases[function])
+        return sorted(rank, key=lambda test: rank[test])
+
+    def _of_view(self, mutant: Mutant) -> list[str]:
+        """Return those of its database, in the order of the modules."""
+        (other,) = {*_DATABASES} - {Path(mutant.file).parent.name}
+        modules = KINDS["views"][1]
+        of_views = (test for test in self.seconds if test.partition("::")[0] in modules)
+        return sorted(
+            (test for test in of_views if f"[{other}" not in test),
+            key=lambda test: (modules.index(test.partition("::")[0]), self.seconds[test]),
+        )
 
 
 @dataclass(frozen=True)
