@@ -260,7 +260,8 @@ NOTHING: list[dict[str, Any]] = [
     {"tokens": {"used": 5}, "markers": [{"lat": 1}], "bookmarks": [{"id": 1}]},
     {"request": {"page": 1, "per_page": 15}, "query": {"params": {"page": 3, "pageSize": 15}}},
     {"applied_filters": {"page": 1, "offset": 100, "limit": 15, "status": "pending"}},
-    {"document": {"pages": 12}, "job": {"done": False, "total": 900}},
+    {"document": {"pages": 12, "size": 9000}, "job": {"done": False, "total": 900}},
+    {"pagination": {"limit": "none"}},
     {"text": {"page": "dashboard", "total": 900}, "homepage": {"title": "x"}},
 ]
 """Members that do not say that the list goes on."""

@@ -218,6 +218,9 @@ class Survey:
         self._coverage = coverage.Coverage(data_file=None, include=[str(self._modules)])
         if self._modules is not None:
             self._coverage.start()
+            for path in sorted(Path("/").glob(self._modules.lstrip("/"))):
+                name = ".".join(path.relative_to(Path.cwd()).with_suffix("").parts)
+                importlib.import_module(name)  # else its top level is that of the first test
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
