@@ -368,28 +368,26 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         verb = "rolled back" if self.dry_run else "committed"
         logger.debug("%s in %.3f s", verb, time.monotonic() - began)
 
-    def _finish(
-        self, outcome: Outcome, counts: Counts | None = None, failure: MirrorError | None = None
-    ) -> Result:
+    def _finish(self, outcome: Outcome, failure: MirrorError) -> Result:
         """Record how the run ended, in a transaction of its own, if the database can be reached.
 
         A run that is on record as complete stays so: its commit succeeded, and only the response
         to the commit was lost.
         """
         if self.dry_run:
-            return self._result(outcome, counts, failure)
+            return self._result(outcome, failure=failure)
         try:
             with self._transaction() as connection:
                 if completion := runs.completion(connection, self.run):
                     return self._result(Outcome(completion.outcome), completion.counts)
-                return self._finish_in(connection, outcome, counts, failure)
+                return self._finish_in(connection, outcome, failure=failure)
         except (DatabaseError, Stopped) as error:
             logger.debug("%s", error)
             logger.warning(
                 "the end of run %d could not be put on record; the next sync will find it",
                 self.run.id,
             )
-            return self._result(outcome, counts, failure or error)
+            return self._result(outcome, failure=failure)
 
     def _finish_in(
         self,
@@ -428,7 +426,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
         return result
 
     def _result(
-        self, outcome: Outcome, counts: Counts | None, failure: MirrorError | None = None
+        self, outcome: Outcome, counts: Counts | None = None, failure: MirrorError | None = None
     ) -> Result:
         return Result(
             run_id=None if self.dry_run else self.run.id,

@@ -153,6 +153,13 @@ def unstated_body(size: int) -> bytes:
     return body_of(unstated(size)[0])
 
 
+def test_page_2_may_be_page_1_in_other_words(serve: Serve) -> None:
+    """With the same ids, page 2 shows that the API ignores the page number: the ETag counts."""
+    body = unstated_body(15)
+    server = serve(by_page([http(200, body, 'ETag: "a"'), http(200, body.replace(b"[", b"[ "))]))
+    assert (fetch(server).etag, server.pages) == ('"a"', [1, 2])
+
+
 @pytest.mark.parametrize("size", [1, 9, 14, 16, 99, 101])
 def test_a_list_of_another_size_takes_one_request(serve: Serve, size: int) -> None:
     """Other lengths are believed, unless the last complete list was at least as long."""

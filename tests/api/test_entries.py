@@ -130,3 +130,11 @@ def test_digests_belong_to_a_version() -> None:
     same, other = (run_python("-c", code, text, A.decode()) for text in ("", ".1"))
     assert (same.code, other.code, int(same.out)) == (0, 0, digest)
     assert int(other.out) != digest
+
+
+def test_entries_are_decoded_in_the_order_of_ids() -> None:
+    """Those without an id come first, and each keeps its digest."""
+    raws = [C, b"5", A, B]
+    decoded = [pair for batch in scan_of(raws).decode(in_order=True) for pair in batch]
+    assert [record.id for record, _ in decoded] == [None, "a", "b", "c"]
+    assert [digest for _, digest in decoded] == [*digests_of([b"5", A, B, C])]

@@ -337,6 +337,8 @@ def test_a_known_list_as_long_as_a_page_is_verified_again(serve: Serve) -> None:
     assert all("if-none-match" not in sent.headers for sent in server.requests)
     more = serve(by_page([http(200, body), http(200, envelope([request(100)]))]))
     assert_fails(more, ApiError, "page 2 has", known=known)
+    ended = fetch(serve(by_page([http(200, body), http(404)])), known=known)
+    assert (ended.scan.count, ended.etag) == (100, None)
 
 
 def test_any_number_of_pages_may_be_announced(serve: Serve) -> None:

@@ -40,6 +40,7 @@ REJECTED = {
 }
 ON_HOLD = {"status": "on_hold"}
 INVALID = {"requested_at": "yesterday"}
+UNREADABLE = 5  # as a status
 MISSING = None
 
 
@@ -104,7 +105,10 @@ class Story:
             elif fields is INVALID:  # its other fields can be read
                 states.append(({}, True))
             else:
-                states.append(({key: fields[key] for key in fields if key != "carrier"}, True))
+                known = {key: fields[key] for key in fields if key != "carrier"}
+                if known.get("status") == UNREADABLE:
+                    known["status"] = states[-1][0]["status"]
+                states.append((known, True))
         return states
 
 
@@ -302,6 +306,20 @@ STORIES = {
         [(3, "corrected"), (5, "corrected"), (6, "resolved")],
         # Quarantine has one record for both times, from sync 2 to sync 6.
         [REQUESTED, observed("cancelled", 6, after=1)],
+    ),
+    "on hold again, another reason while its status is unreadable, then cancelled": Story(
+        [
+            *({}, ON_HOLD, {}, ON_HOLD, {"status": UNREADABLE, "reason": "Other"}),
+            {"status": "cancelled", "reason": "Other"},
+        ],
+        [(2, "corrected"), (3, "reopened"), (4, "corrected"), (5, "corrected"), (6, "resolved")],
+        [
+            REQUESTED,
+            observed("on_hold", 2),
+            observed("reopened", 3, "pending"),
+            observed("on_hold", 4),
+            observed("cancelled", 6, after=4),
+        ],
     ),
     "invalid, then missing": Story(
         [{}, INVALID, MISSING],

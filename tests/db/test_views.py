@@ -68,6 +68,61 @@ def test_phone_numbers(mirror: Mirror) -> None:
     ]
 
 
+SPANS = [
+    ("2024-01-31T23:59:59.999Z", "2024-02-01T00:00:00Z"),
+    ("2024-02-28T12:34:56Z", "2024-03-01T01:02:03.004Z"),
+    ("2023-02-28T00:00:00Z", "2023-03-01T00:00:00Z"),
+    ("2001-05-31T00:00:00Z", "2024-06-01T00:00:00Z"),
+    ("1999-12-31T00:00:00Z", "2000-03-01T00:00:00Z"),
+    ("2003-11-30T22:00:00Z", "2004-12-01T21:00:00Z"),
+    ("2099-07-01T00:00:00Z", "2101-08-31T00:00:00Z"),
+    *(
+        (f"2022-{month:02}-15T00:00:00Z", f"2023-{month % 12 + 1:02}-14T00:00:00Z")
+        for month in range(1, 13)
+    ),
+]
+"""Times of request and resolution, months and years apart."""
+
+
+def test_hours_to_resolve(mirror: Mirror) -> None:
+    """Hours are exact, whatever months, leap days and centuries lie between."""
+    statuses = {"requested_at": 0, "resolved_at": 1}
+    records = [
+        request(
+            number, status="rejected", **{name: span[place] for name, place in statuses.items()}
+        )
+        for number, span in enumerate(SPANS)
+    ]
+    mirror.sync(records)
+    hours = dict(mirror.rows("SELECT id, hours_to_resolve FROM release_request_turnaround"))
+    assert hours == {
+        record["id"]: (end - begin) / timedelta(hours=1)
+        for record, (begin, end) in zip(
+            records,
+            ([datetime.fromisoformat(time) for time in span] for span in SPANS),
+            strict=True,
+        )
+    }
+
+
+def test_days_of_what_has_a_time_but_is_not_resolved(mirror: Mirror) -> None:
+    """A pending request is open whatever its resolved_at; another status is, without one."""
+    open_at_end = "SELECT day, open_at_end FROM release_requests_daily WHERE environment = :name"
+    resolved = {"resolved_at": "2024-01-11T09:00:00Z"}
+    held = request(3, status="on_hold")
+    mirror.now = datetime(2024, 1, 12, 12, tzinfo=UTC)
+    mirror.sync([request(1, **resolved), request(2, status="on_hold", **resolved), held])
+    mirror.sync([request(4, status="approved", **resolved)], environment="reopened")
+    mirror.now = datetime(2024, 1, 20, 12, tzinfo=UTC)
+    mirror.sync([request(4, **resolved)], environment="reopened")
+    days = {str(day): count for day, count in mirror.rows(open_at_end, name="default")}
+    assert [days[f"2024-01-{day}"] for day in (10, 11, 20)] == [3, 2, 2]
+    days = {str(day): count for day, count in mirror.rows(open_at_end, name="reopened")}
+    assert [days[f"2024-01-{day}"] for day in (10, 11, 19, 20)] == [1, 0, 0, 1]
+    resolved_ids = mirror.rows("SELECT id FROM release_request_turnaround ORDER BY id")
+    assert resolved_ids == [("request-2",)]
+
+
 def as_of(mirror: Mirror, when: datetime) -> dict[str, State]:
     """Return the states as of a time, listed or not, as the model has them."""
     found = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -357,6 +358,7 @@ def test_no_upgrade_refuses_an_empty_database(new_mirror: Mirror) -> None:
     assert (result.outcome, result.run_id) == (Outcome.FAILED, None)
     assert isinstance(result.failure, SchemaError)
     assert "mirror db upgrade" in str(result.failure)
+    assert result.seconds >= 0
 
 
 @pytest.mark.parametrize("error", [TokenRefused, ApiError])
@@ -422,3 +424,21 @@ def test_postgres_has_statistics_after_the_first_sync(postgres_mirror: Mirror) -
     postgres_mirror.sync(requests(*range(400), status="approved"))
     assert postgres_mirror.rows(size.format("release_requests")) == [(400,)]
     assert postgres_mirror.rows(size.format("release_request_past_versions")) == [(300,)]
+
+
+def test_a_sync_logs_its_steps(sqlite_mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+    """What is read, merged and committed, or rolled back, is logged with its size and time."""
+    caplog.set_level("DEBUG", "mirror.sync")
+    base_url = sqlite_mirror.api.base_url
+    size = sqlite_mirror.sync([request(1)]).bytes
+    sqlite_mirror.sync([request(1)], dry_run=True)
+    messages = [re.sub(r"\d+\.\d+ s", "- s", text) for text in caplog.messages]
+    assert messages == [
+        f"run 1 has begun, with {base_url}",
+        f"list read: 1 page, {size} bytes in - s",
+        "merged in - s",
+        "committed in - s",
+        f"the dry run has begun, with {base_url}",
+        f"nothing new: 1 page, {size} bytes in - s",
+        "rolled back in - s",
+    ]
