@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import itertools
 import json
 import logging
@@ -339,6 +340,32 @@ def test_the_order_is_the_documented_one() -> None:
         assert order in " ".join((ROOT / page).read_text().split())
 
 
+def test_as_many_at_once_as_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sync has the cancellation, and none begins after it is set."""
+    api = ApiSettings("https://voice.example.com/api/v1", Secret(TOKEN))
+    configs = [EnvironmentConfig(environment, api) for environment in "abc"]
+    cancellation = CancellationToken()
+    sizes: list[int] = []
+
+    class Pool(concurrent.futures.ThreadPoolExecutor):
+        def __init__(self, size: int, *names: Any, **options: Any) -> None:
+            sizes.append(size)
+            super().__init__(size, *names, **options)
+
+    def sync(config: EnvironmentConfig, given: CancellationToken) -> Result:
+        assert given is cancellation
+        now = datetime.now(UTC)
+        return Result.of_failure(config.environment, GuardRefused("no"), now, now)
+
+    monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", Pool)
+    for chosen, jobs in ((configs, 2), (configs[:1], 2), (configs, 1)):
+        synced = {type(one.failure) for one in scheduler.sync_all(chosen, sync, jobs, cancellation)}
+        assert synced == {GuardRefused}
+    assert sizes == [2]
+    cancellation.set()
+    assert [*scheduler.sync_all(configs, sync, 2, cancellation)] == []
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_defect_in_one_leaves_the_others(jobs: int, caplog: pytest.LogCaptureFixture) -> None:
     """An unexpected exception in one is reported, without its token, and the others are synced."""
@@ -435,7 +462,10 @@ def test_sleep_on_a_machine_that_is_suspended(delay: float, suspended: float, sl
 
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="a clock that Linux alone has")
-def test_the_clock_counts_while_the_machine_is_suspended() -> None:
-    """It is Linux's clock that does so, and that nobody can set."""
+def test_the_clock_counts_while_the_machine_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is Linux's clock that does so, and that nobody can set; elsewhere the monotonic one."""
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert before <= scheduler.since_boot() <= time.clock_gettime(time.CLOCK_BOOTTIME)
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME")
+    before = time.monotonic()
+    assert before <= scheduler.since_boot() <= time.monotonic()
