@@ -93,7 +93,10 @@ ECHOES: dict[str, tuple[str, Callable[[str], bytes]]] = {
     "details": (TOKEN, lambda token: http(404, _error(error={"details": {token: [token]}}))),
     "errors": (TOKEN, lambda token: http(422, _error(message="x", errors={"t": [token]}))),
     "server-error": (TOKEN, lambda token: http(500, _error(message=token))),
-    "success-false-without-list": (TOKEN, lambda token: http(200, _error(message=token))),
+    "success-false-without-list": (
+        TOKEN,
+        lambda token: http(200, _error(message=token, data={"x": 1})),
+    ),
     "success-false": (TOKEN, lambda token: http(200, _error(message=token, data=[]))),
     "location": (TOKEN, lambda token: http(302, b"", f"Location: https://e.example/?t={token}")),
     "location-escaped": (

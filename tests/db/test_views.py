@@ -112,15 +112,23 @@ def test_days_of_what_has_a_time_but_is_not_resolved(mirror: Mirror) -> None:
     held = request(3, status="on_hold")
     mirror.now = datetime(2024, 1, 12, 12, tzinfo=UTC)
     mirror.sync([request(1, **resolved), request(2, status="on_hold", **resolved), held])
-    mirror.sync([request(4, status="approved", **resolved)], environment="reopened")
-    mirror.now = datetime(2024, 1, 20, 12, tzinfo=UTC)
-    mirror.sync([request(4, **resolved)], environment="reopened")
+    changed: dict[int, list[Fields]] = {
+        12: [request(4, status="approved", **resolved), request(5)],
+        14: [request(4, status="approved", **resolved), request(5, status="on_hold")],
+        20: [
+            request(4, **resolved),
+            request(5, status="on_hold", resolved_at="2024-01-18T09:00:00Z"),
+        ],
+    }
+    for day, records in changed.items():
+        mirror.now = datetime(2024, 1, day, 12, tzinfo=UTC)
+        mirror.sync(records, environment="changed")
     days = {str(day): count for day, count in mirror.rows(open_at_end, name="default")}
     assert [days[f"2024-01-{day}"] for day in (10, 11, 20)] == [3, 2, 2]
-    days = {str(day): count for day, count in mirror.rows(open_at_end, name="reopened")}
-    assert [days[f"2024-01-{day}"] for day in (10, 11, 19, 20)] == [1, 0, 0, 1]
+    days = {str(day): count for day, count in mirror.rows(open_at_end, name="changed")}
+    assert [days[f"2024-01-{day}"] for day in (10, 11, 13, 14, 19, 20)] == [2, 1, 1, 0, 0, 1]
     resolved_ids = mirror.rows("SELECT id FROM release_request_turnaround ORDER BY id")
-    assert resolved_ids == [("request-2",)]
+    assert resolved_ids == [("request-2",), ("request-5",)]
 
 
 def as_of(mirror: Mirror, when: datetime) -> dict[str, State]:
