@@ -309,5 +309,5 @@ def test_invalid_utf8_is_rejected(field: str, bad: bytes) -> None:
 def test_an_entry_nested_too_deeply_is_refused(depth: int) -> None:
     """An entry of any depth fails the list, and does not end the process."""
     deep = entry_with("x", b"[" * depth + b"]" * depth)
-    with pytest.raises(ApiError, match="nested too deeply to be read"):
+    with pytest.raises(ApiError, match="nested too deeply to be read; report this to the API"):
         decode_entries(b"%b,%b" % (deep, entry(id="b")))
