@@ -15,6 +15,7 @@ from mirror import erasure
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db import models
 from mirror.db.engine import create_engine, read_transaction, write_transaction
+from mirror.db.erasures import marked_object
 from mirror.errors import DatabaseError
 from mirror.numbers.mentions import mentions
 from mirror.queries import helpers
@@ -391,3 +392,12 @@ def test_mentions_of_texts() -> None:
     assert mentions("anonymous")('{"phone_number": "anonymous"}')
     assert not mentions("anonymous")('{"reason": "an anonymous call"}')
     assert not mentions("12")('{"n": "+1200"}')
+
+
+def test_unknown_fields_of_an_erased_request(sqlite_mirror: Mirror) -> None:
+    """A later sync has the mark in their place too."""
+    sqlite_mirror.sync([request(1, carrier="Example")])
+    erasure.erase(sqlite_mirror.engine, request(1)["phone_number"], now=sqlite_mirror.now)
+    sqlite_mirror.sync([request(1, carrier="Example", status="approved")])
+    [(status, extra)] = sqlite_mirror.rows("SELECT status, extra FROM release_requests")
+    assert (status, json.loads(extra)) == ("approved", marked_object("erased-1"))

@@ -113,11 +113,20 @@ def test_days_of_what_has_a_time_but_is_not_resolved(mirror: Mirror) -> None:
     mirror.now = datetime(2024, 1, 12, 12, tzinfo=UTC)
     mirror.sync([request(1, **resolved), request(2, status="on_hold", **resolved), held])
     changed: dict[int, list[Fields]] = {
-        12: [request(4, status="approved", **resolved), request(5)],
-        14: [request(4, status="approved", **resolved), request(5, status="on_hold")],
+        12: [
+            request(4, status="approved", **resolved),
+            request(5),
+            request(6, status="rejected"),
+        ],
+        14: [
+            request(4, status="approved", **resolved),
+            request(5, status="on_hold"),
+            request(6),
+        ],
         20: [
             request(4, **resolved),
             request(5, status="on_hold", resolved_at="2024-01-18T09:00:00Z"),
+            request(6, status="rejected"),
         ],
     }
     for day, records in changed.items():
@@ -126,9 +135,9 @@ def test_days_of_what_has_a_time_but_is_not_resolved(mirror: Mirror) -> None:
     days = {str(day): count for day, count in mirror.rows(open_at_end, name="default")}
     assert [days[f"2024-01-{day}"] for day in (10, 11, 20)] == [3, 2, 2]
     days = {str(day): count for day, count in mirror.rows(open_at_end, name="changed")}
-    assert [days[f"2024-01-{day}"] for day in (10, 11, 13, 14, 19, 20)] == [2, 1, 1, 0, 0, 1]
+    assert [days[f"2024-01-{day}"] for day in (10, 11, 13, 14, 19, 20)] == [2, 1, 1, 1, 1, 1]
     resolved_ids = mirror.rows("SELECT id FROM release_request_turnaround ORDER BY id")
-    assert resolved_ids == [("request-2",), ("request-5",)]
+    assert resolved_ids == [("request-2",), ("request-5",), ("request-6",)]
 
 
 def as_of(mirror: Mirror, when: datetime) -> dict[str, State]:

@@ -442,3 +442,27 @@ def test_a_sync_logs_its_steps(sqlite_mirror: Mirror, caplog: pytest.LogCaptureF
         f"nothing new: 1 page, {size} bytes in - s",
         "rolled back in - s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "recorded"),
+    [
+        (KeyboardInterrupt, "interrupted"),
+        (ZeroDivisionError, "ended by a defect of mirror; please report it"),
+    ],
+)
+def test_what_ended_a_sync_is_on_record(
+    sqlite_mirror: Mirror,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
+    recorded: str,
+) -> None:
+    """An exception that is no error of mirror is raised again after the run was recorded."""
+
+    def fetch_list(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mirror.sync.run.Client.fetch_list", fetch_list)
+    with pytest.raises(error):
+        sqlite_mirror.sync([request(1)])
+    assert sqlite_mirror.runs("outcome", "error") == [("failed", recorded)]
