@@ -321,6 +321,14 @@ STORIES = {
             observed("cancelled", 6, after=4),
         ],
     ),
+    "on hold, two other reasons, the last while its status is unreadable, then cancelled": Story(
+        [
+            *({}, ON_HOLD, ON_HOLD | {"reason": "Other"}),
+            *({"status": status, "reason": "Third"} for status in (UNREADABLE, "cancelled")),
+        ],
+        [(2, "corrected"), (3, "corrected"), (4, "corrected"), (5, "resolved")],
+        [REQUESTED, observed("on_hold", 2), observed("cancelled", 5, after=2)],
+    ),
     "invalid, then missing": Story(
         [{}, INVALID, MISSING],
         [(3, "vanished")],

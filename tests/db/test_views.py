@@ -103,6 +103,9 @@ def test_hours_to_resolve(mirror: Mirror) -> None:
             strict=True,
         )
     }
+    days = [str(day) for (day,) in mirror.rows("SELECT day FROM release_requests_daily ORDER BY 1")]
+    first = datetime(1999, 12, 31)  # noqa: DTZ001
+    assert days == [str((first + timedelta(number)).date()) for number in range(len(days))]
 
 
 def test_days_of_what_has_a_time_but_is_not_resolved(mirror: Mirror) -> None:
@@ -117,16 +120,19 @@ def test_days_of_what_has_a_time_but_is_not_resolved(mirror: Mirror) -> None:
             request(4, status="approved", **resolved),
             request(5),
             request(6, status="rejected"),
+            request(7, status="on_hold", **resolved),
         ],
         14: [
             request(4, status="approved", **resolved),
             request(5, status="on_hold"),
             request(6),
+            request(7),
         ],
         20: [
             request(4, **resolved),
             request(5, status="on_hold", resolved_at="2024-01-18T09:00:00Z"),
             request(6, status="rejected"),
+            request(7),
         ],
     }
     for day, records in changed.items():
@@ -135,7 +141,7 @@ def test_days_of_what_has_a_time_but_is_not_resolved(mirror: Mirror) -> None:
     days = {str(day): count for day, count in mirror.rows(open_at_end, name="default")}
     assert [days[f"2024-01-{day}"] for day in (10, 11, 20)] == [3, 2, 2]
     days = {str(day): count for day, count in mirror.rows(open_at_end, name="changed")}
-    assert [days[f"2024-01-{day}"] for day in (10, 11, 13, 14, 19, 20)] == [2, 1, 1, 1, 1, 1]
+    assert [days[f"2024-01-{day}"] for day in (10, 11, 13, 14, 19, 20)] == [3, 1, 1, 2, 2, 2]
     resolved_ids = mirror.rows("SELECT id FROM release_request_turnaround ORDER BY id")
     assert resolved_ids == [("request-2",), ("request-5",), ("request-6",)]
 
