@@ -11,6 +11,7 @@ import argparse
 import os
 import random
 import resource
+import secrets
 import shutil
 import sys
 import tempfile
@@ -25,10 +26,10 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout
 
-from tests.support import guardian, oracle  # noqa: E402
-from tests.support.soaks.audit import Auditor  # noqa: E402
-from tests.support.soaks.databases import Infrastructure, check_integrity  # noqa: E402
-from tests.support.soaks.fleet import CURSORS, Fleet, LongLived, Programs  # noqa: E402
+from tests.support import guardian, oracle
+from tests.support.soaks.audit import Auditor
+from tests.support.soaks.databases import Infrastructure, SoakDatabase, check_integrity
+from tests.support.soaks.fleet import CURSORS, Fleet, LongLived, Programs
 
 SYNCS, READERS = 6, 3
 """Threads that run syncs and readers one after the other."""
@@ -61,12 +62,12 @@ class Soak:
         self._seed = seed
         self._environments = environments
         self._folder = folder
-        self._chance = random.Random(seed)
+        self._chance = _chance(seed)
         self._stop, self._has_happened = threading.Event(), threading.Event()
         self._began = time.monotonic()
         self.violations: list[str] = []
         self.moments = 0
-        self._infrastructure = Infrastructure(folder, random.Random(self._chance.random()))
+        self._infrastructure = Infrastructure(folder, _chance(self._chance.random()))
         self._long_lived: list[LongLived] = []
         self._upgrades = 0
         self._own_rss: list[int] = []
@@ -103,12 +104,12 @@ class Soak:
         self._programs = Programs(self._folder)
         self._auditors = {one.name: Auditor(one, self.report) for one in databases}
         self._fleet = Fleet(
-            self._programs,
-            self._auditors,
-            databases,
-            self.report,
-            random.Random(self._chance.random()),
-            self._folder,
+            programs=self._programs,
+            auditors=self._auditors,
+            databases=databases,
+            report=self.report,
+            chance=_chance(self._chance.random()),
+            folder=self._folder,
         )
         for database in databases:
             self._fleet.sync_these(database, list(database.apis), ["--jobs", "2"])
@@ -157,7 +158,7 @@ class Soak:
         return time.monotonic() - self._since
 
     def _is_over(self) -> bool:
-        """Whether the time is over and everything has happened, which takes longer if it is short."""
+        """Whether the time is over, and everything has happened once."""
         elapsed = self._elapsed()
         happened = self._has_happened.is_set() and min(self._fleet.reads_of_each()) > 0
         return elapsed > self._seconds and (happened or elapsed > self._seconds + PATIENCE)
@@ -202,7 +203,7 @@ class Soak:
 
     def _weather(self) -> None:
         """Change the lists, and let APIs fail."""
-        chance = random.Random(self._seed + 1)
+        chance = _chance(self._seed + 1)
         apis = [api for one in self._infrastructure.databases for api in one.apis.values()]
         pause, period = 0.5, 3.0 if self._seconds < 120 else 10.0
         while not self._stop.wait(pause):
@@ -215,13 +216,12 @@ class Soak:
 
     def _events(self) -> None:
         """Let things happen to databases and programs, one after the other."""
-        chance = random.Random(self._seed + 2)
+        chance = _chance(self._seed + 2)
         planned: list[tuple[float, str, Callable[[], object]]] = []
         for name, happen in self._infrastructure.disasters().items():
             count = max(1, round(self._seconds / (600 if name == "failover" else 150)))
             planned += [
-                ((place + chance.uniform(0.1, 0.7)) / count, name, happen)
-                for place in range(count)
+                ((place + chance.uniform(0.1, 0.7)) / count, name, happen) for place in range(count)
             ]
         planned += [(share, "upgrade", self._upgrade) for share in (0.25, 0.5)]
         for share, name, happen in sorted(planned, key=lambda one: one[:2]):
@@ -266,7 +266,7 @@ class Soak:
             began = time.time()
             try:
                 self._auditors[database.name].look()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (whatever it is, it counts unless excused)
                 if not database.troubles.overlap(began, time.time()):
                     self.report(f"{database.name}: {error!r}\n{traceback.format_exc()}")
 
@@ -287,20 +287,24 @@ class Soak:
         time.sleep(0.1)
         self._look()
         for database in self._infrastructure.databases:
-            auditor = self._auditors[database.name]
-            self.moments += auditor.finish(self._fleet.cursors[database.name])
-            for name, audited in auditor.audited.items():
-                if not audited.api.serves(audited.digest):
-                    self.report(f"{database.name}: {name} does not equal its list")
-            if auditor.revision != self._programs.revision:
-                self.report(f"{database.name}: the schema is {auditor.revision}")
-            if wrong := check_integrity(database):
-                self.report(f"{database.name}: integrity: {wrong}")
+            self._check(database)
         for long_lived in self._long_lived:
             for text in long_lived.growth():
                 self.report(text)
 
-    def _complete(self, database: object) -> None:
+    def _check(self, database: SoakDatabase) -> None:
+        """Check a database at the end."""
+        auditor = self._auditors[database.name]
+        self.moments += auditor.finish(self._fleet.cursors[database.name])
+        for name, audited in auditor.audited.items():
+            if not audited.api.serves(audited.digest):
+                self.report(f"{database.name}: {name} does not equal its list")
+        if auditor.revision != self._programs.revision:
+            self.report(f"{database.name}: the schema is {auditor.revision}")
+        if wrong := check_integrity(database):
+            self.report(f"{database.name}: integrity: {wrong}")
+
+    def _complete(self, database: SoakDatabase) -> None:
         """Sync each environment completely, twice: then nothing is new, for cursors neither."""
         for name in database.apis:
             code, results = self._fleet.sync_these(database, [name], ["--accept-missing"])
@@ -322,8 +326,11 @@ class Soak:
         figures = self._fleet.figures
         databases = self._infrastructure.databases
         outcomes = ("applied", "unchanged", "superseded", "refused", "failed", "abandoned")
-        print("\n| database | files | environments | runs on record | " + " | ".join(outcomes)
-              + " | exit codes of processes |")
+        print(
+            "\n| database | files | environments | runs on record | "
+            + " | ".join(outcomes)
+            + " | exit codes of processes |"
+        )
         print("| --- " * (len(outcomes) + 5) + "|")
         for kind in dict.fromkeys(one.kind for one in databases):
             of_kind = [one for one in databases if one.kind == kind]
@@ -338,9 +345,7 @@ class Soak:
                 ", ".join(f"{code}: {count}" for code, count in codes),
             ]
             print("| " + " | ".join(f"{cell}" for cell in cells) + " |")
-        counts = sum(
-            (api.counts for one in databases for api in one.apis.values()), Counter[str]()
-        )
+        counts = sum((api.counts for one in databases for api in one.apis.values()), Counter[str]())
         for title, part in (
             ("changes of lists", _named(counts, "list: ")),
             ("faults of APIs", _named(counts, "API: ")),
@@ -365,6 +370,10 @@ class Soak:
         )
 
 
+def _chance(seed: float) -> random.Random:
+    return random.Random(seed)  # noqa: S311 (no cryptography)
+
+
 def _named(counts: Counter[str], prefix: str) -> dict[str, int]:
     return {
         name.removeprefix(prefix): count
@@ -384,7 +393,7 @@ def main() -> int:
     guard = None if os.environ.get(guardian.MARK) else guardian.start()
     folder = Path(tempfile.mkdtemp(prefix="mirror-soak-"))
     folder.chmod(0o755)  # servers of Postgres may run as another user
-    seed = random.randrange(1 << 30) if arguments.seed is None else arguments.seed
+    seed = secrets.randbelow(1 << 30) if arguments.seed is None else arguments.seed
     soak = Soak(arguments.minutes, seed, arguments.environments, folder)
     keep = True
     try:

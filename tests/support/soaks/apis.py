@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice, product
 from random import Random
 
-
 import msgspec
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
@@ -255,7 +254,12 @@ class SoakApi:
                 texts = tuple(
                     entry.decode() for entry in change([text.encode() for text in texts], 0)
                 )
-            except (AttributeError, TypeError, KeyError, msgspec.MsgspecError):  # it needs objects with a text for an id
+            except (
+                AttributeError,
+                TypeError,
+                KeyError,
+                msgspec.MsgspecError,
+            ):  # it needs objects with a text for an id
                 self._list_fault = None
         version = Version(texts, self._paging)
         if self._page_fault and (self._paging is None or len(texts) <= PER_PAGE):
@@ -328,7 +332,10 @@ class SoakApi:
 
     def _repeat(self) -> None:
         for number in self._some(1):
-            self._generator.twins[number] = (2, [self._chance.choice(ANOTHER_READING[:1] * 2 + ANOTHER_READING[3:])])
+            self._generator.twins[number] = (
+                2,
+                [self._chance.choice(ANOTHER_READING[:1] * 2 + ANOTHER_READING[3:])],
+            )
 
     def _spill(self) -> None:
         self._generator.junk = self._chance.sample(JUNK, self._chance.randrange(3))
@@ -399,5 +406,3 @@ def config_lines(api: SoakApi, token_file: str) -> list[str]:
         f'base_url = "{api.sandbox.base_url}"',
         f'token_file = "{token_file}"',
     ]
-
-

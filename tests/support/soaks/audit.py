@@ -1,5 +1,4 @@
-"""The auditor of the soak: each recorded run against the list that was served, each read against
-the runs.
+"""The auditor of the soak: each recorded run against its list, each read against the runs.
 
 For every environment it keeps a model of the mirror in plain Python, which learns the list of each
 run that completed. Of each moment it keeps a hash and some counts, so its memory stays small.
@@ -142,8 +141,8 @@ class Auditor:
         self._open = {row.id for row in pending}
         self._abandoned = {row.id: row for row in pending}
         self._floor = max([self._floor, *(number - 1000 for number in rows)])
-        self._settled = {number for number in self._settled if number > self._floor} | {
-            number for number in self._settled & set(rows)
+        self._settled = {
+            number for number in self._settled if number > self._floor or number in rows
         }
         for one in printed:
             self._check_printed(one, rows)
@@ -170,10 +169,7 @@ class Auditor:
             if not any(moment.finished >= began - SLACK for moment in audited.moments[-50:]):
                 self._wrong(row, "no other run completed meanwhile")
         elif row.outcome == "refused":
-            outcomes = {
-                audited.model.outcome(response)
-                for response in audited.api.candidates(began, ended)
-            }
+            outcomes = set(map(audited.model.outcome, audited.api.candidates(began, ended)))
             if "refused" not in outcomes:
                 self._wrong(row, f"the model has {outcomes}")
         elif row.outcome == "failed":
@@ -314,10 +310,14 @@ class Auditor:
         for name, audited in self.audited.items():
             for cursor, seen in cursors.items():
                 if missed := audited.changes - seen[name]:
-                    self._report(f"the cursor {cursor} never showed {len(missed)} changes of {name}")
+                    self._report(
+                        f"the cursor {cursor} never showed {len(missed)} changes of {name}"
+                    )
                 if invented := seen[name] - audited.changes:
-                    self._report(f"the cursor {cursor} showed {len(invented)} changes of {name} "
-                                 "that are none")
+                    self._report(
+                        f"the cursor {cursor} showed {len(invented)} changes of {name} "
+                        "that are none"
+                    )
         with self._database.reading() as connection:
             for name, audited in self.audited.items():
                 wrong = difference(
@@ -349,7 +349,9 @@ class Auditor:
                 place = bisect_right(times[name], when)
                 if place:
                     expected.update(dict(audited.moments[place - 1].statuses))
-            rows = connection.execute(query.bindparams(sa.bindparam("at", when, models.UTCDateTime)))
+            rows = connection.execute(
+                query.bindparams(sa.bindparam("at", when, models.UTCDateTime))
+            )
             found_counts = {row.status: row.requests for row in rows}
             if found_counts != dict(expected):
                 self._report(f"the cookbook's as-of at {when}: {found_counts}, not {expected}")

@@ -125,7 +125,7 @@ class Infrastructure(ExitStack):
                 database = SoakDatabase(kind, name, url, direct, folder / "mirror.toml")
                 for _ in range(each if place else count - each * (len(urls) - 1)):
                     size = self._chance.choice((20, 30, 40, 60, 80, 130, 210))
-                    api = SoakApi(f"e{number:02}", Random(self._chance.random()), size)
+                    api = SoakApi(f"e{number:02}", random_from(self._chance), size)
                     self.enter_context(api.sandbox.running())
                     database.apis[api.name] = api
                     number += 1
@@ -233,7 +233,7 @@ class Infrastructure(ExitStack):
         assert self._proxy is not None
         [database] = self._of("Postgres")
         with database.troubles.during(2):
-            share, chance = self._chance.choice((0.03, 0.2)), Random(self._chance.random())
+            share, chance = self._chance.choice((0.03, 0.2)), random_from(self._chance)
             lock = threading.Lock()
 
             def matches(_message: bytes) -> bool:
@@ -297,6 +297,11 @@ class Infrastructure(ExitStack):
                     )
 
 
+def random_from(chance: Random) -> Random:
+    """Another source of chance, which depends on this one's seed only."""
+    return Random(chance.random())  # noqa: S311 (no cryptography)
+
+
 def check_integrity(database: SoakDatabase) -> str:
     """Return what is wrong with the files of a database; empty if nothing is."""
     if database.kind.startswith("SQLite"):
@@ -324,5 +329,3 @@ def check_integrity(database: SoakDatabase) -> str:
     except psycopg.Error as error:
         return f"{type(error).__name__}: {error}"
     return ""
-
-

@@ -55,7 +55,7 @@ with mirror.connect(sys.argv[1]) as connection:
         run = mirror.last_run(connection, environment=environment)
         assert run is not None
         found.append([environment, [
-            {name: getattr(row, name) if "_at" not in name else str(getattr(row, name) or "") or None
+            {name: getattr(row, name) and str(getattr(row, name))
              for name in ("id", "phone_number", "phone_number_id", "status", "reason",
                           "rejection_reason", "requested_at", "resolved_at")} for row in rows]])
 print(json.dumps(found))
@@ -64,7 +64,8 @@ print(json.dumps(found))
 
 GAPS = """
 SELECT count(*) AS wrong FROM (
-  SELECT valid_to, valid_from, lead(valid_from) OVER (PARTITION BY id ORDER BY valid_from) AS begins
+  SELECT valid_to, valid_from,
+         lead(valid_from) OVER (PARTITION BY id ORDER BY valid_from) AS begins
   FROM release_request_versions) AS version
 WHERE (begins IS NULL) <> (valid_to IS NULL) OR begins <> valid_to OR valid_to <= valid_from
 """
@@ -155,6 +156,7 @@ class Fleet:
 
     def __init__(
         self,
+        *,
         programs: Programs,
         auditors: dict[str, Auditor],
         databases: Sequence[SoakDatabase],
@@ -368,9 +370,7 @@ class Fleet:
             return self._chance.choice(list(database.apis))
 
     def _status(self, database: SoakDatabase) -> bool:
-        before = {
-            name: self._complete_at.get((database.name, name), "") for name in database.apis
-        }
+        before = {name: self._complete_at.get((database.name, name), "") for name in database.apis}
         read = self._read(database, "status", "--format", "json")
         if read is None:
             return False
@@ -395,9 +395,7 @@ class Fleet:
     def _history(self, database: SoakDatabase) -> bool:
         name = self._environment(database)
         number = f"+1555{self._chance.randrange(8):07d}"
-        read = self._read(
-            database, "history", number, "--environment", name, "--format", "json"
-        )
+        read = self._read(database, "history", number, "--environment", name, "--format", "json")
         if read is None:
             return False
         rows = json.loads(read[0])
@@ -487,9 +485,7 @@ class Fleet:
                     if not moments:
                         continue
                     moment = moments[int(self._chance.random() * len(moments))]
-                    rows = helpers.release_requests(
-                        connection, environment=name, as_of=moment.when
-                    )
+                    rows = helpers.release_requests(connection, environment=name, as_of=moment.when)
                     if state_hash(map(fields_of, rows)) != moment.state:
                         self._report(f"{database.name}: {name} as of {moment.when} has changed")
         except Exception as error:  # noqa: BLE001 (whatever it is, it counts unless excused)

@@ -1,4 +1,4 @@
-"""The states of a mirror's environment, as hashes that each reader's output can be compared with."""
+"""The states of an environment, as hashes that the output of each reader is compared with."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from tests.support.oracle import Memory
 
 def state_hash(rows: Iterable[Mapping[str, Any]]) -> bytes:
     """Hash the listed requests of an environment, whatever reader returned them."""
-    lines = sorted(
-        repr([row["id"], *(_plain(name, row[name]) for name in KNOWN)]) for row in rows
-    )
+    lines = sorted(repr([row["id"], *(_plain(name, row[name]) for name in KNOWN)]) for row in rows)
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=12).digest()
 
 
