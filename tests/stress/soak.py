@@ -20,6 +20,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -31,7 +32,7 @@ from tests.support.soaks.audit import Auditor
 from tests.support.soaks.databases import Infrastructure, SoakDatabase, check_integrity
 from tests.support.soaks.fleet import CURSORS, Fleet, LongLived, Programs
 
-SYNCS, READERS = 6, 3
+SYNCS, READERS = 5, 4
 """Threads that run syncs and readers one after the other."""
 
 LOAD = 0.7
@@ -69,11 +70,13 @@ class Soak:
         self.moments = 0
         self._infrastructure = Infrastructure(folder, _chance(self._chance.random()))
         self._long_lived: list[LongLived] = []
-        self._upgrades = 0
+        self._is_interrupted = False
         self._own_rss: list[int] = []
 
     def report(self, text: str) -> None:
         """Take a violation."""
+        if self._is_interrupted:
+            return
         self.violations.append(text)
         print(f"VIOLATION (seed {self._seed}): {text}", flush=True)
         if len(self.violations) >= MOST:
@@ -137,6 +140,11 @@ class Soak:
             thread.start()
         try:
             self._watch()
+        except KeyboardInterrupt:
+            self._is_interrupted = True
+            self._stop.set()
+            self._fleet.kill()
+            raise
         finally:
             self._stop.set()
             for thread in threads:
@@ -254,7 +262,6 @@ class Soak:
                 self._stop.wait(2)
         for window, opened in windows:
             window.close(opened)
-        self._upgrades += 1
 
     def _audits(self) -> None:
         """Audit, again and again."""
@@ -281,8 +288,8 @@ class Soak:
         for long_lived in self._long_lived:
             long_lived.stop()
         time.sleep(6)  # nothing is excused by an outage from now on
-        for database in self._infrastructure.databases:
-            self._complete(database)
+        with ThreadPoolExecutor(SYNCS) as threads:
+            list(threads.map(self._complete, self._infrastructure.databases))
         self._look()
         time.sleep(0.1)
         self._look()

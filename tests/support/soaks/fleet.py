@@ -206,22 +206,21 @@ class Fleet:
         )
         self.running[process.pid] = (database.name, generation)
         try:
-            if kill is not None:
-                with suppress(subprocess.TimeoutExpired):
-                    return self._ended(process, *process.communicate(timeout=kill[0]))
-                process.send_signal(kill[1])
-            try:
-                return self._ended(process, *process.communicate(timeout=LONGEST))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                out, err = process.communicate()
-                self._report(f"{database.name}: {command} took more than {LONGEST} s: {out}{err}")
-                return self._ended(process, out, err)
+            out, err = _communicate(process, kill)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            self._report(f"{database.name}: {command} took more than {LONGEST} s: {out}{err}")
         finally:
+            process.kill()  # after Ctrl-C it still runs
             del self.running[process.pid]
-
-    def _ended(self, process: subprocess.Popen[str], out: str, err: str) -> tuple[int, str, str]:
         return process.returncode, out, err
+
+    def kill(self) -> None:
+        """Kill the processes that run, after Ctrl-C."""
+        for pid in list(self.running):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     # Syncs
 
@@ -354,7 +353,8 @@ class Fleet:
         command = list(words) if words[0] == "-c" else ["-m", "mirror", *words]
         ended, out, err = self.run(database, command)
         if ended != code:
-            if ended < 0 or "Traceback" in err or not database.troubles.overlap(began, time.time()):
+            broken = ended < 0 or (command[0] == "-m" and "Traceback" in err)
+            if broken or not database.troubles.overlap(began, time.time()):
                 self._report(f"{database.name}: {words[:4]} ended with {ended}: {out[-300:]} {err}")
             return None
         return out, began
@@ -497,6 +497,17 @@ class Fleet:
         return True
 
 
+def _communicate(
+    process: subprocess.Popen[str], kill: tuple[float, signal.Signals] | None
+) -> tuple[str, str]:
+    """Return the output of a process, which gets a signal after so many seconds."""
+    if kill is not None:
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=kill[0])
+        process.send_signal(kill[1])
+    return process.communicate(timeout=LONGEST)
+
+
 def _moments(times: list[str]) -> list[str]:
     """Times as text that sorts: with milliseconds."""
     return [time if "." in time else time.replace("Z", ".000Z") for time in times]
@@ -612,7 +623,7 @@ class LongLived:
             fifth = len(samples) // 5
             if fifth < 3 or samples[-1].age < 3 * WARM_UP:
                 continue
-            for name, constant in (("rss", 4 << 20), ("handles", 2)):
+            for name, constant in (("rss", 4 << 20), ("handles", 4)):
                 values = [getattr(sample, name) for sample in samples]
                 first = statistics.median(values[fifth : 2 * fifth])
                 last = statistics.median(values[-fifth:])
