@@ -21,6 +21,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -242,26 +243,27 @@ class Soak:
     def _upgrade(self) -> None:
         """Release another version: long-lived syncs are restarted, others run it from now on."""
         databases = self._infrastructure.databases
-        windows = [(one.troubles, one.troubles.open()) for one in databases]
-        version = self._programs.upgrade()
-        pause = min(3.0, self._seconds / 60)
-        for long_lived in self._long_lived:
-            self._stop.wait(pause)
-            long_lived.stop()
-            long_lived.start()
-        self._stop.wait(5 * pause)
-        for database in databases:
-            while self._auditors[database.name].newest_version != version or any(
-                generation < self._programs.generation
-                for name, generation in list(self._fleet.running.values())
-                if name == database.name
-            ):
-                if self._stop.is_set():
-                    return
-                self._fleet.sync_these(database, list(database.apis)[:1], ["--deadline", "20"])
-                self._stop.wait(2)
-        for window, opened in windows:
-            window.close(opened)
+        with ExitStack() as stack:
+            for database in databases:
+                stack.enter_context(database.troubles.during(1))
+            version = self._programs.upgrade()
+            pause = min(3.0, self._seconds / 60)
+            for long_lived in self._long_lived:
+                self._stop.wait(pause)
+                long_lived.restart()
+            self._stop.wait(5 * pause)
+            for database in databases:
+                while not self._is_upgraded(database, version) and not self._stop.is_set():
+                    self._fleet.sync_these(database, list(database.apis)[:1], ["--deadline", "20"])
+                    self._stop.wait(2)
+
+    def _is_upgraded(self, database: SoakDatabase, version: str) -> bool:
+        """Whether a version has completed a sync, and no process of another one is left."""
+        return self._auditors[database.name].newest_version == version and all(
+            generation == self._programs.generation
+            for name, generation in list(self._fleet.running.values())
+            if name == database.name
+        )
 
     def _audits(self) -> None:
         """Audit, again and again."""

@@ -539,6 +539,13 @@ class LongLived:
         self._thread: threading.Thread | None = None
         self._generation = 0
         self._has_begun = False
+        self._lock = threading.Lock()  # it is not sampled while it is restarted
+
+    def restart(self) -> None:
+        """Stop it, and start it with the current program."""
+        with self._lock:
+            self.stop()
+            self.start()
 
     def start(self) -> None:
         """Start the process."""
@@ -568,24 +575,31 @@ class LongLived:
 
     def sample(self) -> None:
         """Measure the process; it must run."""
-        assert self._process is not None
-        if self._process.poll() is not None:
-            self._report(f"{self.database.name}: sync --every ended: {self._process.returncode}")
-            self.stop()
-            self.start()
+        if not self._lock.acquire(blocking=False):
             return
-        with suppress(psutil.Error):
-            process = psutil.Process(self._process.pid)
-            age = time.time() - process.create_time()
-            rss, handles = process.memory_info().rss, process.num_fds()
-            self.samples[-1].append(Sample(age, rss, handles))
+        try:
+            assert self._process is not None
+            if self._process.poll() is not None:
+                code = self._process.returncode
+                self._report(f"{self.database.name}: sync --every ended with {code}")
+                self.stop()
+                self.start()
+                return
+            with suppress(psutil.Error):
+                process = psutil.Process(self._process.pid)
+                age = time.time() - process.create_time()
+                rss, handles = process.memory_info().rss, process.num_fds()
+                self.samples[-1].append(Sample(age, rss, handles))
+        finally:
+            self._lock.release()
 
     def cpu(self) -> float:
         """Seconds of CPU of the running process so far."""
-        if self._process is None or self._process.poll() is not None:
+        process = self._process  # which another thread may replace
+        if process is None or process.poll() is not None:
             return 0.0
         with suppress(psutil.Error):
-            times = psutil.Process(self._process.pid).cpu_times()
+            times = psutil.Process(process.pid).cpu_times()
             return times.user + times.system
         return 0.0
 
