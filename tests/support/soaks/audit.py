@@ -267,8 +267,12 @@ class Auditor:
                 self._report(f"{one.command} printed a run that is not on record: {result}")
             return
         if row.outcome != result["outcome"]:
-            # Its commit's answer was lost, and then the server: docs/trust.md.
-            if result["outcome"] == "failed" and result["exit_code"] == 75 and disturbed:
+            # As docs/trust.md says: the answer to its commit was lost, and then the server; or a
+            # lock prevented that a run that was stopped is recorded as failed.
+            stopped = self.audited[result["environment"]].api.kills.overlap(one.began, one.ended)
+            is_open = row.outcome in {"running", "abandoned"}
+            lost = disturbed and result["exit_code"] == 75
+            if result["outcome"] == "failed" and (lost or (stopped and is_open)):
                 return
             self._report(f"{one.command} printed {result}, but the run is {row.outcome}")
             return
