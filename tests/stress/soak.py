@@ -42,7 +42,7 @@ LOAD = 0.7
 AT_ONCE = 15.0
 """CPU seconds that they may be ahead of that."""
 
-PATIENCE = 180.0
+PATIENCE = 400.0
 """Seconds that it may take longer until everything has happened once."""
 
 MOST = 20
@@ -103,7 +103,7 @@ class Soak:
         return not self.violations
 
     def _prepare(self) -> None:
-        """Let each environment have its first sync."""
+        """Let each environment have its first sync, and start the long-lived syncs."""
         databases = self._infrastructure.databases
         self._programs = Programs(self._folder)
         self._auditors = {one.name: Auditor(one, self.report) for one in databases}
@@ -115,8 +115,8 @@ class Soak:
             chance=_chance(self._chance.random()),
             folder=self._folder,
         )
-        for database in databases:
-            self._fleet.sync_these(database, list(database.apis), ["--jobs", "2"])
+        with ThreadPoolExecutor(SYNCS) as threads:
+            list(threads.map(self._begin, databases))
         self._look()
         for database in sorted(databases, key=lambda one: -len(one.apis))[:3]:
             long_lived = LongLived(self._fleet, database, self._programs, self.report)
@@ -127,6 +127,10 @@ class Soak:
             f"ready after {time.monotonic() - self._began:.0f} s; folder {self._folder}",
             flush=True,
         )
+
+    def _begin(self, database: SoakDatabase) -> None:
+        """Let each environment of a database have its first sync."""
+        self._fleet.sync_these(database, list(database.apis), ["--jobs", "2"])
 
     # While it runs
 
@@ -232,7 +236,7 @@ class Soak:
             planned += [
                 ((place + chance.uniform(0.1, 0.7)) / count, name, happen) for place in range(count)
             ]
-        planned += [(share, "upgrade", self._upgrade) for share in (0.25, 0.5)]
+        planned += [(share, "upgrade", self._upgrade) for share in (0.3, 0.5)]
         for share, name, happen in sorted(planned, key=lambda one: one[:2]):
             if self._stop.wait(max(0.0, share * self._seconds - self._elapsed())):
                 return

@@ -589,7 +589,8 @@ class LongLived:
                 process = psutil.Process(self._process.pid)
                 age = time.time() - process.create_time()
                 rss, handles = process.memory_info().rss, process.num_fds()
-                self.samples[-1].append(Sample(age, rss, handles))
+                if rss:  # one that has just ended has none
+                    self.samples[-1].append(Sample(age, rss, handles))
         finally:
             self._lock.release()
 
