@@ -404,7 +404,7 @@ def main() -> int:
     arguments = parser.parse_args()
     os.nice(10)
     guard = None if os.environ.get(guardian.MARK) else guardian.start()
-    folder = Path(tempfile.mkdtemp(prefix="mirror-soak-"))
+    folder = Path(tempfile.mkdtemp(prefix="soak-", dir=guardian.folder()))
     folder.chmod(0o755)  # servers of Postgres may run as another user
     seed = secrets.randbelow(1 << 30) if arguments.seed is None else arguments.seed
     soak = Soak(arguments.minutes, seed, arguments.environments, folder)
@@ -418,7 +418,9 @@ def main() -> int:
         return 130
     finally:
         if keep:
-            print(f"kept: {folder}")
+            kept = Path(tempfile.mkdtemp(prefix="mirror-soak-")) / "soak"
+            shutil.move(folder, kept)
+            print(f"kept: {kept}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
         if guard is not None:
