@@ -157,10 +157,11 @@ def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryDirectory() as full:
         venv.create(empty, with_pip=False)
         venv.create(full, with_pip=False)
-        install(wheel, EVERYTHING, Path(full))
+        everything = install(wheel, EVERYTHING, Path(full))
         document = materials(Path(full))
         for name, extra in EXTRAS.items():
-            packages = install(wheel, extra, Path(empty), "--dry-run")
+            needed = extra != EVERYTHING
+            packages = install(wheel, extra, Path(empty), "--dry-run") if needed else everything
             own = packages.pop("talkover-mirror")
             (folder / "requirements" / f"{name}.txt").write_text(requirements(packages))
             sbom = json.dumps(part(document, packages, own), indent=2)
