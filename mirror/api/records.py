@@ -224,7 +224,9 @@ def _invalid(raw: Raw, error: str, identity: bytes | None = None) -> InvalidReco
         id=_request_id(raw),
         raw=bytes(raw).decode("utf-8", "backslashreplace"),
         error=error,
-        fingerprint=hashlib.sha256(replace_unstorable(identity or _fingerprint_text(raw))).hexdigest(),
+        fingerprint=hashlib.sha256(
+            replace_unstorable(identity or _fingerprint_text(raw))
+        ).hexdigest(),
     )
 
 
