@@ -153,7 +153,10 @@ class Life:
         found.append(self.json("requests", "--missing"))
         for row in (row for rows in found for row in rows):
             row.pop("extra"), row.pop("note", None)
-        return [*found, self.json("changes"), self.json("history", "+15550000002")]
+        changes = self.json("changes")
+        for row in changes:
+            row["changed_fields"] = [name for name in row["changed_fields"] if name != "note"]
+        return [*found, changes, self.json("history", "+15550000002")]
 
     def execute(self, script: str) -> None:
         """Run SQL of somebody else."""
