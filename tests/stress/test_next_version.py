@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from mirror.version import __version__
 from tests.db.frozen.freeze import Rows, rows_of
 from tests.support import ROOT, next_version
 from tests.support.commands import TIMEOUT, Ran
@@ -85,8 +86,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     """Both versions, as wheels; this one is installed."""
     folder = tmp_path_factory.mktemp("versions")
     next_version.create(folder / "checkout")
-    wheel = build_wheel(ROOT, folder / "this")
-    next_wheel = build_wheel(folder / "checkout", folder / "next")
+    wheel = build_wheel(ROOT, __version__, folder)
+    next_wheel = build_wheel(folder / "checkout", next_version.VERSION, folder)
     this = Installation(folder / "environment")
     this.install(wheel)
     return Programs(this, wheel, next_wheel, folder / "checkout")

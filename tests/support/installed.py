@@ -4,20 +4,48 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import sysconfig
 import venv
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.commands import TIMEOUT, Ran
+from tests.support.commands import TIMEOUT, Ran, run_python
 
 
-def build_wheel(checkout: Path, folder: Path) -> Path:
-    """Build the wheel of a checkout; return its path in a folder that has no other one."""
-    _call("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=checkout)
-    (wheel,) = folder.glob("*.whl")
+def build_wheel(checkout: Path, version: str, folder: Path) -> Path:
+    """Write the wheel of a checkout, as its build backend would, which tests need not have.
+
+    Args:
+        checkout: with the folders `mirror` and `migrations`.
+        version: of mirror there.
+        folder: where the wheel is written.
+
+    Returns:
+        Its path.
+    """
+    name = f"talkover_mirror-{version}"
+    info = {
+        "METADATA": f"Metadata-Version: 2.1\nName: talkover-mirror\nVersion: {version}\n",
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "entry_points.txt": "[console_scripts]\nmirror = mirror.__main__:main\n",
+    }
+    sources = {
+        str(Path(target, path.relative_to(checkout / source))): path
+        for source, target in (("mirror", "mirror"), ("migrations", "mirror/migrations"))
+        for path in sorted((checkout / source).rglob("*"))
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    record = [*sources, *(f"{name}.dist-info/{file}" for file in (*info, "RECORD"))]
+    wheel = folder / f"{name}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for target, path in sources.items():
+            archive.write(path, target)
+        for file, text in info.items():
+            archive.writestr(f"{name}.dist-info/{file}", text)
+        lines = "".join(f"{path},,\n" for path in record)
+        archive.writestr(f"{name}.dist-info/RECORD", lines)
     return wheel
 
 
@@ -39,7 +67,9 @@ class Installation:
     def install(self, wheel: Path) -> None:
         """Install a wheel, in place of the version that is there."""
         options = ("--no-index", "--no-deps", "--upgrade", "--disable-pip-version-check")
-        _call("-m", "pip", "--python", str(self._bin / "python"), "install", *options, str(wheel))
+        pip = ("-m", "pip", "--python", str(self._bin / "python"), "install", *options)
+        ran = run_python(*pip, str(wheel))
+        assert ran.code == 0, ran.err
 
     def run(self, *arguments: str, **variables: str) -> Ran:
         """Run `mirror`."""
@@ -66,15 +96,3 @@ class Installation:
                 yield process
             finally:
                 process.kill()
-
-
-def _call(*arguments: str, cwd: Path | None = None) -> None:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ VERSION = "99.0.0"
 HEAD = migrate.revisions()[-1]
 REVISION = f"{int(HEAD) + 1:04d}"
 
-_COPIED = ("mirror", "migrations", "alembic.ini", "pyproject.toml", "README.md", "LICENSE")
+_COPIED = ("mirror", "migrations", "alembic.ini")
 
 _COMMENT = "Note of the operator. Null if the API sent none."
 _COLUMN = f'        _optional("note", Text, "{_COMMENT}"),\n'

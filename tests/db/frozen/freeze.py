@@ -157,7 +157,8 @@ def release() -> None:
 def main() -> None:
     """Freeze the revision of the command line, or release all."""
     if sys.argv[1:] == ["--release"]:
-        return release()
+        release()
+        return
     revision = sys.argv[1] if sys.argv[1:] else migrate.revisions()[-1]
     paths = [path_of(revision, kind) for kind in DATABASES]
     names = {path.relative_to(ROOT).as_posix() for path in paths}
@@ -170,7 +171,6 @@ def main() -> None:
         dumps = [_freeze(kind, revision, rows, Path(folder), server) for kind in DATABASES]
     for path, dump in zip(paths, dumps, strict=True):
         path.write_text(_HEADER.format(revision=revision) + dump)
-    return None
 
 
 def _history(url: str) -> Rows:
