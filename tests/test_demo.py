@@ -7,6 +7,7 @@ import re
 import shlex
 import sqlite3
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,8 @@ def test_demo_removes_no_other_mirror(tmp_path: Path) -> None:
 
 
 @pytest.mark.calendar
-def test_demo_on_both_databases(database_url: str) -> None:
+def test_demo_on_postgres(make_database: Callable[[str], str]) -> None:
     """The demo runs on Postgres as well."""
-    ran = run_mirror("demo", "--database", database_url)
+    ran = run_mirror("demo", "--database", make_database("postgresql"))
     assert ran.code == 0, ran.err
     assert "saw it approved" in ran.out
