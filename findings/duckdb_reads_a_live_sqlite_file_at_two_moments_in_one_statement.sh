@@ -16,9 +16,10 @@
 # not add up, a row that moved is counted twice or not at all, and the next run is right again.
 #
 # What helps: SET sqlite_disable_multithreaded_scans = true, before the file is read. All reads of a
-# transaction then share one connection. Or a copy of the file by SQLite's VACUUM INTO.
+# transaction then share one connection. Where the setting is unknown, a copy by SQLite's VACUUM INTO.
 #
-# Seen with: DuckDB 1.5.5 and its sqlite_scanner 1.5.5. Python 3.11, its SQLite 3.40.1.
+# Seen with: DuckDB 1.5.5 and its sqlite_scanner 1.5.5. Python 3.11, its SQLite 3.40.1. (1.4.4 reads
+# two states too, also with threads = 1, and does not have the setting.)
 set -euo pipefail
 
 folder=$(mktemp -d)
