@@ -40,7 +40,8 @@ mkdir "$folder/server"
 if [ "$(id -u)" = 0 ]; then chmod 711 "$folder" && chown nobody "$folder/server"; fi
 cd "$folder/server"
 as_server "$programs/initdb" -D data -U app -A trust -E UTF8 --locale C --no-sync > "$folder/made"
-as_server "$programs/pg_ctl" -D data -l log -w -o "-c listen_addresses='' -k $PWD -c synchronous_standby_names=away" start > "$folder/started"
+options="-c listen_addresses='' -k $PWD -c synchronous_standby_names=away"
+as_server "$programs/pg_ctl" -D data -l log -w -o "$options" start > "$folder/started"
 
 cat > "$folder/commit.py" <<'PYTHON'
 import asyncio
