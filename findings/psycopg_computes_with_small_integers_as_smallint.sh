@@ -26,7 +26,7 @@ folder=$(mktemp -d)
 as_server() { if [ "$(id -u)" = 0 ]; then runuser -u nobody -- "$@"; else "$@"; fi; }
 stop() {
   [ ! -f "$folder/server/data/postmaster.pid" ] ||
-    as_server "$programs/pg_ctl" -D "$folder/server/data" -m immediate stop > "$folder/stopped"
+    as_server "$programs/pg_ctl" -D "$folder/server/data" -m immediate stop > "$folder/stopped" || true
   rm -rf "$folder"
 }
 trap stop EXIT
