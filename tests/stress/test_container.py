@@ -22,7 +22,8 @@ IMAGE = f"mirror:{__version__}"
 def start(podman: Podman, folder: Path, *, every: str, extra: tuple[str, ...] = ()) -> None:
     """Run the command of the page, with the files of a folder, and further options of `run`."""
     (line,) = re.findall(r"^podman (run (?:.*\\\n)*.*)", PAGE, re.MULTILINE)
-    words = shlex.split(line.replace("/etc/mirror:", f"{folder}:", 1).replace("15m", every))
+    line = line.replace("\\\n", "").replace("/etc/mirror:", f"{folder}:", 1).replace("15m", every)
+    words = shlex.split(line)
     image = words.index(IMAGE)
     podman.do(*words[:image], *extra, *words[image:])
 
@@ -50,7 +51,7 @@ def check_rights(podman: Podman, settings: Path) -> None:
     """A user of its own, nothing to write but the volume and /tmp, no pip, and no zombie."""
     hook = "(setsid sleep 0.1 &) ; cat >/dev/null; touch /var/lib/mirror/hooked"
     start(podman, settings, every="1s")
-    wait_until(lambda: '"outcome":"applied"' in podman.do("logs", "mirror"))
+    wait_until(lambda: '"outcome":"applied"' in podman("logs", "mirror").err)
     assert podman.do("exec", "mirror", "id", "-u").strip() == "65532"
     assert "CapEff:\t0000000000000000" in podman.do("exec", "mirror", "cat", "/proc/self/status")
     assert "NoNewPrivs:\t1" in podman.do("exec", "mirror", "cat", "/proc/self/status")
@@ -59,7 +60,7 @@ def check_rights(podman: Podman, settings: Path) -> None:
         created = podman("exec", "mirror", "touch", f"{place}/file").code == 0
         assert created == (place in writable), place
     assert podman("exec", "mirror", "python3", "-c", "import pip").code == 1
-    (line, *_) = podman.do("logs", "mirror").splitlines()
+    (line, *_) = podman("logs", "mirror").err.splitlines()
     assert json.loads(line)["environment"] == "prod"
     assert TOKEN not in json.dumps(podman.inspect("mirror"))
     podman.do("stop", "mirror")
@@ -77,9 +78,9 @@ def check_rights(podman: Podman, settings: Path) -> None:
 
 def check_health(podman: Podman, settings: Path, sandbox: Sandbox) -> None:
     """The image's own check passes; one of two seconds fails once no sync succeeds any more."""
-    check = podman.inspect(IMAGE)["Config"]["Healthcheck"]["Test"]
-    assert check == ["CMD", "mirror", "status", "--max-age", "2h"]
     start(podman, settings, every="1s")
+    check = podman.inspect("mirror")["Config"]["Healthcheck"]["Test"]
+    assert check == ["CMD", "mirror", "status", "--max-age", "2h"]
     wait_until(lambda: podman("healthcheck", "run", "mirror").code == 0)
     assert podman.inspect("mirror")["State"]["Health"]["Status"] == "healthy"
     podman.do("rm", "--force", "mirror")
