@@ -49,7 +49,7 @@ SYNC_CODES = {*MOST_SERIOUS_FIRST} - {0, EXIT_STALE}
 def test_every_file_is_tested() -> None:
     """Each marker has its block, and no file is unknown to the tests."""
     assert len(re.findall(r"<!-- file:", OPERATIONS + SHARDS)) == len(FILES)
-    others = {"config.toml", "credentials.toml", "collect.sh", "alerts.yaml", "Containerfile"}
+    others = {"config.toml", "credentials.toml", "collect.sh", "alerts.yaml"}
     crontabs = {"crontab", "report.crontab", "slurm.crontab"}
     servers = {"pgbouncer.ini", "pgpool.conf", "partitions.sql"}  # tests/stress starts them
     recipes = {"webhook.sh", "to-slack.sh", "to-mail.sh", "spool.sh"}  # and runs these
