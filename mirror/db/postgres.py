@@ -36,7 +36,8 @@ LIBPQ_DEFAULTS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,  # milliseconds
 }
-"""By default libpq waits two hours for a server that vanished. Parameters of the URL win."""
+"""By default libpq waits two hours for a server that vanished. Parameters of the URL win, and of
+libpq's environment, such as PGCONNECT_TIMEOUT."""
 
 _MIN_TIMEOUT = 2  # seconds; psycopg waits no less for a host
 
@@ -104,7 +105,11 @@ def connect_arguments(url: URL) -> dict[str, Any]:
     defaults = LIBPQ_DEFAULTS | {"fallback_application_name": "mirror"}
     hosts = len(_each_host({"host": url.host, **url.query}))
     defaults["connect_timeout"] = max(_MIN_TIMEOUT, LIBPQ_DEFAULTS["connect_timeout"] // hosts)
-    return _FIXED | {name: value for name, value in defaults.items() if name not in url.query}
+    return _FIXED | {
+        name: value
+        for name, value in defaults.items()
+        if name not in url.query and known[name] is None
+    }
 
 
 def _require_ports(ports: str | tuple[str, ...]) -> None:
@@ -271,8 +276,9 @@ def _login_at(given: dict[str, Any]) -> str | None:
     from psycopg import NotSupportedError
     from psycopg.pq import PGconn, Ping
 
+    seconds = given.get("connect_timeout") or _libpq_defaults()["connect_timeout"] or 0
     try:
-        trace = _trace_login(_conninfo(given), int(given.get("connect_timeout") or 0))
+        trace = _trace_login(_conninfo(given), int(seconds))
     except NotSupportedError:  # less exact: a 1 too many is seen, a 75 too many is not
         sqlstates = {Ping.OK: _REFUSED, Ping.REJECT: _AVAILABLE}
         # psycopg's PQping lets no other thread of this process run meanwhile.

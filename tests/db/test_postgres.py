@@ -306,9 +306,13 @@ def test_a_login_at_several_hosts(
         ("postgresql://me@one,other/db?connect_timeout=7", None),
     ],
 )
-def test_hosts_share_the_time_to_connect(url: str, seconds: int | None) -> None:
-    """A connection takes 30 seconds at most, unless the URL says so."""
+def test_hosts_share_the_time_to_connect(
+    url: str, seconds: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection takes 30 seconds at most, unless the URL or libpq's variable says so."""
     assert postgres.connect_arguments(parse_url(url)).get("connect_timeout") == seconds
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "9")
+    assert "connect_timeout" not in postgres.connect_arguments(parse_url(url))
 
 
 def test_limits_of_connections(postgres_server: str) -> None:
