@@ -114,7 +114,7 @@ def _skip(reason: str) -> None:
 def running_podman(folder: Path) -> Iterator[Podman]:
     """Podman without images, or skip or fail the test."""
     if shutil.which("podman") is None:
-        _skip("install podman, runc and debootstrap")
+        _skip("install podman, runc, catatonit and debootstrap")
     # Overlays of an overlay are refused: not in /tmp, which may be one, and need not be short.
     podman = Podman(folder, Path(tempfile.mkdtemp(prefix="mirror-podman-", dir="/var/tmp")))
     try:
