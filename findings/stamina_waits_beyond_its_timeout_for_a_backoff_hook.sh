@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# stamina's timeout and wait_max do not limit a wait that a backoff hook names.
+# stamina's timeout does not limit the wait that a backoff hook names.
 #
 # What a good engineer expects: `stamina.retry_context(on=hook, timeout=45)` gives up after about 45
-# seconds. The hook tells how long the server asked to wait (Retry-After); a wait that cannot end in
-# time, or is longer than wait_max, is cut or ends the retries at once.
+# seconds: the timeout is the "maximum total time for all retries". The hook tells how long the
+# server asked to wait (Retry-After); a wait that cannot end in time ends the retries at once.
 #
 # What happens: the timeout is looked at when an attempt has failed, and never for the wait that
 # follows. With 45 s allowed and Retry-After: 3600, the program sleeps for an hour, makes one more
-# attempt, and then says that it has been too long. wait_max is for stamina's own backoff alone. By
-# that own backoff the timeout is overrun too, by up to wait_max (5 s unless changed) and an attempt.
-# Up to release 25.1 a hook could not name a wait: a number was taken for "yes, retry".
+# attempt, and only then finds that its time is over. (That wait_max does not apply to a hook's wait
+# is documented.) With stamina's own backoff the timeout is overrun too, but by wait_max and one
+# attempt at most. Up to release 25.1 a hook could not name a wait: a number meant "yes, retry".
 #
 # Whom it hurts: jobs with a deadline that pass Retry-After on: a server under maintenance says hours,
 # and a lock, a slot or a transaction is held for so long, although the code names 45 s.
