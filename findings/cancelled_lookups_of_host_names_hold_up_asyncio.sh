@@ -81,26 +81,28 @@ class Handler(http.server.BaseHTTPRequestHandler):
 async def main(port):
     if sys.argv[1] == "daemon threads":
         asyncio.get_running_loop().set_default_executor(DaemonThreads())
-    async with httpx.AsyncClient(trust_env=False, timeout=1) as client:
+    global start
+    async with httpx.AsyncClient(trust_env=False, timeout=1, verify=False) as client:
 
         async def give_up():
             with anyio.move_on_after(0.5):
                 await client.get("http://silent.example/")
 
+        start = time.monotonic()
         async with anyio.create_task_group() as group:
             for _ in range(min(32, (os.cpu_count() or 1) + 4)):
                 group.start_soon(give_up)
-        print("given up after 0.5 s" if time.monotonic() - start < 1.2 else "given up late", end=", ")
+        given_up = "after 0.5 s" if time.monotonic() - start < 1.5 else "late"
         try:
-            print("healthy host:", (await client.get(f"http://localhost:{port}/")).status_code, end=", ")
+            answer = (await client.get(f"http://localhost:{port}/")).status_code
         except httpx.ConnectTimeout:
-            print("healthy host: ConnectTimeout", end=", ")
+            answer = "ConnectTimeout"
+        print(f"given up {given_up}, healthy host: {answer}", end=", ")
 
 
 socket.getaddrinfo = getaddrinfo
 with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    start = time.monotonic()
     anyio.run(main, server.server_port, backend="trio" if sys.argv[1] == "trio" else "asyncio")
     print("loop ended", "with the look-ups" if time.monotonic() - start > 2.5 else "before the look-ups")
     server.shutdown()
@@ -110,7 +112,9 @@ expect() {
   printf '%-16s %s\n' "$1" "$2"
   [ "$2" = "$3" ] || { echo "this has changed; expected: $3"; exit 1; }
 }
-check() { expect "$1" "$("$folder/venv/bin/python" "$folder/requests.py" "$1" 2>&1 | tail -n 1)" "given up after 0.5 s, $2"; }
+check() {
+  expect "$1" "$("$folder/venv/bin/python" "$folder/requests.py" "$1" 2>&1 | tail -n 1)" "given up after 0.5 s, $2"
+}
 
 check "asyncio" "healthy host: ConnectTimeout, loop ended with the look-ups"
 check "daemon threads" "healthy host: 204, loop ended before the look-ups"

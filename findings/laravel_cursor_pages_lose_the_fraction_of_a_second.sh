@@ -33,7 +33,8 @@ apt-get download --quiet --quiet \
   php-illuminate-{collections,container,contracts,database,macroable,pagination,support}="$illuminate" \
   php-nesbot-carbon php-doctrine-inflector php-psr-container php-psr-simple-cache php-voku-portable-ascii \
   php-symfony-{console,deprecation-contracts,service-contracts,string,translation,translation-contracts} \
-  php8.2-{cli,common,mbstring,sqlite3} libargon2-1 libonig5 libsodium23 libsqlite3-0 libxml2 2> log || { cat log; exit 1; }
+  php8.2-{cli,common,mbstring,sqlite3} libargon2-1 libonig5 libsodium23 libsqlite3-0 libxml2 2> log ||
+  { cat log; exit 1; }
 for package in *.deb; do dpkg -x "$package" .; done
 
 cat > read.php <<'PHP'

@@ -52,7 +52,7 @@ def names(text):
 print("HTTP:", names(generate_latest(registry).decode()), "file:", names(open(path).read()))
 PYTHON
 
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(python3 -c 'import socket; print(socket.create_server(("127.0.0.1", 0)).getsockname()[1])')
 "$folder/usr/bin/prometheus-node-exporter" --collector.disable-defaults --collector.textfile \
   --collector.textfile.directory="$folder/text" --web.listen-address="127.0.0.1:$port" > "$folder/log" 2>&1 &
 exporter=$!

@@ -24,8 +24,8 @@
 set -euo pipefail
 
 folder=$(mktemp -d)
-trap 'kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
 server=
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet \
   'httpx[http2]==0.28.1' httpcore==1.0.9 h2==4.4.1 'httpx2[http2]==2.16.2' hypercorn==0.18.0 sniffio==1.3.1
@@ -36,7 +36,8 @@ async def app(scope, receive, send):
     if scope["type"] == "http":
         body = b"x" * 3_000_000 if scope["path"] == "/large" else b"{}"
         length = str(len(body)).encode()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        headers = [(b"content-length", length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 PYTHON
 
@@ -52,12 +53,12 @@ httpx = importlib.import_module(library)
 async def main():
     http2 = protocol == "HTTP/2"
     async with httpx.AsyncClient(http1=not http2, http2=http2, trust_env=False, timeout=5) as client:
-        for _ in range(8):  # 24 MB in all; the window is 16 MiB
+        for _ in range(16):  # 48 MB in all; the window is 16 MiB
             async with client.stream("GET", f"{url}/large") as response:
                 assert response.http_version.startswith(protocol), response.http_version
                 if manner == "read":
                     await response.aread()
-            await asyncio.sleep(0.3)  # the server sends what nobody reads
+            await asyncio.sleep(0.2)  # the server sends what nobody reads
         try:
             print("small answer:", (await client.get(f"{url}/small")).text)
         except httpx.ReadTimeout:
@@ -68,7 +69,7 @@ async def main():
 asyncio.run(main())
 PYTHON
 
-port=$("$folder/venv/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(python3 -c 'import socket; print(socket.create_server(("127.0.0.1", 0)).getsockname()[1])')
 (cd "$folder" && exec venv/bin/hypercorn --bind "127.0.0.1:$port" server:app) > "$folder/log" 2>&1 &
 server=$!
 for _ in $(seq 50); do grep -q "Running on" "$folder/log" && break; sleep 0.1; done
