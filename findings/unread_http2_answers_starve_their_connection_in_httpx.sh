@@ -25,7 +25,7 @@ set -euo pipefail
 
 folder=$(mktemp -d)
 server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
+trap '[ -z "$server" ] || kill -KILL "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet \
   'httpx[http2]==0.28.1' httpcore==1.0.9 h2==4.4.1 'httpx2[http2]==2.16.2' hypercorn==0.18.0 sniffio==1.3.1
@@ -70,8 +70,9 @@ asyncio.run(main())
 PYTHON
 
 port=$(python3 -c 'import socket; print(socket.create_server(("127.0.0.1", 0)).getsockname()[1])')
-(cd "$folder" && exec venv/bin/hypercorn --bind "127.0.0.1:$port" server:app) > "$folder/log" 2>&1 &
+(cd "$folder" && exec venv/bin/hypercorn --workers 0 --bind "127.0.0.1:$port" server:app) > "$folder/log" 2>&1 &
 server=$!
+disown "$server"  # no message when it is killed
 for _ in $(seq 50); do grep -q "Running on" "$folder/log" && break; sleep 0.1; done
 
 expect() {
