@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 
 import psutil
@@ -256,10 +257,16 @@ class Soak:
                 self._stop.wait(pause)
                 long_lived.restart()
             self._stop.wait(5 * pause)
-            for database in databases:
-                while not self._is_upgraded(database, version) and not self._stop.is_set():
-                    self._fleet.sync_these(database, list(database.apis)[:1], ["--deadline", "20"])
-                    self._stop.wait(2)
+            with ThreadPoolExecutor(SYNCS) as threads:
+                list(threads.map(self._sync_until_upgraded, databases, [version] * len(databases)))
+
+    def _sync_until_upgraded(self, database: SoakDatabase, version: str) -> None:
+        """Sync environments in turn until a database has been upgraded, unless others do."""
+        for name in cycle(database.apis):
+            if self._is_upgraded(database, version) or self._stop.is_set():
+                return
+            self._fleet.sync_these(database, [name], ["--deadline", "20"])
+            self._stop.wait(2)
 
     def _is_upgraded(self, database: SoakDatabase, version: str) -> bool:
         """Whether a version has completed a sync, and no process of another one is left."""
