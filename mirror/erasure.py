@@ -29,9 +29,6 @@ from mirror.db.vacuum import overwrite_freed, vacuum
 from mirror.errors import UsageError
 from mirror.queries.traces import VERSIONS, Found, Traces, batches, find_traces
 
-_TEXTS = ("phone_number_id", "reason", "rejection_reason")
-"""Columns of a version that hold texts about the number and its owner, or null."""
-
 _ERASED = (*VERSIONS, quarantined_records, sync_runs)
 _quarantine = quarantined_records.c
 _runs = sync_runs.c
@@ -191,7 +188,8 @@ def _erase(connection: Connection, erasure: int, search: Traces) -> None:
     erased = sa.select(erased_requests.c.request_id).where(erased_requests.c.erasure_id == erasure)
     for table in VERSIONS:
         values: dict[str, Any] = {
-            name: sa.case((table.c[name] != "", mark), else_=table.c[name]) for name in _TEXTS
+            name: sa.case((table.c[name] != "", mark), else_=table.c[name])
+            for name in erasures.TEXTS
         }
         extra = sa.literal(erasures.marked_object(mark), table.c.extra.type)
         values |= {

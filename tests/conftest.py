@@ -102,7 +102,7 @@ def _pools(request: pytest.FixtureRequest) -> Callable[[bool], postgres.Database
     @cache
     def pool(ready: bool) -> postgres.Databases:
         server = request.getfixturevalue("postgres_server")
-        return postgres.Databases(server, *([upgrade] if ready else []))
+        return postgres.Databases(server, upgrade if ready else None)
 
     return pool
 

@@ -81,9 +81,9 @@ def test_the_number_of_statements_does_not_depend_on_the_size(
     sizes: list[tuple[int, Literal["meta"] | None]] = [
         (COUNT, None),
         (200, None),
-        (COUNT, "meta"),
-        (200, "meta"),
     ]
+    if mirror.engine.dialect.name == "sqlite":  # pages are merged like a single list
+        sizes += [(COUNT, "meta"), (200, "meta")]
     for count, mirror.sandbox.config.paging in sizes:
         recorded.append({})
         for stage, records in stages(count).items():
@@ -94,8 +94,7 @@ def test_the_number_of_statements_does_not_depend_on_the_size(
         with write_transaction(mirror.engine, "test") as connection:
             for table in reversed(TABLES):
                 connection.exec_driver_sql(f"DELETE FROM {table}")
-    assert recorded[0] == recorded[1]
-    assert recorded[2] == recorded[3]
+    assert all(few == many for many, few in zip(recorded[::2], recorded[1::2], strict=True))
     allowed = ALLOWED[mirror.engine.dialect.name]
     totals = {stage: statements.total() for stage, statements in recorded[0].items()}
     assert {stage: total for stage, total in totals.items() if total > allowed[stage]} == {}

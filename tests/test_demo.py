@@ -1,4 +1,4 @@
-"""`mirror demo`, and the wheel that it may come from."""
+"""`mirror demo`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import os
 import re
 import shlex
 import sqlite3
-import subprocess
-import sys
 import tomllib
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -103,36 +101,8 @@ def test_demo_removes_no_other_mirror(tmp_path: Path) -> None:
 
 
 @pytest.mark.calendar
-def test_demo_on_both_databases(database_url: str) -> None:
+def test_demo_on_postgres(make_database: Callable[[str], str]) -> None:
     """The demo runs on Postgres as well."""
-    ran = run_mirror("demo", "--database", database_url)
+    ran = run_mirror("demo", "--database", make_database("postgresql"))
     assert ran.code == 0, ran.err
     assert "saw it approved" in ran.out
-
-
-def test_the_wheel_is_complete(tmp_path: Path) -> None:
-    """The wheel holds the migrations, and works outside the checkout."""
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    site = tmp_path / "site"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-    code = "import sys, mirror.cli; print(mirror.__file__); sys.exit(mirror.cli.main())"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "demo"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(site)},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.stdout.startswith(str(site))
-    assert "saw it approved" in done.stdout
-    assert (site / "mirror" / "py.typed").exists()

@@ -13,12 +13,13 @@ import sqlalchemy as sa
 
 from mirror import erasure
 from mirror.config.settings import ApiSettings, Secret
-from mirror.db import models
+from mirror.db import erasures, models
 from mirror.db.engine import create_engine, read_transaction, write_transaction
 from mirror.db.erasures import marked_object
 from mirror.errors import DatabaseError
 from mirror.numbers.mentions import mentions
 from mirror.queries import helpers
+from mirror.sync import compare
 from mirror.sync.run import sync
 from tests.support.commands import Ran, run_mirror, run_on_a_terminal
 from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
@@ -58,6 +59,18 @@ FIRST = [
     person(4, requested_at="SECRET time"),  # no row of its own
 ]
 SECOND = [FIRST[0] | REJECTED, FIRST[1], person(3, requested_at="SECRET time"), FIRST[3]]
+
+
+def test_every_text_is_erased_or_stays_on_purpose() -> None:
+    """A new text about a number or its owner is erased too, and a change of it makes a version."""
+    texts = {
+        column.name
+        for column in models.release_requests.columns
+        if isinstance(column.type, (sa.Text, sa.String))
+    }
+    erased = {*erasures.TEXTS, "phone_number"}
+    assert texts - erased == {"id", "environment", "status", "phone_number_e164"}
+    assert erased <= {*compare.KNOWN_FIELDS}
 
 
 def counts(mirror: Mirror) -> dict[str, list[tuple[Any, ...]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -69,15 +70,17 @@ def _tls_context() -> ssl.SSLContext:
     """Return a context that verifies certificates, by default with those of certifi.
 
     Raises:
-        UsageError: those that the environment variables name are unusable.
+        UsageError: those that the environment variables name are unusable, or the file that keys
+            are to be logged in is.
     """
     try:
         return httpx.create_ssl_context()
     except OSError as error:
         reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+        log = os.environ.get("SSLKEYLOGFILE")
         raise UsageError(
-            f"the certificates cannot be read ({reason})",
-            hint="check SSL_CERT_FILE and SSL_CERT_DIR",
+            f"{'TLS cannot be set up' if log else 'the certificates cannot be read'} ({reason})",
+            hint=f"check {'SSLKEYLOGFILE, ' if log else ''}SSL_CERT_FILE and SSL_CERT_DIR",
         ) from error
 
 

@@ -80,8 +80,9 @@ class InvalidRecord(msgspec.Struct, frozen=True):
         id: its id, if usable.
         raw: its JSON, unchanged; a byte that is not UTF-8 is written as a hex escape.
         error: why it is invalid.
-        fingerprint: SHA-256 in hex of its known fields, so that a field that upstream adds does not
-            change it; of the whole entry if it has no known field, or contradicts another entry.
+        fingerprint: SHA-256 in hex of its fields that version 0.1.0 knows, so that neither a field
+            that upstream adds nor a later version changes it; of the whole entry if it has none of
+            them, or contradicts another entry.
         readable: what can be read of it all the same; None without a usable id, or if another entry
             has this id.
     """
@@ -107,6 +108,11 @@ _text = msgspec.json.Decoder(str)
 _text_or_number = msgspec.json.Decoder(str | int | float)
 _KNOWN_FIELDS = frozenset(Record.__struct_encode_fields__) - {"extra"}
 _PARTIAL_FIELDS = _KNOWN_FIELDS - {"id"}
+_FINGERPRINT_FIELDS = {
+    *("id", "phone_number", "phone_number_id", "reason", "status"),
+    *("requested_at", "resolved_at", "rejection_reason"),
+}
+"""The known fields of version 0.1.0; with others, records in quarantine would be taken for new."""
 
 
 def _as_array(text: bytes | memoryview) -> bytes:
@@ -218,17 +224,19 @@ def _invalid(raw: Raw, error: str, identity: bytes | None = None) -> InvalidReco
         id=_request_id(raw),
         raw=bytes(raw).decode("utf-8", "backslashreplace"),
         error=error,
-        fingerprint=hashlib.sha256(replace_unstorable(identity or _known_fields(raw))).hexdigest(),
+        fingerprint=hashlib.sha256(
+            replace_unstorable(identity or _fingerprint_text(raw))
+        ).hexdigest(),
     )
 
 
-def _known_fields(raw: Raw) -> bytes:
-    """Return the known fields of an entry in a fixed order; the whole entry if it has none."""
+def _fingerprint_text(raw: Raw) -> bytes:
+    """Return the fields of a fingerprint in a fixed order; the whole entry if it has none."""
     try:
         fields = decode_fields(raw)
     except DECODING_ERRORS:
         return bytes(raw)
-    known = {key: fields[key] for key in sorted(fields.keys() & _KNOWN_FIELDS)}
+    known = {key: fields[key] for key in sorted(fields.keys() & _FINGERPRINT_FIELDS)}
     return msgspec.json.encode(known) if known else bytes(raw)
 
 

@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from urllib.parse import quote, urlsplit
@@ -178,7 +179,7 @@ def same_base_url(one: str, other: str) -> bool:
     """Return whether two base URLs are written differently at most.
 
     Scheme and host are the same in upper case, and a default port or a slash at the end changes
-    nothing (RFC 3986, section 6.2).
+    nothing (RFC 3986, section 6.2), nor do zeros that an IPv6 address may have (RFC 5952).
     """
     return normalized_base_url(one) == normalized_base_url(other)
 
@@ -190,6 +191,8 @@ def normalized_base_url(text: str) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:  # not one that `usable_base_url` returned
         return text
+    with suppress(ValueError):
+        host = ipaddress.ip_address(host).compressed
     port = _DEFAULT_PORTS.get(parts.scheme) if port is None else port
     return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
 

@@ -14,6 +14,9 @@ from sqlalchemy.engine import Connection
 
 from mirror.db.models import erased_requests, erasures
 
+TEXTS = ("phone_number_id", "reason", "rejection_reason")
+"""Columns of a version that hold texts about the number and its owner, or null."""
+
 _MARK = re.compile(r"erased-([1-9][0-9]{0,17})")
 
 

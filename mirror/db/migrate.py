@@ -384,10 +384,10 @@ def _restore_views(connection: Connection) -> None:
     missing = _read_schema(connection).missing
     if not missing or not views.metadata.tables.keys() >= set(missing):
         return
-    files = [*missing, *(["comments"] if connection.dialect.name == "postgresql" else [])]
-    for name in files:
-        # The newest revision that has such a file made the view what it is.
-        path = max(scripts_folder().glob(f"sql/*/{connection.dialect.name}/{name}.sql"))
+    folder, dialect = scripts_folder() / "sql", connection.dialect.name
+    # The newest revision that has such a file made the view what it is.
+    paths = [max(folder.glob(f"*/{dialect}/{name}.sql")) for name in missing]
+    for path in (*paths, *sorted(folder.glob(f"*/{dialect}/comments.sql"))):
         sql = path.read_text(encoding="utf-8")
         connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
     logger.warning("created again, as somebody had dropped them: %s", ", ".join(missing))

@@ -160,15 +160,21 @@ def _version_columns() -> list[Column[Any]]:
     ]
 
 
-def _e164_column() -> Column[Any]:
-    """Return the column for the normalized form of the phone number."""
-    return _optional(
-        "phone_number_e164",
-        Identifier,
-        "E.164 form of phone_number if it is written otherwise, such as 15551234567 or "
-        "tel:+1-555-123-4567. Null if phone_number has that form already, does not tell its "
-        "country, or may be two numbers.",
-    )
+def _appended_columns() -> list[Column[Any]]:
+    """Return the columns behind all others, where `ALTER TABLE` puts those of later revisions."""
+    return [
+        _optional(
+            "phone_number_e164",
+            Identifier,
+            "E.164 form of phone_number if it is written otherwise, such as 15551234567 or "
+            "tel:+1-555-123-4567. Null if phone_number has that form already, does not tell its "
+            "country, or may be two numbers.",
+        ),
+    ]
+
+
+APPENDED_COLUMNS = tuple(str(column.name) for column in _appended_columns())
+"""Columns of a version that are the last ones in tables and views."""
 
 
 sync_runs = Table(
@@ -255,7 +261,7 @@ release_requests = Table(
         "mirror. An entry with the same digest is not decoded again. Null: the next one is, for "
         "example while a field of it cannot be read.",
     ),
-    _e164_column(),
+    *_appended_columns(),
     PrimaryKeyConstraint("id"),
     Index("ix_release_requests_environment", "environment"),
     Index(
@@ -286,7 +292,7 @@ past_versions = Table(
         "Start of the sync that first saw the next version (UTC, local clock): its valid_from.",
     ),
     *_version_columns(),
-    _e164_column(),
+    *_appended_columns(),
     PrimaryKeyConstraint("id", "valid_from"),
     Index("ix_release_request_past_versions_phone_number", "phone_number"),
     Index(

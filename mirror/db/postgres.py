@@ -30,13 +30,16 @@ from mirror.db.errors import (
 from mirror.errors import DatabaseError, MirrorError, UsageError
 
 LIBPQ_DEFAULTS = {
-    "connect_timeout": 30,  # seconds
+    "connect_timeout": 30,  # seconds; for all hosts together
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,  # milliseconds
 }
-"""By default libpq waits two hours for a server that vanished. Parameters of the URL win."""
+"""By default libpq waits two hours for a server that vanished. Parameters of the URL win, and of
+libpq's environment, such as PGCONNECT_TIMEOUT."""
+
+_MIN_TIMEOUT = 2  # seconds; psycopg waits no less for a host
 
 _FIXED = {
     # A parameter of its own, not in `options`: PgBouncer passes it on.
@@ -100,7 +103,13 @@ def connect_arguments(url: URL) -> dict[str, Any]:
             hint="use postgresql://USER@HOST/DATABASE",
         )
     defaults = LIBPQ_DEFAULTS | {"fallback_application_name": "mirror"}
-    return _FIXED | {name: value for name, value in defaults.items() if name not in url.query}
+    hosts = len(_each_host({"host": url.host, **url.query}))
+    defaults["connect_timeout"] = max(_MIN_TIMEOUT, LIBPQ_DEFAULTS["connect_timeout"] // hosts)
+    return _FIXED | {
+        name: value
+        for name, value in defaults.items()
+        if name not in url.query and known[name] is None
+    }
 
 
 def _require_ports(ports: str | tuple[str, ...]) -> None:
@@ -174,15 +183,18 @@ def _explain(error: Exception, url: URL, parameters: Mapping[str, Any]) -> Mirro
     from psycopg import ProgrammingError
     from psycopg.errors import ConnectionTimeout
 
-    if isinstance(error, ConnectionTimeout):
-        return unavailable(error, url)
     given = {name: value for name, value in parameters.items() if name in _libpq_defaults()}
+    timed_out = isinstance(error, ConnectionTimeout)  # the last host, if there are several
+    if timed_out and len(_each_host(given)) == 1:
+        return unavailable(error, url)
     if isinstance(error, ProgrammingError) or _is_malformed(given):
         return UsageError(
             f"the database URL {redact_url(url)} cannot be used ({driver_message(error, url)})",
             hint="correct its parameters, or those in the environment or the service file",
         )
     sqlstate = _login(given)
+    if timed_out and sqlstate is None:
+        return unavailable(error, url)
     if _asks_too_much(given, sqlstate):
         return DatabaseError(
             f"the database {redact_url(url)} cannot be connected to as its URL asks for "
@@ -235,13 +247,38 @@ def _is_malformed(given: dict[str, Any]) -> bool:
     return PGconn.ping(_conninfo(given | nowhere)) == Ping.NO_ATTEMPT
 
 
+def _each_host(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the parameters of libpq for each of the hosts that they name, or one if for none."""
+    lists = {
+        name: list(value) if isinstance(value, tuple) else str(value).split(",")
+        for name in ("host", "hostaddr", "port")
+        if (value := given.get(name) or (_libpq_defaults()[name] or b"").decode())
+    }
+    hosts = max(len(lists.get(name, [""])) for name in ("host", "hostaddr"))
+    if hosts == 1:
+        return [dict(given)]
+    full = [values * hosts if len(values) == 1 else values for values in lists.values()]
+    return [{**given, **dict(zip(lists, one, strict=True))} for one in zip(*full, strict=False)]
+
+
 def _login(given: dict[str, Any]) -> str | None:
-    """Log in once more; return the SQLSTATE of the response, or None without one."""
+    """Log in once more; return the SQLSTATE of the response, or None without one.
+
+    Of the responses of several hosts, one that may be another later counts first. libpq would wait
+    for the first host alone.
+    """
+    sqlstates = [sqlstate for one in _each_host(given) if (sqlstate := _login_at(one))]
+    return next(filter(is_transient_sqlstate, sqlstates), next(iter(sqlstates), None))
+
+
+def _login_at(given: dict[str, Any]) -> str | None:
+    """Log in at one host."""
     from psycopg import NotSupportedError
     from psycopg.pq import PGconn, Ping
 
+    seconds = given.get("connect_timeout") or _libpq_defaults()["connect_timeout"] or 0
     try:
-        trace = _trace_login(_conninfo(given), int(given.get("connect_timeout") or 0))
+        trace = _trace_login(_conninfo(given), int(seconds))
     except NotSupportedError:  # less exact: a 1 too many is seen, a 75 too many is not
         sqlstates = {Ping.OK: _REFUSED, Ping.REJECT: _AVAILABLE}
         # psycopg's PQping lets no other thread of this process run meanwhile.

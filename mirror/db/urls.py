@@ -39,6 +39,8 @@ def parse_url(text: str) -> URL:
             hint="use sqlite:///PATH or "
             "postgresql://USER@HOST/DATABASE (special characters in a password %-escaped)",
         ) from error
+    if "\0" in unquote(text):  # neither a path nor a parameter of libpq can have one
+        raise UsageError("the database URL cannot be used: there is a NUL (%00) in it")
     backend = url.get_backend_name()
     if backend == "sqlite":
         is_path = url == URL.create(url.drivername, database=url.database or None)
@@ -52,8 +54,6 @@ def parse_url(text: str) -> URL:
         raise UsageError(
             f"{backend!r} databases are not supported", hint="use sqlite:/// or postgresql://"
         )
-    if "\0" in unquote(text):  # no part of such a URL can have one
-        raise UsageError("the database URL cannot be used: there is a NUL (%00) in it")
     if text.count("@") > (url.username is not None):
         # A part of the password may be in the host's name, which is shown.
         raise UsageError(

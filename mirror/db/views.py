@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Date, Double, MetaData, Table, Text
 
-from mirror.db.models import CLOSED_STATUSES, past_versions, release_requests
+from mirror.db.models import APPENDED_COLUMNS, CLOSED_STATUSES, past_versions, release_requests
 from mirror.db.types import Identifier, Names, UTCDateTime
 
 metadata = MetaData()
@@ -51,7 +51,7 @@ versions = Table(
         *(
             name
             for name in past_versions.columns.keys()  # noqa: SIM118
-            if name not in {"valid_to", "phone_number_e164"}
+            if name not in {"valid_to", *APPENDED_COLUMNS}
         )
     ),
     _column(
@@ -61,7 +61,7 @@ versions = Table(
         nullable=True,
     ),
     _column("version", BigInteger, "1, 2, … over the versions of the request."),
-    *_copied("phone_number_e164"),
+    *_copied(*APPENDED_COLUMNS),
     comment="Every version of every release request, past and current. As of a time T: "
     "valid_from <= T and (valid_to is null or valid_to > T).",
 )

@@ -96,7 +96,7 @@ class Sandbox:
     def running(self) -> Iterator[Sandbox]:
         """Serve in a background thread while the context lasts, then release the port."""
         thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         )
         try:
             thread.start()

@@ -12,15 +12,14 @@ from typing import TypeVar
 import msgspec
 
 from mirror.api.records import InvalidRecord, PartialRecord, Record
-from mirror.db.erasures import fingerprint, marked_extra, marked_raw
+from mirror.db.erasures import TEXTS, fingerprint, marked_extra, marked_raw
 
 _Fields = TypeVar("_Fields", Record, PartialRecord)
 
 
 def hide_fields(record: _Fields, mark: str) -> _Fields:
     """Return a record with a mark in place of each text about the number and its owner."""
-    names = ("phone_number", "phone_number_id", "reason", "rejection_reason")
-    hidden = {name: mark for name in names if getattr(record, name)}
+    hidden = {name: mark for name in ("phone_number", *TEXTS) if getattr(record, name)}
     if record.extra:
         hidden["extra"] = marked_extra(mark)
     return msgspec.structs.replace(record, **hidden)

@@ -36,7 +36,8 @@ STABLE = paged([[request(1), request(2)], [request(3), request(4)]])
         ("HTTPS_PROXY", "gopher://127.0.0.1:1", "(?i)proxy"),
         ("HTTPS_PROXY", "http://127.0.0.1:port", "(?i)proxy"),
         ("HTTPS_PROXY", "http://[::1", "(?i)proxy"),
-        ("SSL_CERT_FILE", "/nonexistent/certificates.pem", "(?i)cert"),
+        ("SSL_CERT_FILE", "/nonexistent/certificates.pem", "the certificates .* SSL_CERT_FILE"),
+        ("SSLKEYLOGFILE", "/nonexistent/keys", "TLS cannot be set up .* check SSLKEYLOGFILE, SSL_"),
     ],
 )
 def test_unusable_environment_variables(

@@ -161,7 +161,7 @@ WRONG_USAGE = [
     # Paths that the system does not take
     (f"requests --database sqlite:///{LONG_PATH}/m.db", 1, "cannot be accessed (File name"),
     (f"db upgrade --database sqlite:///{LONG_PATH}", 1, "cannot be accessed (File name"),
-    ("requests --database sqlite:////a%00b", 1, "cannot be accessed (not a path)"),
+    ("requests --database sqlite:////a%00b", 2, "there is a NUL (%00) in it"),
     (f"requests --config {LONG_PATH}", 2, "cannot be read (File name too long)"),
     ("requests --limit 0", 2, "'--limit': 0 is not in the range"),
     ("requests --sort -statuz", 2, "there is no column 'statuz'; did you mean 'status'? There are"),

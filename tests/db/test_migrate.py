@@ -159,9 +159,9 @@ def test_alembic_from_a_checkout(
     assert names_in(database_url) == set()
 
 
-def test_alembic_from_elsewhere(url: str, tmp_path: Path) -> None:
+def test_alembic_from_elsewhere(urls: Callable[[str], str], tmp_path: Path) -> None:
     """`alembic check` runs as a process, in another folder, on the database that is named."""
-    options = ("-c", f"{ROOT}/alembic.ini", "-x", f"database={url}")
+    options = ("-c", f"{ROOT}/alembic.ini", "-x", f"database={urls('sqlite')}")
     ran = run_module("alembic", *options, "check", cwd=tmp_path)
     assert (ran.code, ran.out) == (0, "No new upgrade operations detected.\n"), ran.err
 
@@ -311,7 +311,7 @@ def test_an_upgrade_waits_for_a_process_that_creates_the_file(tmp_path: Path) ->
         other.execute("BEGIN IMMEDIATE")
         upgrade = pool.submit(migrate.upgrade, create_engine(f"sqlite:///{path}", create=True))
         with pytest.raises(TimeoutError):
-            upgrade.result(timeout=0.5)
+            upgrade.result(timeout=0.1)
         other.execute("ROLLBACK")
         assert upgrade.result(timeout=60) == (None, HEAD)
 

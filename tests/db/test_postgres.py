@@ -270,6 +270,51 @@ def test_a_login_that_is_repeated_keeps_the_timeout(monkeypatch: pytest.MonkeyPa
         assert postgres._login(given) is None
 
 
+@pytest.mark.parametrize(
+    ("sqlstates", "counts"),
+    [
+        ([None, "28P01"], "28P01"),
+        (["28P01", None], "28P01"),
+        (["3D000", "57P03"], "57P03"),
+        (["53300", "28P01"], "53300"),
+        ([None, None], None),
+    ],
+)
+def test_a_login_at_several_hosts(
+    sqlstates: list[str | None], counts: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is asked, also behind a silent one; what may be over later counts first."""
+    asked = []
+    responses = iter(sqlstates)
+
+    def login_at(given: dict[str, Any]) -> str | None:
+        asked.append((given["host"], given["port"], given["user"]))
+        return next(responses)
+
+    monkeypatch.setattr(postgres, "_login_at", login_at)
+    assert postgres._login({"host": "one,other", "port": "1", "user": "me"}) == counts
+    assert asked == [("one", "1", "me"), ("other", "1", "me")]
+
+
+@pytest.mark.parametrize(
+    ("url", "seconds"),
+    [
+        ("postgresql://me@one/db", 30),
+        ("postgresql://me@one,other:5433/db", 15),
+        ("postgresql://me@/db?host=one:1&host=other:2&host=third:3", 10),
+        (f"postgresql://me@{','.join('abcdefghijklmnopqrstuvwxyz')}/db", 2),
+        ("postgresql://me@one,other/db?connect_timeout=7", None),
+    ],
+)
+def test_hosts_share_the_time_to_connect(
+    url: str, seconds: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection takes 30 seconds at most, unless the URL or libpq's variable says so."""
+    assert postgres.connect_arguments(parse_url(url)).get("connect_timeout") == seconds
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "9")
+    assert "connect_timeout" not in postgres.connect_arguments(parse_url(url))
+
+
 def test_limits_of_connections(postgres_server: str) -> None:
     """A database with too many connections may be used later, one that refuses a role may not."""
     with empty_database(postgres_server) as url:

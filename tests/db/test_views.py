@@ -188,7 +188,7 @@ def seed() -> int:
 @pytest.fixture
 def many_days() -> int:
     """How many days pass."""
-    return 9
+    return 7
 
 
 def test_chance(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from mirror.version import __version__
 from tests.support import ROOT
 from tests.support.commands import run_python
 from tests.support.pages import CONTRIBUTING, section
@@ -27,12 +28,36 @@ def test_ci_runs_the_script_on_each_python() -> None:
     pythons = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
     assert job["strategy"]["matrix"]["python"] == pythons
     assert PROJECT["requires-python"] == f">={pythons[0]}"
-    assert job["steps"][-1] == {"run": ".ci/run"}
+    assert [step["run"] for step in job["steps"] if "run" in step][-1] == ".ci/run"
     installed = " ".join(step.get("run", "") for step in job["steps"])
     script = (ROOT / ".ci" / "run").read_text()
     assert f"$(interpreters {' '.join(pythons)})" in script
     (packages,) = re.findall(r"^packages=\((.*)\)$", script, re.MULTILINE)
     assert set(packages.split()) <= set(installed.split())
+
+
+def test_workflows_are_pinned_and_only_read() -> None:
+    """Actions are pinned to commits; the audit is weekly, and a tag makes a release."""
+    for path in (ROOT / ".github" / "workflows").iterdir():
+        text = path.read_text()
+        uses = re.findall(r"uses: (.*)", text)
+        pinned = re.compile(r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+        assert uses
+        assert [action for action in uses if not pinned.fullmatch(action)] == []
+        workflow = yaml.safe_load(text)
+        assert workflow["permissions"] == {"contents": "read"}
+        assert all("permissions" not in job for job in workflow["jobs"].values())
+    assert re.search(r'cron: "\d+ \d+ \* \* [0-6]"', (path.parent / "audit.yml").read_text())
+    assert 'tags: ["v*"]' in (path.parent / "release.yml").read_text()
+
+
+def test_the_version_is_released() -> None:
+    """CHANGELOG.md has this version and a day below "Unreleased", and SECURITY.md supports it."""
+    headings = re.findall(r"^## (.*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "[Unreleased]"
+    assert re.fullmatch(rf"\[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d", headings[1])
+    minor = __version__.rpartition(".")[0]
+    assert f"| {minor} | yes |" in (ROOT / ".github" / "SECURITY.md").read_text()
 
 
 def test_hooks_use_the_environment() -> None:

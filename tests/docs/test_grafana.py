@@ -18,7 +18,10 @@ from tests.support.upstream import FakeUpstream, request
 DASHBOARD = json.loads((ROOT / "docs" / "grafana" / "mirror.json").read_text())
 PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
 TARGETS = [target for panel in PANELS for target in panel["targets"]]
-VARIABLES: list[dict[str, Any]] = DASHBOARD["templating"]["list"]
+SOURCES, VARIABLES = (
+    [each for each in DASHBOARD["templating"]["list"] if (each["type"] == "datasource") is chosen]
+    for chosen in (True, False)
+)
 
 
 def overlap(one: dict[str, int], other: dict[str, int]) -> bool:
@@ -38,14 +41,11 @@ def test_structure() -> None:
     assert {panel["type"] for panel in PANELS} == {
         name for kind, name in required if kind == "panel"
     } == {"stat", "table", "timeseries"}  # fmt: skip
-    inputs = {
-        "${" + each["name"] + "}": each["pluginId"]
-        for each in DASHBOARD["__inputs"]
-        if each["type"] == "datasource"
-    }
-    assert set(inputs.values()) == {name for kind, name in required if kind == "datasource"}
+    assert "__inputs" not in DASHBOARD, "a dashboard that is loaded from a folder has none"
+    sources = {"${" + each["name"] + "}": each["query"] for each in SOURCES}
+    assert set(sources.values()) == {name for kind, name in required if kind == "datasource"}
     for user in (*PANELS, *TARGETS, *VARIABLES):
-        assert inputs[user["datasource"]["uid"]] == user["datasource"]["type"]
+        assert sources[user["datasource"]["uid"]] == user["datasource"]["type"]
     assert [panel["id"] for panel in PANELS] == list(range(1, len(PANELS) + 1))
     for panel in PANELS:
         assert panel["title"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mirror.version import __version__
 from tests.support import ROOT
 from tests.support.commands import Ran
 from tests.support.pages import (
@@ -35,7 +36,7 @@ def anchors(page: Path) -> set[str]:
 
 def test_links_have_targets() -> None:
     """Every relative link names an existing file, and every anchor one of its headings."""
-    for page in PAGES:
+    for page in [*PAGES, ROOT / ".github" / "SECURITY.md"]:
         for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
             if target.startswith("https://"):
                 continue
@@ -79,17 +80,20 @@ def test_shell_lines_are_valid() -> None:
 
 
 def test_install_lines_are_right_today() -> None:
-    """While no index has the package, all lines install from a checkout; the program names none."""
+    """While no index has the package, all lines install a checkout or the wheel of this version."""
+    wheel = re.escape(f"./talkover_mirror-{__version__}-py3-none-any.whl")
     lines = [
         line
         for page in PAGES
         for line in re.findall(
-            r"(?:pip|pipx|uv tool) install (?!datasette\b)[^`\n]*", page.read_text()
+            r"(?:pip|pipx|uv tool) install (?!datasette\b|--require)[^`\n]*", page.read_text()
         )
     ]
     assert len(lines) > 5
     assert [
-        line for line in lines if not re.search(r"(^|[ '])(\.|/src)(\[[a-z,]+\])?'?( |$)", line)
+        line
+        for line in lines
+        if not re.search(rf"(^|[ '])(\.|/src|{wheel})(\[[a-z,]+\])?'?( |$)", line)
     ] == []
     sources = [*PAGES, *(ROOT / "mirror").rglob("*.py")]
     assert [

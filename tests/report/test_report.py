@@ -227,6 +227,9 @@ def test_rejection_reasons(full: RenderedReport) -> None:
         ),
         [f"{len(others)} other reasons", str(rest), share(rest, rejected)],
     ]
+    # Each has the direction of its own script.
+    isolated = full.page.section("reasons").find_all("bdi")
+    assert [text.text for text in isolated] == [each.reason for each in shown if each.reason]
 
 
 def share(part: int, whole: int) -> str:

@@ -235,10 +235,16 @@ def test_open_requests(statistics: Statistics) -> None:
     assert sum(day.open_at_end for day in last_days.values()) == len(open_requests)
 
 
-def test_as_of_a_time(statistics: Statistics) -> None:
+@pytest.fixture
+def times() -> list[datetime]:
+    """Some of the times; stress/test_chance.py has all."""
+    return TIMES[::3]
+
+
+def test_as_of_a_time(statistics: Statistics, times: list[datetime]) -> None:
     """Open, missing and quarantined are those of the time."""
     connection = statistics.connection
-    for at in (datetime.min.replace(tzinfo=UTC), *TIMES):
+    for at in (datetime.min.replace(tzinfo=UTC), *times):
         oracle = Oracle(connection, JANUARY, statistics.environment, now=at)
         snapshot = Snapshot(connection, statistics.environment, at)
         open_requests = oracle.open_requests()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 from sqlalchemy.engine import Connection
@@ -11,6 +12,7 @@ from mirror.db.engine import read_transaction
 from tests.db.test_views import test_chance  # noqa: F401 (likewise)
 from tests.report.test_collect import CASES, check_cases
 from tests.report.test_statistics import (  # noqa: F401 (collected here too, with our fixtures)
+    TIMES,
     oracles,
     statistics,
     test_as_of_a_time,
@@ -64,6 +66,12 @@ def seed(request: pytest.FixtureRequest) -> int:
 def many_days() -> int:
     """The number of days."""
     return 25
+
+
+@pytest.fixture
+def times() -> list[datetime]:
+    """The times of a state."""
+    return TIMES
 
 
 @pytest.mark.parametrize("kind", DATABASES)

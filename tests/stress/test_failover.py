@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pytest
 
+from mirror.db.engine import create_engine, read_transaction
 from mirror.db.urls import parse_url
+from mirror.errors import DatabaseError, DatabaseUnavailable
 from tests.support.outages import (
     DURING_FETCH,
     DURING_MERGE,
@@ -182,3 +185,25 @@ def test_a_synchronous_standby_that_is_away() -> None:
         assert pair.mirror.state() == before
         pair.standby.start()
         pair.mirror.assert_recovers("running")
+
+
+@pytest.mark.parametrize("silent_first", [True, False])
+def test_a_silent_host(*, silent_first: bool) -> None:
+    """The other host is used, and if it refuses the login that is the error."""
+    with own_server() as server, socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_host = f"127.0.0.1:{silent.getsockname()[1]}"
+        hosts = [silent_host, f"{str(server.folder).replace('/', '%2F')}:5432"]
+        both = ",".join(hosts if silent_first else reversed(hosts))
+        user = parse_url(server.url).username
+
+        def connect(hosts: str, database: str) -> None:
+            url = f"postgresql://{user}@{hosts}/{database}?connect_timeout=2"
+            with read_transaction(create_engine(url)) as connection:
+                connection.exec_driver_sql("SELECT 1")
+
+        connect(both, "postgres")
+        with pytest.raises(DatabaseError, match="nowhere") as refused:
+            connect(both, "nowhere")
+        assert type(refused.value) is DatabaseError
+        with pytest.raises(DatabaseUnavailable):
+            connect(f"{silent_host},{silent_host}", "postgres")

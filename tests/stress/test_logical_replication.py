@@ -81,8 +81,6 @@ def replicated() -> Iterator[Replicated]:
             assert replicated.mirror.run(NEW).code == 0
             replicated.wait()
             yield replicated
-            if execute(subscriber.url, "SELECT FROM pg_subscription"):
-                execute(subscriber.url, "DROP SUBSCRIPTION mirror")
 
 
 def views_of(mirror: OutageMirror) -> dict[str, list[str]]:

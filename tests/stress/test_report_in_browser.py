@@ -11,21 +11,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.report.test_html import (
-    FIND_INJECTED,
-    MIN_TEXT_CONTRAST,
-    TEXTS_OF,
-    check_texts,
-    sync_hostile,
-)
 from tests.support.browser import PAPER_WIDTH, Tab, chromium, contrast, open_tab
 from tests.support.databases import DATABASES, cached_by_kind, new_database
+from tests.support.hostile_pages import LONG, TEXTS, TEXTS_OF, sync_hostile
 from tests.support.reports import render_page, sync_half_a_year
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 WIDTHS = (360, 768, 1000, 1280)
+MIN_TEXT_CONTRAST = 4.5
+"""Of texts, by WCAG 2.1 (AA)."""
+
 MIN_MARK_CONTRAST = 3.0
 """Of marks in charts, by WCAG 2.1 (AA)."""
 
@@ -37,6 +34,19 @@ MARKS = {
     "stroke": (".line.main", ".line.median", ".line.percentile", ".bar.running"),
 }
 """What charts draw, by the property that colours it."""
+
+
+REASONS, *SECTIONS = [
+    f"section:has(> #{name})" for name in ("reasons", "open-requests", "changes", "numbers")
+]
+
+FIND_INJECTED = """[...document.querySelectorAll("*")].filter(element =>
+  ["SCRIPT", "B"].includes(element.tagName) && !element.closest("li") ||
+  ["TITLE", "STYLE"].includes(element.tagName) && element.parentNode !== document.head ||
+  element.tagName === "title" && !element.parentNode.matches("svg[role=img]") ||
+  [...element.attributes].some(attribute => attribute.name.startsWith("on"))
+).map(element => element.outerHTML)"""
+"""Finds elements that the template does not have."""
 
 
 @pytest.fixture(scope="module")
@@ -174,11 +184,25 @@ def test_hostile_texts_everywhere(
         render_page(url, "--environment", name, into=file)
         with open_tab(browser, file) as tab:
             check_inert(tab)
+            contrasts = tab.contrasts().items()
+            assert {pair: value for pair, value in contrasts if value < MIN_TEXT_CONTRAST} == {}
             tab.open_details(".numbers summary")
             check_texts(tab, name)
     render_page(url, into=file)
     with open_tab(browser, file) as tab:
         check_inert(tab)
+
+
+def check_texts(tab: Tab, name: str) -> None:
+    """Check that all texts of an environment can be read in its page, and are inert."""
+    assert tab.evaluate(FIND_INJECTED) == []
+    for selector in ("section.attention", REASONS, *SECTIONS):
+        shown = tab.text(selector)
+        assert [text for text in TEXTS_OF[name] if TEXTS[text] not in shown] == [], selector
+    for selector in SECTIONS:
+        assert f"{LONG[:40]}… (215 more characters)" in tab.text(selector)
+    for selector in (REASONS, SECTIONS[0], SECTIONS[2]):
+        assert f"{LONG[:300]}… (99,700 more characters)" in tab.text(selector)
 
 
 def check_inert(tab: Tab) -> None:

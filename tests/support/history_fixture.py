@@ -1,6 +1,8 @@
-"""The history in every frozen database: the lists of the API, and the syncs.
+"""The history in every frozen database: the lists of the API, the syncs and the erasures.
 
-All dumps hold these rows, so this is never changed, and it uses no defaults of other tests.
+The dumps of released revisions hold these rows, so tests/stress/test_upgrades.py expects them:
+nothing here is ever changed. It uses no defaults of other tests. Entries with a new field may be
+added to `ODD`.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from mirror import erasure
 from mirror.db import models, runs
 from mirror.db.engine import write_transaction
+from mirror.queries import cursors
 from tests.support.mirrors import Mirror
 
 Entry = dict[str, Any]
@@ -88,6 +92,18 @@ STAGING = [
     entry(21),
     entry(22, status="rejected", resolved_at="2024-01-10T18:00:00Z", rejection_reason="Open bill"),
 ]
+ODD = [
+    entry(31, status="approved"),
+    entry(32, phone_number="+1 (555) 123-0032", reason="\0 \x1b[31m \u202e \ufeff e\u0301 \t"),
+    entry(33, status="rejected", rejection_reason="", phone_number="tel:+1-555-123-0033"),
+    entry(34, status="on hold", reason="", huge=msgspec.Raw(b"1" * 40)),
+    entry(35, reason=msgspec.Raw(b'"half of \\ud83d"')),
+    entry(36),
+    entry(37, phone_number="number \0"),
+    entry(38, requested_at=None),
+    entry(39, reason="as it was before"),
+]
+"""Resolved at an unknown time, odd texts, other notations; 36, 38 and 39 are erased."""
 
 
 def sync_all(mirror: Mirror) -> None:
@@ -107,6 +123,7 @@ def sync_all(mirror: Mirror) -> None:
     mirror.sandbox.set_fault("forbidden", times=1)
     mirror.sync()
     mirror.sync(STAGING, environment="staging")
+    _sync_odd(mirror)
     _begin(mirror, "staging")
     with write_transaction(mirror.engine, "cursors") as connection:
         connection.execute(
@@ -114,6 +131,19 @@ def sync_all(mirror: Mirror) -> None:
                 name="default", environment="staging", moved_at=mirror.now
             )
         )
+
+
+def _sync_odd(mirror: Mirror) -> None:
+    """Sync `ODD`, erase numbers and take one erasure back; a reader sees the changes until then."""
+    mirror.sync(ODD, environment="odd")
+    for number in (36, 38, 39):
+        erasure.erase(mirror.engine, f"+1555123{number:04d}", environment="odd", now=mirror.now)
+    erasure.clean(mirror.engine, now=mirror.now)
+    erasure.undo(mirror.engine, "erased-3", now=mirror.now)
+    closed = {"status": "approved", "resolved_at": "2024-01-11T20:30:00Z"}
+    seen = mirror.sync(after(ODD, r31={"reason": None}, r36=closed), environment="odd")
+    position = cursors.Position(seen.run_id, mirror.now)
+    cursors.move(mirror.engine, "reader", {"odd": position}, now=mirror.now)
 
 
 def _begin(mirror: Mirror, environment: str) -> runs.Run:

@@ -14,6 +14,10 @@ Fields = dict[str, Any]
 
 TIMES = ("requested_at", "resolved_at")
 OF_A_STATUS = ("resolved_at", "rejection_reason")
+FINGERPRINTED = {
+    *("id", "phone_number", "phone_number_id", "reason", "status"),
+    *("requested_at", "resolved_at", "rejection_reason"),
+}
 KNOWN = ("phone_number", "phone_number_id", "reason", "status", "rejection_reason", *TIMES)
 HALF = "\udead"
 """Half of a surrogate pair: like NUL, JSON can contain it, and no database can store it."""
@@ -118,7 +122,7 @@ def _storable(text: str) -> str:
 def _invalid(text: str, *, contradicts: bool) -> InvalidRecord:
     """Make an invalid record; one that only contradicts another is identified by all its fields."""
     entry = json.loads(text)
-    known = set(entry) & {"id", *KNOWN} if isinstance(entry, dict) else set()
+    known = set(entry) & FINGERPRINTED if isinstance(entry, dict) else set()
     key = _storable(text)
     if known and not contradicts:
         part = {name: entry[name] for name in sorted(known)}

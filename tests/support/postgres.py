@@ -13,6 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -277,13 +278,27 @@ class Databases:
 
     Args:
         server: URL of any database on it, as a role that may create others.
-        prepare: prepares a new database; takes its URL.
+        prepare: prepares the database from which they are copied; takes its URL. Without it they
+            are empty.
     """
 
-    def __init__(self, server: str, prepare: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, server: str, prepare: Callable[[str], None] | None = None) -> None:
         self._server = server
         self._prepare = prepare
         self._free: list[tuple[str, str]] = []
+
+    @cached_property
+    def _template(self) -> str:
+        """The name of the database from which the others are copied."""
+        if self._prepare is None:
+            return "template1"
+        name = _name()
+        with _opened(self._server) as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        self._prepare(_url(self._server, name))
+        with _opened(self._server) as connection:
+            connection.execute(_TERMINATE, {"name": name})
+        return name
 
     @contextmanager
     def borrow(self, timezone: str = "UTC") -> Iterator[str]:
@@ -307,11 +322,9 @@ class Databases:
     def _make(self) -> tuple[str, str]:
         name = _name()
         with _opened(self._server) as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+            connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {self._template}")
             connection.exec_driver_sql(f"ALTER DATABASE {name} SET timezone = 'UTC'")
-        url = _url(self._server, name)
-        self._prepare(url)
-        with _opened(url) as connection:
+        with _opened(_url(self._server, name)) as connection:
             return name, _contents(connection)
 
 

@@ -106,6 +106,7 @@ SAME = [
     ("https://api.example/api/v1/", "https://api.example/api/v1"),
     ("https://api.example", "https://api.example/"),
     ("http://[::1]:80/api", "http://[::1]/api"),
+    ("https://[2001:DB8:0:0::1]/api", "https://[2001:db8::0001]/api"),
 ]
 OTHER = [
     ("https://api.example/api/V1", "https://api.example/api/v1"),
@@ -114,6 +115,7 @@ OTHER = [
     ("https://www.api.example/api/v1", "https://api.example/api/v1"),
     ("http://localhost/api/v1", "https://localhost/api/v1"),
     ("http://localhost:8787/api/v1", "http://127.0.0.1:8787/api/v1"),
+    ("http://[::1]:8787/api/v1", "http://[::2]:8787/api/v1"),
     ("http://127.0.0.1:8787/api/v1", "http://127.0.0.1:8788/api/v1"),
     ("https://[::1/", "https://api.example/"),
 ]
@@ -124,7 +126,7 @@ OTHER = [
     [(*pair, True) for pair in SAME] + [(*pair, False) for pair in OTHER],
 )
 def test_which_base_urls_are_the_same(one: str, other: str, *, same: bool) -> None:
-    """They may differ in the case of scheme and host, a default port, and a slash at the end."""
+    """They may differ in the case of scheme and host, a default port, a slash at the end, zeros."""
     assert same_base_url(one, other) is same
     assert same_base_url(other, one) is same
     assert same_base_url(one, one)

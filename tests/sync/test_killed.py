@@ -17,12 +17,10 @@ from tests.support.workers import AFTER_COMMIT, BEFORE_COMMIT, KILLED, Worker
 
 IN_A_MERGE = (
     "INSERT INTO release_request_past_versions",
-    "UPDATE sync_runs",
     BEFORE_COMMIT,
     AFTER_COMMIT,
 )
 IN_A_FIRST_SYNC = (
-    "INSERT INTO sync_runs",
     "mirror_rejected (",  # rows and indexes are complete
     BEFORE_COMMIT,
     AFTER_COMMIT,

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import product
 from typing import Any
 
 import psycopg
@@ -44,21 +45,25 @@ def sync_now(url: str, base_url: str, environment: str = "default") -> Result:
     return sync(engine, ApiSettings(base_url, Secret(TOKEN), timeout=TIMEOUT), environment)
 
 
+OVERTAKEN = {
+    "the newer one applied a list": (True, LATE, NEWER),
+    "the newer one found nothing new": (True, LATE, FIRST),
+    "the older one found nothing new": (True, FIRST, NEWER),
+    "the older one fails": (True, GONE, NEWER),
+    "nothing was known before": (False, LATE, NEWER),
+}
+"""Whether there was a sync before, and the lists of the older and of the newer run."""
+
+
 @pytest.mark.parametrize(
-    ("known", "older", "newer"),
-    [
-        pytest.param(True, LATE, NEWER, id="the newer one applied a list"),
-        pytest.param(True, LATE, FIRST, id="the newer one found nothing new"),
-        pytest.param(True, FIRST, NEWER, id="the older one found nothing new"),
-        pytest.param(True, GONE, NEWER, id="the older one fails"),
-        pytest.param(False, LATE, NEWER, id="nothing was known before"),
-    ],
+    ("kind", "case"),
+    [*product(["sqlite"], OVERTAKEN), ("postgresql", "the newer one applied a list")],
 )
 def test_an_older_pull_that_ends_later_changes_nothing(
-    ready_database_url: str, *, known: bool, older: bytes, newer: bytes
+    make_ready_database: Callable[[str], str], kind: str, case: str
 ) -> None:
     """A run that is overtaken is superseded and exits with 0, though a newer one held it dead."""
-    url = ready_database_url
+    url, (known, older, newer) = make_ready_database(kind), OVERTAKEN[case]
     before: list[Any] = []
 
     def overtake(_: HttpRequest) -> bytes:

@@ -1,5 +1,5 @@
 -- A mirror at schema revision 0001, written by tests/db/frozen/freeze.py.
--- Once the revision is released, this file is never changed.
+-- Never changed once the revision is in released.sha256.
 BEGIN TRANSACTION;
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
@@ -13,13 +13,16 @@ CREATE TABLE change_cursors (
 	moved_at TIMESTAMP NOT NULL, 
 	CONSTRAINT pk_change_cursors PRIMARY KEY (name, environment)
 );
-INSERT INTO "change_cursors" VALUES('default','staging',NULL,'2024-01-11 19:00:00.000');
+INSERT INTO "change_cursors" VALUES('reader','odd','2024-01-11 21:00:00.000','2024-01-11 21:00:00.000');
+INSERT INTO "change_cursors" VALUES('default','staging',NULL,'2024-01-11 21:00:00.000');
 CREATE TABLE erased_requests (
 	request_id TEXT NOT NULL, 
 	erasure_id INTEGER NOT NULL, 
 	CONSTRAINT pk_erased_requests PRIMARY KEY (request_id), 
 	CONSTRAINT fk_erased_requests_erasure_id_erasures FOREIGN KEY(erasure_id) REFERENCES erasures (id)
 );
+INSERT INTO "erased_requests" VALUES('request-36',1);
+INSERT INTO "erased_requests" VALUES('request-38',2);
 CREATE TABLE erasures (
 	id INTEGER NOT NULL, 
 	erased_at TIMESTAMP NOT NULL, 
@@ -31,6 +34,9 @@ CREATE TABLE erasures (
 	undone_at TIMESTAMP, 
 	CONSTRAINT pk_erasures PRIMARY KEY (id)
 );
+INSERT INTO "erasures" VALUES(1,'2024-01-11 20:00:00.000',1,0,0,0,'2024-01-11 20:00:00.000',NULL);
+INSERT INTO "erasures" VALUES(2,'2024-01-11 20:00:00.000',0,0,1,0,'2024-01-11 20:00:00.000',NULL);
+INSERT INTO "erasures" VALUES(3,'2024-01-11 20:00:00.000',1,0,0,0,'2024-01-11 20:00:00.000','2024-01-11 20:00:00.000');
 CREATE TABLE quarantined_records (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	environment TEXT NOT NULL, 
@@ -50,6 +56,7 @@ CREATE TABLE quarantined_records (
 INSERT INTO "quarantined_records" VALUES(1,'default','27ae539ce0f580dbb2e246709837dd35408c5db7dde3d6808f12f9e738e6377d','request-11','{"id":"request-11","phone_number_id":"phone-11","phone_number":"+15551230011","reason":"The campaign has ended","status":"pending","requested_at":"yesterday"}','`requested_at` is not a time',1,6,'2024-01-11 13:00:00.000','2024-01-11 16:00:00.000',NULL);
 INSERT INTO "quarantined_records" VALUES(2,'default','4a826b8f94c4f88dcb3761855e863d9c75b64b7b746326da71e88abb89a713bd','request-12','{"id":"request-12","phone_number_id":"phone-12","phone_number":"+15551230012","reason":"The campaign has ended","status":7,"requested_at":"2024-01-10T14:30:12Z"}','`status` is not a string',1,6,'2024-01-11 13:00:00.000','2024-01-11 16:00:00.000',NULL);
 INSERT INTO "quarantined_records" VALUES(3,'default','b6272773015dc2e95e8fffc4ec10c1b53ac5cca9b8dd907b51b8f625b62d39d9',NULL,'"no \"object\", isn''t it? — não"','not an object',1,1,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000');
+INSERT INTO "quarantined_records" VALUES(4,'odd','erased-2 request-38 1','request-38','"erased-2"','`requested_at` is null',10,11,'2024-01-11 20:00:00.000','2024-01-11 21:00:00.000',NULL);
 CREATE TABLE release_request_past_versions (
 	id TEXT NOT NULL, 
 	environment TEXT NOT NULL, 
@@ -78,6 +85,9 @@ INSERT INTO "release_request_past_versions" VALUES('request-5','default',NULL,'+
 INSERT INTO "release_request_past_versions" VALUES('request-6','default','phone-6','+15551230006','The campaign has ended','pending',NULL,'2024-01-10 14:30:06.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1,NULL);
 INSERT INTO "release_request_past_versions" VALUES('request-6','default','phone-6','+15551230006','The campaign has ended','pending',NULL,'2024-01-10 14:30:06.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 15:00:00.000','2024-01-11 16:00:00.000','2024-01-11 15:00:00.000',5,NULL);
 INSERT INTO "release_request_past_versions" VALUES('request-7','default','phone-7','+15551230007','The campaign has ended','pending',NULL,'2024-01-10 14:30:07.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000','2024-01-11 15:00:00.000',NULL,1,NULL);
+INSERT INTO "release_request_past_versions" VALUES('request-31','odd','phone-31','+15551230031','The campaign has ended','approved',NULL,'2024-01-10 14:30:31.000',NULL,NULL,'2024-01-11 20:00:00.000','2024-01-11 20:00:00.000','2024-01-11 21:00:00.000',NULL,10,NULL);
+INSERT INTO "release_request_past_versions" VALUES('request-36','odd','erased-1','erased-1','erased-1','pending',NULL,'2024-01-10 14:30:36.000',NULL,NULL,'2024-01-11 20:00:00.000','2024-01-11 20:00:00.000','2024-01-11 21:00:00.000',NULL,10,NULL);
+INSERT INTO "release_request_past_versions" VALUES('request-39','odd','erased-3','erased-3','erased-3','pending',NULL,'2024-01-10 14:30:39.000',NULL,NULL,'2024-01-11 20:00:00.000','2024-01-11 20:00:00.000','2024-01-11 21:00:00.000',NULL,10,NULL);
 CREATE TABLE release_requests (
 	id TEXT NOT NULL, 
 	environment TEXT NOT NULL, 
@@ -110,6 +120,14 @@ INSERT INTO "release_requests" VALUES('request-9','default','phone-9','+15551230
 INSERT INTO "release_requests" VALUES('request-10','default','phone-2-again','+15551230002','The campaign has ended','pending',NULL,'2024-01-10 14:30:10.000',NULL,NULL,'2024-01-11 13:00:00.000','2024-01-11 13:00:00.000',NULL,1,6874473428937509928,NULL);
 INSERT INTO "release_requests" VALUES('request-21','staging','phone-21','+15551230021','The campaign has ended','pending',NULL,'2024-01-10 14:30:21.000',NULL,NULL,'2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',NULL,9,4180057235415288256,NULL);
 INSERT INTO "release_requests" VALUES('request-22','staging','phone-22','+15551230022','The campaign has ended','rejected','Open bill','2024-01-10 14:30:22.000','2024-01-10 18:00:00.000',NULL,'2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',NULL,9,-2701444625995567892,NULL);
+INSERT INTO "release_requests" VALUES('request-31','odd','phone-31','+15551230031',NULL,'approved',NULL,'2024-01-10 14:30:31.000',NULL,NULL,'2024-01-11 20:00:00.000','2024-01-11 21:00:00.000',NULL,11,536406820678183255,NULL);
+INSERT INTO "release_requests" VALUES('request-32','odd','phone-32','+1 (555) 123-0032','� [31m ‮ ﻿ é 	','pending',NULL,'2024-01-10 14:30:32.000',NULL,NULL,'2024-01-11 20:00:00.000','2024-01-11 20:00:00.000',NULL,10,-8003285251782834507,'+15551230032');
+INSERT INTO "release_requests" VALUES('request-33','odd','phone-33','tel:+1-555-123-0033','The campaign has ended','rejected','','2024-01-10 14:30:33.000',NULL,NULL,'2024-01-11 20:00:00.000','2024-01-11 20:00:00.000',NULL,10,-8872119793259784677,'+15551230033');
+INSERT INTO "release_requests" VALUES('request-34','odd','phone-34','+15551230034','','on hold',NULL,'2024-01-10 14:30:34.000',NULL,'{"huge":1111111111111111111111111111111111111111}','2024-01-11 20:00:00.000','2024-01-11 20:00:00.000',NULL,10,3527492995926880994,NULL);
+INSERT INTO "release_requests" VALUES('request-35','odd','phone-35','+15551230035','half of �','pending',NULL,'2024-01-10 14:30:35.000',NULL,NULL,'2024-01-11 20:00:00.000','2024-01-11 20:00:00.000',NULL,10,8495861832917858022,NULL);
+INSERT INTO "release_requests" VALUES('request-36','odd','erased-1','erased-1','erased-1','approved',NULL,'2024-01-10 14:30:36.000','2024-01-11 20:30:00.000',NULL,'2024-01-11 20:00:00.000','2024-01-11 21:00:00.000',NULL,11,NULL,NULL);
+INSERT INTO "release_requests" VALUES('request-37','odd','phone-37','number �','The campaign has ended','pending',NULL,'2024-01-10 14:30:37.000',NULL,NULL,'2024-01-11 20:00:00.000','2024-01-11 20:00:00.000',NULL,10,-3331238011604828230,NULL);
+INSERT INTO "release_requests" VALUES('request-39','odd','phone-39','+15551230039','as it was before','pending',NULL,'2024-01-10 14:30:39.000',NULL,NULL,'2024-01-11 20:00:00.000','2024-01-11 21:00:00.000',NULL,11,5699208503396463446,NULL);
 CREATE TABLE sync_runs (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	environment TEXT NOT NULL, 
@@ -142,11 +160,13 @@ INSERT INTO "sync_runs" VALUES(2,'default','unchanged','2024-01-11 14:00:00.000'
 INSERT INTO "sync_runs" VALUES(3,'default','abandoned','2024-01-11 14:00:00.000','2024-01-11 15:00:00.000',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'the run recorded no outcome; found by run 5','https://api.example/api/v1',NULL,NULL,'0.1.0');
 INSERT INTO "sync_runs" VALUES(4,'default','superseded','2024-01-11 14:00:00.000','2024-01-11 15:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,1,2479,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
 INSERT INTO "sync_runs" VALUES(5,'default','applied','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000','2024-01-11 15:00:00.000',0.25,3,10,0,4,4,2,0,2,0,0,2,4090,NULL,'https://api.example/api/v1','"a248c47706eabe8664cfbc97a486ef7b"','3cdd289b5aea13c01e7416cdd22b25dc','0.1.0');
-INSERT INTO "sync_runs" VALUES(6,'default','applied','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000',0.25,4,11,0,2,6,0,1,2,0,0,1,2156,NULL,'https://api.example/api/v1','"535c4d5e1923c48473fd36c333f62307"','241098e9fc6dca4a8e55be86349cdae0','0.1.0');
+INSERT INTO "sync_runs" VALUES(6,'default','applied','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000','2024-01-11 16:00:00.000',0.25,4,11,0,2,6,0,1,2,0,0,1,2156,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
 INSERT INTO "sync_runs" VALUES(7,'default','refused','2024-01-11 17:00:00.000','2024-01-11 17:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,1,26,'9 of the 9 requests known in ''default'' are no longer in the list. Nothing was applied; if they are really gone, run again with --environment default --accept-missing','https://api.example/api/v1',NULL,NULL,'0.1.0');
 INSERT INTO "sync_runs" VALUES(8,'default','failed','2024-01-11 18:00:00.000','2024-01-11 18:00:00.000',NULL,0.25,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,'the API at https://api.example/api/v1 answered 403: FORBIDDEN: The token may not list release requests; check the token and its environment, and if it was regenerated, use the new one','https://api.example/api/v1',NULL,NULL,'0.1.0');
-INSERT INTO "sync_runs" VALUES(9,'staging','applied','2024-01-11 19:00:00.000','2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',0.25,1,2,2,0,0,0,0,0,0,0,1,434,NULL,'https://api.example/api/v1','"775cff605a0b2759a8c2595467b4a3b9"','edc37d7e58d41fd4e859def37ffdd91a','0.1.0');
-INSERT INTO "sync_runs" VALUES(10,'staging','running','2024-01-11 19:00:00.000',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
+INSERT INTO "sync_runs" VALUES(9,'staging','applied','2024-01-11 19:00:00.000','2024-01-11 19:00:00.000','2024-01-11 19:00:00.000',0.25,1,2,2,0,0,0,0,0,0,0,1,434,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
+INSERT INTO "sync_runs" VALUES(10,'odd','applied','2024-01-11 20:00:00.000','2024-01-11 20:00:00.000','2024-01-11 20:00:00.000',0.25,1,9,8,0,0,0,0,1,1,0,1,1596,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
+INSERT INTO "sync_runs" VALUES(11,'odd','applied','2024-01-11 21:00:00.000','2024-01-11 21:00:00.000','2024-01-11 21:00:00.000',0.25,2,9,0,3,5,0,0,1,0,0,2,3228,NULL,'https://api.example/api/v1','"8a2cc7606341b112289d40fe4da802a1"','22de054690e6480af7ae5452f642067a','0.1.0');
+INSERT INTO "sync_runs" VALUES(12,'staging','running','2024-01-11 21:00:00.000',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,'https://api.example/api/v1',NULL,NULL,'0.1.0');
 CREATE INDEX ix_sync_runs_environment_id ON sync_runs (environment, id);
 CREATE INDEX ix_sync_runs_environment_observed_at ON sync_runs (environment, observed_at);
 CREATE INDEX ix_sync_runs_running ON sync_runs (environment) WHERE outcome = 'running';
@@ -777,6 +797,6 @@ SELECT environment,
        (SELECT undated UNION ALL SELECT sync_run_id FROM release_requests WHERE 0) AS undated
 FROM days;
 DELETE FROM "sqlite_sequence";
-INSERT INTO "sqlite_sequence" VALUES('sync_runs',10);
-INSERT INTO "sqlite_sequence" VALUES('quarantined_records',3);
+INSERT INTO "sqlite_sequence" VALUES('sync_runs',12);
+INSERT INTO "sqlite_sequence" VALUES('quarantined_records',4);
 COMMIT;

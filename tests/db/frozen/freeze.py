@@ -2,10 +2,14 @@
 
     python tests/db/frozen/freeze.py
     python tests/db/frozen/freeze.py 0002
+    python tests/db/frozen/freeze.py --release
 
-writes NNNN.sqlite.sql and NNNN.postgresql.sql beside this script, of the last revision or the one
-that is named: the schema of that revision, with the rows of tests/support/history_fixture.py. The
-dumps of a released revision are never changed: they stand for the databases that users have.
+The first two write NNNN.sqlite.sql and NNNN.postgresql.sql beside this script, of the last revision
+or the one that is named: the schema of that revision, with the rows of
+tests/support/history_fixture.py.
+
+`--release` adds all revisions to released.sha256, with the digests of their files and dumps. These
+are never changed: they stand for the databases that users have.
 
 SQLite is dumped by `iterdump`, Postgres by the `pg_dump` beside the server of the tests. Left out
 are psql's own commands, versions and session settings, so that a driver can load a dump into any
@@ -14,6 +18,7 @@ Postgres since 13, and indentation, a fifth of the dump.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sqlite3
 import subprocess
@@ -33,17 +38,20 @@ from mirror.db import migrate
 from mirror.db.models import metadata
 from mirror.db.urls import parse_url
 from mirror.sandbox.server import Sandbox, SandboxConfig
-from tests.support import history_fixture, postgres
+from mirror.version import __version__
+from tests.support import ROOT, history_fixture, postgres
 from tests.support.databases import DATABASES
 from tests.support.mirrors import Mirror
 from tests.support.schema import alembic, execute_script, inventory, opened
 from tests.support.upstream import TOKEN, FakeUpstream
 
 FOLDER = Path(__file__).parent
+RELEASED = FOLDER / "released.sha256"
+"""The digest of each file of each released revision, and the version of the last release."""
 
 _HEADER = """\
 -- A mirror at schema revision {revision}, written by tests/db/frozen/freeze.py.
--- Once the revision is released, this file is never changed.
+-- Never changed once the revision is in released.sha256.
 """
 _LEFT_OUT = re.compile(
     r"^(?:--|\\|SET |SELECT pg_catalog\.set_config).*\n|^\n|^ +|\bpublic\.", re.MULTILINE
@@ -115,12 +123,49 @@ def _columns(connection: Connection, table: str) -> list[str]:
     return [column["name"] for column in sa.inspect(connection).get_columns(table)]
 
 
+def files_of(revision: str) -> list[Path]:
+    """Return the files that a revision consists of, and its dumps."""
+    scripts = migrate.scripts_folder()
+    own = [*scripts.glob(f"versions/{revision}_*.py"), *scripts.glob(f"sql/{revision}/*/*")]
+    return sorted([*own, *(path_of(revision, kind) for kind in DATABASES)])
+
+
+def digests(revision: str) -> dict[str, str]:
+    """Return the digest of each file of a revision, by its path in the checkout."""
+    return {
+        path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_text().encode()).hexdigest()
+        for path in files_of(revision)
+        if path.exists()
+    }
+
+
+def released() -> tuple[str, dict[str, str]]:
+    """Return the last released version, and the digests of the files of released revisions."""
+    header, *lines = RELEASED.read_text().splitlines()
+    return header.split()[-1], {path: digest for digest, path in map(str.split, lines)}
+
+
+def release() -> None:
+    """Add the revisions that are not released yet to `RELEASED`."""
+    found = {path: text for one in migrate.revisions() for path, text in digests(one).items()}
+    if RELEASED.exists():
+        found |= released()[1]
+    lines = [f"{digest}  {path}\n" for path, digest in sorted(found.items())]
+    RELEASED.write_text(f"# mirror {__version__}\n{''.join(lines)}")
+
+
 def main() -> None:
-    """Freeze the revision of the command line."""
+    """Freeze the revision of the command line, or release all."""
+    if sys.argv[1:] == ["--release"]:
+        release()
+        return
     revision = sys.argv[1] if sys.argv[1:] else migrate.revisions()[-1]
     paths = [path_of(revision, kind) for kind in DATABASES]
+    names = {path.relative_to(ROOT).as_posix() for path in paths}
+    if RELEASED.exists() and not names.isdisjoint(released()[1]):
+        sys.exit(f"revision {revision} is released, so its dumps stay as they are")
     if there := [path for path in paths if path.exists()]:
-        sys.exit(f"{there[0]} exists; remove it only if the revision was never released")
+        sys.exit(f"{there[0]} exists; remove it to freeze the revision again")
     with tempfile.TemporaryDirectory() as folder, postgres.server() as server:
         rows = _history(f"sqlite:///{folder}/history.db")
         dumps = [_freeze(kind, revision, rows, Path(folder), server) for kind in DATABASES]
