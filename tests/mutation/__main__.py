@@ -229,20 +229,28 @@ def _run(tasks: Iterable[Task], copies: list[Copy]) -> Iterator[tuple[Task, Copy
     """Run tasks, each in a copy of its own; yield each with its exit status and its seconds."""
     left, free = iter(tasks), [*copies]
     running: dict[int, tuple[Task, Copy, float]] = {}
-    while True:
-        while free and (task := next(left, None)) is not None:
-            copy = free.pop()
-            running[task.start(copy)] = task, copy, time.monotonic()
-        if not running:
-            return
-        pid, status = os.wait()
-        if pid in running:
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)  # what it has started
-            task, copy, began = running.pop(pid)
-            copy.drop_databases()
-            yield task, copy, status, time.monotonic() - began
-            free.append(copy)
+    try:
+        while True:
+            while free and (task := next(left, None)) is not None:
+                copy = free.pop()
+                running[task.start(copy)] = task, copy, time.monotonic()
+            if not running:
+                return
+            pid, status = os.wait()
+            if pid in running:
+                _kill(pid)  # what it has started
+                task, copy, began = running.pop(pid)
+                copy.drop_databases()
+                yield task, copy, status, time.monotonic() - began
+                free.append(copy)
+    finally:
+        for pid in running:
+            _kill(pid)
+
+
+def _kill(group: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def _survey(kinds: list[str], copies: list[Copy]) -> Baseline:
