@@ -32,7 +32,7 @@ from mirror.config import file as config
 from mirror.config import settings
 from mirror.config.resolver import SettingSources
 from mirror.config.sources import VARIABLES
-from mirror.text import plural
+from mirror.text import format_seconds, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -344,7 +344,9 @@ def _repeat(
 
     interval, is_first = scheduler.Interval(every), True
     try:
-        scheduler.sleep_until(scheduler.since_boot() + interval.initial_delay(), cancellation)
+        delay = interval.initial_delay()
+        notify(f"first sync in {format_seconds(delay)}")
+        scheduler.sleep_until(scheduler.since_boot() + delay, cancellation)
         while not cancellation.is_set():
             began = scheduler.since_boot()
             try:

@@ -60,8 +60,9 @@ def check_rights(podman: Podman, settings: Path) -> None:
         created = podman("exec", "mirror", "touch", f"{place}/file").code == 0
         assert created == (place in writable), place
     assert podman("exec", "mirror", "python3", "-c", "import pip").code == 1
-    (line, *_) = podman("logs", "mirror").err.splitlines()
-    assert json.loads(line)["environment"] == "prod"
+    (first, line, *_) = map(json.loads, podman("logs", "mirror").err.splitlines())
+    assert first["message"].startswith("first sync in ")
+    assert line["environment"] == "prod"
     assert TOKEN not in json.dumps(podman.inspect("mirror"))
     podman.do("stop", "mirror")
     assert podman.inspect("mirror")["State"]["ExitCode"] == 0

@@ -203,6 +203,10 @@ def test_wrong_usage_is_refused_before_any_request(fleet: Fleet) -> None:
     fleet.path.write_text("databse = 'x'")
     ran = fleet.run("sync", "--every", "1s")
     assert (ran.code, ran.out) == (2, "")
+    assert re.match(r"mirror: first sync in [<\d. ]+ s\n", ran.err)
+    ran = fleet.run("sync", "--every", "1s", "--quiet", "--log-format", "json")
+    (line,) = map(json.loads, ran.err.splitlines())
+    assert (ran.code, line["level"]) == (2, "error")
     assert not any(sandbox.request_log for sandbox in fleet.sandboxes.values())
 
 
@@ -417,7 +421,7 @@ def test_again_and_again_until_sigterm(fleet: Fleet, tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert all(re.search(rb"answered 401|stopped|SIGTERM", line) for line in err.splitlines())
+    assert all(re.search(rb"answered 401|stopped|SIGTERM|first sync in ", line) for line in err.splitlines())
     outcomes = []
     for results in rounds:
         assert [result["environment"] for result in results] == list(fleet.upstreams)
