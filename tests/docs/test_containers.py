@@ -45,6 +45,17 @@ def test_the_image() -> None:
     assert {*re.findall(r"mirror:\d[\w.]*", PAGE)} == {IMAGE}
 
 
+def test_the_build_context() -> None:
+    """It is what the image copies, and nothing else."""
+    lines = (FOLDER / "Containerfile.dockerignore").read_text().splitlines()
+    first, *patterns = [line for line in lines if not line.startswith("#")]
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", CONTAINERFILE, re.MULTILINE)
+    assert first == "*"
+    assert sorted(patterns) == sorted(
+        ["**/__pycache__", *(f"!{name}" for names in copied for name in names.split())]
+    )
+
+
 def test_pins_of_the_image() -> None:
     """Each dependency has a pin with hashes."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -69,7 +80,18 @@ def test_the_compose_file() -> None:
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+        assert service["mem_limit"]
+        assert service["pids_limit"]
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+        ports = service.get("ports", ())
+        assert all(port.startswith("127.0.0.1:") for port in ports)
+        # Of services whose networks are all internal, Docker publishes no port.
+        outside = {*service["networks"]} - {"database"}
+        assert outside == (
+            {"published"} if ports else {"api"} if service is SERVICES["sync"] else set()
+        )
+        # The image's own health check is that of a sync.
+        assert ("healthcheck" in service) == (service is not SERVICES["grafana"])
         assert service.get("depends_on", {}).keys() <= SERVICES.keys()
         used |= {*service["secrets"]}
         for volume in service.get("volumes", ()):
@@ -78,6 +100,7 @@ def test_the_compose_file() -> None:
                 assert (FOLDER / source).is_file()
             else:
                 assert not target or source in COMPOSE["volumes"]
+    assert COMPOSE["networks"] == {"database": {"internal": True}, "published": None, "api": None}
     assert used == COMPOSE["secrets"].keys()
     (roles,) = re.findall(r"for role in (.*?);", PAGE)
     written = {*re.findall(r"\bsecrets/(\w+)$", PAGE, re.MULTILINE)}

@@ -4,5 +4,5 @@
 CREATE ROLE mirror LOGIN PASSWORD :'mirror_password';
 CREATE ROLE reader LOGIN PASSWORD :'reader_password';
 CREATE DATABASE mirror OWNER mirror;
-REVOKE ALL ON DATABASE mirror FROM public;
+REVOKE ALL ON DATABASE mirror, postgres, template1 FROM public;
 GRANT CONNECT ON DATABASE mirror TO reader;
