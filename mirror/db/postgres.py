@@ -51,6 +51,9 @@ _FIXED = {
 }
 """Arguments of psycopg that win over those of the URL."""
 
+_OF_HOSTS = ("host", "hostaddr", "port", "target_session_attrs", "load_balance_hosts")
+"""Parameters by which psycopg tries one host after the other: not those of the service file."""
+
 _MIN_VERSION = 12
 _ENCODINGS = {"UTF8", "SQL_ASCII"}
 """Encodings of a database that keep every character. SQL_ASCII keeps bytes as they are."""
@@ -106,8 +109,7 @@ def connect_arguments(url: URL) -> dict[str, Any]:
             hint="use postgresql://USER@HOST/DATABASE",
         )
     defaults = LIBPQ_DEFAULTS | {"fallback_application_name": "mirror"}
-    # psycopg tries each host by itself, and does not look for them in the service file.
-    places = {name: resolved[name] for name in ("host", "hostaddr", "port") if resolved.get(name)}
+    places = {name: resolved[name] for name in _OF_HOSTS if resolved.get(name)}
     return (
         {name: value for name, value in defaults.items() if name not in resolved}
         | places

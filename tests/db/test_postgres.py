@@ -327,7 +327,10 @@ def test_hosts_share_the_time_to_connect(
 def test_a_service_file_counts_as_the_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its hosts share the time and are each tried, and its parameters win over the defaults."""
     file = tmp_path / "service.conf"
-    file.write_text("[m]\nhost=one,other\nport=1,2\nuser=me\nkeepalives_idle=7\n")
+    file.write_text(
+        "[m]\nhost=one,other\nport=1,2\nuser=me\nkeepalives_idle=7\n"
+        "target_session_attrs=prefer-standby\n"
+    )
     monkeypatch.setenv("PGSERVICEFILE", str(file))
     monkeypatch.setenv("PGHOST", "elsewhere")
     url = parse_url("postgresql://?service=m")
@@ -335,6 +338,7 @@ def test_a_service_file_counts_as_the_url(tmp_path: Path, monkeypatch: pytest.Mo
     hosts = [(one["host"], one["port"]) for one in postgres._each_host(arguments)]
     assert (hosts, arguments["connect_timeout"]) == ([("one", "1"), ("other", "2")], 15)
     assert "keepalives_idle" not in arguments
+    assert arguments["target_session_attrs"] == "prefer-standby"
     file.write_text(file.read_text() + "connect_timeout=4\n")
     assert postgres.connect_arguments(url)["connect_timeout"] == 4
     for line in ("port=99999", "port=1,2,3", "hostaddr=127.0.0.1", "connect_timeout=soon"):
