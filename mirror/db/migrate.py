@@ -398,15 +398,22 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         if schema.revision == head:
             return head, head
     with write_transaction(engine, LOCK) as connection:
-        _restore_views(connection)
-        return upgrade_in(connection), head
+        restored = _restore_views(connection)
+        before = upgrade_in(connection)
+    if restored:
+        logger.warning("created again, as somebody had dropped them: %s", ", ".join(restored))
+    return before, head
 
 
-def _restore_views(connection: Connection) -> None:
-    """Create the views that were dropped from the database's revision, unless tables were too."""
+def _restore_views(connection: Connection) -> Sequence[str]:
+    """Create the views that were dropped from the database's revision, unless tables were too.
+
+    Returns:
+        The views that were created.
+    """
     schema = _read_schema(connection)
     if not schema.missing or not views.metadata.tables.keys() >= set(schema.missing):
-        return
+        return ()
     assert schema.revision is not None
     dialect = connection.dialect.name
     # The newest revision that has such a file made the view what it is.
@@ -419,7 +426,7 @@ def _restore_views(connection: Connection) -> None:
         statements += [comment[0] for comment in found if comment["relation"] in schema.missing]
     for sql in statements:
         connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
-    logger.warning("created again, as somebody had dropped them: %s", ", ".join(schema.missing))
+    return schema.missing
 
 
 def upgrade_in(connection: Connection) -> str | None:
@@ -463,19 +470,21 @@ def _run_alembic(connection: Connection) -> None:
     except sa.exc.DBAPIError as error:
         if errors.is_transient(error.orig, connection.dialect.loaded_dbapi):
             raise
-        sqlstate = getattr(error.orig, "sqlstate", None)
+        sqlstate, again = getattr(error.orig, "sqlstate", None), "run `mirror db upgrade`"
         if sqlstate in _NAME_IN_USE:
-            hint = "rename or drop what has this name and is not mirror's"
+            hint = f"rename or drop what has this name and is not mirror's, and {again}"
         elif sqlstate is not None:
-            hint = "give the user of the database the rights that it lacks, or report the message"
+            hint = f"check the rights of its user, and {again}; if it has all, report the message"
         else:
-            hint = "if the message names a table, column, index or view that is not mirror's, "
-            hint += "rename or drop it; else report the message"
+            hint = (
+                "if the message names a table, column, index or view that is not mirror's, rename "
+                f"or drop it, and {again}; otherwise report the message"
+            )
         message = errors.driver_message(error.orig, connection.engine.url)
         raise DatabaseError(
             f"the upgrade to schema revision {revisions()[-1]} failed, and nothing was changed "
             f"({message})",
-            hint=f"{hint}; then run `mirror db upgrade`",
+            hint=hint,
         ) from error
 
 

@@ -31,8 +31,8 @@ def test_released_revisions_never_change() -> None:
     changed = freeze.changed(__version__)
     assert not changed, (
         f"users have databases of these files: undo the changes of {', '.join(changed)} and of "
-        'released.sha256, and add a revision (docs/contributing.md, "Add a revision"); for those of '
-        f"a new revision {RELEASE}"
+        'released.sha256, and add a revision (docs/contributing.md, "Add a revision"); for '
+        f"files of a new revision {RELEASE}"
     )
 
 

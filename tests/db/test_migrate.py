@@ -267,7 +267,7 @@ def test_a_failing_migration_leaves_nothing_behind(new_mirror: Mirror, tmp_path:
         connection.exec_driver_sql("CREATE TABLE wanted (id INTEGER)")
     with (
         later_revision(tmp_path / "of others", "op.create_table('wanted')"),
-        pytest.raises(DatabaseError, match=r"\(.*wanted.*\); .*rename or drop .*then run `mirror"),
+        pytest.raises(DatabaseError, match=r"\(.*wanted.*\); .*rename or drop .*and run `mirror"),
     ):
         migrate.upgrade(mirror.engine)
     with opened(mirror.url) as connection:
