@@ -123,7 +123,7 @@ def require_write_access(engine: Engine) -> None:
         DatabaseError: the database refuses, or is busy for too long.
     """
     # A commit, even without rows, can write to a SQLite file.
-    with write_transaction(engine, migrate.LOCK, commit=False) as connection:
+    with write_transaction(engine, "doctor", commit=False) as connection:
         migrate.upgrade_in(connection)
         replication.refuse_subscriber(connection)
         sequences.require_rights(connection)

@@ -239,12 +239,19 @@ def is_standby(connection: Connection) -> bool:
     )
 
 
-def advisory_lock(connection: Connection, name: str) -> None:
-    """Take another writer's lock until the transaction ends; SQLite has but one."""
+def advisory_lock(connection: Connection, name: str, *, shared: bool = False) -> None:
+    """Take another writer's lock until the transaction ends; SQLite has but one.
+
+    Args:
+        connection: in a transaction that writes.
+        name: of the lock.
+        shared: others may hold it as well, if they share it.
+    """
     if connection.dialect.name != "sqlite":
+        # Qualified: others may have a function in the mirror's schema that fits better.
+        function = "pg_catalog.pg_advisory_xact_lock" + "_shared" * shared
         connection.execute(
-            # Qualified: others may have a function in the mirror's schema that fits better.
-            sa.text("SELECT pg_catalog.pg_advisory_xact_lock(:class, pg_catalog.hashtext(:name))"),
+            sa.text(f"SELECT {function}(:class, pg_catalog.hashtext(:name))"),
             {"class": LOCK_CLASS, "name": name},
         )
 

@@ -217,7 +217,8 @@ def changing(engine: Engine, *names: str, dry_run: bool = False) -> Iterator[Con
     The first environment must be on record.
 
     The lock of pruning comes first. So no two transactions take several locks at a time, and none
-    deletes the runs that another one updates: neither can end in a deadlock.
+    deletes the runs that another one updates: neither can end in a deadlock. The lock of the schema
+    comes last, because a sync that upgrades holds that of its environment.
     """
     transaction = read_transaction(engine) if dry_run else write_transaction(engine, prune.LOCK)
     with transaction as connection:
@@ -227,6 +228,7 @@ def changing(engine: Engine, *names: str, dry_run: bool = False) -> Iterator[Con
         if not dry_run:
             for name in sorted(names):
                 advisory_lock(connection, runs.lock(name))
+            migrate.hold_current(connection)
         yield connection
 
 

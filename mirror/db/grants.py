@@ -170,7 +170,7 @@ def grant_read(engine: Engine, role: str) -> Granted:
             hint="open it with file:PATH?mode=ro in programs that must not write",
         )
     _check_name(role)
-    with write_transaction(engine, migrate.LOCK) as connection:
+    with write_transaction(engine, "grants") as connection:
         schema = _find_schema(connection)
         relations = _owned_relations(connection, schema)
         reader = _find_role(connection, role)
@@ -209,7 +209,7 @@ def _find_schema(connection: Connection) -> Row[Any]:
             f"the mirror belongs to {schema.owner}, and {schema.me} may not grant rights on it",
             hint=f"run this with a database URL that has {schema.owner} as its user",
         )
-    migrate.require_current(connection)
+    migrate.hold_current(connection)
     assert schema is not None, "a current mirror has the table"
     return schema
 

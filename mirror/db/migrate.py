@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOCK = "schema"
-"""Name of the writer's lock of upgrades in Postgres; those of environments begin with "sync "."""
+"""Name of the writer's lock of upgrades in Postgres; those of environments begin with "sync ".
+
+Others that write share it, so that no upgrade comes between their look at the schema and their
+commit. It is the last but one lock to take: after those of environments, before that of sequences.
+"""
 
 _EXISTING = {
     "sqlite": "SELECT name, 0 AS hidden, 0 AS limited FROM main.sqlite_master WHERE name IN :names",
@@ -323,6 +327,16 @@ def require_current(connection: Connection) -> None:
     _require_rows(connection, schema)
 
 
+def hold_current(connection: Connection) -> None:
+    """Check the schema as `require_current` does; upgrades wait until the transaction ends.
+
+    Without the lock, an upgrade that is not yet committed would go unnoticed: what is written then
+    waits for its tables, and goes into a schema that this version does not know.
+    """
+    advisory_lock(connection, LOCK, shared=True)
+    require_current(connection)
+
+
 def _require_rows(connection: Connection, schema: _Schema) -> None:
     """Check that the user sees rows, and warn if it does not see all: no error would say so.
 
@@ -442,10 +456,9 @@ def upgrade_in(connection: Connection) -> str | None:
             statement of the upgrade.
     """
     head = revisions()[-1]
-    schema = _read_schema(connection)
-    if schema.revision != head:
-        advisory_lock(connection, LOCK)
-        schema = _read_schema(connection)  # the holder of the lock may have upgraded meanwhile
+    is_current = _read_schema(connection).revision == head
+    advisory_lock(connection, LOCK, shared=is_current)
+    schema = _read_schema(connection)  # the holder of the lock may have upgraded meanwhile
     _require_known(schema)
     _require_rows(connection, schema)
     if schema.revision != head:

@@ -55,7 +55,7 @@ def prune(engine: Engine, *, before: datetime, dry_run: bool = False) -> Pruned:
     """
     count = sa.func.count()
     with read_transaction(engine) if dry_run else write_transaction(engine, LOCK) as connection:
-        migrate.require_current(connection)
+        migrate.require_current(connection) if dry_run else migrate.hold_current(connection)
         replication.refuse_subscriber(connection)
         prunable = _prunable(before)
         if dry_run:

@@ -193,7 +193,7 @@ def move(engine: Engine, name: str, positions: Positions, *, now: datetime) -> N
 def _writing(engine: Engine, *, commit: bool = True) -> Iterator[Connection]:
     """Open a transaction in which no other reader moves a cursor."""
     with write_transaction(engine, _LOCK, commit=commit) as connection:
-        migrate.require_current(connection)
+        migrate.hold_current(connection)
         replication.refuse_subscriber(connection)
         yield connection
 

@@ -178,7 +178,7 @@ def _begin(
         if upgrade:
             migrate.upgrade_in(connection)
         else:
-            migrate.require_current(connection)
+            migrate.hold_current(connection)
         replication.refuse_subscriber(connection)
         sequences.repair(connection)
         return runs.begin(connection, environment, base_url, started_at)
@@ -195,7 +195,7 @@ def _begin_dry_run(
     number = -1 - secrets.randbits(62)
     try:
         with write_transaction(engine, runs.lock(environment), commit=False) as connection:
-            migrate.require_current(connection)
+            migrate.hold_current(connection)
             replication.refuse_subscriber(connection)
             sequences.require_rights(connection)
             return runs.begin(connection, environment, base_url, started_at, run_id=number)
@@ -316,7 +316,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
 
         with self._transaction() as connection:
             # A newer version of mirror may have upgraded the schema during the fetch.
-            migrate.require_current(connection)
+            migrate.hold_current(connection)
             if runs.is_superseded(connection, self.run):
                 return self._finish_in(connection, Outcome.SUPERSEDED)
             if self.cancellation.is_set():

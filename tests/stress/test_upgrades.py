@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from contextlib import nullcontext
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 
 from mirror.db import migrate
-from mirror.db.engine import read_transaction
+from mirror.db.engine import create_engine, read_transaction, write_transaction
 from mirror.db.urls import parse_url
 from mirror.db.views import VIEWS
 from tests.db.frozen.freeze import Rows, restored_inventory, rows_of, thaw
@@ -24,6 +26,7 @@ from tests.support import ROOT
 from tests.support.commands import run_mirror, run_module
 from tests.support.databases import upgrade
 from tests.support.history_fixture import STAGING, THIRD, after, entry
+from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.schema import inventory, later_revision, opened
 from tests.support.upstream import TOKEN
@@ -284,6 +287,83 @@ def test_a_database_of_another_age_is_left_alone(prepared: Mirror, age: str) -> 
         ran = run_module("alembic", "-x", f"database={prepared.url}", *words, cwd=ROOT)
         assert (ran.code, ran.out.strip()) == (255, f"FAILED: {message}"), ran
     assert everything(prepared) == before
+
+
+IS_AWAITED = """
+    SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+"""
+
+BESIDE = {
+    "sync": ("sync",),
+    "sync --no-upgrade": ("sync", "--no-upgrade"),
+    "dry run": ("sync", "--dry-run"),
+    "erase-number": ("db", "erase-number", "+15551230003", "--yes"),
+    "rename-environment": ("db", "rename-environment", "default", "other"),
+    "prune": ("db", "prune", "--runs-older-than", "1s"),
+    "changes": ("changes", "--new"),
+}
+"""Commands that write."""
+
+
+@contextmanager
+def upgrading(url: str) -> Iterator[None]:
+    """Change the revision in a transaction that commits when a writer waits, or at the end."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def run() -> None:
+        with write_transaction(create_engine(url), migrate.LOCK) as connection:
+            connection.exec_driver_sql(f"{SET_REVISION} '9999'")
+            begun.set()
+            if connection.dialect.name == "postgresql":
+                while not (ended.is_set() or connection.exec_driver_sql(IS_AWAITED).scalar()):
+                    pass
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(run)
+        assert begun.wait(60) or future.result()
+        try:
+            yield
+        finally:
+            ended.set()
+    future.result()
+
+
+@pytest.mark.parametrize("command", BESIDE)
+def test_nothing_is_written_beside_an_upgrade(prepared: Mirror, command: str) -> None:
+    """A command that begins before an upgrade is committed does not go on in the new schema."""
+    thaw(prepared.url, HEAD)
+    before = rows(prepared)
+    with upgrading(prepared.url):
+        ran = run_mirror(*BESIDE[command])
+    assert (ran.code, ran.out) == (1, "")
+    assert NEWER in ran.err
+    assert rows(prepared) == before
+
+
+def test_no_list_is_applied_beside_an_upgrade(prepared: Mirror) -> None:
+    """An upgrade that begins during the fetch, and is not committed when it ends, is noticed."""
+    thaw(prepared.url, HEAD)
+    before = rows(prepared)
+    upgrades = ExitStack()
+
+    def answer(_: HttpRequest) -> bytes:
+        upgrades.enter_context(upgrading(prepared.url))  # once, as no page is asked for again
+        return http(200, envelope(FOURTH))
+
+    with upgrades, ScriptedServer([answer]).running() as server:
+        ran = run_mirror("sync", "--base-url", server.base_url, "--accept-base-url")
+    assert ran.code == 1
+    assert NEWER in ran.err
+    assert rows(prepared) == before
+
+
+def rows(mirror: Mirror) -> object:
+    """All rows but those of runs."""
+    with opened(mirror.url) as connection:
+        return {
+            table: found for table, found in rows_of(connection).items() if table != "sync_runs"
+        }
 
 
 def test_an_older_database_is_left_alone(prepared: Mirror, tmp_path: Path) -> None:
