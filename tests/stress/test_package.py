@@ -75,7 +75,9 @@ def test_the_sdist_has_the_checkout() -> None:
     wanted |= {".ci/run", ".github/workflows/ci.yml", "alembic.ini", "LICENSE", "pyproject.toml"}
     assert wanted <= names
     assert [
-        name for name in names if re.search(r"cache|\.py[co]$|\.db|node_modules|venv", name)
+        name
+        for name in names
+        if re.search(r"cache|\.py[co]$|\.db|node_modules|venv|^(release|tools)/", name)
     ] == []
     targets = re.findall(r"\]\(([^)]*)\)", description)
     assert [target for target in targets if not target.startswith("https://")] == []
