@@ -49,7 +49,7 @@ def test_what_is_built_in_the_checkout_is_ignored() -> None:
     ignored = (ROOT / ".gitignore").read_text().split("\n")
     workflows = [path.read_text() for path in (ROOT / ".github" / "workflows").iterdir()]
     text = "\n".join([CONTRIBUTING, SCRIPT, *workflows])
-    made = set(re.findall(r"(?:-m venv|package\.py) ([\w.]+)(?!\S)", text))
+    made = set(re.findall(r"(?:python3? -m venv|python \.ci/package\.py) ([\w.]+)(?!\S)", text))
     assert made == {".venv", "release", "tools"}
     assert {f"/{name}/" for name in made} <= set(ignored)
 
