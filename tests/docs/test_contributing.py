@@ -14,6 +14,7 @@ from tests.support import ROOT
 from tests.support.commands import run_python
 from tests.support.pages import CONTRIBUTING, section
 
+SCRIPT = (ROOT / ".ci" / "run").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -28,12 +29,29 @@ def test_ci_runs_the_script_on_each_python() -> None:
     pythons = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
     assert job["strategy"]["matrix"]["python"] == pythons
     assert PROJECT["requires-python"] == f">={pythons[0]}"
-    assert [step["run"] for step in job["steps"] if "run" in step][-1] == ".ci/run"
-    installed = " ".join(step.get("run", "") for step in job["steps"])
-    script = (ROOT / ".ci" / "run").read_text()
-    assert f"$(interpreters {' '.join(pythons)})" in script
-    (packages,) = re.findall(r"^packages=\((.*)\)$", script, re.MULTILINE)
-    assert set(packages.split()) <= set(installed.split())
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    assert f"$(interpreters {' '.join(pythons)})" in SCRIPT
+
+
+def test_what_tests_need_is_on_the_page() -> None:
+    """The page names each package that .ci/run installs, and each variable that it sets to 1."""
+    page = section(CONTRIBUTING, "## Tests")
+    packages = " ".join(re.findall(r"\bpackages\+?=\((.*)\)$", SCRIPT, re.MULTILINE)).split()
+    assert len(packages) > 20
+    assert [name for name in packages if f"`{name}`" not in page] == []
+    (paragraph,) = (text for text in page.split("\n\n") if "turn the skips into failures" in text)
+    sets = re.compile(r"(MIRROR_TEST_\w+)=1")
+    assert set(sets.findall(paragraph)) == set(sets.findall(SCRIPT))
+
+
+def test_what_is_built_in_the_checkout_is_ignored() -> None:
+    """Git, and with it the sdist, ignores the folders of the page, of .ci/run and of workflows."""
+    ignored = (ROOT / ".gitignore").read_text().split("\n")
+    workflows = [path.read_text() for path in (ROOT / ".github" / "workflows").iterdir()]
+    text = "\n".join([CONTRIBUTING, SCRIPT, *workflows])
+    made = set(re.findall(r"(?:python3? -m venv|python \.ci/package\.py) ([\w.]+)(?!\S)", text))
+    assert made == {".venv", "release", "tools"}
+    assert {f"/{name}/" for name in made} <= set(ignored)
 
 
 def test_workflows_are_pinned_and_only_read() -> None:

@@ -87,7 +87,7 @@ def spark() -> Iterator[Any]:
     """A local Spark."""
     sql = library("pyspark.sql")
     if shutil.which("java") is None:
-        (pytest.fail if os.environ.get("MIRROR_TEST_READERS") else pytest.skip)("no Java")
+        (pytest.fail if os.environ.get("MIRROR_TEST_DRIVERS") else pytest.skip)("no Java")
     session = (
         sql.SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", "false")
