@@ -2,8 +2,10 @@
 
 Usage: `python .ci/package.py FOLDER`, in an environment that has `.ci/requirements.txt`. It writes
 
-- `dist/`: the sdist and the wheel, built twice with the same bytes, and checked by twine;
-- `requirements/NAME.txt`: what each extra installs, with versions and the SHA-256 of each file;
+- `dist/`: the sdist and the wheel, built twice with the same bytes, and checked by twine; the
+  sdist has the files that git tracks, no more and no fewer;
+- `requirements/NAME.txt`: what each extra installs, with versions and the SHA-256 of each file,
+  for this Python and platform;
 - `sbom/NAME.cdx.json`: the same as a software bill of materials (CycloneDX), with licenses.
 
 NAME is `base`, an extra, or `all`. It fails if a dependency has a license that `ALLOWED` lacks.
@@ -15,6 +17,7 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 import venv
 from pathlib import Path
@@ -56,6 +59,19 @@ def run(*command: str | Path) -> None:
         sys.exit(f"{done.stdout.decode()}failed: {' '.join(map(str, command))}")
 
 
+def check_sdist(path: Path) -> None:
+    """Exit if an sdist has not exactly the files that git tracks, in a checkout, or one twice."""
+    with tarfile.open(path) as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
+    names.remove("PKG-INFO")
+    tracked = set(names)
+    if (ROOT / ".git").exists():
+        listed = subprocess.check_output(("git", "-C", ROOT, "ls-files", "-z"), text=True)
+        tracked = set(listed.split("\0")[:-1])
+    if wrong := sorted({*(tracked ^ set(names)), *(n for n in names if names.count(n) > 1)}):
+        sys.exit(f"the sdist has what git does not track, or lacks or repeats: {', '.join(wrong)}")
+
+
 def build(folder: Path) -> Path:
     """Build the sdist, and the wheel from it; compare both with a second build.
 
@@ -71,6 +87,8 @@ def build(folder: Path) -> Path:
         first = {path.name: path.read_bytes() for path in folder.iterdir()}
         if first != {path.name: path.read_bytes() for path in Path(again).iterdir()}:
             sys.exit("two builds of the same files differ")
+    (sdist,) = folder.glob("*.tar.gz")
+    check_sdist(sdist)
     run(*module, "twine", "check", "--strict", *folder.iterdir())
     (wheel,) = folder.glob("*.whl")
     return wheel
@@ -93,7 +111,10 @@ def sha256(package: dict[str, Any]) -> str:
 
 
 def requirements(packages: Packages) -> str:
-    """The packages as a requirements file, for `pip install --require-hashes`."""
+    """The packages as a requirements file, for `pip install --require-hashes`.
+
+    Another Python or platform may take other packages, and other files of the same ones.
+    """
     return "".join(
         f"{name}=={package['metadata']['version']} --hash=sha256:{sha256(package)}\n"
         for name, package in sorted(packages.items())

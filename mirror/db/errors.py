@@ -91,7 +91,7 @@ def refused(error: BaseException | None, url: URL) -> DatabaseError:
     )
 
 
-def driver_message(error: BaseException | None, url: URL) -> str:
+def driver_message(error: BaseException | str | None, url: URL) -> str:
     """Return the message of an error of the driver on one line, without the passwords of a URL."""
     message = " ".join(str(error).split())
     for secret in _secrets(url):

@@ -18,7 +18,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mirror.db import placement, views
+from mirror.db import errors, placement, views
 from mirror.db.engine import advisory_lock, read_transaction, write_transaction
 from mirror.db.models import alembic_version, metadata, release_requests
 from mirror.errors import DatabaseError, SchemaError
@@ -71,7 +71,22 @@ _INDEX = "ix_release_requests_environment"
 """An index of revision 0001 that is as new as the column `digest`."""
 
 
+_NAME_IN_USE = {
+    "42701",  # of a column
+    "42710",  # of a constraint or a type
+    "42809",  # of a relation of another kind
+    "42P06",  # of a schema
+    "42P07",  # of a relation
+    "42P16",  # of a view with other columns
+}
+"""SQLSTATEs of Postgres for a name that something else has."""
+
 _REVISION = re.compile(r"[0-9]{4}")
+
+_COMMENT = re.compile(
+    r"^COMMENT ON (?:VIEW|COLUMN) (?P<relation>\w+)(?s:.*?)(?=^COMMENT ON |\Z)", re.MULTILINE
+)
+"""A statement of a comments.sql, which is about a view, or about a column of a view or table."""
 
 
 class _Schema(msgspec.Struct, frozen=True):
@@ -82,7 +97,7 @@ class _Schema(msgspec.Struct, frozen=True):
         is_unreleased: whether an unreleased version of `mirror` created it.
         hidden: its tables of which the user sees no row, because of row-level security.
         limited: those of which it sees some.
-        missing: tables and views of the head revision that were dropped.
+        missing: views of its revision that were dropped; at the head revision also tables.
     """
 
     revision: str | None
@@ -151,17 +166,25 @@ def _read_schema(connection: Connection) -> _Schema:
         columns = sa.inspect(connection).get_columns(release_requests.name)
         if "digest" not in {column["name"] for column in columns}:
             return unreleased
-    if revision == revisions()[-1]:
+    known = revisions()
+    if revision in known:
         missing = [name for name in ours if name not in existing]
+        if revision != known[-1]:  # only of views there is a file that tells when they came
+            dialect = connection.dialect.name
+            missing = [name for name in missing if _sql_files(name, dialect, revision)]
         for name in missing:
             _refuse_elsewhere(connection, name, ours)
         return msgspec.structs.replace(schema, missing=missing)
-    if revision in revisions():
-        return schema
     if _VIEW not in existing:
         return unreleased
     definition = sa.inspect(connection).get_view_definition(_VIEW)
     return unreleased if _UNRELEASED_CTE in definition else schema
+
+
+def _sql_files(name: str, dialect: str, revision: str) -> list[Path]:
+    """Return the SQL files of a name in the revisions up to one, the oldest first."""
+    found = (scripts_folder() / "sql").glob(f"*/{dialect}/{name}.sql")
+    return sorted(path for path in found if path.parts[-3] <= revision)
 
 
 def _refuse_elsewhere(connection: Connection, name: str, ours: list[str]) -> None:
@@ -373,7 +396,7 @@ def _require_known(schema: _Schema) -> None:
 def upgrade(engine: Engine) -> tuple[str | None, str]:
     """Upgrade a database to the head revision, in one transaction; do nothing if it is there.
 
-    Views of that revision that somebody dropped are created again.
+    Views that somebody dropped are created again, before revisions replace them or build on them.
 
     Returns:
         The revision before and the revision after.
@@ -389,22 +412,35 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         if schema.revision == head:
             return head, head
     with write_transaction(engine, LOCK) as connection:
-        _restore_views(connection)
-        return upgrade_in(connection), head
+        restored = _restore_views(connection)
+        before = upgrade_in(connection)
+    if restored:
+        logger.warning("created again, as somebody had dropped them: %s", ", ".join(restored))
+    return before, head
 
 
-def _restore_views(connection: Connection) -> None:
-    """Create the views that were dropped from the head revision, unless tables were too."""
-    missing = _read_schema(connection).missing
-    if not missing or not views.metadata.tables.keys() >= set(missing):
-        return
-    folder, dialect = scripts_folder() / "sql", connection.dialect.name
+def _restore_views(connection: Connection) -> Sequence[str]:
+    """Create the views that were dropped from the database's revision, unless tables were too.
+
+    Returns:
+        The views that were created.
+    """
+    schema = _read_schema(connection)
+    if not schema.missing or not views.metadata.tables.keys() >= set(schema.missing):
+        return ()
+    assert schema.revision is not None
+    dialect = connection.dialect.name
     # The newest revision that has such a file made the view what it is.
-    paths = [max(folder.glob(f"*/{dialect}/{name}.sql")) for name in missing]
-    for path in (*paths, *sorted(folder.glob(f"*/{dialect}/comments.sql"))):
-        sql = path.read_text(encoding="utf-8")
+    statements = [
+        _sql_files(name, dialect, schema.revision)[-1].read_text(encoding="utf-8")
+        for name in schema.missing
+    ]
+    for path in _sql_files("comments", dialect, schema.revision):
+        found = _COMMENT.finditer(path.read_text(encoding="utf-8"))
+        statements += [comment[0] for comment in found if comment["relation"] in schema.missing]
+    for sql in statements:
         connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
-    logger.warning("created again, as somebody had dropped them: %s", ", ".join(missing))
+    return schema.missing
 
 
 def upgrade_in(connection: Connection) -> str | None:
@@ -416,7 +452,8 @@ def upgrade_in(connection: Connection) -> str | None:
     Raises:
         SchemaError: the schema is newer than this version of `mirror`, or of an unreleased one, or
             there is no place for one.
-        DatabaseError: row-level security hides its rows from the user.
+        DatabaseError: row-level security hides its rows from the user, or the database refuses a
+            statement of the upgrade.
     """
     head = revisions()[-1]
     is_current = _read_schema(connection).revision == head
@@ -442,6 +479,25 @@ def _run_alembic(connection: Connection) -> None:
             "the schema cannot be upgraded, because the table alembic_version does not match the "
             "installed revisions",
             hint="reinstall mirror, or restore the table alembic_version from a backup",
+        ) from error
+    except sa.exc.DBAPIError as error:
+        if errors.is_transient(error.orig, connection.dialect.loaded_dbapi):
+            raise
+        sqlstate, again = getattr(error.orig, "sqlstate", None), "run `mirror db upgrade`"
+        if sqlstate in _NAME_IN_USE:
+            hint = f"rename or drop what has this name and is not mirror's, and {again}"
+        elif sqlstate is not None:
+            hint = f"check the rights of its user, and {again}; if it has all, report the message"
+        else:
+            hint = (
+                "if the message names a table, column, index or view that is not mirror's, rename "
+                f"or drop it, and {again}; otherwise report the message"
+            )
+        message = errors.driver_message(error.orig, connection.engine.url)
+        raise DatabaseError(
+            f"the upgrade to schema revision {revisions()[-1]} failed, and nothing was changed "
+            f"({message})",
+            hint=hint,
         ) from error
 
 

@@ -36,10 +36,11 @@ LIBPQ_DEFAULTS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,  # milliseconds
 }
-"""By default libpq waits two hours for a server that vanished. Parameters of the URL win, and of
-libpq's environment, such as PGCONNECT_TIMEOUT."""
+"""By default libpq waits two hours for a server that vanished. Parameters of the URL win, of the
+service file, and of libpq's environment, such as PGCONNECT_TIMEOUT."""
 
 _MIN_TIMEOUT = 2  # seconds; psycopg waits no less for a host
+_MAX_TIMEOUT = 2_000_000  # seconds; poll() takes no more than 2**31 milliseconds
 
 _FIXED = {
     # A parameter of its own, not in `options`: PgBouncer passes it on.
@@ -49,6 +50,9 @@ _FIXED = {
     "prepare_threshold": None,
 }
 """Arguments of psycopg that win over those of the URL."""
+
+_OF_HOSTS = ("host", "hostaddr", "port", "target_session_attrs", "load_balance_hosts")
+"""Parameters by which psycopg tries one host after the other: not those of the service file."""
 
 _MIN_VERSION = 12
 _ENCODINGS = {"UTF8", "SQL_ASCII"}
@@ -84,9 +88,9 @@ def connect_arguments(url: URL) -> dict[str, Any]:
     Raises:
         UsageError: the URL has parameters that libpq does not know, or names no user.
     """
-    known = _libpq_defaults()
+    known = _libpq_parameters()
     for name, value in url.query.items():
-        if name not in known.keys() | _FIXED.keys():
+        if name not in known | _FIXED.keys():
             raise UsageError(
                 f"the database URL has the parameter {name!r}, which libpq does not know",
                 hint="correct or remove it",
@@ -96,20 +100,77 @@ def connect_arguments(url: URL) -> dict[str, Any]:
                 f"the database URL has the parameter {name!r} more than once",
                 hint="remove all but one",
             )
-    _require_ports(url.query.get("port") or str(url.port or (known["port"] or b"").decode()))
-    if not (url.username or {"user", "service"} & url.query.keys() or known["user"]):
+    _require_ports(url.query.get("port", ""))
+    resolved = _resolve(url)
+    _require_ports(resolved.get("port", ""))
+    if not resolved.get("user"):
         raise UsageError(
             "the database URL names no user, and this process runs as one without a name",
             hint="use postgresql://USER@HOST/DATABASE",
         )
     defaults = LIBPQ_DEFAULTS | {"fallback_application_name": "mirror"}
-    hosts = len(_each_host({"host": url.host, **url.query}))
-    defaults["connect_timeout"] = max(_MIN_TIMEOUT, LIBPQ_DEFAULTS["connect_timeout"] // hosts)
-    return _FIXED | {
-        name: value
-        for name, value in defaults.items()
-        if name not in url.query and known[name] is None
-    }
+    places = {name: resolved[name] for name in _OF_HOSTS if resolved.get(name)}
+    return (
+        {name: value for name, value in defaults.items() if name not in resolved}
+        | places
+        | {"connect_timeout": _timeout(resolved.get("connect_timeout"), len(_each_host(places)))}
+        | _FIXED
+    )
+
+
+def _resolve(url: URL) -> dict[str, str]:
+    """Return what libpq takes from a URL, the service file, the environment and its defaults.
+
+    The parameters `sslmode` and `password` are not right.
+
+    Raises:
+        UsageError: such as that there is no such service.
+    """
+    from psycopg.pq import PGconn
+
+    known = _libpq_parameters()
+    _arguments, parameters = url.get_dialect()().create_connect_args(url)
+    given = {name: value for name, value in parameters.items() if name in known}
+    if given.get("connect_timeout") == "":
+        del given["connect_timeout"]
+    # libpq reads all parameters before it checks them, and connects to nothing if one is wrong.
+    # With a password it does not look for one in a file.
+    wrong = {"sslmode": "mirror", "password": "-"}
+    connection = PGconn.connect_start(_conninfo(given | wrong))
+    try:
+        resolved = {
+            option.keyword.decode(): os.fsdecode(option.val)
+            for option in connection.info
+            if option.val is not None
+        }
+        if "sslmode" not in resolved:
+            raise _unusable(connection.error_message.decode(errors="replace"), url)
+    finally:
+        connection.finish()
+    return resolved
+
+
+def _timeout(text: str | None, hosts: int) -> int:
+    """Return the seconds to wait for each host; nothing, zero and less are the default.
+
+    Args:
+        text: a number of seconds, or None.
+        hosts: that share the default.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    try:
+        seconds = float(text or 0)
+        limit = int(seconds)
+    except (ValueError, OverflowError) as error:  # such as nan and inf
+        raise UsageError(
+            f"{text!r}, the connect_timeout of the database, is no number of seconds",
+            hint="correct it in the URL, in PGCONNECT_TIMEOUT or in the service file",
+        ) from error
+    if seconds <= 0:
+        limit = LIBPQ_DEFAULTS["connect_timeout"] // hosts
+    return min(max(limit, _MIN_TIMEOUT), _MAX_TIMEOUT)
 
 
 def _require_ports(ports: str | tuple[str, ...]) -> None:
@@ -119,10 +180,11 @@ def _require_ports(ports: str | tuple[str, ...]) -> None:
         UsageError: one is no port. libpq would say so in words only.
     """
     for port in ",".join([ports] if isinstance(ports, str) else ports).split(","):
-        if port and not (port.isdecimal() and 0 < int(port) < 65_536):
+        number = port.strip()
+        if port and not (number.isascii() and number.isdecimal() and 0 < int(number) < 65_536):
             raise UsageError(
                 f"{port!r}, a port of the database, is no number from 1 to 65535",
-                hint="correct it in the URL or in PGPORT",
+                hint="correct it in the URL, in PGPORT or in the service file",
             )
 
 
@@ -183,19 +245,14 @@ def _explain(error: Exception, url: URL, parameters: Mapping[str, Any]) -> Mirro
     from psycopg import ProgrammingError
     from psycopg.errors import ConnectionTimeout
 
-    given = {name: value for name, value in parameters.items() if name in _libpq_defaults()}
-    timed_out = isinstance(error, ConnectionTimeout)  # the last host, if there are several
-    if timed_out and len(_each_host(given)) == 1:
+    given = {name: value for name, value in parameters.items() if name in _libpq_parameters()}
+    # Of the last host, if there are several.
+    if isinstance(error, ConnectionTimeout) and len(_each_host(given)) == 1:
         return unavailable(error, url)
     if isinstance(error, ProgrammingError) or _is_malformed(given):
-        return UsageError(
-            f"the database URL {redact_url(url)} cannot be used ({driver_message(error, url)})",
-            hint="correct its parameters, or those in the environment or the service file",
-        )
-    sqlstate = _login(given)
-    if timed_out and sqlstate is None:
-        return unavailable(error, url)
-    if _asks_too_much(given, sqlstate):
+        return _unusable(driver_message(error, url), url)
+    sqlstate, failed = _login(given)
+    if _asks_too_much(url, given, sqlstate, failed):
         return DatabaseError(
             f"the database {redact_url(url)} cannot be connected to as its URL asks for "
             f"({driver_message(error, url)})",
@@ -206,31 +263,44 @@ def _explain(error: Exception, url: URL, parameters: Mapping[str, Any]) -> Mirro
     return refused(error, url)
 
 
-def _asks_too_much(given: dict[str, Any], sqlstate: str | None) -> bool:
-    """Return whether a server can be reached, but not with all the parameters that were given.
-
-    Args:
-        given: the parameters of libpq.
-        sqlstate: of a login with them.
-    """
-    if sqlstate is None:  # such as without TLS, or with a certificate nobody trusts
-        place = {"host", "hostaddr", "port", "service", "connect_timeout"}
-        plain = {name: value for name, value in given.items() if name in place}
-        return _login(plain | _ANYBODY) is not None
-    # PgBouncer has one code for most of what it refuses, such as `options`, also for a while.
-    has_options = given.get("options") or _libpq_defaults()["options"]
-    return bool(
-        sqlstate == _PROTOCOL_VIOLATION
-        and has_options
-        and _login(given | {"options": ""}) == _AVAILABLE
+def _unusable(message: str, url: URL) -> UsageError:
+    """Return the error for parameters that libpq or psycopg does not accept, with its message."""
+    return UsageError(
+        f"the database URL {redact_url(url)} cannot be used ({driver_message(message, url)})",
+        hint="correct its parameters, or those in the environment or the service file",
     )
 
 
-def _libpq_defaults() -> dict[str, bytes | None]:
-    """Return the parameters of libpq, with their defaults in this environment."""
+def _asks_too_much(
+    url: URL, given: dict[str, Any], sqlstate: str | None, failed: list[dict[str, Any]]
+) -> bool:
+    """Return whether a server can be reached, but not with all the parameters that were given.
+
+    Args:
+        url: of the database.
+        given: the parameters of libpq.
+        sqlstate: of a login with them.
+        failed: the parameters of each host that this login failed at without an SQLSTATE.
+    """
+    if sqlstate is None:  # such as without TLS, or with a certificate nobody trusts
+        places = {"host", "hostaddr", "port", "connect_timeout"}
+        return any(
+            _login_at({name: one[name] for name in places & one.keys()} | _ANYBODY)
+            for one in failed
+        )
+    # PgBouncer has one code for most of what it refuses, such as `options`, also for a while.
+    return bool(
+        sqlstate == _PROTOCOL_VIOLATION
+        and _resolve(url).get("options")
+        and _login(given | {"options": ""})[0] == _AVAILABLE
+    )
+
+
+def _libpq_parameters() -> set[str]:
+    """Return the names of the parameters of libpq."""
     from psycopg.pq import Conninfo
 
-    return {option.keyword.decode(): option.val for option in Conninfo.get_defaults()}
+    return {option.keyword.decode() for option in Conninfo.get_defaults()}
 
 
 def _conninfo(parameters: Mapping[str, Any]) -> bytes:
@@ -240,19 +310,27 @@ def _conninfo(parameters: Mapping[str, Any]) -> bytes:
 
 
 def _is_malformed(given: dict[str, Any]) -> bool:
-    """Return whether libpq makes no attempt to connect with these parameters, whatever the host."""
+    """Return whether libpq makes no attempt to connect with these parameters.
+
+    It is asked with as many hosts and ports, none of which leads anywhere.
+    """
     from psycopg.pq import PGconn, Ping
 
-    nowhere = {"host": _NO_FILE, "hostaddr": "", "port": ""}
+    addresses = given.get("hostaddr") or ""
+    hosts = given.get("host") or addresses
+    nowhere = {
+        "host": ",".join([_NO_FILE] * len(hosts.split(","))),
+        "hostaddr": addresses and ",".join(["-"] * len(addresses.split(","))),
+    }
     return PGconn.ping(_conninfo(given | nowhere)) == Ping.NO_ATTEMPT
 
 
 def _each_host(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the parameters of libpq for each of the hosts that they name, or one if for none."""
     lists = {
-        name: list(value) if isinstance(value, tuple) else str(value).split(",")
+        name: str(given[name]).split(",")
         for name in ("host", "hostaddr", "port")
-        if (value := given.get(name) or (_libpq_defaults()[name] or b"").decode())
+        if given.get(name)
     }
     hosts = max(len(lists.get(name, [""])) for name in ("host", "hostaddr"))
     if hosts == 1:
@@ -261,34 +339,40 @@ def _each_host(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{**given, **dict(zip(lists, one, strict=True))} for one in zip(*full, strict=False)]
 
 
-def _login(given: dict[str, Any]) -> str | None:
-    """Log in once more; return the SQLSTATE of the response, or None without one.
+def _login(given: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
+    """Log in once more, at each host: libpq would wait for the first one alone.
 
-    Of the responses of several hosts, one that may be another later counts first. libpq would wait
-    for the first host alone.
+    Returns:
+        The SQLSTATE of the response, or None without one: of several, one that may be another later
+        counts first. And the parameters of each host that failed without one, in time.
     """
-    sqlstates = [sqlstate for one in _each_host(given) if (sqlstate := _login_at(one))]
-    return next(filter(is_transient_sqlstate, sqlstates), next(iter(sqlstates), None))
+    responses = [(one, _login_at(one)) for one in _each_host(given)]
+    sqlstates = [sqlstate for _one, sqlstate in responses if sqlstate]
+    counts = next(filter(is_transient_sqlstate, sqlstates), next(iter(sqlstates), None))
+    return counts, [one for one, sqlstate in responses if sqlstate == ""]
 
 
 def _login_at(given: dict[str, Any]) -> str | None:
-    """Log in at one host."""
+    """Log in at one host.
+
+    Returns:
+        The SQLSTATE of the response, "" for a failure without one, or None if time ran out.
+    """
     from psycopg import NotSupportedError
     from psycopg.pq import PGconn, Ping
 
-    seconds = given.get("connect_timeout") or _libpq_defaults()["connect_timeout"] or 0
     try:
-        trace = _trace_login(_conninfo(given), int(seconds))
+        trace, timed_out = _trace_login(_conninfo(given), int(given["connect_timeout"]))
     except NotSupportedError:  # less exact: a 1 too many is seen, a 75 too many is not
         sqlstates = {Ping.OK: _REFUSED, Ping.REJECT: _AVAILABLE}
         # psycopg's PQping lets no other thread of this process run meanwhile.
-        return sqlstates.get(Ping(PGconn.ping(_conninfo(given | {"connect_timeout": 2}))))
+        return sqlstates.get(Ping(PGconn.ping(_conninfo(given | {"connect_timeout": 2}))), "")
     messages = [match.groups() for match in _MESSAGE.finditer(trace)]
     names = [name for name, _code in messages]
     if "ReadyForQuery" in names:  # also if the server is not the one that the URL asks for
         return _AVAILABLE
     if "ErrorResponse" not in names:
-        return None
+        return None if timed_out else ""
     last = len(names) - 1 - names[::-1].index("ErrorResponse")
     code: str = messages[last][1]
     if code == _PROTOCOL_VIOLATION and names[last - 1] == "SASLResponse":
@@ -296,14 +380,14 @@ def _login_at(given: dict[str, Any]) -> str | None:
     return code
 
 
-def _trace_login(conninfo: bytes, seconds: int) -> str:
-    """Connect to Postgres; return libpq's trace of the messages.
+def _trace_login(conninfo: bytes, seconds: int) -> tuple[str, bool]:
+    """Connect to Postgres; return libpq's trace of the messages, and whether time ran out.
 
-    It is kept in memory, as it may have a password in it.
+    The trace is kept in memory, as it may have a password in it.
 
     Args:
         conninfo: the parameters.
-        seconds: to wait at most; the default if that is no limit, as for libpq.
+        seconds: to wait at most.
 
     Raises:
         psycopg.NotSupportedError: this is not Linux, or libpq is older than 14.
@@ -313,19 +397,17 @@ def _trace_login(conninfo: bytes, seconds: int) -> str:
 
     if sys.platform != "linux":
         raise NotSupportedError
-    limit = seconds if seconds > 0 else LIBPQ_DEFAULTS["connect_timeout"]
-    deadline = time.monotonic() + limit
+    deadline = time.monotonic() + seconds
     with os.fdopen(os.memfd_create("trace"), "rb") as trace:
         connection = PGconn.connect_start(conninfo)
         try:
             connection.trace(trace.fileno())
             connection.set_trace_flags(Trace.SUPPRESS_TIMESTAMPS)
             status = PollingStatus.WRITING
-            while (
-                connection.status != ConnStatus.BAD
-                and status in {PollingStatus.READING, PollingStatus.WRITING}
-                and (left := deadline - time.monotonic()) > 0
-            ):
+            pending = {PollingStatus.READING, PollingStatus.WRITING}
+            while (timed_out := connection.status != ConnStatus.BAD and status in pending) and (
+                left := deadline - time.monotonic()
+            ) > 0:
                 waiting = select.poll()
                 reading = status == PollingStatus.READING
                 waiting.register(connection.socket, select.POLLIN if reading else select.POLLOUT)
@@ -338,7 +420,7 @@ def _trace_login(conninfo: bytes, seconds: int) -> str:
         trace.seek(0)
         messages = trace.read().decode(errors="replace")
     # libpq does not trace the message that asks for a password if there is none.
-    return messages + (_PASSWORD_MISSING if needs_password else "")
+    return messages + (_PASSWORD_MISSING if needs_password else ""), timed_out
 
 
 def _has_no_transactions(engine: Engine) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from tests.db.frozen import freeze
 from tests.support.databases import DATABASES
 
 REVISIONS = migrate.revisions()
-IS_RELEASE = re.fullmatch(r"[0-9.]+", __version__) is not None
+RELEASE = "run: python tests/db/frozen/freeze.py --release"
 
 
 def test_every_revision_is_frozen() -> None:
@@ -27,17 +26,33 @@ def test_every_revision_is_frozen() -> None:
 
 def test_released_revisions_never_change() -> None:
     """The files and dumps of a released revision are as they were; a release names its own."""
-    version, before = freeze.released()
-    now: dict[str, str] = {}
-    for revision in {Path(path).name[:4] for path in before if "/frozen/" in path}:
-        now |= freeze.digests(revision)
-    changed = sorted(path for path in before | now if before.get(path) != now.get(path))
+    if freeze.is_release(__version__):
+        assert freeze.released()[0] == __version__, RELEASE
+    changed = freeze.changed(__version__)
     assert not changed, (
-        f"users have databases of these files: undo the changes of {', '.join(changed)}, and add a "
-        'revision (docs/contributing.md, "Add a revision")'
+        f"users have databases of these files: undo the changes of {', '.join(changed)} and of "
+        'released.sha256, and add a revision (docs/contributing.md, "Add a revision"); for '
+        f"files of a new revision {RELEASE}"
     )
-    if IS_RELEASE:
-        assert version == __version__, "run: python tests/db/frozen/freeze.py --release"
+
+
+def test_a_release_only_appends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on record of a release cannot get lost or be replaced without a failing test."""
+    now = {revision: {f"{revision}.sql": "now"} for revision in ("0001", "0002")}
+    monkeypatch.setattr(migrate, "revisions", lambda: sorted(now))
+    monkeypatch.setattr(freeze, "digests", now.__getitem__)
+    monkeypatch.setattr(freeze, "RELEASED", tmp_path / "released.sha256")
+    with pytest.raises(SystemExit, match=r"is gone; restore it"):
+        freeze.release()
+    freeze.RELEASED.write_text("# mirror 0.2.0\n")
+    assert freeze.changed("0.2.0.dev0") == ["0001.sql"]
+    assert freeze.changed("0.2.0") == ["0001.sql", "0002.sql"]
+    freeze.RELEASED.write_text("# mirror 0.1.0\nbefore  0001.sql\n")
+    assert freeze.changed("0.2.0.dev0") == ["0001.sql"]
+    freeze.release()
+    text = f"# mirror {__version__}\nbefore  0001.sql\nnow  0002.sql\n"
+    assert freeze.RELEASED.read_text() == text
+    assert freeze.changed("0.2.0") == ["0001.sql"]
 
 
 KINDS = {

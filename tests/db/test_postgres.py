@@ -267,7 +267,7 @@ def test_a_login_that_is_repeated_keeps_the_timeout(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(postgres, "time", SimpleNamespace(monotonic=lambda: next(times)))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         given = {"host": "127.0.0.1", "port": silent.getsockname()[1], "connect_timeout": "3"}
-        assert postgres._login(given) is None
+        assert postgres._login(given) == (None, [])
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_a_login_at_several_hosts(
         return next(responses)
 
     monkeypatch.setattr(postgres, "_login_at", login_at)
-    assert postgres._login({"host": "one,other", "port": "1", "user": "me"}) == counts
+    assert postgres._login({"host": "one,other", "port": "1", "user": "me"})[0] == counts
     assert asked == [("one", "1", "me"), ("other", "1", "me")]
 
 
@@ -303,16 +303,88 @@ def test_a_login_at_several_hosts(
         ("postgresql://me@one,other:5433/db", 15),
         ("postgresql://me@/db?host=one:1&host=other:2&host=third:3", 10),
         (f"postgresql://me@{','.join('abcdefghijklmnopqrstuvwxyz')}/db", 2),
-        ("postgresql://me@one,other/db?connect_timeout=7", None),
+        ("postgresql://me@one,other/db?connect_timeout=7", 7),
+        ("postgresql://me@one,other/db?connect_timeout=1e1", 10),
+        ("postgresql://me@one,other/db?connect_timeout=2.5", 2),
+        ("postgresql://me@one,other/db?connect_timeout=0.5", 2),
+        ("postgresql://me@one,other/db?connect_timeout=99999999999", 2_000_000),
+        ("postgresql://me@one,other/db?connect_timeout=0", 15),
+        ("postgresql://me@one,other/db?connect_timeout=-1", 15),
+        ("postgresql://me@one,other/db?connect_timeout=", 15),
     ],
 )
 def test_hosts_share_the_time_to_connect(
-    url: str, seconds: int | None, monkeypatch: pytest.MonkeyPatch
+    url: str, seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection takes 30 seconds at most, unless the URL or libpq's variable says so."""
-    assert postgres.connect_arguments(parse_url(url)).get("connect_timeout") == seconds
-    monkeypatch.setenv("PGCONNECT_TIMEOUT", "9")
-    assert "connect_timeout" not in postgres.connect_arguments(parse_url(url))
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "")
+    assert postgres.connect_arguments(parse_url(url))["connect_timeout"] == seconds
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "9.5")
+    expected = seconds if "connect_timeout=" in url and not url.endswith("=") else 9
+    assert postgres.connect_arguments(parse_url(url))["connect_timeout"] == expected
+
+
+def test_a_service_file_counts_as_the_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hosts share the time and are each tried, and its parameters win over the defaults."""
+    file = tmp_path / "service.conf"
+    file.write_text(
+        "[m]\nhost=one,other\nport=1,2\nuser=me\nkeepalives_idle=7\n"
+        "target_session_attrs=prefer-standby\n"
+    )
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    monkeypatch.setenv("PGHOST", "elsewhere")
+    url = parse_url("postgresql://?service=m")
+    arguments = postgres.connect_arguments(url)
+    hosts = [(one["host"], one["port"]) for one in postgres._each_host(arguments)]
+    assert (hosts, arguments["connect_timeout"]) == ([("one", "1"), ("other", "2")], 15)
+    assert "keepalives_idle" not in arguments
+    assert arguments["target_session_attrs"] == "prefer-standby"
+    file.write_text(file.read_text() + "connect_timeout=4\n")
+    assert postgres.connect_arguments(url)["connect_timeout"] == 4
+    for line in ("port=99999", "port=1,2,3", "hostaddr=127.0.0.1", "connect_timeout=soon"):
+        file.write_text(f"[m]\nhost=one,other\nuser=me\n{line}\n")
+        assert type(error_of("postgresql://?service=m")) is UsageError, line
+
+
+@pytest.mark.parametrize(
+    ("url", "variables"),
+    [
+        ("postgresql://me@/db?host=a,b&hostaddr=127.0.0.1", {}),
+        ("postgresql://me@/db", {"PGHOST": "a,b,c", "PGPORT": "1,2"}),
+        ("postgresql://me@127.0.0.1:1/db", {"PGHOSTADDR": "127.0.0.1,127.0.0.1"}),
+        ("postgresql://me@127.0.0.1:1/db", {"PGCONNECT_TIMEOUT": "nan"}),
+        ("postgresql://me@127.0.0.1:1/db?connect_timeout=inf", {}),
+    ],
+)
+def test_hosts_that_do_not_match(
+    url: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never heals, and no server has to be asked to see it."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert type(error_of(url)) is UsageError
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_silent_host_does_not_excuse_the_others(
+    order: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server without TLS counts, whatever the order; the silent one is not asked again."""
+    from psycopg.errors import ConnectionTimeout
+
+    asked = []
+
+    def login_at(given: dict[str, Any]) -> str | None:
+        asked.append((given["host"], given["sslmode"]))
+        if given["host"] == "silent":
+            return None
+        return "" if given["sslmode"] == "require" else "28000"
+
+    monkeypatch.setattr(postgres, "_login_at", login_at)
+    given = {"host": ",".join(["plain", "silent"][::order]), "sslmode": "require"}
+    url = parse_url("postgresql://me@/db")
+    assert type(postgres._explain(ConnectionTimeout("late"), url, given)) is DatabaseError
+    assert [host for host, mode in asked if mode != "require"] == ["plain"]
 
 
 def test_limits_of_connections(postgres_server: str) -> None:

@@ -66,16 +66,20 @@ def test_the_sdist_has_the_checkout() -> None:
     """The sdist holds what its own tests need, and no cache; the links of its README are gone."""
     (path,) = (RELEASE / "dist").glob("*.tar.gz")
     with tarfile.open(path) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
+        every = [name.partition("/")[2] for name in archive.getnames()]
         information = archive.extractfile(f"{archive.getnames()[0].split('/')[0]}/PKG-INFO")
         assert information is not None
         description = information.read().decode()
+    names = set(every)
+    assert len(names) == len(every)
     wanted = {name for folder in ("docs", "migrations", "mirror") for name in files(ROOT / folder)}
     wanted |= {f"tests/{path.relative_to(ROOT / 'tests')}" for path in ROOT.glob("tests/*/*.py")}
     wanted |= {".ci/run", ".github/workflows/ci.yml", "alembic.ini", "LICENSE", "pyproject.toml"}
     assert wanted <= names
     assert [
-        name for name in names if re.search(r"cache|\.py[co]$|\.db|node_modules|venv", name)
+        name
+        for name in names
+        if re.search(r"cache(__)?(/|$)|\.py[co]$|\.db|node_modules|venv", name)
     ] == []
     targets = re.findall(r"\]\(([^)]*)\)", description)
     assert [target for target in targets if not target.startswith("https://")] == []

@@ -138,7 +138,7 @@ def upgrade() -> None:
     )
     for view in VIEWS:
         if dialect == "sqlite":
-            op.execute(f"DROP VIEW {view}")
+            op.execute(f"DROP VIEW IF EXISTS {view}")
         execute_file(revision, view)
     if dialect == "postgresql":
         execute_file(revision, "comments")

@@ -55,7 +55,7 @@ def create_view(revision):
 def upgrade():
     op.add_column("release_requests", sa.Column("colour", sa.Text()))
     if op.get_context().dialect.name == "sqlite":
-        op.execute("DROP VIEW phone_numbers")
+        op.execute("DROP VIEW IF EXISTS phone_numbers")
     create_view(revision)
     {last_step}
 

@@ -8,8 +8,8 @@ The first two write NNNN.sqlite.sql and NNNN.postgresql.sql beside this script, 
 or the one that is named: the schema of that revision, with the rows of
 tests/support/history_fixture.py.
 
-`--release` adds all revisions to released.sha256, with the digests of their files and dumps. These
-are never changed: they stand for the databases that users have.
+`--release` appends the files and dumps of new revisions to released.sha256, with their digests. Its
+lines are never changed: they stand for the databases that users have.
 
 SQLite is dumped by `iterdump`, Postgres by the `pg_dump` beside the server of the tests. Left out
 are psql's own commands, versions and session settings, so that a driver can load a dump into any
@@ -145,12 +145,35 @@ def released() -> tuple[str, dict[str, str]]:
     return header.split()[-1], {path: digest for digest, path in map(str.split, lines)}
 
 
+def is_release(version: str) -> bool:
+    """Return whether a version is one that users get."""
+    return re.fullmatch(r"[0-9.]+", version) is not None
+
+
+def changed(version: str) -> list[str]:
+    """Return the files that differ from `RELEASED`, that it lacks, or that are gone.
+
+    Args:
+        version: of `mirror`. A release has all revisions there; another version has the first one,
+            and each of which there is a file.
+    """
+    before = released()[1]
+    known = migrate.revisions()
+    if not is_release(version):
+        frozen = {Path(path).name[:4] for path in before if "/frozen/" in path}
+        known = sorted({known[0], *frozen})
+    now = {path: digest for revision in known for path, digest in digests(revision).items()}
+    return sorted(path for path in before | now if before.get(path) != now.get(path))
+
+
 def release() -> None:
-    """Add the revisions that are not released yet to `RELEASED`."""
+    """Append the revisions that are not released yet to `RELEASED`, which must exist."""
+    if not RELEASED.exists():
+        sys.exit(f"{RELEASED} is gone; restore it from the last release")
+    before = released()[1]
     found = {path: text for one in migrate.revisions() for path, text in digests(one).items()}
-    if RELEASED.exists():
-        found |= released()[1]
-    lines = [f"{digest}  {path}\n" for path, digest in sorted(found.items())]
+    lines = [f"{digest}  {path}\n" for path, digest in (found | before).items()]
+    lines.sort(key=lambda line: line.split()[1])
     RELEASED.write_text(f"# mirror {__version__}\n{''.join(lines)}")
 
 
@@ -162,7 +185,7 @@ def main() -> None:
     revision = sys.argv[1] if sys.argv[1:] else migrate.revisions()[-1]
     paths = [path_of(revision, kind) for kind in DATABASES]
     names = {path.relative_to(ROOT).as_posix() for path in paths}
-    if RELEASED.exists() and not names.isdisjoint(released()[1]):
+    if not names.isdisjoint(released()[1]):
         sys.exit(f"revision {revision} is released, so its dumps stay as they are")
     if there := [path for path in paths if path.exists()]:
         sys.exit(f"{there[0]} exists; remove it to freeze the revision again")
