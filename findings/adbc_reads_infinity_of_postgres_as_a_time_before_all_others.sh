@@ -11,8 +11,8 @@
 # Arrow, in timestamptz and timestamp alike; dates wrap in the same way. There is no error, no null
 # and no warning, and a filter or a maximum in Arrow is wrong without a sign.
 #
-# Whom it hurts: who keeps periods with valid_to = 'infinity', a common form of history tables, and
-# reads them with ADBC, or with polars or pandas over it.
+# Whom it hurts: those who keep periods with valid_to = 'infinity', a common form of history tables,
+# and read them with ADBC, or with polars or pandas over it.
 #
 # What helps: let Postgres replace it, with nullif(valid_to, 'infinity') or, to keep an order,
 # least(valid_to, timestamptz '9999-12-31'). After the fact, times before the year 1 show it.

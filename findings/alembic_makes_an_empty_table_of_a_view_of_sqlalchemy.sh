@@ -10,7 +10,7 @@
 # nothing to do, and queries through the view's Table succeed, with no rows. A database that has the
 # view already gets the same op.create_table(), whose upgrade fails.
 #
-# Whom it hurts: who takes up the new construct in a project with Alembic. Tests that use
+# Whom it hurts: those who take up the new construct in a project with Alembic. Tests that use
 # create_all() have the view, production has the table.
 #
 # What helps: include_object, the filter of autogenerate, by the mark; and op.execute() of the

@@ -12,8 +12,8 @@
 # reference it ON DELETE CASCADE are deleted too. There is no error and no warning. The comment is
 # stored nowhere.
 #
-# Whom it hurts: who develops on SQLite and runs on Postgres, or ships for both: the migration of the
-# comment was generated and tried on Postgres, where it is harmless.
+# Whom it hurts: those who develop on SQLite and run on Postgres, or ship for both: the migration of
+# the comment was generated and tried on Postgres, where it is harmless.
 #
 # What helps: ask the dialect first: if op.get_context().dialect.supports_comments. For changes that
 # are more than a comment: foreign_keys = OFF, and a look at sqlite_master before and after.

@@ -10,9 +10,9 @@
 # partition_num=1 the same option leaves them out too; without partition_on they are there. Spark's
 # JDBC reader, which has the same three options, adds "or the key is null" to its first range.
 #
-# Whom it hurts: who reads a large table by a date that may be missing (resolved_at, deleted_at,
-# parent_id) with connectorx, or with polars.read_database_uri, whose default engine it is: just the
-# open cases are lost.
+# Whom it hurts: those who read a large table by a date that may be missing (resolved_at,
+# deleted_at, parent_id) with connectorx, or with polars.read_database_uri, whose default engine it
+# is: just the open cases are lost.
 #
 # What helps: a key that is never null, or a query that replaces the null:
 # coalesce(resolved, -1) AS part.

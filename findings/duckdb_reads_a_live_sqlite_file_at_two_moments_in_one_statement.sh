@@ -12,8 +12,9 @@
 # statements see two numbers that were never in the file together. BEGIN in DuckDB changes nothing
 # in that. Nothing is reported; a file that nobody writes to, or a small table, never shows it.
 #
-# Whom it hurts: who reports on the live file of an application with DuckDB or dbt-duckdb: totals do
-# not add up, a row that moved is counted twice or not at all, and the next run is right again.
+# Whom it hurts: those who report on the live file of an application with DuckDB or dbt-duckdb:
+# totals do not add up, a row that moved is counted twice or not at all, and the next run is right
+# again.
 #
 # What helps: SET sqlite_disable_multithreaded_scans = true, before the file is read. All reads of a
 # transaction then share one connection. Where the setting is unknown, a copy by SQLite's VACUUM INTO.

@@ -12,9 +12,10 @@
 # again, and where one second fills a page the cursor never moves on, so that a client that follows
 # `next_cursor` reads the same page forever. The query builder without models is not concerned.
 #
-# Whom it hurts: who offers or reads such a list where several rows come per second: imports, queues,
-# events. Tests with one row per second pass, and so do tables made by `$table->timestamps()`, which
-# have whole seconds. The reader's only sign is a count, or an id that is seen twice.
+# Whom it hurts: those who offer or read such a list where several rows come per second: imports,
+# queues, events. Tests with one row per second pass, and so do tables made by
+# `$table->timestamps()`, which have whole seconds. The reader's only sign is a count, or an id that
+# is seen twice.
 #
 # What helps: page over the query builder (`->toBase()->cursorPaginate()`), or order by id alone. A
 # reader should stop at a page that it has seen, and compare the count where the list has one.

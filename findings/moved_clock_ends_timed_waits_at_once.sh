@@ -12,9 +12,9 @@
 # 2.30 and later it then adds the rest to the true time (its "forced monotonic fix"), which is on by
 # itself there; only without that fix do the two shifts cancel out.
 #
-# Whom it hurts: who runs a test suite under a moved clock. Loops that wait for a condition become
-# busy loops, tests of time-outs pass without having waited, and a runtime that waits so for its own
-# locks (Python for its interpreter lock, a JVM for its monitors) misbehaves at random.
+# Whom it hurts: those who run a test suite under a moved clock. Loops that wait for a condition
+# become busy loops, tests of time-outs pass without having waited, and a runtime that waits so for
+# its own locks (Python for its interpreter lock, a JVM for its monitors) misbehaves at random.
 #
 # What helps: FAKETIME_FORCE_MONOTONIC_FIX=0 beside it. The waits then take as long as they should,
 # and the calendar stays moved. (Without either setting the waits are right too, but the monotonic

@@ -11,9 +11,9 @@
 # And "9999-12-31T23:59:59.9999999", which is what .NET's serializers write for DateTime.MaxValue
 # ("never expires"), would be in the year 10000: msgspec says that it is no RFC 3339 date.
 #
-# Whom it hurts: who reads JSON of .NET (7 digits), Go or Java (9), where the last moment of a day is
-# a common value: end = start of the next day minus one tick. Days and months are then counted in
-# the wrong one, and only by the programs that use msgspec.
+# Whom it hurts: those who read JSON of .NET (7 digits), Go or Java (9), where the last moment of a
+# day is a common value: end = start of the next day minus one tick. Days and months are then
+# counted in the wrong one, and only by the programs that use msgspec.
 #
 # What helps: declare the field as str and hand it to datetime.fromisoformat() (Python 3.11+), or
 # have the writer send 6 digits.

@@ -10,8 +10,9 @@
 # keeps it for max-age once more: with two nginx an answer is served until it is twice as old as
 # allowed. Headers give no hint: Date is the moment of the request.
 #
-# Whom it hurts: who reads a status or a list through an ingress and a gateway, polls for it to change
-# and reckons with max-age; and who measures the age of data by Date, which is always now.
+# Whom it hurts: those who read a status or a list through an ingress and a gateway, poll for it to
+# change and reckon with max-age; and those who measure the age of data by Date, which is always
+# now.
 #
 # What helps: the origin names the end itself, with Expires (a time, not a duration) and without
 # max-age. nginx passes it on unchanged, each cache stops at the same moment, and since Date is new,

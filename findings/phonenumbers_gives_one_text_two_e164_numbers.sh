@@ -12,8 +12,8 @@
 # no unique constraint sees that one person is there twice, and a search or an erasure by the new
 # reading misses the rows of the old one.
 #
-# Whom it hurts: who stores E.164 as a key, deduplicates by it or honours "stop calling me" lists, and
-# upgrades the library, or has two services with different releases of libphonenumber.
+# Whom it hurts: those who store E.164 as a key, deduplicate by it or honour "stop calling me"
+# lists, and upgrade the library, or have two services with different releases of libphonenumber.
 #
 # What helps: keep the text that was given beside the E.164 number, compare before an upgrade (parse
 # all stored texts with both releases), and take away the 1 of Mexico before parsing, in all services.

@@ -12,7 +12,7 @@
 # way round: asyncio.wait_for(connection.commit(), …) cancels the wait and raises TimeoutError, and
 # the row is there for everybody.
 #
-# Whom it hurts: who runs synchronous replication to lose nothing at a failover and relies on
+# Whom it hurts: those who run synchronous replication to lose nothing at a failover and rely on
 # time-outs: writers hang together when the standby goes, a watchdog that cancels them turns all of
 # them into successes that a failover may undo, and a retry after the TimeoutError writes twice.
 #

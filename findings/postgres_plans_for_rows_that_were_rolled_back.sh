@@ -12,9 +12,9 @@
 # A join that was planned for 100 rows reads the other table as a whole instead of by its index.
 # ANALYZE writes there in place too: even one that is rolled back puts the number of rows right.
 #
-# Whom it hurts: who tries something out in a transaction and rolls it back: dry runs of loads and
-# migrations, tests on a copy of production, a load that fails at its end. Queries of others get other
-# plans at once, with no trace in the data, until the table is vacuumed.
+# Whom it hurts: those who try something out in a transaction and roll it back: dry runs of loads
+# and migrations, tests on a copy of production, a load that fails at its end. Queries of others get
+# other plans at once, with no trace in the data, until the table is vacuumed.
 #
 # What helps: VACUUM of the table after the ROLLBACK (autovacuum does it too, some time later). Or the
 # trial in a temporary table, which is no table of others.

@@ -11,9 +11,9 @@
 # is the quoted form still: another series. A node_exporter that does not read quoted names (such as
 # 1.5.0 of Debian 12) drops the whole file for it, the metrics with plain names as well.
 #
-# Whom it hurts: who takes names with dots from OpenTelemetry, StatsD or a configuration file, and
-# tests with generate_latest(): the test passes, the alert on job_last_run has no data, and the only
-# sign of the collector is node_textfile_scrape_error 1.
+# Whom it hurts: those who take names with dots from OpenTelemetry, StatsD or a configuration file,
+# and test with generate_latest(): the test passes, the alert on job_last_run has no data, and the
+# only sign of the collector is node_textfile_scrape_error 1.
 #
 # What helps: write_to_textfile(…, escaping="underscores"), since 0.23; or only names of the old form.
 #

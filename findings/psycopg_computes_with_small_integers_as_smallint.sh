@@ -11,8 +11,9 @@
 # 0. Beyond bigint the same choice costs the index: a bigint column compared with a numeric is cast
 # row by row. psycopg2 wrote numbers into the statement and had none of this.
 #
-# Whom it hurts: who moves queries from psycopg2 and tests them with small numbers: pages, minutes to
-# seconds, bit masks. It fails from a certain page on, and a mask matches nothing without a sign.
+# Whom it hurts: those who move queries from psycopg2 and test them with small numbers: pages,
+# minutes to seconds, bit masks. It fails from a certain page on, and a mask matches nothing without
+# a sign.
 #
 # What helps: a cast in the statement (%s::bigint), or one dumper for all of a connection:
 # connection.adapters.register_dumper(int, Int8Dumper).

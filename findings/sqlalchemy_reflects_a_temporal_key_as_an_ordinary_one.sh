@@ -13,8 +13,9 @@
 # is covered but not equal. Alembic's autogenerate finds no difference between a model with ordinary
 # keys and a database with temporal ones.
 #
-# Whom it hurts: who copies schemas with MetaData.reflect() and create_all() (test databases, moves
-# between servers, sqlacodegen), and who trusts Alembic to show that model and database agree.
+# Whom it hurts: those who copy schemas with MetaData.reflect() and create_all() (test databases,
+# moves between servers, sqlacodegen), and those who trust Alembic to show that model and database
+# agree.
 #
 # What helps: read the flag, and let Postgres write the key: for each constraint with conperiod take
 # pg_get_constraintdef() from the original, and replace the one of the same name in the copy.

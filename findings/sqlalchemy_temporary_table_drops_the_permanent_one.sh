@@ -12,8 +12,8 @@
 # rows that were to be staged are inserted there, and DROP TABLE drops it. The temporary table
 # remains, empty. No statement fails if the columns fit.
 #
-# Whom it hurts: who stages rows in a temporary table named like the target, with SQLAlchemy or with
-# SQL of their own, and one day works for a role or in a function whose path ends in pg_temp.
+# Whom it hurts: those who stage rows in a temporary table named like the target, with SQLAlchemy or
+# with SQL of their own, and one day work for a role or in a function whose path ends in pg_temp.
 #
 # What helps: the schema in the table: Table("staged", …, schema="pg_temp", prefixes=["TEMPORARY"]).
 # Postgres accepts that in CREATE TEMPORARY TABLE too.

@@ -12,8 +12,8 @@
 # members. CAST(NULL AS timestamp) is no help: an expression has no declared type. And where the
 # first member has none, newer SQLite makes up a name for the pragma, NUM, which no schema has.
 #
-# Whom it hurts: who unites tables or events in a view and reads it by a driver that converts. The
-# same view gives datetime before and str after its members are put in another order.
+# Whom it hurts: those who unite tables or events in a view and read it by a driver that converts.
+# The same view gives datetime before and str after its members are put in another order.
 #
 # What helps: a plain column in the first and in the last member. Add one with no rows where needed:
 # UNION ALL SELECT id, at FROM event WHERE 0.

@@ -11,8 +11,8 @@
 # send no more body to anybody on this connection: headers still arrive (they are not counted), and
 # the next answer, of two bytes, waits until the read time-out; without one, forever.
 #
-# Whom it hurts: who looks at the status or the first lines of large answers with `http2=True` and
-# leaves them, by `break`, by `raise_for_status()` in the block or by a deadline. The error comes
+# Whom it hurts: those who look at the status or the first lines of large answers with `http2=True`
+# and leave them, by `break`, by `raise_for_status()` in the block or by a deadline. The error comes
 # minutes later, in a request that has nothing to do with it, and the server looks guilty. After the
 # time-out the connection is replaced, so that it all works again for a while.
 #

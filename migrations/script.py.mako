@@ -2,13 +2,15 @@
 
 Revision ${up_revision}, after ${down_revision or "nothing"}.
 
-House rules: a revision imports nothing from `mirror`, does one thing, is numbered like the file,
-has an upgrade and a downgrade, runs on SQLite and Postgres, and is never edited once released. SQL
-of views goes to `migrations/sql/${up_revision}/`. SQLite rebuilds a table to alter it: drop its
-views before, and create them again after.
+Delete this paragraph once its rules are met: a revision imports nothing from `mirror`, is numbered
+like its file, has an upgrade and a downgrade, runs on SQLite and Postgres in one transaction, and
+is never edited once released. SQL of views and comments is in `migrations/sql/${up_revision}/`.
+Batch mode, which rebuilds tables of SQLite, is not used (docs/contributing.md, "Add a revision").
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,6 +19,8 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
+
+SQL = Path(__file__).parents[1] / "sql"
 
 
 def upgrade() -> None:
@@ -27,3 +31,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take the revision back."""
     ${downgrades if downgrades else "pass"}
+
+
+def execute_file(number: str, name: str) -> None:
+    """Execute a SQL file of a revision, for the database's dialect."""
+    path = SQL / number / op.get_context().dialect.name / f"{name}.sql"
+    op.execute(path.read_text(encoding="utf-8").rstrip().removesuffix(";"))

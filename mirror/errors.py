@@ -65,7 +65,10 @@ class MissingExtra(UsageError):
 
         That is no command: none is right for pip, pipx and uv, with a checkout, wheel and index.
         """
-        return f'install mirror with its extra {extra!r} (README.md, "Install and first sync")'
+        return (
+            f"install mirror as before, but with {extra} among the extras in brackets behind its "
+            f"wheel, folder or name, as in '.[{extra}]'"
+        )
 
 
 class TokenRefused(MirrorError):

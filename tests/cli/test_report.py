@@ -152,8 +152,9 @@ def test_missing_libraries(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     ran = report(url, cwd=tmp_path)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == (
-        "mirror: the report needs jinja2, which is not installed; install mirror with its "
-        "extra 'report' (README.md, \"Install and first sync\")\n"
+        "mirror: the report needs jinja2, which is not installed; install mirror as before, but "
+        "with report among the extras in brackets behind its wheel, folder or name, as in "
+        "'.[report]'\n"
     )
     assert old.read_text() == "old"
     assert run_mirror("changes", "--database", url).code == 0

@@ -195,10 +195,13 @@ def _written(hint: Any, definitions: dict[str, Schema]) -> Schema:
 def _object(row_type: type[Any], definitions: dict[str, Schema]) -> Schema:
     """Return the schema of a dataclass: all of its fields are written, and others may be added."""
     documented = _attributes(row_type)
+    hints = get_type_hints(row_type)
+    if missing := ", ".join(name for name in hints if name not in documented):
+        raise SystemExit(f"document {missing} in the Attributes of {row_type.__name__}")
     properties = {
         name: (_WRITTEN.get(f"{row_type.__name__}.{name}") or _written(hint, definitions))
         | {"description": documented[name]}
-        for name, hint in get_type_hints(row_type).items()
+        for name, hint in hints.items()
     }
     return {
         "type": "object",
@@ -229,12 +232,13 @@ def text_of(schema: Schema) -> str:
 
 
 def main() -> None:
-    """Write all schemas."""
-    FOLDER.mkdir(exist_ok=True)
+    """Write all schemas, and delete others; if one cannot be made, all files stay as they are."""
+    texts = {FOLDER / f"{name}.json": text_of(schema) for name, schema in schemas().items()}
     for path in FOLDER.glob("*.json"):
-        path.unlink()
-    for name, schema in schemas().items():
-        (FOLDER / f"{name}.json").write_text(text_of(schema))
+        if path not in texts:
+            path.unlink()
+    for path, text in texts.items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":

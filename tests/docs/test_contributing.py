@@ -72,8 +72,8 @@ def test_workflows_are_pinned_and_only_read() -> None:
 def test_the_version_is_released() -> None:
     """CHANGELOG.md has this version and a day below "Unreleased", and SECURITY.md supports it."""
     headings = re.findall(r"^## (.*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert headings[0] == "[Unreleased]"
-    assert re.fullmatch(rf"\[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d", headings[1])
+    assert headings[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(__version__)} - \d{{4}}-\d\d-\d\d", headings[1])
     minor = __version__.rpartition(".")[0]
     assert f"| {minor} | yes |" in (ROOT / ".github" / "SECURITY.md").read_text()
 

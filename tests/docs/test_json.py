@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from collections.abc import Iterator
@@ -49,6 +50,19 @@ def test_schemas_are_those_of_the_types() -> None:
     assert {name.removesuffix(".json") for name in files} >= JSON_OUTPUTS
     page = (ROOT / "docs" / "json.md").read_text()
     assert [name for name in files if f"(schemas/{name})" not in page] == []
+
+
+def test_a_field_without_documentation_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The script says which field has no entry under Attributes, and leaves all files alone."""
+    made = dataclasses.make_dataclass("Fees", [("fee_cents", int)])
+    monkeypatch.setitem(json_schemas.ROWS, "fees", made)
+    monkeypatch.setattr(json_schemas, "FOLDER", tmp_path)
+    (tmp_path / "old.json").touch()
+    with pytest.raises(SystemExit, match=r"^document fee_cents in the Attributes of Fees$"):
+        json_schemas.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
 
 
 def strict(schema: Any) -> Any:

@@ -356,7 +356,7 @@ def test_nothing_to_export(sqlite_mirror: Mirror, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "advice"),
     [
-        ("pyarrow", '(README.md, "Install and first sync")'),
+        ("pyarrow", "as in '.[parquet]'"),
         ("fcntl", "run it on Linux or macOS, or in WSL"),
     ],
 )

@@ -9,15 +9,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from mirror.db import migrate
+from mirror.db import migrate, models
 from mirror.version import __version__
 from tests.support import ROOT
 from tests.support.databases import DATABASES
+from tests.support.schema import last_with_file
 
 VERSION = "99.0.0"
 HEAD = migrate.revisions()[-1]
 REVISION = f"{int(HEAD) + 1:04d}"
 
+_HERE = "<here>"
 _COPIED = ("mirror", "migrations", "alembic.ini")
 
 _COMMENT = "Note of the operator. Null if the API sent none."
@@ -35,7 +37,7 @@ operator_notes = Table(
 
 _INSERTIONS = {
     "mirror/db/models.py": {
-        '"country, or may be two numbers.",\n        ),\n': _COLUMN,
+        f"{_HERE}    ]\n\n\nAPPENDED_COLUMNS = ": _COLUMN,
         'Index("ix_release_requests_requested_at", "requested_at"),\n': _INDEX,
         'comment="How far each reader of mirror changes --new has read.",\n)\n': _TABLE,
     },
@@ -56,12 +58,13 @@ _INSERTIONS = {
     "mirror/queries/traces.py": {"texts = (table.c.reason, ": "table.c.note, "},
     "mirror/queries/results.py": {"    extra: str | None\n": "    note: str | None\n"},
 }
-"""By path, places in its text, and what is inserted there."""
+"""By path, places in its text, and what is inserted there: at `_HERE`, or else behind."""
 
+_LAST = models.APPENDED_COLUMNS[-1]
 _VERSIONS = {
-    "version.phone_number_e164": ", version.note",
-    "request.phone_number_e164": ", request.note",
-    " phone_number_e164": ", note",
+    f"version.{_LAST}": ", version.note",
+    f"request.{_LAST}": ", request.note",
+    f" {_LAST}": ", note",
 }
 _CHANGES = {
     "later.missing_since AS new_missing_since,": (
@@ -96,7 +99,8 @@ branch_labels = None
 depends_on = None
 
 SQL = Path(__file__).parents[1] / "sql"
-VIEWS = ("release_request_versions", "release_request_changes")
+VIEWS = {before}  # the last revision before that has each
+COMMENTED = {commented}  # the revisions before that have comments
 TABLES = ("release_requests", "release_request_past_versions")
 MOVE = {
     "sqlite": """UPDATE {table}
@@ -151,9 +155,10 @@ def downgrade() -> None:
         op.execute(MOVE_BACK[dialect].format(table=table))
         op.drop_column(table, "note")
     for view in VIEWS:
-        execute_file(down_revision, view)
+        execute_file(VIEWS[view], view)
     if dialect == "postgresql":
-        execute_file(down_revision, "comments")
+        for number in COMMENTED:
+            execute_file(number, "comments")
 
 
 def execute_file(number: str, name: str) -> None:
@@ -181,13 +186,17 @@ def create(folder: Path) -> None:
 
 
 def _create_revision(migrations: Path) -> None:
+    before = {view: last_with_file(migrations, "sqlite", view) for view in _VIEWS}
+    files = migrations.glob("sql/*/postgresql/comments.sql")
+    commented = sorted(path.parents[1].name for path in files)
     script = _REVISION.replace("{revision}", REVISION).replace("{head}", HEAD)
+    script = script.replace("{before}", repr(before)).replace("{commented}", repr(commented))
     (migrations / "versions" / f"{REVISION}_note.py").write_text(script)
     for dialect in DATABASES:
         folder = migrations / "sql" / REVISION / dialect
         folder.mkdir(parents=True)
         for view, insertions in _VIEWS.items():
-            sql = (migrations / "sql" / HEAD / dialect / f"{view}.sql").read_text()
+            sql = (migrations / "sql" / before[view] / dialect / f"{view}.sql").read_text()
             if dialect == "postgresql":
                 sql = sql.replace("CREATE VIEW", "CREATE OR REPLACE VIEW")
             there = {place: text for place, text in insertions.items() if place in sql}
@@ -202,8 +211,9 @@ def _create_revision(migrations: Path) -> None:
 
 
 def _insert(text: str, insertions: dict[str, str]) -> str:
-    """Insert texts behind all places, each of which must be there."""
+    """Insert texts at all places, each of which must be there."""
     for place, inserted in insertions.items():
-        assert place in text, f"{place!r} is not there any more"
-        text = text.replace(place, place + inserted)
+        start, _, end = place.partition(_HERE)
+        assert start + end in text, f"{place!r} is not there any more"
+        text = text.replace(start + end, start + inserted + end)
     return text

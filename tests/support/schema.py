@@ -62,7 +62,7 @@ def upgrade():
 
 def downgrade():
     op.execute("DROP VIEW phone_numbers")
-    create_view("0001")
+    create_view("{before}")
     op.drop_column("release_requests", "colour")
 """
 
@@ -79,11 +79,12 @@ def later_revision(folder: Path, last_step: str = "pass") -> Iterator[str]:
     revision = f"{int(head) + 1:04d}"
     scripts = folder / "100% of them"
     shutil.copytree(migrate.scripts_folder(), scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    text = _LATER.format(revision=revision, head=head, last_step=last_step)
+    before = last_with_file(scripts, "sqlite", "phone_numbers")
+    text = _LATER.format(revision=revision, head=head, before=before, last_step=last_step)
     (scripts / "versions" / f"{revision}_later.py").write_text(text)
     for create in ("CREATE VIEW", "CREATE OR REPLACE VIEW"):
         dialect = "sqlite" if create == "CREATE VIEW" else "postgresql"
-        view = (scripts / "sql" / "0001" / dialect / "phone_numbers.sql").read_text()
+        view = (scripts / "sql" / before / dialect / "phone_numbers.sql").read_text()
         path = scripts / "sql" / revision / dialect / "phone_numbers.sql"
         path.parent.mkdir(parents=True)
         path.write_text(
@@ -92,6 +93,11 @@ def later_revision(folder: Path, last_step: str = "pass") -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(migrate, "scripts_folder", lambda: scripts)
         yield revision
+
+
+def last_with_file(scripts: Path, dialect: str, name: str) -> str:
+    """Return the last revision that has a SQL file of this name, such as that of a view."""
+    return max(scripts.glob(f"sql/*/{dialect}/{name}.sql")).parents[1].name
 
 
 @contextmanager
