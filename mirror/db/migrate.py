@@ -456,9 +456,12 @@ def upgrade_in(connection: Connection) -> str | None:
             statement of the upgrade.
     """
     head = revisions()[-1]
-    is_current = _read_schema(connection).revision == head
+    schema = _read_schema(connection)
+    is_current = schema.revision == head
     advisory_lock(connection, LOCK, shared=is_current)
-    schema = _read_schema(connection)  # the holder of the lock may have upgraded meanwhile
+    # The holder of the lock may have upgraded meanwhile.
+    if not is_current or _read_revision(connection) != head:
+        schema = _read_schema(connection)
     _require_known(schema)
     _require_rows(connection, schema)
     if schema.revision != head:

@@ -414,7 +414,10 @@ def test_again_and_again_until_sigterm(fleet: Fleet, tmp_path: Path) -> None:
             return [json.loads(stdout.readline()) for _ in fleet.upstreams]
 
         rounds = [next_round()]
-        token_file.write_text(token)
+        new_file = tmp_path / "new.token"
+        new_file.write_text(token)
+        new_file.chmod(0o600)
+        new_file.replace(token_file)  # written in place, it would be empty for a moment
         while rounds[-1][0]["outcome"] != "applied":  # the last round may have begun before
             assert "401" in rounds[-1][0]["error"]
             rounds.append(next_round())
