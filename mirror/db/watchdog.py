@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import weakref
 from contextlib import suppress
 from typing import Any
 
@@ -74,7 +75,10 @@ def install(engine: Engine) -> None:
     """Start a watchdog with each connection of a Postgres engine, before its first statement."""
 
     def start(connection: Any, record: Any) -> None:
-        record.info[_KEY] = Watchdog(connection.pgconn.socket)
+        record.info[_KEY] = watchdog = Watchdog(connection.pgconn.socket)
+        # SQLAlchemy tells of no close if its own first statements fail, as behind a pooler that
+        # accepts connections while it cannot reach the server.
+        weakref.finalize(connection, watchdog.close)
 
     def close(_connection: Any, record: Any) -> None:
         if watchdog := record.info.pop(_KEY, None):

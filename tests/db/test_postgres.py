@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
 
 from mirror.checks import SERVER_CHECKS
@@ -168,6 +171,23 @@ def idle(url: str, connection: Connection) -> None:
     while execute(url, f"SELECT pid FROM pg_stat_activity WHERE pid = {pid}"):
         pass
     connection.exec_driver_sql("SELECT 1")
+
+
+def test_a_connection_that_fails_at_once_leaves_no_thread(postgres_server: str) -> None:
+    """A pooler accepts connections whose first statement fails; their watchdogs end with them."""
+    before = set(threading.enumerate())
+    engine = create_engine(postgres_server)
+
+    def fail(*_: object) -> None:
+        raise ConnectionError
+
+    event.listen(engine, "connect", fail)
+    with pytest.raises(ConnectionError):
+        engine.connect()
+    gc.collect()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive(), thread
 
 
 def test_a_time_limit_of_the_role_is_named(postgres_server: str) -> None:
