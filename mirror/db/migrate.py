@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -147,10 +147,12 @@ def _read_schema(connection: Connection) -> _Schema:
     is only read while this version has no revision of that number.
     """
     ours = [*metadata.tables, *views.metadata.tables]
-    found = _existing(connection, {*ours, *placement.MIRROR_TABLES, _INDEX})
+    names = set(_names(connection.dialect.name))
+    # One statement for all: between two of them, another process may create the mirror.
+    found = _existing(connection, {*names, *placement.MIRROR_TABLES, _INDEX})
     existing = {row.name for row in found}
     if not existing.issuperset(placement.MIRROR_TABLES):
-        _require_place(connection)
+        _require_place(connection, existing & names)
         return _Schema(None)
     schema = _Schema(
         None,
@@ -220,14 +222,17 @@ def _read_revision(connection: Connection) -> str:
     return revision
 
 
-def _require_place(connection: Connection) -> None:
+def _require_place(connection: Connection, existing: Collection[str]) -> None:
     """Check that a mirror may be created where there is none.
+
+    Args:
+        connection: of the database.
+        existing: those of the mirror's names that are in use there.
 
     Raises:
         SchemaError: another program uses one of its names, there is a mirror in a schema that
             `search_path` does not name, or there is no schema.
     """
-    existing = {row.name for row in _existing(connection, _names(connection.dialect.name))}
     if existing:
         raise _foreign(connection, min(existing))
     if connection.dialect.name == "sqlite":

@@ -267,11 +267,12 @@ class Auditor:
                 self._report(f"{one.command} printed a run that is not on record: {result}")
             return
         if row.outcome != result["outcome"]:
-            # As docs/trust.md says: the answer to its commit was lost, and then the server; or a
-            # lock prevented that a run that was stopped is recorded as failed.
+            # As docs/trust.md says: the answer to its commit was lost, and then the server; or the
+            # failure of the API could not be recorded, as the database was away; or a lock
+            # prevented that a run that was stopped is recorded as failed.
             stopped = self.audited[result["environment"]].api.kills.overlap(one.began, one.ended)
             is_open = row.outcome in {"running", "abandoned"}
-            lost = disturbed and result["exit_code"] == 75
+            lost = disturbed and (is_open or result["exit_code"] == 75)
             if result["outcome"] == "failed" and (lost or (stopped and is_open)):
                 return
             self._report(f"{one.command} printed {result}, but the run is {row.outcome}")
