@@ -55,7 +55,8 @@ def prune(engine: Engine, *, before: datetime, dry_run: bool = False) -> Pruned:
     """
     count = sa.func.count()
     with read_transaction(engine) if dry_run else write_transaction(engine, LOCK) as connection:
-        migrate.require_current(connection) if dry_run else migrate.hold_current(connection)
+        check_schema = migrate.require_current if dry_run else migrate.hold_current
+        check_schema(connection)
         replication.refuse_subscriber(connection)
         prunable = _prunable(before)
         if dry_run:

@@ -76,7 +76,7 @@ def install(engine: Engine) -> None:
 
     def start(connection: Any, record: Any) -> None:
         record.info[_KEY] = watchdog = Watchdog(connection.pgconn.socket)
-        # SQLAlchemy tells of no close if its own first statements fail, as behind a pooler that
+        # SQLAlchemy sends no close event if its own first statements fail, as behind a pooler that
         # accepts connections while it cannot reach the server.
         weakref.finalize(connection, watchdog.close)
 
