@@ -486,6 +486,18 @@ def test_a_sandbox_that_is_refused_closes_its_port() -> None:
     socket.create_server(("127.0.0.1", port)).close()
 
 
+def test_an_interrupt_while_the_program_starts(tmp_path: Path) -> None:
+    """Ctrl-C before a command has begun has the message and the exit code of a later one."""
+    interrupt = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+    for module in ("click", "contextlib"):
+        folder = tmp_path / module
+        folder.mkdir()
+        (folder / f"{module}.py").write_text(interrupt)
+        main = f"import sys; sys.path.insert(0, {str(folder)!r}); sys.modules.pop({module!r}, None)"
+        ran = run_python("-c", f"{main}; from mirror.__main__ import main; main()", "status")
+        assert ran == Ran(1, "", "mirror: interrupted\n")
+
+
 def test_json_is_utf_8_in_a_pipe_whatever_the_locale(sqlite_mirror: Mirror) -> None:
     """Programs that read the output need not know the locale of the command."""
     sqlite_mirror.sync([request(1, reason="número não atribuído")])
