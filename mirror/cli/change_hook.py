@@ -177,6 +177,9 @@ def _execute(
                 ending = "was ended: stopped by SIGTERM"
             elif monotonic() - began > TIME_LIMIT:
                 ending = f"was ended: it took longer than {TIME_LIMIT:.0f} s"
+    except KeyboardInterrupt:
+        _report("the command of --on-change is interrupted; what was synced is in the mirror")
+        raise
     finally:
         if process.returncode is None:
             _terminate(process)

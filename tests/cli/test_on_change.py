@@ -198,7 +198,10 @@ def test_sigterm_ends_it(sqlite_mirror: Mirror, monkeypatch: pytest.MonkeyPatch)
 def test_an_interrupt_ends_it(
     sqlite_mirror: Mirror, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C ends the command and its children, which get their time; a second one kills them."""
+    """Ctrl-C ends the command and its children, which get their time; a second one kills them.
+
+    The message says that the sync is done, as exit code 1 means that nothing was changed otherwise.
+    """
 
     class Interrupted(CancellationToken):
         def is_set(self) -> bool:
@@ -207,6 +210,8 @@ def test_an_interrupt_ends_it(
             return False
 
     result = sqlite_mirror.sync([request(1)])
+    messages: list[str] = []
+    monkeypatch.setattr(change_hook, "notify", lambda message, *_, **__: messages.append(message))
 
     def run(command: str) -> None:
         with pytest.raises(KeyboardInterrupt):
@@ -235,3 +240,5 @@ def test_an_interrupt_ends_it(
     run("trap '' TERM; echo $$ > pid; echo > ready; while :; do sleep 0.01; done")
     with pytest.raises(ProcessLookupError):
         os.kill(int((folder / "pid").read_text()), 0)
+    message = "the command of --on-change is interrupted; what was synced is in the mirror"
+    assert [text for text in messages if not text.startswith("on-change: ")] == [message] * 2
