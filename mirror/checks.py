@@ -23,7 +23,7 @@ from mirror.db.engine import write_transaction
 from mirror.db.models import alembic_version, metadata
 from mirror.errors import DiskUnavailable, MirrorError
 from mirror.queries.status import EnvironmentStatus, describe_age
-from mirror.text import format_duration
+from mirror.text import format_duration, plural
 
 MIB = 1024 * 1024
 
@@ -327,7 +327,7 @@ def check_quarantine(status: EnvironmentStatus) -> Check:
     """Check that no record of an environment is in quarantine."""
     if not status.quarantined:
         return Check(State.OK, "quarantine", status.environment, "empty")
-    finding = f"{status.quarantined:,} records that cannot be decoded"
+    finding = f"{plural(status.quarantined, 'record')} that cannot be decoded"
     return Check(
         State.WARNING, "quarantine", status.environment, finding, "run `mirror quarantine`"
     )

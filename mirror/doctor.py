@@ -40,6 +40,7 @@ from mirror.errors import DatabaseError, DiskUnavailable, MirrorError, UsageErro
 from mirror.queries import status
 from mirror.queries.status import EnvironmentStatus
 from mirror.sync.run import sync
+from mirror.text import plural
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -202,14 +203,18 @@ class Doctor:
         if self._engine is None:
             fetched = Client(api).fetch_list()
             assert isinstance(fetched, FetchedList), "there is no known list"
-            return Check(State.OK, "list", environment, f"{fetched.scan.count:,} entries")
+            return Check(
+                State.OK, "list", environment, plural(fetched.scan.count, "entry", "entries")
+            )
         result = sync(self._engine, api, environment, dry_run=True, now=self._now)
         if result.failure is not None:
             raise result.failure
         if result.outcome is runs.Outcome.SUPERSEDED:
             finding = "another sync completed while it was read"
         else:
-            finding = f"{result.counts.fetched:,} entries, which a sync would apply"
+            finding = (
+                f"{plural(result.counts.fetched, 'entry', 'entries')}, which a sync would apply"
+            )
             if count := result.counts.newly_quarantined:
                 finding += f", but {count:,} of them cannot be understood and would be quarantined"
                 advice = "after the next `mirror sync`, `mirror quarantine` shows them"

@@ -72,7 +72,7 @@ def test_all_checks_pass(mirror: Mirror, token_file: Path) -> None:
     assert checks["token"]["found"] == "read from TALKOVER_TOKEN_FILE"
     assert checks["API"]["found"].startswith(f"{mirror.sandbox.base_url}/health answered 200")
     assert checks["API token"]["found"] == "accepted"
-    assert checks["list"]["found"] == "1 entries, which a sync would apply"
+    assert checks["list"]["found"] == "1 entry, which a sync would apply"
     assert "(MIRROR_DATABASE_URL)" in checks["database"]["found"]
     assert checks["schema"]["found"].startswith(f"revision {migrate.revisions()[-1]}")
     assert checks["runs"]["found"].startswith("last complete pull at")
@@ -108,7 +108,7 @@ def test_failed_runs_and_quarantine(mirror: Mirror, token_file: Path) -> None:
     assert (runs["state"], runs["advice"]) == ("warning", "run `mirror sync -v`")
     assert re.search(r", 1 failed since; the last: the API at .* answered 503", runs["found"])
     assert (quarantine["state"], quarantine["advice"]) == ("warning", "run `mirror quarantine`")
-    assert quarantine["found"].startswith("1 records")
+    assert quarantine["found"].startswith("1 record that")
 
 
 FAILURES: list[tuple[dict[str, str], int, dict[str, str], str]] = [

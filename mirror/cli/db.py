@@ -27,6 +27,7 @@ from mirror.cli.options import (
 from mirror.cli.pager import no_pager_option
 from mirror.cli.prompt import confirm
 from mirror.config import settings
+from mirror.text import plural
 
 
 @click.group(epilog="Example: mirror db upgrade")
@@ -168,8 +169,8 @@ def prune(
         )
         return
     notify(
-        f"{'would remove' if dry_run else 'removed'} {result.removed:,} runs that began before "
-        f"{before:%Y-%m-%d %H:%M} UTC; {result.kept:,} as old as that are needed, and "
+        f"{'would remove' if dry_run else 'removed'} {plural(result.removed, 'run')} that began "
+        f"before {before:%Y-%m-%d %H:%M} UTC; {result.kept:,} as old as that are needed, and "
         f"{result.remaining:,} are on record"
     )
 

@@ -19,6 +19,7 @@ from mirror.cli.options import TIME, now
 from mirror.cli.queries import write_history
 from mirror.cli.sync_output import summary
 from mirror.installation import command_line, has_extra, program
+from mirror.text import plural
 
 if TYPE_CHECKING:
     from mirror.sync.run import Result
@@ -180,7 +181,7 @@ def sandbox(
             raise errors.UsageError(
                 f"{error}", hint="`mirror sandbox --faults` lists them"
             ) from error
-        content = f"the list of {file}" if file else f"{len(simulation.requests)} requests"
+        content = f"the list of {file}" if file else plural(len(simulation.requests), "request")
         click.echo(
             # Everything that could lead to a real mirror, or to settings of a real environment.
             f"export TALKOVER_BASE_URL={server.base_url} TALKOVER_TOKEN={shlex.quote(token)} "

@@ -23,6 +23,7 @@ from mirror.db.models import quarantined_records, release_requests
 from mirror.db.runs import Run
 from mirror.errors import GuardRefused
 from mirror.sync.compare import Differences, staged
+from mirror.text import plural
 
 _TOLERATED, _TOLERATED_SHARE = 5, 0.1
 """So many of the known requests, or this share of them, may become missing or unreadable."""
@@ -85,7 +86,9 @@ def _implausible(
         findings.append(f"{unreadable:,}{of_known} can no longer be read ({_commonest(faults)})")
     if missing and without_id and not rewritten:
         count = without_id.total()
-        findings.append(f"{count:,} entries have no usable id ({_commonest(without_id)})")
+        findings.append(
+            f"{plural(count, 'entry has', 'entries have')} no usable id ({_commonest(without_id)})"
+        )
     if unreadable or without_id:
         effects.append("what cannot be read goes to quarantine")
     accept = f"run again with --environment {shlex.quote(run.environment)} --accept-missing"

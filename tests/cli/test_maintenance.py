@@ -265,11 +265,11 @@ def test_prune(mirror: Mirror) -> None:
     assert young.code == 0
     assert re.fullmatch(r"mirror: no run is older than .* UTC; 4 are on record\n", young.err)
     tried = run_mirror(*prune, "90d", "--dry-run")
-    assert re.search(r"would remove 1 runs .*; 3 as old .* needed, and 3 are on record", tried.err)
+    assert re.search(r"would remove 1 run .*; 3 as old .* needed, and 3 are on record", tried.err)
     assert mirror.runs("id") == [(1,), (2,), (3,), (4,)]
     done = run_mirror(*prune, "90d")
     assert (done.code, done.out) == (0, "")
-    assert "removed 1 runs" in done.err
+    assert "removed 1 run that" in done.err
     assert mirror.runs("id") == [(1,), (2,), (4,)]
     assert mirror.state() == before
     assert mirror.sync().outcome == "unchanged"
