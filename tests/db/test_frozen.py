@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from mirror.db import migrate, runs
+from mirror.db import migrate, revisions, runs
 from mirror.db.engine import create_engine, read_transaction
 from mirror.version import __version__
 from tests.db.frozen import freeze
 from tests.support.databases import DATABASES
 
-REVISIONS = migrate.revisions()
+REVISIONS = revisions.known()
 RELEASE = "run: python tests/db/frozen/freeze.py --release"
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from mirror import cli
-from mirror.db import engine, migrate, watchdog
+from mirror.db import engine, revisions, watchdog
 from mirror.db.engine import LOCK_CLASS
 from mirror.db.urls import parse_url
 from mirror.sandbox.server import Sandbox, SandboxConfig
@@ -27,7 +27,7 @@ from tests.support.tcp_proxy import LONG, TcpProxy
 from tests.support.upstream import TOKEN, FakeUpstream, request
 
 PASSWORD = "the-password-of-the-tests"
-HEAD = migrate.revisions()[-1]
+HEAD = revisions.known()[-1]
 
 OLD = [request(1), request(2), request(3), "junk"]
 NEW = [request(1, status="approved"), request(3), request(4)]
