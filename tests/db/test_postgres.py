@@ -284,7 +284,7 @@ def test_parameters(
 def test_a_login_that_is_repeated_keeps_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that says nothing is waited for as long as the URL says, not longer."""
     times = iter([0.0, 4.0])  # the clock is asked for the deadline, and once whether it is over
-    monkeypatch.setattr(postgres, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(libpq, "time", SimpleNamespace(monotonic=lambda: next(times)))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         given = {"host": "127.0.0.1", "port": silent.getsockname()[1], "connect_timeout": "3"}
         assert libpq.login(given) == (None, [])
@@ -311,7 +311,7 @@ def test_a_login_at_several_hosts(
         asked.append((given["host"], given["port"], given["user"]))
         return next(responses)
 
-    monkeypatch.setattr(postgres, "_login_at", login_at)
+    monkeypatch.setattr(libpq, "login_at", login_at)
     assert libpq.login({"host": "one,other", "port": "1", "user": "me"})[0] == counts
     assert asked == [("one", "1", "me"), ("other", "1", "me")]
 
@@ -400,7 +400,7 @@ def test_a_silent_host_does_not_excuse_the_others(
             return None
         return "" if given["sslmode"] == "require" else "28000"
 
-    monkeypatch.setattr(postgres, "_login_at", login_at)
+    monkeypatch.setattr(libpq, "login_at", login_at)
     given = {"host": ",".join(["plain", "silent"][::order]), "sslmode": "require"}
     url = parse_url("postgresql://me@/db")
     assert type(postgres._explain(ConnectionTimeout("late"), url, given)) is DatabaseError

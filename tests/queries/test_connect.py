@@ -71,7 +71,7 @@ def test_another_schema(
 ) -> None:
     """A database with another schema is refused, and the message names the command to run."""
     prepare(database_url)
-    monkeypatch.setattr(migrate, "revisions", lambda: known)
+    monkeypatch.setattr(revisions, "known", lambda: known)
     with pytest.raises(SchemaError, match=message), package.connect(database_url):
         pytest.fail("it was opened")
 

@@ -161,7 +161,7 @@ def test_digests_that_change_during_the_fetch(
     with monkeypatch.context() as patch:
         merge = run.revisions.require_current
         patch.setattr(
-            run.migrate, "require_current", lambda one: (tamper_in(one, change), merge(one))
+            run.revisions, "require_current", lambda one: (tamper_in(one, change), merge(one))
         )
         result = mirror.sync(LIST[3:])
     assert result.outcome is Outcome.FAILED

@@ -422,7 +422,7 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
             revisions.scripts_folder(), folder, ignore=shutil.ignore_patterns("__pycache__")
         )
         (folder / "versions" / "9999_colour.py").write_text(NEXT_REVISION)
-        monkeypatch.setattr(migrate, "scripts_folder", lambda: folder)
+        monkeypatch.setattr(revisions, "scripts_folder", lambda: folder)
 
     return install
 

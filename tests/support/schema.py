@@ -93,7 +93,7 @@ def later_revision(folder: Path, last_step: str = "pass") -> Iterator[str]:
             view.replace("CREATE VIEW", create).replace("AS released", "AS released, 1 AS later")
         )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(migrate, "scripts_folder", lambda: scripts)
+        patch.setattr(revisions, "scripts_folder", lambda: scripts)
         yield revision
 
 
