@@ -13,6 +13,7 @@ from mirror.cli.options import (
     environment_filter,
     environment_option,
     now,
+    number_argument,
     open_database,
     region_option,
 )
@@ -30,7 +31,7 @@ _NOT_CLEAN = "it is erased, but the files of the database may still hold its byt
 
 
 @click.command(epilog="Example: mirror db erase-number +15551234567 --dry-run")
-@click.argument("number")
+@number_argument
 @region_option
 @environment_option
 @click.option("--yes", is_flag=True, help="Do not ask.")

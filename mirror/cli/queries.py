@@ -13,6 +13,7 @@ from mirror.cli.listing import columns_option, is_narrow
 from mirror.cli.log import notify
 from mirror.cli.options import (
     environment_filter,
+    number_argument,
     open_mirror,
     reading_options,
     region_option,
@@ -27,7 +28,7 @@ _INTERVAL_WIDTH = len("between 2024-01-31")
 
 
 @click.command(epilog='Example: mirror history "+1 (555) 123-4567"')
-@click.argument("number")
+@number_argument
 @region_option
 @columns_option("HistoryEvent")
 @reading_options

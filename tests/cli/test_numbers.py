@@ -71,6 +71,11 @@ SAID = {
             "number with its country code, such as +2125550123 if that is what it means\n"
         ),
     ),
+    "history +1 212 555 0123": (
+        2,
+        "NUMBER is 4 words here; put a number with spaces into quotes: '+1 212 555 0123'\n",
+    ),
+    "db erase-number --dry-run (212) 555-0123": (2, "put a number with spaces into quotes: '(212)"),
     "requests --number '+1 212 555 0123 662453'": (2, "read as the 17 digits 12125550123662453"),
     "requests --number '020 7946 0123' --region UK": (2, "'UK' is not a region; its code is GB\n"),
 }
