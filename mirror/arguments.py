@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import re
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -24,8 +26,7 @@ def check_type(name: str, value: object, kind: type, expected: str = "text") -> 
         TypeError: it has another one.
     """
     if not isinstance(value, kind):
-        found = "None" if value is None else type(value).__name__
-        raise TypeError(f"{name} must be {expected}, not {found}")
+        raise _type_error(name, value, expected)
 
 
 def check_text(**arguments: object) -> None:
@@ -37,6 +38,40 @@ def check_text(**arguments: object) -> None:
     for name, value in arguments.items():
         if value is not None:
             check_type(name, value, str)
+
+
+def texts_argument(name: str, values: Iterable[str]) -> list[str]:
+    """Return the texts of an argument that is a list of them, as the mirror would store them.
+
+    Args:
+        name: of the argument.
+        values: a list, or anything else to iterate over that is not text itself.
+
+    Raises:
+        TypeError: it is something else, or one of them is no text.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise _type_error(name, values, "a list of texts")
+    texts = list(values)
+    for text in texts:
+        check_type(name, text, str)
+    return [storable(text) for text in texts]
+
+
+def whole_number(name: str, value: object) -> int:
+    """Return an argument that is a whole number, also one of another library such as NumPy.
+
+    Raises:
+        TypeError: it is something else, such as a bool.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise _type_error(name, value, "a whole number")
+    return operator.index(value)
+
+
+def _type_error(name: str, value: object, expected: str) -> TypeError:
+    found = "None" if value is None else type(value).__name__
+    return TypeError(f"{name} must be {expected}, not {found}")
 
 
 def storable(text: str) -> str:

@@ -13,6 +13,7 @@ from mirror.cli.options import (
     environment_filter,
     environment_option,
     now,
+    number_argument,
     open_database,
     region_option,
 )
@@ -30,7 +31,7 @@ _NOT_CLEAN = "it is erased, but the files of the database may still hold its byt
 
 
 @click.command(epilog="Example: mirror db erase-number +15551234567 --dry-run")
-@click.argument("number")
+@number_argument
 @region_option
 @environment_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -75,7 +76,7 @@ def erase_number(
             )
         return
     found = erasure.find(engine, number, region, environment)
-    for line in _describe_found(number, found):
+    for line in _describe_found(number, region, found):
         notify(line)
     if dry_run or (found.is_empty and erasure.is_clean(engine)):
         return
@@ -113,10 +114,12 @@ def _clean(engine: Engine) -> None:
     )
 
 
-def _describe_found(number: str, found: Found) -> Iterator[str]:
+def _describe_found(number: str, region: str | None, found: Found) -> Iterator[str]:
     """Yield lines on what the mirror holds of a number."""
+    from mirror.cli.queries import looked_for
+
     if found.is_empty and not found.possible:
-        yield f"the mirror holds nothing of {number}"
+        yield f"the mirror holds nothing of {looked_for(number, region, found.numbers)}"
     for match in found.numbers if found.requests else ():
         yield f"stored as {match.phone_number}" + (f" ({match.words})" if match.words else "")
     for other in found.other_numbers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -222,6 +223,22 @@ format_option = options(
 )
 region_option = click.option(
     "--region", metavar="CODE", help="Country of a national number, such as BR."
+)
+
+
+def _in_one_word(
+    _context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]
+) -> str:
+    if len(words) > 1:
+        raise UsageError(
+            f"NUMBER is {len(words)} words here",
+            hint=f"put a number with spaces into quotes: {shlex.quote(' '.join(words))}",
+        )
+    return words[0]
+
+
+number_argument = click.argument(
+    "number", nargs=-1, required=True, metavar="NUMBER", callback=_in_one_word
 )
 reading_options = options(environment_option, format_option, database_option)
 

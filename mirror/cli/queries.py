@@ -13,6 +13,7 @@ from mirror.cli.listing import columns_option, is_narrow
 from mirror.cli.log import notify
 from mirror.cli.options import (
     environment_filter,
+    number_argument,
     open_mirror,
     reading_options,
     region_option,
@@ -27,7 +28,7 @@ _INTERVAL_WIDTH = len("between 2024-01-31")
 
 
 @click.command(epilog='Example: mirror history "+1 (555) 123-4567"')
-@click.argument("number")
+@number_argument
 @region_option
 @columns_option("HistoryEvent")
 @reading_options
@@ -71,20 +72,23 @@ def explain_numbers(
     scope: str,
 ) -> None:
     """Say how a number was read, and if nothing was found, what was looked for."""
-    from mirror.numbers import reading
-
     shown = {row.phone_number for row in rows}
     for match in matches:
         if match.phone_number in shown and match.words:
             notify(f"{match.phone_number}: {match.words}")
     if not rows:
-        wanted = reading.read(number, region).numbers or [match.phone_number for match in matches]
-        hint = (
-            ""
-            if region or "+" in number
-            else "; give the country of a national number with --region"
-        )
-        notify(f"no release request{scope} has the number {' or '.join(wanted)}{hint}")
+        wanted = looked_for(number, region, matches)
+        notify(f"no release request{scope} has the number {wanted}")
+
+
+def looked_for(number: str, region: str | None, matches: Sequence[NumberMatch]) -> str:
+    """Return which numbers were looked for, and a hint if another country may be meant."""
+    from mirror.numbers import reading
+
+    wanted = reading.read(number, region).numbers or [match.phone_number for match in matches]
+    is_clear = region or "+" in number
+    hint = "" if is_clear else "; give the country of a national number with --region"
+    return " or ".join(wanted) + hint
 
 
 def write_history(

@@ -211,11 +211,13 @@ def _convert(
 
 def _stored_number(connection: Connection, typed: str, region: str | None) -> str:
     """Return the stored phone number that was meant; a number that is not stored as E.164."""
+    from mirror.cli.queries import explain_numbers
     from mirror.numbers import reading
     from mirror.queries.lookup import find_number
 
     matches = find_number(connection, typed, region)
     if not matches:
+        explain_numbers(typed, region, matches, [], "")
         return reading.normalize_number(typed, region)
     match = next((match for match in matches if match.phone_number == typed), matches[0])
     if match.words:

@@ -113,7 +113,7 @@ def requests(
         notify(f"the options leave out {request_id!r}, which `mirror show` shows")
     if message:
         notify(message)
-    elif number is not None and not ids:
+    if number is not None and (rows or not (message or ids)):
         selected = " that these options select" if any(others.values()) else ""
         scope = f" in {environment!r}" if environment else ""
         explain_numbers(number, region, matches, rows, selected + scope)

@@ -11,11 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mirror.arguments import check_text, check_type
 from mirror.errors import UsageError
 from mirror.numbers.groups import digits_of, sets_code_apart, splits_code
-from mirror.numbers.text import clean, split
+from mirror.numbers.text import clean, decode, split
+
+if TYPE_CHECKING:
+    from phonenumbers import PhoneNumber
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 """The form, with at least as many digits as the shortest numbers in use."""
@@ -30,16 +34,21 @@ _AREA_CODE = re.compile(r"[(\[] *(?!1 *[)\]])[0-9]+ *[)\]]")
 # No area code of North America has a 9 in its middle: 1X 9… is a mobile number of Brazil.
 _NORTH_AMERICAN = re.compile(r"1[2-9][0-8][0-9]{8}")
 _WITH_COUNTRY_CODE = re.compile(r"[1-9][0-9]{11,14}")
-_VANITY = re.compile(r"\+?[0-9][0-9A-Za-z ().\-]*")
+_VANITY = re.compile(r"\+?\(?[0-9](?:[0-9 ().\-]*[A-Za-z]){3}[0-9A-Za-z ().\-]*")
+"""A number with at least three letters: a single one is a slip, such as O for 0."""
 _TRUNK_ZERO = re.compile(r"[(\[] *0 *[)\]]")
 
 _MEXICAN = re.compile(r"\+52(1?)([2-9][0-9]{9})")
-_MEXICAN_PREFIX = re.compile(r"(?:0?1|04[45])(?=[0-9]{10}$)")
-"""What was dialled before a Mexican number until 2019; the library no longer knows it."""
+_PREFIXES = {
+    "ID": (re.compile(r"00[17]|010(?:17|33)"), "008"),  # carriers for calls abroad
+    "JP": (re.compile(r"00[0-9]{1,4}?010"), "010"),  # a carrier, and the prefix for calls abroad
+    "MX": (re.compile(r"(?:0?1|04[45])(?=[0-9]{10}$)"), ""),  # until 2019
+}
+"""What is or was dialled in a region and the library does not know, and what is meant."""
 
 _WITH_CODE = "read with its country code"
 _AS_TYPED = "digits as typed"
-_VALID, _POSSIBLE, _IMPOSSIBLE = range(3)
+_VALID, _POSSIBLE, _IMPOSSIBLE, _TOO_SHORT = range(4)
 _OFTEN_MEANT = {"UK": "GB", "EL": "GR"}
 _HINT = (
     "write it with its country code, such as +15551234567, or give the country of a national "
@@ -55,7 +64,7 @@ class Reading:
         text: the text to look for.
         words: how it was read; empty if as it stands.
         is_number: it is an E.164 number that the numbering plans explain.
-        rank: how well they do: 0 valid, 1 of a possible length, 2 neither.
+        rank: how well they do: 0 valid, 1 of a possible length, 2 neither, 3 too short.
     """
 
     text: str
@@ -136,11 +145,17 @@ def read(number: str, region: str | None = None) -> Typed:
     check_text(region=region)
     if region is not None:
         region = _check_region(region)
-    text = clean(number)
+    text = clean(decode(number))
     storable = _UNSTORABLE.sub("\ufffd", number)
     found = {typed: Reading(typed) for typed in (storable, storable.strip(), text)}
     body, left_out = split(text)
     numbers = _read_body(body, region)
+    if numbers and all(reading.rank > _POSSIBLE for reading in numbers):
+        start, rest = _read_start(body, region)
+        if start:
+            numbers, left_out = start, f"{rest} {left_out}".strip()
+        elif re.search("[0-9]", left_out) and any(r.rank == _TOO_SHORT for r in numbers):
+            numbers = []  # it was cut within: +1 212 555 O123
     how = f"without {left_out!r}" if left_out else ""
     if not any(reading.is_number for reading in numbers) and _VANITY.fullmatch(text):
         vanity = [r for r in _read_body(text.upper(), region) if r.rank == _VALID]
@@ -183,12 +198,26 @@ def _read_body(body: str, region: str | None) -> list[Reading]:
     own = _read_in_region(digits, region)
     if not own or own[0].rank != _VALID:
         own += _read_bare(body, digits)
-    if all(reading.rank == _IMPOSSIBLE for reading in own) and sets_code_apart(body):
+    if all(reading.rank > _POSSIBLE for reading in own) and sets_code_apart(body):
         own += [r for r in _parse(f"+{digits}", _WITH_CODE) if r.rank == _VALID]
     readings = own + prefixed
     if any(reading.rank <= _POSSIBLE for reading in readings):
         readings = [reading for reading in readings if reading.rank <= _POSSIBLE]
     return _by_rank(readings + _read_with_own_code(digits, region))
+
+
+def _read_start(body: str, region: str | None) -> tuple[list[Reading], str]:
+    """Read as many of the first groups as make a valid number; return the other ones too.
+
+    So 24 in +1 212 555 0123/24 is left out. More digits than any number has may be several numbers.
+    """
+    if len(digits_of(body).lstrip("0")) > _MAX_DIGITS:
+        return [], ""
+    for gap in reversed(list(re.finditer(r"(?<=[0-9])[^0-9]+(?=[0-9])", body))):
+        valid = [r for r in _read_body(body[: gap.start()], region) if r.rank == _VALID]
+        if valid:
+            return valid, body[gap.end() :].strip(" )]")
+    return [], ""
 
 
 def _by_rank(readings: list[Reading]) -> list[Reading]:
@@ -250,8 +279,10 @@ def _read_bare(body: str, digits: str) -> list[Reading]:
 
 def _read_in_region(digits: str, region: str) -> list[Reading]:
     """Read digits as they are dialled in a region."""
-    if region == "MX":
-        digits = _MEXICAN_PREFIX.sub("", digits)
+    if region in _PREFIXES:
+        prefix, meant = _PREFIXES[region]
+        if match := prefix.match(digits):
+            digits = meant + digits[match.end() :]
     return list(_parse(digits, "", region))
 
 
@@ -283,11 +314,15 @@ def _parse(text: str, words: str, region: str | None = None) -> Iterator[Reading
         words = f"read as a number of {region}"
         if source == phonenumbers.CountryCodeSource.FROM_NUMBER_WITH_IDD:
             words = f"read with an international prefix of {region}"
-    length = phonenumbers.is_possible_number_with_reason(parsed)
-    rank = _POSSIBLE if length == phonenumbers.ValidationResult.IS_POSSIBLE else _IMPOSSIBLE
-    if phonenumbers.is_valid_number(parsed):
-        rank = _VALID
+    rank = _VALID if phonenumbers.is_valid_number(parsed) else _rank_by_length(parsed)
     yield Reading(e164, words, is_number=True, rank=rank)
+
+
+def _rank_by_length(parsed: PhoneNumber) -> int:
+    from phonenumbers import ValidationResult, is_possible_number_with_reason
+
+    ranks = {ValidationResult.IS_POSSIBLE: _POSSIBLE, ValidationResult.TOO_SHORT: _TOO_SHORT}
+    return ranks.get(is_possible_number_with_reason(parsed), _IMPOSSIBLE)
 
 
 def _renamed(readings: list[Reading]) -> Iterator[Reading]:

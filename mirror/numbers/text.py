@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
+from urllib.parse import unquote
 
 _TEL_URI = re.compile(r"tel:(?P<local>[^;]*)(?P<rest>.*)", re.IGNORECASE)
 _CONTEXT = re.compile(r";phone-context=(\+[^;]*)", re.IGNORECASE)
-_START = re.compile(r"\+[ (\[]*[0-9]|[(\[]?[0-9]")
-_BODY = re.compile(r"\+?[0-9 ()\[\].\-/_~'·•∙‧ー]*")
-_CARRIER_UNSAID = re.compile(r"0(?:xx|\*\*) ?(?=[0-9]{2})", re.IGNORECASE)
+_START = re.compile(r"(?<![1-9])(?<![1-9] (?=\+ ))\+[ (\[]*[0-9]|[(\[]?[0-9]")
+"""The plus in 1+212 555 0123 joins two groups; it is none of Morocco's +212."""
+_BODY = re.compile(
+    r"\+?[0-9 ()\[\].\-/_~'·•∙‧ー\N{RIGHT SINGLE QUOTATION MARK}\N{DOT OPERATOR}"
+    r"\N{KATAKANA MIDDLE DOT}\N{FRACTION SLASH}\N{DIVISION SLASH}]*"
+)
+_CARRIER_UNSAID = re.compile(r"0[ \-]?(?:xx|\*\*)[ \-]?(?=[0-9]{2})", re.IGNORECASE)
 """How Brazilians write that a carrier's code comes here: (0xx11) 95555-0123."""
-_DECIMAL = re.compile(r"([1-9][0-9]+)\.0")
-"""A number that a spreadsheet or pandas took for a decimal."""
+_DECIMAL = re.compile(r"([1-9][0-9]+|[1-9][0-9]{0,2}(?:,[0-9]{3}){3,4})(?:\.0+)?")
+"""A number that a spreadsheet or pandas took for a decimal, with commas at its thousands or not."""
 
 
 def clean(text: str) -> str:
@@ -35,11 +41,16 @@ def _clean_character(character: str) -> str:
     return " " if category in {"Cc", "Zs", "Zl", "Zp"} else character
 
 
+def decode(text: str) -> str:
+    """Return a text from the source of a web page or a URL without its escapes."""
+    return unquote(html.unescape(text))
+
+
 def split(text: str) -> tuple[str, str]:
     """Return the number in a text, and the words and digits that are no part of it."""
     if decimal := _DECIMAL.fullmatch(text):
-        return decimal[1], ""
-    text = _CARRIER_UNSAID.sub("0", text.replace("%2B", "+").replace("%2b", "+"))
+        return decimal[1].replace(",", ""), ""
+    text = _CARRIER_UNSAID.sub("0", text)
     if uri := _TEL_URI.match(text):
         context = _CONTEXT.search(uri["rest"])
         rest = _CONTEXT.sub("", uri["rest"])

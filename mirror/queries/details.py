@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from itertools import pairwise
@@ -153,12 +154,18 @@ def _unknown(
         return UnknownRequest(reason)
     scope = f" in {environment!r}" if environment else ""
     message = f"there is no request {text!r}{scope}"
-    for length in range(len(start) - 1, _MIN_ALIKE - 1, -1):
-        if found := _select_ids(connection, environment, start[:length], prefix=True):
-            if len(found) == 1:
-                return UnknownRequest(message, hint=f"did you mean {found[0][0]}?")
-            details = _described(connection, found)
-            return UnknownRequest(message, hint="did you mean one of these?", details=details)
+
+    def beginning_alike(length: int) -> _Found:
+        return _select_ids(connection, environment, start[:length], prefix=True)
+
+    # If no id begins with some characters, none begins with more: few beginnings are tried.
+    lengths = range(_MIN_ALIKE, len(start))
+    if alike := bisect(lengths, 0, key=lambda length: not beginning_alike(length)):
+        found = beginning_alike(lengths[alike - 1])
+        if len(found) == 1:
+            return UnknownRequest(message, hint=f"did you mean {found[0][0]}?")
+        details = _described(connection, found)
+        return UnknownRequest(message, hint="did you mean one of these?", details=details)
     command = "history` takes a phone number" if text.startswith("+") else "requests` lists them"
     return UnknownRequest(message, hint=f"`mirror {command}")
 

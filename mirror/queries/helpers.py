@@ -10,7 +10,7 @@ another type is a `TypeError`, and text that is no date or time a `ValueError`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any
@@ -18,7 +18,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.arguments import check_text, check_type, day_argument, storable, time_argument
+from mirror.arguments import (
+    check_text,
+    day_argument,
+    storable,
+    texts_argument,
+    time_argument,
+    whole_number,
+)
 from mirror.config import settings
 from mirror.db import revisions
 from mirror.db.engine import create_engine, read_transaction
@@ -71,6 +78,8 @@ QUARANTINE_ORDER = (
     _records.id,
 )
 """Entries in quarantine, those that were first seen last first; those of one sync by request."""
+
+_MAX_IDS = 30_000
 
 
 @contextmanager
@@ -131,7 +140,7 @@ def release_requests(
     until: date | str | None = None,
     as_of: date | str | None = None,
     missing: bool = False,
-    ids: Sequence[str] | None = None,
+    ids: Iterable[str] | None = None,
     limit: int | None = None,
     sort: str | None = None,
 ) -> list[ReleaseRequest]:
@@ -147,14 +156,14 @@ def release_requests(
         until: only those submitted before this time; a date excludes that day.
         as_of: in the state that the mirror had at this time; None for now.
         missing: return the requests no longer in the list instead.
-        ids: only those with one of these ids; None for all.
+        ids: only those with one of these ids, at most 30,000; None for all.
         limit: return at most this many; None for all.
         sort: an attribute of `ReleaseRequest` to sort by, except `extra`, such as "status";
             "-status" is descending. Nulls come last, and equal ones are in the order of their ids.
 
     Raises:
         UsageError: this is not a phone number, or the region does not exist.
-        ValueError: `sort` is no attribute, or `limit` is negative.
+        ValueError: `sort` is no attribute, `limit` is negative, or there are too many `ids`.
     """
     check_connection(connection)
     newest = limit is not None and sort is None and not missing and as_of is None
@@ -206,7 +215,7 @@ def _requests_where(
     until: date | str | None = None,
     as_of: date | str | None = None,
     missing: bool = False,
-    ids: Sequence[str] | None = None,
+    ids: Iterable[str] | None = None,
 ) -> tuple[sa.Table, list[sa.ColumnElement[bool]]]:
     """Return the table or view of requests, and the conditions of the filters."""
     check_text(status=status)
@@ -223,7 +232,7 @@ def _requests_where(
         columns.requested_at, time_argument("since", since), time_argument("until", until)
     )
     if ids is not None:
-        conditions.append(columns.id.in_(_texts("ids", ids)))
+        conditions.append(columns.id.in_(_ids(ids)))
     return source, conditions
 
 
@@ -303,8 +312,7 @@ def _changes_where(
         *between(view.changed_at, time_argument("since", since)),
     ]
     if run_id is not None:
-        check_type("run_id", run_id, int, "a whole number")
-        conditions += _of_run(connection, run_id)
+        conditions += _of_run(connection, whole_number("run_id", run_id))
     return conditions
 
 
@@ -436,7 +444,7 @@ def runs(
     connection: Connection,
     *,
     environment: str | None = None,
-    outcomes: Sequence[str] | None = None,
+    outcomes: Iterable[str] | None = None,
     since: date | str | None = None,
     limit: int | None = None,
     sort: str | None = None,
@@ -470,7 +478,7 @@ def count_runs(
     connection: Connection,
     *,
     environment: str | None = None,
-    outcomes: Sequence[str] | None = None,
+    outcomes: Iterable[str] | None = None,
     since: date | str | None = None,
 ) -> int:
     """Count the runs that `runs` returns with these arguments, without a limit."""
@@ -478,7 +486,7 @@ def count_runs(
 
 
 def _runs_where(
-    environment: str | None, outcomes: Sequence[str] | None, since: date | str | None
+    environment: str | None, outcomes: Iterable[str] | None, since: date | str | None
 ) -> list[sa.ColumnElement[bool]]:
     columns = sync_runs.c
     conditions = [
@@ -486,7 +494,7 @@ def _runs_where(
         *between(columns.started_at, time_argument("since", since)),
     ]
     if outcomes is not None:
-        conditions.append(columns.outcome.in_(_texts("outcomes", outcomes)))
+        conditions.append(columns.outcome.in_(texts_argument("outcomes", outcomes)))
     return conditions
 
 
@@ -522,17 +530,17 @@ def count_by_status(
     return [(status, requests) for status, requests in connection.execute(query)]
 
 
-def _texts(name: str, values: Sequence[str]) -> list[str]:
-    """Return the texts of an argument that is a list of them.
+def _ids(ids: Iterable[str]) -> list[str]:
+    """Return the different ids of an argument.
 
     Raises:
-        TypeError: it is something else, such as text.
+        TypeError: it is no list of texts.
+        ValueError: they are more than each database takes as parameters of a statement.
     """
-    if isinstance(values, str):
-        raise TypeError(f"{name} must be a list of texts, not text")
-    for value in values:
-        check_type(name, value, str)
-    return [storable(value) for value in values]
+    different = list(dict.fromkeys(texts_argument("ids", ids)))
+    if len(different) > _MAX_IDS:
+        raise ValueError(f"ids must be at most {_MAX_IDS:,}, not {len(different):,}")
+    return different
 
 
 def _stored(connection: Connection, number: str, region: str | None) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.arguments import check_text, check_type
+from mirror.arguments import check_text, check_type, storable, whole_number
 from mirror.db.types import JSONObject
 from mirror.queries.results import Limited
 
@@ -38,7 +38,7 @@ def check_connection(connection: Connection) -> None:
 def in_environment(columns: Columns, environment: str | None) -> list[sa.ColumnElement[bool]]:
     """Restrict rows to an environment; no condition if it is None."""
     check_text(environment=environment)
-    return [] if environment is None else [columns.environment == environment]
+    return [] if environment is None else [columns.environment == storable(environment)]
 
 
 def between(
@@ -70,7 +70,7 @@ def _check_limit(limit: int | None) -> int | None:
     """
     if limit is None:
         return None
-    check_type("limit", limit, int, "a whole number")
+    limit = whole_number("limit", limit)
     if limit < 0:
         raise ValueError(f"limit must not be negative, as {limit} is")
     return min(limit, _MAX_LIMIT)

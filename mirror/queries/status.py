@@ -6,7 +6,7 @@ statement here reads all runs: environments, last runs and recent failures are f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from mirror.arguments import check_text, check_type, time_argument
+from mirror.arguments import check_type, texts_argument, time_argument
 from mirror.db import environments as environments_on_record
 from mirror.db import revisions
 from mirror.db.models import CLOSED_STATUSES, quarantined_records, release_requests, sync_runs
@@ -111,7 +111,7 @@ def status(
     connection: Connection,
     *,
     now: datetime | None = None,
-    environments: Sequence[str] | None = None,
+    environments: Iterable[str] | None = None,
     max_age: MaxAge | None = None,
 ) -> list[EnvironmentStatus]:
     """Return the status of each environment, ordered by name.
@@ -128,10 +128,8 @@ def status(
     """
     check_connection(connection)
     present = time_argument("now", now) or datetime.now(UTC)
-    if isinstance(environments, str):
-        raise TypeError("environments must be a list of names, not text")
-    for name in environments or ():
-        check_text(environments=name)
+    if environments is not None:
+        environments = texts_argument("environments", environments)
     if max_age is not None and not callable(max_age):
         check_type("max_age", max_age, timedelta, "a timedelta or a function")
     run_ids = _run_ids(connection, environments)
@@ -166,6 +164,7 @@ def status(
         limit = max_age(environment) if callable(max_age) else max_age
         if limit is None:
             return status
+        check_type("max_age", limit, timedelta, "a function that returns a timedelta or None")
         stale = is_stale(status, limit)
         return replace(status, max_age_seconds=limit.total_seconds(), stale=stale)
 

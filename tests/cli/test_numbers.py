@@ -48,6 +48,21 @@ SAID = {
             "number with --region\n"
         ),
     ),
+    "query history --param number='1 555 010 0111' --region US": (
+        0,
+        "no release request has the number +15550100111\n",
+    ),
+    "db erase-number --dry-run 1-555-010-0111": (
+        0,
+        (
+            "the mirror holds nothing of +15550100111; give the country of a national number with "
+            "--region\n"
+        ),
+    ),
+    "db erase-number --dry-run '(555) 010-0111' --region US": (
+        0,
+        "the mirror holds nothing of +15550100111\n",
+    ),
     # Not readable
     "history '(212) 555-0123'": (
         2,
@@ -56,6 +71,11 @@ SAID = {
             "number with its country code, such as +2125550123 if that is what it means\n"
         ),
     ),
+    "history +1 212 555 0123": (
+        2,
+        "NUMBER is 4 words here; put a number with spaces into quotes: '+1 212 555 0123'\n",
+    ),
+    "db erase-number --dry-run (212) 555-0123": (2, "put a number with spaces into quotes: '(212)"),
     "requests --number '+1 212 555 0123 662453'": (2, "read as the 17 digits 12125550123662453"),
     "requests --number '020 7946 0123' --region UK": (2, "'UK' is not a region; its code is GB\n"),
 }
@@ -72,11 +92,12 @@ def test_what_is_said_about_a_number(sqlite_mirror: Mirror) -> None:
     """How it was read, what was looked for, or why it cannot be read, on stderr."""
     database = fill(sqlite_mirror)
     for line, (code, message) in SAID.items():
-        ran = run_mirror(*shlex.split(line), "--format", "json", **database)
+        output = () if "erase" in line else ("--format", "json")
+        ran = run_mirror(*shlex.split(line), *output, **database)
         assert ran.code == code, line
         assert message in ran.err if message else not ran.err, line
-        found = json.loads(ran.out) if not code else []
-        nothing = code or ran.err.startswith("mirror: no ")
+        found = json.loads(ran.out or "[]") if not code else []
+        nothing = code or ran.err.startswith(("mirror: no ", "mirror: the mirror holds nothing "))
         assert len(found) == (0 if nothing else 1), line
 
 
@@ -97,3 +118,15 @@ def test_two_numbers_are_told_apart(sqlite_mirror: Mirror) -> None:
     assert [row.split()[3] for row in both if row[:2] == "20"] == STORED[:2]
     (one,) = drawn((100, "history", "+5540040123"), **database)
     assert "number" not in plain(one)[0]
+
+
+def test_a_number_with_more_requests_than_are_shown(sqlite_mirror: Mirror) -> None:
+    """How the number was read is said also if --limit leaves some of its requests out."""
+    number = {"phone_number": STORED[2]}
+    sqlite_mirror.sync([request(place, **number) for place in range(3)])
+    line = ("requests", "--number", "(212) 555-0123", "--region", "US", "--limit", "2")
+    ran = run_mirror(*line, MIRROR_DATABASE_URL=sqlite_mirror.url)
+    assert ran.err.splitlines() == [
+        "mirror: 2 of 3 shown; --limit sets how many",
+        "mirror: +12125550123: read as a number of US",
+    ]

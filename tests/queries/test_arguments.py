@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 import mirror as package
 from mirror.arguments import time_argument
 from mirror.cli.options import TIME
 from mirror.db.engine import create_engine
+from mirror.errors import UsageError
 from tests.support.commands import run_python
 from tests.support.mirrors import Mirror
 from tests.support.upstream import request
@@ -152,13 +155,78 @@ def test_other_arguments_of_another_type(connection: Connection) -> None:
         (package.release_requests, {"number": "1", "region": 55}, "region must be text, not int"),
         (package.release_requests, {"status": ["pending"]}, "status must be text, not list"),
         (package.changes, {"run_id": "1"}, "run_id must be a whole number, not str"),
-        (package.status, {"environments": "prod"}, "environments must be a list of names"),
+        (package.status, {"environments": "prod"}, "environments must be a list of texts, not str"),
         (package.status, {"environments": [1]}, "environments must be text, not int"),
+        (package.status, {"environments": 1}, "environments must be a list of texts, not int"),
         (package.status, {"now": 0}, "now must be a date, a datetime or"),
+        (package.status, {"environments": ["a"], "max_age": lambda _: 5}, "max_age must be a func"),
+        (package.release_requests, {"ids": 5}, "ids must be a list of texts, not int"),
+        (package.release_requests, {"ids": b"request-1"}, "ids must be a list of texts, not byt"),
+        (package.release_requests, {"ids": [None]}, "ids must be text, not None"),
+        (package.release_requests, {"limit": True}, "limit must be a whole number, not bool"),
+        (package.changes, {"run_id": True}, "run_id must be a whole number, not bool"),
+        (package.runs, {"outcomes": 5}, "outcomes must be a list of texts, not int"),
     ]
     for helper, arguments, message in wrong:
         with pytest.raises(TypeError, match=f"^{message}"):
             helper(connection, **arguments)
+
+
+def test_lists_of_any_kind(reading: Connection) -> None:
+    """A list may be whatever Python iterates over, also if that is possible only once."""
+    for kind in (list, tuple, set, dict.fromkeys, iter):
+        rows = package.release_requests(reading, missing=True, ids=kind(["request-2", "x"]))
+        assert [row.id for row in rows] == ["request-2"], kind
+        assert len(package.runs(reading, outcomes=kind(["applied", "x"]))) == 2
+        names = [row.environment for row in package.status(reading, environments=kind(["a", "b"]))]
+        assert names == ["a", "b"]
+    ids = [f"request-{number}" for number in range(30_001)]
+    assert len(package.release_requests(reading, missing=True, ids=ids[:-1] * 2)) == 2
+    with pytest.raises(ValueError, match=r"^ids must be at most 30,000, not 30,001$"):
+        package.release_requests(reading, ids=ids)
+
+
+class OtherInteger:
+    """A whole number of another library, such as NumPy."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+def test_whole_numbers_of_other_libraries(reading: Connection) -> None:
+    """They are whole numbers too, as a column of a data frame has them."""
+    run_id, limit = cast(Any, OtherInteger(2)), cast(Any, OtherInteger(1))
+    assert len(package.changes(reading, run_id=run_id, limit=limit)) == 1
+
+
+def test_texts_that_no_database_can_store(reading: Connection) -> None:
+    """Nothing has them, and the connection goes on working."""
+    for text in ("\0", "\ud800"):
+        for helper in (*HELPERS, partial(package.runs, limit=1)):
+            assert not helper(reading, environment=text)
+        assert package.release_requests(reading, ids=[text]) == []
+        (status,) = package.status(reading, environments=[text])
+        assert status.complete_at is None
+    assert package.last_run(reading)
+
+
+def test_a_long_id_takes_few_statements(reading: Connection) -> None:
+    """However long an id is that does not exist, the one that begins alike is found soon."""
+    statements: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    sa.event.listen(reading, "before_cursor_execute", note)
+    for length in (2, 100, 5_000):
+        with pytest.raises(UsageError, match="did you mean request-2"):
+            package.request_details(reading, "request-2" + "x" * length)
+    with pytest.raises(UsageError, match="`mirror requests` lists them"):
+        package.request_details(reading, "x" * 5_000)
+    assert len(statements) < 200
 
 
 def test_what_is_no_connection(ready_database_url: str) -> None:

@@ -36,6 +36,26 @@ BRAZILIAN = "+5511987654321"
         ("011 98765-4321", "br", BRAZILIAN),
         ("+55 (11) 98765-4321", None, BRAZILIAN),
         ("+49 (0) 30 123456", None, "+4930123456"),
+        # The source of a web page, a URL, and cells of spreadsheets
+        ("&#43;1&nbsp;555&nbsp;123&#8209;4567", None, NUMBER),
+        ("tel:%2B1%20555%20123%204567", None, NUMBER),
+        ("15,551,234,567", None, NUMBER),
+        ("15551234567.00", None, NUMBER),
+        ("5,511,987,654,321.0", None, BRAZILIAN),
+        # Other separators
+        ("+1\N{DOT OPERATOR}555\N{DOT OPERATOR}123\N{DOT OPERATOR}4567", None, NUMBER),
+        ("+55 11\N{DIVISION SLASH}98765\N{FRACTION SLASH}4321", None, BRAZILIAN),
+        ("044 668 18\N{RIGHT SINGLE QUOTATION MARK}00", "CH", "+41446681800"),
+        ("(0 xx 11) 98765-4321", "BR", BRAZILIAN),
+        ("0-xx-11 98765-4321", "BR", BRAZILIAN),
+        # More digits than any number of the country has
+        ("+1 212 555 0123/24", None, "+12125550123"),
+        ("+1 212 555 0123 24h", None, "+12125550123"),
+        ("(11) 98765-4321 [2]", "BR", BRAZILIAN),
+        # Carriers that the library does not know
+        ("0061-010-1-212-555-0123", "JP", "+12125550123"),
+        ("01017 1 212 555 0123", "ID", "+12125550123"),
+        ("(800) FLOWERS", "US", "+18003569377"),
         ("131 2345 6789", "CN", "+8613123456789"),
         # A valid reading counts before one that is merely of a possible length
         ("00 971 50 123 4567", "HK", "+971501234567"),
@@ -47,7 +67,10 @@ def test_notations_of_numbers(number: str, region: str | None, expected: str) ->
     assert package.normalize_number(number, region) == expected
 
 
-INVALID = ["", " ", "+", "00", "0", "12", "hello", "+1 call me", "\0", "+999 123 4567"]
+CUT = ["+1 212 555 O123", "1+212 555 0123", "1 + 212 555 0123", "+1 212 OO5 5512"]
+"""Slips of the keyboard, and a plus between groups that is none before a country code."""
+
+INVALID = [*CUT, "", " ", "+", "00", "0", "12", "hello", "+1 call me", "\0", "+999 123 4567"]
 
 
 @pytest.mark.parametrize("region", [None, "US"])
@@ -86,6 +109,8 @@ def test_a_national_number_needs_its_region() -> None:
         ("1660-01-01234", None),
         ("1-800-1234567", None),
         ("351 15 234-5678", None),
+        ("+999 555 0123 x45", "+9995550123"),
+        ("+1 212 555 O123", None),
         # Words
         ("1-800-FLOWERS", "+18003569377"),
         ("1 800 GO FEDEX", "+18004633339"),
