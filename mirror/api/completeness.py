@@ -13,9 +13,8 @@ from mirror.api.entries import EntryScan
 from mirror.api.envelope import Page
 from mirror.errors import ApiError, ApiUnavailable, MirrorError
 
-USUAL_PAGE_SIZES = frozenset({10, 15, 20, 25, 30, 50, 100})
-"""Page sizes that frameworks have by default; Laravel's is 15, and the API's maximum is 100."""
-
+_SAME_SHARE = 0.9
+"""Of a list that changes meanwhile, page 1 and page 2 have at least this share in common."""
 
 UNKNOWN_PAGING = (
     "how this API pages is not known, so the list cannot be read; ask its operator to state "
@@ -137,24 +136,21 @@ def _length(page: Page) -> str:
     return f"{page.pages or 'no number of'} pages and {'no' if total is None else total} requests"
 
 
-def may_be_page(page: Page, count: int, known: int | None) -> bool:
-    """Return whether a response that states no paging may be a page of a longer list.
+def may_be_page(page: Page, count: int) -> bool:
+    """Return whether a response may be a page of a longer list: it says nothing about its place.
 
     Args:
         page: the response.
         count: number of its entries.
-        known: number of entries of the last complete list, which had pages of that length or less.
     """
-    if page.paging is not None or page.continuation.ends or not count:
-        return False
-    return count in USUAL_PAGE_SIZES or (known is not None and count <= known)
+    return page.paging is None and not page.continuation.ends and count > 0
 
 
 def verify_only_page(first: Page, second: Page | None) -> bool:
     """Verify that a response that states no paging is the whole list, by its page 2.
 
-    An API without paging ignores the page number, so page 2 is the same list. One with paging has
-    nothing there.
+    An API without paging ignores the page number, so page 2 is the same list, or what has become of
+    it since. One with paging has nothing there.
 
     Args:
         first: the response.
@@ -184,7 +180,8 @@ def verify_only_page(first: Page, second: Page | None) -> bool:
         )
     if scans[1].count == 0:
         return False
-    if scans[0].ids() == scans[1].ids():
+    own, others = (set(scan.ids()) for scan in scans)
+    if len(own & others) >= _SAME_SHARE * max(len(own), len(others)):
         return True
     raise Inconsistent(
         f"it states no paging, but page 2 has others than the {scans[0].count} entries of page 1",
