@@ -72,6 +72,8 @@ class Reading:
         number = len(self._sizes) + 1
         if number == 1:
             self.first = page
+        elif page.paging is None and number == self.first.pages:
+            pass  # the last page has no link to another one
         elif self.first.pages not in {None, page.pages} or _total(page) != _total(self.first):
             raise self._inconsistent(
                 f"page {number} states another length of the list than page 1: {_length(page)}, "

@@ -479,13 +479,16 @@ def link(own: str, number: int, last: int | None = None) -> list[str]:
     return [f"Link: {', '.join(links)}"]
 
 
-def linked(last: int | None, more: str = "", own: str | None = None) -> HttpResponse:
-    """Three pages that state their paging in `Link` headers only."""
+def linked(
+    last: int | None, more: str = "", own: str | None = None, *, at_end: bool = True
+) -> HttpResponse:
+    """Three pages that state their paging in `Link` headers only, the last one perhaps in none."""
 
     def respond(received: HttpRequest) -> bytes:
         url = own or f"http://{received.headers['host']}{received.target.partition('?')[0]}"
         number = received.page
-        return http(200, envelope(CUT[number - 1]), *link(url, number, last), *filter(None, [more]))
+        links = link(url, number, last) if at_end or number < 3 else []
+        return http(200, envelope(CUT[number - 1]), *links, *filter(None, [more]))
 
     return respond
 
@@ -502,6 +505,8 @@ READ: dict[str, HttpResponse] = {
     ),
     "next and last": linked(3),
     "next": linked(None),
+    "next and last, none on the last page": linked(3, at_end=False),
+    "next, none on the last page": linked(None, at_end=False),
     "next and total": linked(None, "X-Total-Count: 5"),
     "data.data": by_page(
         [
