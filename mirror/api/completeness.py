@@ -72,8 +72,8 @@ class Reading:
         number = len(self._sizes) + 1
         if number == 1:
             self.first = page
-        elif page.paging is None and number == self.first.pages:
-            pass  # the last page has no link to another one
+        elif self._ends_without_link(page, number):
+            pass
         elif self.first.pages not in {None, page.pages} or _total(page) != _total(self.first):
             raise self._inconsistent(
                 f"page {number} states another length of the list than page 1: {_length(page)}, "
@@ -83,6 +83,11 @@ class Reading:
         self._sizes.append(self.scan.add(page.data))
         if page.continuation.next_page and (self.scan.overlaps or not self._sizes[-1]):
             self.verify()  # the last page is not known, and might never come
+
+    def _ends_without_link(self, page: Page, number: int) -> bool:
+        """Return whether this is the last page by the links of page 1, and has no paging."""
+        is_linked = self.first.continuation.next_page is not None
+        return is_linked and page.paging is None and number == self.first.pages
 
     def verify(self) -> None:
         """Verify that the pages hold each request once, and all of them.

@@ -615,6 +615,10 @@ REFUSED: dict[str, tuple[HttpResponse, str]] = {
         http(200, json.dumps({"success": True, "data": {"data": [], "next_cursor": "x"}}).encode()),
         "data.next_cursor",
     ),
+    "no paging on the last page": (
+        by_page([http(200, envelope(CUT[0], page_count=2)), http(200, envelope(CUT[1]))]),
+        "page 2 states another length",
+    ),
     "more on the last page": (
         by_page(pages(*({"page": n, "pages": 3, "has_more": True} for n in (1, 2, 3)))),
         "has_more",
