@@ -222,7 +222,7 @@ class Client:
         else:
             reading = await self._read_only_page(first)
             count = reading.scan.count
-        if may_be_page(first.parsed, count, known.count if known else None):
+        if may_be_page(first.parsed, count):
             self._progress.begin_reading()  # it may be the whole list again
             second = await self._fetch_second_page(first)
             if not verify_only_page(first.parsed, second):

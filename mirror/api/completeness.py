@@ -13,9 +13,8 @@ from mirror.api.entries import EntryScan
 from mirror.api.envelope import Page
 from mirror.errors import ApiError, ApiUnavailable, MirrorError
 
-USUAL_PAGE_SIZES = frozenset({10, 15, 20, 25, 30, 50, 100})
-"""Page sizes that frameworks have by default; Laravel's is 15, and the API's maximum is 100."""
-
+_SAME_SHARE = 0.9
+"""Of a list that changes meanwhile, page 1 and page 2 have at least this share in common."""
 
 UNKNOWN_PAGING = (
     "how this API pages is not known, so the list cannot be read; ask its operator to state "
@@ -73,6 +72,8 @@ class Reading:
         number = len(self._sizes) + 1
         if number == 1:
             self.first = page
+        elif self._ends_without_link(page, number):
+            pass
         elif self.first.pages not in {None, page.pages} or _total(page) != _total(self.first):
             raise self._inconsistent(
                 f"page {number} states another length of the list than page 1: {_length(page)}, "
@@ -82,6 +83,11 @@ class Reading:
         self._sizes.append(self.scan.add(page.data))
         if page.continuation.next_page and (self.scan.overlaps or not self._sizes[-1]):
             self.verify()  # the last page is not known, and might never come
+
+    def _ends_without_link(self, page: Page, number: int) -> bool:
+        """Return whether this is the last page by the links of page 1, and has no paging."""
+        is_linked = self.first.continuation.next_page is not None
+        return is_linked and page.paging is None and number == self.first.pages
 
     def verify(self) -> None:
         """Verify that the pages hold each request once, and all of them.
@@ -137,24 +143,21 @@ def _length(page: Page) -> str:
     return f"{page.pages or 'no number of'} pages and {'no' if total is None else total} requests"
 
 
-def may_be_page(page: Page, count: int, known: int | None) -> bool:
-    """Return whether a response that states no paging may be a page of a longer list.
+def may_be_page(page: Page, count: int) -> bool:
+    """Return whether a response may be a page of a longer list: it says nothing about its place.
 
     Args:
         page: the response.
         count: number of its entries.
-        known: number of entries of the last complete list, which had pages of that length or less.
     """
-    if page.paging is not None or page.continuation.ends or not count:
-        return False
-    return count in USUAL_PAGE_SIZES or (known is not None and count <= known)
+    return page.paging is None and not page.continuation.ends and count > 0
 
 
 def verify_only_page(first: Page, second: Page | None) -> bool:
     """Verify that a response that states no paging is the whole list, by its page 2.
 
-    An API without paging ignores the page number, so page 2 is the same list. One with paging has
-    nothing there.
+    An API without paging ignores the page number, so page 2 is the same list, or what has become of
+    it since. One with paging has nothing there.
 
     Args:
         first: the response.
@@ -184,7 +187,8 @@ def verify_only_page(first: Page, second: Page | None) -> bool:
         )
     if scans[1].count == 0:
         return False
-    if scans[0].ids() == scans[1].ids():
+    own, others = (set(scan.ids()) for scan in scans)
+    if len(own & others) >= _SAME_SHARE * max(len(own), len(others)):
         return True
     raise Inconsistent(
         f"it states no paging, but page 2 has others than the {scans[0].count} entries of page 1",

@@ -20,6 +20,7 @@ from mirror.api.paging_names import (
     ECHO,
     ECHOED,
     LAST_LINK,
+    LINK_HEADER,
     NOT_ALWAYS_NUMBERS,
     PAGE_OBJECT,
     PLAIN_HEADERS,
@@ -37,6 +38,7 @@ from mirror.api.paging_values import (
     link_target,
     page_of_link,
     parse_links,
+    split_relations,
 )
 from mirror.api.raw_json import DECODING_ERRORS, decode_fields
 from mirror.text import one_line
@@ -100,24 +102,21 @@ class Head:
         return next((value for key, value in self.fields if key.lower() == name.lower()), None)
 
 
-class _Link(Struct):
-    rel: Any = None
-    href: Any = None
-
-
 class InvalidPaging(Exception):
     """A number of the paging is unusable; its name is the argument."""
 
 
-_YES, _NO = {"true", "1", "yes"}, {"false", "0", "no"}
+_YES, _NO = {"true", "1", "yes", "y", "t", "on"}, {"false", "0", "no", "n", "f", "off"}
 _MAX_DEPTH = 4
 _MAX_OFFSET = 10_000_000  # what is larger is a time
 _MAX_OBJECT = 1 << 16  # bytes; what is larger is no paging
 _CONTENT_RANGE = re.compile(
-    r"(?:(?!bytes)\S+\s+)?(?:([0-9]+)-[0-9]+|\*)/([0-9]{1,18}|\*)", re.IGNORECASE
+    r"(?:(?!bytes)[^\s=:]+[\s=:]+)?(?:([0-9]+)\s*-\s*[0-9]+|\*)\s*/\s*([0-9]{1,18}|\*)",
+    re.IGNORECASE,
 )
 
-_links = msgspec.json.Decoder(list[_Link])
+_TARGETS = ("href", "url", "uri", "link")
+_links = msgspec.json.Decoder(list[dict[str, Any]])
 _number = msgspec.json.Decoder(Annotated[int, Meta(ge=0)], strict=False)
 
 
@@ -177,6 +176,7 @@ class _Findings:
         self._cursor: str | None = None
         self._denies_more = False
         self._ends = False
+        self._stays = False
         self._next_page: int | None = None
         self._before: str | None = None
         self._cursor_before: str | None = None
@@ -198,9 +198,10 @@ class _Findings:
         """What follows; "no more" refutes a cursor, which some APIs give at the end too."""
         cursor = None if self._denies_more else self._cursor
         before = None if self._denies_before else self._cursor_before
+        counts_from_1 = Kind.CURRENT_PAGE in self._numbers  # else page 1 may follow page 0
         return Continuation(
             self._more or cursor,
-            self._ends or self._denies_more,
+            self._ends or self._denies_more or (self._stays and counts_from_1),
             self._numbers.get(Kind.COUNT, 0),
             self._next_page,
             self._before or before,
@@ -231,7 +232,7 @@ class _Findings:
                 self._read_last_link(raw)
             if _first_byte(raw) == b"{":
                 self._read_inner_object(kind, compact, place, raw, is_echo=is_echo, depth=depth)
-            elif compact == "links" and _first_byte(raw) == b"[":
+            elif compact in {"link", "links"} and _first_byte(raw) == b"[":
                 self._read_list_of_links(place, raw)
             elif kind:
                 self._read(kind, compact, place, raw)
@@ -267,12 +268,16 @@ class _Findings:
     def _read_list_of_links(self, place: str, raw: Raw) -> None:
         """Read an array of links that each have a relation."""
         with suppress(*DECODING_ERRORS):
-            for item in _links.decode(raw) if len(memoryview(raw)) <= _MAX_OBJECT else ():
-                relation, target = str(item.rel).lower(), Raw(msgspec.json.encode(item.href))
-                if relation == "last":
-                    self._read_last_link(target)
-                elif kind := RELATIONS.get(relation):
-                    self._read(kind, relation, place, target)
+            for link in _links.decode(raw) if len(memoryview(raw)) <= _MAX_OBJECT else ():
+                members = {compact_name(name): value for name, value in link.items()}
+                relations = members.pop("rel", None) or members.pop("relation", None)
+                targets = [members[name] for name in _TARGETS if name in members]
+                target = Raw(msgspec.json.encode(targets[0] if targets else members))
+                for relation in split_relations(relations):
+                    if relation == "last":
+                        self._read_last_link(target)
+                    elif kind := RELATIONS.get(relation):
+                        self._read(kind, relation, place, target)
 
     def read_headers(self, fields: list[tuple[str, str]]) -> None:
         """Read names and values of headers."""
@@ -281,11 +286,11 @@ class _Findings:
         for name, value in fields:
             compact, place = compact_name(name), f"the header {name}"
             raw = Raw(msgspec.json.encode(value.strip()))
-            if compact == "link":
+            if LINK_HEADER.fullmatch(compact):
                 links += parse_links(value)
             elif compact in {"xlimit", "xsize"}:
                 sizes.append((place, raw))
-            elif compact == "contentrange":
+            elif compact.removeprefix("x") == "contentrange":
                 self._read_content_range(value.strip(), place)
             elif value.startswith("{") and PAGE_OBJECT.fullmatch(compact):
                 with suppress(*DECODING_ERRORS):
@@ -305,7 +310,9 @@ class _Findings:
                 self._add(Kind.TOTAL, int(match[2]))
 
     def _read(self, kind: Kind, name: str, place: str, raw: Raw) -> None:
-        """Read a value."""
+        """Read a value. An offset in words is a cursor."""
+        if kind is Kind.OFFSET and name.endswith("offset") and _is_text(raw):
+            kind = Kind.CURSOR
         if kind in WHOLE_NUMBERS:
             if bytes(raw) != b"null":
                 self._read_number(kind, name, place, raw)
@@ -325,7 +332,8 @@ class _Findings:
             if kind is Kind.CURSOR
             else leads_on(value, self._number)
         ):
-            self._ends = True
+            self._stays = True
+            self._ends |= not leads_on(value, 0)
         elif kind is Kind.CURSOR:
             self._cursor = self._cursor or place
         else:
@@ -383,10 +391,12 @@ class _Findings:
             self._before = self._before or place
 
     def _read_flag(self, name: str, value: Any, place: str, *, means_more: bool) -> None:
-        text = str(value).lower()
-        if text not in {*_YES, *_NO}:
+        text = str(value).strip().lower()
+        is_no = text in _NO
+        is_yes = text in _YES or (means_more and not is_no and leads_on(value, 0))
+        if not (is_yes or is_no):
             return
-        if (text in _YES) == means_more:
+        if is_yes == means_more:
             self._more = self._more or place
         elif not VAGUE_END.fullmatch(name):
             self._denies_more = True
@@ -411,3 +421,9 @@ class _Findings:
 
 def _first_byte(raw: Raw) -> bytes:
     return bytes(memoryview(raw)[:1])
+
+
+def _is_text(raw: Raw) -> bool:
+    """Return whether a value is a text that is neither empty nor a number."""
+    text = bytes(memoryview(raw)[:32]).strip(b'" ')
+    return _first_byte(raw) == b'"' and bool(text) and not text.isdigit()

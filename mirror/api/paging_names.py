@@ -32,7 +32,7 @@ class Kind(Enum):
     OFFSET = auto()  # entries before this page, or the number of its first one
 
 
-_PREFIX = "(?:x|wp|ms|odata|hydra|opensearch|pagination|paging|pager|list)*"
+_PREFIX = "(?:x|wp|ms|api|odata|hydra|opensearch|pagination|paging|pager|list|collection)*"
 _UNIT = "(?:items?|entries|records?|results?|rows?|elements?|objects?|documents?|docs|hits?)"
 _REQUESTS = f"(?:{_UNIT}|(?:release)?requests?)"
 _NUMBER = "(?:number|num|no|nr)"
@@ -42,36 +42,41 @@ _NAMES = {
         Kind.CURRENT_PAGE: f"(?:current)?page{_NUMBER}?",
         Kind.LAST_PAGE: (
             f"(?:last|max|final)page{_NUMBER}?|total{_NUMBER}?(?:of)?pages?(?:count)?|pages"
-            "|pages?(?:count|total)|num(?:ber)?(?:of)?pages|countpages"
+            "|pages?(?:count|cnt|total)|(?:num(?:ber)?|nb)(?:of)?pages|countpages"
         ),
         Kind.PER_PAGE: f"{_UNIT}?perpage|page(?:size|limit|items)|limit|size",
         Kind.TOTAL: (
-            f"(?:grand)?total{_NUMBER}?(?:of)?{_REQUESTS}?(?:count|size)?|{_REQUESTS}total"
-            f"|(?:full|all)count|count(?:total|all)|numfound"
-            "|recordsfiltered"
+            f"(?:grand|overall)?total{_NUMBER}?(?:of)?{_REQUESTS}?(?:count|size|length)?"
+            f"|{_REQUESTS}total|(?:full|all|overall)count|count(?:total|all)|numfound|nbhits"
+            "|itotal(?:display)?records|recordsfiltered"
         ),
-        Kind.COUNT: f"(?:{_UNIT}|data)?count|num(?:ber)?(?:of)?{_UNIT}",
+        Kind.COUNT: f"(?:{_UNIT}|releaserequests?|data)?count|num(?:ber)?(?:of)?{_UNIT}",
         Kind.REMAINING: (
             f"remaining(?:pages?|{_UNIT})(?:count)?|(?:pages?|{_UNIT})(?:remaining|left)"
         ),
         Kind.CURSOR: (
             "(?!(?:tokens?|markers|bookmarks)$)"
-            "(?:next)?(?:page|end|after|scroll|continuation|continue|pagination|resume)?"
-            "(?:cursor|token|marker|bookmark)s?|(?:next)?(?:scroll|continuation)(?:id|key)?"
-            "|continue(?:from|with|after)?|(?:next|start)?after(?:id|key)?|lastevaluatedkey|nextkey"
+            "(?:next)?(?:page|end|after|scroll|continuation|continue|pagination|resume|resumption"
+            "|forward)?(?:cursor|token|marker|bookmark)s?|(?:next)?(?:scroll|continuation)(?:id|key)?"
+            "|continue(?:from|with|after)?|(?:next|start(?:ing)?|page|search)?after(?:id|key)?"
+            "|lastevaluatedkey|nextkey|(?:exclusive)?startkey|cursormark|(?:page|paging)state"
         ),
         Kind.NEXT: (
             f"(?:link|page|url|cursor)?next(?:page|set|batch|chunk|{_UNIT}|index|url|uri|link|href"
-            f"|path|id|offset|start|skip|from|query|params?|cursor|token|key|{_NUMBER})*"
+            f"|path|id|offset|start|skip|from|query|params?|cursor|token|key|{_NUMBER}"
+            "|max|since|starting|after|position|range|partition|iterator|forward|mark)*"
         ),
         Kind.HAS_MORE: (
             f"(?:has|have|is|are|thereis|thereare)?(?:any)?(?:more|next)(?:pages?|data|{_UNIT})?"
-            "(?:available|exists?)?|(?:is|results?)?truncated|(?:is)?(?:incomplete|partial)"
+            "(?:available|exists?|link|incollection)?|(?:can)?(?:load|show|fetch)more"
+            "|(?:load|show)?more(?:url|uri|link|href)|hasadditional(?:pages?|data|"
+            f"{_UNIT})?|additionalpages|(?:is|results?)?truncated|(?:is)?(?:incomplete|partial)"
             "(?:results?)?"
         ),
         Kind.IS_LAST: (
             "(?:is)?(?:the)?(?:last|final|end)(?:page)?(?:reached)?|(?:is)?(?:done|complete|"
-            "finished|exhausted|eof)|endof(?:list|stream|results|data|pages)|nomore(?:pages|data)?"
+            "finished|exhausted|eof)|(?:reached|at)(?:the)?end|(?:all|fully)(?:loaded|fetched)"
+            f"|endof(?:the)?(?:list|stream|data|pages?|collection|{_UNIT})|nomore(?:pages|data)?"
         ),
         Kind.HAS_PREVIOUS: (
             f"(?:has|have|thereis|thereare)(?:any)?(?:prev(?:ious)?|before|earlier)"
@@ -110,6 +115,7 @@ ECHO = re.compile(
 """Names of objects that may repeat the request."""
 
 LAST_LINK = re.compile(_PREFIX + "last(?:page)?(?:url|uri|link|href)?")
+LINK_HEADER = re.compile("(?:x|page|pagination|paging)*links?")
 BOTH_WAYS = re.compile(_PREFIX + "(?:page)?cursors?")
 """Names of cursors that may be objects with the previous and the next one."""
 

@@ -76,8 +76,14 @@ def parse_links(value: str) -> Iterator[tuple[str, str]]:
     for match in _LINK.finditer(value):
         is_http = not _SCHEME.match(match[1]) or _HTTP.match(match[1])
         if is_http and (rel := _REL.search(match[2])):
-            for relation in (rel[1] or rel[2] or "").lower().split():
+            for relation in split_relations(rel[1] or rel[2]):
                 yield relation, match[1]
+
+
+def split_relations(value: Any) -> list[str]:
+    """Return the relations of a link, of a URL its last part."""
+    words = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return [word.strip("'").rpartition("/")[2] for word in words.lower().split()]
 
 
 def link_target(value: Any) -> str:

@@ -102,6 +102,27 @@ MORE: list[dict[str, Any]] = [
     {"continue": {"continue": "-||", "from": "x"}},
     {"search": {"next": PATH, "total": 1}},
     {"summary": {"more": True, "page": 1}},
+    {"offset": "itrABC/recDEF"},
+    {"search_after": ["2026", "x"]},
+    {"starting_after": "x"},
+    {"cursorMark": "x"},
+    {"pageState": "x"},
+    {"resumptionToken": "x"},
+    {"next_max_id": "x"},
+    {"has_more": "Y"},
+    {"has_more": 195},
+    {"has_next": PATH + "?page=2"},
+    {"truncated": 195},
+    {"more_items_in_collection": True},
+    {"load_more": True},
+    {"more_url": PATH},
+    {"hasAdditionalPages": True},
+    {"is_last": "N"},
+    {"endOfRecords": False},
+    {"links": [{"rel": "next", "url": PATH}]},
+    {"links": [{"rel": ["next"], "href": PATH}]},
+    {"Link": [{"Rel": "NEXT", "Href": PATH}]},
+    {"links": [{"rel": "next", "page": 2}]},
 ]
 """Members that say, each in its way, that the list goes on."""
 
@@ -124,6 +145,10 @@ def test_a_list_that_says_that_it_goes_on_is_refused(members: dict[str, Any]) ->
         ("X-Next-Cursor", "abc"),
         ("x-ms-continuation", "abc"),
         ("X-Has-More", "true"),
+        ("Link", f"<{PATH}?page=3>; rel='next'"),
+        ("Link", f'<{PATH}?page=3>; rel="https://app.example/rels/next"'),
+        ("X-Link", f"<{PATH}?page=3>; rel=next"),
+        ("Next-Range", "id ]018; max=200"),
         ("X-Pagination", '{"HasNext":true,"TotalPages":null}'),
     ],
 )
@@ -228,6 +253,8 @@ NOTHING: list[dict[str, Any]] = [
     {"next": False},
     {"next_page": 0},
     {"next_page": 1},
+    {"has_more": "n", "more": "", "truncated": "off"},
+    {"offset": "", "timezone": {"offset": "+02:00"}},
     {"next_page": -1},
     {"next_page": "null"},
     {"_links": {"next": {"href": None}}},
@@ -317,6 +344,9 @@ NAMES: list[tuple[dict[str, Any], Paging]] = [
     ({"page_count": 3, "TotalRecords": 5}, Paging(None, 3, None, 5)),
     ({"num_pages": 3, "totalElements": 5}, Paging(None, 3, None, 5)),
     ({"number_of_pages": 3}, Paging(last_page=3)),
+    ({"nbHits": 5, "nb_pages": 3}, Paging(None, 3, None, 5)),
+    ({"iTotalRecords": 5}, Paging(total=5)),
+    ({"overall_total": 5}, Paging(total=5)),
     ({"total_release_requests": 5, "items_per_page": 2}, Paging(per_page=2, total=5)),
     ({"pagination": {"limit": 2, "total": 5}}, Paging(per_page=2, total=5)),
     ({"meta": {"page": {"currentPage": 1, "lastPage": 3}}}, Paging(1, 3)),
@@ -364,6 +394,9 @@ def test_usual_names_of_paging_are_read(members: dict[str, Any], paging: Paging)
         ([("X-Page", "1"), ("X-Total-Pages", "3")], Paging(1, 3)),
         ([("Content-Range", "items 0-14/250")], Paging(total=250)),
         ([("Content-Range", "0-14/250")], Paging(total=250)),
+        ([("Content-Range", "items=0 - 14 / 250")], Paging(total=250)),
+        ([("X-Content-Range", "items 0-14/250")], Paging(total=250)),
+        ([("X-Api-Total", "250"), ("X-Collection-Pages", "17")], Paging(None, 17, None, 250)),
         ([("X-Limit", "15"), ("X-Total", "250")], Paging(per_page=15, total=250)),
         ([("X-Paging-TotalRecordCount", "250")], Paging(total=250)),
         ([("X-Pagination", '{"TotalCount":250,"TotalPages":17}')], Paging(None, 17, None, 250)),
@@ -446,13 +479,16 @@ def link(own: str, number: int, last: int | None = None) -> list[str]:
     return [f"Link: {', '.join(links)}"]
 
 
-def linked(last: int | None, more: str = "", own: str | None = None) -> HttpResponse:
-    """Three pages that state their paging in `Link` headers only."""
+def linked(
+    last: int | None, more: str = "", own: str | None = None, *, at_end: bool = True
+) -> HttpResponse:
+    """Three pages that state their paging in `Link` headers only, the last one perhaps in none."""
 
     def respond(received: HttpRequest) -> bytes:
         url = own or f"http://{received.headers['host']}{received.target.partition('?')[0]}"
         number = received.page
-        return http(200, envelope(CUT[number - 1]), *link(url, number, last), *filter(None, [more]))
+        links = link(url, number, last) if at_end or number < 3 else []
+        return http(200, envelope(CUT[number - 1]), *links, *filter(None, [more]))
 
     return respond
 
@@ -469,6 +505,8 @@ READ: dict[str, HttpResponse] = {
     ),
     "next and last": linked(3),
     "next": linked(None),
+    "next and last, none on the last page": linked(3, at_end=False),
+    "next, none on the last page": linked(None, at_end=False),
     "next and total": linked(None, "X-Total-Count: 5"),
     "data.data": by_page(
         [
@@ -576,6 +614,10 @@ REFUSED: dict[str, tuple[HttpResponse, str]] = {
     "data.data with a cursor": (
         http(200, json.dumps({"success": True, "data": {"data": [], "next_cursor": "x"}}).encode()),
         "data.next_cursor",
+    ),
+    "no paging on the last page": (
+        by_page([http(200, envelope(CUT[0], page_count=2)), http(200, envelope(CUT[1]))]),
+        "page 2 states another length",
     ),
     "more on the last page": (
         by_page(pages(*({"page": n, "pages": 3, "has_more": True} for n in (1, 2, 3)))),

@@ -19,7 +19,7 @@ from mirror.db.engine import create_engine
 from mirror.sync.run import Result, sync
 from tests.support.database_state import ExpectedState, Run, difference, runs_of, tables_of
 from tests.support.databases import DATABASES
-from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, http, whole
 from tests.support.upstream import TOKEN, FakeUpstream, request, requests
 from tests.support.upstream_generator import ChangingList
 from tests.support.workers import KILLED, TIMEOUT, Worker
@@ -163,7 +163,7 @@ def test_six_environments_at_once_share_a_database(crowd: Crowd) -> None:
             for _ in (1, 2):
                 each = zip(environments, servers, crowd.workers, listings, strict=True)
                 for environment, server, worker, listing in each:
-                    server.responses = [http(200, envelope(listing.entries))]
+                    server.responses = [whole(listing.entries)]
                     worker.start_sync(
                         crowd.url, server.base_url, TOKEN, "--environment", environment
                     )
@@ -185,7 +185,7 @@ def test_six_environments_at_once_share_a_database(crowd: Crowd) -> None:
     ("late", "code", "outcome"),
     [
         pytest.param(
-            http(200, envelope([request(1, status="approved"), *requests(2, 3)])),
+            whole([request(1, status="approved"), *requests(2, 3)]),
             *(0, "superseded"),
             id="it is superseded",
         ),
@@ -203,8 +203,8 @@ def test_a_run_given_up_for_dead_may_wake_up(
         assert resume.wait(TIMEOUT)
         return late
 
-    first = http(200, envelope(requests(1, 2)))
-    newer = http(200, envelope([request(1, status="rejected"), request(4)]))
+    first = whole(requests(1, 2))
+    newer = whole([request(1, status="rejected"), request(4)])
     with ScriptedServer([first, answer_late, newer]).running() as server:
         assert sync_here(database_url, server.base_url).outcome == "applied"
         worker.start_sync(database_url, server.base_url, TOKEN)

@@ -18,7 +18,7 @@ from mirror.db.models import metadata
 from mirror.errors import DatabaseUnavailable, SchemaError, UsageError
 from mirror.sync.run import Result, sync
 from tests.support.commands import Ran, run_mirror, run_on_a_terminal
-from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, whole
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, request
 
@@ -237,8 +237,8 @@ def test_another_schema_is_left_alone(mirror: Mirror) -> None:
 
 # Beside syncs.
 
-LIST = http(200, envelope([request(1), request(2)]))
-CHANGED = http(200, envelope([APPROVED, request(2), "junk"]))
+LIST = whole([request(1), request(2)])
+CHANGED = whole([APPROVED, request(2), "junk"])
 
 
 def sync_from(base_url: str, url: str, environment: str) -> Result:

@@ -229,7 +229,7 @@ def test_temporary_faults_are_retried(
     trial.mirror.sandbox.set_fault(fault, 4)
     before = len(trial.mirror.sandbox.request_log)
     trial.assert_converges()
-    assert len(trial.mirror.sandbox.request_log) == before + (6 if paging else 5)
+    assert len(trial.mirror.sandbox.request_log) == before + 6
 
 
 def record_row(record_property: RecordProperty, trial: Trial, fault: str, ran: SyncOutput) -> None:

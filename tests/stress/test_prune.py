@@ -24,7 +24,7 @@ from mirror.errors import DatabaseUnavailable, SchemaError
 from mirror.queries.status import status
 from mirror.sandbox.server import Sandbox
 from mirror.sync.run import Result, sync
-from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, http, whole
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, FakeUpstream, request
 
@@ -144,8 +144,8 @@ def test_nothing_new_stays_nothing_new(sqlite_mirror: Mirror, *, etag: bool) -> 
 
 # Beside syncs.
 
-LIST = http(200, envelope([request(1), request(2)]))
-CHANGED = http(200, envelope([APPROVED, request(2), "junk"]))
+LIST = whole([request(1), request(2)])
+CHANGED = whole([APPROVED, request(2), "junk"])
 
 
 def sync_from(base_url: str, url: str) -> Result:

@@ -131,6 +131,11 @@ def envelope(records: Sequence[object], **more: object) -> bytes:
     return msgspec.json.encode({"success": True, "data": list(records), **more})
 
 
+def whole(records: Sequence[object]) -> bytes:
+    """Return a list that says that it ends: a sync takes one request for it."""
+    return http(200, envelope(records, has_more=False))
+
+
 def by_page(pages: Sequence[HttpResponse]) -> HttpResponse:
     """Return a response that depends on the requested page; beyond the last one, the last one."""
     return lambda request: parts(pages[min(request.page, len(pages)) - 1], request)

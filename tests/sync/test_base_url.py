@@ -12,11 +12,11 @@ from mirror.config.settings import same_base_url
 from mirror.db.prune import prune
 from mirror.sandbox.server import Sandbox, SandboxConfig
 from tests.support.commands import Ran, run_mirror
-from tests.support.http_servers import ScriptedServer, envelope, http
+from tests.support.http_servers import ScriptedServer, http, whole
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, FakeUpstream, request
 
-LIST = http(200, envelope([request(1), request(2)]))
+LIST = whole([request(1), request(2)])
 
 
 def sync(mirror: Mirror, base_url: str, *options: str) -> Ran:
@@ -73,7 +73,7 @@ def test_the_configuration_file(sqlite_mirror: Mirror, tmp_path: Path) -> None:
         )
         return run_mirror("sync", *options, MIRROR_CONFIG=str(file), A=TOKEN, B=f"{TOKEN}-b")
 
-    empty = http(200, envelope([]))
+    empty = whole([])
     with ScriptedServer([empty]).running() as one, ScriptedServer([empty]).running() as two:
         assert run(one.base_url).code == 0
         refused = run(two.base_url)

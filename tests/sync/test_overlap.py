@@ -25,15 +25,15 @@ from mirror.errors import GuardRefused
 from mirror.sync.run import Result, sync
 from tests.support.commands import run_mirror
 from tests.support.database_state import runs_of, tables_of
-from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, http, whole
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, request, requests
 from tests.support.upstream_generator import ChangingList
 from tests.support.workers import TIMEOUT
 
-FIRST = http(200, envelope(requests(1, 2)))
-LATE = http(200, envelope([request(1, status="approved"), *requests(2, 3)]))
-NEWER = http(200, envelope([request(1, status="rejected"), request(4)]))
+FIRST = whole(requests(1, 2))
+LATE = whole([request(1, status="approved"), *requests(2, 3)])
+NEWER = whole([request(1, status="rejected"), request(4)])
 GONE = http(404, b'{"success": false, "code": "GONE"}')
 
 Select = Callable[[str], list[tuple[Any, ...]]]
@@ -91,7 +91,7 @@ def test_an_older_pull_that_ends_later_changes_nothing(
         assert (slow.id, slow.outcome, slow.error) == (run_id, outcome, result["error"])
         assert (slow.error is not None) is failed
         assert (result["run_id"], last) == (run_id, newest)
-        server.responses = [http(200, envelope(requests(1, 4, 5)))]
+        server.responses = [whole(requests(1, 4, 5))]
         assert sync_now(url, server.base_url).outcome == "applied"
 
 
@@ -132,7 +132,7 @@ def test_syncs_that_begin_at_once(database_url: str) -> None:
     def run(base_url: str, environment: str) -> None:
         results.append(sync_now(database_url, base_url, environment))
 
-    other_list = http(200, envelope(requests(7, 8, 9)))
+    other_list = whole(requests(7, 8, 9))
     with (
         ScriptedServer([wait_for_all]).running() as server,
         ScriptedServer([other_list]).running() as other,
@@ -168,7 +168,7 @@ def test_lists_that_share_a_new_request(
 ) -> None:
     """Of two environments that insert it at once, the later one is refused, and names both."""
     url = make_ready_database("postgresql")
-    listed = http(200, envelope(requests(*range(9))))
+    listed = whole(requests(*range(9)))
     results: list[Result] = []
     with (
         ScriptedServer([listed]).running() as server,
@@ -207,7 +207,7 @@ def test_new_requests_are_inserted_in_order(
     """In Postgres, by their ids: two that insert the same ones in any order cannot deadlock."""
     url, inserted, numbers = make_ready_database("postgresql"), list[str](), list(range(4000))
     random.Random(7).shuffle(numbers)  # noqa: S311 (no cryptography)
-    first, later = (http(200, envelope(requests(*some))) for some in ([-1], [-1, *numbers]))
+    first, later = (whole(requests(*some)) for some in ([-1], [-1, *numbers]))
     copy_rows = bulk.copy_rows
 
     def record(connection: Any, table: Any, columns: Any, rows: Any, **constants: Any) -> None:
