@@ -5,7 +5,7 @@ No check changes anything, and a check that fails does not prevent the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from mirror.config.environments import (
     Shard,
     environment_names,
     refuse_shared,
-    require_divisible,
+    require_shardable,
 )
 from mirror.config.resolver import SettingSources
 from mirror.config.settings import ApiSettings
@@ -36,7 +36,7 @@ from mirror.config.sources import (
 from mirror.db import environments, migrate, placement, runs
 from mirror.db.engine import create_engine, read_transaction, require_creatable
 from mirror.db.urls import has_secrets, parse_url, shown_url
-from mirror.errors import DatabaseError, DiskUnavailable, MirrorError, UsageError
+from mirror.errors import ApiUnavailable, DatabaseError, DiskUnavailable, MirrorError, UsageError
 from mirror.queries import status
 from mirror.queries.status import EnvironmentStatus
 from mirror.sync.run import sync
@@ -82,7 +82,7 @@ class Doctor:
         self.failures: list[MirrorError] = []
         self._sources = sources
         self._environments = environment_names(sources.file, named)
-        self._with_others = not named
+        self._named = named
         self._now = now
         self._before_first_sync = before_first_sync
         self._record = _Record()
@@ -101,7 +101,7 @@ class Doctor:
             if not shared:
                 yield from self._api(environment, with_list=not database_failed)
             yield from self._runs(environment)
-        if self._with_others:
+        if not self._named:
             for environment in sorted(self._record.statuses.keys() - set(self._environments)):
                 yield from self._other(environment)
 
@@ -134,7 +134,7 @@ class Doctor:
         if text := self._sources.environ.get(VARIABLES["shard"]):
             try:
                 Shard.parse(text)
-                require_divisible(self._sources.file)
+                require_shardable(self._sources.file, self._named)
             except UsageError as error:
                 yield self._failed("settings", error)
 
@@ -180,12 +180,9 @@ class Doctor:
             last = self._record.completions.get(environment)
             runs.require_base_url(environment, last, api.base_url)
             check = "API"
-            probe = check_health(api, self._now)
-            yield checks.check_health(environment, api, probe)
-            yield checks.check_clock(environment, probe)
+            is_reachable = yield from self._health(environment, api)
             check = "API token"
-            probe = check_token(api, self._now)
-            yield checks.check_token(environment, probe)
+            yield self._access(environment, api, with_list=with_list and is_reachable)
             check = "list"
             if with_list:
                 yield self._list(environment, api)
@@ -193,6 +190,27 @@ class Doctor:
             # A check of a setting may have shown the error already.
             if check not in {"token", "settings"} or str(error) not in map(str, self.failures):
                 yield self._failed(check, error, environment)
+
+    def _health(self, environment: str, api: ApiSettings) -> Generator[Check, None, bool]:
+        """Request what a sync does not need; return whether there was a response."""
+        try:
+            probe = check_health(api, self._now)
+        except ApiUnavailable as error:
+            yield Check(State.WARNING, "API", environment, error.message, error.hint)
+            return False
+        yield checks.check_health(environment, api, probe)
+        yield checks.check_clock(environment, probe)
+        return True
+
+    def _access(self, environment: str, api: ApiSettings, *, with_list: bool) -> Check:
+        """Request the list once; a sync tries again if that may help, and so `_list` decides."""
+        try:
+            probe = check_token(api, self._now)
+        except ApiUnavailable as error:
+            if not with_list:
+                raise
+            return Check(State.WARNING, "API token", environment, f"unknown: {error.message}")
+        return checks.check_token(environment, probe)
 
     def _list(self, environment: str, api: ApiSettings) -> Check:
         """Read the list and compare it with the mirror, as a sync does; without a mirror, read it.
@@ -242,7 +260,7 @@ class Doctor:
 
     def _read_record(self, connection: Connection) -> _Record:
         names = list(self._environments)
-        if self._with_others:
+        if not self._named:
             names += environments.on_record(connection)
         statuses = status.status(
             connection, now=self._now(), environments=names, max_age=self._max_age
