@@ -132,7 +132,7 @@ OTHER = [
     [(*pair, True) for pair in SAME] + [(*pair, False) for pair in OTHER],
 )
 def test_which_base_urls_are_the_same(one: str, other: str, *, same: bool) -> None:
-    """The case of scheme and host, a default port, a dot or slash at the end, zeros do not count."""
+    """The case of scheme and host, a default port, a final dot or slash and zeros do not count."""
     assert same_base_url(one, other) is same
     assert same_base_url(other, one) is same
     assert same_base_url(one, one)
