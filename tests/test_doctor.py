@@ -180,7 +180,7 @@ def test_clock_skew(hours: int, text: str, tmp_path: Path) -> None:
         (http(302, b"", "Location: http://[::1"), 1, "answered 302 and points to http://[::1"),
         (http(403), 77, "answered 403"),
         (http(403, b"<html><title>Blocked</title>"), 1, "answered 403: (an HTML page: Blocked)"),
-        (http(401, b"", 'WWW-Authenticate: Basic realm="x"'), 1, "answered 401: (empty"),
+        (http(401, b"", 'WWW-Authenticate: Basic realm="x"'), 1, "answered 401: (no re"),
         (http(422, b'{"success":false,"message":"No page."}'), 1, "answered 422: No page"),
     ],
 )

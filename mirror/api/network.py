@@ -126,9 +126,9 @@ def final_error(base_url: str, error: Exception, status: int | None) -> ApiError
             proxy = find_proxy(base_url)
             return ApiError(
                 f"{connection_to(base_url)} failed ({describe(error)})",
-                hint=f"check --base-url{f' and {proxy.variable}' if proxy else ''}; if they are "
-                "right, ask the API's operator which TLS it takes (mirror sends no client "
-                "certificate, and takes TLS 1.2 or later)",
+                hint=f"check --base-url{f' and {proxy.variable}' if proxy else ''}, or ask the "
+                "API's operator which TLS it takes (mirror sends no client certificate, and takes "
+                "TLS 1.2 or later)",
             )
     if isinstance(error, httpx.ProxyError) and status is not None and not is_transient(status):
         proxy = find_proxy(base_url)

@@ -212,8 +212,8 @@ def test_silence(released: threading.Event) -> None:
 
 NO_TLS = responding(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 TLS_ADVICE = (
-    "if they are right, ask the API's operator which TLS it takes (mirror sends no client "
-    "certificate, and takes TLS 1.2 or later)"
+    "or ask the API's operator which TLS it takes (mirror sends no client certificate, and takes "
+    "TLS 1.2 or later)"
 )
 
 
@@ -223,14 +223,14 @@ def test_a_server_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
         here = f"https://{address}/api/v1"
         (shown,) = final_errors(here)
         assert re.fullmatch(
-            f"the connection to {here} failed \\(TLS failed, code [A-Z_]+\\); check --base-url; "
+            f"the connection to {here} failed \\(TLS failed, code [A-Z_]+\\); check --base-url, "
             + re.escape(TLS_ADVICE),
             shown,
         )
         monkeypatch.setenv("ALL_PROXY", f"https://{address}")
         (shown,) = final_errors(HERE)
     assert f"{HERE} through the proxy https://{address} failed (TLS failed, code " in shown
-    assert f"check --base-url and ALL_PROXY; {TLS_ADVICE}" in shown
+    assert f"check --base-url and ALL_PROXY, {TLS_ADVICE}" in shown
 
 
 def test_a_server_that_demands_a_client_certificate(
