@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -407,6 +408,21 @@ def test_a_new_name_for_an_old_environment(mirror: Mirror, token_file: Path) -> 
     _, checks = run_doctor("--environment", "prod", **variables(mirror, token_file))
     assert "`mirror db rename-environment default prod`" in checks["list"]["advice"]
     expect_the_same(("prod", "list"), **variables(mirror, token_file), MIRROR_ENVIRONMENT="prod")
+
+
+def test_the_renaming_is_for_the_database_of_the_option(
+    sqlite_mirror: Mirror, token_file: Path
+) -> None:
+    """With --database the command names it too, or it would rename in another mirror."""
+    sqlite_mirror.sync([request(1)])
+    settings = variables(sqlite_mirror, token_file) | {"MIRROR_DATABASE_URL": ""}
+    options = ("--environment", "prod", "--database", sqlite_mirror.url)
+    command = f"`mirror db rename-environment --database {sqlite_mirror.url} default prod`"
+    for name in ("sync", "doctor"):
+        ran = run_mirror(name, *options, **settings)
+        assert (ran.code, command in ran.err) == (4, True)
+    assert run_mirror(*shlex.split(command.strip("`"))[1:]).code == 0
+    assert run_mirror("sync", *options, **settings).code == 0
 
 
 def test_another_base_url(mirror: Mirror, token_file: Path) -> None:

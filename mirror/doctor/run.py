@@ -29,7 +29,6 @@ from mirror.config.sources import (
     DEFAULT,
     VARIABLES,
     ResolvedSetting,
-    option_name,
 )
 from mirror.db import environments, placement, revisions, runs, sqlite
 from mirror.db.engine import create_engine, read_transaction
@@ -221,7 +220,14 @@ class Doctor:
             fetched = Client(api).fetch_list()
             assert isinstance(fetched, FetchedList), "there is no known list"
             return Check(State.OK, "list", environment, f"{fetched.scan.count:,} entries")
-        result = sync(self._engine, api, environment, dry_run=True, now=self._now)
+        result = sync(
+            self._engine,
+            api,
+            environment,
+            dry_run=True,
+            database=self._sources.database_option(),
+            now=self._now,
+        )
         if result.failure is not None:
             raise result.failure
         if result.outcome is runs.Outcome.SUPERSEDED:
@@ -269,10 +275,6 @@ class Doctor:
             {status.environment: status for status in statuses},
             {name: runs.last_completion(connection, name) for name in names},
         )
-
-    def _database_option(self) -> str | None:
-        given = self._sources.given.get("database")
-        return given.text if given and given.source == option_name("database") else None
 
     def _max_age(self, environment: str) -> timedelta | None:
         """Return the age at which an environment is stale; None also if the file has none."""
@@ -360,7 +362,7 @@ class Doctor:
         if file.path is not None and file.environments:
             new = [name for name in file.environments if statuses[name].complete_at is None]
             finding, advice = environments.unknown_to_file(
-                environment, file.path, new, self._database_option()
+                environment, file.path, new, self._sources.database_option()
             )
             yield Check(State.WARNING, "environment", environment, finding, advice)
         elif complete:
@@ -368,7 +370,7 @@ class Doctor:
             yield Check(State.OK, "environment", environment, finding)
         else:
             finding = "on record, without a complete pull"
-            forget = environments.forget_command(environment, self._database_option())
+            forget = environments.forget_command(environment, self._sources.database_option())
             advice = f"if the name was mistyped, run `{forget}`"
             yield Check(State.WARNING, "environment", environment, finding, advice)
             limit = file.max_age(environment)
