@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,11 +14,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import stamina
 
 from mirror.db import revisions
 from mirror.db.engine import write_transaction
 from mirror.sandbox.server import Sandbox
 from tests.support.commands import Ran, run_mirror, run_on_a_terminal
+from tests.support.fake_clock import FakeClock
 from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
 from tests.support.schema import later_revision
@@ -119,7 +122,8 @@ FAILURES: list[tuple[dict[str, str], int, dict[str, str], str]] = [
     ({"MIRROR_RATE": "fast"}, 2, {"settings": "failed", "token": "ok"}, "--rate"),
     ({"TALKOVER_TOKEN_FILE": ""}, 2, {"token": "failed", "runs": "ok"}, "set TALKOVER_TOKEN"),
     ({"TALKOVER_BASE_URL": "http://127.0.0.1:9/api/v1", "MIRROR_ENVIRONMENT": "new"}, 75,
-     {"API": "failed", "runs": "warning"}, "check --base-url, the network and its proxies"),
+     {"API": "warning", "API token": "failed", "runs": "warning"},
+     "check --base-url, the network and its proxies"),
     ({"MIRROR_DATABASE_URL": "postgresql://me:geheim@127.0.0.1:9/db"}, 75,
      {"database": "failed", "API": "ok"}, "check"),
 ]  # fmt: skip
@@ -137,11 +141,17 @@ def test_a_failed_check_leaves_the_others(sqlite_mirror: Mirror, token_file: Pat
 
 
 @contextmanager
-def api(health: bytes, listed: bytes) -> Iterator[dict[str, str]]:
-    """The variables for an API with one response to the health check, and another for the list."""
+def api(health: bytes, *lists: bytes) -> Iterator[dict[str, str]]:
+    """The variables for an API with a response to the health check, and those for the list.
+
+    The last one for the list repeats.
+    """
+    remaining = list(lists)
 
     def respond(request: HttpRequest) -> bytes:
-        return health if "/health" in request.target else listed
+        if "/health" in request.target:
+            return health
+        return remaining.pop(0) if len(remaining) > 1 else remaining[0]
 
     with ScriptedServer([respond]).running() as server:
         yield {"TALKOVER_BASE_URL": server.base_url, "TALKOVER_TOKEN": TOKEN}
@@ -169,15 +179,10 @@ def test_clock_skew(hours: int, text: str, tmp_path: Path) -> None:
         (http(404), 1, "answered 404"),
         (http(302, b"", "Location: https://e.example/"), 1, "answered 302 and points to https://e"),
         (http(302, b"", "Location: http://[::1"), 1, "answered 302 and points to http://[::1"),
-        (http(408), 75, "answered 408"),
-        (http(429), 75, "answered 429"),
-        (http(503), 75, "answered 503"),
         (http(403), 77, "answered 403"),
         (http(403, b"<html><title>Blocked</title>"), 1, "answered 403: (an HTML page: Blocked)"),
-        (http(401, b"", 'WWW-Authenticate: Basic realm="x"'), 1, "answered 401: (empty"),
+        (http(401, b"", 'WWW-Authenticate: Basic realm="x"'), 1, "answered 401: (no re"),
         (http(422, b'{"success":false,"message":"No page."}'), 1, "answered 422: No page"),
-        (b"", 75, "the connection to "),
-        (b"rubbish\r\n\r\n", 75, "the connection to "),
     ],
 )
 def test_responses_that_are_not_the_list(
@@ -190,6 +195,57 @@ def test_responses_that_are_not_the_list(
     assert checks["API"]["state"] == "warning"
     assert checks["API token"]["state"] == "failed"
     assert text in checks["API token"]["found"]
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let requests be tried again at once."""
+    monkeypatch.setattr("asyncio.sleep", FakeClock().sleep)
+    with stamina.set_testing(False):
+        yield
+
+
+OK = http(200, envelope([]), JSON)
+TRANSIENT = {
+    "408": http(408), "429": http(429, b"", "Retry-After: 1"), "503": http(503),
+    "closed": b"", "no HTTP": b"rubbish\r\n\r\n",
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize("name", TRANSIENT)
+def test_what_a_sync_tries_again_decides_nothing(name: str, tmp_path: Path) -> None:
+    """A failure that passes is a warning; one that stays fails the list, as it fails a sync."""
+    settings = {"MIRROR_DATABASE_URL": f"sqlite:///{tmp_path}/m.db"}
+    with api(OK, TRANSIENT[name], OK) as environ:
+        ran, checks = run_doctor(**settings, **environ)
+    assert (ran.code, checks["list"]["state"]) == (0, "ok")
+    assert checks["API token"]["state"] == "warning"
+    assert checks["API token"]["found"].startswith("unknown: the ")
+    with api(OK, TRANSIENT[name]) as environ:
+        expect_the_same(("default", "list"), **settings, **environ)
+
+
+@pytest.mark.parametrize("health", [b"", b"rubbish\r\n\r\n", http(302, b"", "Location: http://[")])
+def test_the_health_check_alone_fails_nothing(health: bytes, tmp_path: Path) -> None:
+    """A gateway may let the list through and nothing else; a sync needs nothing else."""
+    with api(health, OK) as environ:
+        ran, checks = run_doctor("--database", f"sqlite:///{tmp_path}/m.db", **environ)
+    assert ran.code == 0
+    states = {name: checks[name]["state"] for name in ("API", "API token", "list")}
+    assert states == {"API": "warning", "API token": "ok", "list": "ok"}
+
+
+def test_an_api_that_refuses_other_pages(tmp_path: Path) -> None:
+    """The token is checked with the request of a sync, as others may be refused."""
+
+    def respond(request: HttpRequest) -> bytes:
+        return OK if "per_page=100" in request.target else http(422, b'{"message":"No."}', JSON)
+
+    with ScriptedServer([respond]).running() as server:
+        environ = {"TALKOVER_BASE_URL": server.base_url, "TALKOVER_TOKEN": TOKEN}
+        ran, checks = run_doctor("--database", f"sqlite:///{tmp_path}/m.db", **environ)
+    assert (ran.code, checks["API token"]["state"]) == (0, "ok")
 
 
 def test_what_is_not_json_is_told_as_a_sync_tells_it(
@@ -354,6 +410,21 @@ def test_a_new_name_for_an_old_environment(mirror: Mirror, token_file: Path) -> 
     expect_the_same(("prod", "list"), **variables(mirror, token_file), MIRROR_ENVIRONMENT="prod")
 
 
+def test_the_renaming_is_for_the_database_of_the_option(
+    sqlite_mirror: Mirror, token_file: Path
+) -> None:
+    """With --database the command names it too, or it would rename in another mirror."""
+    sqlite_mirror.sync([request(1)])
+    settings = variables(sqlite_mirror, token_file) | {"MIRROR_DATABASE_URL": ""}
+    options = ("--environment", "prod", "--database", sqlite_mirror.url)
+    command = f"`mirror db rename-environment --database {sqlite_mirror.url} default prod`"
+    for name in ("sync", "doctor"):
+        ran = run_mirror(name, *options, **settings)
+        assert (ran.code, command in ran.err) == (4, True)
+    assert run_mirror(*shlex.split(command.strip("`"))[1:]).code == 0
+    assert run_mirror("sync", *options, **settings).code == 0
+
+
 def test_another_base_url(mirror: Mirror, token_file: Path) -> None:
     """It is found before the token is sent there."""
     mirror.sync([request(1)])
@@ -379,11 +450,18 @@ def test_a_forgotten_token(sqlite_mirror: Mirror, token_file: Path, tmp_path: Pa
     assert run_mirror("doctor", "--config", str(file), "--environment", "a").code == 0
 
 
-@pytest.mark.parametrize("shard", ["9/4", "0/4"], ids=["invalid", "of no file"])
-def test_a_shard_that_a_sync_refuses(sqlite_mirror: Mirror, token_file: Path, shard: str) -> None:
+@pytest.mark.parametrize(
+    ("shard", "named"),
+    [("9/4", ""), ("0/4", ""), ("0/4", "default")],
+    ids=["invalid", "of no file", "of named environments"],
+)
+def test_a_shard_that_a_sync_refuses(
+    sqlite_mirror: Mirror, token_file: Path, shard: str, named: str
+) -> None:
     """It is a failure of settings, beside which the other checks are done."""
     sqlite_mirror.sync([request(1)])
-    environment = variables(sqlite_mirror, token_file) | {"MIRROR_SHARD": shard}
+    shards = {"MIRROR_SHARD": shard, "MIRROR_ENVIRONMENT": named}
+    environment = variables(sqlite_mirror, token_file) | shards
     sync = run_mirror("sync", **environment)
     ran = run_mirror("doctor", "--format", "json", **environment)
     (failed,) = [check for check in json.loads(ran.out) if check["state"] == "failed"]

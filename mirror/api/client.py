@@ -204,7 +204,7 @@ class Client:
             return _parse_page(1, body, redact, head)
 
         etag = known.etag if known else None
-        response = await self._session.get_json(LIST_PATH, _params(1), parse, etag)
+        response = await self._session.get_json(LIST_PATH, page_params(1), parse, etag)
         if response is None:
             return NotModified(etag)
         if response.parsed is None:
@@ -242,7 +242,7 @@ class Client:
             return first.parsed if body == start else _parse_page(2, body, redact, head)
 
         response = await self._session.get_json(
-            LIST_PATH, _params(2), parse, may_be_absent=True, stop_at=start
+            LIST_PATH, page_params(2), parse, may_be_absent=True, stop_at=start
         )
         return None if response is None else response.parsed
 
@@ -292,7 +292,7 @@ class Client:
 
     async def _fetch_listed_page(self, number: int) -> ApiResponse[Page]:
         page = await self._session.get_json(
-            LIST_PATH, _params(number), partial(_parse_page, number)
+            LIST_PATH, page_params(number), partial(_parse_page, number)
         )
         assert page is not None, "without an ETag there is no 304"
         return page
@@ -307,7 +307,8 @@ def concurrency_for_rate(limit: int) -> int:
     return max(2, min(32, -(-limit // 30)))
 
 
-def _params(page: int) -> dict[str, int]:
+def page_params(page: int) -> dict[str, int]:
+    """Return the query of the request for a page of the list."""
     return {"page": page, "per_page": PER_PAGE}
 
 

@@ -55,10 +55,17 @@ def iter_decompressed(settings: ApiSettings, response: httpx.Response) -> AsyncI
 async def _gunzip(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Decompress gzip of one or more members (RFC 1952, 2.2); httpx drops all but the first.
 
-    Zeros between members are padding. Other bytes after a member end the body, as for gzip(1).
+    Zeros between members are padding. Other bytes after a member end the body, as for gzip(1). A
+    body that does not begin as gzip was never compressed, whatever its header says.
     """
-    decompressor, pending = zlib.decompressobj(_GZIP_FORMAT), b""
+    decompressor, pending, has_begun = zlib.decompressobj(_GZIP_FORMAT), b"", False
     async for chunk in chunks:
+        if not has_begun and not _MAGIC.startswith(chunk[:1]):
+            yield chunk
+            async for rest in chunks:
+                yield rest
+            return
+        has_begun = has_begun or bool(chunk)
         for start in range(0, len(chunk), _STEP):
             pending += chunk[start : start + _STEP]
             while pending:

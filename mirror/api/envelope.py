@@ -203,8 +203,10 @@ def error_summary(body: bytes | bytearray, redact: Redactor = _unredacted) -> st
         message = None
     if message:
         return message
-    words = first_words(body, redact)
-    return f"({body_kind(body)}{f': {words}' if words else ' without code or message'})"
+    kind, words = body_kind(body), first_words(body, redact)
+    if kind is BodyKind.EMPTY:  # or none of it could be received or decompressed
+        return "(no readable body)"
+    return f"({kind}{f': {words}' if words else ' without code or message'})"
 
 
 def _error_from_envelope(body: bytes | bytearray, redact: Redactor) -> str | None:
@@ -218,7 +220,8 @@ def _error_from_envelope(body: bytes | bytearray, redact: Redactor) -> str | Non
     inner = outer.error if isinstance(outer.error, dict) else {"message": outer.error}
     code = inner.get("code") or outer.code
     message = inner.get("message") or outer.message
-    parts = [str(part) for part in (code, message) if part]
+    texts = (quotable(redact(str(part))) for part in (code, message) if part)
+    parts = [text for text in texts if text]
     details = outer.errors or inner.get("details")
     if isinstance(details, dict) and details:
         parts.append(msgspec.json.encode(details).decode())

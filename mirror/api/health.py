@@ -12,7 +12,7 @@ from functools import partial
 import anyio
 
 from mirror.api import network
-from mirror.api.client import LIST_PATH
+from mirror.api.client import LIST_PATH, page_params
 from mirror.api.connection import ResponseTrace, http_client
 from mirror.api.event_loop import run
 from mirror.api.httpx_lite import httpx
@@ -113,7 +113,7 @@ async def _send(
             client.stream(
                 "GET",
                 settings.base_url + path,
-                params={"page": 1, "per_page": 1} if is_list else None,
+                params=page_params(1) if is_list else None,
                 timeout=timeout,
                 extensions={"trace": trace},
             ) as response,

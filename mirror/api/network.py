@@ -18,8 +18,11 @@ from mirror.api.httpx_lite import httpx
 from mirror.api.proxy import find_proxy
 from mirror.errors import ApiError
 
-FAILURES = (httpx.TransportError, zlib.error)
-"""What can end a request before its response is complete."""
+FAILURES = (httpx.TransportError, ssl.SSLError, zlib.error)
+"""What can end a request before its response is complete.
+
+httpx passes on an error of TLS that is found when bytes are read.
+"""
 
 _TRANSIENT_STATUSES = {
     HTTPStatus.REQUEST_TIMEOUT,
@@ -35,7 +38,14 @@ _CLOCK = (
     "operator"
 )
 _OTHER_HOST = "check --base-url, as another server answers there"
-_CERTIFICATE_ADVICE = {9: _CLOCK, 10: _CLOCK, 62: _OTHER_HOST, 64: _OTHER_HOST}
+_OPERATOR = "tell the API's operator, or the operator of a proxy that inspects TLS"
+_CERTIFICATE_ADVICE = {
+    9: _CLOCK,
+    10: _CLOCK,
+    62: _OTHER_HOST,
+    64: _OTHER_HOST,
+    **dict.fromkeys((66, 67, 68), _OPERATOR),
+}
 
 _CERTIFICATE_ERRORS = {
     9: "is not valid yet",
@@ -45,8 +55,17 @@ _CERTIFICATE_ERRORS = {
     23: "was revoked",
     62: "is for another host",
     64: "is for another address",
+    66: "has too weak a key",
+    67: "is signed with too weak a key",
+    68: "is signed with too weak a digest",
 }
 """By `verify_code`, whose values are those of X509_STORE_CTX_get_error(3)."""
+
+_TRANSIENT_TLS_ERRORS = ("INTERNAL_ERROR", "BAD_RECORD_MAC", "DECRYPT")
+"""Parts of OpenSSL's codes for damaged bytes, and for a failure within the server.
+
+Other codes mean that the two sides do not understand or accept each other.
+"""
 
 _DNS_ERRORS = {
     getattr(socket, name): message
@@ -83,6 +102,12 @@ def is_transient(status: int) -> bool:
     return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _TRANSIENT_STATUSES
 
 
+def connection_to(base_url: str) -> str:
+    """Return a phrase for a connection, which names its proxy: either may be what failed."""
+    proxy = find_proxy(base_url)
+    return f"the connection to {base_url}{f' through the proxy {proxy}' if proxy else ''}"
+
+
 def final_error(base_url: str, error: Exception, status: int | None) -> ApiError | None:
     """Return the error for a connection that would fail again, None if it may succeed later.
 
@@ -94,8 +119,16 @@ def final_error(base_url: str, error: Exception, status: int | None) -> ApiError
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return ApiError(
-                f"the connection to {base_url} failed ({_describe_os_error(cause)})",
+                f"{connection_to(base_url)} failed ({_describe_os_error(cause)})",
                 hint=_CERTIFICATE_ADVICE.get(cause.verify_code, _PRIVATE_AUTHORITY),
+            )
+        if _is_tls_refusal(cause):
+            proxy = find_proxy(base_url)
+            return ApiError(
+                f"{connection_to(base_url)} failed ({describe(error)})",
+                hint=f"check --base-url{f' and {proxy.variable}' if proxy else ''}, or ask the "
+                "API's operator which TLS it takes (mirror sends no client certificate, and takes "
+                "TLS 1.2 or later)",
             )
     if isinstance(error, httpx.ProxyError) and status is not None and not is_transient(status):
         proxy = find_proxy(base_url)
@@ -132,6 +165,19 @@ def describe(error: Exception, *, responding: bool = False) -> str:
     return "connection lost"
 
 
+def _is_tls_refusal(error: BaseException) -> bool:
+    """Return whether one side of a TLS connection does not accept the other."""
+    # Its subclasses are for connections that end or wait.
+    if type(error) is not ssl.SSLError or (code := _tls_code(error)) is None:
+        return False
+    return not any(part in code for part in _TRANSIENT_TLS_ERRORS)
+
+
+def _tls_code(error: ssl.SSLError) -> str | None:
+    """Return OpenSSL's name of an error, if the error is OpenSSL's."""
+    return getattr(error, "reason", None)
+
+
 def _describe_os_error(error: OSError) -> str | None:
     """Return the meaning of the code of a system, DNS or TLS error; None if it has no code."""
     # The `errno` of TLS and DNS errors is none of the system's.
@@ -140,7 +186,8 @@ def _describe_os_error(error: OSError) -> str | None:
         reason = _CERTIFICATE_ERRORS.get(code, f"is not trusted, code {code}")
         return f"the server's certificate {reason}"
     if isinstance(error, ssl.SSLError):
-        return "TLS failed"
+        tls_code = _tls_code(error)
+        return f"TLS failed, code {tls_code}" if tls_code else "TLS failed"
     if isinstance(error, socket.gaierror):
         code = error.errno or 0
         return _DNS_ERRORS.get(code, f"the host name cannot be resolved, code {error.errno}")

@@ -76,7 +76,7 @@ def connection_error(
         )
     reason = network.describe(error, responding=responding)
     return network.final_error(settings.base_url, error, status) or RetryableError(
-        f"the connection to {settings.base_url} failed ({reason})", reason
+        f"{network.connection_to(settings.base_url)} failed ({reason})", reason
     )
 
 

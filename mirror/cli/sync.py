@@ -184,6 +184,7 @@ class _Sync(msgspec.Struct, frozen=True):
                     dry_run=self.dry_run,
                     accept_missing=self.accept_missing,
                     accept_base_url=self.accept_base_url,
+                    database=SettingSources(self.given).database_option(),
                 )
 
             with closing(

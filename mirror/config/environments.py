@@ -86,14 +86,8 @@ def resolve(
         UsageError: a named environment is not in the file, one token or host was given for several
             environments, or there is no file for a shard to be a part of.
     """
-    if shard and named:
-        raise UsageError(
-            "--shard divides all environments of the configuration file, and --environment names "
-            "some",
-            hint=f"leave one out ({VARIABLES['shard']} and {VARIABLES['environment']} count too)",
-        )
     if shard:
-        require_divisible(sources.file)
+        require_shardable(sources.file, named)
     names = environment_names(sources.file, named)
     # All shards refuse the same, also one that has a single environment.
     refuse_shared(sources, names)
@@ -104,12 +98,18 @@ def resolve(
     ]
 
 
-def require_divisible(file: Configuration) -> None:
+def require_shardable(file: Configuration, named: Sequence[str]) -> None:
     """Check that there are environments for a shard to be a part of.
 
     Raises:
-        UsageError: the configuration file has none, or there is no such file.
+        UsageError: some are named, the configuration file has none, or there is no such file.
     """
+    if named:
+        raise UsageError(
+            "--shard divides all environments of the configuration file, and --environment names "
+            "some",
+            hint=f"leave one out ({VARIABLES['shard']} and {VARIABLES['environment']} count too)",
+        )
     if not file.environments:
         raise UsageError(
             "--shard divides the environments of a configuration file, and there "

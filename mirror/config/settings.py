@@ -28,6 +28,7 @@ from mirror.errors import UsageError
 DEFAULT_ENVIRONMENT = "default"
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:\d+)?")
+_FINAL_DOT = re.compile(r"(?<=[^.])\.(?=(:\d+)?$)")
 _BASE_URL_HINT = "it must end with its path, as in https://host/api/v1"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_ENVIRONMENT_LENGTH = 100
@@ -147,12 +148,17 @@ def is_loopback(host: str) -> bool:
 def usable_base_url(text: str) -> str:
     """Return a base URL without a slash at its end: https, or http to this machine.
 
+    A dot at the end of its host is left out: in DNS it means the same host, but certificates and
+    TLS have host names without it (RFC 6066, section 3).
+
     Raises:
         UsageError: it is invalid. The error does not repeat it, as it may hold the token.
     """
     if not text.isprintable() or " " in text:
         raise UsageError("the base URL holds spaces or invisible characters", hint=_BASE_URL_HINT)
     try:
+        netloc = urlsplit(text).netloc
+        text = text.replace(netloc, _FINAL_DOT.sub("", netloc), 1)
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
@@ -179,7 +185,8 @@ def same_base_url(one: str, other: str) -> bool:
     """Return whether two base URLs are written differently at most.
 
     Scheme and host are the same in upper case, and a default port or a slash at the end changes
-    nothing (RFC 3986, section 6.2), nor do zeros that an IPv6 address may have (RFC 5952).
+    nothing (RFC 3986, section 6.2), nor do zeros that an IPv6 address may have (RFC 5952), a dot at
+    the end of the host, or the form of an internationalized name.
     """
     return normalized_base_url(one) == normalized_base_url(other)
 
@@ -188,9 +195,11 @@ def normalized_base_url(text: str) -> str:
     """Return the same text for all spellings of a base URL."""
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname or "", parts.port
+        host, port = (parts.hostname or "").removesuffix("."), parts.port
     except ValueError:  # not one that `usable_base_url` returned
         return text
+    with suppress(ValueError):
+        host = host.encode("ascii").decode("idna")
     with suppress(ValueError):
         host = ipaddress.ip_address(host).compressed
     port = _DEFAULT_PORTS.get(parts.scheme) if port is None else port

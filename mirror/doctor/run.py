@@ -5,7 +5,7 @@ No check changes anything, and a check that fails does not prevent the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from mirror.config.environments import (
     Shard,
     environment_names,
     refuse_shared,
-    require_divisible,
+    require_shardable,
 )
 from mirror.config.resolver import SettingSources
 from mirror.config.settings import ApiSettings
@@ -29,14 +29,13 @@ from mirror.config.sources import (
     DEFAULT,
     VARIABLES,
     ResolvedSetting,
-    option_name,
 )
 from mirror.db import environments, placement, revisions, runs, sqlite
 from mirror.db.engine import create_engine, read_transaction
 from mirror.db.urls import has_secrets, parse_url, shown_url
 from mirror.doctor import checks
 from mirror.doctor.checks import Check, State, check_disk_space, check_private
-from mirror.errors import DatabaseError, DiskUnavailable, MirrorError, UsageError
+from mirror.errors import ApiUnavailable, DatabaseError, DiskUnavailable, MirrorError, UsageError
 from mirror.queries import status
 from mirror.queries.status import EnvironmentStatus
 from mirror.sync.run import sync
@@ -83,7 +82,7 @@ class Doctor:
         self.failures: list[MirrorError] = []
         self._sources = sources
         self._environments = environment_names(sources.file, named)
-        self._with_others = not named
+        self._named = named
         self._now = now
         self._before_first_sync = before_first_sync
         self._record = _Record()
@@ -102,7 +101,7 @@ class Doctor:
             if not shared:
                 yield from self._api(environment, with_list=not database_failed)
             yield from self._runs(environment)
-        if self._with_others:
+        if not self._named:
             for environment in sorted(self._record.statuses.keys() - set(self._environments)):
                 yield from self._other(environment)
 
@@ -135,7 +134,7 @@ class Doctor:
         if text := self._sources.environ.get(VARIABLES["shard"]):
             try:
                 Shard.parse(text)
-                require_divisible(self._sources.file)
+                require_shardable(self._sources.file, self._named)
             except UsageError as error:
                 yield self._failed("settings", error)
 
@@ -181,12 +180,9 @@ class Doctor:
             last = self._record.completions.get(environment)
             runs.require_base_url(environment, last, api.base_url)
             check = "API"
-            probe = check_health(api, self._now)
-            yield checks.check_health(environment, api, probe)
-            yield checks.check_clock(environment, probe)
+            is_reachable = yield from self._health(environment, api)
             check = "API token"
-            probe = check_token(api, self._now)
-            yield checks.check_token(environment, probe)
+            yield self._access(environment, api, with_list=with_list and is_reachable)
             check = "list"
             if with_list:
                 yield self._list(environment, api)
@@ -194,6 +190,27 @@ class Doctor:
             # A check of a setting may have shown the error already.
             if check not in {"token", "settings"} or str(error) not in map(str, self.failures):
                 yield self._failed(check, error, environment)
+
+    def _health(self, environment: str, api: ApiSettings) -> Generator[Check, None, bool]:
+        """Request what a sync does not need; return whether there was a response."""
+        try:
+            probe = check_health(api, self._now)
+        except ApiUnavailable as error:
+            yield Check(State.WARNING, "API", environment, error.message, error.hint)
+            return False
+        yield checks.check_health(environment, api, probe)
+        yield checks.check_clock(environment, probe)
+        return True
+
+    def _access(self, environment: str, api: ApiSettings, *, with_list: bool) -> Check:
+        """Request the list once; a sync tries again if that may help, and so `_list` decides."""
+        try:
+            probe = check_token(api, self._now)
+        except ApiUnavailable as error:
+            if not with_list:
+                raise
+            return Check(State.WARNING, "API token", environment, f"unknown: {error.message}")
+        return checks.check_token(environment, probe)
 
     def _list(self, environment: str, api: ApiSettings) -> Check:
         """Read the list and compare it with the mirror, as a sync does; without a mirror, read it.
@@ -206,7 +223,14 @@ class Doctor:
             return Check(
                 State.OK, "list", environment, plural(fetched.scan.count, "entry", "entries")
             )
-        result = sync(self._engine, api, environment, dry_run=True, now=self._now)
+        result = sync(
+            self._engine,
+            api,
+            environment,
+            dry_run=True,
+            database=self._sources.database_option(),
+            now=self._now,
+        )
         if result.failure is not None:
             raise result.failure
         if result.outcome is runs.Outcome.SUPERSEDED:
@@ -247,7 +271,7 @@ class Doctor:
 
     def _read_record(self, connection: Connection) -> _Record:
         names = list(self._environments)
-        if self._with_others:
+        if not self._named:
             names += environments.on_record(connection)
         statuses = status.status(
             connection, now=self._now(), environments=names, max_age=self._max_age
@@ -256,10 +280,6 @@ class Doctor:
             {status.environment: status for status in statuses},
             {name: runs.last_completion(connection, name) for name in names},
         )
-
-    def _database_option(self) -> str | None:
-        given = self._sources.given.get("database")
-        return given.text if given and given.source == option_name("database") else None
 
     def _max_age(self, environment: str) -> timedelta | None:
         """Return the age at which an environment is stale; None also if the file has none."""
@@ -347,7 +367,7 @@ class Doctor:
         if file.path is not None and file.environments:
             new = [name for name in file.environments if statuses[name].complete_at is None]
             finding, advice = environments.unknown_to_file(
-                environment, file.path, new, self._database_option()
+                environment, file.path, new, self._sources.database_option()
             )
             yield Check(State.WARNING, "environment", environment, finding, advice)
         elif complete:
@@ -355,7 +375,7 @@ class Doctor:
             yield Check(State.OK, "environment", environment, finding)
         else:
             finding = "on record, without a complete pull"
-            forget = environments.forget_command(environment, self._database_option())
+            forget = environments.forget_command(environment, self._sources.database_option())
             advice = f"if the name was mistyped, run `{forget}`"
             yield Check(State.WARNING, "environment", environment, finding, advice)
             limit = file.max_age(environment)

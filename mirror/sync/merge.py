@@ -45,6 +45,7 @@ def merge(
     *,
     accept_missing: bool = False,
     progress: Progress | None = None,
+    database: str | None = None,
 ) -> Counts:
     """Make the mirror of an environment equal to a list.
 
@@ -54,6 +55,7 @@ def merge(
         scan: the complete list, compared with the digests of the environment's requests.
         accept_missing: apply the list whatever is missing or unreadable.
         progress: counts the entries as they are loaded.
+        database: the URL that `--database` names, for the command in an error.
 
     Raises:
         GuardRefused: the list is implausible. The caller rolls back.
@@ -62,7 +64,7 @@ def merge(
     progress.begin_loading(scan.count)
     with bulk.temporary(connection, staged):
         found = compare(connection, run, scan, progress)
-        guard.check(connection, run, scan, found, accept_missing=accept_missing)
+        guard.check(connection, run, scan, found, accept_missing=accept_missing, database=database)
         kinds, invalid = found.kinds, found.invalid
         if kinds["updated"] or kinds["returned"] or kinds["missing"]:
             _keep_past_versions(connection, run)

@@ -96,6 +96,7 @@ def sync(
     dry_run: bool = False,
     accept_missing: bool = False,
     accept_base_url: bool = False,
+    database: str | None = None,
     now: Callable[[], datetime] = utc_now,
     progress: Progress | None = None,
     cancellation: CancellationToken | None = None,
@@ -114,6 +115,7 @@ def sync(
             sync, and leaves no run on record.
         accept_missing: apply the list whatever is missing or unreadable.
         accept_base_url: sync even if the last complete sync used another base URL.
+        database: the URL that `--database` names, for the command in an error; None if settings do.
         now: the clock, UTC.
         progress: counts what is done.
         cancellation: lets another thread end the sync, which then fails with `Stopped`.
@@ -140,6 +142,7 @@ def sync(
                 dry_run=dry_run,
                 accept_missing=accept_missing,
                 accept_base_url=accept_base_url,
+                database=database,
                 now=now,
                 began=began,
                 progress=progress,
@@ -216,8 +219,8 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
     """A sync whose run is on record.
 
     Attributes:
-        engine, now, progress, cancellation, dry_run, accept_missing, accept_base_url: arguments
-            of `sync`.
+        engine, now, progress, cancellation, dry_run, accept_missing, accept_base_url, database:
+            arguments of `sync`.
         run: its run.
         client: fetches the list.
         base_url: of the API.
@@ -231,6 +234,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
     accept_missing: bool
     accept_base_url: bool
+    database: str | None
     now: Callable[[], datetime]
     began: float
     progress: Progress
@@ -336,6 +340,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
                 fetched.scan,
                 accept_missing=self.accept_missing,
                 progress=self.progress,
+                database=self.database,
             )
             logger.debug("merged in %.3f s", time.monotonic() - began)
             if self.dry_run:

@@ -88,6 +88,15 @@ def test_gzip_that_is_cut_or_damaged_is_requested_again(serve: Serve, body: byte
     assert_fails(serve(cut), ApiUnavailable, "(tried 5 times); try again later")
 
 
+@pytest.mark.parametrize("size", [1, 9999])
+def test_what_does_not_begin_as_gzip_is_no_gzip(serve: Serve, size: int) -> None:
+    """A server that labels its body falsely is read as it is meant, not tried again for ever."""
+    assert fetch(serve(in_chunks(BODY, size))).scan.count == 2
+    page = in_chunks(b"<html><title>Down for maintenance</title></html>", size)
+    assert_fails(serve(page), ApiError, "an HTML page, not JSON (Down for maintenance)")
+    assert_fails(serve(in_chunks(zlib.compress(BODY), size)), ApiError, "is binary data, not JSON")
+
+
 ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     " , ": bytes,

@@ -131,7 +131,7 @@ REFUSALS: dict[str, tuple[bytes, type[MirrorError], str]] = {
     "json of the framework": (http(403, b'{"message":"No!"}', BASIC), TokenRefused, "No; check"),
     "json and a login": (http(401, b'{"message":"No"}', BASIC), TokenRefused, "check the token"),
     "other json": (http(403, UNKNOWN_JSON), TokenRefused, "JSON without code or message"),
-    "empty": (http(403), TokenRefused, "(empty without code or message); check the token"),
+    "empty": (http(403), TokenRefused, "(no readable body); check the token"),
 }  # fmt: skip
 
 
@@ -187,7 +187,7 @@ RETRYABLE = {
     "json-cut-in-a-text": HEAD + b"\r\n" + BODY[: BODY.index(b"longer")],
     "json-cut-after-a-byte": HEAD + b"\r\n" + BODY[:1],
     "nothing-until-the-close": HEAD + b"\r\n",
-    "gzip-damaged": HEAD + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
+    "gzip-damaged": HEAD + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8bno",
     "gzip-cut-at-the-close": (
         HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(BODY, mtime=0)[:-30]
     ),

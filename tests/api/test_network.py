@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import ssl
 import threading
@@ -31,7 +32,7 @@ RESPONSES = {
     "half a body": (http(200, b"{}")[:-1], INCOMPLETE),
     "half a chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n9\r\n{", INCOMPLETE),
     "no gzip": (
-        http(200, b"nope", "Content-Encoding: gzip"),
+        http(200, b"\x1f\x8bnope", "Content-Encoding: gzip"),
         "the body cannot be decompressed",
     ),
 }
@@ -40,7 +41,8 @@ RESPONSES = {
 def of_sync(base_url: str) -> str:
     """The reason that a sync gives for a failed connection, which is a failure for now."""
     shown = assert_fails(base_url, ApiUnavailable)
-    start, end = f"the connection to {base_url} failed (", ") (tried 5 times); try again later"
+    start = f"{network.connection_to(base_url)} failed ("
+    end = ") (tried 5 times); try again later"
     assert shown.startswith(start)
     assert shown.endswith(end)
     return shown[len(start) : -len(end)]
@@ -59,7 +61,7 @@ def of_doctor(base_url: str) -> str:
     """The reason that `mirror doctor` gives for the same connection."""
     with pytest.raises(ApiUnavailable) as raised:
         health.check_health(settings(base_url), now)
-    start, end = f"the connection to {base_url} failed (", "); check --base-url"
+    start, end = f"{network.connection_to(base_url)} failed (", "); check --base-url"
     assert str(raised.value).startswith(start)
     return str(raised.value)[len(start) :].partition(end)[0]
 
@@ -165,8 +167,6 @@ def test_an_untrusted_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         other_host = f"https://other{address.replace('127.0.0.1', '.example')}/api/v1"
         (shown,) = final_errors(other_host)
         assert "(the server's certificate is for another host); check --base-url" in shown
-    with listener(responding(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as address:
-        assert of_doctor(f"https://{address}/api/v1") == "TLS failed"
     empty = tmp_path / "empty.pem"
     empty.write_text("nothing")
     monkeypatch.setenv("SSL_CERT_FILE", str(empty))
@@ -178,8 +178,10 @@ def test_an_untrusted_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_a_proxy_that_cannot_connect(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
     """A proxy that may connect later is a failure for now, and none of its words is shown."""
     with listener(responding(b"HTTP/1.1 %d No\x1b[31m way\r\n\r\n" % status)) as address:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://{address}")
+        monkeypatch.setenv("HTTPS_PROXY", f"http://somebody:geheim@{address}")
         assert of_sync(HERE) == of_doctor(HERE) == "the proxy refused the connection"
+        shown = assert_fails(HERE, ApiUnavailable)
+    assert shown.startswith(f"the connection to {HERE} through the proxy http://{address} failed (")
 
 
 @pytest.mark.parametrize(
@@ -206,6 +208,50 @@ def test_silence(released: threading.Event) -> None:
         pytest.raises(ApiUnavailable, match=r"/api/v1 sent nothing for 0\.1 seconds"),
     ):
         health.check_health(settings(f"http://{address}/api/v1", timeout=0.1), now)
+
+
+NO_TLS = responding(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+TLS_ADVICE = (
+    "or ask the API's operator which TLS it takes (mirror sends no client certificate, and takes "
+    "TLS 1.2 or later)"
+)
+
+
+def test_a_server_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS that cannot be agreed on is final, with OpenSSL's code, and the proxy if there is one."""
+    with listener(NO_TLS) as address:
+        here = f"https://{address}/api/v1"
+        (shown,) = final_errors(here)
+        assert re.fullmatch(
+            f"the connection to {here} failed \\(TLS failed, code [A-Z_]+\\); check --base-url, "
+            + re.escape(TLS_ADVICE),
+            shown,
+        )
+        monkeypatch.setenv("ALL_PROXY", f"https://{address}")
+        (shown,) = final_errors(HERE)
+    assert f"{HERE} through the proxy https://{address} failed (TLS failed, code " in shown
+    assert f"check --base-url and ALL_PROXY, {TLS_ADVICE}" in shown
+
+
+def test_a_server_that_demands_a_client_certificate(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In TLS 1.3 the server refuses after the handshake, when the client reads."""
+    context, certificate = tls_server(tmp_path, "localhost")
+    context.verify_mode = ssl.CERT_REQUIRED
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+
+    def refuse(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, True, do_handshake_on_connect=False) as encrypted:
+            with suppress(ssl.SSLError):
+                encrypted.do_handshake()
+            while socket.socket.recv(encrypted, 4096):
+                pass  # unread bytes would reset the connection
+
+    with listener(refuse) as address:
+        (shown,) = final_errors(f"https://{address.replace('127.0.0.1', 'localhost')}/api/v1")
+    assert "TLS failed, code TLSV13_ALERT_CERTIFICATE_REQUIRED" in shown
+    assert TLS_ADVICE in shown
 
 
 def chain(*errors: Exception) -> Exception:
@@ -259,14 +305,38 @@ def test_codes(errors: list[Exception], reason: str) -> None:
         (23, "SSL_CERT_FILE"),
         (62, "check --base-url"),
         (64, "check --base-url"),
+        (66, "operator of a proxy that inspects TLS"),
         (99, "SSL_CERT_FILE"),
     ],
 )
 def test_a_certificate_is_final(code: int, advice: str) -> None:
-    """An error about a certificate is found behind others; other errors of TLS are for now."""
+    """An error about a certificate is found behind others."""
     errors = [httpx.ConnectError("x"), OSError("all of"), untrusted(code)]
     error = network.final_error(HERE, chain(*errors), None)
     assert type(error) is ApiError
     assert advice in str(error.hint)
-    for cause in (ssl.SSLError(1, "x"), ssl.SSLEOFError(8, "x"), OSError(errno.ECONNRESET, "x")):
-        assert network.final_error(HERE, chain(httpx.ConnectError("x"), cause), None) is None
+
+
+def tls_error(code: str) -> Exception:
+    """An error of OpenSSL."""
+    error = ssl.SSLError(1, "some words")
+    error.reason = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_final"),
+    [
+        (tls_error("UNSUPPORTED_PROTOCOL"), True),
+        (tls_error("SSLV3_ALERT_HANDSHAKE_FAILURE"), True),
+        (tls_error("TLSV1_ALERT_INTERNAL_ERROR"), False),
+        (tls_error("DECRYPTION_FAILED_OR_BAD_RECORD_MAC"), False),
+        (ssl.SSLError(1, "x"), False),
+        (ssl.SSLEOFError(8, "x"), False),
+        (OSError(errno.ECONNRESET, "x"), False),
+    ],
+)
+def test_errors_of_tls(cause: Exception, *, is_final: bool) -> None:
+    """What two sides do not accept of each other stays so; damage and trouble may pass."""
+    error = network.final_error(HERE, chain(httpx.ConnectError("x"), cause), None)
+    assert (error is not None) == is_final

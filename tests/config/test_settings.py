@@ -218,10 +218,24 @@ def test_valid_base_urls() -> None:
         assert api({"TALKOVER_BASE_URL": url}).base_url == url.rstrip("/")
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://voice.example.com./api/v1", "https://voice.example.com/api/v1"),
+        ("https://voice.example.com.:8443/x./", "https://voice.example.com:8443/x."),
+        ("http://localhost.:8000/api/v1", "http://localhost:8000/api/v1"),
+        ("https://voice.example.com../x", "https://voice.example.com../x"),
+    ],
+)
+def test_a_final_dot_of_the_host_is_dropped(url: str, expected: str) -> None:
+    """It is no other host, but certificates are for the name without it."""
+    assert api(base_url=url).base_url == expected
+
+
 INVALID_URLS = {
     "unencrypted": [
         "http://app.talkover.ai/api/v1", "HTTP://app.talkover.ai/api/v1",
-        "http://localhost.evil.example/api/v1", "http://localhost./api/v1",
+        "http://localhost.evil.example/api/v1", "http://localhost../api/v1",
         "http://127.0.0.1.evil.example/api/v1", "http://127.0.0.1%2eevil.example/api/v1",
         "http://evil.example:127/api/v1", "http://0.0.0.0/api/v1", "http://10.0.0.1/api/v1",
         "http://192.168.0.1/api/v1", "http://169.254.169.254/api/v1", "http://[2001:db8::1]/api/v1",

@@ -106,6 +106,9 @@ SAME = [
     ("https://api.example/api/v1/", "https://api.example/api/v1"),
     ("https://api.example", "https://api.example/"),
     ("http://[::1]:80/api", "http://[::1]/api"),
+    ("https://api.example./api/v1", "https://api.example/api/v1"),
+    ("https://api.example.:443/api/v1", "https://API.example/api/v1"),
+    ("https://B\u00dcCHER.example/", "https://xn--bcher-kva.example/"),
     ("https://[2001:DB8:0:0::1]/api", "https://[2001:db8::0001]/api"),
 ]
 OTHER = [
@@ -118,6 +121,9 @@ OTHER = [
     ("http://[::1]:8787/api/v1", "http://[::2]:8787/api/v1"),
     ("http://127.0.0.1:8787/api/v1", "http://127.0.0.1:8788/api/v1"),
     ("https://[::1/", "https://api.example/"),
+    ("https://api..example/", "https://api.example/"),
+    ("https://stra\u00dfe.example/", "https://strasse.example/"),
+    ("https://xn--strae-oqa.example/", "https://strasse.example/"),
 ]
 
 
@@ -126,7 +132,7 @@ OTHER = [
     [(*pair, True) for pair in SAME] + [(*pair, False) for pair in OTHER],
 )
 def test_which_base_urls_are_the_same(one: str, other: str, *, same: bool) -> None:
-    """They may differ in the case of scheme and host, a default port, a slash at the end, zeros."""
+    """The case of scheme and host, a default port, a final dot or slash and zeros do not count."""
     assert same_base_url(one, other) is same
     assert same_base_url(other, one) is same
     assert same_base_url(one, one)
