@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 from datetime import date, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -20,6 +21,7 @@ import pytest
 from pyarrow import parquet
 
 from mirror.db.engine import write_transaction
+from mirror.db.models import release_requests
 from mirror.export import batches, files, folder, run
 from tests.support.commands import run_mirror
 from tests.support.exports import assert_is, count, export, fill, generations, read
@@ -383,3 +385,31 @@ def test_files_are_compressed(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     assert (metadata.num_rows, metadata.num_row_groups) == (20, 1)
     column = metadata.row_group(0).column(0)
     assert (column.compression, column.is_stats_set) == ("ZSTD", True)
+
+
+def test_what_differs_in_each_row_has_no_large_dictionary(tmp_path: Path) -> None:
+    """A dictionary of all ids would make the file larger; one of few values makes it smaller."""
+    rows = 20_000
+    columns = batches.schema(release_requests)
+    values = {
+        "id": [sha256(b"%d" % row).hexdigest() for row in range(rows)],
+        "status": ["approved", "rejected"] * (rows // 2),
+        "environment": ["prod"] * rows,
+    }
+    arrays = [
+        pa.array(values[column.name], column.type)
+        if column.name in values
+        else pa.nulls(rows, column.type)
+        for column in columns
+    ]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=columns)
+    files.write(tmp_path / "new", release_requests, [batch], ["prod"])
+    (file,) = (tmp_path / "new").glob("*/*")
+    group = parquet.ParquetFile(file).metadata.row_group(0)
+    sizes = {}
+    for place in range(group.num_columns):
+        column = group.column(place)
+        sizes[column.path_in_schema] = column.data_page_offset - column.dictionary_page_offset
+    assert sizes["id"] < 100_000
+    assert 0 < sizes["status"] < 100
+    assert parquet.ParquetFile(file).read(["id"]).column(0).to_pylist() == values["id"]
