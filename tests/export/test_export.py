@@ -193,17 +193,36 @@ def test_an_interrupt_when_copy_has_begun(
         assert (ran.code, ran.err.strip(), generations(tmp_path)) == (1, "mirror: interrupted", [])
 
 
-def test_a_value_of_another_type(sqlite_mirror: Mirror, tmp_path: Path) -> None:
-    """What another program wrote into SQLite is no traceback."""
+@pytest.mark.parametrize(
+    "values",
+    ["requested_at = 'yesterday'", "sync_run_id = 1.5", "digest = x'ff'", "reason = x'ff'"],
+)
+def test_a_value_of_another_type(sqlite_mirror: Mirror, tmp_path: Path, values: str) -> None:
+    """What another program wrote into SQLite is neither a traceback nor exported as another one."""
     sqlite_mirror.sync(requests(1))
     with write_transaction(sqlite_mirror.engine, "test") as connection:
-        connection.exec_driver_sql("UPDATE release_requests SET requested_at = 'yesterday'")
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        connection.exec_driver_sql(f"UPDATE release_requests SET {values}")
     ran = export(sqlite_mirror, tmp_path / "new")
     assert ran.code == 1
     assert ran.err == (
         "mirror: release_requests has a value that is none of its column's type; see whether "
         "another program writes to the mirror\n"
     )
+
+
+def test_a_text_of_another_encoding(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """A text that is not UTF-8, which SQLite stores, is named in each command, and not quoted."""
+    sqlite_mirror.sync(requests(1))
+    with write_transaction(sqlite_mirror.engine, "test") as connection:
+        connection.exec_driver_sql("UPDATE release_requests SET reason = CAST(x'41ff' AS text)")
+    listed = run_mirror("requests", "--database", sqlite_mirror.url)
+    for ran in (export(sqlite_mirror, tmp_path / "new"), listed):
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err == (
+            f"mirror: the database {sqlite_mirror.url} has a text that is not UTF-8; see whether "
+            "another program writes to the mirror\n"
+        )
 
 
 def test_nothing_of_others_is_touched(sqlite_mirror: Mirror, tmp_path: Path) -> None:
