@@ -70,6 +70,12 @@ def _translate(error: BaseException | None, engine: Engine) -> DatabaseError:
             hint="run it again; if this repeats, set hot_standby_feedback = on there, or a longer "
             "max_standby_streaming_delay",
         )
+    if isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode"):
+        # It is not from SQLite, but from Python, which decodes the texts.
+        return DatabaseError(
+            f"the database {redact_url(engine.url)} has a text that is not UTF-8",
+            hint="see whether another program writes to the mirror",
+        )
     if is_transient(error, engine.dialect.loaded_dbapi):
         return unavailable(error, engine.url)
     return refused(error, engine.url)

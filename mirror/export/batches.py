@@ -77,7 +77,7 @@ def read(
     read_rows = _read_sqlite if connection.dialect.name == "sqlite" else _read_postgres
     try:
         yield from read_rows(connection, query, values, columns)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise DatabaseError(
             f"{table.name} has a value that is none of its column's type",
             hint="see whether another program writes to the mirror",
@@ -108,8 +108,8 @@ def _array(stored: Sequence[Any], kind: pa.DataType) -> pa.Array:
         return pa.array(stored, pa.string()).cast(pa.timestamp("us")).cast(kind)
     if pa.types.is_date(kind):
         return pa.array(stored, pa.string()).cast(kind)
-    if pa.types.is_boolean(kind):
-        return pa.array(stored, pa.int64()).cast(kind)
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return pa.array(stored).cast(kind)  # which fails for 1.5, unlike pa.array(stored, kind)
     return pa.array(stored, kind)
 
 

@@ -23,6 +23,9 @@ _ROW_GROUP_ROWS = 120_000
 _ROW_GROUP_BYTES = 32 * 1024 * 1024
 """A row group ends with the batch that exceeds one of the limits. Three are held in memory."""
 
+_DICTIONARY_BYTES = 64 * 1024
+"""Limit of a column's dictionary in a row group. Larger ones, as of ids, cost time and size."""
+
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 """The name that Hive and all readers give to the partition of NULL."""
 
@@ -133,7 +136,13 @@ def _writer(file: Path, columns: pa.Schema) -> Iterator[Callable[[pa.Table], Non
     """Yield a function that writes a row group while the caller reads the next one."""
     with (
         file.open("xb") as sink,
-        parquet.ParquetWriter(sink, columns, compression="zstd", compression_level=1) as writer,
+        parquet.ParquetWriter(
+            sink,
+            columns,
+            compression="zstd",
+            compression_level=1,
+            dictionary_pagesize_limit=_DICTIONARY_BYTES,
+        ) as writer,
         ThreadPoolExecutor(1) as encoder,
     ):
         writing: Future[None] | None = None

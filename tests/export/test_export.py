@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 from datetime import date, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -20,6 +21,7 @@ import pytest
 from pyarrow import parquet
 
 from mirror.db.engine import write_transaction
+from mirror.db.models import release_requests
 from mirror.export import batches, files, folder, run
 from tests.support.commands import run_mirror
 from tests.support.exports import assert_is, count, export, fill, generations, read
@@ -191,17 +193,36 @@ def test_an_interrupt_when_copy_has_begun(
         assert (ran.code, ran.err.strip(), generations(tmp_path)) == (1, "mirror: interrupted", [])
 
 
-def test_a_value_of_another_type(sqlite_mirror: Mirror, tmp_path: Path) -> None:
-    """What another program wrote into SQLite is no traceback."""
+@pytest.mark.parametrize(
+    "values",
+    ["requested_at = 'yesterday'", "sync_run_id = 1.5", "digest = x'ff'", "reason = x'ff'"],
+)
+def test_a_value_of_another_type(sqlite_mirror: Mirror, tmp_path: Path, values: str) -> None:
+    """What another program wrote into SQLite is neither a traceback nor exported as another one."""
     sqlite_mirror.sync(requests(1))
     with write_transaction(sqlite_mirror.engine, "test") as connection:
-        connection.exec_driver_sql("UPDATE release_requests SET requested_at = 'yesterday'")
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        connection.exec_driver_sql(f"UPDATE release_requests SET {values}")
     ran = export(sqlite_mirror, tmp_path / "new")
     assert ran.code == 1
     assert ran.err == (
         "mirror: release_requests has a value that is none of its column's type; see whether "
         "another program writes to the mirror\n"
     )
+
+
+def test_a_text_of_another_encoding(sqlite_mirror: Mirror, tmp_path: Path) -> None:
+    """A text that is not UTF-8, which SQLite stores, is named in each command, and not quoted."""
+    sqlite_mirror.sync(requests(1))
+    with write_transaction(sqlite_mirror.engine, "test") as connection:
+        connection.exec_driver_sql("UPDATE release_requests SET reason = CAST(x'41ff' AS text)")
+    listed = run_mirror("requests", "--database", sqlite_mirror.url)
+    for ran in (export(sqlite_mirror, tmp_path / "new"), listed):
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err == (
+            f"mirror: the database {sqlite_mirror.url} has a text that is not UTF-8; see whether "
+            "another program writes to the mirror\n"
+        )
 
 
 def test_nothing_of_others_is_touched(sqlite_mirror: Mirror, tmp_path: Path) -> None:
@@ -383,3 +404,31 @@ def test_files_are_compressed(sqlite_mirror: Mirror, tmp_path: Path) -> None:
     assert (metadata.num_rows, metadata.num_row_groups) == (20, 1)
     column = metadata.row_group(0).column(0)
     assert (column.compression, column.is_stats_set) == ("ZSTD", True)
+
+
+def test_what_differs_in_each_row_has_no_large_dictionary(tmp_path: Path) -> None:
+    """A dictionary of all ids would make the file larger; one of few values makes it smaller."""
+    rows = 20_000
+    columns = batches.schema(release_requests)
+    values = {
+        "id": [sha256(b"%d" % row).hexdigest() for row in range(rows)],
+        "status": ["approved", "rejected"] * (rows // 2),
+        "environment": ["prod"] * rows,
+    }
+    arrays = [
+        pa.array(values[column.name], column.type)
+        if column.name in values
+        else pa.nulls(rows, column.type)
+        for column in columns
+    ]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=columns)
+    files.write(tmp_path / "new", release_requests, [batch], ["prod"])
+    (file,) = (tmp_path / "new").glob("*/*")
+    group = parquet.ParquetFile(file).metadata.row_group(0)
+    sizes = {}
+    for place in range(group.num_columns):
+        column = group.column(place)
+        sizes[column.path_in_schema] = column.data_page_offset - column.dictionary_page_offset
+    assert sizes["id"] < 100_000
+    assert 0 < sizes["status"] < 100
+    assert parquet.ParquetFile(file).read(["id"]).column(0).to_pylist() == values["id"]

@@ -116,6 +116,7 @@ def test_everything_through_pgbouncer(
             *COMMANDS,
             ["doctor", *api],
             ["report", "--output", f"{tmp_path}/report.html"],
+            ["export", f"{tmp_path}/export"],
         ):
             ran = run_checked(*command, "--database", url)
             assert ran.code == 0, ran

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 from mirror.db.engine import create_engine, read_transaction
 from mirror.errors import DatabaseUnavailable
 from mirror.queries import helpers
+from tests.support.exports import count
 from tests.support.outages import (
     NEW,
     OLD,
@@ -115,6 +116,9 @@ def test_everything_can_be_read_there(pair: Pair, tmp_path: Path) -> None:
         assert here.code == 0
     assert pair.command("status", "--max-age", "1h")[0] == 0
     assert pair.command("report", "--output", f"{tmp_path}/report.html")[0] == 0
+    assert pair.command("export", f"{tmp_path}/export")[0] == 0
+    [(total,)] = execute(pair.primary.url, "SELECT count(*) FROM release_requests")
+    assert count(tmp_path / "export") == total > 0
     assert pair.replica.state() == pair.mirror.state()
 
 
