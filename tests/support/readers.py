@@ -293,10 +293,9 @@ def normalize(relation: str, rows: Iterable[Row], *, text: bool = False) -> list
     columns = RELATIONS[relation].columns
     result = []
     for row in rows:
-        values = {}
-        for name, value in row.items():
-            values[name] = _normalize(columns[name], value, text=text)
-        result.append(values)
+        # In one order, for a program whose rows have none.
+        names = sorted(row)
+        result.append({name: _normalize(columns[name], row[name], text=text) for name in names})
     return sorted(result, key=repr)
 
 

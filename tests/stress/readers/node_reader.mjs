@@ -84,6 +84,26 @@ const READERS = {
     };
   },
 
+  async 'postgres.js'({ host, port, user, database }) {
+    const { default: connect } = await import('postgres');
+    const text = { to: 1082, from: [1082], serialize: String, parse: String };
+    const types = { bigint: connect.BigInt, date: text };
+    const sql = connect({ host, port, user, database, types, connection: { TimeZone: 'UTC' } });
+    let current = sql;
+    return {
+      ...postgres,
+      all: (query, ...values) => current.unsafe(query.replace('?', '$1'), values),
+      begin: () =>
+        new Promise((begun, failed) => {
+          const open = (transaction) => {
+            begun((current = transaction));
+            return new Promise(() => {});
+          };
+          sql.begin('ISOLATION LEVEL REPEATABLE READ READ ONLY', open).catch(failed);
+        }),
+    };
+  },
+
   async 'knex with pg'(job) {
     const { connection } = await openPg(job);
     const { default: knex } = await import('knex');

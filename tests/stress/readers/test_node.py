@@ -78,6 +78,12 @@ def test_pg(postgres: ReaderMirror) -> None:
         program.assert_right(postgres)
 
 
+def test_postgres_js(postgres: ReaderMirror) -> None:
+    """Times are read and bound as Date, in a session in UTC."""
+    with reader("postgres.js", postgres) as program:
+        program.assert_right(postgres)
+
+
 @pytest.mark.parametrize("name", ["libsql", "knex with better-sqlite3"])
 def test_a_date_is_bound_as_a_number(sqlite: ReaderMirror, name: str) -> None:
     """Text is greater than any number, so every row is `>=` and none is `<`."""
