@@ -165,7 +165,7 @@ _HOURS = """SELECT count(*), min(CASE WHEN place * 2 >= total THEN hours END),
 FROM (SELECT hours_to_resolve AS hours, row_number() OVER (ORDER BY hours_to_resolve) AS place,
              count(*) OVER () AS total
       FROM release_request_turnaround
-      WHERE time_source = 'reported' AND {ours}
+      WHERE time_source = 'reported' AND status IN ('approved', 'rejected', 'cancelled') AND {ours}
         AND resolved_at >= :start AND resolved_at < :end) ranked"""
 _RELEASED = """SELECT count(*) FROM (
   SELECT DISTINCT environment, phone_number FROM release_request_turnaround
@@ -347,7 +347,9 @@ class Oracle:
         took = sorted(
             review.hours_to_resolve
             for review in helpers.turnaround(self.connection, environment=self.environment)
-            if review.time_source == "reported" and review.resolved_at < self.at  # type: ignore[operator]
+            if review.time_source == "reported"
+            and review.status in VERDICTS
+            and review.resolved_at < self.at  # type: ignore[operator]
         )
         place = next((n for n in range(1, len(took) + 1) if n * 10 >= len(took) * 9), 0)
         return len(took), took[place - 1] if took else None
