@@ -185,13 +185,13 @@ def test_changes(reports: Reports) -> None:
 
 def test_a_correction(mirror: Mirror, tmp_path: Path) -> None:
     """A correction names the fields that changed, but for the status, which has a column."""
-    for reason, status in (("wrong", "pending"), ("right", "pending"), ("right", "on_hold")):
-        mirror.sync([request(1, reason=reason, status=status)])
+    for number, status in (("a", "pending"), ("b", "pending"), ("b", "on_hold")):
+        mirror.sync([request(1, phone_number_id=number, status=status)])
     page = render_page(mirror.url, "--since", "2024-01-01", into=tmp_path / "page.html")
     _, listed = page.section("changes").find_all("table")
     assert [row[1:3] for row in rows_of(listed)] == [
         ["corrected", "pending → on_hold"],
-        ["corrected reason", "pending"],
+        ["corrected phone_number_id", "pending"],
     ]
 
 
