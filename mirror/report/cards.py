@@ -59,8 +59,6 @@ def _open(report: Report, language: Language) -> Card:
             size = language.percent(ratio) if ratio >= 1 else language.rates((ratio, ratio))
         comparison = _compare(language, change, size, language.count(before), "more", "less")
     note = _counted(language, requested=counts.requested, resolved=counts.resolved)
-    if report.open.total != value:
-        note += "; " + language.text("lists_differ", report.open.total)
     label = language.text("open_now" if report.is_current else "open_then")
     return Card("open", label, language.count(value), comparison, note)
 

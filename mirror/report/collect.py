@@ -242,7 +242,7 @@ def _figures(
         days = daily.get(name, NO_DAYS)
         return KeyFigures(
             at=state.at,
-            open=days.open.get(period.last, 0) if period.days else 0,  # before 0001-01-01
+            open=state.open[name].count if name in state.open else 0,
             oldest_open=state.open[name].oldest if name in state.open else None,
             counts=counts(days.days, period),
             undated=undated(resolutions_of[name]),

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from mirror.db.models import is_resolved, quarantined_records, release_requests
-from mirror.db.views import turnaround as turnaround_view
 from mirror.queries.helpers import QUARANTINE_ORDER, known_requests
 from mirror.queries.results import Limited, QuarantinedRecord, ReleaseRequest
 from mirror.queries.select import (
@@ -22,9 +21,9 @@ from mirror.queries.select import (
     in_environment,
     select_as,
 )
+from mirror.report.open_then import open_then
 
 _requests = release_requests.c
-_unresolved = sa.not_(is_resolved(release_requests))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +56,15 @@ class Snapshot:
     at: datetime | None = None
 
     def open_requests(self, *, limit: int) -> Limited[ReleaseRequest]:
-        """Return the first open requests, neither resolved nor missing; oldest first.
-
-        Those of a time that has passed are open by what is known now: for a request that was
-        reopened, its last resolution counts.
-        """
-        query = select_as(ReleaseRequest, release_requests).order_by(
+        """Return the first open requests, neither resolved nor missing; oldest first."""
+        found = self._open()
+        query = sa.select(found.c.id).order_by(found.c.requested_at, found.c.id)
+        first = fetch_limited(self.connection, _RequestId, query, [], limit)
+        requests = select_as(ReleaseRequest, release_requests).order_by(
             _requests.requested_at, _requests.id
         )
-        open_now = fetch_limited(self.connection, ReleaseRequest, query, self._is_open(), limit)
-        if self.at is None:
-            return open_now
-        resolved_later = self._resolved_later(self.at, limit)
-        in_rows = _requests.id.in_([row.id for row in resolved_later.rows])
-        rows = open_now.rows + fetch(self.connection, ReleaseRequest, query, [in_rows])
-        rows.sort(key=lambda request: (request.requested_at, request.id))
-        return Limited(rows[:limit], open_now.total + resolved_later.total)
+        in_rows = _requests.id.in_([row.id for row in first.rows])
+        return Limited(fetch(self.connection, ReleaseRequest, requests, [in_rows]), first.total)
 
     def count_open(self, since: Sequence[datetime | None]) -> dict[str, OpenRequests]:
         """Count the requests that `open_requests` returns, by environment.
@@ -81,58 +73,32 @@ class Snapshot:
             since: times (UTC): also count those submitted at or before each of them. None, for a
                 time before the calendar, counts none.
         """
-        sources: list[tuple[sa.Table, list[sa.ColumnElement[bool]]]]
-        sources = [(release_requests, self._is_open())]
+        found = self._open().c
+        older = (
+            sa.func.count(sa.null() if time is None else sa.case((found.requested_at <= time, 1)))
+            for time in since
+        )
+        query = sa.select(
+            found.environment, sa.func.count(), sa.func.min(found.requested_at), *older
+        ).group_by(found.environment)
+        return {
+            environment: OpenRequests(count, oldest, counts)
+            for environment, count, oldest, *counts in self.connection.execute(query)
+        }
+
+    def _open(self) -> sa.Subquery:
+        """Select id, environment and time of submission of the open requests."""
         if self.at is not None:
-            sources.append((turnaround_view, self._is_resolved_later(self.at)))
-        found: dict[str, OpenRequests] = {}
-        for source, conditions in sources:
-            requested_at = source.c.requested_at
-            older = (
-                sa.func.count(sa.null() if time is None else sa.case((requested_at <= time, 1)))
-                for time in since
+            return open_then(self.at, self.environment)
+        return (
+            sa.select(_requests.id, _requests.environment, _requests.requested_at)
+            .where(
+                ~is_resolved(release_requests),
+                _requests.missing_since.is_(None),
+                *in_environment(_requests, self.environment),
             )
-            query = (
-                sa.select(source.c.environment, sa.func.count(), sa.func.min(requested_at), *older)
-                .where(*conditions)
-                .group_by(source.c.environment)
-            )
-            for environment, count, oldest, *counts in self.connection.execute(query):
-                other = found.get(environment, OpenRequests(0, oldest, [0] * len(since)))
-                found[environment] = OpenRequests(
-                    other.count + count,
-                    min(other.oldest, oldest),
-                    [sum(pair) for pair in zip(other.older, counts, strict=True)],
-                )
-        return found
-
-    def _is_open(self) -> list[sa.ColumnElement[bool]]:
-        conditions = [_unresolved, *in_environment(_requests, self.environment)]
-        if self.at is None:
-            return [*conditions, _requests.missing_since.is_(None)]
-        return [
-            *conditions,
-            sa.or_(_requests.requested_at < self.at, _requests.first_seen_at < self.at),
-            sa.or_(_requests.missing_since.is_(None), _requests.missing_since >= self.at),
-        ]
-
-    def _is_resolved_later(self, at: datetime) -> list[sa.ColumnElement[bool]]:
-        view = turnaround_view.c
-        was_missing = sa.exists().where(_requests.id == view.id, _requests.missing_since < at)
-        was_seen = sa.exists().where(_requests.id == view.id, _requests.first_seen_at < at)
-        return [
-            sa.or_(view.requested_at < at, was_seen),  # the latter: by a wrong clock
-            view.resolved_at >= at,
-            ~was_missing,
-            *in_environment(view, self.environment),
-        ]
-
-    def _resolved_later(self, at: datetime, limit: int) -> Limited[_RequestId]:
-        """Return the first requests that were open at a time and are resolved now."""
-        view = turnaround_view.c
-        query = select_as(_RequestId, turnaround_view).order_by(view.requested_at, view.id)
-        conditions = self._is_resolved_later(at)
-        return fetch_limited(self.connection, _RequestId, query, conditions, limit)
+            .subquery()
+        )
 
     def missing(self) -> Counter[str]:
         """Count the requests missing from the list, by environment."""

@@ -137,8 +137,9 @@ class Statistics:
     def hours_by_day(self, period: Period) -> dict[str, dict[date, list[float]]]:
         """Return the hours to resolve of the reviews that ended in a period.
 
-        Reviews whose end upstream did not report are excluded; see `resolutions`. Read from the
-        table: the view, which has no functions of dates, takes seven times as long.
+        Excluded are reviews whose end upstream did not report (see `resolutions`), and those that
+        ended with an undocumented status, which `counts` leaves out too. Read from the table: the
+        view, which has no functions of dates, takes seven times as long.
 
         Returns:
             The hours by environment and day.
@@ -146,7 +147,7 @@ class Statistics:
         ended = _requests.resolved_at
         day = sa.type_coerce(sa.func.date(ended), sa.Date)
         query = sa.select(_requests.environment, day, self._milliseconds()).where(
-            _requests.status != "pending",
+            _requests.status.in_(CLOSED_STATUSES),
             *between(ended, period.start, period.end),
             *in_environment(_requests, self.environment),
         )
@@ -161,7 +162,7 @@ class Statistics:
 
         As for `hours_by_day`.
         """
-        reported = [_requests.status != "pending", _requests.resolved_at < until]
+        reported = [_requests.status.in_(CLOSED_STATUSES), _requests.resolved_at < until]
         reported += in_environment(_requests, self.environment)
         count = count_rows(self.connection, release_requests, reported)
         milliseconds = self._milliseconds()

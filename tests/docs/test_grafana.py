@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
 from mirror.cli.prometheus import render_metrics
 from mirror.queries import status
+from mirror.report.collect import collect
+from mirror.report.period import Period
 from mirror.sandbox.server import Sandbox
 from tests.support import ROOT
 from tests.support.mirrors import Mirror
@@ -62,18 +65,31 @@ def test_structure() -> None:
 def test_metrics(sqlite_mirror: Mirror) -> None:
     """Each metric exists, with the labels that are asked for."""
     sqlite_mirror.sync([request(1)])
-    statuses = sqlite_mirror.query(status.status, now=sqlite_mirror.now)
+    statuses = sqlite_mirror.query(
+        status.status, now=sqlite_mirror.now, max_age=lambda _: timedelta(hours=1)
+    )
     rendered = render_metrics(statuses, schema_revision="0001", version="1")
     expressions = [target["expr"] for target in TARGETS if "expr" in target]
     assert len(expressions) == 8
     for expression in expressions:
-        (name,) = re.findall(r"mirror_\w+", expression)
-        (selector,) = re.findall(r"\{(.*?)\}", expression)
-        assert 'environment=~"$environment"' in selector
-        (line, *_) = re.findall(rf"^{name}{{.*", rendered, re.MULTILINE)
-        for label in re.findall(r"(\w+)=", selector):
-            assert f'{label}="' in line
+        series = re.findall(r"(mirror_\w+)\{(.*?)\}", expression)
+        assert [name for name, _ in series] == re.findall(r"mirror_\w+", expression)
+        for name, selector in series:
+            assert 'environment=~"$environment"' in selector
+            (line, *_) = re.findall(rf"^{name}{{.*", rendered, re.MULTILINE)
+            for label in re.findall(r"(\w+)=", selector):
+                assert f'{label}="' in line
     assert 'mirror_requests{environment="default",status="pending"}' in rendered
+
+
+def test_stale_environments() -> None:
+    """The number of stale environments is that for which the recommended alerts fire."""
+    (stale,) = (panel for panel in PANELS if panel["title"] == "Stale environments")
+    expression = stale["targets"][0]["expr"].replace('{environment=~"$environment"}', "")
+    page = (ROOT / "docs" / "operations.md").read_text()
+    (late,) = re.findall(r"alert: MirrorStale\n(?:.*\n)+? +expr: >\n((?: {10}.*\n)+)", page)
+    (ahead,) = re.findall(r"alert: MirrorClockWrong\n +expr: (.*)", page)
+    assert expression == f"count({' '.join(late.split())} or {ahead}) or vector(0)"
 
 
 def expanded(sql: str) -> str:
@@ -109,3 +125,27 @@ def test_queries(
         if kind == "time_series":
             assert columns[0] == "time"
             assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+
+
+def test_hours_are_those_of_the_report(
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
+) -> None:
+    """Median and ninth decile of a day are those of `mirror report`, and not interpolated.
+
+    Requests whose time of resolution is not reported are left out, as are undocumented statuses.
+    """
+    mirror = Mirror(make_ready_database("postgresql"), sandbox, upstream)
+    mirror.sync([request(9)])
+    day = date(2024, 1, 20)
+    resolved = [
+        request(number, status=status, requested_at=f"2024-01-{number:02}T01:00:00Z")
+        | {"resolved_at": f"{day}T12:00:00Z"}
+        for number, status in enumerate(("approved", "rejected", "approved", "rejected", "odd"), 1)
+    ]
+    mirror.sync([*resolved, request(9, status="cancelled")])
+    (panel,) = (panel for panel in PANELS if panel["title"] == "Hours to resolve")
+    sql = expanded(panel["targets"][0]["rawSql"]).replace("'dev'", "'default'")
+    ((_, median, ninth),) = mirror.rows(sql)
+    period = Period(day, day + timedelta(days=1))
+    figures = collect(mirror.url, period, now=datetime.now(UTC)).figures
+    assert (median, ninth) == (figures.hours.median, figures.hours.percentile_90) == (419, 467)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -20,8 +21,10 @@ from mirror.db.engine import create_engine, read_transaction
 from mirror.report.formatting import Language
 from mirror.report.period import Period
 from tests.support.databases import DATABASES, cached_by_kind, new_database
+from tests.support.mirrors import Mirror
 from tests.support.oracle_statistics import Oracle
 from tests.support.reports import Element, Page, default_period, render_page, sync_half_a_year
+from tests.support.upstream import request
 
 EN = Language("en")
 SECTIONS = (
@@ -178,6 +181,18 @@ def test_changes(reports: Reports) -> None:
         ]
         text = reports[name].page.section("changes").text
         assert (f"The last 30 of {len(surprises)}." in text) is (len(surprises) > 30)
+
+
+def test_a_correction(mirror: Mirror, tmp_path: Path) -> None:
+    """A correction names the fields that changed, but for the status, which has a column."""
+    for number, status in (("a", "pending"), ("b", "pending"), ("b", "on_hold")):
+        mirror.sync([request(1, phone_number_id=number, status=status)])
+    page = render_page(mirror.url, "--since", "2024-01-01", into=tmp_path / "page.html")
+    _, listed = page.section("changes").find_all("table")
+    assert [row[1:3] for row in rows_of(listed)] == [
+        ["corrected", "pending → on_hold"],
+        ["corrected phone_number_id", "pending"],
+    ]
 
 
 def rows_of(table: Element) -> list[list[str]]:

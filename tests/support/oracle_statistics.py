@@ -108,6 +108,8 @@ def _transitions(states: list[State]) -> Iterator[tuple[datetime, bool]]:
 
     The time is that reported by upstream, but at most that of the observation.
     """
+    if not states:  # of another environment
+        return
     yield min(states[-1].fields["requested_at"], states[0].first), not _is_undated(states)
     for place, state in enumerate(states):
         run = [state]
@@ -163,7 +165,7 @@ _HOURS = """SELECT count(*), min(CASE WHEN place * 2 >= total THEN hours END),
 FROM (SELECT hours_to_resolve AS hours, row_number() OVER (ORDER BY hours_to_resolve) AS place,
              count(*) OVER () AS total
       FROM release_request_turnaround
-      WHERE time_source = 'reported' AND {ours}
+      WHERE time_source = 'reported' AND status IN ('approved', 'rejected', 'cancelled') AND {ours}
         AND resolved_at >= :start AND resolved_at < :end) ranked"""
 _RELEASED = """SELECT count(*) FROM (
   SELECT DISTINCT environment, phone_number FROM release_request_turnaround
@@ -175,12 +177,6 @@ _QUARANTINED = """SELECT count(*) FROM quarantined_records
 WHERE first_seen_at <= :at AND (resolved_at IS NULL OR resolved_at > :at) AND {ours}"""
 _OPEN_AT_END = """SELECT coalesce(sum(open_at_end), 0) FROM release_requests_daily
 WHERE day = :last AND {ours}"""
-_OPEN = """SELECT id FROM release_requests
-WHERE (requested_at < :at OR first_seen_at < :at)
-  AND (missing_since IS NULL OR missing_since >= :at)
-  AND id NOT IN (SELECT id FROM release_request_turnaround
-                 WHERE resolved_at < :at OR resolved_at IS NULL) AND {ours}
-ORDER BY requested_at, id"""
 
 
 @dataclass(frozen=True)
@@ -275,13 +271,39 @@ class Oracle:
         return self.count(_QUARANTINED)
 
     def open_requests(self) -> list[ReleaseRequest]:
-        """The requests open at the end, by what is known now; oldest first."""
-        known = {
-            request.id: request
+        """The requests open at the end; oldest first."""
+        known = (
+            request
             for missing in (False, True)
             for request in helpers.release_requests(self.connection, missing=missing)
-        }
-        return [known[request_id] for (request_id,) in self.select(_OPEN)]
+        )
+        states_of = self._states()
+        were_open = [
+            request
+            for request in known
+            if _is_open(_ordered(_transitions(states_of.get(request.id, []))), self.at)
+        ]
+        return sorted(were_open, key=lambda request: (request.requested_at, request.id))
+
+    def _states(self) -> dict[str, list[State]]:
+        """The successive states of each request."""
+        names = ("status", "requested_at", "resolved_at")
+        columns = views.versions.c
+        query = sa.select(
+            columns.id,
+            *(columns[name] for name in names),
+            columns.missing_since,
+            columns.valid_from,
+            columns.first_seen_at,
+        ).order_by(columns.id, columns.valid_from)
+        if self.environment is not None:
+            query = query.where(columns.environment == self.environment)
+        states: dict[str, list[State]] = {}
+        for key, *values, missing_since, since, first in self.connection.execute(query):
+            fields = dict(zip(names, values, strict=True))
+            gone = missing_since is not None
+            states.setdefault(key, []).append(State(fields, gone, since, first))
+        return states
 
     def key_figures(self) -> KeyFigures:
         """The key figures of a report."""
@@ -325,7 +347,9 @@ class Oracle:
         took = sorted(
             review.hours_to_resolve
             for review in helpers.turnaround(self.connection, environment=self.environment)
-            if review.time_source == "reported" and review.resolved_at < self.at  # type: ignore[operator]
+            if review.time_source == "reported"
+            and review.status in VERDICTS
+            and review.resolved_at < self.at  # type: ignore[operator]
         )
         place = next((n for n in range(1, len(took) + 1) if n * 10 >= len(took) * 9), 0)
         return len(took), took[place - 1] if took else None

@@ -22,7 +22,7 @@ from tests.support.commands import run_mirror
 from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, FakeUpstream, request
 
-_VOID_TAGS = {"br", "col", "hr", "img", "input", "link", "meta"}
+_VOID_TAGS = {"br", "col", "hr", "img", "input", "link", "meta", "wbr"}
 _BREAKING_TAGS = {"br", "dd", "dt", "li", "p", "td", "text", "th"}
 
 _FATES = (
