@@ -253,6 +253,15 @@ def test_what_never_heals_by_itself(postgres_server: str) -> None:
         assert type(error_of(url)) is DatabaseError
 
 
+def test_a_connection_for_replication_is_an_ordinary_one(postgres_server: str) -> None:
+    """That parameter of the URL would let every statement fail, for now as it seems."""
+    with empty_database(postgres_server) as url:
+        for value in ("database", "false"):
+            engine = create_engine(with_parameters(url, replication=value))
+            with read_transaction(engine) as connection:
+                assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+
+
 @pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "EUC_JP"])
 def test_an_encoding_that_lacks_characters(
     postgres_server: str, sandbox: Sandbox, encoding: str
