@@ -601,6 +601,28 @@ def test_a_trigger_that_keeps_rows_out(
     assert mirror.sync(accept_missing=True).failure is None
 
 
+@pytest.mark.parametrize(
+    ("event", "table"),
+    [
+        ("INSERT", "erased_requests"),
+        ("UPDATE", "release_requests"),
+        ("UPDATE", "release_request_past_versions"),
+        ("UPDATE", "quarantined_records"),
+    ],
+)
+def test_a_trigger_that_keeps_a_number(mirror: Mirror, event: str, table: str) -> None:
+    """It is not said to be erased, and nothing was."""
+    junk = request(2) | {"phone_number": "+15550000001", "requested_at": "never"}
+    mirror.sync([request(1), junk])
+    mirror.sync([request(1, status="approved"), junk])
+    before = mirror.state()
+    keep_out(mirror, event, table)
+    ran = run(mirror, "db", "erase-number", "+15550000001", "--yes")
+    assert (ran.code, "Traceback" in ran.err) == (1, False), ran
+    assert f"the table {table} took 0 of " in ran.err
+    assert mirror.state() == before
+
+
 def test_a_unique_index_of_others(mirror: Mirror) -> None:
     """New requests that it refuses are no duplicates of other environments: the sync ends."""
     mirror.sync(requests(1))
