@@ -10,7 +10,7 @@ from alembic.util import CommandError
 from sqlalchemy.engine import Connection
 
 from mirror.config import settings
-from mirror.db import migrate, models
+from mirror.db import models, revisions
 from mirror.db.engine import create_engine, write_transaction
 from mirror.db.urls import parse_url
 from mirror.errors import SchemaError
@@ -65,9 +65,9 @@ else:
         run_offline()
     else:
         engine = create_engine(database_url(), create=True)
-        with write_transaction(engine, migrate.LOCK) as connection:
+        with write_transaction(engine, revisions.LOCK) as connection:
             try:
-                migrate.require_known(connection)
+                revisions.require_known(revisions.read(connection))
             except SchemaError as error:
                 raise CommandError(str(error)) from error
             run_online(connection)

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from mirror.config.resolver import sqlite_url
 from mirror.config.settings import ApiSettings, Secret
-from mirror.db import migrate
+from mirror.db import migrate, revisions
 from mirror.db.engine import create_engine, read_transaction
 from mirror.db.models import sync_runs
 from mirror.errors import MirrorError, UsageError
@@ -77,7 +77,7 @@ def _is_demo_database(path: Path) -> bool:
         if path.is_file() and not path.stat().st_size:  # an interrupted demo
             return True
         with read_transaction(create_engine(sqlite_url(path))) as connection:
-            if migrate.current(connection) is None:
+            if revisions.current(connection) is None:
                 return False
             environments = connection.scalars(sa.select(sync_runs.c.environment).distinct())
             return set(environments) <= {ENVIRONMENT}

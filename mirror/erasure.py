@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mirror.db import bulk, environments, erasures, migrate, prune, runs
+from mirror.db import bulk, environments, erasures, prune, revisions, runs
 from mirror.db.engine import read_transaction, write_transaction
 from mirror.db.models import (
     erased_requests,
@@ -52,7 +52,7 @@ def find(
         SchemaError: the schema is not the one that this version works with.
     """
     with read_transaction(engine, time_limits=False) as connection:
-        migrate.require_current(connection)
+        revisions.require_current(connection)
         return find_traces(connection, number, region, environment)[0]
 
 
@@ -166,7 +166,7 @@ def clean(engine: Engine, *, now: datetime) -> None:
 def _names(engine: Engine, environment: str | None) -> list[str]:
     """Return the names of the environments to lock."""
     with read_transaction(engine) as connection:
-        migrate.require_current(connection)
+        revisions.require_current(connection)
         if environment is not None:
             environments.require_on_record(connection, environment)
             return [environment]

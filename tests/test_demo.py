@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mirror.installation import EXTRAS, has_extra
+from mirror.setup.installation import EXTRAS, has_extra
 from tests.support import ROOT
 from tests.support.commands import run_mirror
 from tests.support.pages import executable, find_command
@@ -33,7 +33,7 @@ def test_demo_shows_a_request_that_a_later_sync_saw_approved(
     printed = []
     for called, module in (("my bin/mirror", "jinja2"), (str(program), "no_such_module")):
         monkeypatch.setattr("sys.argv", [called])
-        monkeypatch.setattr("mirror.installation.EXTRAS", {"report": (module,)})
+        monkeypatch.setattr("mirror.setup.installation.EXTRAS", {"report": (module,)})
         ran = run_mirror("demo", cwd=tmp_path, MIRROR_DATABASE_URL=f"sqlite:///{other}")
         assert (ran.code, ran.err) == (0, "")
         printed.append(ran.out)

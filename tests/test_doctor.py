@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from mirror.db import migrate
+from mirror.db import revisions
 from mirror.db.engine import write_transaction
 from mirror.sandbox.server import Sandbox
 from tests.support.commands import Ran, run_mirror, run_on_a_terminal
@@ -74,7 +74,7 @@ def test_all_checks_pass(mirror: Mirror, token_file: Path) -> None:
     assert checks["API token"]["found"] == "accepted"
     assert checks["list"]["found"] == "1 entries, which a sync would apply"
     assert "(MIRROR_DATABASE_URL)" in checks["database"]["found"]
-    assert checks["schema"]["found"].startswith(f"revision {migrate.revisions()[-1]}")
+    assert checks["schema"]["found"].startswith(f"revision {revisions.known()[-1]}")
     assert checks["runs"]["found"].startswith("last complete pull at")
     assert all(check["advice"] is None for check in checks.values())
     kind = mirror.engine.dialect.name
@@ -411,7 +411,7 @@ def test_a_database_that_is_locked(
     sqlite_mirror: Mirror, token_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another writer is found, and waited for as long as a sync waits."""
-    monkeypatch.setattr("mirror.db.engine.LOCK_WAIT", 0)
+    monkeypatch.setattr("mirror.db.lock_waits.LOCK_WAIT", 0)
     with write_transaction(sqlite_mirror.engine, "test"):
         expect_the_same((None, "write access"), **variables(sqlite_mirror, token_file))
 

@@ -353,7 +353,7 @@ def test_a_sync_that_runs_meanwhile(make_ready_database: Callable[[str], str]) -
 
 def test_a_reader_keeps_the_bytes(sqlite_mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     """While somebody reads, the WAL cannot be emptied: 75; the same command does it later."""
-    monkeypatch.setattr("mirror.db.engine.LOCK_WAIT", 0.01)
+    monkeypatch.setattr("mirror.db.lock_waits.LOCK_WAIT", 0.01)
     mirror = sqlite_mirror
     mirror.sync([*FIRST, *OTHERS])
     with read_transaction(mirror.engine) as reader:

@@ -52,11 +52,11 @@ def upgrade(database: str | None, config_file: str | None) -> None:
 @database_option
 def current(database: str | None, config_file: str | None) -> None:
     """Print the schema revision of the database."""
-    from mirror.db import migrate
+    from mirror.db import revisions
     from mirror.db.engine import read_transaction
 
     with read_transaction(open_database(database, config_file)) as connection:
-        click.echo(migrate.current(connection) or "none")
+        click.echo(revisions.current(connection) or "none")
 
 
 @db.command(epilog="Example: mirror db url")

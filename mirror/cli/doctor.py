@@ -25,7 +25,7 @@ from mirror.config.resolver import SettingSources
 from mirror.text import plural
 
 if TYPE_CHECKING:
-    from mirror.checks import Check
+    from mirror.doctor.checks import Check
 
 
 BEFORE_FIRST_SYNC = "before the first sync"
@@ -76,7 +76,7 @@ def doctor(
     warnings do not count.
     """
     from mirror.cli import output
-    from mirror.doctor import Doctor
+    from mirror.doctor.run import Doctor
 
     running = Doctor(
         SettingSources(given_settings(), config.load(config_file)),
@@ -124,7 +124,7 @@ def _write_summary(checks: Sequence[Check]) -> None:
 
 def _log_summary(checks: Sequence[Check]) -> None:
     """Log how many checks failed, and which, unless all are ok."""
-    from mirror.checks import State
+    from mirror.doctor.checks import State
 
     if unsuccessful := _unsuccessful(checks):
         levels = {State.FAILED: logging.ERROR, State.WARNING: logging.WARNING}
@@ -141,7 +141,7 @@ def _line(check: Check) -> str:
 
 def _unsuccessful(checks: Sequence[Check]) -> list[Check]:
     """Return the checks that failed, and then those with a warning."""
-    from mirror.checks import State
+    from mirror.doctor.checks import State
 
     return [
         check for state in (State.FAILED, State.WARNING) for check in checks if check.state is state
@@ -150,7 +150,7 @@ def _unsuccessful(checks: Sequence[Check]) -> list[Check]:
 
 def _count(checks: Sequence[Check]) -> str:
     """Return how many checks have each state, such as "2 failures, 1 warning, 31 ok"."""
-    from mirror.checks import State
+    from mirror.doctor.checks import State
 
     counts = {state: sum(check.state is state for check in checks) for state in State}
     failures, warnings = counts[State.FAILED], counts[State.WARNING]

@@ -26,7 +26,7 @@ from mirror.config import file, settings
 from mirror.config.sources import VARIABLES
 from mirror.errors import UsageError
 from mirror.files import absolute_path
-from mirror.installation import command_line, program
+from mirror.setup.installation import command_line, program
 
 _OF_THE_SESSION = (
     "HTTPS_PROXY",
@@ -80,10 +80,10 @@ def init(
         questions.require_same(name)
         notify(f"{name} is in {path} already, so nothing is written")
     else:
-        from mirror import setup
+        from mirror.setup import new_environment
 
-        setup.require_writable(path)
-        for written in setup.add_environment(path, questions.new(name)):
+        new_environment.require_writable(path)
+        for written in new_environment.add_environment(path, questions.new(name)):
             notify(f"wrote {written}")
     code = _check(path, name)
     if not code:
@@ -97,10 +97,10 @@ def _read(path: Path) -> file.Configuration:
     Raises:
         UsageError: it cannot be used; a variable that named it is named too.
     """
-    from mirror import setup
+    from mirror.setup import new_environment
 
     try:
-        return setup.read(path)
+        return new_environment.read(path)
     except UsageError as error:
         source = click.get_current_context().get_parameter_source("config_file")
         if source is not ParameterSource.ENVIRONMENT:
@@ -156,7 +156,7 @@ def _without_settings() -> Iterator[None]:
 
 def _print_schedule(path: Path, environment: str, scheduler: str) -> None:
     """Print how to run syncs from a scheduler; on stdout only what it reads."""
-    from mirror import schedule
+    from mirror.setup import schedule
 
     words = program()
     notify(f"all is set; to sync now: {command_line('sync', *_config_option(path))}")

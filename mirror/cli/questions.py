@@ -20,7 +20,7 @@ from mirror.files import absolute_path
 
 if TYPE_CHECKING:
     from mirror.config.file import Configuration
-    from mirror.setup import NewEnvironment
+    from mirror.setup.new_environment import NewEnvironment
 
 _STDIN = "-"
 _MAX_STDIN = 1 << 16  # bytes
@@ -88,7 +88,7 @@ class Questions:
 
     def new(self, name: str) -> NewEnvironment:
         """Return all settings of a new environment."""
-        from mirror.setup import NewEnvironment
+        from mirror.setup.new_environment import NewEnvironment
 
         default = SettingSources({}, self._file).resolve("base_url").text
         default = settings.usable_base_url(default)
@@ -180,30 +180,30 @@ class Questions:
         return ask(question, self._usable_database, default)
 
     def _usable_database(self, text: str) -> tuple[str, Secret | None]:
-        from mirror import setup
         from mirror.db.urls import parse_url, split_password, to_url
+        from mirror.setup import new_environment
 
         url, text_password = split_password(to_url(text))
         password = Secret(text_password) if text_password else None
         parsed = parse_url(url)
         is_postgres = parsed.get_backend_name() != "sqlite" and "passfile" not in parsed.query
-        if is_postgres and password is None and self._can_ask and not setup.is_open(url):
+        if is_postgres and password is None and self._can_ask and not new_environment.is_open(url):
             question = "Password of the database (hidden; empty if it takes none)"
             password = ask(
                 question, lambda typed: Secret(typed) if typed else None, "", hidden=True
             )
-        setup.check_database(url, password)
+        new_environment.check_database(url, password)
         return url, password
 
     def _require_same_database(self) -> None:
-        from mirror import setup
         from mirror.db.urls import shown_url, to_url
+        from mirror.setup import new_environment
 
         given = self._given.get("database")
         if not given or not self._file.database:
             return
         url = to_url(given.text)
-        if not setup.is_database_of(self._file, url):
+        if not new_environment.is_database_of(self._file, url):
             raise UsageError(
                 f"{self._path} has the database {shown_url(self._file.database.text)} for all its "
                 f"environments, and {given.source} names another",

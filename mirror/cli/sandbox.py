@@ -18,7 +18,7 @@ from mirror.cli.completion import complete_fault
 from mirror.cli.options import TIME, now
 from mirror.cli.queries import write_history
 from mirror.cli.sync_output import summary
-from mirror.installation import command_line, has_extra, program
+from mirror.setup.installation import command_line, has_extra, program
 
 if TYPE_CHECKING:
     from mirror.sync.run import Result

@@ -126,7 +126,7 @@ def status(
     either, all that were ever synced. Those that are stale by --max-age, or by max_age in the file,
     are named first, on stderr.
     """
-    from mirror.db import environments, migrate
+    from mirror.db import environments, revisions
     from mirror.queries import status as status_queries
 
     file = config.load(config_file)
@@ -151,7 +151,7 @@ def status(
         statuses = status_queries.status(
             connection, now=now(), environments=wanted or None, max_age=max_age_of
         )
-        revision = migrate.current(connection)
+        revision = revisions.current(connection)
         unknown = sorted(set(wanted) - set(on_record)) if names else []
         reasons = _nothing_known(connection, unknown) if unknown or not statuses else []
     is_stale = is_health_check and _report_stale(statuses, file, named_database)

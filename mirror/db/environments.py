@@ -16,7 +16,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mirror.db import bulk, migrate, prune, replication, runs
+from mirror.db import bulk, prune, replication, revisions, runs
 from mirror.db.engine import advisory_lock, read_transaction, write_transaction
 from mirror.db.models import (
     change_cursors,
@@ -129,7 +129,7 @@ def contents(engine: Engine, name: str) -> Contents:
         SchemaError: the schema is not the one that this version works with.
     """
     with read_transaction(engine) as connection:
-        migrate.require_current(connection)
+        revisions.require_current(connection)
         return _contents(connection, name)
 
 
@@ -222,13 +222,13 @@ def changing(engine: Engine, *names: str, dry_run: bool = False) -> Iterator[Con
     """
     transaction = read_transaction(engine) if dry_run else write_transaction(engine, prune.LOCK)
     with transaction as connection:
-        migrate.require_current(connection)
+        revisions.require_current(connection)
         replication.refuse_subscriber(connection)
         require_on_record(connection, names[0])  # what is not cannot be the name of a lock
         if not dry_run:
             for name in sorted(names):
                 advisory_lock(connection, runs.lock(name))
-            migrate.hold_current(connection)
+            revisions.hold_current(connection)
         yield connection
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, Row
 
-from mirror.db import migrate, models, views
+from mirror.db import models, revisions, views
 from mirror.db.engine import write_transaction
 from mirror.errors import DatabaseError, UsageError
 
@@ -209,7 +209,7 @@ def _find_schema(connection: Connection) -> Row[Any]:
             f"the mirror belongs to {schema.owner}, and {schema.me} may not grant rights on it",
             hint=f"run this with a database URL that has {schema.owner} as its user",
         )
-    migrate.hold_current(connection)
+    revisions.hold_current(connection)
     assert schema is not None, "a current mirror has the table"
     return schema
 

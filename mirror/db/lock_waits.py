@@ -22,6 +22,9 @@ from mirror.db.watchdog import Watchdog, watchdog_of
 from mirror.errors import Stopped
 from mirror.progress import current as current_progress
 
+LOCK_WAIT = 60
+"""Seconds to wait for a lock that another connection holds."""
+
 REPORTED_AFTER = (2.0, 10.0, 30.0)
 """Seconds of a wait after which it is logged."""
 

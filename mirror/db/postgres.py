@@ -1,18 +1,8 @@
-"""Connections to Postgres: their parameters, what the server must be, and why one failed.
-
-libpq gives no SQLSTATE for a connection that fails, only the server's message in the server's
-language. So a failed login is repeated once while libpq traces the messages of the protocol
-(`PQtrace`), in which the SQLSTATE is a field of its own. Where there is no trace,
-`PQping` distinguishes less.
-"""
+"""Connections to Postgres: their parameters, what the server must be, and why one failed."""
 
 from __future__ import annotations
 
 import os
-import re
-import select
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -20,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Dialect, Engine, ExceptionContext
 
+from mirror.db import libpq
 from mirror.db.errors import (
     driver_message,
     is_transient_sqlstate,
@@ -59,29 +50,6 @@ _MIN_VERSION = 12
 _ENCODINGS = {"UTF8", "SQL_ASCII"}
 """Encodings of a database that keep every character. SQL_ASCII keeps bytes as they are."""
 
-_MESSAGE = re.compile(r'^[BF]\t\d+\t(?P<name>\w+)(?:.*? C "(?P<code>\w{5})")?', re.MULTILINE)
-"""A message in libpq's trace; in an ErrorResponse, the texts in any language follow the code."""
-
-_NO_FILE = f"{os.devnull}/none"
-_ANYBODY = {
-    "user": "mirror",
-    "dbname": "mirror",
-    "password": "",
-    "passfile": _NO_FILE,
-    "sslmode": "disable",
-    "gssencmode": "disable",
-}
-"""Who asks whether a server responds without encryption: nothing secret is sent to it."""
-
-_AVAILABLE = "57P03"
-"""`cannot_connect_now`, also for a server that can be connected to by now."""
-
-_REFUSED = "28000"
-"""`invalid_authorization_specification`, also for a login that was refused without a code."""
-
-_PROTOCOL_VIOLATION = "08P01"
-_PASSWORD_MISSING = f'B\t0\tErrorResponse\t C "{_REFUSED}"\n'
-
 
 def connect_arguments(url: URL) -> dict[str, Any]:
     """Return the arguments of psycopg for a URL, besides those that are in it.
@@ -89,7 +57,7 @@ def connect_arguments(url: URL) -> dict[str, Any]:
     Raises:
         UsageError: the URL has parameters that libpq does not know, or names no user.
     """
-    known = _libpq_parameters()
+    known = libpq.parameters()
     for name, value in url.query.items():
         if name not in known | _FIXED.keys():
             raise UsageError(
@@ -114,7 +82,11 @@ def connect_arguments(url: URL) -> dict[str, Any]:
     return (
         {name: value for name, value in defaults.items() if name not in resolved}
         | places
-        | {"connect_timeout": _timeout(resolved.get("connect_timeout"), len(_each_host(places)))}
+        | {
+            "connect_timeout": _timeout(
+                resolved.get("connect_timeout"), len(libpq.each_host(places))
+            )
+        }
         | _FIXED
     )
 
@@ -129,7 +101,7 @@ def _resolve(url: URL) -> dict[str, str]:
     """
     from psycopg.pq import PGconn
 
-    known = _libpq_parameters()
+    known = libpq.parameters()
     _arguments, parameters = url.get_dialect()().create_connect_args(url)
     given = {name: value for name, value in parameters.items() if name in known}
     if given.get("connect_timeout") == "":
@@ -137,7 +109,7 @@ def _resolve(url: URL) -> dict[str, str]:
     # libpq reads all parameters before it checks them, and connects to nothing if one is wrong.
     # With a password it does not look for one in a file.
     wrong = {"sslmode": "mirror", "password": "-"}
-    connection = PGconn.connect_start(_conninfo(given | wrong))
+    connection = PGconn.connect_start(libpq.conninfo(given | wrong))
     try:
         resolved = {
             option.keyword.decode(): os.fsdecode(option.val)
@@ -209,7 +181,7 @@ def install(engine: Engine) -> None:
 
     def explain_protocol_violation(context: ExceptionContext) -> MirrorError | None:
         sqlstate = getattr(context.original_exception, "sqlstate", None)
-        if sqlstate == _PROTOCOL_VIOLATION and _has_no_transactions(engine):
+        if sqlstate == libpq.PROTOCOL_VIOLATION and _has_no_transactions(engine):
             return DatabaseError(
                 f"the pooler of the database {redact_url(engine.url)} refuses transactions",
                 hint="set its pool_mode to transaction or session",
@@ -246,13 +218,13 @@ def _explain(error: Exception, url: URL, parameters: Mapping[str, Any]) -> Mirro
     from psycopg import ProgrammingError
     from psycopg.errors import ConnectionTimeout
 
-    given = {name: value for name, value in parameters.items() if name in _libpq_parameters()}
+    given = {name: value for name, value in parameters.items() if name in libpq.parameters()}
     # Of the last host, if there are several.
-    if isinstance(error, ConnectionTimeout) and len(_each_host(given)) == 1:
+    if isinstance(error, ConnectionTimeout) and len(libpq.each_host(given)) == 1:
         return unavailable(error, url)
-    if isinstance(error, ProgrammingError) or _is_malformed(given):
+    if isinstance(error, ProgrammingError) or libpq.is_malformed(given):
         return _unusable(driver_message(error, url), url)
-    sqlstate, failed = _login(given)
+    sqlstate, failed = libpq.login(given)
     if _asks_too_much(url, given, sqlstate, failed):
         return DatabaseError(
             f"the database {redact_url(url)} cannot be connected to as its URL asks for "
@@ -286,142 +258,15 @@ def _asks_too_much(
     if sqlstate is None:  # such as without TLS, or with a certificate nobody trusts
         places = {"host", "hostaddr", "port", "connect_timeout"}
         return any(
-            _login_at({name: one[name] for name in places & one.keys()} | _ANYBODY)
+            libpq.login_at({name: one[name] for name in places & one.keys()} | libpq.ANYBODY)
             for one in failed
         )
     # PgBouncer has one code for most of what it refuses, such as `options`, also for a while.
     return bool(
-        sqlstate == _PROTOCOL_VIOLATION
+        sqlstate == libpq.PROTOCOL_VIOLATION
         and _resolve(url).get("options")
-        and _login(given | {"options": ""})[0] == _AVAILABLE
+        and libpq.login(given | {"options": ""})[0] == libpq.AVAILABLE
     )
-
-
-def _libpq_parameters() -> set[str]:
-    """Return the names of the parameters of libpq."""
-    from psycopg.pq import Conninfo
-
-    return {option.keyword.decode() for option in Conninfo.get_defaults()}
-
-
-def _conninfo(parameters: Mapping[str, Any]) -> bytes:
-    from psycopg.conninfo import make_conninfo
-
-    return make_conninfo(**parameters).encode()
-
-
-def _is_malformed(given: dict[str, Any]) -> bool:
-    """Return whether libpq makes no attempt to connect with these parameters.
-
-    It is asked with as many hosts and ports, none of which leads anywhere.
-    """
-    from psycopg.pq import PGconn, Ping
-
-    addresses = given.get("hostaddr") or ""
-    hosts = given.get("host") or addresses
-    nowhere = {
-        "host": ",".join([_NO_FILE] * len(hosts.split(","))),
-        "hostaddr": addresses and ",".join(["-"] * len(addresses.split(","))),
-    }
-    return PGconn.ping(_conninfo(given | nowhere)) == Ping.NO_ATTEMPT
-
-
-def _each_host(given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the parameters of libpq for each of the hosts that they name, or one if for none."""
-    lists = {
-        name: str(given[name]).split(",")
-        for name in ("host", "hostaddr", "port")
-        if given.get(name)
-    }
-    hosts = max(len(lists.get(name, [""])) for name in ("host", "hostaddr"))
-    if hosts == 1:
-        return [dict(given)]
-    full = [values * hosts if len(values) == 1 else values for values in lists.values()]
-    return [{**given, **dict(zip(lists, one, strict=True))} for one in zip(*full, strict=False)]
-
-
-def _login(given: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
-    """Log in once more, at each host: libpq would wait for the first one alone.
-
-    Returns:
-        The SQLSTATE of the response, or None without one: of several, one that may be another later
-        counts first. And the parameters of each host that failed without one, in time.
-    """
-    responses = [(one, _login_at(one)) for one in _each_host(given)]
-    sqlstates = [sqlstate for _one, sqlstate in responses if sqlstate]
-    counts = next(filter(is_transient_sqlstate, sqlstates), next(iter(sqlstates), None))
-    return counts, [one for one, sqlstate in responses if sqlstate == ""]
-
-
-def _login_at(given: dict[str, Any]) -> str | None:
-    """Log in at one host.
-
-    Returns:
-        The SQLSTATE of the response, "" for a failure without one, or None if time ran out.
-    """
-    from psycopg import NotSupportedError
-    from psycopg.pq import PGconn, Ping
-
-    try:
-        trace, timed_out = _trace_login(_conninfo(given), int(given["connect_timeout"]))
-    except NotSupportedError:  # less exact: a 1 too many is seen, a 75 too many is not
-        sqlstates = {Ping.OK: _REFUSED, Ping.REJECT: _AVAILABLE}
-        # psycopg's PQping lets no other thread of this process run meanwhile.
-        return sqlstates.get(Ping(PGconn.ping(_conninfo(given | {"connect_timeout": 2}))), "")
-    messages = [match.groups() for match in _MESSAGE.finditer(trace)]
-    names = [name for name, _code in messages]
-    if "ReadyForQuery" in names:  # also if the server is not the one that the URL asks for
-        return _AVAILABLE
-    if "ErrorResponse" not in names:
-        return None if timed_out else ""
-    last = len(names) - 1 - names[::-1].index("ErrorResponse")
-    code: str = messages[last][1]
-    if code == _PROTOCOL_VIOLATION and names[last - 1] == "SASLResponse":
-        return _REFUSED  # PgBouncer has no code of its own for a wrong password
-    return code
-
-
-def _trace_login(conninfo: bytes, seconds: int) -> tuple[str, bool]:
-    """Connect to Postgres; return libpq's trace of the messages, and whether time ran out.
-
-    The trace is kept in memory, as it may have a password in it.
-
-    Args:
-        conninfo: the parameters.
-        seconds: to wait at most.
-
-    Raises:
-        psycopg.NotSupportedError: this is not Linux, or libpq is older than 14.
-    """
-    from psycopg import NotSupportedError
-    from psycopg.pq import ConnStatus, PGconn, PollingStatus, Trace
-
-    if sys.platform != "linux":
-        raise NotSupportedError
-    deadline = time.monotonic() + seconds
-    with os.fdopen(os.memfd_create("trace"), "rb") as trace:
-        connection = PGconn.connect_start(conninfo)
-        try:
-            connection.trace(trace.fileno())
-            connection.set_trace_flags(Trace.SUPPRESS_TIMESTAMPS)
-            status = PollingStatus.WRITING
-            pending = {PollingStatus.READING, PollingStatus.WRITING}
-            while (timed_out := connection.status != ConnStatus.BAD and status in pending) and (
-                left := deadline - time.monotonic()
-            ) > 0:
-                waiting = select.poll()
-                reading = status == PollingStatus.READING
-                waiting.register(connection.socket, select.POLLIN if reading else select.POLLOUT)
-                if waiting.poll(left * 1_000):
-                    status = PollingStatus(connection.connect_poll())
-            needs_password = connection.needs_password
-        finally:
-            connection.untrace()
-            connection.finish()
-        trace.seek(0)
-        messages = trace.read().decode(errors="replace")
-    # libpq does not trace the message that asks for a password if there is none.
-    return messages + (_PASSWORD_MISSING if needs_password else ""), timed_out
 
 
 def _has_no_transactions(engine: Engine) -> bool:
@@ -440,7 +285,7 @@ def _has_no_transactions(engine: Engine) -> bool:
             try:
                 connection.execute("BEGIN")
             except driver.Error as error:
-                return getattr(error, "sqlstate", None) == _PROTOCOL_VIOLATION
+                return getattr(error, "sqlstate", None) == libpq.PROTOCOL_VIOLATION
     except driver.Error:
         pass
     return False

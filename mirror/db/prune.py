@@ -12,7 +12,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from mirror.db import migrate, replication
+from mirror.db import replication, revisions
 from mirror.db.engine import read_transaction, write_transaction
 from mirror.db.models import past_versions, quarantined_records, release_requests, sync_runs
 
@@ -55,7 +55,7 @@ def prune(engine: Engine, *, before: datetime, dry_run: bool = False) -> Pruned:
     """
     count = sa.func.count()
     with read_transaction(engine) if dry_run else write_transaction(engine, LOCK) as connection:
-        check_schema = migrate.require_current if dry_run else migrate.hold_current
+        check_schema = revisions.require_current if dry_run else revisions.hold_current
         check_schema(connection)
         replication.refuse_subscriber(connection)
         prunable = _prunable(before)

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy.engine import Connection
 
-from mirror.db import environments, migrate, runs
+from mirror.db import environments, revisions, runs
 from mirror.db.models import past_versions, quarantined_records, release_requests, sync_runs
 from mirror.db.views import VIEWS
 from mirror.errors import MirrorError, UsageError
@@ -91,7 +91,7 @@ def export(
             manifest = Manifest(
                 now,
                 __version__,
-                migrate.current(connection),
+                revisions.current(connection),
                 [ExportedEnvironment(name, _as_of(connection, name)) for name in names],
                 tables,
             )

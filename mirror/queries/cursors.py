@@ -15,7 +15,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mirror.db import environments, migrate, prune, replication
+from mirror.db import environments, prune, replication, revisions
 from mirror.db.engine import write_transaction
 from mirror.db.models import change_cursors, sync_runs
 from mirror.db.views import changes
@@ -193,7 +193,7 @@ def move(engine: Engine, name: str, positions: Positions, *, now: datetime) -> N
 def _writing(engine: Engine, *, commit: bool = True) -> Iterator[Connection]:
     """Open a transaction in which no other reader moves a cursor."""
     with write_transaction(engine, _LOCK, commit=commit) as connection:
-        migrate.hold_current(connection)
+        revisions.hold_current(connection)
         replication.refuse_subscriber(connection)
         yield connection
 

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 
 from mirror.arguments import check_text, check_type, day_argument, storable, time_argument
 from mirror.config import settings
-from mirror.db import migrate
+from mirror.db import revisions
 from mirror.db.engine import create_engine, read_transaction
 from mirror.db.models import quarantined_records, sync_runs
 from mirror.db.models import release_requests as current
@@ -89,7 +89,7 @@ def connect(database_url: str | None = None) -> Iterator[Connection]:
     """
     check_text(database_url=database_url)
     with read_transaction(create_engine(settings.database_url(database_url))) as connection:
-        migrate.require_current(connection)
+        revisions.require_current(connection)
         yield connection
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from mirror.arguments import check_text, check_type, time_argument
 from mirror.db import environments as environments_on_record
-from mirror.db import migrate
+from mirror.db import revisions
 from mirror.db.models import CLOSED_STATUSES, quarantined_records, release_requests, sync_runs
 from mirror.db.urls import shown_url_of
 from mirror.queries.select import check_connection
@@ -139,7 +139,7 @@ def status(
     runs = _runs_by_id(connection, run_ids, failures)
     requests = _count_requests(connection, environments)
     quarantined = _count_quarantined(connection, environments)
-    revision, url = migrate.current(connection), shown_url_of(connection)
+    revision, url = revisions.current(connection), shown_url_of(connection)
 
     def status_of(environment: str) -> EnvironmentStatus:
         ids = run_ids.get(environment, _RunIds())

@@ -24,8 +24,8 @@ from mirror.api.entries import EntryScan
 from mirror.cancellation import CancellationToken
 from mirror.cancellation import current as current_cancellation
 from mirror.config.settings import ApiSettings
-from mirror.db import migrate, replication, runs, sequences
-from mirror.db.engine import enable_wal, read_transaction, write_transaction
+from mirror.db import migrate, replication, revisions, runs, sequences, sqlite
+from mirror.db.engine import read_transaction, write_transaction
 from mirror.db.runs import Counts, Outcome
 from mirror.errors import DatabaseError, GuardRefused, MirrorError, Stopped
 from mirror.progress import Phase, Progress, log_environment
@@ -146,7 +146,7 @@ def sync(
                 cancellation=cancellation,
             ).execute()
             if result.failure is None and not dry_run:
-                enable_wal(engine)
+                sqlite.enable_wal(engine)
             return result
     except MirrorError as error:
         return msgspec.structs.replace(
@@ -178,7 +178,7 @@ def _begin(
         if upgrade:
             migrate.upgrade_in(connection)
         else:
-            migrate.hold_current(connection)
+            revisions.hold_current(connection)
         replication.refuse_subscriber(connection)
         sequences.repair(connection)
         return runs.begin(connection, environment, base_url, started_at)
@@ -195,7 +195,7 @@ def _begin_dry_run(
     number = -1 - secrets.randbits(62)
     try:
         with write_transaction(engine, runs.lock(environment), commit=False) as connection:
-            migrate.hold_current(connection)
+            revisions.hold_current(connection)
             replication.refuse_subscriber(connection)
             sequences.require_rights(connection)
             return runs.begin(connection, environment, base_url, started_at, run_id=number)
@@ -316,7 +316,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
 
         with self._transaction() as connection:
             # A newer version of mirror may have upgraded the schema during the fetch.
-            migrate.hold_current(connection)
+            revisions.hold_current(connection)
             if runs.is_superseded(connection, self.run):
                 return self._finish_in(connection, Outcome.SUPERSEDED)
             if self.cancellation.is_set():

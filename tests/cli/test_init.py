@@ -13,9 +13,9 @@ import pytest
 
 from mirror.cli.prompt import can_ask
 from mirror.config import file as config
-from mirror.installation import program
 from mirror.sandbox.server import Sandbox
-from mirror.schedule import crontab
+from mirror.setup.installation import program
+from mirror.setup.schedule import crontab
 from tests.support.commands import Ran, run_mirror
 from tests.support.terminals import converse
 from tests.support.upstream import TOKEN

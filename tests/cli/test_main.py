@@ -25,9 +25,9 @@ import pytest
 from mirror import cli
 from mirror.cli import sync_output
 from mirror.db.runs import Counts, Outcome
-from mirror.installation import program
 from mirror.sandbox.faults import FAULTS
 from mirror.sandbox.server import Sandbox
+from mirror.setup.installation import program
 from mirror.sync.run import Result
 from mirror.text import escape_unsafe
 from tests.support import ROOT

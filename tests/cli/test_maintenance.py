@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from mirror.cli import EXIT_STALE
-from mirror.db import migrate
+from mirror.db import revisions
 from mirror.db.engine import write_transaction
 from mirror.db.models import sync_runs
 from mirror.db.urls import shown_url
@@ -54,7 +54,7 @@ def test_status(mirror: Mirror) -> None:
     assert (prod["environment"], prod["outcome"], prod["error"]) == ("prod", "applied", None)
     assert (prod["pending"], prod["approved"], prod["quarantined"]) == (1, 1, 1)
     for row in (dev, prod):
-        assert row["schema_revision"] == migrate.revisions()[-1]
+        assert row["schema_revision"] == revisions.known()[-1]
         assert row["database"] == shown_url(mirror.url)
     (row,) = status(mirror, "--environment", "dev")[1]
     assert row["environment"] == "dev"

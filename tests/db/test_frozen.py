@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from mirror.db import migrate, runs
+from mirror.db import revisions, runs
 from mirror.db.engine import create_engine, read_transaction
 from mirror.version import __version__
 from tests.db.frozen import freeze
 from tests.support.databases import DATABASES
 
-REVISIONS = migrate.revisions()
+REVISIONS = revisions.known()
 RELEASE = "run: python tests/db/frozen/freeze.py --release"
 
 
@@ -39,7 +39,7 @@ def test_released_revisions_never_change() -> None:
 def test_a_release_only_appends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is on record of a release cannot get lost or be replaced without a failing test."""
     now = {revision: {f"{revision}.sql": "now"} for revision in ("0001", "0002")}
-    monkeypatch.setattr(migrate, "revisions", lambda: sorted(now))
+    monkeypatch.setattr(revisions, "known", lambda: sorted(now))
     monkeypatch.setattr(freeze, "digests", now.__getitem__)
     monkeypatch.setattr(freeze, "RELEASED", tmp_path / "released.sha256")
     with pytest.raises(SystemExit, match=r"is gone; restore it"):

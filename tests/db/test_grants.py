@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from alembic import command
 
-from mirror.db import grants, migrate, models, views
+from mirror.db import grants, models, revisions, views
 from mirror.db.engine import create_engine
 from mirror.db.urls import parse_url
 from mirror.errors import DatabaseError, SchemaError, UsageError
@@ -178,7 +178,7 @@ def test_a_reader_reads_everything(
     assert execute(owned.url(reader), "SELECT * FROM later", "SELECT * FROM seen") == []
     queries = [f"SELECT * FROM {name}" for name in RELATIONS]
     with later_revision(tmp_path):
-        for revision in (migrate.revisions()[0], "base"):
+        for revision in (revisions.known()[0], "base"):
             upgrade(owner)
             assert refusals(owned.url(reader), queries) == dict.fromkeys(queries)
             alembic(owner, command.downgrade, revision)

@@ -169,7 +169,7 @@ def test_a_wait_that_is_too_long(
     caplog.set_level(logging.INFO, "mirror.notices")
     with write_transaction(sqlite_mirror.engine, "test"):
         for seconds, times in ((0.05, 2), (0.03, 1), (0, 0)):
-            monkeypatch.setattr("mirror.db.engine.LOCK_WAIT", seconds)
+            monkeypatch.setattr("mirror.db.lock_waits.LOCK_WAIT", seconds)
             caplog.clear()
             with (
                 pytest.raises(DatabaseUnavailable),

@@ -15,10 +15,10 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection
 
-from mirror.checks import SERVER_CHECKS
-from mirror.db import postgres
+from mirror.db import libpq, postgres
 from mirror.db.engine import create_engine, read_transaction, write_transaction
 from mirror.db.urls import parse_url
+from mirror.doctor.checks import SERVER_CHECKS
 from mirror.errors import DatabaseError, DatabaseUnavailable, MirrorError, UsageError
 from mirror.sandbox.server import Sandbox
 from mirror.sync import compare
@@ -327,10 +327,10 @@ def test_parameters(
 def test_a_login_that_is_repeated_keeps_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that says nothing is waited for as long as the URL says, not longer."""
     times = iter([0.0, 4.0])  # the clock is asked for the deadline, and once whether it is over
-    monkeypatch.setattr(postgres, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(libpq, "time", SimpleNamespace(monotonic=lambda: next(times)))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         given = {"host": "127.0.0.1", "port": silent.getsockname()[1], "connect_timeout": "3"}
-        assert postgres._login(given) == (None, [])
+        assert libpq.login(given) == (None, [])
 
 
 @pytest.mark.parametrize(
@@ -354,8 +354,8 @@ def test_a_login_at_several_hosts(
         asked.append((given["host"], given["port"], given["user"]))
         return next(responses)
 
-    monkeypatch.setattr(postgres, "_login_at", login_at)
-    assert postgres._login({"host": "one,other", "port": "1", "user": "me"})[0] == counts
+    monkeypatch.setattr(libpq, "login_at", login_at)
+    assert libpq.login({"host": "one,other", "port": "1", "user": "me"})[0] == counts
     assert asked == [("one", "1", "me"), ("other", "1", "me")]
 
 
@@ -398,7 +398,7 @@ def test_a_service_file_counts_as_the_url(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PGHOST", "elsewhere")
     url = parse_url("postgresql://?service=m")
     arguments = postgres.connect_arguments(url)
-    hosts = [(one["host"], one["port"]) for one in postgres._each_host(arguments)]
+    hosts = [(one["host"], one["port"]) for one in libpq.each_host(arguments)]
     assert (hosts, arguments["connect_timeout"]) == ([("one", "1"), ("other", "2")], 15)
     assert "keepalives_idle" not in arguments
     assert arguments["target_session_attrs"] == "prefer-standby"
@@ -443,7 +443,7 @@ def test_a_silent_host_does_not_excuse_the_others(
             return None
         return "" if given["sslmode"] == "require" else "28000"
 
-    monkeypatch.setattr(postgres, "_login_at", login_at)
+    monkeypatch.setattr(libpq, "login_at", login_at)
     given = {"host": ",".join(["plain", "silent"][::order]), "sslmode": "require"}
     url = parse_url("postgresql://me@/db")
     assert type(postgres._explain(ConnectionTimeout("late"), url, given)) is DatabaseError

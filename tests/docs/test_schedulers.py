@@ -22,7 +22,7 @@ import yaml
 from mirror.cli.exit_codes import EXIT_STALE, MOST_SERIOUS_FIRST
 from mirror.config.environments import Shard
 from mirror.report.period import Period, period
-from mirror.schedule import crontab, installing, systemd_units
+from mirror.setup.schedule import crontab, installing, systemd_units
 from tests.support.commands import Ran
 from tests.support.pages import (
     CONFIGURATION,

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 import mirror as package
-from mirror.db import migrate
+from mirror.db import migrate, revisions
 from mirror.db.engine import create_engine, write_transaction
 from mirror.db.urls import parse_url
 from mirror.errors import DatabaseError, SchemaError
@@ -24,7 +24,7 @@ def downgrade(url: str) -> None:
     from alembic import command
 
     config = migrate.alembic_config()
-    with write_transaction(create_engine(url, create=True), migrate.LOCK) as connection:
+    with write_transaction(create_engine(url, create=True), revisions.LOCK) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         command.downgrade(config, "base")
@@ -71,7 +71,7 @@ def test_another_schema(
 ) -> None:
     """A database with another schema is refused, and the message names the command to run."""
     prepare(database_url)
-    monkeypatch.setattr(migrate, "revisions", lambda: known)
+    monkeypatch.setattr(revisions, "known", lambda: known)
     with pytest.raises(SchemaError, match=message), package.connect(database_url):
         pytest.fail("it was opened")
 

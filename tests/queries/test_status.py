@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
-from mirror.db import migrate, runs
+from mirror.db import revisions, runs
 from mirror.db.urls import shown_url
 from mirror.queries.status import EnvironmentStatus, is_stale, status
 from tests.support.mirrors import Mirror
@@ -55,7 +55,7 @@ def status_of(mirror: Mirror, *environments: str) -> list[EnvironmentStatus]:
         status, now=mirror.now + HOUR, environments=environments or None
     )
     for each in statuses:
-        assert each.schema_revision == migrate.revisions()[-1]
+        assert each.schema_revision == revisions.known()[-1]
         assert each.database == shown_url(mirror.url)
         assert (each.base_url is None) == (each.complete_at is None)
         assert each.age_seconds == each.age

@@ -159,9 +159,9 @@ def test_digests_that_change_during_the_fetch(
     """A list compared with other digests than the stored ones is not applied; the next one is."""
     mirror.sync(LIST)
     with monkeypatch.context() as patch:
-        merge = run.migrate.require_current
+        merge = run.revisions.require_current
         patch.setattr(
-            run.migrate, "require_current", lambda one: (tamper_in(one, change), merge(one))
+            run.revisions, "require_current", lambda one: (tamper_in(one, change), merge(one))
         )
         result = mirror.sync(LIST[3:])
     assert result.outcome is Outcome.FAILED

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mirror import cli
-from mirror.db import migrate
+from mirror.db import revisions
 from mirror.db.engine import read_transaction
 from tests.support import ROOT
 from tests.support.commands import Ran
@@ -115,7 +115,7 @@ def test_sqlite_is_full_before_the_first_sync(sqlite_mirror: OutageMirror, in_fu
         with max_pages("main", pages):
             codes.append(sqlite_mirror.run(OLD).code)
         with read_transaction(sqlite_mirror.engine) as connection:
-            assert migrate.current(connection) in {None, HEAD}
+            assert revisions.current(connection) in {None, HEAD}
         if codes[-1] != 75:
             break
     assert len(codes) >= 4

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from mirror.db import engine as engine_module
+from mirror.db import lock_waits
 from mirror.db.engine import write_transaction
 from mirror.db.runs import Outcome
 from mirror.db.types import UTCDateTime
@@ -224,7 +224,7 @@ def holds_a_snapshot(mirror: Mirror) -> bool:
 
 def test_an_open_reader_blocks_no_sync(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tool that stops in the middle of a result blocks no sync, and reads on in its snapshot."""
-    monkeypatch.setattr(engine_module, "LOCK_WAIT", 1)  # a sync that waits for a lock fails
+    monkeypatch.setattr(lock_waits, "LOCK_WAIT", 1)  # a sync that waits for a lock fails
     mirror.sync([release_request(number) for number in range(MANY)])
     statuses = "SELECT status FROM release_requests ORDER BY id"
     with odbc_connection(mirror.url, **ROW_BY_ROW[kind_of(mirror)]) as connection:

@@ -13,7 +13,7 @@ from functools import partial
 
 import pytest
 
-from mirror.db import migrate
+from mirror.db import revisions
 from mirror.db.engine import read_transaction
 from mirror.db.urls import parse_url
 from tests.support import moved_clock
@@ -230,7 +230,7 @@ def test_sqlite_is_full_before_the_first_sync(sqlite_mirror: OutageMirror) -> No
         with max_pages("main", pages):
             assert sqlite_mirror.run(OLD).code == 75
         with read_transaction(sqlite_mirror.engine) as connection:
-            assert migrate.current(connection) is None
+            assert revisions.current(connection) is None
     sqlite_mirror.load_old()
     assert sqlite_mirror.outcomes() == ["applied"]
 
@@ -271,6 +271,6 @@ def test_the_file_is_removed_during_a_sync(sqlite_mirror: OutageMirror) -> None:
         ran = sqlite_mirror.run(NEW)
     assert (ran.code, result_of(ran)["outcome"]) == (1, "failed")
     with read_transaction(sqlite_mirror.engine) as connection:
-        assert migrate.current(connection) is None
+        assert revisions.current(connection) is None
     sqlite_mirror.load_old()
     sqlite_mirror.assert_recovers()

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from mirror import cli
-from mirror.db import migrate
+from mirror.db import migrate, revisions
 from mirror.db.engine import create_engine, read_transaction
 from mirror.db.postgres import LIBPQ_DEFAULTS
 from mirror.db.urls import parse_url
@@ -264,7 +264,7 @@ def test_the_connection_breaks_in_the_upgrade(
             ran = mirror.run(OLD)
         assert (ran.code, result_of(ran)["run_id"]) == (75, None)
         with read_transaction(mirror.engine) as connection:
-            assert migrate.current(connection) == (HEAD if delivers else None)
+            assert revisions.current(connection) == (HEAD if delivers else None)
         mirror.load_old()
         assert mirror.run(NEW).code == 0
         assert mirror.has_new()
@@ -419,10 +419,10 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[]
     def install() -> None:
         folder = tmp_path / "migrations"
         shutil.copytree(
-            migrate.scripts_folder(), folder, ignore=shutil.ignore_patterns("__pycache__")
+            revisions.scripts_folder(), folder, ignore=shutil.ignore_patterns("__pycache__")
         )
         (folder / "versions" / "9999_colour.py").write_text(NEXT_REVISION)
-        monkeypatch.setattr(migrate, "scripts_folder", lambda: folder)
+        monkeypatch.setattr(revisions, "scripts_folder", lambda: folder)
 
     return install
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import command
 from sqlalchemy.engine import make_url
 
-from mirror.db import migrate, models, views
+from mirror.db import migrate, models, revisions, views
 from mirror.db.engine import create_engine
 from mirror.errors import SchemaError
 from mirror.sandbox.server import Sandbox
@@ -289,7 +289,7 @@ def test_names_of_what_a_mirror_creates(mirror: Mirror) -> None:
             else "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
             " AND relkind <> 'S'"
         ).scalars()
-        assert sorted(migrate._names(connection.dialect.name)) == sorted(created)
+        assert sorted(revisions._names(connection.dialect.name)) == sorted(created)
 
 
 @pytest.mark.parametrize("name", ["pk_sync_runs", "ix_sync_runs_running", "alembic_version_pkc"])
@@ -337,7 +337,7 @@ def test_a_database_of_another_program_is_left_alone(mirror: Mirror, statements:
 def with_check(url: str, do: Any, revision: str) -> None:
     """What `migrations/env.py` does for the `alembic` command."""
     with opened(url) as connection:
-        migrate.require_known(connection)
+        revisions.require_known(revisions.read(connection))
     alembic(url, do, revision)
 
 

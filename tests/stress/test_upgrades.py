@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from mirror.db import migrate
+from mirror.db import revisions
 from mirror.db.engine import create_engine, read_transaction, write_transaction
 from mirror.db.urls import parse_url
 from mirror.db.views import VIEWS
@@ -31,7 +31,7 @@ from tests.support.mirrors import Mirror
 from tests.support.schema import inventory, later_revision, opened
 from tests.support.upstream import TOKEN
 
-REVISIONS = migrate.revisions()
+REVISIONS = revisions.known()
 HEAD = REVISIONS[-1]
 NOON = "2024-01-12T12:00:00Z"
 RESOLVED = {"status": "approved", "resolved_at": NOON}
@@ -312,7 +312,7 @@ def upgrading(url: str) -> Iterator[None]:
     begun, ended = threading.Event(), threading.Event()
 
     def run() -> None:
-        with write_transaction(create_engine(url), migrate.LOCK) as connection:
+        with write_transaction(create_engine(url), revisions.LOCK) as connection:
             connection.exec_driver_sql(f"{SET_REVISION} '9999'")
             begun.set()
             if connection.dialect.name == "postgresql":

@@ -9,14 +9,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from mirror.db import migrate, models
+from mirror.db import models, revisions
 from mirror.version import __version__
 from tests.support import ROOT
 from tests.support.databases import DATABASES
 from tests.support.schema import last_with_file
 
 VERSION = "99.0.0"
-HEAD = migrate.revisions()[-1]
+HEAD = revisions.known()[-1]
 REVISION = f"{int(HEAD) + 1:04d}"
 
 _HERE = "<here>"

@@ -17,7 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from mirror import cli
-from mirror.db import engine, migrate, watchdog
+from mirror.db import lock_waits, revisions, watchdog
 from mirror.db.engine import LOCK_CLASS
 from mirror.db.urls import parse_url
 from mirror.sandbox.server import Sandbox, SandboxConfig
@@ -27,7 +27,7 @@ from tests.support.tcp_proxy import LONG, TcpProxy
 from tests.support.upstream import TOKEN, FakeUpstream, request
 
 PASSWORD = "the-password-of-the-tests"
-HEAD = migrate.revisions()[-1]
+HEAD = revisions.known()[-1]
 
 OLD = [request(1), request(2), request(3), "junk"]
 NEW = [request(1, status="approved"), request(3), request(4)]
@@ -294,10 +294,10 @@ def max_pages(part: str, pages: int) -> Iterator[None]:
 
 @contextmanager
 def patched(**values: float) -> Iterator[None]:
-    """Set constants of mirror.db.engine or mirror.db.watchdog, such as LOCK_WAIT=0.2."""
+    """Set constants of mirror.db.lock_waits or mirror.db.watchdog, such as LOCK_WAIT=0.2."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in values.items():
-            patch.setattr(engine if hasattr(engine, name) else watchdog, name, value)
+            patch.setattr(lock_waits if hasattr(lock_waits, name) else watchdog, name, value)
         yield
 
 

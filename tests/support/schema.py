@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import Connection
 
-from mirror.db import migrate
+from mirror.db import migrate, revisions
 from mirror.db.engine import create_engine, write_transaction
 from mirror.db.urls import parse_url
 
@@ -75,10 +75,12 @@ def later_revision(folder: Path, last_step: str = "pass") -> Iterator[str]:
         folder: an empty folder; the name of the copy needs escaping in Alembic's configuration.
         last_step: a Python statement at the end of the revision's upgrade.
     """
-    head = migrate.revisions()[-1]
+    head = revisions.known()[-1]
     revision = f"{int(head) + 1:04d}"
     scripts = folder / "100% of them"
-    shutil.copytree(migrate.scripts_folder(), scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        revisions.scripts_folder(), scripts, ignore=shutil.ignore_patterns("__pycache__")
+    )
     before = last_with_file(scripts, "sqlite", "phone_numbers")
     text = _LATER.format(revision=revision, head=head, before=before, last_step=last_step)
     (scripts / "versions" / f"{revision}_later.py").write_text(text)
@@ -91,7 +93,7 @@ def later_revision(folder: Path, last_step: str = "pass") -> Iterator[str]:
             view.replace("CREATE VIEW", create).replace("AS released", "AS released, 1 AS later")
         )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(migrate, "scripts_folder", lambda: scripts)
+        patch.setattr(revisions, "scripts_folder", lambda: scripts)
         yield revision
 
 
@@ -103,7 +105,7 @@ def last_with_file(scripts: Path, dialect: str, name: str) -> str:
 @contextmanager
 def opened(url: str) -> Iterator[Connection]:
     """Open a database for writing under the lock of upgrades."""
-    with write_transaction(create_engine(url, create=True), migrate.LOCK) as connection:
+    with write_transaction(create_engine(url, create=True), revisions.LOCK) as connection:
         yield connection
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 import pytest
 
-from mirror.db import migrate
+from mirror.db import revisions
 from mirror.queries import helpers
 from tests.support.cli_mirror import (
     FORMATS,
@@ -126,7 +126,7 @@ def test_nothing_was_injected(cli_mirror: CliMirror) -> None:
         "release_request_changes", "release_request_past_versions", "release_request_turnaround",
         "release_request_versions", "release_requests", "release_requests_daily", "sync_runs",
     }  # fmt: skip
-    assert mirror.query(migrate.current) == migrate.revisions()[-1]
+    assert mirror.query(revisions.current) == revisions.known()[-1]
     if mirror.engine.dialect.name == "sqlite":
         assert mirror.rows("PRAGMA integrity_check") == [("ok",)]
 

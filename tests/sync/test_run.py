@@ -322,7 +322,7 @@ def test_a_large_dry_run_restores_the_file(sqlite_mirror: Mirror) -> None:
     before = files(sqlite_mirror)
     sqlite_mirror.upstream.records = requests(*range(3_000))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mirror.db.engine._SQLITE_CACHE_KIB", 100)
+        patch.setattr("mirror.db.sqlite._CACHE_KIB", 100)
         assert sqlite_mirror.sync(dry_run=True).counts.inserted == 3_000
     assert files(sqlite_mirror) == before
 

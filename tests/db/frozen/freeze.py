@@ -34,7 +34,7 @@ import sqlalchemy as sa
 from alembic import command
 from sqlalchemy.engine import Connection
 
-from mirror.db import migrate
+from mirror.db import revisions
 from mirror.db.models import metadata
 from mirror.db.urls import parse_url
 from mirror.sandbox.server import Sandbox, SandboxConfig
@@ -125,7 +125,7 @@ def _columns(connection: Connection, table: str) -> list[str]:
 
 def files_of(revision: str) -> list[Path]:
     """Return the files that a revision consists of, and its dumps."""
-    scripts = migrate.scripts_folder()
+    scripts = revisions.scripts_folder()
     own = [*scripts.glob(f"versions/{revision}_*.py"), *scripts.glob(f"sql/{revision}/*/*")]
     return sorted([*own, *(path_of(revision, kind) for kind in DATABASES)])
 
@@ -158,7 +158,7 @@ def changed(version: str) -> list[str]:
             and each of which there is a file.
     """
     before = released()[1]
-    known = migrate.revisions()
+    known = revisions.known()
     if not is_release(version):
         frozen = {Path(path).name[:4] for path in before if "/frozen/" in path}
         known = sorted({known[0], *frozen})
@@ -171,7 +171,7 @@ def release() -> None:
     if not RELEASED.exists():
         sys.exit(f"{RELEASED} is gone; restore it from the last release")
     before = released()[1]
-    found = {path: text for one in migrate.revisions() for path, text in digests(one).items()}
+    found = {path: text for one in revisions.known() for path, text in digests(one).items()}
     lines = [f"{digest}  {path}\n" for path, digest in (found | before).items()]
     lines.sort(key=lambda line: line.split()[1])
     RELEASED.write_text(f"# mirror {__version__}\n{''.join(lines)}")
@@ -182,7 +182,7 @@ def main() -> None:
     if sys.argv[1:] == ["--release"]:
         release()
         return
-    revision = sys.argv[1] if sys.argv[1:] else migrate.revisions()[-1]
+    revision = sys.argv[1] if sys.argv[1:] else revisions.known()[-1]
     paths = [path_of(revision, kind) for kind in DATABASES]
     names = {path.relative_to(ROOT).as_posix() for path in paths}
     if not names.isdisjoint(released()[1]):

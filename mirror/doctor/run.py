@@ -13,10 +13,8 @@ from pathlib import Path
 import msgspec
 from sqlalchemy.engine import Connection, Engine
 
-from mirror import checks
 from mirror.api.client import Client, FetchedList
 from mirror.api.health import check_health, check_token
-from mirror.checks import Check, State, check_disk_space, check_private
 from mirror.config import file, settings
 from mirror.config.environments import (
     Shard,
@@ -33,9 +31,11 @@ from mirror.config.sources import (
     ResolvedSetting,
     option_name,
 )
-from mirror.db import environments, migrate, placement, runs
-from mirror.db.engine import create_engine, read_transaction, require_creatable
+from mirror.db import environments, placement, revisions, runs, sqlite
+from mirror.db.engine import create_engine, read_transaction
 from mirror.db.urls import has_secrets, parse_url, shown_url
+from mirror.doctor import checks
+from mirror.doctor.checks import Check, State, check_disk_space, check_private
 from mirror.errors import DatabaseError, DiskUnavailable, MirrorError, UsageError
 from mirror.queries import status
 from mirror.queries.status import EnvironmentStatus
@@ -230,7 +230,7 @@ class Doctor:
                 yield from checks.SERVER_CHECKS[connection.dialect.name](connection)
                 schema = self._schema(connection)
                 yield schema
-                if schema.state is State.OK and migrate.current(connection) is not None:
+                if schema.state is State.OK and revisions.current(connection) is not None:
                     yield from checks.check_surroundings(connection)
                     self._engine, self._record = engine, self._read_record(connection)
         except MirrorError as error:
@@ -273,7 +273,7 @@ class Doctor:
         ):
             return self._failed("database", error)
         try:
-            require_creatable(url)
+            sqlite.require_creatable(url)
         except DatabaseError as uncreatable:
             return self._failed("database", uncreatable)
         return self._not_yet("database", f"{shown} does not exist yet")
@@ -287,10 +287,10 @@ class Doctor:
 
     def _schema(self, connection: Connection) -> Check:
         try:
-            revision = migrate.current(connection)
+            revision = revisions.current(connection)
             if revision is None:
                 return self._not_yet("schema", "no mirror in the database yet")
-            migrate.require_current(connection)
+            revisions.require_current(connection)
         except DatabaseError as error:
             return self._failed("schema", error)
         finding = f"revision {revision}, which this version needs"

@@ -18,14 +18,15 @@ from tempfile import TemporaryFile
 
 import msgspec
 
-from mirror.checks import require_write_access
 from mirror.config import file
 from mirror.config.environments import refuse_shared
 from mirror.config.file import Configuration
 from mirror.config.resolver import SettingSources
 from mirror.config.settings import Secret
-from mirror.db.engine import create_engine, require_creatable
+from mirror.db import sqlite
+from mirror.db.engine import create_engine
 from mirror.db.urls import parse_url, same_database, with_passfile, with_password
+from mirror.doctor.checks import require_write_access
 from mirror.errors import MirrorError, UsageError
 from mirror.files import real_path, translated_errors
 
@@ -102,7 +103,7 @@ def check_database(text: str, password: Secret | None) -> None:
     try:
         url = parse_url(text)
         if url.get_backend_name() == "sqlite" and not os.path.lexists(url.database or ""):
-            require_creatable(url)
+            sqlite.require_creatable(url)
             require_writable(Path(url.database or ""))
         else:
             full = with_password(text, password.reveal()) if password else text

@@ -1,0 +1,1 @@
+"""Sets an installation up: what `mirror init` writes and prints."""
