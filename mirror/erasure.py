@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mirror.db import environments, erasures, prune, revisions, runs
+from mirror.db import bulk, environments, erasures, prune, revisions, runs
 from mirror.db.engine import read_transaction, write_transaction
 from mirror.db.models import (
     erased_requests,
@@ -81,7 +81,8 @@ def erase(
     Raises:
         UsageError: as for `find`.
         SchemaError: the schema is not the one that this version works with.
-        DatabaseError: the database refused, is a logical subscriber, or was busy for too long.
+        DatabaseError: the database refused, is a logical subscriber, or was busy for too long; or a
+            trigger of somebody else keeps rows from changing.
     """
     with environments.changing(engine, *_names(engine, environment)) as connection:
         found, search = find_traces(connection, number, region, environment)
@@ -185,7 +186,9 @@ def _erase(connection: Connection, erasure: int, search: Traces) -> None:
         )
         rows = [{"request_id": key, "erasure_id": erasure} for key in batch]
         connection.execute(sa.insert(erased_requests), rows)
-    erased = sa.select(erased_requests.c.request_id).where(erased_requests.c.erasure_id == erasure)
+    is_erased = erased_requests.c.erasure_id == erasure
+    bulk.require_rows(erased_requests, len(keys), _count(connection, erased_requests, is_erased))
+    erased = sa.select(erased_requests.c.request_id).where(is_erased)
     for table in VERSIONS:
         values: dict[str, Any] = {
             name: sa.case((table.c[name] != "", mark), else_=table.c[name])
@@ -199,15 +202,21 @@ def _erase(connection: Connection, erasure: int, search: Traces) -> None:
         }
         if table is release_requests:
             values["digest"] = None
-        connection.execute(sa.update(table).where(table.c.id.in_(erased)).values(values))
+        rows_of_them = _count(connection, table, table.c.id.in_(erased))
+        statement = sa.update(table).where(table.c.id.in_(erased)).values(values)
+        bulk.write_rows(connection, statement, rows_of_them)
     counted: Counter[str] = Counter()
     for record in search.records:
         values = {"raw": erasures.marked_raw(mark), "error": record.error}
         if record.request_id is not None and record.key == record.request_id:
             counted[record.key] += 1
             values["fingerprint"] = erasures.fingerprint(mark, record.key, counted[record.key])
-        connection.execute(
-            sa.update(quarantined_records).where(_quarantine.id == record.id).values(values)
-        )
+        statement = sa.update(quarantined_records).where(_quarantine.id == record.id)
+        bulk.write_rows(connection, statement.values(values), 1)
     for batch in batches(search.run_ids):
-        connection.execute(sa.update(sync_runs).where(_runs.id.in_(batch)).values(error=mark))
+        statement = sa.update(sync_runs).where(_runs.id.in_(batch)).values(error=mark)
+        bulk.write_rows(connection, statement, len(batch))
+
+
+def _count(connection: Connection, table: sa.Table, condition: sa.ColumnElement[bool]) -> int:
+    return connection.scalar(sa.select(sa.func.count()).select_from(table).where(condition)) or 0

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from mirror.db import placement
 from mirror.db.models import is_partial
 from mirror.db.types import Identifier
 from mirror.db.watchdog import mark_busy
+from mirror.errors import DatabaseError
 
 _ANALYZE_THRESHOLD, _ANALYZE_SCALE_FACTOR = 50, 0.1
 """Rows written, and their share of the table, above which autovacuum analyzes (its defaults)."""
@@ -36,6 +38,31 @@ _UNIQUE_VIOLATION = "23505"
 _LITERAL: dict[str, Any] = {"compile_kwargs": {"literal_binds": True}}
 
 
+def require_rows(table: sa.Table, expected: int, written: int) -> None:
+    """Check that a table took all rows: a trigger may keep some of them out without an error.
+
+    Raises:
+        DatabaseError: it did not.
+    """
+    if written != expected:
+        raise DatabaseError(
+            f"the table {table.name} took {written:,} of {expected:,} rows, and gave no error: a "
+            "trigger or a rule that is not the mirror's keeps the others out. Nothing was applied",
+            hint="drop it, or give the mirror a database of its own",
+        )
+
+
+def write_rows(connection: Connection, statement: sa.Insert | sa.Update, rows: int) -> None:
+    """Insert or update rows, and check that there were as many as expected.
+
+    Raises:
+        DatabaseError: there were not.
+    """
+    result = connection.execute(statement, execution_options={"preserve_rowcount": True})
+    assert isinstance(statement.table, sa.Table)
+    require_rows(statement.table, rows, result.rowcount)
+
+
 def copy_rows(
     connection: Connection,
     table: sa.Table,
@@ -53,8 +80,13 @@ def copy_rows(
         columns: names of the columns in `rows`.
         rows: their values, as text that both databases parse; consumed lazily.
         constants: values of further columns, the same in all rows.
+
+    Raises:
+        DatabaseError: the table did not take all rows.
     """
     mark_busy(connection)
+    numbers = count()
+    rows = (row for row, _number in zip(rows, numbers, strict=False))
     driver: Any = connection.connection.driver_connection
     name, names = sql_name(connection, table), ", ".join([*columns, *constants])
     if connection.dialect.name == "sqlite":
@@ -63,15 +95,15 @@ def copy_rows(
             str(sa.literal(value).compile(connection, **_LITERAL)) for value in constants.values()
         ]
         values = ", ".join(["?"] * len(columns) + literals)
-        driver.executemany(f"INSERT INTO {name} ({names}) VALUES ({values})", rows)  # noqa: S608
+        cursor = driver.executemany(f"INSERT INTO {name} ({names}) VALUES ({values})", rows)  # noqa: S608
+        require_rows(table, next(numbers), max(cursor.rowcount, 0))  # -1 if there were none
         return
-    with (
-        driver.cursor() as cursor,
-        cursor.copy(f"COPY {name} ({names}) FROM STDIN") as copy,
-    ):
-        write, suffix = copy.write_row, tuple(constants.values())
-        for row in rows:
-            write(row + suffix)
+    with driver.cursor() as cursor:
+        with cursor.copy(f"COPY {name} ({names}) FROM STDIN") as copy:
+            write, suffix = copy.write_row, tuple(constants.values())
+            for row in rows:
+                write(row + suffix)
+        require_rows(table, next(numbers), cursor.rowcount)
 
 
 @contextmanager
@@ -113,9 +145,9 @@ def has_parallel_writers(connection: Connection) -> bool:
 
 @dataclass(slots=True)
 class Attempt:
-    """Whether an attempt to insert rows succeeded."""
+    """An attempt to insert rows, and the error of the driver if one of their keys is in use."""
 
-    succeeded: bool = True
+    error: Exception | None = None
 
 
 @contextmanager
@@ -126,7 +158,7 @@ def unless_duplicate(connection: Connection) -> Iterator[Attempt]:
         connection: in the transaction that inserts.
 
     Yields:
-        The attempt, whose `succeeded` is known afterwards.
+        The attempt, whose `error` is known afterwards.
     """
     attempt = Attempt()
     if not has_parallel_writers(connection):
@@ -139,7 +171,7 @@ def unless_duplicate(connection: Connection) -> Iterator[Attempt]:
         if error.sqlstate != _UNIQUE_VIOLATION:
             raise
         savepoint.rollback()
-        attempt.succeeded = False
+        attempt.error = error
     else:
         savepoint.commit()
 

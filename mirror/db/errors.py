@@ -28,6 +28,18 @@ _TRANSIENT_SQLSTATE_CLASSES = {
     "57",  # operator intervention, such as a shutdown
     "58",  # system error
 }
+_PERMANENT_SQLSTATES = {
+    "58P01",  # undefined file, such as a library that sessions of the user load first
+}
+"""SQLSTATEs of these classes that no later attempt is without."""
+
+_NOT_IN_PREREQUISITE_STATE = "55000"
+"""Of a login: the database accepts none for now. Of a statement: a table is published, but has no
+replica identity."""
+
+_LIMIT_EXCEEDED = "53400"
+"""Of a statement of ours only `temp_file_limit` is exceeded."""
+
 _SERIALIZATION_FAILURE = "40001"
 """Of a transaction of ours only a standby reports it, which replays what conflicts with it."""
 
@@ -75,6 +87,13 @@ def _translate(error: BaseException | None, engine: Engine) -> DatabaseError:
         return DatabaseError(
             f"the database {redact_url(engine.url)} has a text that is not UTF-8",
             hint="see whether another program writes to the mirror",
+        )
+    if getattr(error, "sqlstate", None) == _LIMIT_EXCEEDED:
+        return DatabaseError(
+            f"the database {redact_url(engine.url)} ended the transaction by the setting "
+            f"temp_file_limit ({driver_message(error, engine.url)})",
+            hint="as a superuser, run: ALTER ROLE … SET temp_file_limit = … (-1 is no limit); or "
+            "raise work_mem of the role, with which less goes to files",
         )
     if is_transient(error, engine.dialect.loaded_dbapi):
         return unavailable(error, engine.url)
@@ -124,11 +143,11 @@ def is_transient(error: BaseException | None, driver: Any) -> bool:
         return code is not None and code & 0xFF in _TRANSIENT_SQLITE_CODES
     sqlstate = getattr(error, "sqlstate", None)
     if sqlstate is not None:
-        return is_transient_sqlstate(sqlstate)
+        return sqlstate != _NOT_IN_PREREQUISITE_STATE and is_transient_sqlstate(sqlstate)
     # Without a code: the connection was lost. `mirror.db.postgres` explains one that was not made.
     return isinstance(error, (driver.OperationalError, driver.InterfaceError))
 
 
 def is_transient_sqlstate(sqlstate: str) -> bool:
     """Return whether what failed with a SQLSTATE may succeed later."""
-    return sqlstate[:2] in _TRANSIENT_SQLSTATE_CLASSES
+    return sqlstate[:2] in _TRANSIENT_SQLSTATE_CLASSES and sqlstate not in _PERMANENT_SQLSTATES

@@ -39,6 +39,7 @@ _FIXED = {
     # Behind a pooler the next transaction may be in another session, which has the statements that
     # others prepared, and not ours.
     "prepare_threshold": None,
+    "replication": "",  # a connection for replication has no ordinary transactions
 }
 """Arguments of psycopg that win over those of the URL."""
 

@@ -36,10 +36,11 @@ _SUBSCRIBED = sa.text(f"""{_TABLES}
 
 _PUBLICATIONS = sa.text(f"""{_TABLES}
     SELECT pg_catalog.quote_ident(pubname) AS name,
-        bool_or(relname = 'alembic_version') AS has_version
-    FROM pg_publication_tables
-        JOIN parts ON parts.oid =
-            pg_catalog.to_regclass(pg_catalog.format('%I.%I', schemaname, tablename))
+        bool_or(parts.relname = 'alembic_version') AS has_version
+    FROM parts JOIN pg_class AS c ON c.oid = parts.oid
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        -- By name: to_regclass() fails at each schema that the user may not use.
+        JOIN pg_publication_tables ON schemaname = nspname AND tablename = c.relname
     GROUP BY 1 ORDER BY 1
 """).bindparams(_NAMES)  # noqa: S608
 

@@ -81,4 +81,6 @@ def _vacuum_postgres(engine: Engine, tables: Sequence[str]) -> None:
         engine.connect().execution_options(**autocommit) as autocommitting,
     ):
         names = ", ".join(f"{schema}.{name}" for name in tables)
-        autocommitting.exec_driver_sql(f"VACUUM (ANALYZE) {names}")
+        # Else a % in the name of the schema would be parsed as the marker of a parameter.
+        no_parameters = {"no_parameters": True}
+        autocommitting.exec_driver_sql(f"VACUUM (ANALYZE) {names}", execution_options=no_parameters)

@@ -178,9 +178,12 @@ def _load(
             while new := [row for row in rows if row[0] not in ids]:
                 with bulk.unless_duplicate(connection) as attempt:
                     insert(new)
-                if attempt.succeeded:
+                if attempt.error is None:
                     break
-                ids |= bulk.existing_ids(connection, [row[0] for row in new])
+                taken = bulk.existing_ids(connection, [row[0] for row in new])
+                if not taken:  # the key is of a unique index that is not the mirror's
+                    raise attempt.error
+                ids |= taken
             if ids:
                 others = [row for row in rows if row[0] in ids]
                 bulk.copy_rows(connection, staged, LIST_FIELDS, others)

@@ -67,9 +67,10 @@ def merge(
         guard.check(connection, run, scan, found, accept_missing=accept_missing, database=database)
         kinds, invalid = found.kinds, found.invalid
         if kinds["updated"] or kinds["returned"] or kinds["missing"]:
-            _keep_past_versions(connection, run)
-            _mark_missing(connection, run)
-            _update(connection, run)
+            changed = kinds["updated"] + kinds["returned"]
+            _keep_past_versions(connection, run, changed + kinds["missing"])
+            _mark_missing(connection, run, kinds["missing"])
+            _update(connection, run, changed)
         if kinds["equal"]:
             _update_equal(connection)
     if found.notations:
@@ -98,10 +99,11 @@ def merge(
     )
 
 
-def _keep_past_versions(connection: Connection, run: Run) -> None:
+def _keep_past_versions(connection: Connection, run: Run, rows: int) -> None:
     """Copy the versions that are about to be superseded."""
     names = [name for name in _current.keys() if name != "digest"]  # noqa: SIM118
-    connection.execute(
+    bulk.write_rows(
+        connection,
         sa.insert(past_versions).from_select(
             [*names, "valid_to"],
             sa.select(
@@ -110,20 +112,19 @@ def _keep_past_versions(connection: Connection, run: Run) -> None:
             )
             .join(staged, staged.c.id == _current.id)
             .where(staged.c.kind.in_(("missing", "updated", "returned"))),
-        )
+        ),
+        rows,
     )
 
 
-def _mark_missing(connection: Connection, run: Run) -> None:
+def _mark_missing(connection: Connection, run: Run, rows: int) -> None:
     """Give the missing requests a version that says since when they are missing."""
-    connection.execute(
-        _update_where("missing").values(
-            missing_since=run.observed_at, valid_from=run.observed_at, sync_run_id=run.id
-        )
-    )
+    values = {"missing_since": run.observed_at, "valid_from": run.observed_at}
+    statement = _update_where("missing").values(values | {"sync_run_id": run.id})
+    bulk.write_rows(connection, statement, rows)
 
 
-def _update(connection: Connection, run: Run) -> None:
+def _update(connection: Connection, run: Run, rows: int) -> None:
     """Give the updated and returned requests their new version.
 
     Columns in which none of them differs are left out: SQLite writes each index of a column that is
@@ -141,11 +142,8 @@ def _update(connection: Connection, run: Run) -> None:
     if "phone_number" in names:
         same_number = _current.phone_number == staged.c.phone_number
         values["phone_number_e164"] = sa.case((same_number, _current.phone_number_e164))
-    connection.execute(
-        _update_where("updated", "returned").values(
-            values | {"missing_since": None, "valid_from": run.observed_at, "sync_run_id": run.id}
-        )
-    )
+    values |= {"missing_since": None, "valid_from": run.observed_at, "sync_run_id": run.id}
+    bulk.write_rows(connection, _update_where("updated", "returned").values(values), rows)
 
 
 def _update_equal(connection: Connection) -> None:
@@ -218,7 +216,7 @@ def _keep_invalid(connection: Connection, run: Run, invalid: list[InvalidRecord]
         .where(is_same, _quarantined.resolved_at.is_not(None))
         .values(resolved_at=None)
     )
-    connection.execute(
+    known = connection.execute(
         sa.update(quarantined_records)
         .where(is_same)
         .values(
@@ -249,4 +247,5 @@ def _keep_invalid(connection: Connection, run: Run, invalid: list[InvalidRecord]
         ),
         execution_options={"preserve_rowcount": True},  # dropped by default
     )
+    bulk.require_rows(quarantined_records, len(by_fingerprint), known.rowcount + inserted.rowcount)
     return reopened.rowcount + inserted.rowcount

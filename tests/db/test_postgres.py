@@ -219,6 +219,49 @@ def test_a_time_limit_of_the_role_is_named(postgres_server: str) -> None:
             assert type(cancelled) is DatabaseUnavailable, cancelled
 
 
+def test_a_limit_of_temporary_files_is_named(postgres_server: str) -> None:
+    """It ends a reader and a sync again and again, so they fail for good (1)."""
+    large = "SELECT count(DISTINCT n::text) FROM generate_series(1, 100000) AS n"
+    with empty_database(postgres_server) as url:
+        set_defaults(url, {"temp_file_limit": "64kB", "work_mem": "64kB"})
+        error = error_of(url, lambda connection: connection.exec_driver_sql(large))
+        with (
+            pytest.raises(DatabaseError) as raised,
+            write_transaction(create_engine(url), "test") as connection,
+        ):
+            connection.exec_driver_sql(large)
+        for each in (error, raised.value):
+            assert type(each) is DatabaseError
+            assert "by the setting temp_file_limit" in str(each)
+
+
+def test_what_never_heals_by_itself(postgres_server: str) -> None:
+    """A library that is not there, and a published table without an identity, are no outages."""
+    with empty_database(postgres_server) as url:
+        execute(
+            url,
+            "CREATE TABLE told AS SELECT 1 AS n",
+            "CREATE PUBLICATION told FOR TABLE told",
+        )
+        with (
+            pytest.raises(DatabaseError) as raised,
+            write_transaction(create_engine(url), "test") as connection,
+        ):
+            connection.exec_driver_sql("UPDATE told SET n = 2")
+        assert type(raised.value) is DatabaseError
+        set_defaults(url, {"session_preload_libraries": "none_of_that_name"})
+        assert type(error_of(url)) is DatabaseError
+
+
+def test_a_connection_for_replication_is_an_ordinary_one(postgres_server: str) -> None:
+    """That parameter of the URL would let every statement fail, for now as it seems."""
+    with empty_database(postgres_server) as url:
+        for value in ("database", "false"):
+            engine = create_engine(with_parameters(url, replication=value))
+            with read_transaction(engine) as connection:
+                assert connection.exec_driver_sql("SELECT 1").scalar() == 1
+
+
 @pytest.mark.parametrize("encoding", ["LATIN1", "WIN1252", "EUC_JP"])
 def test_an_encoding_that_lacks_characters(
     postgres_server: str, sandbox: Sandbox, encoding: str

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from mirror.db import replication
+from mirror.db.engine import read_transaction
 from mirror.sandbox.server import Sandbox
 from tests.support.commands import Ran, run_mirror
 from tests.support.mirrors import Mirror
@@ -98,6 +100,14 @@ def test_a_subscription_to_a_part_of_a_partition(mirror: Mirror) -> None:
     )
     subscribe(mirror, "part_of_part")
     require_refusals(mirror, "release_requests")
+
+
+def test_publications_are_for_every_user(mirror: Mirror) -> None:
+    """A user that may not use every schema sees them too, as the owner of a mirror."""
+    execute(mirror.url, "CREATE PUBLICATION bi FOR TABLE release_requests")
+    with read_transaction(mirror.engine) as connection:
+        connection.exec_driver_sql("SET LOCAL ROLE pg_monitor")
+        assert [row.name for row in replication.publications(connection)] == ["bi"]
 
 
 def test_publications_are_told(mirror: Mirror) -> None:

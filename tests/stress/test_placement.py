@@ -554,6 +554,101 @@ def test_a_trigger_that_keeps_runs_out(mirror: Mirror) -> None:
     assert mirror.rows("SELECT count(*) FROM release_requests") == [(1,)]
 
 
+def keep_out(mirror: Mirror, event: str, table: str) -> None:
+    """Let a trigger keep rows out of a table, without an error."""
+    with opened(mirror.url) as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER keep BEFORE {event} ON {table} BEGIN SELECT RAISE(IGNORE); END"
+            )
+        else:
+            connection.exec_driver_sql(KEEP_OUT["postgresql"][0])
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER keep BEFORE {event} ON {table}"
+                " FOR EACH ROW EXECUTE FUNCTION keep()"
+            )
+
+
+@pytest.mark.parametrize(
+    ("event", "table", "old"),
+    [
+        ("INSERT", "release_requests", []),
+        ("INSERT", "release_requests", [1, 2]),
+        ("UPDATE", "release_requests", [1, 2]),
+        ("INSERT", "release_request_past_versions", [1, 2]),
+        ("INSERT", "quarantined_records", []),
+        ("UPDATE", "quarantined_records", [1, 2]),
+    ],
+)
+def test_a_trigger_that_keeps_rows_out(
+    mirror: Mirror, event: str, table: str, old: list[int]
+) -> None:
+    """The sync fails with one sentence and applies nothing, until the trigger is dropped."""
+    mirror.sync([*requests(*old), "junk"] if old else [])
+    before = mirror.state()
+    keep_out(mirror, event, table)
+    mirror.upstream.records = [*requests(3), *requests(1, status="approved"), "junk", "other"]
+    mirror.sandbox.invalidate()
+    for words in (["sync", "--dry-run"], ["sync"], ["sync"]):
+        ran = run(mirror, *words, "--accept-missing")
+        assert ran.code == 1, ran
+        assert f"the table {table} took " in ran.err
+        assert "Traceback" not in ran.err
+    assert mirror.state() == before
+    on = "" if mirror.engine.dialect.name == "sqlite" else f" ON {table}"
+    with opened(mirror.url) as connection:
+        connection.exec_driver_sql(f"DROP TRIGGER keep{on}")
+    assert mirror.sync(accept_missing=True).failure is None
+
+
+@pytest.mark.parametrize(
+    ("event", "table"),
+    [
+        ("INSERT", "erased_requests"),
+        ("UPDATE", "release_requests"),
+        ("UPDATE", "release_request_past_versions"),
+        ("UPDATE", "quarantined_records"),
+    ],
+)
+def test_a_trigger_that_keeps_a_number(mirror: Mirror, event: str, table: str) -> None:
+    """It is not said to be erased, and nothing was."""
+    junk = request(2) | {"phone_number": "+15550000001", "requested_at": "never"}
+    mirror.sync([request(1), junk])
+    mirror.sync([request(1, status="approved"), junk])
+    before = mirror.state()
+    keep_out(mirror, event, table)
+    ran = run(mirror, "db", "erase-number", "+15550000001", "--yes")
+    assert (ran.code, "Traceback" in ran.err) == (1, False), ran
+    assert f"the table {table} took 0 of " in ran.err
+    assert mirror.state() == before
+
+
+def test_a_unique_index_of_others(mirror: Mirror) -> None:
+    """New requests that it refuses are no duplicates of other environments: the sync ends."""
+    mirror.sync(requests(1))
+    with opened(mirror.url) as connection:
+        connection.exec_driver_sql("CREATE UNIQUE INDEX others ON release_requests (reason)")
+    mirror.upstream.records = requests(1, 2)
+    mirror.sandbox.invalidate()
+    ran = run(mirror, "sync")
+    assert (ran.code, "Traceback" in ran.err, "refused" in ran.err) == (1, False, True), ran
+    assert mirror.rows("SELECT count(*) FROM release_requests") == [(1,)]
+
+
+def test_a_schema_with_a_percent_sign(postgres: Mirror) -> None:
+    """Commands take it for a part of the name, also the one that cleans freed space."""
+    schema = '"a%s %(b)s :c"'
+    with opened(postgres.url) as connection:
+        connection.exec_driver_sql(
+            f"CREATE SCHEMA {schema}", execution_options={"no_parameters": True}
+        )
+    name = make_url(postgres.url).database
+    execute(postgres.url, f"ALTER DATABASE {name} SET search_path = {schema}")
+    postgres.sync([request(1)])
+    ran = run(postgres, "db", "erase-number", "+15550000001", "--yes")
+    assert ran.code == 0, ran
+
+
 def test_no_schema_to_use(postgres: Mirror) -> None:
     """A path that names no schema is told, with what to do."""
     set_path(postgres.url, "nowhere")
