@@ -18,10 +18,10 @@ from mirror.api.connection import redacted_logs
 from mirror.config.settings import Secret
 from mirror.errors import MirrorError
 from tests.support.api_client import failure, fetch, settings, tls_server
-from tests.support.http_servers import Serve, envelope, http, paged
+from tests.support.http_servers import Serve, http, paged, whole
 from tests.support.upstream import TOKEN, request
 
-GOOD = http(200, envelope([request(1), request(2)]))
+GOOD = whole([request(1), request(2)])
 DOWN = http(503, b"<html>busy</html>")
 STABLE = paged([[request(1), request(2)], [request(3), request(4)]])
 

@@ -40,7 +40,7 @@ from tests.support.http_servers import (
 )
 from tests.support.upstream import request
 
-BODY = envelope([request(1), request(2)])
+BODY = envelope([request(1), request(2)], has_more=False)  # it ends: one request is enough
 GOOD = http(200, BODY)
 DOWN = http(503, b"<html>busy</html>")
 STABLE = paged([[request(1), request(2)], [request(3), request(4)]])
