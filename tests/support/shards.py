@@ -19,7 +19,7 @@ import yaml
 
 from mirror.db.engine import create_engine, read_transaction
 from tests.support.commands import Ran
-from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
+from tests.support.http_servers import HttpRequest, ScriptedServer, http, whole
 from tests.support.pages import FILES, PROGRAM, executable
 from tests.support.upstream import requests
 
@@ -80,7 +80,7 @@ class Account:
         self.pulls[name] += 1
         first = PER_ENVIRONMENT * self.names.index(name)
         records = requests(*range(first, first + PER_ENVIRONMENT))
-        return self.failures.get(name) or http(200, envelope(records))
+        return self.failures.get(name) or whole(records)
 
 
 def outcomes(database: str) -> dict[str, list[str]]:
