@@ -66,8 +66,8 @@ class MissingExtra(UsageError):
         That is no command: none is right for pip, pipx and uv, with a checkout, wheel and index.
         """
         return (
-            f"install mirror as before, but with {extra} among the extras in brackets behind its "
-            f"wheel, folder or name, as in '.[{extra}]'"
+            f"install mirror again with the extra {extra}, as in '.[{extra}]' "
+            "(and with those that it has already)"
         )
 
 

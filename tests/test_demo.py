@@ -41,8 +41,8 @@ def test_demo_shows_a_request_that_a_later_sync_saw_approved(
     assert printed[1].splitlines()[-2:] == [
         "Next:         mirror changes --database sqlite:///mirror-demo.db",
         (
-            "As a report:  install mirror as before, but with report among the extras in brackets "
-            "behind its wheel, folder or name, as in '.[report]'"
+            "As a report:  install mirror again with the extra report, as in '.[report]' "
+            "(and with those that it has already)"
         ),
     ]
     story = printed[0].split("What happened to")[1]

@@ -153,7 +153,8 @@ def sandbox(
     """Serve a mock of the API on this machine.
 
     Use it to try everything without a token, alerts included. Its clock stands
-    still, unless --day or a request advances it.
+    still, unless --day or a request advances it. Requests later than now have
+    negative durations: if the clock is to advance, start it in the past.
 
     \b
     Besides the documented endpoints there are three of its own:

@@ -48,7 +48,9 @@ class SettingSources(msgspec.Struct, frozen=True):
                 return setting
         hint = f"set {VARIABLES['token']}, or name a file with --token-file "
         hint += f"or {VARIABLES['token_file']}"
-        if environment in self.file.environments:
+        if environment not in self.file.environments:
+            hint += ", or run `mirror init`, which writes one"
+        else:
             hint += f", or with token_file in [environments.{environment}] of {self.file.path}"
         raise UsageError("there is no API token", hint=hint)
 

@@ -291,7 +291,10 @@ def _would_write(message: str) -> UsageError:
 
 
 def _rejected(message: str) -> UsageError:
-    return UsageError(f"the database rejects the SQL ({message})")
+    return UsageError(
+        f"the database rejects the SQL ({message})",
+        hint="`mirror db describe` lists the tables and columns",
+    )
 
 
 def _explain_sqlite(error: Exception) -> NoReturn:

@@ -276,8 +276,10 @@ def test_the_questions_are_listed(sqlite_mirror: Mirror) -> None:
 
 
 def test_wrong_sql(mirror: Mirror) -> None:
-    """The database's own message is in the sentence; SQL can come from stdin."""
-    assert "nope" in refusal(mirror, "SELECT * FROM nope")
+    """The message has the database's own and where the names are; SQL can come from stdin."""
+    refused = refusal(mirror, "SELECT * FROM nope")
+    assert "nope" in refused
+    assert "`mirror db describe` lists the tables and columns" in refused
     assert "would do more" not in refusal(mirror, "SELECT nope FROM sync_runs WHERE updated > 1")
     assert "begins with 'SELEC'" in refusal(mirror, "SELEC 1")
     assert "\\x1b" in refusal(mirror, 'SELECT * FROM "\x1b"')

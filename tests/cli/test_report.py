@@ -152,9 +152,8 @@ def test_missing_libraries(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     ran = report(url, cwd=tmp_path)
     assert (ran.code, ran.out) == (2, "")
     assert ran.err == (
-        "mirror: the report needs jinja2, which is not installed; install mirror as before, but "
-        "with report among the extras in brackets behind its wheel, folder or name, as in "
-        "'.[report]'\n"
+        "mirror: the report needs jinja2, which is not installed; install mirror again with the "
+        "extra report, as in '.[report]' (and with those that it has already)\n"
     )
     assert old.read_text() == "old"
     assert run_mirror("changes", "--database", url).code == 0

@@ -102,7 +102,7 @@ def test_a_token_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 def test_without_a_token_the_error_says_where_to_put_one() -> None:
     """The error names each way to give a token."""
     for environ in ({}, {"TALKOVER_TOKEN": "", "TALKOVER_TOKEN_FILE": ""}):
-        for way in ("TALKOVER_TOKEN,", "--token-file", "TALKOVER_TOKEN_FILE"):
+        for way in ("TALKOVER_TOKEN,", "--token-file", "TALKOVER_TOKEN_FILE", "`mirror init`"):
             assert way in error(environ)
 
 
