@@ -410,14 +410,18 @@ def test_a_new_name_for_an_old_environment(mirror: Mirror, token_file: Path) -> 
     expect_the_same(("prod", "list"), **variables(mirror, token_file), MIRROR_ENVIRONMENT="prod")
 
 
-def test_the_renaming_is_for_the_database_of_the_option(
-    sqlite_mirror: Mirror, token_file: Path
+@pytest.mark.parametrize("option", ["--database", "--config"])
+def test_the_renaming_is_for_the_mirror_of_the_options(
+    sqlite_mirror: Mirror, token_file: Path, tmp_path: Path, option: str
 ) -> None:
-    """With --database the command names it too, or it would rename in another mirror."""
+    """What names the mirror is in the command too, or it would rename in another one."""
     sqlite_mirror.sync([request(1)])
+    file = tmp_path / "its mirror.toml"
+    file.write_text(f'database = "{sqlite_mirror.url}"\n')
+    named = [option, sqlite_mirror.url if option == "--database" else str(file)]
     settings = variables(sqlite_mirror, token_file) | {"MIRROR_DATABASE_URL": ""}
-    options = ("--environment", "prod", "--database", sqlite_mirror.url)
-    command = f"`mirror db rename-environment --database {sqlite_mirror.url} default prod`"
+    options = ("--environment", "prod", *named)
+    command = f"`mirror db rename-environment {shlex.join(named)} default prod`"
     for name in ("sync", "doctor"):
         ran = run_mirror(name, *options, **settings)
         assert (ran.code, command in ran.err) == (4, True)
@@ -512,8 +516,9 @@ def test_environments_on_record_that_the_file_does_not_have(
     for check, name in zip(others, ("default", "prdo", "typo"), strict=True):
         assert (check["environment"], check["state"]) == (name, "warning")
         assert check["found"] == f"on record, but not in {file}"
-        assert f"`mirror db rename-environment {name} prod`" in check["advice"]
-        assert f"`mirror db forget-environment {name}`" in check["advice"]
+        option = f"--config {file}"
+        assert f"`mirror db rename-environment {option} {name} prod`" in check["advice"]
+        assert f"`mirror db forget-environment {option} {name}`" in check["advice"]
     named = json.loads(run_mirror(*command, "--environment", "prod").out)
     assert {check["environment"] for check in named} == {None, "prod"}
 

@@ -247,7 +247,7 @@ def given_settings() -> dict[str, ResolvedSetting]:
     """Return the settings of the running command that options or variables give, by name."""
     context = click.get_current_context()
     given = {}
-    for name in ("database", "token_file", *API_DEFAULTS):
+    for name in ("config_file", "database", "token_file", *API_DEFAULTS):
         sources: dict[ParameterSource | None, str] = {
             ParameterSource.COMMANDLINE: option_name(name),
             ParameterSource.ENVIRONMENT: VARIABLES[name],

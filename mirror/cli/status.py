@@ -30,7 +30,6 @@ from mirror.cli.options import (
 from mirror.cli.pager import no_pager_option, paged
 from mirror.config import file as config
 from mirror.config import settings
-from mirror.config.sources import option_name
 from mirror.text import escape_unsafe, format_duration, listed
 from mirror.version import __version__
 
@@ -130,10 +129,10 @@ def status(
     from mirror.queries import status as status_queries
 
     file = config.load(config_file)
-    option = given_settings().get("database")
-    named_database = option.text if option and option.source == option_name("database") else None
+    given = given_settings()
+    options = environments.mirror_options(given)
     wanted = [settings.environment_name(name) for name in names]
-    if not wanted and not _is_another_database(option, file):
+    if not wanted and not _is_another_database(given.get("database"), file):
         wanted = list(file.environments)
     limits = [settings.max_age(file, name) for name in file.environments]
 
@@ -154,7 +153,7 @@ def status(
         revision = revisions.current(connection)
         unknown = sorted(set(wanted) - set(on_record)) if names else []
         reasons = _nothing_known(connection, unknown) if unknown or not statuses else []
-    is_stale = is_health_check and _report_stale(statuses, file, named_database)
+    is_stale = is_health_check and _report_stale(statuses, file, options)
     _write_statuses(statuses, output_format, str(revision))
     if statuses or not is_health_check:
         for reason in reasons:
@@ -163,7 +162,7 @@ def status(
     if file.path and wanted and not names and (is_stale or not is_health_check):
         new = [status.environment for status in statuses if status.complete_at is None]
         for name in sorted(set(on_record) - set(wanted)):
-            found = environments.unknown_to_file(name, file.path, new, named_database)
+            found = environments.unknown_to_file(name, file.path, new, options)
             notify(f"{name} is {'; '.join(found)}")
     return EXIT_STALE if is_stale else 0
 
@@ -246,21 +245,15 @@ def _nothing_known(connection: Connection, unknown: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(reason for reason in reasons if reason))
 
 
-def _database_option(database: str | None) -> list[str]:
-    from mirror.db.urls import shown_url
-
-    return ["--database", shown_url(database)] if database else []
-
-
 def _report_stale(
-    statuses: Sequence[EnvironmentStatus], file: config.Configuration, database: str | None
+    statuses: Sequence[EnvironmentStatus], file: config.Configuration, options: Sequence[str]
 ) -> bool:
     """Name the environments that are stale; return whether there are any, or none at all."""
     from mirror.db.environments import forget_command
     from mirror.queries.status import describe_age
 
     stale = [status for status in statuses if status.stale]
-    doctor = shlex.join(["mirror", "doctor", *_database_option(database)])
+    doctor = shlex.join(["mirror", "doctor", *options])
     may_be_mistyped = [
         status
         for status in stale
@@ -275,7 +268,7 @@ def _report_stale(
         name = group[0].environment if len(group) == 1 else "NAME"
         remedy = f"run `{doctor}`"
         if group is may_be_mistyped:
-            forget = forget_command(name, database)
+            forget = forget_command(name, options)
             remedy += f", or if {'its' if len(group) == 1 else 'a'} name was mistyped, `{forget}`"
         if len(group) == 1:
             what = f"{name} is stale: {describe_age(group[0])}"

@@ -162,6 +162,7 @@ class _Sync(msgspec.Struct, frozen=True):
         cancellation: CancellationToken,
     ) -> tuple[list[Result], list[int]]:
         """Sync environments; return the results of those that were begun, and their exit codes."""
+        from mirror.db.environments import mirror_options
         from mirror.sync import scheduler
         from mirror.sync.run import Result, utc_now
         from mirror.sync.run import sync as sync_environment
@@ -184,7 +185,7 @@ class _Sync(msgspec.Struct, frozen=True):
                     dry_run=self.dry_run,
                     accept_missing=self.accept_missing,
                     accept_base_url=self.accept_base_url,
-                    database=SettingSources(self.given).database_option(),
+                    options=mirror_options(self.given),
                 )
 
             with closing(

@@ -15,7 +15,7 @@ import msgspec
 
 from mirror.config.file import Configuration, Table
 from mirror.config.folders import data_folder, is_creatable
-from mirror.config.sources import API_DEFAULTS, DEFAULT, VARIABLES, ResolvedSetting, option_name
+from mirror.config.sources import API_DEFAULTS, DEFAULT, VARIABLES, ResolvedSetting
 from mirror.errors import UsageError
 
 
@@ -51,11 +51,6 @@ class SettingSources(msgspec.Struct, frozen=True):
         if environment in self.file.environments:
             hint += f", or with token_file in [environments.{environment}] of {self.file.path}"
         raise UsageError("there is no API token", hint=hint)
-
-    def database_option(self) -> str | None:
-        """Return the URL that `--database` gives, for messages with a command that needs it too."""
-        setting = self.given.get("database")
-        return setting.text if setting and setting.source == option_name("database") else None
 
     def resolve_database(self) -> ResolvedSetting:
         """Return the URL of the database: by default a SQLite file in the user's data folder.

@@ -56,4 +56,4 @@ API_DEFAULTS = {
 
 def option_name(setting: str) -> str:
     """Return the command line option of a setting, such as `--max-bytes`."""
-    return f"--{setting.replace('_', '-')}"
+    return "--config" if setting == "config_file" else f"--{setting.replace('_', '-')}"

@@ -30,6 +30,18 @@ _NAME_IN_USE = {
 }
 """SQLSTATEs of Postgres for a name that something else has."""
 
+_RIGHTS = sa.text("""
+    SELECT pg_catalog.quote_ident(current_user), pg_catalog.quote_ident(nspname),
+        pg_catalog.has_schema_privilege(n.oid, 'CREATE'),
+        pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(relowner)),
+        pg_catalog.pg_has_role(relowner, 'USAGE')
+    FROM pg_namespace AS n
+        LEFT JOIN pg_class ON relnamespace = n.oid AND relname = 'alembic_version'
+    WHERE nspname = current_schema()
+""")
+"""The user, the mirror's schema, whether the user may create things there, the mirror's owner, and
+whether the user is a member of it."""
+
 _COMMENT = re.compile(
     r"^COMMENT ON (?:VIEW|COLUMN) (?P<relation>\w+)(?s:.*?)(?=^COMMENT ON |\Z)", re.MULTILINE
 )
@@ -95,8 +107,8 @@ def upgrade_in(connection: Connection) -> str | None:
     Raises:
         SchemaError: the schema is newer than this version of `mirror`, or of an unreleased one, or
             there is no place for one.
-        DatabaseError: row-level security hides its rows from the user, or the database refuses a
-            statement of the upgrade.
+        DatabaseError: row-level security hides its rows from the user, the user lacks the rights,
+            or the database refuses a statement of the upgrade.
     """
     head = revisions.known()[-1]
     schema = revisions.read(connection)
@@ -108,8 +120,26 @@ def upgrade_in(connection: Connection) -> str | None:
     revisions.require_known(schema)
     revisions.require_rows(connection, schema)
     if schema.revision != head:
+        _require_rights(connection)
         _run_alembic(connection)
     return schema.revision
+
+
+def _require_rights(connection: Connection) -> None:
+    """Check that the user of Postgres may create the mirror, or change the one that is there."""
+    if connection.dialect.name == "sqlite":
+        return
+    user, schema, creates, owner, owns = connection.execute(_RIGHTS).one()
+    if owner is not None and not owns:
+        raise DatabaseError(
+            f"the mirror belongs to {owner}, and {user} may not upgrade it",
+            hint=f"run `mirror db upgrade` as {owner}",
+        )
+    if not creates:
+        raise DatabaseError(
+            f"{user} may not create anything in the schema {schema}",
+            hint=f"as its owner, run: GRANT CREATE ON SCHEMA {schema} TO {user}",
+        )
 
 
 def _run_alembic(connection: Connection) -> None:

@@ -218,8 +218,8 @@ def require_base_url(environment: str, last: Completion | None, base_url: str) -
             f"the requests of {environment!r} come from {last.base_url}, and the base URL is now "
             f"{base_url}. Nothing was sent to it, and nothing was applied",
             hint="check --base-url, TALKOVER_BASE_URL and base_url in the configuration file. If "
-            f"the API has moved, run `mirror sync --environment {shlex.quote(environment)} "
-            "--accept-base-url` once. For another API use another environment",
+            f"the API has moved, run again, once, with --environment {shlex.quote(environment)} "
+            "--accept-base-url. For another API use another environment",
         )
 
 

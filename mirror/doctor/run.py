@@ -81,6 +81,7 @@ class Doctor:
     ) -> None:
         self.failures: list[MirrorError] = []
         self._sources = sources
+        self._options = environments.mirror_options(sources.given)
         self._environments = environment_names(sources.file, named)
         self._named = named
         self._now = now
@@ -228,7 +229,7 @@ class Doctor:
             api,
             environment,
             dry_run=True,
-            database=self._sources.database_option(),
+            options=self._options,
             now=self._now,
         )
         if result.failure is not None:
@@ -367,7 +368,7 @@ class Doctor:
         if file.path is not None and file.environments:
             new = [name for name in file.environments if statuses[name].complete_at is None]
             finding, advice = environments.unknown_to_file(
-                environment, file.path, new, self._sources.database_option()
+                environment, file.path, new, self._options
             )
             yield Check(State.WARNING, "environment", environment, finding, advice)
         elif complete:
@@ -375,7 +376,7 @@ class Doctor:
             yield Check(State.OK, "environment", environment, finding)
         else:
             finding = "on record, without a complete pull"
-            forget = environments.forget_command(environment, self._sources.database_option())
+            forget = environments.forget_command(environment, self._options)
             advice = f"if the name was mistyped, run `{forget}`"
             yield Check(State.WARNING, "environment", environment, finding, advice)
             limit = file.max_age(environment)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -39,7 +39,7 @@ def check(
     found: Differences,
     *,
     accept_missing: bool,
-    database: str | None = None,
+    options: Sequence[str] = (),
 ) -> None:
     """Refuse a list that is implausible. Without missing requests and invalid entries it is not.
 
@@ -49,13 +49,13 @@ def check(
         scan: the list.
         found: how it differs from the mirror.
         accept_missing: check only that the list is not that of another environment.
-        database: the URL that `--database` names, for the command in an error.
+        options: those that name the mirror, for the command in an error.
 
     Raises:
         GuardRefused: the list is implausible.
     """
     if found.kinds["foreign"]:
-        raise _wrong_environment(connection, run, database)
+        raise _wrong_environment(connection, run, options)
     if accept_missing or not (found.missing or found.invalid):
         return
     faults = _new_faults(connection, run, found)
@@ -113,7 +113,7 @@ def _commonest(faults: Counter[str]) -> str:
     return f"most often: {fault}" if others else fault
 
 
-def _wrong_environment(connection: Connection, run: Run, database: str | None) -> GuardRefused:
+def _wrong_environment(connection: Connection, run: Run, options: Sequence[str]) -> GuardRefused:
     """Describe a list that holds requests of another environment."""
     request = connection.execute(
         sa.select(_current.id, _current.environment)
@@ -123,7 +123,7 @@ def _wrong_environment(connection: Connection, run: Run, database: str | None) -
     ).one()
     hint = f"check the token of {run.environment!r}"
     if run.previous is None:  # the name is new
-        command = rename_command(request.environment, run.environment, database)
+        command = rename_command(request.environment, run.environment, options)
         hint += f"; if it is a new name for {request.environment!r}, run `{command}`"
     return GuardRefused(
         f"the list holds request {request.id}, which belongs to the environment "

@@ -6,6 +6,7 @@ caller's transaction, so that all of it counts or none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,7 +46,7 @@ def merge(
     *,
     accept_missing: bool = False,
     progress: Progress | None = None,
-    database: str | None = None,
+    options: Sequence[str] = (),
 ) -> Counts:
     """Make the mirror of an environment equal to a list.
 
@@ -55,7 +56,7 @@ def merge(
         scan: the complete list, compared with the digests of the environment's requests.
         accept_missing: apply the list whatever is missing or unreadable.
         progress: counts the entries as they are loaded.
-        database: the URL that `--database` names, for the command in an error.
+        options: those that name the mirror, for the command in an error.
 
     Raises:
         GuardRefused: the list is implausible. The caller rolls back.
@@ -64,7 +65,7 @@ def merge(
     progress.begin_loading(scan.count)
     with bulk.temporary(connection, staged):
         found = compare(connection, run, scan, progress)
-        guard.check(connection, run, scan, found, accept_missing=accept_missing, database=database)
+        guard.check(connection, run, scan, found, accept_missing=accept_missing, options=options)
         kinds, invalid = found.kinds, found.invalid
         if kinds["updated"] or kinds["returned"] or kinds["missing"]:
             changed = kinds["updated"] + kinds["returned"]

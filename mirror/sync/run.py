@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -96,7 +96,7 @@ def sync(
     dry_run: bool = False,
     accept_missing: bool = False,
     accept_base_url: bool = False,
-    database: str | None = None,
+    options: Sequence[str] = (),
     now: Callable[[], datetime] = utc_now,
     progress: Progress | None = None,
     cancellation: CancellationToken | None = None,
@@ -115,7 +115,7 @@ def sync(
             sync, and leaves no run on record.
         accept_missing: apply the list whatever is missing or unreadable.
         accept_base_url: sync even if the last complete sync used another base URL.
-        database: the URL that `--database` names, for the command in an error; None if settings do.
+        options: those that name the mirror, for the command in an error.
         now: the clock, UTC.
         progress: counts what is done.
         cancellation: lets another thread end the sync, which then fails with `Stopped`.
@@ -142,7 +142,7 @@ def sync(
                 dry_run=dry_run,
                 accept_missing=accept_missing,
                 accept_base_url=accept_base_url,
-                database=database,
+                options=options,
                 now=now,
                 began=began,
                 progress=progress,
@@ -219,7 +219,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
     """A sync whose run is on record.
 
     Attributes:
-        engine, now, progress, cancellation, dry_run, accept_missing, accept_base_url, database:
+        engine, now, progress, cancellation, dry_run, accept_missing, accept_base_url, options:
             arguments of `sync`.
         run: its run.
         client: fetches the list.
@@ -234,7 +234,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool
     accept_missing: bool
     accept_base_url: bool
-    database: str | None
+    options: Sequence[str]
     now: Callable[[], datetime]
     began: float
     progress: Progress
@@ -340,7 +340,7 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
                 fetched.scan,
                 accept_missing=self.accept_missing,
                 progress=self.progress,
-                database=self.database,
+                options=self.options,
             )
             logger.debug("merged in %.3f s", time.monotonic() - began)
             if self.dry_run:

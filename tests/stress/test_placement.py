@@ -444,6 +444,45 @@ def test_a_mirror_in_a_schema_that_the_role_may_not_use(
     assert f"GRANT USAGE ON SCHEMA {schema}" not in run(postgres, "status", url=url).err
 
 
+@pytest.mark.parametrize("schema", ["public", '"M, ""m"'])
+def test_a_schema_in_which_the_role_may_not_create(
+    role: str, postgres: Mirror, schema: str
+) -> None:
+    """It is named with the right that is missing, as in `public` since Postgres 15."""
+    execute(postgres.url, f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    execute(postgres.url, f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC")
+    execute(postgres.url, f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+    url = with_path(as_role(postgres.url, role), quoted(schema))
+    advice = f"GRANT CREATE ON SCHEMA {schema} TO {role}"
+    for words in (("sync",), ("doctor",), ("db", "upgrade")):
+        ran = run(postgres, *words, url=url)
+        assert (ran.code, advice in ran.err) == (1, True), ran.err
+    assert relations(postgres.url) == set()
+    execute(postgres.url, advice)
+    assert run(postgres, "sync", url=url).code == 0
+    execute(postgres.url, f"DROP OWNED BY {role}")
+
+
+def test_only_the_owner_upgrades(role: str, postgres: Mirror, tmp_path: Path) -> None:
+    """Another user is advised who can; nothing is changed."""
+    assert run(postgres, "sync").code == 0
+    owner = make_url(postgres.url).username
+    execute(
+        postgres.url,
+        f"GRANT ALL ON SCHEMA public TO {role}",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+    )
+    url = as_role(postgres.url, role)
+    before = relations(postgres.url)
+    with later_revision(tmp_path):
+        for words in (("sync",), ("db", "upgrade")):
+            ran = run(postgres, *words, url=url)
+            assert ran.code == 1
+            assert f"the mirror belongs to {owner}, and {role} may not upgrade it" in ran.err
+    assert relations(postgres.url) == before
+    execute(postgres.url, f"DROP OWNED BY {role}")
+
+
 def quoted(path: str) -> str:
     """A search path as the value of `options`."""
     return path.replace("\\", "\\\\").replace(" ", "\\ ")

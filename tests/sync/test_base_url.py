@@ -36,7 +36,7 @@ def test_another_base_url_is_refused_until_it_is_accepted(mirror: Mirror) -> Non
             assert (refused.code, result["outcome"]) == (4, "refused")
             assert mirror.sandbox.base_url in refused.err
             assert f"the base URL is now {other.base_url}" in refused.err
-            assert "`mirror sync --environment default --accept-base-url`" in refused.err
+            assert "with --environment default --accept-base-url" in refused.err
             prune(mirror.engine, before=datetime.now(UTC))
         assert mirror.runs("outcome", "error")[-1] == ("refused", result["error"])
         assert (mirror.state(), other.requests) == (before, [])
