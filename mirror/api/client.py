@@ -160,7 +160,8 @@ class Client:
             for number in range(1, MAX_CONSISTENCY_ATTEMPTS + 1):
                 self._progress.begin_reading()
                 try:
-                    return await self._fetch_once(known)
+                    news = readings[-1].news if readings else frozenset[int]()
+                    return await self._fetch_once(known, news)
                 except Inconsistent as error:
                     readings.append(error)
                     logger.debug("reading %d of %d: %s", number, MAX_CONSISTENCY_ATTEMPTS, error)
@@ -169,8 +170,15 @@ class Client:
                         self._progress.wait(self, f"the list was inconsistent, {again}")
             raise inconsistency_error(readings)
 
-    async def _fetch_once(self, known: CachedList | None) -> FetchedList | NotModified:
-        """Fetch all pages once, and verify that together they are the list."""
+    async def _fetch_once(
+        self, known: CachedList | None, news: frozenset[int]
+    ) -> FetchedList | NotModified:
+        """Fetch all pages once, and verify that together they are the list.
+
+        Args:
+            known: the list of an earlier fetch, if any.
+            news: what only page 2 had in the reading before, if that was inconsistent.
+        """
         first = await self._fetch_first_page(known)
         self._progress.resume(self)
         if isinstance(first, NotModified):
@@ -185,7 +193,7 @@ class Client:
                 "the list has pages but does not state how many, so it cannot be verified",
                 hint="report this to the API's operator",
             )
-        return await self._fetch_only_page(first, known)
+        return await self._fetch_only_page(first, known, news)
 
     async def _fetch_first_page(self, known: CachedList | None) -> ApiResponse[Page] | NotModified:
         """Fetch page 1, unless its ETag or its bytes show that the list is the cached one.
@@ -212,7 +220,7 @@ class Client:
         return ApiResponse(response.parsed, response.body, response.etag)
 
     async def _fetch_only_page(
-        self, first: ApiResponse[Page], known: CachedList | None
+        self, first: ApiResponse[Page], known: CachedList | None, news: frozenset[int]
     ) -> FetchedList | NotModified:
         """Return the list of one response; verify by page 2 that it is no page of more."""
         self._progress.expect_pages(1)
@@ -225,7 +233,7 @@ class Client:
         if may_be_page(first.parsed, count):
             self._progress.begin_reading()  # it may be the whole list again
             second = await self._fetch_second_page(first)
-            if not verify_only_page(first.parsed, second):
+            if not verify_only_page(first.parsed, second, news):
                 # The first page stays as it is when the second one begins to fill.
                 etag, digest = None, xxh3_128_hexdigest(digest.encode())
         if known is not None and digest == known.digest:

@@ -23,6 +23,9 @@ UNKNOWN_PAGING = (
 """A hint."""
 
 
+_REPORT = "report this to the API's operator"
+
+
 class Inconsistent(Exception):
     """The pages of a reading are not a list.
 
@@ -30,14 +33,20 @@ class Inconsistent(Exception):
         message: what is wrong.
         order: digest of the ids that were read, in their order.
         hint: what to do about it, if it is so in each reading.
+        news: ids (`EntryScan.ids`) that only page 2 has of a list that states no paging.
     """
 
     def __init__(
-        self, message: str, order: bytes, hint: str = "report this to the API's operator"
+        self,
+        message: str,
+        order: bytes,
+        hint: str = _REPORT,
+        news: frozenset[int] = frozenset(),
     ) -> None:
         super().__init__(message)
         self.order = order
         self.hint = hint
+        self.news = news
 
 
 class Reading:
@@ -129,8 +138,8 @@ class Reading:
                         f"page {number} of {len(sizes)} has {size} entries, not {sizes[0]}"
                     )
 
-    def _inconsistent(self, message: str, **hint: str) -> Inconsistent:
-        return Inconsistent(message, self.scan.order(), **hint)
+    def _inconsistent(self, message: str, hint: str = _REPORT) -> Inconsistent:
+        return Inconsistent(message, self.scan.order(), hint)
 
 
 def _total(page: Page) -> int | None:
@@ -153,15 +162,19 @@ def may_be_page(page: Page, count: int) -> bool:
     return page.paging is None and not page.continuation.ends and count > 0
 
 
-def verify_only_page(first: Page, second: Page | None) -> bool:
+def verify_only_page(
+    first: Page, second: Page | None, expected: frozenset[int] = frozenset()
+) -> bool:
     """Verify that a response that states no paging is the whole list, by its page 2.
 
     An API without paging ignores the page number, so page 2 is the same list, or what has become of
-    it since. One with paging has nothing there.
+    it since: then page 1 of a later reading has what only page 2 had. One with paging has nothing
+    there.
 
     Args:
         first: the response.
         second: page 2; None if the API says that there is none.
+        expected: ids that only page 2 had in the reading before, if any.
 
     Returns:
         Whether the API ignores the page number.
@@ -188,12 +201,15 @@ def verify_only_page(first: Page, second: Page | None) -> bool:
     if scans[1].count == 0:
         return False
     own, others = (set(scan.ids()) for scan in scans)
-    if len(own & others) >= _SAME_SHARE * max(len(own), len(others)):
+    news = frozenset(others - own)
+    is_similar = len(own & others) >= _SAME_SHARE * max(len(own), len(others))
+    if is_similar and (not news or (expected and expected <= own)):
         return True
     raise Inconsistent(
         f"it states no paging, but page 2 has others than the {scans[0].count} entries of page 1",
         scans[0].order() + scans[1].order(),
         hint=UNKNOWN_PAGING,
+        news=news,
     )
 
 

@@ -64,7 +64,8 @@ _CERTIFICATE_ERRORS = {
 _TRANSIENT_TLS_ERRORS = ("INTERNAL_ERROR", "BAD_RECORD_MAC", "DECRYPT")
 """Parts of OpenSSL's codes for damaged bytes, and for a failure within the server.
 
-Other codes mean that the two sides do not understand or accept each other.
+Other codes mean that the two sides do not understand or accept each other; once they have agreed,
+only an alert does, by which the server refuses.
 """
 
 _DNS_ERRORS = {
@@ -122,7 +123,7 @@ def final_error(base_url: str, error: Exception, status: int | None) -> ApiError
                 f"{connection_to(base_url)} failed ({_describe_os_error(cause)})",
                 hint=_CERTIFICATE_ADVICE.get(cause.verify_code, _PRIVATE_AUTHORITY),
             )
-        if _is_tls_refusal(cause):
+        if _is_tls_refusal(cause, has_agreed=not isinstance(error, httpx.ConnectError)):
             proxy = find_proxy(base_url)
             return ApiError(
                 f"{connection_to(base_url)} failed ({describe(error)})",
@@ -165,10 +166,17 @@ def describe(error: Exception, *, responding: bool = False) -> str:
     return "connection lost"
 
 
-def _is_tls_refusal(error: BaseException) -> bool:
-    """Return whether one side of a TLS connection does not accept the other."""
+def _is_tls_refusal(error: BaseException, *, has_agreed: bool) -> bool:
+    """Return whether one side of a TLS connection does not accept the other.
+
+    Args:
+        error: of the connection.
+        has_agreed: the handshake has succeeded, as far as the client knows.
+    """
     # Its subclasses are for connections that end or wait.
     if type(error) is not ssl.SSLError or (code := _tls_code(error)) is None:
+        return False
+    if has_agreed and "ALERT" not in code:
         return False
     return not any(part in code for part in _TRANSIENT_TLS_ERRORS)
 

@@ -28,6 +28,7 @@ from mirror.api.paging_names import (
     VAGUE_END,
     WHOLE_NUMBERS,
     Kind,
+    bare_name,
     compact_name,
     kind_of,
     kinds_of_paging,
@@ -115,6 +116,7 @@ _CONTENT_RANGE = re.compile(
     re.IGNORECASE,
 )
 
+_NUMBER_OR_ZONE = re.compile(rb"(?:UTC|GMT|Z)?[+-]?[0-9:.]*", re.IGNORECASE)
 _TARGETS = ("href", "url", "uri", "link")
 _links = msgspec.json.Decoder(list[dict[str, Any]])
 _number = msgspec.json.Decoder(Annotated[int, Meta(ge=0)], strict=False)
@@ -226,7 +228,7 @@ class _Findings:
             kind = kind_of(compact)
             if is_only_echo or (not is_about_pages and AMBIGUOUS.fullmatch(compact)):
                 kind = None
-            elif compact in {"limit", "size"} and not has_limit:
+            elif bare_name(compact) in {"limit", "size"} and not has_limit:
                 kind = None  # it may be that of anything
             if is_about_pages and LAST_LINK.fullmatch(compact):
                 self._read_last_link(raw)
@@ -288,7 +290,7 @@ class _Findings:
             raw = Raw(msgspec.json.encode(value.strip()))
             if LINK_HEADER.fullmatch(compact):
                 links += parse_links(value)
-            elif compact in {"xlimit", "xsize"}:
+            elif compact in {"xlimit", "xsize", "xapilimit", "xapisize"}:
                 sizes.append((place, raw))
             elif compact.removeprefix("x") == "contentrange":
                 self._read_content_range(value.strip(), place)
@@ -296,7 +298,11 @@ class _Findings:
                 with suppress(*DECODING_ERRORS):
                     members = decode_fields(value.encode())
                     self.read_object(members, f"{place} ", is_about_pages=True, depth=1)
-            elif value.strip() and compact not in PLAIN_HEADERS and (kind := kind_of(compact)):
+            elif (
+                value.strip()
+                and not PLAIN_HEADERS.fullmatch(compact)
+                and (kind := kind_of(compact))
+            ):
                 self._read(kind, compact, place, raw)
         self._read_links(links)
         for place, raw in sizes if self.paging else ():  # else they may be of anything
@@ -348,7 +354,7 @@ class _Findings:
         try:
             number = _number.decode(raw)
         except DECODING_ERRORS:
-            is_vague = name.removeprefix("x") in NOT_ALWAYS_NUMBERS
+            is_vague = bare_name(name) in NOT_ALWAYS_NUMBERS
             if is_vague or kind in {Kind.COUNT, Kind.REMAINING}:
                 return
             raise InvalidPaging(one_line(re.split("[. ]", place)[-1])) from None
@@ -424,6 +430,6 @@ def _first_byte(raw: Raw) -> bytes:
 
 
 def _is_text(raw: Raw) -> bool:
-    """Return whether a value is a text that is neither empty nor a number."""
+    """Return whether a value is a text, and neither empty nor a number nor a time zone."""
     text = bytes(memoryview(raw)[:32]).strip(b'" ')
-    return _first_byte(raw) == b'"' and bool(text) and not text.isdigit()
+    return _first_byte(raw) == b'"' and not _NUMBER_OR_ZONE.fullmatch(text)

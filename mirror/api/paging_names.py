@@ -96,7 +96,7 @@ _NAMES = {
 """Names without case and separators; the first kind whose pattern matches the whole name counts."""
 
 AMBIGUOUS = re.compile(
-    "x?(?:pages?|limit|size|total|count|next|more|last|end|done|complete|finished|after"
+    "x?(?:api)?(?:pages?|limit|size|total|count|next|more|last|end|done|complete|finished|after"
     "|cursor|marker|bookmark|scroll|continue|partial|truncated|final|exhausted|eof"
     f"|prev(?:ious)?|first|(?:{_REQUESTS}|total)*(?:count|total)|total{_REQUESTS}"
     f"|{_NAMES[Kind.OFFSET].pattern})"
@@ -149,10 +149,9 @@ _SAME_KIND = {
     Kind.IS_FIRST: Kind.PREVIOUS,
 }
 _NO_KIND_ALONE = {"limit", "size", "done", "complete", "finished", "partial"}
-PLAIN_HEADERS = {
-    *("limit", "size", "count", "marker", "partial", "after", "from", "start"),
-    *("done", "xdone", "finished", "xfinished"),
-}
+PLAIN_HEADERS = re.compile(
+    "(?:x?api)?(?:limit|size|count|marker|partial|after|from|start)|x?(?:api)?(?:done|finished)"
+)
 """Headers that may be about anything."""
 
 
@@ -160,6 +159,11 @@ PLAIN_HEADERS = {
 def compact_name(name: str) -> str:
     """Return a name without case and separators."""
     return re.sub("[^a-z0-9]", "", name.lower())
+
+
+def bare_name(name: str) -> str:
+    """Return a compact name without the prefixes that say only that it is of a response."""
+    return name.removeprefix("x").removeprefix("api")
 
 
 @lru_cache(4096)
@@ -179,7 +183,7 @@ def kinds_of_paging(members: dict[str, Raw]) -> set[Kind]:
     for name, raw in members.items():
         compact = compact_name(name)
         kind = kind_of(compact)
-        if kind in {None, Kind.COUNT, Kind.REMAINING} or compact in _NO_KIND_ALONE:
+        if kind in {None, Kind.COUNT, Kind.REMAINING} or bare_name(compact) in _NO_KIND_ALONE:
             continue
         text = bytes(memoryview(raw)[:8])
         if kind in {*WHOLE_NUMBERS, Kind.OFFSET}:

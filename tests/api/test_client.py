@@ -175,12 +175,28 @@ def test_a_long_page_2_that_begins_as_page_1_is_not_read_on(serve: Serve) -> Non
 
 
 def test_a_list_that_grows_between_page_1_and_2(serve: Serve) -> None:
-    """Page 2 is page 1 again if they share nine tenths: new requests came in between."""
-    newest_first = [request(number) for number in range(101)][::-1]
-    page, more, too_many = (http(200, envelope(newest_first[n:])) for n in (11, 1, 0))
-    server = serve(by_page([page, more]))
-    assert (fetch(server).scan.count, server.pages) == (90, [1, 2])
-    assert_fails(serve(by_page([page, too_many])), ApiError, "page 2 has others")
+    """A list that grows all the time has next on page 1 what only page 2 had, and is accepted."""
+    newest_first = [request(number) for number in range(110)][::-1]
+    grown = [http(200, envelope(newest_first[n:])) for n in (20, 19, 18, 17)]
+    server = serve(*grown)
+    assert (fetch(server).scan.count, server.pages) == (92, [1, 2, 1, 2])
+    grown = [http(200, envelope(newest_first[n:])) for n in (20, 0, 20, 0, 20, 0)]
+    assert_fails(serve(*grown), ApiError, "page 2 has others")
+
+
+def test_a_list_that_shrinks_between_page_1_and_2(serve: Serve) -> None:
+    """A page 2 that has nearly all of page 1, and nothing else, is no sign of more."""
+    pages = [http(200, envelope([request(n) for n in range(k, 100)])) for k in (0, 10)]
+    server = serve(by_page(pages))
+    assert (fetch(server).scan.count, server.pages) == (100, [1, 2])
+
+
+@pytest.mark.parametrize("start", [0, 5], ids=["all so far", "moved back"])
+def test_a_page_2_that_overlaps_page_1_is_refused(serve: Serve, start: int) -> None:
+    """Few new requests on page 2 are the rest of a list if page 1 does not get them."""
+    records = [request(number) for number in range(105)]
+    pages = [http(200, envelope(some)) for some in (records[:100], records[start:])]
+    assert_fails(serve(by_page(pages)), ApiError, "in each of 3 readings", "page 2 has others")
 
 
 @pytest.mark.parametrize("statement", [{"meta": {"last_page": 1}}, {"has_more": False}], ids=str)

@@ -254,6 +254,30 @@ def test_a_server_that_demands_a_client_certificate(
     assert TLS_ADVICE in shown
 
 
+@pytest.mark.parametrize(
+    "record",
+    [b"HTTP/1.1 502 Bad Gateway\r\n\r\n", b"\x99\3\3\0\x10" + bytes(16), b"\x17\3\3\xff\xff"],
+    ids=["no TLS", "unknown record", "too long"],
+)
+def test_damaged_bytes_of_tls_may_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, record: bytes
+) -> None:
+    """After the handshake has succeeded, bytes that are no TLS are a failure for now."""
+    context, certificate = tls_server(tmp_path, "localhost")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+
+    def damage(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, True) as encrypted:
+            encrypted.recv(4096)
+            socket.socket.sendall(encrypted, record)
+            while socket.socket.recv(encrypted, 4096):
+                pass
+
+    with listener(damage) as address:
+        base_url = f"https://{address.replace('127.0.0.1', 'localhost')}/api/v1"
+        assert of_sync(base_url) == of_doctor(base_url)
+
+
 def chain(*errors: Exception) -> Exception:
     """An error that was raised from the ones after it."""
     for error, cause in pairwise(errors):

@@ -255,6 +255,8 @@ NOTHING: list[dict[str, Any]] = [
     {"next_page": 1},
     {"has_more": "n", "more": "", "truncated": "off"},
     {"offset": "", "timezone": {"offset": "+02:00"}},
+    {"meta": {"offset": "-03:00"}, "start_offset": "Z"},
+    {"api_limit": 100, "meta": {"api_limit": 100}},
     {"next_page": -1},
     {"next_page": "null"},
     {"_links": {"next": {"href": None}}},
@@ -323,6 +325,8 @@ def test_members_of_entries_are_no_paging() -> None:
         [("Content-Range", "bytes 0-14/250"), ("Retry-After", "5"), ("ETag", "abc")],
         [("Content-Range", "items 0-14/*"), ("X-Page", "dashboard"), ("X-Done", "false")],
         [("X-Limit", "5"), ("X-Size", "9"), ("From", "5"), ("X-Pages", "a, b")],
+        [("X-Api-Limit", "100"), ("X-Api-Size", "9"), ("X-Api-Count", "57"), ("X-Api-Done", "0")],
+        [("X-Api-Start", "57"), ("Api-From", "57"), ("X-Api-After", "57"), ("Api-Partial", "57")],
     ],
 )
 def test_harmless_headers_are_not_refused(headers: list[tuple[str, str]]) -> None:
