@@ -80,10 +80,12 @@ class Typed:
     Attributes:
         readings: the ways to read it, the likeliest first; each text once.
         error: why none of them is a number, or None.
+        left_out: what stood beside the number and was not read, such as an extension.
     """
 
     readings: tuple[Reading, ...]
     error: UsageError | None
+    left_out: str = ""
 
     @property
     def numbers(self) -> list[str]:
@@ -168,7 +170,7 @@ def read(number: str, region: str | None = None) -> Typed:
             found[reading.text] = replace(reading, words=words)
     readings = tuple(found.values())
     is_one = any(reading.is_number for reading in readings)
-    return Typed(readings, None if is_one else _error(number, body, region))
+    return Typed(readings, None if is_one else _error(number, body, region), left_out)
 
 
 def _check_region(region: str) -> str:

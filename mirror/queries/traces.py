@@ -179,6 +179,11 @@ def _recognize(
         raise UsageError(f"{number!r} is the mark of an erasure", hint="name a phone number")
     matches = found = find_number(connection, number, region)
     typed = reading.read(number, region)
+    is_stored = any(match.phone_number == number.strip() for match in matches)
+    if any(map(str.isdigit, typed.left_out)) and not is_stored:  # it may be another number
+        raise UsageError(
+            f"{number!r} has more digits than a phone number", hint="name the number alone"
+        )
     forms = {match.phone_number: _form(match.phone_number, region) for match in matches}
     if len(set(forms.values())) > 1:
         exact = forms.get(number.strip(), number.strip())
