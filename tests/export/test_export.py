@@ -377,7 +377,7 @@ def test_nothing_to_export(sqlite_mirror: Mirror, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "advice"),
     [
-        ("pyarrow", "as in '.[parquet]'"),
+        ("pyarrow", "as in '.[parquet]' (and with those that it has already)"),
         ("fcntl", "run it on Linux or macOS, or in WSL"),
     ],
 )
