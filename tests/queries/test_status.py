@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
-from mirror.db import revisions, runs
+from mirror.db import migrate, revisions, runs
+from mirror.db.engine import write_transaction
 from mirror.db.urls import shown_url
 from mirror.queries.status import EnvironmentStatus, is_stale, status
 from tests.support.mirrors import Mirror
@@ -332,8 +333,14 @@ def _reads_runs(node: dict[str, Any]) -> bool:
     return node.get("Relation Name") == "sync_runs" or "sync_runs" in node.get("Index Name", "")
 
 
-def test_no_statement_reads_all_runs(connection: Connection) -> None:
+def test_no_statement_reads_all_runs(new_mirror: Mirror) -> None:
     """Among 50,000 runs, those that matter are found by index, and hardly any other is read."""
+    migrate.upgrade(new_mirror.engine)  # a database of other tests may have statistics of them
+    with write_transaction(new_mirror.engine, "test") as connection:
+        _require_few_reads(connection)
+
+
+def _require_few_reads(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":  # which might analyze before these rows are there
         connection.exec_driver_sql("ALTER TABLE sync_runs SET (autovacuum_enabled = false)")
     record_many(connection, MANY // ENVIRONMENTS)
