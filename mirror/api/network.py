@@ -38,7 +38,7 @@ _CLOCK = (
     "operator"
 )
 _OTHER_HOST = "check --base-url, as another server answers there"
-_OPERATOR = "tell the API's operator, or the operator of a proxy that inspects TLS"
+_OPERATOR = "report this to the API's operator, or the operator of a proxy that inspects TLS"
 _CERTIFICATE_ADVICE = {
     9: _CLOCK,
     10: _CLOCK,

@@ -151,7 +151,7 @@ def read(connection: Connection) -> Schema:
     numbers = known()
     if revision in numbers:
         missing = [name for name in ours if name not in existing]
-        if revision != numbers[-1]:  # only of views there is a file that tells when they came
+        if revision != numbers[-1]:  # only views have files, by which it is known when they came
             dialect = connection.dialect.name
             missing = [name for name in missing if sql_files(name, dialect, revision)]
         for name in missing:
