@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -57,6 +58,8 @@ _FIRST_YEAR = "2024"
 _UNTESTED = " is not tested: "
 """What a line of the output says if something was left out."""
 
+_SHARED = Path("/dev/shm")  # noqa: S108 (where libfaketime puts it)
+
 _ALL = ["-n", "auto", "--dist", "worksteal"]
 
 
@@ -95,6 +98,7 @@ def main() -> int:
 
 def _run(local: str, zone: str, library: str, arguments: list[str]) -> int:
     """Run pytest on a day, print how that went, and return its exit code."""
+    _remove_leftovers()
     began = time.monotonic()
     moved_by = (
         datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(zone)).timestamp() - time.time()
@@ -124,6 +128,17 @@ def _run(local: str, zone: str, library: str, arguments: list[str]) -> int:
     verdict = "FAILED" if done.returncode else "passed"
     print(f"{weekday} {local} {zone}: {verdict}: {last}; {took:.0f} s", flush=True)
     return done.returncode
+
+
+def _remove_leftovers() -> None:
+    """Remove the shared memory and semaphores that libfaketime left of processes that have ended.
+
+    Another user's process that is given the same id could not replace them, and would end at once.
+    """
+    for left in [*_SHARED.glob("faketime_shm_*"), *_SHARED.glob("sem.faketime_sem_*")]:
+        if not Path("/proc", left.name.rpartition("_")[2]).exists():
+            with suppress(OSError):  # it is not ours, or is gone
+                left.unlink()
 
 
 def _marked() -> list[str]:
