@@ -46,7 +46,8 @@ def test_a_release_only_appends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         freeze.release()
     freeze.RELEASED.write_text("# mirror 0.2.0\n")
     assert freeze.changed("0.2.0.dev0") == ["0001.sql"]
-    assert freeze.changed("0.2.0") == ["0001.sql", "0002.sql"]
+    assert freeze.changed("0.2.0") == ["0001.sql"]
+    assert freeze.changed("0.3.0") == ["0001.sql", "0002.sql"]
     freeze.RELEASED.write_text("# mirror 0.1.0\nbefore  0001.sql\n")
     assert freeze.changed("0.2.0.dev0") == ["0001.sql"]
     freeze.release()

@@ -14,6 +14,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,25 @@ def test_each_revision_goes_down_and_up_without_losing_rows(mirror: Mirror, tmp_
     assert migrate.upgrade(mirror.engine) == (None, HEAD)
     assert names_in(mirror.url) == {*TABLES, *VIEWS, "alembic_version"}
     fill(mirror)
+
+
+def test_a_downgrade_gives_the_schema_before_back(database_url: str) -> None:
+    """A downgrade by one revision leaves the schema of the one before, to the byte."""
+
+    def schema() -> list[tuple[Any, ...]]:
+        with opened(database_url) as connection:
+            if connection.dialect.name == "postgresql":
+                return inventory(connection)
+            return sorted(
+                connection.exec_driver_sql("SELECT name, sql FROM sqlite_master"), key=str
+            )
+
+    for before, after in pairwise(revisions.known()):
+        alembic(database_url, command.upgrade, before)
+        expected = schema()
+        alembic(database_url, command.upgrade, after)
+        alembic(database_url, command.downgrade, before)
+        assert schema() == expected
 
 
 def test_an_upgrade_keeps_what_others_built_on_the_views(mirror: Mirror, tmp_path: Path) -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
 from itertools import product
 
+import sqlalchemy as sa
+
+from mirror.db.models import metadata
+from mirror.db.urls import parse_url
 from mirror.db.views import VIEWS
 from tests.support.mirrors import Mirror
 from tests.support.upstream import request
@@ -44,3 +50,18 @@ def test_rows_with_unknown_fields_compare(mirror: Mirror) -> None:
     for query, table in product(SET_OPERATIONS, ("release_requests", "release_request_versions")):
         expected = 0 if "EXCEPT" in query else 2
         assert len(mirror.rows(query.format(table, table))) == expected, (query, table)
+
+
+def test_a_number_bound_as_text(sqlite_mirror: Mirror) -> None:
+    """Each column of numbers compares a number that is bound as text as a number."""
+    sqlite_mirror.sync([request(1), request(2, status="rejected")])
+    sqlite_mirror.sync([request(1, status="approved"), request(2, status="rejected")])
+    path = parse_url(sqlite_mirror.url).database
+    with closing(sqlite3.connect(str(path))) as connection:
+        for relation in (*metadata.sorted_tables, *VIEWS):
+            for column in relation.columns:
+                if not isinstance(column.type, sa.Integer | sa.Float | sa.Numeric):
+                    continue
+                query = f"SELECT count(*) FROM {relation.name} WHERE {column.name} >= "
+                expected = connection.execute(query + "0").fetchone()
+                assert connection.execute(query + "?", ("0",)).fetchone() == expected, column

@@ -43,7 +43,7 @@ KINDS = {
     "api": ("mirror/api/*.py", ["tests/api"]),
     "sync": ("mirror/sync/*.py", ["tests/sync", "tests/test_erasure.py"]),
     "views": (
-        "migrations/sql/0001/*/[pr]*.sql",  # not comments.sql
+        "migrations/sql/*/*/[pr]*.sql",  # not comments.sql
         [
             "tests/db/test_view_stories.py",
             "tests/db/test_views.py",
@@ -180,7 +180,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _files(kind: str) -> list[str]:
-    return [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(KINDS[kind][0]))]
+    """Return the files of a kind, for each view only that of the last revision that has one."""
+    found = {path.parts[-2:]: path for path in sorted(ROOT.glob(KINDS[kind][0]))}
+    return [str(path.relative_to(ROOT)) for path in found.values()]
 
 
 def _shares(total: int, parts: int) -> list[int]:

@@ -245,9 +245,11 @@ def _of_sql(text: str, dialect: str) -> Iterator[_Found]:
 
 
 def _is_for_types(node: exp.Expr) -> bool:
-    """Whether it is in what only gives a column its type: SELECT value UNION ALL ... WHERE 0."""
-    union = node.find_ancestor(exp.Union) if not isinstance(node, exp.Union) else node
-    where = union and union.expression.args.get("where")
+    """Whether it is in a SELECT ... WHERE 0, or adds one: that only gives a column its type."""
+    select = node.expression if isinstance(node, exp.Union) else node
+    if not isinstance(select, exp.Select):
+        select = node.find_ancestor(exp.Select)
+    where = select and select.args.get("where")
     return isinstance(where, exp.Where) and where.this.sql() == "0"
 
 

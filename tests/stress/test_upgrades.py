@@ -246,12 +246,12 @@ REFUSED: dict[str, tuple[list[str], list[tuple[str, ...]], str]] = {
         NEWER,
     ),
     "unreleased 0001": (
-        [*DROP_VIEWS, *DROP_DIGESTS],
+        [*DROP_VIEWS, *DROP_DIGESTS, f"{SET_REVISION} '0001'"],
         [*UPGRADING, *WRITING, *READING],
         UNRELEASED.format("0001"),
     ),
     "unreleased 0001 without digests": (
-        DROP_DIGESTS,
+        [*DROP_DIGESTS, f"{SET_REVISION} '0001'"],
         [*UPGRADING, *WRITING, *READING],
         UNRELEASED.format("0001"),
     ),

@@ -99,7 +99,7 @@ branch_labels = None
 depends_on = None
 
 SQL = Path(__file__).parents[1] / "sql"
-VIEWS = {before}  # the last revision before that has each
+VIEWS = {before}  # by dialect, the last revision before that has each
 COMMENTED = {commented}  # the revisions before that have comments
 TABLES = ("release_requests", "release_request_past_versions")
 MOVE = {
@@ -136,7 +136,7 @@ def upgrade() -> None:
         sa.Column("id", IDENTIFIER, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_operator_notes")),
     )
-    for view in VIEWS:
+    for view in VIEWS[dialect]:
         if dialect == "sqlite":
             op.execute(f"DROP VIEW IF EXISTS {view}")
         execute_file(revision, view)
@@ -147,15 +147,15 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Remove them; the values of the column go back to `extra`."""
     dialect = op.get_context().dialect.name
-    for view in VIEWS:
+    for view in VIEWS[dialect]:
         op.execute(f"DROP VIEW {view}")
     op.drop_table("operator_notes")
     op.drop_index("ix_release_requests_first_seen_at", "release_requests")
     for table in TABLES:
         op.execute(MOVE_BACK[dialect].format(table=table))
         op.drop_column(table, "note")
-    for view in VIEWS:
-        execute_file(VIEWS[view], view)
+    for view, number in VIEWS[dialect].items():
+        execute_file(number, view)
     if dialect == "postgresql":
         for number in COMMENTED:
             execute_file(number, "comments")
@@ -186,7 +186,10 @@ def create(folder: Path) -> None:
 
 
 def _create_revision(migrations: Path) -> None:
-    before = {view: last_with_file(migrations, "sqlite", view) for view in _VIEWS}
+    before = {
+        dialect: {view: last_with_file(migrations, dialect, view) for view in _VIEWS}
+        for dialect in DATABASES
+    }
     files = migrations.glob("sql/*/postgresql/comments.sql")
     commented = sorted(path.parents[1].name for path in files)
     script = _REVISION.replace("{revision}", REVISION).replace("{head}", HEAD)
@@ -196,7 +199,7 @@ def _create_revision(migrations: Path) -> None:
         folder = migrations / "sql" / REVISION / dialect
         folder.mkdir(parents=True)
         for view, insertions in _VIEWS.items():
-            sql = (migrations / "sql" / before[view] / dialect / f"{view}.sql").read_text()
+            sql = (migrations / "sql" / before[dialect][view] / dialect / f"{view}.sql").read_text()
             if dialect == "postgresql":
                 sql = sql.replace("CREATE VIEW", "CREATE OR REPLACE VIEW")
             there = {place: text for place, text in insertions.items() if place in sql}

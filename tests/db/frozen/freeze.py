@@ -154,12 +154,12 @@ def changed(version: str) -> list[str]:
     """Return the files that differ from `RELEASED`, that it lacks, or that are gone.
 
     Args:
-        version: of `mirror`. A release has all revisions there; another version has the first one,
-            and each of which there is a file.
+        version: of `mirror`. A release that is not on record yet needs all revisions there; after
+            it, and in another version, there are the first one and each of which there is a file.
     """
-    before = released()[1]
+    last, before = released()
     known = revisions.known()
-    if not is_release(version):
+    if not is_release(version) or version == last:
         frozen = {Path(path).name[:4] for path in before if "/frozen/" in path}
         known = sorted({known[0], *frozen})
     now = {path: digest for revision in known for path, digest in digests(revision).items()}

@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 
+from mirror.db import revisions
 from mirror.queries import helpers
 from tests.support import ROOT
 from tests.support.schema import later_revision
@@ -91,7 +92,7 @@ class Programs:
         self.generation = 0
         self._paths = [self._copy(ROOT / "migrations", None)]
         self.version = "0"
-        self.revision = "0001"
+        self.revision = revisions.known()[-1]
 
     def upgrade(self) -> str:
         """Release another version; the first one has another revision of the schema, too."""
