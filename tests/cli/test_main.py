@@ -281,11 +281,12 @@ def test_visible_text_is_not_escaped() -> None:
 
 @pytest.mark.parametrize(("words", "command"), all_commands().items(), ids=str)
 def test_help(words: str, command: click.Command) -> None:
-    """Every command has help within 80 columns, with an example and a text for each option."""
+    """Each command has help in 80 columns with an example, and each option a text and a metavar."""
     ran = run_mirror(*words.split(), "--help", COLUMNS="80")
     assert ran.code == 0
     assert max(map(len, ran.out.splitlines())) <= 80
     assert "..." not in ran.out.partition("Commands:")[2]
+    assert re.search(r"--\S+ (TEXT|INTEGER|FLOAT)\b", ran.out) is None  # click's own names
     assert re.search(rf"^  Example.*: .*mirror {words}", ran.out, re.MULTILINE)
     options = [option for option in command.params if isinstance(option, click.Option)]
     assert [option.name for option in options if not option.help] == []
