@@ -197,7 +197,10 @@ def test_the_faults_of_the_sandbox_are_listed() -> None:
 
 
 def test_no_password_of_a_database_is_shown() -> None:
-    """An unreachable Postgres is a temporary failure; no form of password is printed."""
+    """An unreachable Postgres is a temporary failure; no form of password is printed.
+
+    The paths of its files are: a URL without them is of no use.
+    """
     for user, parameters in (
         ("me:geheim", ""),
         ("me", "?password=geheim"),
@@ -209,6 +212,8 @@ def test_no_password_of_a_database_is_shown() -> None:
             assert ran.code == code
             assert "geheim" not in ran.out + ran.err
             assert "Traceback" not in ran.err
+    files = "postgresql://me@127.0.0.1:9/db?passfile=p.pgpass&sslkey=s.pem"
+    assert run_mirror("db", "url", "--database", files).out == f"{files}\n"
 
 
 def test_db_commands(database_url: str, tmp_path: Path) -> None:
