@@ -46,7 +46,9 @@ _LIMIT_EXCEEDED = "53400"
 _SERIALIZATION_FAILURE = "40001"
 """Of a transaction of ours only a standby reports it, which replays what conflicts with it."""
 
-_SECRET_PARAMETER = re.compile(r"(?i)pass|pw|secret|token|key")
+_SECRET_PARAMETER = re.compile(r"(?i)pass(?!file$)|pw|secret|token|(?<!ssl)key")
+"""Of `passfile` and `sslkey` the value is a path, without which a shown URL is of no use."""
+
 _MIN_SECRET_LENGTH = 4
 """Characters. A shorter password cannot be distinguished from ordinary words of a message."""
 
