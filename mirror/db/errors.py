@@ -139,6 +139,11 @@ def _remedy(error: BaseException | None) -> str:
             "see which trigger, constraint or index that is not the mirror's refuses, and correct "
             "or drop it"
         )
+    if sqlite_code:
+        return (
+            "check its path, and the rights to the file and to its folder, where SQLite creates "
+            "others beside it"
+        )
     return "check its URL and the rights of its user"
 
 

@@ -86,13 +86,16 @@ def test_what_others_added_refuses(mirror: Mirror) -> None:
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:
-    """The advice is to restore a backup."""
+    """The advice is to restore a backup; for what SQLite cannot open, to check path and rights."""
     path = tmp_path / "mirror.db"
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE a (b UNIQUE)")
     os.truncate(path, path.stat().st_size // 2)
     ran = run_mirror("status", "--database", f"sqlite:///{path}")
     assert (ran.code, "restore a backup" in ran.err) == (1, True), ran.err
+    path.write_text("no database" * 100)
+    ran = run_mirror("status", "--database", f"sqlite:///{path}")
+    assert (ran.code, "the rights to the file and to its folder" in ran.err) == (1, True), ran.err
 
 
 @pytest.mark.parametrize("create", [True, False])
