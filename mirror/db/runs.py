@@ -6,6 +6,7 @@ environment completed last; when it completes, that must still be the last one.
 
 from __future__ import annotations
 
+import logging
 import shlex
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,9 +18,11 @@ from sqlalchemy.engine import Connection
 
 from mirror.config.settings import same_base_url
 from mirror.db.engine import is_standby
-from mirror.db.models import sync_runs
+from mirror.db.models import release_requests, sync_runs
 from mirror.errors import DatabaseError, DatabaseUnavailable, GuardRefused
 from mirror.version import __version__
+
+logger = logging.getLogger(__name__)
 
 _runs = sync_runs.c
 _UNKNOWN_YET = {str(column.name): None for column in sync_runs.columns if column.nullable}
@@ -82,6 +85,7 @@ class Completion(msgspec.Struct, frozen=True):
         base_url, etag, content_digest: of the list it read. The digest is empty if the next list
             is to be compared whatever it is.
         mirror_version: the version that read it.
+        is_emptied: whether it had requests, and none of the environment is left in the mirror.
     """
 
     run_id: int
@@ -93,6 +97,7 @@ class Completion(msgspec.Struct, frozen=True):
     etag: str | None
     content_digest: str
     mirror_version: str
+    is_emptied: bool
 
     def is_comparable_to(self, base_url: str) -> bool:
         """Return whether this version would decode the same response in the same way."""
@@ -147,6 +152,13 @@ def begin(
         DatabaseError: a trigger of somebody else keeps the row out.
     """
     previous = last_completion(connection, environment)
+    if previous is not None and previous.is_emptied:
+        logger.warning(
+            "the mirror has no request of %r, although its last list had some: were they deleted, "
+            "or left out of a restore? The whole list is applied again",
+            environment,
+        )
+        previous = msgspec.structs.replace(previous, etag=None, content_digest="")
     number = {} if run_id is None else {"id": run_id}
     run_id = connection.scalar(
         sa.insert(sync_runs)
@@ -174,13 +186,7 @@ def begin(
 
 def last_completion(connection: Connection, environment: str) -> Completion | None:
     """Return the last completion of an environment."""
-    return _completion(
-        connection,
-        sa.select(sync_runs)
-        .where(_runs.environment == environment, _runs.completion.is_not(None))
-        .order_by(_runs.completion.desc())
-        .limit(1),
-    )
+    return _completion(connection, environment, _runs.environment == environment)
 
 
 def require_no_older(connection: Connection, run: Run) -> None:
@@ -225,14 +231,21 @@ def require_base_url(environment: str, last: Completion | None, base_url: str) -
 
 def completion(connection: Connection, run: Run) -> Completion | None:
     """Return the completion of a run, or None if it is not recorded as complete."""
-    return _completion(
-        connection,
-        sa.select(sync_runs).where(_runs.id == run.id, _runs.completion.is_not(None)),
-    )
+    return _completion(connection, run.environment, _runs.id == run.id)
 
 
-def _completion(connection: Connection, query: sa.Select[Any]) -> Completion | None:
-    row = connection.execute(query).one_or_none()
+def _completion(
+    connection: Connection, environment: str, condition: sa.ColumnElement[bool]
+) -> Completion | None:
+    """Return the last completion, of an environment, that meets a condition."""
+    # Not correlated with the run: Postgres would read all requests for that.
+    some = sa.exists().where(release_requests.c.environment == environment)
+    row = connection.execute(
+        sa.select(sync_runs, some.label("has_requests"))
+        .where(_runs.completion.is_not(None), condition)
+        .order_by(_runs.completion.desc())
+        .limit(1)
+    ).one_or_none()
     if row is None:
         return None
     return Completion(
@@ -245,6 +258,7 @@ def _completion(connection: Connection, query: sa.Select[Any]) -> Completion | N
         etag=row.etag,
         content_digest=row.content_digest or "",
         mirror_version=row.mirror_version,
+        is_emptied=row.fetched > row.quarantined and not row.has_requests,
     )
 
 
