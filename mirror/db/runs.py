@@ -6,7 +6,6 @@ environment completed last; when it completes, that must still be the last one.
 
 from __future__ import annotations
 
-import logging
 import shlex
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -21,8 +20,6 @@ from mirror.db.engine import is_standby
 from mirror.db.models import release_requests, sync_runs
 from mirror.errors import DatabaseError, DatabaseUnavailable, GuardRefused
 from mirror.version import __version__
-
-logger = logging.getLogger(__name__)
 
 _runs = sync_runs.c
 _UNKNOWN_YET = {str(column.name): None for column in sync_runs.columns if column.nullable}
@@ -152,13 +149,6 @@ def begin(
         DatabaseError: a trigger of somebody else keeps the row out.
     """
     previous = last_completion(connection, environment)
-    if previous is not None and previous.is_emptied:
-        logger.warning(
-            "the mirror has no request of %r, although its last list had some: were they deleted, "
-            "or left out of a restore? The whole list is applied again",
-            environment,
-        )
-        previous = msgspec.structs.replace(previous, etag=None, content_digest="")
     number = {} if run_id is None else {"id": run_id}
     run_id = connection.scalar(
         sa.insert(sync_runs)
