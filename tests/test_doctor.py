@@ -490,12 +490,17 @@ def test_a_shard_that_a_sync_refuses(
 def test_a_database_that_a_sync_cannot_create(
     make_database: Callable[[str], str], sandbox: Sandbox, token_file: Path
 ) -> None:
-    """A path that leads through a file, and a server that refuses to create tables."""
+    """A path through a file, a link into a missing folder, a server that lets create no tables."""
+    link, loop = token_file.parent / "link.db", token_file.parent / "loop.db"
+    link.symlink_to("missing/mirror.db")
+    loop.symlink_to(loop)
     url = make_database("postgresql")
     url += ("&" if "?" in url else "?") + "options=-c%20default_transaction_read_only%3Don"
     for database, check in (
         (f"sqlite:///{token_file}/mirror.db", "database"),
         (f"sqlite:///{token_file}/folder/mirror.db", "database"),
+        (f"sqlite:///{link}", "database"),
+        (f"sqlite:///{loop}", "database"),
         (url, "write access"),
     ):
         settings = {"MIRROR_DATABASE_URL": database, "TALKOVER_TOKEN_FILE": str(token_file)}

@@ -46,6 +46,18 @@ _LIMIT_EXCEEDED = "53400"
 _SERIALIZATION_FAILURE = "40001"
 """Of a transaction of ours only a standby reports it, which replays what conflicts with it."""
 
+_CORRUPTION_SQLSTATES = {"XX001", "XX002"}
+_FOREIGN_SQLSTATE_CLASSES = {
+    "09",  # triggered action exception
+    "22",  # data exception, as in the expression of an index
+    "23",  # integrity constraint violation
+    "27",  # triggered data change violation
+    "38",  # external routine exception
+    "39",  # external routine invocation exception
+    "P0",  # PL/pgSQL, such as raise_exception
+}
+"""Of what others added to the tables: the mirror's own statements and rows break no rule of it."""
+
 _SECRET_PARAMETER = re.compile(r"(?i)pass(?!file$)|pw|secret|token|(?<!ssl)key")
 """Of `passfile` and `sslkey` the value is a path, without which a shown URL is of no use."""
 
@@ -135,8 +147,27 @@ def refused(error: BaseException | None, url: URL) -> DatabaseError:
     """Return the error for a database that refuses, with the driver's message."""
     return DatabaseError(
         f"the database {redact_url(url)} refused ({driver_message(error, url)})",
-        hint="check its URL and the rights of its user",
+        hint=_remedy(error),
     )
+
+
+def _remedy(error: BaseException | None) -> str:
+    """Return what to do about an error that no later attempt is without, by its code."""
+    sqlite_code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    if sqlite_code == sqlite3.SQLITE_CORRUPT or sqlstate in _CORRUPTION_SQLSTATES:
+        return "it is damaged: stop the syncs, and restore a backup (docs/operations.md, Upgrades)"
+    if sqlstate[:2] in _FOREIGN_SQLSTATE_CLASSES or sqlite_code == sqlite3.SQLITE_CONSTRAINT:
+        return (
+            "see which trigger, constraint or index that is not the mirror's refuses, and correct "
+            "or drop it"
+        )
+    if sqlite_code:
+        return (
+            "check its path, and the rights to the file and to its folder, where SQLite creates "
+            "others beside it"
+        )
+    return "check its URL and the rights of its user"
 
 
 def driver_message(error: BaseException | str | None, url: URL) -> str:

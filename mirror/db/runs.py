@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from mirror.config.settings import same_base_url
 from mirror.db.engine import is_standby
-from mirror.db.models import sync_runs
+from mirror.db.models import release_requests, sync_runs
 from mirror.errors import DatabaseError, DatabaseUnavailable, GuardRefused
 from mirror.version import __version__
 
@@ -86,6 +86,7 @@ class Completion(msgspec.Struct, frozen=True):
         base_url, etag, content_digest: of the list it read. The digest is empty if the next list
             is to be compared whatever it is.
         mirror_version: the version that read it.
+        is_emptied: whether it had requests, and none of the environment is left in the mirror.
     """
 
     run_id: int
@@ -97,6 +98,7 @@ class Completion(msgspec.Struct, frozen=True):
     etag: str | None
     content_digest: str
     mirror_version: str
+    is_emptied: bool
 
     def is_comparable_to(self, base_url: str) -> bool:
         """Return whether this version would decode the same response in the same way."""
@@ -183,13 +185,7 @@ def begin(
 
 def last_completion(connection: Connection, environment: str) -> Completion | None:
     """Return the last completion of an environment."""
-    return _completion(
-        connection,
-        sa.select(sync_runs)
-        .where(_runs.environment == environment, _runs.completion.is_not(None))
-        .order_by(_runs.completion.desc())
-        .limit(1),
-    )
+    return _completion(connection, environment, _runs.environment == environment)
 
 
 def require_no_older(connection: Connection, run: Run) -> None:
@@ -234,14 +230,21 @@ def require_base_url(environment: str, last: Completion | None, base_url: str) -
 
 def completion(connection: Connection, run: Run) -> Completion | None:
     """Return the completion of a run, or None if it is not recorded as complete."""
-    return _completion(
-        connection,
-        sa.select(sync_runs).where(_runs.id == run.id, _runs.completion.is_not(None)),
-    )
+    return _completion(connection, run.environment, _runs.id == run.id)
 
 
-def _completion(connection: Connection, query: sa.Select[Any]) -> Completion | None:
-    row = connection.execute(query).one_or_none()
+def _completion(
+    connection: Connection, environment: str, condition: sa.ColumnElement[bool]
+) -> Completion | None:
+    """Return the last completion, of an environment, that meets a condition."""
+    # Not correlated with the run: Postgres would read all requests for that.
+    some = sa.exists().where(release_requests.c.environment == environment)
+    row = connection.execute(
+        sa.select(sync_runs, some.label("has_requests"))
+        .where(_runs.completion.is_not(None), condition)
+        .order_by(_runs.completion.desc())
+        .limit(1)
+    ).one_or_none()
     if row is None:
         return None
     return Completion(
@@ -254,6 +257,7 @@ def _completion(connection: Connection, query: sa.Select[Any]) -> Completion | N
         etag=row.etag,
         content_digest=row.content_digest or "",
         mirror_version=row.mirror_version,
+        is_emptied=row.fetched > row.quarantined and not row.has_requests,
     )
 
 

@@ -69,6 +69,21 @@ def test_nothing_new_touches_nothing(mirror: Mirror) -> None:
     assert mirror.state() == before
 
 
+def test_deleted_requests_come_back(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+    """An unchanged list is applied where all requests are gone, as after a restore without them."""
+    mirror.sandbox.config.etag = True
+    mirror.sync([request(1), "junk"])
+    with opened(mirror.url) as connection:
+        connection.exec_driver_sql("DELETE FROM release_requests")
+    result = mirror.sync()
+    assert counts(result) == {"fetched": 2, "inserted": 1, "quarantined": 1}
+    assert "the mirror has no request of 'default'" in caplog.text
+    mirror.sync(["junk"], accept_missing=True)
+    with opened(mirror.url) as connection:
+        connection.exec_driver_sql("DELETE FROM release_requests")
+    assert mirror.sync().outcome is Outcome.UNCHANGED
+
+
 def test_etag_saves_the_download(sqlite_mirror: Mirror) -> None:
     """A list that is not modified, as the API says, is not even read."""
     sqlite_mirror.sandbox.config.etag = True
