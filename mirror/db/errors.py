@@ -58,6 +58,8 @@ _FOREIGN_SQLSTATE_CLASSES = {
 }
 """Of what others added to the tables: the mirror's own statements and rows break no rule of it."""
 
+_CONSTRAINT_CLASS = "23"
+
 _SECRET_PARAMETER = re.compile(r"(?i)pass(?!file$)|pw|secret|token|(?<!ssl)key")
 """Of `passfile` and `sslkey` the value is a path, without which a shown URL is of no use."""
 
@@ -171,8 +173,15 @@ def _remedy(error: BaseException | None) -> str:
 
 
 def driver_message(error: BaseException | str | None, url: URL) -> str:
-    """Return the message of an error of the driver on one line, without the passwords of a URL."""
-    message = " ".join(str(error).split())
+    """Return the message of an error of the driver on one line.
+
+    It has no passwords of a URL, and no rows: Postgres adds the row that a constraint refuses,
+    which would stay in logs and in `sync_runs.error` when its number is erased.
+    """
+    text: Any = error
+    if (getattr(error, "sqlstate", None) or "").startswith(_CONSTRAINT_CLASS):
+        text = getattr(error, "diag").message_primary  # noqa: B009 (only psycopg's errors have both)
+    message = " ".join(str(text).split())
     for secret in _secrets(url):
         message = message.replace(secret, "***")
     return message

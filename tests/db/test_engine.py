@@ -77,11 +77,13 @@ def test_errors_are_translated(mirror: Mirror) -> None:
 
 
 def test_what_others_added_refuses(mirror: Mirror) -> None:
-    """The advice is about a constraint of others, and not about the rights of the user."""
-    mirror.sync([request(1)])
+    """The advice is about a constraint of others; the message does not quote what it refuses."""
+    mirror.sync([request(1, reason="moved to Lisbon")])
     with mirror.engine.begin() as connection:
         connection.exec_driver_sql("CREATE UNIQUE INDEX others ON release_requests (reason)")
-    failure = mirror.sync([request(1), request(2)]).failure
+    list_ = [request(number, reason="moved to Lisbon") for number in (1, 2)]
+    failure = mirror.sync(list_).failure
+    assert "Lisbon" not in str(failure)
     assert "see which trigger, constraint or index that is not the mirror's" in str(failure)
 
 
