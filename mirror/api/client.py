@@ -233,7 +233,7 @@ class Client:
         if may_be_page(first.parsed, count):
             self._progress.begin_reading()  # it may be the whole list again
             second = await self._fetch_second_page(first)
-            if not verify_only_page(first.parsed, second, news):
+            if not verify_only_page(first.parsed, second, count, news):
                 # The first page stays as it is when the second one begins to fill.
                 etag, digest = None, xxh3_128_hexdigest(digest.encode())
         if known is not None and digest == known.digest:

@@ -242,6 +242,28 @@ def test_pages_that_are_not_stated_are_refused(serve: Serve, sizes: tuple[int, i
     assert server.pages == [1, 2] * 3
 
 
+@pytest.mark.parametrize(
+    "more", [{"limit": 15, "offset": 0}, {"meta": {"startAt": 0, "maxResults": "15"}}], ids=str
+)
+def test_a_list_that_is_as_long_as_its_limit_may_go_on(serve: Serve, more: dict[str, Any]) -> None:
+    """An API that goes on by an offset ignores the page number: page 2 proves nothing then."""
+    records = [request(number) for number in range(16)]
+    for again in ({}, {"now": 1}):
+        pages = [http(200, envelope(records[:15], **more, **now)) for now in ({}, again)]
+        assert_fails(serve(by_page(pages)), ApiError, "as the limit that it states, 15", "how this")
+    for count in (14, 16):
+        assert fetch(serve(http(200, envelope(records[:count], **more)))).scan.count == count
+    server = serve(by_page([http(200, envelope(records[:15], **more)), *unstated(0)]))
+    assert fetch(server).scan.count == 15
+
+
+@pytest.mark.parametrize("more", [{"stats": {"limit": 15}}, {"query": {"limit": 15}}], ids=str)
+def test_another_limit_says_nothing(serve: Serve, more: dict[str, Any]) -> None:
+    """The limit of something else, or of the request, may be the number of entries."""
+    records = [request(number) for number in range(15)]
+    assert fetch(serve(http(200, envelope(records, **more)))).scan.count == 15
+
+
 def test_a_page_that_may_have_been_the_whole_list_is_refused(serve: Serve) -> None:
     """The first page of a list that had stated its paging before is not taken for the list."""
     server = serve(by_page(unstated(40, 4)))
