@@ -286,6 +286,19 @@ def test_the_rate_limit_of_the_api(tmp_path: Path) -> None:
     assert checks["clock"]["state"] == "warning"
 
 
+@pytest.mark.calendar
+def test_a_sync_on_a_clock_that_was_ahead(sqlite_mirror: Mirror, token_file: Path) -> None:
+    """It is a warning as long as later syncs date what they see to that time."""
+    settings = variables(sqlite_mirror, token_file)
+    sqlite_mirror.now = datetime.now(UTC)
+    sqlite_mirror.sync([request(1)])
+    assert run_mirror("sync", **settings).code == 0
+    ran, checks = run_doctor(**settings)
+    assert (ran.code, checks["runs"]["state"]) == (0, "ok")
+    assert checks["times"]["state"] == "warning"
+    assert f"until {sqlite_mirror.now:%Y-%m-%d %H:%M} UTC" in checks["times"]["found"]
+
+
 def test_a_schema_of_another_version(mirror: Mirror, token_file: Path, tmp_path: Path) -> None:
     """An older or newer schema is a failure, with the command that helps."""
 
@@ -477,12 +490,17 @@ def test_a_shard_that_a_sync_refuses(
 def test_a_database_that_a_sync_cannot_create(
     make_database: Callable[[str], str], sandbox: Sandbox, token_file: Path
 ) -> None:
-    """A path that leads through a file, and a server that refuses to create tables."""
+    """A path through a file, a link into a missing folder, a server that lets create no tables."""
+    link, loop = token_file.parent / "link.db", token_file.parent / "loop.db"
+    link.symlink_to("missing/mirror.db")
+    loop.symlink_to(loop)
     url = make_database("postgresql")
     url += ("&" if "?" in url else "?") + "options=-c%20default_transaction_read_only%3Don"
     for database, check in (
         (f"sqlite:///{token_file}/mirror.db", "database"),
         (f"sqlite:///{token_file}/folder/mirror.db", "database"),
+        (f"sqlite:///{link}", "database"),
+        (f"sqlite:///{loop}", "database"),
         (url, "write access"),
     ):
         settings = {"MIRROR_DATABASE_URL": database, "TALKOVER_TOKEN_FILE": str(token_file)}

@@ -188,11 +188,6 @@ class Client:
             return await self._fetch_pages(first, known)
         if page.pages is not None and page.pages > 1:
             return await self._fetch_pages(first, known)
-        if page.paging is not None and page.pages is None and not page.continuation.ends:
-            raise ApiError(
-                "the list has pages but does not state how many, so it cannot be verified",
-                hint="report this to the API's operator",
-            )
         return await self._fetch_only_page(first, known, news)
 
     async def _fetch_first_page(self, known: CachedList | None) -> ApiResponse[Page] | NotModified:
@@ -233,7 +228,7 @@ class Client:
         if may_be_page(first.parsed, count):
             self._progress.begin_reading()  # it may be the whole list again
             second = await self._fetch_second_page(first)
-            if not verify_only_page(first.parsed, second, news):
+            if not verify_only_page(first.parsed, second, count, news):
                 # The first page stays as it is when the second one begins to fill.
                 etag, digest = None, xxh3_128_hexdigest(digest.encode())
         if known is not None and digest == known.digest:
@@ -243,8 +238,12 @@ class Client:
         return FetchedList(reading.scan, digest, etag)
 
     async def _fetch_second_page(self, first: ApiResponse[Page]) -> Page | None:
-        """Fetch page 2; None if there is none. If it begins as page 1, it is page 1 again."""
-        start = bytes(first.body[:_TELLING_BYTES]) if len(first.body) > _TELLING_BYTES else b""
+        """Fetch page 2; None if there is none.
+
+        If it begins as a page 1 that has no number, it is page 1 again.
+        """
+        is_telling = first.parsed.paging is None and len(first.body) > _TELLING_BYTES
+        start = bytes(first.body[:_TELLING_BYTES]) if is_telling else b""
 
         def parse(body: bytearray, redact: Redactor, head: Head) -> Page:
             return first.parsed if body == start else _parse_page(2, body, redact, head)

@@ -153,19 +153,19 @@ def _length(page: Page) -> str:
 
 
 def may_be_page(page: Page, count: int) -> bool:
-    """Return whether a response may be a page of a longer list: it says nothing about its place.
+    """Return whether a response may be a page of a longer list, as it does not say that it ends.
 
     Args:
         page: the response.
         count: number of its entries.
     """
-    return page.paging is None and not page.continuation.ends and count > 0
+    return page.pages is None and not page.continuation.ends and count > 0
 
 
 def verify_only_page(
-    first: Page, second: Page | None, expected: frozenset[int] = frozenset()
+    first: Page, second: Page | None, count: int, expected: frozenset[int] = frozenset()
 ) -> bool:
-    """Verify that a response that states no paging is the whole list, by its page 2.
+    """Verify that a response that states no number of pages is the whole list, by its page 2.
 
     An API without paging ignores the page number, so page 2 is the same list, or what has become of
     it since: then page 1 of a later reading has what only page 2 had. One with paging has nothing
@@ -174,27 +174,31 @@ def verify_only_page(
     Args:
         first: the response.
         second: page 2; None if the API says that there is none.
+        count: number of entries of the response.
         expected: ids that only page 2 had in the reading before, if any.
 
     Returns:
         Whether the API ignores the page number.
 
     Raises:
-        Inconsistent: page 2 has other requests, or announces more than page 1 has.
+        Inconsistent: page 2 has other requests, or announces more than page 1 has; or it is the
+            same, and page 1 is as long as a limit that it states.
     """
     if second is None:
         return False
+    unstated = "no paging" if first.paging is None else "no number of pages"
     announced = max(second.continuation.at_least, _total(second) or 0)
     is_same = xxh3_128_digest(first.data) == xxh3_128_digest(second.data)
     if is_same and announced <= first.continuation.at_least and (second.pages or 1) <= 1:
+        _require_below_limit(first, count)
         return True
     scans = EntryScan(), EntryScan()
     for scan, page in zip(scans, (first, second), strict=True):
         scan.add(page.data)
-    if announced > scans[0].count or (second.pages or 1) > 2:
+    if announced > count or (second.pages or 1) > 2:
         raise Inconsistent(
-            f"page 1 states no paging and has {scans[0].count} entries, but page 2 announces more: "
-            f"{max(announced, scans[0].count)} requests on {second.pages or 'unknown'} pages",
+            f"page 1 states {unstated} and has {count} entries, but page 2 announces more: "
+            f"{max(announced, count)} requests on {second.pages or 'unknown'} pages",
             scans[0].order() + scans[1].order(),
             hint=UNKNOWN_PAGING,
         )
@@ -204,13 +208,27 @@ def verify_only_page(
     news = frozenset(others - own)
     is_similar = len(own & others) >= _SAME_SHARE * max(len(own), len(others))
     if is_similar and (not news or (expected and expected <= own)):
+        _require_below_limit(first, count)
         return True
     raise Inconsistent(
-        f"it states no paging, but page 2 has others than the {scans[0].count} entries of page 1",
+        f"it states {unstated}, but page 2 has others than the {count} entries of page 1",
         scans[0].order() + scans[1].order(),
         hint=UNKNOWN_PAGING,
         news=news,
     )
+
+
+def _require_below_limit(page: Page, count: int) -> None:
+    """Refuse a response of an API that ignores the page number, if a limit may have cut it off."""
+    if count in page.continuation.limits or (page.paging and count == page.paging.per_page):
+        scan = EntryScan()
+        scan.add(page.data)
+        raise Inconsistent(
+            f"it has as many entries as the limit that it states, {count}, and the API ignores the "
+            "page number, so more may follow",
+            scan.order(),
+            hint=UNKNOWN_PAGING,
+        )
 
 
 def inconsistency_error(readings: Sequence[Inconsistent]) -> MirrorError:

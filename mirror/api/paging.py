@@ -20,6 +20,7 @@ from mirror.api.paging_names import (
     ECHO,
     ECHOED,
     LAST_LINK,
+    LIMIT,
     LINK_HEADER,
     NOT_ALWAYS_NUMBERS,
     PAGE_OBJECT,
@@ -77,6 +78,7 @@ class Continuation(Struct, frozen=True):
         at_least: a count that may be that of the list or of the page.
         next_page: the number of the next page, from a `Link` header to this same address.
         before: where the answer for page 1 says that another page is before it; None if nowhere.
+        limits: numbers that may be the most entries that a response has.
     """
 
     more: str | None = None
@@ -84,6 +86,7 @@ class Continuation(Struct, frozen=True):
     at_least: int = 0
     next_page: int | None = None
     before: str | None = None
+    limits: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,7 @@ class _Findings:
         self._before: str | None = None
         self._cursor_before: str | None = None
         self._denies_before = False
+        self._limits: list[int] = []
 
     @property
     def paging(self) -> Paging | None:
@@ -207,6 +211,7 @@ class _Findings:
             self._numbers.get(Kind.COUNT, 0),
             self._next_page,
             self._before or before,
+            tuple(self._limits),
         )
 
     def read_object(
@@ -232,6 +237,9 @@ class _Findings:
                 kind = None  # it may be that of anything
             if is_about_pages and LAST_LINK.fullmatch(compact):
                 self._read_last_link(raw)
+            if is_about_pages and not is_only_echo and LIMIT.fullmatch(compact):
+                with suppress(*DECODING_ERRORS):
+                    self._limits.append(_number.decode(raw))
             if _first_byte(raw) == b"{":
                 self._read_inner_object(kind, compact, place, raw, is_echo=is_echo, depth=depth)
             elif compact in {"link", "links"} and _first_byte(raw) == b"[":

@@ -114,6 +114,9 @@ ECHO = re.compile(
 )
 """Names of objects that may repeat the request."""
 
+LIMIT = re.compile(_PREFIX + f"(?:limit|take|max(?:keys|{_UNIT}))")
+"""Names of the most entries that a response has, where they stand beside the list."""
+
 LAST_LINK = re.compile(_PREFIX + "last(?:page)?(?:url|uri|link|href)?")
 LINK_HEADER = re.compile("(?:x|page|pagination|paging)*links?")
 BOTH_WAYS = re.compile(_PREFIX + "(?:page)?cursors?")

@@ -22,7 +22,7 @@ from mirror.progress import Progress
 
 _MINUTE = 60.0
 _MAX_MINUTES = 10**12
-_MIN_UNIX_TIME = 1e9  # as seconds from now this would be 31 years
+_MIN_UNIX_TIME, _MIN_MILLISECONDS = 1e9, 1e11  # as seconds from now they would be 31 years and more
 _NEVER = -math.inf
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _INTEGER = re.compile(r"[0-9]{1,15}")
@@ -66,8 +66,7 @@ def parse_rate_limit_headers(headers: Mapping[str, str], unix_time: float) -> Ra
 
     Args:
         headers: response headers, names in any case; the values are untrusted.
-        unix_time: current time of the server; a reset may be a Unix time as well as a number of
-            seconds.
+        unix_time: current time of the server.
     """
 
     def header(name: str) -> str:
@@ -78,10 +77,21 @@ def parse_rate_limit_headers(headers: Mapping[str, str], unix_time: float) -> Ra
         int(value) if _INTEGER.fullmatch(value) else None
         for value in (header("Limit"), header("Remaining"))
     )
-    reset = float(header("Reset")) if _NUMBER.fullmatch(header("Reset")) else None
-    if reset is not None and reset >= _MIN_UNIX_TIME:
-        reset = max(0.0, reset - unix_time)
-    return RateLimitHeaders(limit or None, remaining, reset)
+    reset = header("Reset")
+    wait = seconds_until(float(reset), unix_time) if _NUMBER.fullmatch(reset) else None
+    return RateLimitHeaders(limit or None, remaining, wait)
+
+
+def seconds_until(number: float, unix_time: float) -> float:
+    """Return the seconds that a number of a header means.
+
+    Args:
+        number: seconds from now, or a Unix time in seconds or milliseconds.
+        unix_time: current time of the server.
+    """
+    if number >= _MIN_MILLISECONDS:
+        number /= 1000
+    return max(0.0, number - unix_time) if number >= _MIN_UNIX_TIME else number
 
 
 class _Block(NamedTuple):

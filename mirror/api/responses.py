@@ -15,6 +15,7 @@ from mirror.api.body import BodyKind, body_kind
 from mirror.api.compression import iter_decompressed
 from mirror.api.envelope import error_summary
 from mirror.api.httpx_lite import httpx
+from mirror.api.rate_limit import seconds_until
 from mirror.config.settings import ApiSettings
 from mirror.errors import ApiError, ApiUnavailable, MirrorError, TokenRefused
 from mirror.text import one_line
@@ -190,8 +191,8 @@ def _redact_line(settings: ApiSettings, text: str) -> str:
 def retry_after(response: httpx.Response) -> float | None:
     """Return the seconds of `Retry-After`, in either of its forms (RFC 9110, 10.2.3).
 
-    Numbers such as `20.0` and `20s`, which some servers send, are understood. Of several values the
-    longest counts.
+    Numbers such as `20.0`, `20s` and a Unix time, which some servers send, are understood. Of
+    several values the longest counts.
 
     Returns:
         None if there is no valid value, or none above 0.
@@ -200,7 +201,7 @@ def retry_after(response: httpx.Response) -> float | None:
     waits = [0.0]
     for value in response.headers.get_list("Retry-After", split_commas=True):
         if number := _SECONDS.fullmatch(value):
-            waits.append(float(number[1]))
+            waits.append(seconds_until(float(number[1]), now))
         elif (date := _unix_time(value)) is not None:
             waits.append(date - now)
     return max(waits) or None

@@ -40,12 +40,12 @@ _WIDE = 100
 @click.command(epilog="Example: mirror changes --since 7d --format csv")
 @click.option("--since", type=TIME, help="Only changes seen at this time or later.")
 @click.option("--run", "run_id", type=int, metavar="ID", help="Only changes that this run saw.")
-@click.option("--new", is_flag=True, help="Only changes since this was last asked.")
+@click.option("--new", is_flag=True, help="Only changes that were not shown before.")
 @click.option(
     "--cursor",
     metavar="NAME",
     shell_complete=complete_cursor,
-    help="Who asks, if there are several readers; implies --new. Without it: default.",
+    help="Name of the reader, if there are several; implies --new. Without it: default.",
 )
 @listing_options("Change")
 @reading_options

@@ -56,6 +56,7 @@ def _check_start(
     default=8787,
     show_default=True,
     help="Port; 0 for any free one.",
+    metavar="PORT",
 )
 @click.option(
     "--requests",
@@ -64,6 +65,7 @@ def _check_start(
     default=200,
     show_default=True,
     help="Number of requests at the start.",
+    metavar="N",
 )
 @click.option(
     "--seed",
@@ -72,6 +74,7 @@ def _check_start(
     default=1,
     show_default=True,
     help="Random seed; others give requests with other ids.",
+    metavar="N",
 )
 @click.option(
     "--start",
@@ -80,7 +83,13 @@ def _check_start(
     help="Time of the clock at the start, such as 2026-01-31. With the same seed the list is the "
     "same then, to the byte.  [default: now]",
 )
-@click.option("--token", default="talq_sandbox", show_default=True, help="Token to accept.")
+@click.option(
+    "--token",
+    default="talq_sandbox",
+    show_default=True,
+    help="Token to accept.",
+    metavar="TOKEN",
+)
 @click.option(
     "--paged",
     type=click.Choice(["meta", "pagination"]),
@@ -100,6 +109,7 @@ def _check_start(
     default=0,
     show_default=True,
     help="New requests each day.",
+    metavar="N",
 )
 @click.option(
     "--file",
@@ -157,7 +167,7 @@ def sandbox(
     negative durations: if the clock is to advance, start it in the past.
 
     \b
-    Besides the documented endpoints there are three of its own:
+    Besides the documented endpoints there are three of its own, with the token:
       POST /api/v1/sandbox/advance  {"days": 3} advances the clock: reviews end
       POST /api/v1/sandbox/fault    {"name": "stall", "times": 2} injects a fault
                                     into two responses, {"name": null} ends it

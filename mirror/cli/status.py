@@ -91,7 +91,7 @@ def quarantine(
         notify(message)
 
 
-@click.command(epilog="Example: mirror status --max-age 2h || mail -s stale ops@example.com")
+@click.command(epilog="Example: mirror status --max-age 2h --environment prod")
 @click.option(
     "--max-age",
     type=DURATION,

@@ -236,6 +236,8 @@ def analyze(connection: Connection, *tables: sa.Table) -> None:
 
     Only of indexed columns and from a sample of the rows; of all columns of a temporary table,
     which has no index. An ANALYZE of some columns does not delay that of autovacuum, if it is on.
+    A table that another session maintains is skipped: CREATE INDEX CONCURRENTLY, which waits for
+    this transaction, would end in a deadlock.
     """
     if not tables or connection.dialect.name != "postgresql":
         return
@@ -249,7 +251,7 @@ def analyze(connection: Connection, *tables: sa.Table) -> None:
             if column in indexed or column.type is Identifier
         ]
         columns = f" ({', '.join(names)})" if indexed else ""
-        connection.exec_driver_sql(f"ANALYZE {sql_name(connection, table)}{columns}")
+        connection.exec_driver_sql(f"ANALYZE (SKIP_LOCKED) {sql_name(connection, table)}{columns}")
 
 
 def analyze_what_grew(connection: Connection, written: dict[sa.Table, int]) -> None:

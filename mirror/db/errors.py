@@ -37,23 +37,54 @@ _NOT_IN_PREREQUISITE_STATE = "55000"
 """Of a login: the database accepts none for now. Of a statement: a table is published, but has no
 replica identity."""
 
+_OF_READING = {"25006", "25P02"}
+"""In a transaction that only reads: a statement would write, or an earlier one failed."""
+
 _LIMIT_EXCEEDED = "53400"
 """Of a statement of ours only `temp_file_limit` is exceeded."""
 
 _SERIALIZATION_FAILURE = "40001"
 """Of a transaction of ours only a standby reports it, which replays what conflicts with it."""
 
-_SECRET_PARAMETER = re.compile(r"(?i)pass|pw|secret|token|key")
+_CORRUPTION_SQLSTATES = {"XX001", "XX002"}
+_FOREIGN_SQLSTATE_CLASSES = {
+    "09",  # triggered action exception
+    "22",  # data exception, as in the expression of an index
+    "23",  # integrity constraint violation
+    "27",  # triggered data change violation
+    "38",  # external routine exception
+    "39",  # external routine invocation exception
+    "P0",  # PL/pgSQL, such as raise_exception
+}
+"""Of what others added to the tables: the mirror's own statements and rows break no rule of it."""
+
+_CONSTRAINT_CLASS = "23"
+
+_SECRET_PARAMETER = re.compile(r"(?i)pass(?!file$)|pw|secret|token|(?<!ssl)key")
+"""Of `passfile` and `sslkey` the value is a path, without which a shown URL is of no use."""
+
 _MIN_SECRET_LENGTH = 4
 """Characters. A shorter password cannot be distinguished from ordinary words of a message."""
 
 
 @contextmanager
-def translate_errors(engine: Engine) -> Iterator[None]:
-    """Raise errors of SQLAlchemy and of the engine's driver as DatabaseError."""
+def translate_errors(engine: Engine, *, reading: bool = False) -> Iterator[None]:
+    """Raise errors of SQLAlchemy and of the engine's driver as DatabaseError.
+
+    Args:
+        engine: the database.
+        reading: the transaction only reads.
+    """
     try:
         yield
     except sa.exc.DBAPIError as error:
+        if reading and _is_of_reading(error.orig):
+            raise DatabaseError(
+                f"the database {redact_url(engine.url)} refused a statement "
+                f"({driver_message(error.orig, engine.url)})",
+                hint="this transaction only reads, and in Postgres ends with the first statement "
+                "that fails; begin another one",
+            ) from error
         raise _translate(error.orig, engine) from error
     except sa.exc.SQLAlchemyError as error:
         raise DatabaseError(
@@ -100,6 +131,12 @@ def _translate(error: BaseException | None, engine: Engine) -> DatabaseError:
     return refused(error, engine.url)
 
 
+def _is_of_reading(error: BaseException | None) -> bool:
+    """Return whether a statement failed because it would write, or because another one failed."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code == sqlite3.SQLITE_READONLY or getattr(error, "sqlstate", None) in _OF_READING
+
+
 def unavailable(error: BaseException | None, url: URL) -> DatabaseUnavailable:
     """Return the error for a database that may be used later, with the driver's message."""
     return DatabaseUnavailable(
@@ -112,13 +149,39 @@ def refused(error: BaseException | None, url: URL) -> DatabaseError:
     """Return the error for a database that refuses, with the driver's message."""
     return DatabaseError(
         f"the database {redact_url(url)} refused ({driver_message(error, url)})",
-        hint="check its URL and the rights of its user",
+        hint=_remedy(error),
     )
 
 
+def _remedy(error: BaseException | None) -> str:
+    """Return what to do about an error that no later attempt is without, by its code."""
+    sqlite_code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    if sqlite_code == sqlite3.SQLITE_CORRUPT or sqlstate in _CORRUPTION_SQLSTATES:
+        return "it is damaged: stop the syncs, and restore a backup (docs/operations.md, Upgrades)"
+    if sqlstate[:2] in _FOREIGN_SQLSTATE_CLASSES or sqlite_code == sqlite3.SQLITE_CONSTRAINT:
+        return (
+            "see which trigger, constraint or index that is not the mirror's refuses, and correct "
+            "or drop it"
+        )
+    if sqlite_code:
+        return (
+            "check its path, and the rights to the file and to its folder, where SQLite creates "
+            "others beside it"
+        )
+    return "check its URL and the rights of its user"
+
+
 def driver_message(error: BaseException | str | None, url: URL) -> str:
-    """Return the message of an error of the driver on one line, without the passwords of a URL."""
-    message = " ".join(str(error).split())
+    """Return the message of an error of the driver on one line.
+
+    It has no passwords of a URL, and no rows: Postgres adds the row that a constraint refuses,
+    which would stay in logs and in `sync_runs.error` when its number is erased.
+    """
+    text: Any = error
+    if (getattr(error, "sqlstate", None) or "").startswith(_CONSTRAINT_CLASS):
+        text = getattr(error, "diag").message_primary  # noqa: B009 (only psycopg's errors have both)
+    message = " ".join(str(text).split())
     for secret in _secrets(url):
         message = message.replace(secret, "***")
     return message

@@ -210,9 +210,13 @@ def _require_place(connection: Connection, existing: Collection[str]) -> None:
         existing: those of the mirror's names that are in use there.
 
     Raises:
-        SchemaError: another program uses one of its names, there is a mirror in a schema that
-            `search_path` does not name, or there is no schema.
+        SchemaError: another program uses one of its names, most of a mirror is there, there is a
+            mirror in a schema that `search_path` does not name, or there is no schema.
     """
+    ours = {*metadata.tables, *views.metadata.tables}
+    if len(ours & set(existing)) > len(ours) / 2:
+        lost = ", ".join(name for name in placement.MIRROR_TABLES if name not in existing)
+        raise _lacks(lost)
     if existing:
         raise _foreign(connection, min(existing))
     if connection.dialect.name == "sqlite":
@@ -266,6 +270,14 @@ def _foreign(connection: Connection, name: str) -> SchemaError:
             f"{_choose(connection, 'mirror')}"
         )
     return SchemaError(f"{name}{_where(connection)} belongs to another program", hint=hint)
+
+
+def _lacks(tables: str) -> SchemaError:
+    """Return the error for a mirror without some of its tables, which no upgrade creates again."""
+    return SchemaError(
+        f"the mirror lacks {tables}, which somebody dropped",
+        hint="restore the database from a backup",
+    )
 
 
 def _where(connection: Connection) -> str:
@@ -353,12 +365,11 @@ def require_known(schema: Schema) -> None:
             hint="name a new database and run `mirror sync`",
         )
     if schema.missing:
-        lost = [name for name in schema.missing if name in metadata.tables]
+        if lost := [name for name in schema.missing if name in metadata.tables]:
+            raise _lacks(", ".join(lost))
         raise SchemaError(
-            f"the mirror lacks {', '.join(lost or schema.missing)}, which somebody dropped",
-            hint="restore the database from a backup"
-            if lost
-            else "run `mirror db upgrade`, which creates views again",
+            f"the mirror lacks {', '.join(schema.missing)}, which somebody dropped",
+            hint="run `mirror db upgrade`, which creates views again",
         )
     numbers = known()
     if schema.revision is not None and schema.revision not in numbers:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from mirror.config.settings import same_base_url
 from mirror.db.engine import is_standby
-from mirror.db.models import sync_runs
+from mirror.db.models import release_requests, sync_runs
 from mirror.errors import DatabaseError, DatabaseUnavailable, GuardRefused
 from mirror.version import __version__
 
@@ -39,6 +39,10 @@ class Outcome(StrEnum):
     DRY_RUN = "dry_run"
     RUNNING = "running"
     ABANDONED = "abandoned"
+
+
+CLOCK_TOLERANCE = timedelta(minutes=1)
+"""A larger difference between two machines means that one clock is wrong."""
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -82,6 +86,7 @@ class Completion(msgspec.Struct, frozen=True):
         base_url, etag, content_digest: of the list it read. The digest is empty if the next list
             is to be compared whatever it is.
         mirror_version: the version that read it.
+        is_emptied: whether it had requests, and none of the environment is left in the mirror.
     """
 
     run_id: int
@@ -93,6 +98,7 @@ class Completion(msgspec.Struct, frozen=True):
     etag: str | None
     content_digest: str
     mirror_version: str
+    is_emptied: bool
 
     def is_comparable_to(self, base_url: str) -> bool:
         """Return whether this version would decode the same response in the same way."""
@@ -126,6 +132,11 @@ class Run(msgspec.Struct, frozen=True):
         if self.previous is None:
             return started_at
         return max(started_at, self.previous.observed_at + _MILLISECOND)
+
+    @property
+    def is_dated_ahead(self) -> bool:
+        """Whether its changes carry a time to come, as an earlier run's clock was ahead."""
+        return self.observed_at - self.started_at > CLOCK_TOLERANCE
 
 
 def lock(environment: str) -> str:
@@ -174,13 +185,7 @@ def begin(
 
 def last_completion(connection: Connection, environment: str) -> Completion | None:
     """Return the last completion of an environment."""
-    return _completion(
-        connection,
-        sa.select(sync_runs)
-        .where(_runs.environment == environment, _runs.completion.is_not(None))
-        .order_by(_runs.completion.desc())
-        .limit(1),
-    )
+    return _completion(connection, environment, _runs.environment == environment)
 
 
 def require_no_older(connection: Connection, run: Run) -> None:
@@ -225,14 +230,21 @@ def require_base_url(environment: str, last: Completion | None, base_url: str) -
 
 def completion(connection: Connection, run: Run) -> Completion | None:
     """Return the completion of a run, or None if it is not recorded as complete."""
-    return _completion(
-        connection,
-        sa.select(sync_runs).where(_runs.id == run.id, _runs.completion.is_not(None)),
-    )
+    return _completion(connection, run.environment, _runs.id == run.id)
 
 
-def _completion(connection: Connection, query: sa.Select[Any]) -> Completion | None:
-    row = connection.execute(query).one_or_none()
+def _completion(
+    connection: Connection, environment: str, condition: sa.ColumnElement[bool]
+) -> Completion | None:
+    """Return the last completion, of an environment, that meets a condition."""
+    # Not correlated with the run: Postgres would read all requests for that.
+    some = sa.exists().where(release_requests.c.environment == environment)
+    row = connection.execute(
+        sa.select(sync_runs, some.label("has_requests"))
+        .where(_runs.completion.is_not(None), condition)
+        .order_by(_runs.completion.desc())
+        .limit(1)
+    ).one_or_none()
     if row is None:
         return None
     return Completion(
@@ -245,6 +257,7 @@ def _completion(connection: Connection, query: sa.Select[Any]) -> Completion | N
         etag=row.etag,
         content_digest=row.content_digest or "",
         mirror_version=row.mirror_version,
+        is_emptied=row.fetched > row.quarantined and not row.has_requests,
     )
 
 

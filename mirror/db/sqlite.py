@@ -117,6 +117,9 @@ def require_creatable(url: URL) -> None:
         DatabaseError: there is no right to.
     """
     path = Path(url.database or "").absolute()
+    _stat(path)
+    if path.is_symlink() and not Path(os.path.realpath(path)).parent.is_dir():
+        raise _not_created(path, errno.ENOENT)
     folder = next(folder for folder in path.parents if os.path.lexists(folder))
     if not folder.is_dir():
         raise _not_created(path, errno.EEXIST if folder == path.parent else errno.ENOTDIR)

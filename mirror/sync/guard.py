@@ -99,12 +99,12 @@ def _implausible(
     if unreadable or without_id:
         effects.append("what cannot be read goes to quarantine")
     accept = f"run again with --environment {shlex.quote(run.environment)} --accept-missing"
-    return GuardRefused(
-        f"{', and '.join(findings)}. Nothing was applied",
-        hint=f"if they are really gone, {accept}"
-        if missing and len(effects) == 1
-        else f"if the list is right, {accept}: {', '.join(effects)}",
-    )
+    hint = f"if the list is right, {accept}: {', '.join(effects)}"
+    if missing and len(effects) == 1:
+        hint = f"if they are really gone, {accept}"
+    if missing == scan.known and not rewritten:
+        hint = f"check that the token is the one of {run.environment!r}; {hint}"
+    return GuardRefused(f"{', and '.join(findings)}. Nothing was applied", hint=hint)
 
 
 def _commonest(faults: Counter[str]) -> str:

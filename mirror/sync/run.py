@@ -264,7 +264,13 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
             runs.require_base_url(self.run.environment, last, self.base_url)
         if last is not None:
             etag, digest = last.etag, last.content_digest
-            if not digest or not last.is_comparable_to(self.base_url):
+            if last.is_emptied:
+                logger.warning(
+                    "the mirror has no request of %r, although its last list had some: were they "
+                    "deleted, or left out of a restore? The whole list is applied again",
+                    self.run.environment,
+                )
+            if not digest or last.is_emptied or not last.is_comparable_to(self.base_url):
                 etag, digest = None, ""
             cached = CachedList(etag, digest, last.counts.fetched)
         fetched = self._fetch(cached)
@@ -343,6 +349,12 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
                 options=self.options,
             )
             logger.debug("merged in %.3f s", time.monotonic() - began)
+            if self.run.is_dated_ahead:
+                logger.warning(
+                    "what this sync saw is dated %s UTC, because an earlier one ran while its "
+                    "clock was ahead; see `mirror doctor`",
+                    f"{self.run.observed_at:%Y-%m-%d %H:%M}",
+                )
             if self.dry_run:
                 return msgspec.structs.replace(
                     self._result(Outcome.DRY_RUN, counts), changes=self._preview(connection)

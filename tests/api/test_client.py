@@ -242,6 +242,28 @@ def test_pages_that_are_not_stated_are_refused(serve: Serve, sizes: tuple[int, i
     assert server.pages == [1, 2] * 3
 
 
+@pytest.mark.parametrize(
+    "more", [{"limit": 15, "offset": 0}, {"meta": {"startAt": 0, "maxResults": "15"}}], ids=str
+)
+def test_a_list_that_is_as_long_as_its_limit_may_go_on(serve: Serve, more: dict[str, Any]) -> None:
+    """An API that goes on by an offset ignores the page number: page 2 proves nothing then."""
+    records = [request(number) for number in range(16)]
+    for again in ({}, {"now": 1}):
+        pages = [http(200, envelope(records[:15], **more, **now)) for now in ({}, again)]
+        assert_fails(serve(by_page(pages)), ApiError, "as the limit that it states, 15", "how this")
+    for count in (14, 16):
+        assert fetch(serve(http(200, envelope(records[:count], **more)))).scan.count == count
+    server = serve(by_page([http(200, envelope(records[:15], **more)), *unstated(0)]))
+    assert fetch(server).scan.count == 15
+
+
+@pytest.mark.parametrize("more", [{"stats": {"limit": 15}}, {"query": {"limit": 15}}], ids=str)
+def test_another_limit_says_nothing(serve: Serve, more: dict[str, Any]) -> None:
+    """The limit of something else, or of the request, may be the number of entries."""
+    records = [request(number) for number in range(15)]
+    assert fetch(serve(http(200, envelope(records, **more)))).scan.count == 15
+
+
 def test_a_page_that_may_have_been_the_whole_list_is_refused(serve: Serve) -> None:
     """The first page of a list that had stated its paging before is not taken for the list."""
     server = serve(by_page(unstated(40, 4)))
@@ -381,27 +403,45 @@ PAGING: dict[str, tuple[dict[str, Any], bool]] = {
     "without-last-page": ({"last_page": None}, True),
     "texts": ({"last_page": "2", "total": "4", "per_page": "2"}, True),
     "without-total": ({"total": None, "per_page": None}, True),
-    "total-alone": ({"last_page": None, "per_page": None}, False),
-    "per-page-alone": ({"last_page": None, "total": None}, False),
-    "per-page-zero": ({"last_page": None, "per_page": 0}, False),
-    "current-page-alone": ({"last_page": None, "total": None, "per_page": None}, False),
+    "total-alone": ({"last_page": None, "per_page": None}, "4 were announced"),
+    "per-page-alone": ({"last_page": None, "total": None}, "no number of pages, but page 2"),
+    "per-page-zero": ({"last_page": None, "per_page": 0}, "4 were announced"),
+    "current-page-alone": (
+        {"last_page": None, "total": None, "per_page": None},
+        "no number of pages, but page 2 has others",
+    ),
 }
-"""The paging of a list, and whether it states or implies the number of pages."""
+"""The paging of a list, and why it is refused; True if the number of pages follows from it."""
 
 
 @pytest.mark.parametrize("key", ["meta", "pagination"])
 @pytest.mark.parametrize(("paging", "ends"), PAGING.values(), ids=PAGING)
 def test_paging_must_say_where_it_ends(
-    serve: Serve, key: str, paging: dict[str, Any], ends: bool
+    serve: Serve, key: str, paging: dict[str, Any], ends: Literal[True] | str
 ) -> None:
     """The number of pages is stated, or follows from `total` and `per_page`; else it is refused."""
     pages = [[request(1), request(2)], [request(3), request(4)]]
-    server = serve(*paged(pages, key, **paging))
-    if ends:
+    server = serve(by_page(paged(pages, key, **paging)))
+    if ends is True:
         assert ids(fetch(server)) == requests(1, 2, 3, 4)
+        assert server.pages == [1, 2]
     else:
-        assert_fails(server, ApiError, "does not state how many", "report this")
-    assert server.pages == ([1, 2] if ends else [1])
+        assert_fails(server, ApiError, "in each of 3 readings alike", ends)
+
+
+def test_a_page_without_a_number_of_pages_is_confirmed_by_page_2(serve: Serve) -> None:
+    """An API that states its page, but neither total nor last page, ends before an empty page."""
+    end = http(200, envelope([], page=2, per_page=2))
+    one, two = (envelope([request(n) for n in range(k)], page=1, per_page=2) for k in (1, 2))
+    for first, count in ((one, 1), (two, 2)):
+        server = serve(by_page([http(200, first), end]))
+        assert (fetch(server).scan.count, server.pages) == (count, [1, 2])
+    ignored = {body: body.replace(b'"page":1', b'"page":2') for body in (one, two)}
+    assert fetch(serve(by_page([http(200, one), http(200, ignored[one])]))).scan.count == 1
+    server = serve(by_page([http(200, two), http(200, ignored[two])]))
+    assert_fails(server, ApiError, "as the limit that it states, 2")
+    long = http(200, b'{"page":1,' + unstated_body(3000)[1:])
+    assert_fails(serve(long), ApiError, "returned page 1 when asked for page 2")
 
 
 def test_pages_may_be_smaller_than_requested(serve: Serve) -> None:

@@ -285,6 +285,16 @@ def test_a_date_without_a_date_to_compare_it_with(serve: Serve, clock: FakeClock
     assert 90 <= sum(clock.waits) <= 120
 
 
+def test_a_unix_time(serve: Serve, clock: FakeClock) -> None:
+    """Some APIs state it in place of a date; it is compared with their own clock as well."""
+    now = int(time.time()) + 3600
+    date = f"Date: {formatdate(now, usegmt=True)}"
+    seconds, milliseconds = f"Retry-After: {now + 7}", f"Retry-After: {now + 20}000"
+    server = serve(http(429, b"", date, seconds), http(429, b"", date, milliseconds), GOOD)
+    assert fetch(server, clock=clock, rate=1_000).scan.count == 2
+    assert clock.waits == pytest.approx([7, 20])
+
+
 def test_two_headers(serve: Serve, clock: FakeClock) -> None:
     """The longer wait counts."""
     server = serve(http(429, b"", "Retry-After: 20", "Retry-After: 5"), GOOD)

@@ -592,7 +592,7 @@ REFUSED: dict[str, tuple[HttpResponse, str]] = {
     ),
     "page without last page": (
         http(200, envelope(ENTRIES, currentPage=1)),
-        "does not state how many",
+        "returned page 1 when asked for page 2",
     ),
     "a link to another host": (linked(3, own="http://elsewhere.example/x"), "the header Link"),
     "a link that does not end": (

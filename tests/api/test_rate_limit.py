@@ -444,6 +444,7 @@ RESETS = {
     "1.5": 1.5,
     str(int(NOW) + 30): 30,
     str(int(NOW) - 30): 0,
+    f"{int(NOW) + 30}000": 30,
     "9" * 400: float("inf"),
 }
 

@@ -297,6 +297,7 @@ def test_the_password_of_postgres(home: Home, make_database: Callable[[str], str
     database = config.load(str(home.config)).database
     assert database is not None
     assert "passfile=" in database.text
+    assert f"configuration\t\t{home.config}\t" in ran.err
     assert home.run("sync").code == 0
     before = home.files()
     again = home.init("--environment", "default", MIRROR_DATABASE_URL=url)

@@ -197,7 +197,10 @@ def test_the_faults_of_the_sandbox_are_listed() -> None:
 
 
 def test_no_password_of_a_database_is_shown() -> None:
-    """An unreachable Postgres is a temporary failure; no form of password is printed."""
+    """An unreachable Postgres is a temporary failure; no form of password is printed.
+
+    The paths of its files are: a URL without them is of no use.
+    """
     for user, parameters in (
         ("me:geheim", ""),
         ("me", "?password=geheim"),
@@ -209,6 +212,8 @@ def test_no_password_of_a_database_is_shown() -> None:
             assert ran.code == code
             assert "geheim" not in ran.out + ran.err
             assert "Traceback" not in ran.err
+    files = "postgresql://me@127.0.0.1:9/db?passfile=p.pgpass&sslkey=s.pem"
+    assert run_mirror("db", "url", "--database", files).out == f"{files}\n"
 
 
 def test_db_commands(database_url: str, tmp_path: Path) -> None:
@@ -281,11 +286,12 @@ def test_visible_text_is_not_escaped() -> None:
 
 @pytest.mark.parametrize(("words", "command"), all_commands().items(), ids=str)
 def test_help(words: str, command: click.Command) -> None:
-    """Every command has help within 80 columns, with an example and a text for each option."""
+    """Each command has help in 80 columns with an example, and each option a text and a metavar."""
     ran = run_mirror(*words.split(), "--help", COLUMNS="80")
     assert ran.code == 0
     assert max(map(len, ran.out.splitlines())) <= 80
     assert "..." not in ran.out.partition("Commands:")[2]
+    assert re.search(r"--\S+ (TEXT|INTEGER|FLOAT)\b", ran.out) is None  # click's own names
     assert re.search(rf"^  Example.*: .*mirror {words}", ran.out, re.MULTILINE)
     options = [option for option in command.params if isinstance(option, click.Option)]
     assert [option.name for option in options if not option.help] == []

@@ -178,3 +178,16 @@ def test_an_index_may_be_gone(mirror: Mirror) -> None:
     with opened(mirror.url) as connection:
         connection.exec_driver_sql("DROP INDEX ix_release_requests_environment")
     assert mirror.sync([*LIST[1:], request(0, status="approved")]).counts.updated == 1
+
+
+def test_a_sync_beside_maintenance(
+    postgres_mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VACUUM, or CREATE INDEX CONCURRENTLY, which waits for transactions, holds up no sync."""
+    monkeypatch.setattr("mirror.db.lock_waits.LOCK_WAIT", 1)
+    postgres_mirror.sync(LIST)
+    with postgres_mirror.engine.begin() as connection:
+        for table in ("release_requests", "release_request_past_versions"):
+            connection.exec_driver_sql(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+        result = postgres_mirror.sync([request(number, status="approved") for number in range(300)])
+    assert (result.failure, result.counts.updated) == (None, 300)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -15,7 +16,9 @@ from mirror.db.engine import create_engine, read_transaction
 from mirror.db.errors import is_transient
 from mirror.db.urls import shown_url
 from mirror.errors import DatabaseError, UsageError
+from tests.support.commands import run_mirror
 from tests.support.mirrors import Mirror
+from tests.support.upstream import request
 
 
 class OperationalError(Exception):
@@ -71,6 +74,30 @@ def test_errors_are_translated(mirror: Mirror) -> None:
         f"SQLAlchemy rejected a statement for the database {url} (NoInspectionAvailable); "
         "please report this as a defect of mirror"
     )
+
+
+def test_what_others_added_refuses(mirror: Mirror) -> None:
+    """The advice is about a constraint of others; the message does not quote what it refuses."""
+    mirror.sync([request(1, reason="moved to Lisbon")])
+    with mirror.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE UNIQUE INDEX others ON release_requests (reason)")
+    list_ = [request(number, reason="moved to Lisbon") for number in (1, 2)]
+    failure = mirror.sync(list_).failure
+    assert "Lisbon" not in str(failure)
+    assert "see which trigger, constraint or index that is not the mirror's" in str(failure)
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    """The advice is to restore a backup; for what SQLite cannot open, to check path and rights."""
+    path = tmp_path / "mirror.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE a (b UNIQUE)")
+    os.truncate(path, path.stat().st_size // 2)
+    ran = run_mirror("status", "--database", f"sqlite:///{path}")
+    assert (ran.code, "restore a backup" in ran.err) == (1, True), ran.err
+    path.write_text("no database" * 100)
+    ran = run_mirror("status", "--database", f"sqlite:///{path}")
+    assert (ran.code, "the rights to the file and to its folder" in ran.err) == (1, True), ran.err
 
 
 @pytest.mark.parametrize("create", [True, False])

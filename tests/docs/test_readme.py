@@ -70,6 +70,24 @@ def test_commands_are_all_there() -> None:
     assert set(re.findall(r"`(--[a-z-]+)", table)) <= all_options()
 
 
+@pytest.mark.parametrize("database", ["SQLite", "Postgres"])
+def test_the_figures_are_those_of_the_page_with_the_method(database: str) -> None:
+    """The seconds and the memory are those of docs/speed.md, rounded."""
+    speed = (ROOT / "docs" / "speed.md").read_text()
+    figures, memory = [], []
+    for line in re.findall(rf"^\| 100,000 \| {database} \| (.*) \|$", speed, re.MULTILINE):
+        stage, floor, own, _ratio, _over, floor_memory, own_memory, _per_json = line.split(" | ")
+        if stage != "0.01 % changed":
+            figures += [own.split()[0], floor.split()[0]]
+        memory.append((own_memory, floor_memory))
+    (row,) = re.findall(rf"^\| `mirror sync`, {database} .*", README, re.MULTILINE)
+    shown = re.findall(r"\d+(?:\.\d+)?", row)
+    assert [float(figure) for figure in shown[:-2]] == pytest.approx(
+        [float(figure) for figure in figures], abs=0.00501
+    )
+    assert shown[-2:] == [max(sizes, key=int) for sizes in zip(*memory, strict=True)]
+
+
 def test_the_python_example_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

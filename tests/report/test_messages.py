@@ -116,15 +116,24 @@ def test_what_is_left_out_or_runs_is_said() -> None:
     newest = environments[1].complete_at
     assert newest is not None
     environments[1] = replace(environments[1], complete_at=newest + timedelta(minutes=2))
+    usual = report.attention.overdue
+    assert usual is not None
+    oldest = report.figures.at - timedelta(hours=usual.hours + 9)
+    row = replace(usual.requests.rows[0], requested_at=oldest)
     bins = zip(report.ages, (0, 5, 0), strict=True)
     ages = [replace(part, requests=count) for part, count in bins]
-    attention = replace(report.attention, rejected_again=replace(again, total=82))
+    attention = replace(
+        report.attention,
+        rejected_again=replace(again, total=82),
+        overdue=replace(usual, requests=replace(usual.requests, rows=[row])),
+    )
     report = replace(report, attention=attention, environments=environments, ages=ages)
     page = Page(html.render(report, Language("en")))
     assert "as of 2026-11-28 11:40 to 11:42 UTC" in page.header.text
     texts = page.section("attention").text
     assert "(2 times) and 81 more numbers" in texts
     assert "Of all 700 reviews up to 30 Nov 2026, nine of ten took less than 9.5 days." in texts
+    assert re.search(r"The oldest: [^,]*, 9\.8 days\.", texts), texts
     assert "Missing from the list" not in page.section("changes").text
     assert texts.index("vanished from the list") > texts.index("undocumented status")
     assert "The period so far is compared with the 84 whole days" in page.section("figures").text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -126,16 +127,26 @@ def test_a_sync_arrives_as_one_transaction(replicated: Replicated) -> None:
 
 
 def test_a_switch_to_a_subscriber(replicated: Replicated) -> None:
-    """The first sync after a switch sets the sequences, says so, and goes on from there."""
-    copy = replicated.copy
+    """The first sync after a switch sets the sequences, says so, and goes on from there.
+
+    What was erased stays erased, and no reader of the changes begins again.
+    """
+    mirror, copy = replicated.mirror, replicated.copy
+    at = ["--database", mirror.command_url]
+    assert run_checked("changes", "--new", *at).code == 0
+    assert run_checked("db", "erase-number", "+15550000002", "--yes", *at).code == 0
     replicated.switch()
     ran = copy.run([*NEW, "rubbish"])
     assert (ran.code, result_of(ran)["outcome"]) == (3, "applied"), ran
     assert "sequence" in ran.err
     assert copy.outcomes() == ["applied"] * 3
     assert [number for (number,) in copy.runs("id")] == [1, 2, 3]
-    again = copy.run([request(1, status="rejected"), *NEW[1:]])
+    again = copy.run([request(1, status="rejected"), request(2), *NEW[1:]])
     assert (again.code, "sequence" in again.err) == (0, False)
+    numbers = copy.rows("SELECT phone_number FROM release_requests WHERE id = 'request-2'")
+    assert numbers == [("erased-1",)]
+    new = run_checked("changes", "--new", "--format", "json", "--database", copy.command_url)
+    assert {change["sync_run_id"] for change in json.loads(new.out)} == {4}
 
 
 @pytest.mark.parametrize("behind", [True, False])

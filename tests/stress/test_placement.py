@@ -347,7 +347,8 @@ def with_check(url: str, do: Any, revision: str) -> None:
         ("DELETE FROM alembic_version", "is empty"),
         ("INSERT INTO alembic_version VALUES ('1975ea83b712')", "belongs to another program"),
         ("UPDATE alembic_version SET version_num = 'abc'", "belongs to another program"),
-        ("DROP TABLE alembic_version", "belongs to another program"),
+        ("DROP TABLE alembic_version", "lacks alembic_version"),
+        ("ALTER TABLE sync_runs RENAME TO runs", "lacks sync_runs"),
     ],
 )
 def test_the_revision_beside_a_mirror(mirror: Mirror, statement: str, message: str) -> None:

@@ -69,6 +69,21 @@ def test_nothing_new_touches_nothing(mirror: Mirror) -> None:
     assert mirror.state() == before
 
 
+def test_deleted_requests_come_back(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+    """An unchanged list is applied where all requests are gone, as after a restore without them."""
+    mirror.sandbox.config.etag = True
+    mirror.sync([request(1), "junk"])
+    with opened(mirror.url) as connection:
+        connection.exec_driver_sql("DELETE FROM release_requests")
+    result = mirror.sync()
+    assert counts(result) == {"fetched": 2, "inserted": 1, "quarantined": 1}
+    assert "the mirror has no request of 'default'" in caplog.text
+    mirror.sync(["junk"], accept_missing=True)
+    with opened(mirror.url) as connection:
+        connection.exec_driver_sql("DELETE FROM release_requests")
+    assert mirror.sync().outcome is Outcome.UNCHANGED
+
+
 def test_etag_saves_the_download(sqlite_mirror: Mirror) -> None:
     """A list that is not modified, as the API says, is not even read."""
     sqlite_mirror.sandbox.config.etag = True
@@ -198,7 +213,10 @@ def test_missing_and_returned(mirror: Mirror) -> None:
 
 
 def test_guard(mirror: Mirror) -> None:
-    """A list that lacks too many requests is refused, unless that is accepted."""
+    """A list that lacks too many requests is refused, unless that is accepted.
+
+    If it lacks all, the token may be that of another environment.
+    """
     cases = [(2, 0, True), (20, 15, False), (20, 14, True), (100, 90, False), (100, 89, True)]
     for known, left, refused in cases:
         environment = f"{left} of {known}"
@@ -209,6 +227,7 @@ def test_guard(mirror: Mirror) -> None:
         assert result.outcome is (Outcome.REFUSED if refused else Outcome.APPLIED)
         assert isinstance(result.failure, GuardRefused) is refused
         if refused:
+            assert ("check that the token is" in str(result.failure)) is (left == 0)
             assert mirror.state() == before
             assert mirror.runs("outcome", "error")[-1] == ("refused", str(result.failure))
             accepted = mirror.sync(listed[:left], environment=environment, accept_missing=True)
@@ -371,11 +390,14 @@ def test_a_failed_run_is_on_record_and_changes_nothing(
 
 
 @pytest.mark.calendar
-def test_the_clock_may_go_back(mirror: Mirror) -> None:
+def test_the_clock_may_go_back(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
     """Versions never end before they begin, and syncs go on, whatever the clock does."""
     mirror.sync([request(1)])
+    assert caplog.messages == []
     mirror.now -= timedelta(days=300)
     assert mirror.sync([request(1, status="approved")]).counts.updated == 1
+    (message,) = caplog.messages
+    assert "is dated 2024-01-11 13:00 UTC" in message
     first, second = mirror.rows(
         "SELECT valid_from, valid_to FROM release_request_versions ORDER BY version"
     )

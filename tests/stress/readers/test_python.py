@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sqlite3
 import subprocess
 from collections.abc import Iterable
@@ -110,6 +111,60 @@ def test_psycopg(postgres: ReaderMirror) -> None:
         postgres.assert_one_state(
             lambda query: next(iter(connection.execute(query).fetchone().values()))
         )
+
+
+def test_psycopg2(postgres: ReaderMirror) -> None:
+    """Psycopg 2 reads aware times, which find their rows."""
+    psycopg2 = library("psycopg2")
+    factory = importlib.import_module("psycopg2.extras").RealDictCursor
+    with closing(
+        psycopg2.connect(postgres.dsn, options="-c timezone=UTC", cursor_factory=factory)
+    ) as connection:
+
+        def read(query: str, *values: datetime) -> list[Row]:
+            with connection.cursor() as cursor:
+                cursor.execute(query, values or None)
+                return list(cursor.fetchall())
+
+        def find(operator: str, time: datetime) -> list[str]:
+            query = f"SELECT id FROM release_requests WHERE requested_at {operator} %s"
+            return [row["id"] for row in read(query, time)]
+
+        postgres.assert_reads(read)
+        rows = read("SELECT id, requested_at FROM release_requests")
+        postgres.assert_splits(find, {row["id"]: row["requested_at"] for row in rows})
+        connection.rollback()
+        connection.set_session(isolation_level="REPEATABLE READ")
+        postgres.assert_one_state(lambda query: next(iter(read(query)[0].values())))
+
+
+def test_pg8000(postgres: ReaderMirror) -> None:
+    """Pg8000 reads aware times, which find their rows."""
+    pg8000 = library("pg8000.native")
+    server = psycopg.conninfo.conninfo_to_dict(postgres.dsn)
+    host = str(server["host"])
+    place = {"unix_sock": f"{host}/.s.PGSQL.5432"} if host.startswith("/") else {"host": host}
+    with closing(
+        pg8000.Connection(
+            server["user"], database=server["dbname"], password=server.get("password"), **place
+        )
+    ) as connection:
+        connection.run("SET TimeZone TO 'UTC'")
+
+        def read(query: str, **values: datetime) -> list[Row]:
+            rows = connection.run(query, **values)
+            names = [column["name"] for column in connection.columns]
+            return [dict(zip(names, row, strict=True)) for row in rows]
+
+        def find(operator: str, time: datetime) -> list[str]:
+            query = f"SELECT id FROM release_requests WHERE requested_at {operator} :time"
+            return [row["id"] for row in read(query, time=time)]
+
+        postgres.assert_reads(read)
+        rows = read("SELECT id, requested_at FROM release_requests")
+        postgres.assert_splits(find, {row["id"]: row["requested_at"] for row in rows})
+        connection.run("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        postgres.assert_one_state(lambda query: next(iter(read(query)[0].values())))
 
 
 def test_asyncpg(postgres: ReaderMirror) -> None:
