@@ -69,6 +69,17 @@ def test_a_first_sync_of_a_year(mirror: Mirror, without_times: tuple[str, ...]) 
     assert {row[-1] for row in mirror.rows(COOKBOOK["released-per-month"])} == {0}
 
 
+def test_a_correction_of_a_request_resolved_without_time(mirror: Mirror) -> None:
+    """It was resolved when a sync first saw its status, however often it changes after that."""
+    resolved = request(1, status="cancelled", resolved_at=None)
+    mirror.sync([request(1)])
+    mirror.sync([resolved])
+    (review,) = before = mirror.query(helpers.turnaround)
+    assert (review.resolved_at, review.time_source) == (mirror.now, "observed")
+    mirror.sync([resolved | {"reason": "Other"}])
+    assert mirror.query(helpers.turnaround) == before
+
+
 def test_the_edge_cases(mirror: Mirror) -> None:
     """An unknown event follows that of its own request, before any later request."""
     mirror.now = datetime(2025, 6, 1, 12, tzinfo=UTC)
