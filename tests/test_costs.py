@@ -215,7 +215,9 @@ def test_a_sync_imports_only_what_it_needs(mirror: Mirror) -> None:
         "pygments",
         "phonenumbers",
         "mirror.cli.queries",
+        "mirror.db.environments",
         "mirror.queries.helpers",
+        "mirror.queries.results",
         "mirror.sandbox.server",
     }
     if mirror.engine.dialect.name == "sqlite":
@@ -234,6 +236,7 @@ def test_a_status_imports_only_what_it_needs(sqlite_mirror: Mirror) -> None:
         MIRROR_DATABASE_URL=sqlite_mirror.url,
     )
     unneeded = {"alembic", "rich", "httpx", "phonenumbers", "mirror.sync.run", "psycopg"}
+    unneeded |= {"mirror.numbers.reading"}
     assert unneeded & (json | prometheus) == set()
     assert "prometheus_client" not in json
     assert "prometheus_client" in prometheus
