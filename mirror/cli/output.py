@@ -33,7 +33,6 @@ from mirror.cli.table import (
     to_text,
     wrap,
 )
-from mirror.queries.results import FieldChange
 from mirror.text import UNSAFE, JsonText, escape_unsafe
 
 __all__ = [
@@ -203,12 +202,14 @@ def _write_json(rows: Iterable[Sequence[object]], names: Sequence[str], out: Tex
 def _json_value(name: str, value: object) -> object:
     if isinstance(value, datetime):
         return to_text(value)
-    if isinstance(value, FieldChange):
-        sides = {side: _json_value(value.field, getattr(value, side)) for side in ("old", "new")}
-        return {"field": value.field, **sides}
     if isinstance(value, list | tuple):
         return [_json_value(name, item) for item in value]
     if is_dataclass(value):
+        from mirror.queries.results import FieldChange  # not needed for the result of a sync
+
+        if isinstance(value, FieldChange):
+            old, new = (_json_value(value.field, side) for side in (value.old, value.new))
+            return {"field": value.field, "old": old, "new": new}
         return json_object(value)
     if isinstance(value, JsonText) or (name == "extra" and isinstance(value, str)):
         return msgspec.Raw(msgspec.json.format(value.encode(), indent=-1))  # in one line
