@@ -8,7 +8,7 @@ import random
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import cache
 from pathlib import Path
 
@@ -122,15 +122,17 @@ def postgres_server() -> str:
 
 
 @pytest.fixture(scope="session")
-def _pools(request: pytest.FixtureRequest) -> Callable[[bool], postgres.Databases]:
+def _pools(request: pytest.FixtureRequest) -> Iterator[Callable[[bool], postgres.Databases]]:
     """Pools of Postgres databases: of empty ones, and of those with the schema."""
+    with ExitStack() as stack:
 
-    @cache
-    def pool(ready: bool) -> postgres.Databases:
-        server = request.getfixturevalue("postgres_server")
-        return postgres.Databases(server, upgrade if ready else None)
+        @cache
+        def pool(ready: bool) -> postgres.Databases:
+            server = request.getfixturevalue("postgres_server")
+            databases = postgres.Databases(server, upgrade if ready else None)
+            return stack.enter_context(closing(databases))
 
-    return pool
+        yield pool
 
 
 @pytest.fixture(scope="session")
