@@ -286,6 +286,19 @@ def test_the_rate_limit_of_the_api(tmp_path: Path) -> None:
     assert checks["clock"]["state"] == "warning"
 
 
+@pytest.mark.calendar
+def test_a_sync_on_a_clock_that_was_ahead(sqlite_mirror: Mirror, token_file: Path) -> None:
+    """It is a warning as long as later syncs date what they see to that time."""
+    settings = variables(sqlite_mirror, token_file)
+    sqlite_mirror.now = datetime.now(UTC)
+    sqlite_mirror.sync([request(1)])
+    assert run_mirror("sync", **settings).code == 0
+    ran, checks = run_doctor(**settings)
+    assert (ran.code, checks["runs"]["state"]) == (0, "ok")
+    assert checks["times"]["state"] == "warning"
+    assert f"until {sqlite_mirror.now:%Y-%m-%d %H:%M} UTC" in checks["times"]["found"]
+
+
 def test_a_schema_of_another_version(mirror: Mirror, token_file: Path, tmp_path: Path) -> None:
     """An older or newer schema is a failure, with the command that helps."""
 

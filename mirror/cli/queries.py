@@ -20,11 +20,14 @@ from mirror.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from mirror.queries.lookup import NumberMatch
+    from mirror.queries.lookup import NumberMatch, Renumbered
     from mirror.queries.results import HistoryEvent, ReleaseRequest
 
 _EVENT_WIDTH = len("requested *")
 _INTERVAL_WIDTH = len("between 2024-01-31")
+
+_MAX_RENUMBERED = 5
+"""Requests to name that had a number before."""
 
 
 @click.command(epilog='Example: mirror history "+1 (555) 123-4567"')
@@ -47,11 +50,12 @@ def history(
     country code it needs --region.
     """
     from mirror.queries import empty, helpers
-    from mirror.queries.lookup import find_number
+    from mirror.queries.lookup import find_number, find_renumbered
 
     environment = environment_filter(environment)
     with open_mirror(database, config_file) as connection:
         matches = find_number(connection, number, region)
+        renumbered = find_renumbered(connection, matches, environment)
         events = helpers.phone_number_history(
             connection, number, region=region, environment=environment
         )
@@ -62,6 +66,7 @@ def history(
         return
     scope = f" in {environment!r}" if environment else ""
     explain_numbers(number, region, matches, events, scope)
+    explain_renumbered(renumbered)
 
 
 def explain_numbers(
@@ -79,6 +84,20 @@ def explain_numbers(
     if not rows:
         wanted = looked_for(number, region, matches)
         notify(f"no release request{scope} has the number {wanted}")
+
+
+def explain_renumbered(renumbered: Sequence[Renumbered]) -> None:
+    """Name requests that had a number before it was corrected."""
+    from mirror.text import plural
+
+    for request in renumbered[:_MAX_RENUMBERED]:
+        notify(
+            f"the request {request.request_id!r} had the number {request.former} before, and has "
+            f"{request.present} now, where its history is"
+        )
+    others = len(renumbered) - _MAX_RENUMBERED
+    if others > 0:
+        notify(f"{plural(others, 'other request')} had it before")
 
 
 def looked_for(number: str, region: str | None, matches: Sequence[NumberMatch]) -> str:

@@ -211,9 +211,9 @@ def _convert(
 
 def _stored_number(connection: Connection, typed: str, region: str | None) -> str:
     """Return the stored phone number that was meant; a number that is not stored as E.164."""
-    from mirror.cli.queries import explain_numbers
+    from mirror.cli.queries import explain_numbers, explain_renumbered
     from mirror.numbers import reading
-    from mirror.queries.lookup import find_number
+    from mirror.queries.lookup import find_number, find_renumbered
 
     matches = find_number(connection, typed, region)
     if not matches:
@@ -222,6 +222,7 @@ def _stored_number(connection: Connection, typed: str, region: str | None) -> st
     match = next((match for match in matches if match.phone_number == typed), matches[0])
     if match.words:
         notify(f"{match.phone_number}: {match.words}")
+    explain_renumbered(find_renumbered(connection, [match], None))
     if others := [other.phone_number for other in matches if other != match]:
         notify(f"this is the answer for {match.phone_number}; ask for {', '.join(others)} too")
     return match.phone_number

@@ -76,9 +76,9 @@ def requests(
     TIME is 2024-01-31, 2024-01-31T14:30:00Z, or a time ago: 24h, 7d. Without an offset it is UTC.
     """
     from mirror.cli import output
-    from mirror.cli.queries import explain_numbers
+    from mirror.cli.queries import explain_numbers, explain_renumbered
     from mirror.queries import empty, helpers
-    from mirror.queries.lookup import find_number
+    from mirror.queries.lookup import find_number, find_renumbered
     from mirror.queries.results import ReleaseRequest
 
     environment = environment_filter(environment)
@@ -96,6 +96,7 @@ def requests(
             partial(empty.no_requests, connection, environment=environment, **others),
         )
         several = shows_environment(connection, environment)
+        renumbered = [] if rows else find_renumbered(connection, matches, environment)
     output.write_rows(
         rows,
         ReleaseRequest,
@@ -117,6 +118,7 @@ def requests(
         selected = " that these options select" if any(others.values()) else ""
         scope = f" in {environment!r}" if environment else ""
         explain_numbers(number, region, matches, rows, selected + scope)
+        explain_renumbered(renumbered)
 
 
 def _find(

@@ -113,13 +113,16 @@ def read_transaction(engine: Engine, *, time_limits: bool = True) -> Iterator[Co
         DatabaseError: among others, Postgres ended the transaction by a time limit.
     """
     if engine.dialect.name == "sqlite":
-        with translate_errors(engine), engine.connect() as connection:
+        with translate_errors(engine, reading=True), engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA query_only = ON")
             connection.exec_driver_sql(f"PRAGMA cache_size = -{sqlite.READ_CACHE_KIB}")
             yield connection
         return
     options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    with translate_errors(engine), engine.connect().execution_options(**options) as connection:
+    with (
+        translate_errors(engine, reading=True),
+        engine.connect().execution_options(**options) as connection,
+    ):
         settings = _READ_SETTINGS if time_limits else _UNLIMITED_READ_SETTINGS
         (limit,) = _set_parameters(connection, settings, _STATEMENT_TIMEOUT)
         with _explain_time_limits(connection, limit):

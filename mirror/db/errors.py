@@ -37,6 +37,9 @@ _NOT_IN_PREREQUISITE_STATE = "55000"
 """Of a login: the database accepts none for now. Of a statement: a table is published, but has no
 replica identity."""
 
+_OF_READING = {"25006", "25P02"}
+"""In a transaction that only reads: a statement would write, or an earlier one failed."""
+
 _LIMIT_EXCEEDED = "53400"
 """Of a statement of ours only `temp_file_limit` is exceeded."""
 
@@ -49,11 +52,23 @@ _MIN_SECRET_LENGTH = 4
 
 
 @contextmanager
-def translate_errors(engine: Engine) -> Iterator[None]:
-    """Raise errors of SQLAlchemy and of the engine's driver as DatabaseError."""
+def translate_errors(engine: Engine, *, reading: bool = False) -> Iterator[None]:
+    """Raise errors of SQLAlchemy and of the engine's driver as DatabaseError.
+
+    Args:
+        engine: the database.
+        reading: the transaction only reads.
+    """
     try:
         yield
     except sa.exc.DBAPIError as error:
+        if reading and _is_of_reading(error.orig):
+            raise DatabaseError(
+                f"the database {redact_url(engine.url)} refused a statement "
+                f"({driver_message(error.orig, engine.url)})",
+                hint="this transaction only reads, and in Postgres ends with the first statement "
+                "that fails; begin another one",
+            ) from error
         raise _translate(error.orig, engine) from error
     except sa.exc.SQLAlchemyError as error:
         raise DatabaseError(
@@ -98,6 +113,12 @@ def _translate(error: BaseException | None, engine: Engine) -> DatabaseError:
     if is_transient(error, engine.dialect.loaded_dbapi):
         return unavailable(error, engine.url)
     return refused(error, engine.url)
+
+
+def _is_of_reading(error: BaseException | None) -> bool:
+    """Return whether a statement failed because it would write, or because another one failed."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code == sqlite3.SQLITE_READONLY or getattr(error, "sqlstate", None) in _OF_READING
 
 
 def unavailable(error: BaseException | None, url: URL) -> DatabaseUnavailable:

@@ -41,6 +41,10 @@ class Outcome(StrEnum):
     ABANDONED = "abandoned"
 
 
+CLOCK_TOLERANCE = timedelta(minutes=1)
+"""A larger difference between two machines means that one clock is wrong."""
+
+
 class Counts(msgspec.Struct, frozen=True):
     """Counts of a merge.
 
@@ -126,6 +130,11 @@ class Run(msgspec.Struct, frozen=True):
         if self.previous is None:
             return started_at
         return max(started_at, self.previous.observed_at + _MILLISECOND)
+
+    @property
+    def is_dated_ahead(self) -> bool:
+        """Whether its changes carry a time to come, as an earlier run's clock was ahead."""
+        return self.observed_at - self.started_at > CLOCK_TOLERANCE
 
 
 def lock(environment: str) -> str:

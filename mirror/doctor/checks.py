@@ -7,7 +7,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mirror.config.settings import ApiSettings
 from mirror.db import migrate, replication, sequences
 from mirror.db.engine import write_transaction
 from mirror.db.models import alembic_version, metadata
+from mirror.db.runs import CLOCK_TOLERANCE
 from mirror.errors import DiskUnavailable, MirrorError
 from mirror.queries.status import EnvironmentStatus, describe_age
 from mirror.text import format_duration, plural
@@ -311,6 +312,17 @@ def check_runs(status: EnvironmentStatus) -> Check:
     elif status.complete_at is not None:
         return Check(State.OK, "runs", status.environment, finding)
     return Check(State.WARNING, "runs", status.environment, finding, advice)
+
+
+def check_dates(environment: str, observed_at: datetime, now: datetime) -> Iterator[Check]:
+    """Yield a warning if the last complete sync of an environment is dated in the future."""
+    if observed_at - now > CLOCK_TOLERANCE:
+        finding = (
+            f"until {observed_at:%Y-%m-%d %H:%M} UTC each sync dates there what it sees, because "
+            "one ran while its clock was ahead"
+        )
+        advice = "restore a backup from before that sync, or do not rely on these times"
+        yield Check(State.WARNING, "times", environment, finding, advice)
 
 
 def check_age(status: EnvironmentStatus, source: str) -> Check:

@@ -360,6 +360,8 @@ class Doctor:
             if limit and status.complete_at is not None and status.stale is not None:
                 yield checks.check_age(status, limit.source)
             yield checks.check_quarantine(status)
+        if last := self._record.completions.get(environment):
+            yield from checks.check_dates(environment, last.observed_at, self._now())
 
     def _other(self, environment: str) -> Iterator[Check]:
         """Check an environment that is on record, but would not be synced."""

@@ -111,6 +111,8 @@ def phone_number_history(
 ) -> list[HistoryEvent]:
     """Return the history of a phone number over all its requests, oldest event first.
 
+    A request whose number was corrected has all its events under the present one.
+
     Args:
         connection: to the mirror's database.
         number: in any common notation.

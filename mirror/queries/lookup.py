@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from mirror.db.models import past_versions, release_requests
 from mirror.numbers import reading
-from mirror.queries.select import check_connection
+from mirror.queries.select import check_connection, in_environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,47 @@ def find_number(
     if not found and typed.error:
         raise typed.error
     return [match for _, match in sorted(found.values(), key=lambda ranked: ranked[0])]
+
+
+@dataclass(frozen=True, slots=True)
+class Renumbered:
+    """A request that had another phone number before.
+
+    Attributes:
+        request_id: its id.
+        former: the number that it had.
+        present: the number that it has.
+    """
+
+    request_id: str
+    former: str
+    present: str
+
+
+def find_renumbered(
+    connection: Connection, matches: Sequence[NumberMatch], environment: str | None
+) -> list[Renumbered]:
+    """Return the requests that had a number before and have another one now.
+
+    Args:
+        connection: to the mirror's database.
+        matches: the stored numbers that it may be, of `find_number`.
+        environment: only requests of this environment; None for all.
+    """
+    numbers = [match.phone_number for match in matches]
+    now, past = release_requests.c, past_versions.c
+    query = (
+        sa.select(now.id, past.phone_number, now.phone_number)
+        .select_from(release_requests.join(past_versions, past.id == now.id))
+        .where(
+            past.phone_number.in_(numbers),
+            now.phone_number.not_in(numbers),
+            *in_environment(now, environment),
+        )
+        .distinct()
+        .order_by(now.id, past.phone_number)
+    )
+    return [Renumbered(*row) for row in connection.execute(query)] if numbers else []
 
 
 def select_numbers(texts: list[str]) -> sa.CompoundSelect[Any]:

@@ -18,15 +18,13 @@ from mirror.arguments import check_type, texts_argument, time_argument
 from mirror.db import environments as environments_on_record
 from mirror.db import revisions
 from mirror.db.models import CLOSED_STATUSES, quarantined_records, release_requests, sync_runs
+from mirror.db.runs import CLOCK_TOLERANCE
 from mirror.db.urls import shown_url_of
 from mirror.queries.select import check_connection
 from mirror.text import format_duration
 
 DOCUMENTED_STATUSES = ("pending", *CLOSED_STATUSES)
 """Upstream may send others at any time; see `EnvironmentStatus.other`."""
-
-_CLOCK_TOLERANCE = 60.0
-"""Seconds; a larger difference between two machines means that one clock is wrong."""
 
 _FAILED = ("failed", "refused", "abandoned")
 """Outcomes that count as failures; superseded runs do not."""
@@ -185,7 +183,7 @@ def is_stale(status: EnvironmentStatus, max_age: timedelta) -> bool:
     """
     if status.age is None:
         return True
-    return not -_CLOCK_TOLERANCE <= status.age <= max_age.total_seconds()
+    return not -CLOCK_TOLERANCE.total_seconds() <= status.age <= max_age.total_seconds()
 
 
 def describe_age(status: EnvironmentStatus) -> str:

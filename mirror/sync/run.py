@@ -343,6 +343,12 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
                 options=self.options,
             )
             logger.debug("merged in %.3f s", time.monotonic() - began)
+            if self.run.is_dated_ahead:
+                logger.warning(
+                    "what this sync saw is dated %s UTC, because an earlier one ran while its "
+                    "clock was ahead; see `mirror doctor`",
+                    f"{self.run.observed_at:%Y-%m-%d %H:%M}",
+                )
             if self.dry_run:
                 return msgspec.structs.replace(
                     self._result(Outcome.DRY_RUN, counts), changes=self._preview(connection)

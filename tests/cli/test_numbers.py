@@ -101,6 +101,29 @@ def test_what_is_said_about_a_number(sqlite_mirror: Mirror) -> None:
         assert len(found) == (0 if nothing else 1), line
 
 
+def test_a_request_with_another_number_now(mirror: Mirror) -> None:
+    """Where a number was corrected, its request and the present number are named."""
+    url = {"MIRROR_DATABASE_URL": mirror.url}
+    former, present = "+15550100001", "+15550100002"
+    mirror.sync([request(1, phone_number=former)])
+    mirror.sync([request(1, phone_number=present)])
+    had = f"had the number {former} before, and has {present} now"
+    for line in (("history", former), ("requests", "--number", former)):
+        ran = run_mirror(*line, **url)
+        assert (ran.code, f"no release request has the number {former}\n" in ran.err) == (0, True)
+        assert f"the request 'request-1' {had}" in ran.err
+    assert had in run_mirror("query", "history", "--param", f"number={former}", **url).err
+    mirror.sync([request(1, phone_number=present), request(2, phone_number=former)])
+    assert run_mirror("history", former, **url).err.count(had) == 1
+    assert run_mirror("requests", "--number", former, **url).err == ""
+    assert run_mirror("history", present, **url).err == ""
+    assert had not in run_mirror("history", former, "--environment", "prod", **url).err
+    mirror.sync([request(number, phone_number=former) for number in range(1, 9)])
+    mirror.sync([request(number, phone_number=present) for number in range(1, 9)])
+    ran = run_mirror("history", former, **url)
+    assert (ran.err.count(had), ran.err.endswith("3 other requests had it before\n")) == (5, True)
+
+
 def test_two_numbers_are_told_apart(sqlite_mirror: Mirror) -> None:
     """If two readings find different numbers, each row and each event shows its number."""
     database = fill(sqlite_mirror)

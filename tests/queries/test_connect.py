@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,26 @@ def test_read_only(ready_database_url: str, statement: str, *, afterwards: bool)
             connection.commit()
         with pytest.raises(sa.exc.DBAPIError, match=r"read-?only"):
             connection.exec_driver_sql(statement)
+
+
+def go_on_after(connection: sa.Connection, mistake: str) -> None:
+    """Catch the error of a statement, and delete rows."""
+    with suppress(sa.exc.DBAPIError):
+        connection.exec_driver_sql(mistake)
+    connection.exec_driver_sql("DELETE FROM sync_runs")
+
+
+@pytest.mark.parametrize("mistake", ["SELECT 1", "SELECT nothing"])
+def test_mistakes_of_a_program(ready_database_url: str, mistake: str) -> None:
+    """A statement that would write, or follows a failed one, is no reason to try again later."""
+    with (
+        pytest.raises(DatabaseError) as raised,
+        package.connect(ready_database_url) as connection,
+    ):
+        go_on_after(connection, mistake)
+    assert type(raised.value) is DatabaseError
+    assert raised.value.hint is not None
+    assert "only reads" in raised.value.hint
 
 
 def test_one_snapshot(mirror: Mirror) -> None:

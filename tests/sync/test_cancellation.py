@@ -395,6 +395,7 @@ def test_a_merge_that_has_begun_is_finished(mirror: Mirror) -> None:
 def test_a_cancellation_ends_all_running_syncs(mirror: Mirror, request_log: RequestLog) -> None:
     """Syncs of several environments, each in its thread, end together."""
     mirror.sync([request(1)])
+    before = len(request_log)
     mirror.sandbox.config.latency = LONG
     cancellation = CancellationToken()
     results: list[Result] = []
@@ -405,7 +406,7 @@ def test_a_cancellation_ends_all_running_syncs(mirror: Mirror, request_log: Requ
         )
 
     with at_once(), in_threads(*(sync(f"tenant {number}") for number in range(4))):
-        request_log.wait_for(5)
+        request_log.wait_for(before + 4)
         cancellation.set()
     assert [type(result.failure) for result in results] == [Stopped] * 4
     assert mirror.runs("outcome")[1:] == [("failed",)] * 4

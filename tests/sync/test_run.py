@@ -371,11 +371,14 @@ def test_a_failed_run_is_on_record_and_changes_nothing(
 
 
 @pytest.mark.calendar
-def test_the_clock_may_go_back(mirror: Mirror) -> None:
+def test_the_clock_may_go_back(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
     """Versions never end before they begin, and syncs go on, whatever the clock does."""
     mirror.sync([request(1)])
+    assert caplog.messages == []
     mirror.now -= timedelta(days=300)
     assert mirror.sync([request(1, status="approved")]).counts.updated == 1
+    (message,) = caplog.messages
+    assert "is dated 2024-01-11 13:00 UTC" in message
     first, second = mirror.rows(
         "SELECT valid_from, valid_to FROM release_request_versions ORDER BY version"
     )

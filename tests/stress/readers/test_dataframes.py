@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+import mirror
 from mirror.db.types import UTCDateTime
 from tests.support.commands import run_process
 from tests.support.readers import (
@@ -250,3 +251,15 @@ def test_ibis(either: ReaderMirror) -> None:
 
     either.assert_splits(find, {row["id"]: row["requested_at"] for row in rows})
     connection.disconnect()
+
+
+def test_query_helpers(either: ReaderMirror) -> None:
+    """Frames of what the query helpers return have their times in UTC."""
+    pandas, polars = library("pandas"), library("polars")
+    with mirror.connect(either.url) as connection:
+        rows = mirror.release_requests(connection)
+        assert polars.DataFrame(mirror.release_requests(connection, limit=0)).columns == []
+    times = [row.requested_at for row in rows]
+    assert list(pandas.DataFrame(rows)["requested_at"]) == times
+    in_utc = polars.col(polars.Datetime).dt.replace_time_zone("UTC")
+    assert list(polars.DataFrame(rows).with_columns(in_utc)["requested_at"]) == times
