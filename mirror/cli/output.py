@@ -179,14 +179,9 @@ def _spreadsheet_cell(value: object) -> str:
     return spreadsheet.cell(text) if isinstance(value, str) else text
 
 
-def json_object(row: Any, names: Iterable[str] | None = None) -> dict[str, Any]:
-    """Return a dataclass as an object of JSON, with its times as text and `extra` as it was sent.
-
-    Args:
-        row: the dataclass.
-        names: of the fields to include; None for all.
-    """
-    names = names or [field.name for field in fields(row)]
+def json_object(row: Any) -> dict[str, Any]:
+    """Return a dataclass as an object of JSON: times as text, `extra` as it was sent."""
+    names = [field.name for field in fields(row)]
     return {name: _json_value(name, getattr(row, name)) for name in names}
 
 
