@@ -215,12 +215,40 @@ def test_a_sync_imports_only_what_it_needs(mirror: Mirror) -> None:
         "pygments",
         "phonenumbers",
         "mirror.cli.queries",
+        "mirror.db.environments",
         "mirror.queries.helpers",
+        "mirror.queries.results",
         "mirror.sandbox.server",
     }
     if mirror.engine.dialect.name == "sqlite":
         unneeded |= {"psycopg", "sqlalchemy.dialects.postgresql"}
     assert unneeded & modules == set()
+
+
+def test_a_sync_without_news_collects_no_garbage(mirror: Mirror) -> None:
+    """What a sync imports is below the number of objects at which Python looks for garbage."""
+    code = (
+        "import gc, os, sys\n"
+        "from mirror.__main__ import main\n"
+        "def collections():\n"
+        "    return sum(generation['collections'] for generation in gc.get_stats())\n"
+        "def end(code):\n"
+        "    print(collections() - before)\n"
+        "    sys.stdout.flush()\n"
+        "    exit_process(code)\n"
+        "exit_process, os._exit = os._exit, end\n"
+        "sys.argv, before = ['mirror', 'sync'], collections()\n"
+        "main()"
+    )
+    mirror.sync()
+    ran = run_python(
+        "-c",
+        code,
+        MIRROR_DATABASE_URL=mirror.url,
+        TALKOVER_BASE_URL=mirror.sandbox.base_url,
+        TALKOVER_TOKEN=mirror.sandbox.config.token,
+    )
+    assert (ran.code, ran.out) == (0, "0\n"), ran.err
 
 
 def test_a_status_imports_only_what_it_needs(sqlite_mirror: Mirror) -> None:
@@ -234,6 +262,7 @@ def test_a_status_imports_only_what_it_needs(sqlite_mirror: Mirror) -> None:
         MIRROR_DATABASE_URL=sqlite_mirror.url,
     )
     unneeded = {"alembic", "rich", "httpx", "phonenumbers", "mirror.sync.run", "psycopg"}
+    unneeded |= {"mirror.numbers.reading"}
     assert unneeded & (json | prometheus) == set()
     assert "prometheus_client" not in json
     assert "prometheus_client" in prometheus

@@ -231,13 +231,13 @@ class _Findings:
         for name, raw in sorted(members.items(), key=_by_place):
             compact, place = compact_name(name), f"{path}{name}"
             kind = kind_of(compact)
-            if is_only_echo or (not is_about_pages and AMBIGUOUS.fullmatch(compact)):
+            if is_only_echo or (not is_about_pages and re.fullmatch(AMBIGUOUS, compact)):
                 kind = None
             elif bare_name(compact) in {"limit", "size"} and not has_limit:
                 kind = None  # it may be that of anything
-            if is_about_pages and LAST_LINK.fullmatch(compact):
+            if is_about_pages and re.fullmatch(LAST_LINK, compact):
                 self._read_last_link(raw)
-            if is_about_pages and not is_only_echo and LIMIT.fullmatch(compact):
+            if is_about_pages and not is_only_echo and re.fullmatch(LIMIT, compact):
                 with suppress(*DECODING_ERRORS):
                     self._limits.append(_number.decode(raw))
             if _first_byte(raw) == b"{":
@@ -252,17 +252,17 @@ class _Findings:
     ) -> None:
         """Read an object as one of members, and as the value that its own name calls for."""
         is_of_other_page = kind in {Kind.NEXT, Kind.PREVIOUS} or (
-            kind is Kind.CURSOR and not BOTH_WAYS.fullmatch(name)
+            kind is Kind.CURSOR and not re.fullmatch(BOTH_WAYS, name)
         )
         is_small = depth < _MAX_DEPTH and len(memoryview(raw)) <= _MAX_OBJECT
         if is_small and not is_of_other_page:
-            is_about_pages = bool(PAGE_OBJECT.fullmatch(name))
+            is_about_pages = bool(re.fullmatch(PAGE_OBJECT, name))
             with suppress(*DECODING_ERRORS):
                 self.read_object(
                     decode_fields(raw),
                     f"{place}.",
                     is_about_pages=is_about_pages,
-                    is_echo=is_echo or (not is_about_pages and bool(ECHO.fullmatch(name))),
+                    is_echo=is_echo or (not is_about_pages and bool(re.fullmatch(ECHO, name))),
                     depth=depth + 1,
                 )
         if kind in {Kind.NEXT, Kind.CURSOR, Kind.PREVIOUS, *WHOLE_NUMBERS}:
@@ -302,7 +302,7 @@ class _Findings:
                 sizes.append((place, raw))
             elif compact.removeprefix("x") == "contentrange":
                 self._read_content_range(value.strip(), place)
-            elif value.startswith("{") and PAGE_OBJECT.fullmatch(compact):
+            elif value.startswith("{") and re.fullmatch(PAGE_OBJECT, compact):
                 with suppress(*DECODING_ERRORS):
                     members = decode_fields(value.encode())
                     self.read_object(members, f"{place} ", is_about_pages=True, depth=1)
@@ -342,7 +342,7 @@ class _Findings:
         if kind is Kind.HAS_MORE or kind is Kind.IS_LAST:
             self._read_flag(name, value, place, means_more=kind is Kind.HAS_MORE)
         elif not (
-            cursor_leads_on(value, self._number, both_ways=bool(BOTH_WAYS.fullmatch(name)))
+            cursor_leads_on(value, self._number, both_ways=bool(re.fullmatch(BOTH_WAYS, name)))
             if kind is Kind.CURSOR
             else leads_on(value, self._number)
         ):
@@ -412,7 +412,7 @@ class _Findings:
             return
         if is_yes == means_more:
             self._more = self._more or place
-        elif not VAGUE_END.fullmatch(name):
+        elif not re.fullmatch(VAGUE_END, name):
             self._denies_more = True
 
     def _read_links(self, links: list[tuple[str, str]]) -> None:

@@ -1,7 +1,8 @@
 """Names of paging: what a member of a response or a header is about.
 
 Names are compared without case and separators, so `total_pages`, `totalPages` and `X-Total-Pages`
-are one. The rule is in docs/trust.md, "What says that there is more".
+are one. The rule is in docs/trust.md, "What says that there is more". Patterns for members only are
+text, which `re` compiles when it is needed: a list that has not changed needs those for headers.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ _NAMES = {
 }
 """Names without case and separators; the first kind whose pattern matches the whole name counts."""
 
-AMBIGUOUS = re.compile(
+AMBIGUOUS = (
     "x?(?:api)?(?:pages?|limit|size|total|count|next|more|last|end|done|complete|finished|after"
     "|cursor|marker|bookmark|scroll|continue|partial|truncated|final|exhausted|eof"
     f"|prev(?:ious)?|first|(?:{_REQUESTS}|total)*(?:count|total)|total{_REQUESTS}"
@@ -103,31 +104,27 @@ AMBIGUOUS = re.compile(
 )
 """Names that say something about the list only beside it, or in an object about pages."""
 
-PAGE_OBJECT = re.compile(
+PAGE_OBJECT = (
     ".*pag(?:e|in|y).*|.*(?:meta|metadata|links?|cursors?|nav|navigation|info|view|resultset|next)"
     "|(?:list|collection|(?:search)?results|hits|odata|opensearch)"
 )
 """Names of objects about pages."""
 
-ECHO = re.compile(
-    ".*(?:request|query|params?|parameters|filters?|args|arguments|input|criteria|options|echo)"
-)
+ECHO = ".*(?:request|query|params?|parameters|filters?|args|arguments|input|criteria|options|echo)"
 """Names of objects that may repeat the request."""
 
-LIMIT = re.compile(_PREFIX + f"(?:limit|take|max(?:keys|{_UNIT}))")
+LIMIT = _PREFIX + f"(?:limit|take|max(?:keys|{_UNIT}))"
 """Names of the most entries that a response has, where they stand beside the list."""
 
-LAST_LINK = re.compile(_PREFIX + "last(?:page)?(?:url|uri|link|href)?")
+LAST_LINK = _PREFIX + "last(?:page)?(?:url|uri|link|href)?"
 LINK_HEADER = re.compile("(?:x|page|pagination|paging)*links?")
-BOTH_WAYS = re.compile(_PREFIX + "(?:page)?cursors?")
+BOTH_WAYS = _PREFIX + "(?:page)?cursors?"
 """Names of cursors that may be objects with the previous and the next one."""
 
-NOT_AHEAD = re.compile("before.*|prev.*|self|current")
+NOT_AHEAD = "before.*|prev.*|self|current"
 """Members of such an object that are not about what follows."""
 
-VAGUE_END = re.compile(
-    "(?:is)?(?:done|complete|finished)|(?:is)?(?:incomplete|partial)(?:results?)?"
-)
+VAGUE_END = "(?:is)?(?:done|complete|finished)|(?:is)?(?:incomplete|partial)(?:results?)?"
 """Names that may be about the response as well; they do not prove that the list ends."""
 
 _MAX_NAME = 40

@@ -43,7 +43,7 @@ def cursor_leads_on(value: Any, number: int, *, both_ways: bool) -> bool:
     return any(
         str(leaf).strip().lower() not in _NOTHING
         for name, leaf in _leaves(value)
-        if not both_ways or not (kind_of(name) in READ_ALONE or NOT_AHEAD.fullmatch(name))
+        if not both_ways or not (kind_of(name) in READ_ALONE or re.fullmatch(NOT_AHEAD, name))
     )
 
 

@@ -33,7 +33,6 @@ from mirror.cli.table import (
     to_text,
     wrap,
 )
-from mirror.queries.results import FieldChange
 from mirror.text import UNSAFE, JsonText, escape_unsafe
 
 __all__ = [
@@ -180,14 +179,9 @@ def _spreadsheet_cell(value: object) -> str:
     return spreadsheet.cell(text) if isinstance(value, str) else text
 
 
-def json_object(row: Any, names: Iterable[str] | None = None) -> dict[str, Any]:
-    """Return a dataclass as an object of JSON, with its times as text and `extra` as it was sent.
-
-    Args:
-        row: the dataclass.
-        names: of the fields to include; None for all.
-    """
-    names = names or [field.name for field in fields(row)]
+def json_object(row: Any) -> dict[str, Any]:
+    """Return a dataclass as an object of JSON: times as text, `extra` as it was sent."""
+    names = [field.name for field in fields(row)]
     return {name: _json_value(name, getattr(row, name)) for name in names}
 
 
@@ -203,12 +197,14 @@ def _write_json(rows: Iterable[Sequence[object]], names: Sequence[str], out: Tex
 def _json_value(name: str, value: object) -> object:
     if isinstance(value, datetime):
         return to_text(value)
-    if isinstance(value, FieldChange):
-        sides = {side: _json_value(value.field, getattr(value, side)) for side in ("old", "new")}
-        return {"field": value.field, **sides}
     if isinstance(value, list | tuple):
         return [_json_value(name, item) for item in value]
     if is_dataclass(value):
+        from mirror.queries.results import FieldChange  # not needed for the result of a sync
+
+        if isinstance(value, FieldChange):
+            old, new = (_json_value(value.field, side) for side in (value.old, value.new))
+            return {"field": value.field, "old": old, "new": new}
         return json_object(value)
     if isinstance(value, JsonText) or (name == "extra" and isinstance(value, str)):
         return msgspec.Raw(msgspec.json.format(value.encode(), indent=-1))  # in one line

@@ -125,12 +125,12 @@ def status(
     either, all that were ever synced. Those that are stale by --max-age, or by max_age in the file,
     are named first, on stderr.
     """
-    from mirror.db import environments, revisions
+    from mirror.db import commands, environments, revisions
     from mirror.queries import status as status_queries
 
     file = config.load(config_file)
     given = given_settings()
-    options = environments.mirror_options(given)
+    options = commands.mirror_options(given)
     wanted = [settings.environment_name(name) for name in names]
     if not wanted and not _is_another_database(given.get("database"), file):
         wanted = list(file.environments)
@@ -249,7 +249,7 @@ def _report_stale(
     statuses: Sequence[EnvironmentStatus], file: config.Configuration, options: Sequence[str]
 ) -> bool:
     """Name the environments that are stale; return whether there are any, or none at all."""
-    from mirror.db.environments import forget_command
+    from mirror.db.commands import forget_command
     from mirror.queries.status import describe_age
 
     stale = [status for status in statuses if status.stale]

@@ -162,7 +162,7 @@ class _Sync(msgspec.Struct, frozen=True):
         cancellation: CancellationToken,
     ) -> tuple[list[Result], list[int]]:
         """Sync environments; return the results of those that were begun, and their exit codes."""
-        from mirror.db.environments import mirror_options
+        from mirror.db.commands import mirror_options
         from mirror.sync import scheduler
         from mirror.sync.run import Result, utc_now
         from mirror.sync.run import sync as sync_environment

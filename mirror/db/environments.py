@@ -6,8 +6,7 @@ its own run gone when it ends: it applies nothing, and fails.
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,8 +15,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from mirror.config.sources import ResolvedSetting, option_name
 from mirror.db import bulk, prune, replication, revisions, runs
+from mirror.db.commands import forget_command, rename_command
 from mirror.db.engine import advisory_lock, read_transaction, write_transaction
 from mirror.db.models import (
     change_cursors,
@@ -26,9 +25,7 @@ from mirror.db.models import (
     release_requests,
     sync_runs,
 )
-from mirror.db.urls import shown_url
 from mirror.errors import UsageError
-from mirror.files import absolute_path
 from mirror.text import plural, there_are
 
 _CHILDREN_FIRST = (quarantined_records, past_versions, release_requests, sync_runs)
@@ -63,36 +60,6 @@ class Contents:
         )
 
 
-def mirror_options(given: Mapping[str, ResolvedSetting]) -> Sequence[str]:
-    """Return the options of the running command that name the mirror, as messages may show them.
-
-    Args:
-        given: the settings that options and variables give, by name.
-    """
-    options = []
-    for name, shown in (("config_file", absolute_path), ("database", shown_url)):
-        setting = given.get(name)
-        if setting and setting.source == option_name(name):
-            options += [setting.source, str(shown(setting.text))]
-    return options
-
-
-def rename_command(old: str, new: str, options: Sequence[str] = ()) -> str:
-    """Return the command that renames an environment, as a shell takes it.
-
-    Args:
-        old: its name.
-        new: another one.
-        options: those of `mirror_options`.
-    """
-    return _command("rename-environment", old, new, options=options)
-
-
-def forget_command(name: str, options: Sequence[str] = ()) -> str:
-    """Return the command that forgets an environment; `options` as in `rename_command`."""
-    return _command("forget-environment", name, options=options)
-
-
 def unknown_to_file(
     name: str, file: Path, new_names: Sequence[str], options: Sequence[str] = ()
 ) -> tuple[str, str]:
@@ -102,7 +69,7 @@ def unknown_to_file(
         name: its name.
         file: the configuration file.
         new_names: the environments of the file that never had a complete sync.
-        options: those of `mirror_options`.
+        options: those of `commands.mirror_options`.
 
     Returns:
         What is the case, and what to do.
@@ -112,11 +79,6 @@ def unknown_to_file(
         f"if it has a new name, run `{rename_command(name, new_name, options)}`; to delete what "
         f"is on record, run `{forget_command(name, options)}`"
     )
-
-
-def _command(command: str, *names: str, options: Sequence[str]) -> str:
-    separator = ["--"] if any(name.startswith("-") for name in names) else []
-    return shlex.join(["mirror", "db", command, *options, *separator, *names])
 
 
 def names_query() -> sa.CTE:

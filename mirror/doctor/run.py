@@ -30,7 +30,7 @@ from mirror.config.sources import (
     VARIABLES,
     ResolvedSetting,
 )
-from mirror.db import environments, placement, revisions, runs, sqlite
+from mirror.db import commands, environments, placement, revisions, runs, sqlite
 from mirror.db.engine import create_engine, read_transaction
 from mirror.db.urls import has_secrets, parse_url, shown_url
 from mirror.doctor import checks
@@ -81,7 +81,7 @@ class Doctor:
     ) -> None:
         self.failures: list[MirrorError] = []
         self._sources = sources
-        self._options = environments.mirror_options(sources.given)
+        self._options = commands.mirror_options(sources.given)
         self._environments = environment_names(sources.file, named)
         self._named = named
         self._now = now
@@ -378,7 +378,7 @@ class Doctor:
             yield Check(State.OK, "environment", environment, finding)
         else:
             finding = "on record, without a complete pull"
-            forget = environments.forget_command(environment, self._options)
+            forget = commands.forget_command(environment, self._options)
             advice = f"if the name was mistyped, run `{forget}`"
             yield Check(State.WARNING, "environment", environment, finding, advice)
             limit = file.max_age(environment)

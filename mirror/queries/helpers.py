@@ -37,7 +37,6 @@ from mirror.db.views import history as history_view
 from mirror.db.views import numbers as numbers_view
 from mirror.db.views import turnaround as turnaround_view
 from mirror.db.views import versions as versions_view
-from mirror.queries.lookup import find_number
 from mirror.queries.results import (
     Change,
     Day,
@@ -547,4 +546,6 @@ def _ids(ids: Iterable[str]) -> list[str]:
 
 def _stored(connection: Connection, number: str, region: str | None) -> list[str]:
     """Return the stored phone numbers that a number may mean."""
+    from mirror.queries.lookup import find_number  # most commands read no number
+
     return [match.phone_number for match in find_number(connection, number, region)]

@@ -18,6 +18,9 @@ _CHARACTER, _STRONG = 7.4, 8.4
 _SPARKLINE = 96, 22, 3
 """Width, height and margin of a sparkline, in pixels."""
 
+_STEPS = 4
+"""About how many steps an axis has."""
+
 Point = tuple[float, float]
 
 
@@ -88,15 +91,14 @@ def width_of(text: str, *, strong: bool = False) -> float:
     return (_STRONG if strong else _CHARACTER) * len(text)
 
 
-def ticks(maximum: float, count: int = 4, *, whole: bool = False) -> list[float]:
+def ticks(maximum: float, *, whole: bool = False) -> list[float]:
     """Return round values from 0 up to the first one that is not below a maximum.
 
     Args:
         maximum: of the axis.
-        count: about how many steps.
         whole: only whole numbers.
     """
-    rough = maximum / count if maximum > 0 else 1.0
+    rough = maximum / _STEPS if maximum > 0 else 1.0
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
     if whole:

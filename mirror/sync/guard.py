@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 
 from mirror.api.entries import EntryScan
 from mirror.api.records import unusable_id
-from mirror.db.environments import rename_command
+from mirror.db.commands import rename_command
 from mirror.db.models import quarantined_records, release_requests
 from mirror.db.runs import Run
 from mirror.errors import GuardRefused

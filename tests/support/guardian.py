@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -59,14 +60,17 @@ def _processes_of(mark: str) -> Iterator[psutil.Process]:
 
 
 def _end_all(mark: str) -> None:
-    """Send SIGTERM to all processes of a run, and SIGKILL to those that stay."""
+    """Send SIGTERM to all processes of a run, and SIGKILL to those that stay.
+
+    One that has ended counts as gone before its parent has noticed: in a container it may take
+    seconds.
+    """
+    kill_from = time.monotonic() + _GRACE
     while processes := list(_processes_of(mark)):
         for process in processes:
             with suppress(psutil.Error):
-                process.terminate()
-        for process in psutil.wait_procs(processes, _GRACE)[1]:
-            with suppress(psutil.Error):
-                process.kill()
+                process.terminate() if time.monotonic() < kill_from else process.kill()
+        time.sleep(0.05)
 
 
 def _guard(pipe: BinaryIO, mark: str) -> None:

@@ -284,6 +284,7 @@ class Databases:
 
     def __init__(self, server: str, prepare: Callable[[str], None] | None = None) -> None:
         self._server = server
+        self._engine = _engine(server)  # it keeps its connection: to open one takes long
         self._prepare = prepare
         self._free: list[tuple[str, str]] = []
 
@@ -293,12 +294,16 @@ class Databases:
         if self._prepare is None:
             return "template1"
         name = _name()
-        with _opened(self._server) as connection:
+        with self._engine.connect() as connection:
             connection.exec_driver_sql(f"CREATE DATABASE {name}")
         self._prepare(_url(self._server, name))
-        with _opened(self._server) as connection:
+        with self._engine.connect() as connection:
             connection.execute(_TERMINATE, {"name": name})
         return name
+
+    def close(self) -> None:
+        """Close the connection to the server."""
+        self._engine.dispose()
 
     @contextmanager
     def borrow(self, timezone: str = "UTC") -> Iterator[str]:
@@ -311,17 +316,17 @@ class Databases:
                     connection.exec_driver_sql(f"ALTER DATABASE {name} SET timezone = '{timezone}'")
             yield url
         finally:
-            with _opened(self._server) as connection:
+            with self._engine.connect() as connection:
                 connection.execute(_TERMINATE, {"name": name})
             if _emptied(url) == clean:
                 self._free.append((name, clean))
             else:
-                with _opened(self._server) as connection:
+                with self._engine.connect() as connection:
                     connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
     def _make(self) -> tuple[str, str]:
         name = _name()
-        with _opened(self._server) as connection:
+        with self._engine.connect() as connection:
             connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {self._template}")
             connection.exec_driver_sql(f"ALTER DATABASE {name} SET timezone = 'UTC'")
         with _opened(_url(self._server, name)) as connection:
@@ -404,11 +409,14 @@ def _url(server: str, name: str) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def _engine(url: str, **options: Any) -> sa.Engine:
+    return sa.create_engine(parse_url(url), isolation_level="AUTOCOMMIT", **options)
+
+
 @contextmanager
 def _opened(url: str) -> Iterator[sa.Connection]:
     """Open a database in autocommit mode."""
-    engine = sa.create_engine(parse_url(url), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
+    with _engine(url, poolclass=sa.NullPool).connect() as connection:
         yield connection
 
 
