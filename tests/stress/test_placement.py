@@ -364,6 +364,14 @@ def test_the_revision_beside_a_mirror(mirror: Mirror, statement: str, message: s
     assert contents(mirror) == before
 
 
+def test_a_mirror_without_its_requests(postgres: Mirror) -> None:
+    """It is not taken for another program, though the views were dropped with the table."""
+    postgres.sync(requests(1))
+    with opened(postgres.url) as connection:
+        connection.exec_driver_sql("DROP TABLE release_requests CASCADE")
+    assert "lacks release_requests" in str(postgres.sync(requests(1)).failure)
+
+
 def test_a_mirror_that_the_path_does_not_reach(postgres: Mirror) -> None:
     """No second mirror is made by mistake; one that is meant takes a schema in the URL."""
     execute(postgres.url, 'CREATE SCHEMA "the mirror"', "CREATE SCHEMA second")
