@@ -398,11 +398,11 @@ def test_a_list_in_pages_is_read_to_the_end(
     ]
 
 
-PAGING: dict[str, tuple[dict[str, Any], bool]] = {
-    "all": ({}, True),
-    "without-last-page": ({"last_page": None}, True),
-    "texts": ({"last_page": "2", "total": "4", "per_page": "2"}, True),
-    "without-total": ({"total": None, "per_page": None}, True),
+PAGING: dict[str, tuple[dict[str, Any], str | None]] = {
+    "all": ({}, None),
+    "without-last-page": ({"last_page": None}, None),
+    "texts": ({"last_page": "2", "total": "4", "per_page": "2"}, None),
+    "without-total": ({"total": None, "per_page": None}, None),
     "total-alone": ({"last_page": None, "per_page": None}, "4 were announced"),
     "per-page-alone": ({"last_page": None, "total": None}, "no number of pages, but page 2"),
     "per-page-zero": ({"last_page": None, "per_page": 0}, "4 were announced"),
@@ -411,22 +411,22 @@ PAGING: dict[str, tuple[dict[str, Any], bool]] = {
         "no number of pages, but page 2 has others",
     ),
 }
-"""The paging of a list, and why it is refused; True if the number of pages follows from it."""
+"""The paging of a list, and why it is refused; None if the number of pages follows from it."""
 
 
 @pytest.mark.parametrize("key", ["meta", "pagination"])
-@pytest.mark.parametrize(("paging", "ends"), PAGING.values(), ids=PAGING)
+@pytest.mark.parametrize(("paging", "reason"), PAGING.values(), ids=PAGING)
 def test_paging_must_say_where_it_ends(
-    serve: Serve, key: str, paging: dict[str, Any], ends: Literal[True] | str
+    serve: Serve, key: str, paging: dict[str, Any], reason: str | None
 ) -> None:
     """The number of pages is stated, or follows from `total` and `per_page`; else it is refused."""
     pages = [[request(1), request(2)], [request(3), request(4)]]
     server = serve(by_page(paged(pages, key, **paging)))
-    if ends is True:
+    if reason is None:
         assert ids(fetch(server)) == requests(1, 2, 3, 4)
         assert server.pages == [1, 2]
     else:
-        assert_fails(server, ApiError, "in each of 3 readings alike", ends)
+        assert_fails(server, ApiError, "in each of 3 readings alike", reason)
 
 
 def test_a_page_without_a_number_of_pages_is_confirmed_by_page_2(serve: Serve) -> None:
