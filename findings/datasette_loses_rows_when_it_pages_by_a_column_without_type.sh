@@ -8,9 +8,8 @@
 # count(*), coalesce(...)). Datasette puts the last value of a page into its _next token, and compares
 # the column of the next page with it, as a text. Without a type SQLite converts neither, and takes
 # every number for less than every text. So an ascending order has no second page, without an error;
-# the number of rows is the only sign. (In a descending one, pages repeat.) A table whose primary key
-# has no type loses its rows unsorted. For the same reason the link of a facet that counted 14 rows
-# shows none.
+# the number of rows is the only sign. A table whose primary key has no type loses its rows unsorted.
+# For the same reason the link of a facet that counted 14 rows shows none.
 #
 # Whom it hurts: those who publish summaries that SQL made (CREATE TABLE summary AS SELECT ...) and
 # those who download them: the export of 500 rows has 100.
