@@ -1,8 +1,8 @@
 """Names of paging: what a member of a response or a header is about.
 
 Names are compared without case and separators, so `total_pages`, `totalPages` and `X-Total-Pages`
-are one. The rule is in docs/trust.md, "What says that there is more". Patterns for members only are
-text, which `re` compiles when it is needed: a list that has not changed needs those for headers.
+are one. The rule is in docs/trust.md, "What says that there is more". Patterns that only
+members need are text, which `re` compiles at first use: a list that has not changed needs none.
 """
 
 from __future__ import annotations
