@@ -93,7 +93,7 @@ def explain_renumbered(renumbered: Sequence[Renumbered]) -> None:
     for request in renumbered[:_MAX_RENUMBERED]:
         notify(
             f"the request {request.request_id!r} had the number {request.former} before, and has "
-            f"{request.present} now, where its history is"
+            f"{request.present} now, which has its history"
         )
     others = len(renumbered) - _MAX_RENUMBERED
     if others > 0:

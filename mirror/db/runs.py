@@ -135,7 +135,7 @@ class Run(msgspec.Struct, frozen=True):
 
     @property
     def is_dated_ahead(self) -> bool:
-        """Whether its changes carry a time to come, as an earlier run's clock was ahead."""
+        """Whether its changes are dated in the future, because an earlier run's clock was ahead."""
         return self.observed_at - self.started_at > CLOCK_TOLERANCE
 
 

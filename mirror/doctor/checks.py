@@ -318,8 +318,8 @@ def check_dates(environment: str, observed_at: datetime, now: datetime) -> Itera
     """Yield a warning if the last complete sync of an environment is dated in the future."""
     if observed_at - now > CLOCK_TOLERANCE:
         finding = (
-            f"until {observed_at:%Y-%m-%d %H:%M} UTC each sync dates there what it sees, because "
-            "one ran while its clock was ahead"
+            f"until {observed_at:%Y-%m-%d %H:%M} UTC each sync dates its changes just after that "
+            "time, because one ran while its clock was ahead"
         )
         advice = "restore a backup from before that sync, or do not rely on these times"
         yield Check(State.WARNING, "times", environment, finding, advice)
