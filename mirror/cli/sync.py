@@ -342,8 +342,10 @@ def _repeat(
     run: Callable[[CancellationToken], int], every: timedelta, cancellation: CancellationToken
 ) -> int:
     """Sync at an interval, until SIGTERM or Ctrl-C."""
+    from mirror.db import revisions
     from mirror.sync import scheduler
 
+    revisions.known()  # before a newer version can be installed over this process
     interval, is_first = scheduler.Interval(every), True
     try:
         delay = interval.initial_delay()

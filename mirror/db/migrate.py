@@ -149,7 +149,7 @@ def _run_alembic(connection: Connection) -> None:
     config = alembic_config()
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, revisions.known()[-1])
     except CommandError as error:
         raise SchemaError(
             "the schema cannot be upgraded, because the table alembic_version does not match the "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -94,9 +95,21 @@ def scripts_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "migrations"
 
 
-def known() -> list[str]:
-    """Return the revisions that this version of `mirror` has, the first one first."""
-    return sorted(path.name[:4] for path in (scripts_folder() / "versions").glob("[0-9]*.py"))
+def known() -> Sequence[str]:
+    """Return the revisions that this version of `mirror` has, the first one first.
+
+    They are read once: a newer version may be installed over a process that runs for long.
+    """
+    return _known_in(scripts_folder())
+
+
+@cache
+def _known_in(scripts: Path) -> Sequence[str]:
+    return _numbers(scripts)
+
+
+def _numbers(scripts: Path) -> Sequence[str]:
+    return sorted(path.name[:4] for path in (scripts / "versions").glob("[0-9]*.py"))
 
 
 def current(connection: Connection) -> str | None:
@@ -376,5 +389,7 @@ def require_known(schema: Schema) -> None:
         raise SchemaError(
             f"the database is at schema revision {schema.revision}, and this version of mirror "
             f"knows none after {numbers[-1]}",
-            hint="install a newer version of mirror",
+            hint="restart it: a newer version was installed meanwhile"
+            if schema.revision in _numbers(scripts_folder())
+            else "install a newer version of mirror",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import sqlite3
 import stat
 import sys
@@ -34,6 +35,7 @@ from tests.support.commands import run_module, run_python
 from tests.support.databases import DATABASES, cached_by_kind, new_database
 from tests.support.mirrors import Mirror, fill_tables
 from tests.support.schema import alembic, execute_script, inventory, later_revision, opened
+from tests.support.upstream import request
 
 HEAD = revisions.known()[-1]
 REVISIONS = sorted((ROOT / "migrations" / "versions").glob("*.py"))
@@ -177,6 +179,25 @@ def test_a_downgrade_gives_the_schema_before_back(database_url: str) -> None:
         alembic(database_url, command.upgrade, after)
         alembic(database_url, command.downgrade, before)
         assert schema() == expected
+
+
+def test_a_newer_version_installed_over_a_process(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process keeps the schema of its own version, until another one upgrades it."""
+    scripts, head = tmp_path / "migrations", revisions.known()[-1]
+    shutil.copytree(revisions.scripts_folder(), scripts)
+    monkeypatch.setattr(revisions, "scripts_folder", lambda: scripts)
+    assert mirror.sync([request(1)]).failure is None
+    newer = f"{int(head) + 1:04d}"
+    (scripts / "versions" / f"{newer}_newer.py").write_text(
+        f"revision, down_revision = {newer!r}, {head!r}\nupgrade = downgrade = lambda: None\n"
+    )
+    assert mirror.sync([request(1), request(2)]).failure is None
+    assert mirror.rows("SELECT version_num FROM alembic_version") == [(head,)]
+    with opened(mirror.url) as connection:
+        connection.execute(sa.update(models.alembic_version).values(version_num=newer))
+    assert "restart it: a newer version was installed" in str(mirror.sync([request(1)]).failure)
 
 
 def test_an_upgrade_keeps_what_others_built_on_the_views(mirror: Mirror, tmp_path: Path) -> None:
