@@ -58,7 +58,8 @@ _FOREIGN_SQLSTATE_CLASSES = {
 }
 """Of what others added to the tables: the mirror's own statements and rows break no rule of it."""
 
-_CONSTRAINT_CLASS = "23"
+_STATEMENT_SQLSTATE_CLASSES = {"22", "42"}  # data exception; syntax error or access rule violation
+_INSUFFICIENT_PRIVILEGE = "42501"
 
 _SECRET_PARAMETER = re.compile(r"(?i)pass(?!file$)|pw|secret|token|(?<!ssl)key")
 """Of `passfile` and `sslkey` the value is a path, without which a shown URL is of no use."""
@@ -78,12 +79,11 @@ def translate_errors(engine: Engine, *, reading: bool = False) -> Iterator[None]
     try:
         yield
     except sa.exc.DBAPIError as error:
-        if reading and _is_of_reading(error.orig):
+        if reading and (hint := _remedy_of_reading(error.orig)):
             raise DatabaseError(
                 f"the database {redact_url(engine.url)} refused a statement "
                 f"({driver_message(error.orig, engine.url)})",
-                hint="this transaction only reads, and in Postgres ends with the first statement "
-                "that fails; begin another one",
+                hint=hint,
             ) from error
         raise _translate(error.orig, engine) from error
     except sa.exc.SQLAlchemyError as error:
@@ -131,10 +131,19 @@ def _translate(error: BaseException | None, engine: Engine) -> DatabaseError:
     return refused(error, engine.url)
 
 
-def _is_of_reading(error: BaseException | None) -> bool:
-    """Return whether a statement failed because it would write, or because another one failed."""
+def _remedy_of_reading(error: BaseException | None) -> str | None:
+    """Return what to do about a statement that cannot be of `mirror`; None about others."""
     code = getattr(error, "sqlite_errorcode", None)
-    return code == sqlite3.SQLITE_READONLY or getattr(error, "sqlstate", None) in _OF_READING
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    if code == sqlite3.SQLITE_READONLY or sqlstate in _OF_READING:
+        return (
+            "this transaction only reads, and in Postgres ends with the first statement that "
+            "fails; begin another one"
+        )
+    if code == sqlite3.SQLITE_ERROR or sqlstate[:2] in _STATEMENT_SQLSTATE_CLASSES:
+        is_of_rights = sqlstate == _INSUFFICIENT_PRIVILEGE
+        return None if is_of_rights else "correct it; `mirror db describe` lists tables and columns"
+    return None
 
 
 def unavailable(error: BaseException | None, url: URL) -> DatabaseUnavailable:
@@ -175,12 +184,17 @@ def _remedy(error: BaseException | None) -> str:
 def driver_message(error: BaseException | str | None, url: URL) -> str:
     """Return the message of an error of the driver on one line.
 
-    It has no passwords of a URL, and no rows: Postgres adds the row that a constraint refuses,
-    which would stay in logs and in `sync_runs.error` when its number is erased.
+    It has no passwords of a URL, and no rows, which would stay in logs and in `sync_runs.error`
+    when their number is erased. Postgres adds as context the row of a COPY, or parameters; and as
+    detail the row that a constraint refuses.
     """
-    text: Any = error
-    if (getattr(error, "sqlstate", None) or "").startswith(_CONSTRAINT_CLASS):
-        text = getattr(error, "diag").message_primary  # noqa: B009 (only psycopg's errors have both)
+    text: object = error
+    diagnostics: Any = getattr(error, "diag", None)  # of psycopg
+    if diagnostics and diagnostics.message_primary:
+        parts = [diagnostics.message_primary]
+        if (diagnostics.sqlstate or "")[:2] not in _FOREIGN_SQLSTATE_CLASSES:
+            parts += [diagnostics.message_detail, diagnostics.message_hint]
+        text = "; ".join(part.rstrip(".") for part in parts if part)
     message = " ".join(str(text).split())
     for secret in _secrets(url):
         message = message.replace(secret, "***")

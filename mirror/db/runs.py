@@ -257,7 +257,7 @@ def _completion(
         etag=row.etag,
         content_digest=row.content_digest or "",
         mirror_version=row.mirror_version,
-        is_emptied=row.fetched > row.quarantined and not row.has_requests,
+        is_emptied=row.fetched > row.quarantined + row.duplicates and not row.has_requests,
     )
 
 

@@ -66,7 +66,7 @@ def test_errors_are_translated(mirror: Mirror) -> None:
     with pytest.raises(DatabaseError) as refused, read_transaction(mirror.engine) as connection:
         connection.execute(sa.text("SELECT nonsense"))
     assert type(refused.value) is DatabaseError
-    assert str(refused.value).startswith(f"the database {url} refused (")
+    assert str(refused.value).startswith(f"the database {url} refused a statement (")
     with pytest.raises(DatabaseError) as rejected, read_transaction(mirror.engine) as connection:
         sa.inspect(object())
     assert type(rejected.value) is DatabaseError
@@ -85,6 +85,22 @@ def test_what_others_added_refuses(mirror: Mirror) -> None:
     failure = mirror.sync(list_).failure
     assert "Lisbon" not in str(failure)
     assert "see which trigger, constraint or index that is not the mirror's" in str(failure)
+
+
+def test_what_others_added_refuses_a_copy(mirror: Mirror) -> None:
+    """Postgres quotes the row of a COPY as the context of any error; the message does not."""
+    if mirror.engine.dialect.name == "sqlite":
+        pytest.skip("it has no COPY")
+    mirror.sync([])
+    with mirror.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            "RAISE 'not now' USING DETAIL = NEW.reason; END $$; CREATE TRIGGER refuse BEFORE "
+            "INSERT ON release_requests FOR EACH ROW EXECUTE PROCEDURE refuse()"
+        )
+    failure = str(mirror.sync([request(1, reason="moved to Lisbon")]).failure)
+    assert "refused (not now); see which trigger" in failure
+    assert mirror.runs("error")[-1] == (failure,)
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:

@@ -164,6 +164,17 @@ def test_mistakes_of_a_program(ready_database_url: str, mistake: str) -> None:
     assert "only reads" in raised.value.hint
 
 
+@pytest.mark.parametrize("statement", ["SELECT nothing", "SELECT abs(-9223372036854775807 - 1)"])
+def test_a_wrong_statement(ready_database_url: str, statement: str) -> None:
+    """The advice is about the statement of the program, not about the database."""
+    with (
+        pytest.raises(DatabaseError, match="refused a statement") as raised,
+        package.connect(ready_database_url) as connection,
+    ):
+        connection.exec_driver_sql(statement)
+    assert raised.value.hint == "correct it; `mirror db describe` lists tables and columns"
+
+
 def test_one_snapshot(mirror: Mirror) -> None:
     """What a sync commits meanwhile is visible to the next connection only."""
     mirror.sync([request(1)])

@@ -78,10 +78,11 @@ def test_deleted_requests_come_back(mirror: Mirror, caplog: pytest.LogCaptureFix
     result = mirror.sync()
     assert counts(result) == {"fetched": 2, "inserted": 1, "quarantined": 1}
     assert "the mirror has no request of 'default'" in caplog.text
-    mirror.sync(["junk"], accept_missing=True)
-    with opened(mirror.url) as connection:
-        connection.exec_driver_sql("DELETE FROM release_requests")
-    assert mirror.sync().outcome is Outcome.UNCHANGED
+    for list_ in (["junk"], [{"id": "1"}, {"id": "1"}]):
+        mirror.sync(list_, accept_missing=True)
+        with opened(mirror.url) as connection:
+            connection.exec_driver_sql("DELETE FROM release_requests")
+        assert mirror.sync().outcome is Outcome.UNCHANGED
 
 
 def test_etag_saves_the_download(sqlite_mirror: Mirror) -> None:
