@@ -204,6 +204,14 @@ def sqlite_mirror(
 
 
 @pytest.fixture
+def postgres_mirror(
+    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
+) -> Mirror:
+    """A mirror in Postgres, for what is of Postgres alone."""
+    return Mirror(make_ready_database("postgresql"), sandbox, upstream)
+
+
+@pytest.fixture
 def connection(mirror: Mirror) -> Iterator[Connection]:
     """A transaction on `mirror`."""
     with write_transaction(mirror.engine, "test") as connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -31,14 +30,6 @@ INDEXES = """SELECT relname, oid FROM pg_class JOIN pg_index ON indexrelid = oid
     WHERE relname LIKE 'ix_release_requests%' AND indpred IS NULL
     ORDER BY relname"""
 """The indexes that a first load creates again; the partial ones stay."""
-
-
-@pytest.fixture
-def postgres_mirror(
-    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
-) -> Mirror:
-    """A mirror in Postgres that has its schema and was never synced."""
-    return Mirror(make_ready_database("postgresql"), sandbox, upstream)
 
 
 def test_a_first_load_keeps_the_schema(mirror: Mirror) -> None:

@@ -87,20 +87,18 @@ def test_what_others_added_refuses(mirror: Mirror) -> None:
     assert "see which trigger, constraint or index that is not the mirror's" in str(failure)
 
 
-def test_what_others_added_refuses_a_copy(mirror: Mirror) -> None:
+def test_what_others_added_refuses_a_copy(postgres_mirror: Mirror) -> None:
     """Postgres quotes the row of a COPY as the context of any error; the message does not."""
-    if mirror.engine.dialect.name == "sqlite":
-        pytest.skip("it has no COPY")
-    mirror.sync([])
-    with mirror.engine.begin() as connection:
+    postgres_mirror.sync([])
+    with postgres_mirror.engine.begin() as connection:
         connection.exec_driver_sql(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
             "RAISE 'not now' USING DETAIL = NEW.reason; END $$; CREATE TRIGGER refuse BEFORE "
             "INSERT ON release_requests FOR EACH ROW EXECUTE PROCEDURE refuse()"
         )
-    failure = str(mirror.sync([request(1, reason="moved to Lisbon")]).failure)
+    failure = str(postgres_mirror.sync([request(1, reason="moved to Lisbon")]).failure)
     assert "refused (not now); see which trigger" in failure
-    assert mirror.runs("error")[-1] == (failure,)
+    assert postgres_mirror.runs("error")[-1] == (failure,)
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:

@@ -40,14 +40,6 @@ def counts(result: Result) -> dict[str, int]:
     return {name: count for name, count in msgspec.structs.asdict(result.counts).items() if count}
 
 
-@pytest.fixture
-def postgres_mirror(
-    make_ready_database: Callable[[str], str], sandbox: Sandbox, upstream: FakeUpstream
-) -> Mirror:
-    """A mirror in Postgres."""
-    return Mirror(make_ready_database("postgresql"), sandbox, upstream)
-
-
 def test_documented_list(mirror: Mirror) -> None:
     """The documented response becomes two rows, with the times of the API."""
     result = mirror.sync(example("documented-list.json"))
