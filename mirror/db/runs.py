@@ -73,6 +73,11 @@ class Counts(msgspec.Struct, frozen=True):
     newly_quarantined: int = 0
     duplicates: int = 0
 
+    @property
+    def has_requests(self) -> bool:
+        """Whether the list had an entry that became a request."""
+        return self.fetched > self.quarantined + self.duplicates
+
 
 class Completion(msgspec.Struct, frozen=True):
     """A completed run of an environment.
@@ -86,7 +91,6 @@ class Completion(msgspec.Struct, frozen=True):
         base_url, etag, content_digest: of the list it read. The digest is empty if the next list
             is to be compared whatever it is.
         mirror_version: the version that read it.
-        is_emptied: whether it had requests, and none of the environment is left in the mirror.
     """
 
     run_id: int
@@ -98,7 +102,6 @@ class Completion(msgspec.Struct, frozen=True):
     etag: str | None
     content_digest: str
     mirror_version: str
-    is_emptied: bool
 
     def is_comparable_to(self, base_url: str) -> bool:
         """Return whether this version would decode the same response in the same way."""
@@ -113,12 +116,14 @@ class Run(msgspec.Struct, frozen=True):
         environment: name of the environment whose list it reads.
         started_at: UTC, by this machine's clock.
         previous: the last completion of the environment when the run began.
+        is_emptied: whether its list had requests, and none of the environment was left then.
     """
 
     id: int
     environment: str
     started_at: datetime
     previous: Completion | None
+    is_emptied: bool
 
     @property
     def is_on_record(self) -> bool:
@@ -157,7 +162,11 @@ def begin(
     Raises:
         DatabaseError: a trigger of somebody else keeps the row out.
     """
-    previous = last_completion(connection, environment)
+    # Not correlated with the run: Postgres would read all requests for that.
+    some = sa.exists().where(release_requests.c.environment == environment).label("some")
+    last = _last(_runs.environment == environment)
+    row = connection.execute(last.add_columns(some)).one_or_none()
+    previous = _completion(row)
     number = {} if run_id is None else {"id": run_id}
     run_id = connection.scalar(
         sa.insert(sync_runs)
@@ -180,12 +189,14 @@ def begin(
             "not the mirror's keeps them out",
             hint="drop it, or give the mirror a database of its own",
         )
-    return Run(run_id, environment, started_at, previous)
+    had_requests = previous is not None and previous.counts.has_requests
+    is_emptied = had_requests and row is not None and not row.some
+    return Run(run_id, environment, started_at, previous, is_emptied)
 
 
 def last_completion(connection: Connection, environment: str) -> Completion | None:
     """Return the last completion of an environment."""
-    return _completion(connection, environment, _runs.environment == environment)
+    return _completion(connection.execute(_last(_runs.environment == environment)).one_or_none())
 
 
 def require_no_older(connection: Connection, run: Run) -> None:
@@ -230,21 +241,21 @@ def require_base_url(environment: str, last: Completion | None, base_url: str) -
 
 def completion(connection: Connection, run: Run) -> Completion | None:
     """Return the completion of a run, or None if it is not recorded as complete."""
-    return _completion(connection, run.environment, _runs.id == run.id)
+    return _completion(connection.execute(_last(_runs.id == run.id)).one_or_none())
 
 
-def _completion(
-    connection: Connection, environment: str, condition: sa.ColumnElement[bool]
-) -> Completion | None:
-    """Return the last completion, of an environment, that meets a condition."""
-    # Not correlated with the run: Postgres would read all requests for that.
-    some = sa.exists().where(release_requests.c.environment == environment)
-    row = connection.execute(
-        sa.select(sync_runs, some.label("has_requests"))
+def _last(condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Select the row of the last completion that meets a condition."""
+    return (
+        sa.select(sync_runs)
         .where(_runs.completion.is_not(None), condition)
         .order_by(_runs.completion.desc())
         .limit(1)
-    ).one_or_none()
+    )
+
+
+def _completion(row: sa.Row[Any] | None) -> Completion | None:
+    """Return the completion of a row, if there is one."""
     if row is None:
         return None
     return Completion(
@@ -257,7 +268,6 @@ def _completion(
         etag=row.etag,
         content_digest=row.content_digest or "",
         mirror_version=row.mirror_version,
-        is_emptied=row.fetched > row.quarantined + row.duplicates and not row.has_requests,
     )
 
 

@@ -264,13 +264,13 @@ class _Sync(msgspec.Struct, frozen=True, kw_only=True):
             runs.require_base_url(self.run.environment, last, self.base_url)
         if last is not None:
             etag, digest = last.etag, last.content_digest
-            if last.is_emptied:
+            if self.run.is_emptied:
                 logger.warning(
                     "the mirror has no request of %r, although its last list had some: were they "
                     "deleted, or left out of a restore? The whole list is applied again",
                     self.run.environment,
                 )
-            if not digest or last.is_emptied or not last.is_comparable_to(self.base_url):
+            if not digest or self.run.is_emptied or not last.is_comparable_to(self.base_url):
                 etag, digest = None, ""
             cached = CachedList(etag, digest, last.counts.fetched)
         fetched = self._fetch(cached)

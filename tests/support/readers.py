@@ -42,9 +42,10 @@ RELATIONS: dict[str, sa.Table] = {**models.metadata.tables, **views.metadata.tab
 VIEWS = tuple(views.metadata.tables)
 
 QUERIES = {name: f"SELECT * FROM {name}" for name in RELATIONS} | {
-    "release_requests_daily": "SELECT * FROM release_requests_daily WHERE day >= '2024-01-01'"
+    "release_requests_daily": "SELECT * FROM release_requests_daily "
+    "WHERE day >= '2024-01-01' AND day < '2026-01-01'"
 }
-"""A query for the rows of each relation; `day` is limited, as the calendar begins in 1900."""
+"""A query for the rows of each relation; `day` is limited: the calendar is from 1900 to today."""
 
 Row = Mapping[str, Any]
 Read = Callable[[str], Iterable[Row]]
