@@ -41,11 +41,14 @@ RELATIONS: dict[str, sa.Table] = {**models.metadata.tables, **views.metadata.tab
 
 VIEWS = tuple(views.metadata.tables)
 
+FIRST_DAY, DAY_AFTER = "2024-01-01", "2026-01-01"
+"""Days of `release_requests_daily` that are read: its calendar is from 1900 to today."""
+
 QUERIES = {name: f"SELECT * FROM {name}" for name in RELATIONS} | {
     "release_requests_daily": "SELECT * FROM release_requests_daily "
-    "WHERE day >= '2024-01-01' AND day < '2026-01-01'"
+    f"WHERE day >= '{FIRST_DAY}' AND day < '{DAY_AFTER}'"
 }
-"""A query for the rows of each relation; `day` is limited: the calendar is from 1900 to today."""
+"""A query for the rows of each relation."""
 
 Row = Mapping[str, Any]
 Read = Callable[[str], Iterable[Row]]

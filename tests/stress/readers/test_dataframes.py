@@ -18,6 +18,8 @@ import mirror
 from mirror.db.types import UTCDateTime
 from tests.support.commands import run_process
 from tests.support.readers import (
+    DAY_AFTER,
+    FIRST_DAY,
     RELATIONS,
     ReaderMirror,
     Row,
@@ -234,7 +236,8 @@ def test_ibis(either: ReaderMirror) -> None:
     def read(query: str) -> Iterable[Row]:
         table = connection.table(query.split()[3])
         if "WHERE" in query:
-            table = table.filter(table.day.cast("string") >= "2024-01-01")
+            day = table.day.cast("string")
+            table = table.filter(day >= FIRST_DAY, day < DAY_AFTER)
         return table.to_pandas().to_dict("records")
 
     either.assert_reads(read)

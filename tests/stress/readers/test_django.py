@@ -11,7 +11,15 @@ import psycopg
 import pytest
 
 from mirror.db.types import UTCDateTime
-from tests.support.readers import RELATIONS, ReaderMirror, Row, library, mapper_example
+from tests.support.readers import (
+    DAY_AFTER,
+    FIRST_DAY,
+    RELATIONS,
+    ReaderMirror,
+    Row,
+    library,
+    mapper_example,
+)
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of the readers are not ours
 
@@ -79,7 +87,7 @@ def test_django(either: ReaderMirror) -> None:
         table = query.split()[3]
         rows = models[table].objects.using(either.kind)
         if "WHERE" in query:
-            rows = rows.filter(day__gte="2024-01-01")
+            rows = rows.filter(day__gte=FIRST_DAY, day__lt=DAY_AFTER)
         return list(rows.values(*RELATIONS[table].columns.keys()))
 
     def find(operator: str, time: datetime) -> list[str]:
