@@ -140,9 +140,10 @@ def _remedy_of_reading(error: BaseException | None) -> str | None:
             "this transaction only reads, and in Postgres ends with the first statement that "
             "fails; begin another one"
         )
+    if sqlstate == _INSUFFICIENT_PRIVILEGE:
+        return None
     if code == sqlite3.SQLITE_ERROR or sqlstate[:2] in _STATEMENT_SQLSTATE_CLASSES:
-        is_of_rights = sqlstate == _INSUFFICIENT_PRIVILEGE
-        return None if is_of_rights else "correct it; `mirror db describe` lists tables and columns"
+        return "correct it; `mirror db describe` lists tables and columns"
     return None
 
 

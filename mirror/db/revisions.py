@@ -103,13 +103,11 @@ def known() -> Sequence[str]:
     return _known_in(scripts_folder())
 
 
-@cache
-def _known_in(scripts: Path) -> Sequence[str]:
-    return _numbers(scripts)
-
-
 def _numbers(scripts: Path) -> Sequence[str]:
     return sorted(path.name[:4] for path in (scripts / "versions").glob("[0-9]*.py"))
+
+
+_known_in = cache(_numbers)
 
 
 def current(connection: Connection) -> str | None:
