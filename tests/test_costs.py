@@ -20,6 +20,7 @@ from mirror.sync import merge
 from mirror.sync.run import Outcome, Result
 from tests.support.commands import run_python
 from tests.support.mirrors import Mirror
+from tests.support.statements import recorded
 from tests.support.upstream import request
 
 COUNT = 1_000
@@ -34,26 +35,23 @@ ALLOWED = {
 @contextmanager
 def recorded_statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Record the statements that are sent to the database."""
-    statements: list[str] = []
-
-    def record(_: Connection, __: Any, statement: str, *___: Any) -> None:
-        statements.append(" ".join(statement.split()))
+    others: list[str] = []
 
     def record_load(connection: Connection, table: sa.Table, *rows: Any, **constants: Any) -> None:
-        statements.append(f"load {table.name}")
+        others.append(f"load {table.name}")
         copy_rows(connection, table, *rows, **constants)
 
     def record_commit(_: Connection) -> None:
-        statements.append("COMMIT")
+        others.append("COMMIT")
 
     copy_rows = bulk.copy_rows
-    event.listen(Engine, "before_cursor_execute", record)
     event.listen(Engine, "commit", record_commit)
-    with monkeypatch.context() as patch:
+    statements: list[str] = []
+    with monkeypatch.context() as patch, recorded(Engine) as sent:
         patch.setattr(merge.bulk, "copy_rows", record_load)
         yield statements
-    event.remove(Engine, "before_cursor_execute", record)
     event.remove(Engine, "commit", record_commit)
+    statements += [" ".join(statement.split()) for statement, _ in sent] + others
 
 
 def requests(count: int, resolved: int = 0) -> list[dict[str, Any]]:
@@ -77,7 +75,7 @@ def test_the_number_of_statements_does_not_depend_on_the_size(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sync of many requests, or pages, sends as many statements as one of few, and not many."""
-    recorded: list[dict[str, Counter[str]]] = []
+    counts: list[dict[str, Counter[str]]] = []
     sizes: list[tuple[int, Literal["meta"] | None]] = [
         (COUNT, None),
         (200, None),
@@ -85,18 +83,18 @@ def test_the_number_of_statements_does_not_depend_on_the_size(
     if mirror.engine.dialect.name == "sqlite":  # pages are merged like a single list
         sizes += [(COUNT, "meta"), (200, "meta")]
     for count, mirror.sandbox.config.paging in sizes:
-        recorded.append({})
+        counts.append({})
         for stage, records in stages(count).items():
             with recorded_statements(monkeypatch) as statements:
                 result = mirror.sync(records)
             assert result.failure is None
-            recorded[-1][stage] = Counter(statements)
+            counts[-1][stage] = Counter(statements)
         with write_transaction(mirror.engine, "test") as connection:
             for table in reversed(TABLES):
                 connection.exec_driver_sql(f"DELETE FROM {table}")
-    assert all(few == many for many, few in zip(recorded[::2], recorded[1::2], strict=True))
+    assert all(few == many for many, few in zip(counts[::2], counts[1::2], strict=True))
     allowed = ALLOWED[mirror.engine.dialect.name]
-    totals = {stage: statements.total() for stage, statements in recorded[0].items()}
+    totals = {stage: statements.total() for stage, statements in counts[0].items()}
     assert {stage: total for stage, total in totals.items() if total > allowed[stage]} == {}
 
 

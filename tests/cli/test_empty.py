@@ -9,13 +9,13 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from tests.support.cli_mirror import FORMATS
 from tests.support.commands import Ran, run_mirror
 from tests.support.databases import DATABASES
 from tests.support.mirrors import Mirror, mirrors_by_kind
+from tests.support.statements import recorded
 from tests.support.upstream import request, requests
 
 NEVER = "nothing was ever synced; run `mirror sync`"
@@ -243,15 +243,7 @@ def test_the_reason_costs_nothing_if_something_is_found(filled: Mirror) -> None:
     """Statements run for the reason only if nothing was found."""
     counts = []
     for line in ("changes", "changes --since 2099-01-01"):
-        statements: list[str] = []
-
-        def record(*arguments: object, statements: list[str] = statements) -> None:
-            statements.append(str(arguments[2]))
-
-        event.listen(Engine, "before_cursor_execute", record)
-        try:
+        with recorded(Engine) as sent:
             run_mirror(*line.split(), MIRROR_DATABASE_URL=filled.url)
-        finally:
-            event.remove(Engine, "before_cursor_execute", record)
-        counts.append(len([text for text in statements if "FROM sync_runs" in text]))
+        counts.append(len([text for text, _ in sent if "FROM sync_runs" in text]))
     assert counts[0] == 0 < counts[1]

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 import mirror as package
 from mirror.cli.output import STYLES, Lines, render_table
@@ -20,6 +18,7 @@ from mirror.errors import UsageError
 from tests.support.commands import Ran, run_mirror
 from tests.support.databases import DATABASES
 from tests.support.mirrors import Mirror, mirrors_by_kind
+from tests.support.statements import recorded
 from tests.support.terminals import drawn, plain
 from tests.support.upstream import request, requests
 
@@ -82,13 +81,6 @@ def sqlite(fillings: Callable[[str], Mirror]) -> Mirror:
     return fillings("sqlite")
 
 
-def logged_statements(connection: Connection) -> list[str]:
-    """Return the list to which a connection appends its statements."""
-    statements: list[str] = []
-    sa.event.listen(connection, "before_cursor_execute", lambda *event: statements.append(event[2]))
-    return statements
-
-
 def run(mirror: Mirror, *words: str) -> Ran:
     """Run a command about a mirror."""
     return run_mirror(*words, MIRROR_DATABASE_URL=mirror.url)
@@ -127,10 +119,10 @@ def test_sort_and_limit(filled: Mirror) -> None:
                 found = package.release_requests(connection, sort=sort, limit=limit)
                 assert "".join(row.id[-1] for row in found) == order[:limit], (sort, limit)
         if filled.engine.dialect.name == "postgresql":
-            statements = logged_statements(connection)
             for past in ({}, {"as_of": "2024-01-11T13:30"}, {"missing": True}):
-                package.release_requests(connection, sort="-reason", **past)
-                assert 'reason COLLATE "C" DESC NULLS LAST' in statements[-1]
+                with recorded(connection) as sent:
+                    package.release_requests(connection, sort="-reason", **past)
+                assert 'reason COLLATE "C" DESC NULLS LAST' in sent[-1][0]
         one = package.release_requests(connection, environment="dev", limit=1)
         assert [row.id for row in one] == ["request-9"]
         runs = package.runs(connection, sort="error")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 import mirror as package
@@ -19,6 +18,7 @@ from mirror.db.engine import create_engine
 from mirror.errors import UsageError
 from tests.support.commands import run_python
 from tests.support.mirrors import Mirror
+from tests.support.statements import recorded
 from tests.support.upstream import request
 
 SAME = [
@@ -215,18 +215,13 @@ def test_texts_that_no_database_can_store(reading: Connection) -> None:
 
 def test_a_long_id_takes_few_statements(reading: Connection) -> None:
     """However long an id is that does not exist, the one that begins alike is found soon."""
-    statements: list[str] = []
-
-    def note(*arguments: Any) -> None:
-        statements.append(arguments[2])
-
-    sa.event.listen(reading, "before_cursor_execute", note)
-    for length in (2, 100, 5_000):
-        with pytest.raises(UsageError, match="did you mean request-2"):
-            package.request_details(reading, "request-2" + "x" * length)
-    with pytest.raises(UsageError, match="`mirror requests` lists them"):
-        package.request_details(reading, "x" * 5_000)
-    assert len(statements) < 200
+    with recorded(reading) as sent:
+        for length in (2, 100, 5_000):
+            with pytest.raises(UsageError, match="did you mean request-2"):
+                package.request_details(reading, "request-2" + "x" * length)
+        with pytest.raises(UsageError, match="`mirror requests` lists them"):
+            package.request_details(reading, "x" * 5_000)
+    assert len(sent) < 200
 
 
 def test_what_is_no_connection(ready_database_url: str) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
 from mirror.db import migrate, revisions, runs
@@ -18,6 +16,7 @@ from mirror.db.engine import write_transaction
 from mirror.db.urls import shown_url
 from mirror.queries.status import EnvironmentStatus, is_stale, status
 from tests.support.mirrors import Mirror
+from tests.support.statements import recorded
 from tests.support.upstream import request
 
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
@@ -269,19 +268,6 @@ def record_many(connection: Connection, number: int) -> None:
     )
 
 
-@contextmanager
-def statements(connection: Connection) -> Iterator[list[tuple[str, Any]]]:
-    """Record the statements that are executed, with their parameters."""
-    sent: list[tuple[str, Any]] = []
-
-    def note(_: Connection, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        sent.append((statement, parameters))
-
-    event.listen(connection, "before_cursor_execute", note)
-    yield sent
-    event.remove(connection, "before_cursor_execute", note)
-
-
 def reads_all_runs(connection: Connection, statement: str, parameters: Any) -> bool:
     """Return whether the plan of a statement scans `sync_runs`, or an index of it."""
     if connection.dialect.name == "sqlite":
@@ -354,7 +340,7 @@ def _require_few_reads(connection: Connection) -> None:
     for analyzed in (False, True):
         if analyzed:
             connection.exec_driver_sql("ANALYZE")
-        with statements(connection) as sent:
+        with recorded(connection) as sent:
             statuses = status(connection, now=NOON)
         assert [each.environment for each in statuses] == [
             f"environment {number + 1}" for number in range(ENVIRONMENTS)
@@ -374,12 +360,12 @@ def test_the_number_of_statements_is_small(connection: Connection) -> None:
     for number in range(1, 4):
         for name in range(number * 3):
             record(connection, f"environment {name}", "applied", "failed", "unchanged")
-        with statements(connection) as sent:
+        with recorded(connection) as sent:
             assert len(status(connection, now=NOON)) == number * 3
         counts.append(len(sent))
     assert counts == [6, 6, 6]
     record(connection, "environment 1", "failed", "running")
     record(connection, "environment 2", "refused")
-    with statements(connection) as sent:
+    with recorded(connection) as sent:
         status(connection, now=NOON)
     assert len(sent) == 8

@@ -26,6 +26,7 @@ from mirror.sandbox.server import Sandbox
 from mirror.sync.run import Result, sync
 from tests.support.http_servers import HttpRequest, ScriptedServer, http, whole
 from tests.support.mirrors import Mirror
+from tests.support.statements import recorded
 from tests.support.upstream import TOKEN, FakeUpstream, request
 
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)
@@ -349,14 +350,8 @@ def test_pruning_many_runs(mirror: Mirror) -> None:
     """Many runs are deleted by one statement without a subquery for each; the last one stays."""
     with write_transaction(mirror.engine, "test") as connection:
         fill(connection, MANY)
-    sent: list[tuple[str, Any]] = []
-
-    def note(_: Connection, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        sent.append((statement, parameters))
-
-    event.listen(mirror.engine, "before_cursor_execute", note)
-    assert prune(mirror.engine, before=LATER) == Pruned(MANY - 1, 1, 1)
-    event.remove(mirror.engine, "before_cursor_execute", note)
+    with recorded(mirror.engine) as sent:
+        assert prune(mirror.engine, before=LATER) == Pruned(MANY - 1, 1, 1)
     deletions = [statement for statement in sent if statement[0].startswith("DELETE")]
     assert len(deletions) == 1
     assert len(sent) < 10
