@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import cache
@@ -27,7 +28,7 @@ from tests.support.mirrors import Mirror
 from tests.support.upstream import TOKEN, FakeUpstream
 from tests.support.workers import Worker
 
-_GUARDIAN = pytest.StashKey["subprocess.Popen[bytes]"]()
+_GUARDIAN = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

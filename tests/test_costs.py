@@ -16,8 +16,8 @@ from sqlalchemy.engine import Connection, Engine
 from mirror import cli
 from mirror.db import bulk
 from mirror.db.engine import write_transaction
-from mirror.sync import merge
-from mirror.sync.run import Outcome, Result
+from mirror.db.runs import Outcome
+from mirror.sync.run import Result
 from tests.support.commands import run_python
 from tests.support.mirrors import Mirror
 from tests.support.statements import recorded
@@ -48,7 +48,7 @@ def recorded_statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     event.listen(Engine, "commit", record_commit)
     statements: list[str] = []
     with monkeypatch.context() as patch, recorded(Engine) as sent:
-        patch.setattr(merge.bulk, "copy_rows", record_load)
+        patch.setattr(bulk, "copy_rows", record_load)
         yield statements
     event.remove(Engine, "commit", record_commit)
     statements += [" ".join(statement.split()) for statement, _ in sent] + others

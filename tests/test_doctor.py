@@ -571,7 +571,7 @@ def test_on_a_terminal(sqlite_mirror: Mirror, token_file: Path) -> None:
     widths = (80, 60)
     orders = [(columns, "doctor") for columns in widths]
     for columns, shown in zip(
-        widths, drawn(*orders, **variables(sqlite_mirror, token_file)), strict=True
+        widths, drawn(*orders, merge=False, **variables(sqlite_mirror, token_file)), strict=True
     ):
         lines = plain(shown)
         assert max(map(len, lines)) <= columns
@@ -603,7 +603,7 @@ def test_the_summary(sqlite_mirror: Mirror, token_file: Path) -> None:
     assert failed.startswith("mirror: failed: default: API token: the API at")
     assert failed.endswith("the new one")
     assert [line[:37] for line in warnings] == ["mirror: warning: default: quarantine:"]
-    (ran, shown) = run_on_a_terminal("-m", "mirror", "doctor", **settings)
+    (ran, shown) = run_on_a_terminal("-m", "mirror", "doctor", merge=False, **settings)
     assert (ran.code, ran.err) == (77, "")
     summary = "\n".join(plain(shown)).partition("\n\n")[2]
     assert summary.startswith(f"{counts.removeprefix('mirror: ')}\nfailed   default: API token: ")

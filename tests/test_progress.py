@@ -17,9 +17,10 @@ from mirror.api.client import Client, FetchedList
 from mirror.api.connection import redacted_logs
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db.engine import create_engine
+from mirror.db.runs import Outcome
 from mirror.errors import ApiError
-from mirror.progress import Phase, Progress, Wait
-from mirror.sync.run import Outcome, log_environment, sync
+from mirror.progress import Phase, Progress, Wait, log_environment
+from mirror.sync.run import sync
 from tests.support.fake_clock import FakeClock
 from tests.support.http_servers import HttpResponse, ScriptedServer, by_page, envelope, http, paged
 from tests.support.mirrors import Mirror

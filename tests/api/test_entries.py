@@ -25,7 +25,7 @@ from tests.support.commands import run_python
 A, B, C = (entry(id=name) for name in "abc")
 
 
-def known(*raws: bytes) -> list[tuple[str, int | None]]:
+def known(*raws: bytes) -> list[tuple[str, int]]:
     """Ids and digests of a mirror that has read some entries."""
     return [
         (json.loads(raw)["id"], digest) for raw, digest in zip(raws, digests_of(raws), strict=True)
@@ -89,15 +89,15 @@ def test_a_missing_request_stays_unmatched() -> None:
 def test_wrong_digests_hide_nothing(wrong: str) -> None:
     """With any other digest than its own an entry is compared; that of another request is other."""
     (a, first), (b, second) = known(A, B)
-    digests = {
+    digests: dict[str, list[tuple[str, int | None]]] = {
         "none": [(a, None), (b, None)],
         "other": [(a, 1), (b, -1)],
         "swapped": [(a, second), (b, first)],
         "same": [(a, second), (b, second + 1)],
-    }[wrong]
-    scan = scan_of([A, B], known=digests)
+    }
+    scan = scan_of([A, B], known=digests[wrong])
     assert unknown_entries(scan) == [A, B]
-    assert scan.unmatched_ids(digests) == {"a", "b"}
+    assert scan.unmatched_ids(digests[wrong]) == {"a", "b"}
 
 
 @pytest.mark.parametrize("pages", [[[A, B, A]], [[A, A, B]], [[A, B], [A]]])

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirror.api.envelope import Paging, PayloadError, TruncatedPayload, error_summary, parse_page
+from mirror.api.envelope import PayloadError, TruncatedPayload, error_summary, parse_page
 from mirror.api.malformed import is_truncated
+from mirror.api.paging import Paging
 from tests.support import ROOT
 from tests.support.api_payloads import (
     FACE,

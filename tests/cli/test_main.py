@@ -17,7 +17,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MethodType
-from typing import Any
+from typing import Any, cast
 
 import click
 import pytest
@@ -475,7 +475,8 @@ def test_the_sandbox_of_a_seed_and_a_start_has_one_list(monkeypatch: pytest.Monk
     digests = []
 
     def digest(advance: MethodType, _day: object) -> None:
-        digests.append(hashlib.sha256(b",".join(advance.__self__._entries())).hexdigest()[:8])
+        entries = cast(Sandbox, advance.__self__)._entries()
+        digests.append(hashlib.sha256(b",".join(entries)).hexdigest()[:8])
 
     monkeypatch.setattr("mirror.cli.sandbox._serve", digest)
     for seed, start in (("1", "2026-01-31"), ("2", "2026-01-31"), ("1", "2026-02-01T12:30+01:00")):

@@ -134,12 +134,13 @@ def test_two_numbers_are_told_apart(sqlite_mirror: Mirror) -> None:
         "mirror: +555540040123: read as a number of BR\n"
         "mirror: +5540040123: read with 55 as its country code\n"
     )
-    on_terminal, received = run_on_a_terminal("-m", "mirror", *line, COLUMNS="100", **database)
+    wide = {"COLUMNS": "100"} | database
+    on_terminal, received = run_on_a_terminal("-m", "mirror", *line, merge=False, **wide)
     assert (on_terminal.code, on_terminal.err) == (0, ran.err)
     both = plain(received)
     assert both[0].split() == ["when", "(UTC)", "event", "after", "number", "request", "reason"]
     assert [row.split()[3] for row in both if row[:2] == "20"] == STORED[:2]
-    (one,) = drawn((100, "history", "+5540040123"), **database)
+    (one,) = drawn((100, "history", "+5540040123"), merge=False, **database)
     assert "number" not in plain(one)[0]
 
 

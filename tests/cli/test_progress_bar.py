@@ -20,9 +20,10 @@ from mirror.cli.progress_bar import ProgressBars, progress_bars
 from mirror.config.settings import ApiSettings, Secret
 from mirror.db import runs
 from mirror.db.engine import create_engine
+from mirror.db.runs import Outcome
 from mirror.progress import Phase, Progress
 from mirror.sync.merge import merge
-from mirror.sync.run import Outcome, Result, sync, utc_now
+from mirror.sync.run import Result, sync, utc_now
 from tests.support.commands import run_on_a_terminal
 from tests.support.http_servers import (
     HttpRequest,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from mirror.cli.prometheus import render_metrics
+from mirror.db.runs import Outcome
 from mirror.queries.status import EnvironmentStatus
-from mirror.sync.run import Outcome
 
 PULLED_AT = datetime(2024, 1, 11, 12, 0, 0, 250_000, tzinfo=UTC)
 UNIX_TIME = 1704974400.25
@@ -38,8 +39,8 @@ STATUS = EnvironmentStatus(
     max_age_seconds=30.0,
     stale=True,
 )
-_UNKNOWN = dict.fromkeys(("complete_at", "age", "outcome", "started_at", "seconds"))
-_NO_LIMIT = dict.fromkeys(("max_age_seconds", "stale"))
+_UNKNOWN: dict[str, Any] = dict.fromkeys(("complete_at", "age", "outcome", "started_at", "seconds"))
+_NO_LIMIT: dict[str, Any] = dict.fromkeys(("max_age_seconds", "stale"))
 NEVER = replace(STATUS, environment="new", failures=0, **_UNKNOWN, **_NO_LIMIT)
 ON_RECORD = set(Outcome) - {Outcome.DRY_RUN}
 HOSTILE = [

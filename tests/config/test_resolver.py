@@ -22,7 +22,7 @@ def test_settings_of_the_api(name: str, tmp_path: Path) -> None:
     option, variable = option_name(name), VARIABLES[name]
 
     def resolved(
-        environment: str, environ: dict[str, str], *, file: Path | None = path, **options: str
+        environment: str, environ: dict[str, str], file: Path | None = path, /, **options: str
     ) -> tuple[str, str]:
         setting = sources(environ, file, **options).resolve(name, environment)
         return setting.text, setting.source
@@ -35,7 +35,7 @@ def test_settings_of_the_api(name: str, tmp_path: Path) -> None:
         f"{name} in [environments.a] of {path}",
     )
     assert resolved("b", {}) == ("4", f"{name} in [defaults] of {path}")
-    assert resolved("c", {}, file=None) == (API_DEFAULTS[name].text, DEFAULT)
+    assert resolved("c", {}, None) == (API_DEFAULTS[name].text, DEFAULT)
 
 
 def test_the_token(tmp_path: Path) -> None:

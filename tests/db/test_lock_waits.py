@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from mirror.cancellation import CancellationToken
 from mirror.db import lock_waits, prune, runs
 from mirror.db.engine import create_engine, write_transaction
+from mirror.db.runs import Outcome
 from mirror.errors import DatabaseUnavailable, Stopped
 from mirror.progress import Progress
-from mirror.sync.run import Outcome
 from tests.support.commands import run_mirror
 from tests.support.mirrors import Mirror
 from tests.support.upstream import request

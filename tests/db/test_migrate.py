@@ -294,7 +294,8 @@ def names_by_convention(table: sa.Table, dialect: str = "") -> set[str]:
 
 def names_in_models(table: sa.Table) -> set[str]:
     """Return the names of constraints and indexes in models.py."""
-    return {str(item.name) for item in (*table.constraints, *table.indexes)}
+    constraints = {str(constraint.name) for constraint in table.constraints}
+    return constraints | {str(index.name) for index in table.indexes}
 
 
 def names_in_database(connection: Connection, table: str) -> set[str]:

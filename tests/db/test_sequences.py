@@ -127,9 +127,9 @@ def test_a_user_without_rights_to_the_sequences(
             assert ran.code == 1, (words, ran)
             assert "public.sync_runs_id_seq" in ran.out + ran.err
             assert "sets it right" not in ran.out
-            advice = re.search(r"as the owner, run: (GRANT [\w ,.]+)", ran.out + ran.err)
-            assert advice
-        execute(mirror.url, advice[1])
+            grants = re.findall(r"as the owner, run: (GRANT [\w ,.]+)", ran.out + ran.err)
+            assert grants
+        execute(mirror.url, grants[0])
         for words in (["sync", "--dry-run"], ["doctor"], ["sync"]):
             ran = run_mirror(*words, **environment)
             assert ran.code == 0, (words, ran)

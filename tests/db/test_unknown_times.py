@@ -164,7 +164,8 @@ def test_history_says_what_is_unknown(sqlite_mirror: Mirror) -> None:
     sqlite_mirror.now = datetime(2025, 6, 1, 12, tzinfo=UTC)
     sqlite_mirror.sync(EDGE_CASES)
     settings = {"MIRROR_DATABASE_URL": sqlite_mirror.url}
-    (wide, narrow) = drawn((80, "history", NUMBER), (40, "history", NUMBER), **settings)
+    commands = ((80, "history", NUMBER), (40, "history", NUMBER))
+    (wide, narrow) = drawn(*commands, merge=False, **settings)
     for shown in map(plain, (wide, narrow)):
         (place,) = (number for number, line in enumerate(shown) if "between" in line)
         assert shown[place].startswith("between 2024-03-03  cancelled ")

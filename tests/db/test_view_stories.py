@@ -18,8 +18,8 @@ from mirror.db import views
 from mirror.queries import helpers
 from mirror.queries.results import ReleaseRequest
 from tests.support.databases import DATABASES
+from tests.support.list_parser import Fields
 from tests.support.mirrors import Mirror, mirrors_by_kind
-from tests.support.oracle import Fields
 from tests.support.rows import in_order, iso, rows_of
 from tests.support.upstream import request
 

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from mirror.db import views
+from mirror.db.runs import Outcome
 from mirror.queries import helpers
 from mirror.queries.results import PhoneNumber
 from mirror.sandbox.server import Sandbox
-from mirror.sync.run import Outcome
 from tests.support import oracle_statistics
 from tests.support.databases import DATABASES
-from tests.support.list_parser import parse_list
+from tests.support.list_parser import KNOWN, Fields, parse_list
 from tests.support.mirrors import Mirror
-from tests.support.oracle import KNOWN, Fields, Memory, State
+from tests.support.oracle import Memory, State
 from tests.support.random_upstream import NOON, RandomUpstream
 from tests.support.rows import in_order, iso, like, rows_of
 from tests.support.upstream import FakeUpstream, request
@@ -201,12 +201,12 @@ def test_chance(
 ) -> None:
     """Whatever the API returns, both databases have the rows of the model."""
     mirrors = [Mirror(make_ready_database(kind), sandbox, upstream) for kind in DATABASES]
-    upstream, memory = RandomUpstream(seed), Memory()
+    source, memory = RandomUpstream(seed), Memory()
     for day in range(many_days):
         quiet = day % 6 == 5
         if not quiet:
-            upstream.advance_a_day()
-        entries = upstream.list_entries()
+            source.advance_a_day()
+        entries = source.list_entries()
         results = []
         for mirror in mirrors:
             mirror.now = NOON + timedelta(days=day)

@@ -219,7 +219,7 @@ def _attributes(row_type: type[Any]) -> dict[str, str]:
         }
     section = (inspect.getdoc(row_type) or "").partition("Attributes:\n")[2]
     entries = re.split(r"\n {4}(?! )", f"\n{section}")[1:]
-    found = {}
+    found: dict[str, str] = {}
     for entry in entries:
         names, _, text = " ".join(entry.split()).partition(": ")
         found |= dict.fromkeys(names.split(", "), re.sub(r"\bNone\b", "null", text))

@@ -21,7 +21,7 @@ from tests.support.mirrors import Mirror
 from tests.support.statements import recorded
 from tests.support.upstream import request
 
-SAME = [
+SAME: list[date | str] = [
     date(2024, 1, 5),
     datetime(2024, 1, 5),  # noqa: DTZ001 (a naive one is in UTC)
     datetime(2024, 1, 5, tzinfo=UTC),
@@ -204,8 +204,9 @@ def test_whole_numbers_of_other_libraries(reading: Connection) -> None:
 
 def test_texts_that_no_database_can_store(reading: Connection) -> None:
     """Nothing has them, and the connection goes on working."""
+    helpers: list[Callable[..., Any]] = [*HELPERS, partial(package.runs, limit=1)]
     for text in ("\0", "\ud800"):
-        for helper in (*HELPERS, partial(package.runs, limit=1)):
+        for helper in helpers:
             assert not helper(reading, environment=text)
         assert package.release_requests(reading, ids=[text]) == []
         (status,) = package.status(reading, environments=[text])
@@ -228,7 +229,8 @@ def test_what_is_no_connection(ready_database_url: str) -> None:
     """What else opens a database is told apart from a connection."""
     context = package.connect(ready_database_url)
     engine = create_engine(ready_database_url)
-    for helper in (*HELPERS, package.status):
+    helpers: list[Callable[..., Any]] = [*HELPERS, package.status]
+    for helper in helpers:
         for value in (context, engine, ready_database_url, None):
             with pytest.raises(TypeError, match=r"^connection must be .* `with mirror\.connect\("):
                 helper(value)

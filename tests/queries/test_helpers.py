@@ -16,8 +16,8 @@ from sqlalchemy.engine import Connection
 
 import mirror as package
 from mirror.db.engine import read_transaction
+from mirror.db.runs import Outcome
 from mirror.errors import UsageError
-from mirror.sync.run import Outcome
 from tests.support.databases import DATABASES
 from tests.support.mirrors import Mirror, mirrors_by_kind
 from tests.support.upstream import request

@@ -147,16 +147,16 @@ def test_what_counts_as_a_failure(connection: Connection) -> None:
     statuses = {each.environment: without_database(each) for each in status(connection, now=now)}
     for outcomes, complete, failures, last_failure in FAILURES:
         recorded = outcomes.split()
-        complete_at = complete and NOON + complete * HOUR
+        complete_at = None if complete is None else NOON + complete * HOUR
         assert statuses[outcomes] == replace(
             NEVER,
             environment=outcomes,
             complete_at=complete_at,
-            age=complete_at and (now - complete_at).total_seconds(),
+            age=None if complete_at is None else (now - complete_at).total_seconds(),
             outcome=recorded[-1],
             started_at=NOON + len(recorded) * HOUR,
             seconds=None if recorded[-1] == "running" else len(recorded) / 4,
-            error=last_failure and f"error {last_failure}",
+            error=None if last_failure is None else f"error {last_failure}",
             failures=failures,
         )
 

@@ -204,8 +204,8 @@ def rows_of(table: Element) -> list[list[str]]:
 def test_repeat_numbers(full: RenderedReport) -> None:
     """The numbers with most requests are listed with their last events, and the rest counted."""
     section, numbers = full.page.section("numbers"), full.oracle.repeat_numbers()
-    rows = section.find("table").find("tbody").children
-    rows = [row for row in rows if isinstance(row, Element)]
+    children = section.find("table").find("tbody").children
+    rows = [child for child in children if isinstance(child, Element)]
     assert len(rows) == 2 * min(len(numbers), 20)
     assert f"The {len(rows) // 2} with the most requests, of {len(numbers)}." in section.text
     assert [[cell.text for cell in row.find_all("th", "td")] for row in rows[::2]] == [

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -220,7 +221,8 @@ def test_rejected_again_of_many_candidates(
 
 def test_open_requests(statistics: Statistics) -> None:
     """The open requests of now are as many as the last day says."""
-    connection, scope = statistics.connection, {"environment": statistics.environment}
+    connection = statistics.connection
+    scope: dict[str, Any] = {"environment": statistics.environment}
     snapshot = Snapshot(connection, statistics.environment)
     open_requests = Oracle(connection, JANUARY, statistics.environment).open_requests()
     for limit, expected in limited(open_requests):

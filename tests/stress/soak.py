@@ -431,8 +431,7 @@ def main() -> int:
         else:
             shutil.rmtree(folder, ignore_errors=True)
         if guard is not None:
-            guard.stdin.close()
-            guard.wait()
+            guard.communicate()
     if not held:
         print(f"{len(soak.violations)} violations; repeat with --seed {seed}:")
         for violation in soak.violations:

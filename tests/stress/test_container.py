@@ -102,7 +102,11 @@ def check_stop_during_a_pull(podman: Podman, settings: Path, sandbox: Sandbox) -
     for without in ((), ("--init=false",)):
         before = len(sandbox.request_log)
         start(podman, settings, every="1s", extra=without)
-        wait_until(lambda before=before: len(sandbox.request_log) > before)
+
+        def asks(before: int = before) -> bool:
+            return len(sandbox.request_log) > before
+
+        wait_until(asks)
         podman.do("stop", "mirror")
         assert podman.inspect("mirror")["State"]["ExitCode"] == 0
         podman.do("rm", "mirror")

@@ -23,8 +23,8 @@ from mirror.queries import helpers
 from mirror.sandbox.server import Sandbox
 from tests.support import postgres
 from tests.support.databases import DATABASES
+from tests.support.list_parser import Fields
 from tests.support.mirrors import Mirror, mirrors_by_kind
-from tests.support.oracle import Fields
 from tests.support.upstream import FakeUpstream, request
 
 REQUESTED = date(2024, 1, 10)

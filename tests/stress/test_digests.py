@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import Connection
 
+from mirror.db import revisions
 from mirror.db.engine import write_transaction
 from mirror.db.runs import Counts, Outcome
 from mirror.errors import DatabaseUnavailable
-from mirror.sync import run
 from tests.support.mirrors import Mirror
 from tests.support.upstream import request
 
@@ -159,10 +159,13 @@ def test_digests_that_change_during_the_fetch(
     """A list compared with other digests than the stored ones is not applied; the next one is."""
     mirror.sync(LIST)
     with monkeypatch.context() as patch:
-        merge = run.revisions.require_current
-        patch.setattr(
-            run.revisions, "require_current", lambda one: (tamper_in(one, change), merge(one))
-        )
+        require_current = revisions.require_current
+
+        def tamper(connection: Connection) -> None:
+            tamper_in(connection, change)
+            require_current(connection)
+
+        patch.setattr(revisions, "require_current", tamper)
         result = mirror.sync(LIST[3:])
     assert result.outcome is Outcome.FAILED
     assert isinstance(result.failure, DatabaseUnavailable)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -226,10 +227,11 @@ def test_another_schema_is_left_alone(mirror: Mirror) -> None:
     with write_transaction(mirror.engine, "test") as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     before = tables(mirror)
-    for change in (
+    changes: list[Callable[[], object]] = [
         lambda: environments.rename(mirror.engine, "default", "prod", now=mirror.now),
         lambda: environments.forget(mirror.engine, "default", with_requests=True),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(SchemaError, match="revision 9999"):
             change()
     assert tables(mirror) == before

@@ -87,7 +87,7 @@ def replicated() -> Iterator[Replicated]:
 def views_of(mirror: OutageMirror) -> dict[str, list[str]]:
     """All rows of all views."""
     with read_transaction(mirror.engine) as connection:
-        return {view: stored(connection, view) for view in VIEWS}
+        return {view.name: stored(connection, view.name) for view in VIEWS}
 
 
 def test_a_subscriber_has_the_mirror(replicated: Replicated, tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ FIRST = [
     request(8, note="bad", requested_at="yesterday"),
     request(9, note=f"of {SECRET}", phone_number=SECRET),
 ]
-SECOND = [
+SECOND: list[Any] = [
     FIRST[0] | {"status": "approved", "resolved_at": "2024-01-11T13:30:00Z"},
     *FIRST[1:4],
     *FIRST[6:],

@@ -59,7 +59,7 @@ def everything(mirror: Mirror) -> dict[str, Any]:
     """All rows that syncs write, and those of all views."""
     runs = "id, environment, outcome, observed_at, completion, inserted, updated, missing, returned"
     with read_transaction(mirror.engine) as connection:
-        views = {view: stored(connection, view) for view in VIEWS}
+        views = {view.name: stored(connection, view.name) for view in VIEWS}
     return mirror.state() | views | {"sync_runs": [str(run) for run in mirror.runs(runs)]}
 
 

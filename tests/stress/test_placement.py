@@ -15,9 +15,9 @@ from sqlalchemy.engine import make_url
 
 from mirror.db import migrate, models, revisions, views
 from mirror.db.engine import create_engine
+from mirror.db.runs import Outcome
 from mirror.errors import SchemaError
 from mirror.sandbox.server import Sandbox
-from mirror.sync.run import Outcome
 from tests.support.commands import Ran, run_mirror
 from tests.support.mirrors import Mirror
 from tests.support.postgres import empty_database, execute

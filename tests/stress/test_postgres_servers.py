@@ -55,7 +55,7 @@ def locales() -> Iterator[None]:
     folder = Path(tempfile.mkdtemp(prefix="locales-", dir=os.environ.get(guardian.MARK)))
     folder.chmod(0o755)
     for language in LANGUAGES:
-        command = ["localedef", "-i", language, "-f", "UTF-8", folder / f"{language}.UTF-8"]
+        command = ["localedef", "-i", language, "-f", "UTF-8", str(folder / f"{language}.UTF-8")]
         subprocess.run(command, check=True)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("LOCPATH", str(folder))

@@ -48,7 +48,7 @@ def all_commands() -> dict[str, click.Command]:
 
 
 def run_mirror(
-    *arguments: str, cwd: Path | None = None, typed: str = "", **environment: str
+    *arguments: str, cwd: str | Path | None = None, typed: str = "", **environment: str
 ) -> Ran:
     """Run `mirror` within this process, with its output in pipes.
 
@@ -87,12 +87,14 @@ def _content(stream: io.TextIOWrapper) -> str:
     return cast(io.BytesIO, stream.buffer).getvalue().decode()
 
 
-def run_module(module: str, *arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+def run_module(
+    module: str, *arguments: str, cwd: str | Path | None = None, **environment: str
+) -> Ran:
     """Run a command line as a process of its own."""
     return run_python("-m", module, *arguments, cwd=cwd, **environment)
 
 
-def run_python(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+def run_python(*arguments: str, cwd: str | Path | None = None, **environment: str) -> Ran:
     """Run the interpreter as a process of its own."""
     done = subprocess.run(
         [sys.executable, *arguments],
@@ -107,7 +109,7 @@ def run_python(*arguments: str, cwd: Path | None = None, **environment: str) -> 
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-def run_process(*arguments: str, cwd: Path | None = None, **environment: str) -> Ran:
+def run_process(*arguments: str, cwd: str | Path | None = None, **environment: str) -> Ran:
     """Run `mirror` as a process of its own."""
     return run_module("mirror", *arguments, cwd=cwd, **environment)
 

@@ -318,18 +318,18 @@ def classpath() -> list[str]:
 
 
 @contextmanager
-def jdbc_url(filled: FilledMirror) -> Iterator[str]:
+def jdbc_url(kind: str, mirror_url: str) -> Iterator[str]:
     """Yield a mirror's JDBC URL; the tests' own Postgres has no TCP port and gets a proxy."""
-    if filled.kind == "sqlite":
-        yield f"jdbc:sqlite:{filled.url.removeprefix('sqlite:///')}?open_mode=1"
+    if kind == "sqlite":
+        yield f"jdbc:sqlite:{mirror_url.removeprefix('sqlite:///')}?open_mode=1"
         return
-    url = parse_url(filled.url)
+    url = parse_url(mirror_url)
     folder, port = server_of(url)
     if not folder.startswith("/"):
         yield _postgres_jdbc_url(url, folder, port)
         return
     with TcpProxy(Path(folder) / f".s.PGSQL.{port}").running() as proxy:
-        tcp = parse_url(proxy.url(filled.url))
+        tcp = parse_url(proxy.url(mirror_url))
         yield _postgres_jdbc_url(url, str(tcp.host), tcp.port or port)
 
 
@@ -392,7 +392,10 @@ def read_by_jdbc(mirrors: Sequence[FilledMirror], zone: str) -> dict[str, JdbcRe
         job = {
             "zone": zone,
             "classpath": files,
-            "urls": {filled.kind: stack.enter_context(jdbc_url(filled)) for filled in mirrors},
+            "urls": {
+                filled.kind: stack.enter_context(jdbc_url(filled.kind, filled.url))
+                for filled in mirrors
+            },
             "relations": [*RELATIONS],
             "queries": {
                 name: {"sql": sql, "times": columns(name.split()[0], UTCDateTime)}

@@ -184,9 +184,9 @@ def example(days: int = 84, **changes: Any) -> Report:
         surprises=Limited(
             [
                 Change(
-                    NOW, kind, "acme", "+15550000001", "one", *statuses, None, None, 7, ("status",)
+                    NOW, kind, "acme", "+15550000001", "one", old, new, None, None, 7, ("status",)
                 )
-                for kind, *statuses in (
+                for kind, old, new in (
                     ("reopened", "rejected", "pending"),
                     ("corrected", "approved", "rejected"),
                 )

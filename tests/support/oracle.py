@@ -7,7 +7,7 @@ outcome of a sync. `expected_tables` has the rows that the database must contain
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby, pairwise, zip_longest
@@ -249,11 +249,12 @@ class Memory:
         if event["time_source"] != "observed":
             return requested_at if event["time_source"] == "unknown" else None
         kind = event["event"]
-        shows: dict[str, Callable[[Pull], bool]] = {
-            "vanished": lambda pull: key in pull.listed,
-            "returned": lambda pull: key not in pull.listed,
-        }
-        shown = shows.get(kind, lambda pull: key in pull.with_status)
+
+        def shown(pull: Pull) -> bool:
+            if kind in {"vanished", "returned"}:
+                return (key in pull.listed) is (kind == "vanished")
+            return key in pull.with_status
+
         pulls = (pull for pull in self.pulls if pull.when < event["observed_at"])
         return max(requested_at, *(pull.when for pull in pulls if shown(pull)))
 

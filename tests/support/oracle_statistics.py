@@ -62,7 +62,7 @@ def turnaround(memory: Memory) -> list[dict[str, Any]]:
             )
             reported = now.fields["resolved_at"]
             best = reported or entered
-            took = best and best - now.fields["requested_at"]
+            took = best - now.fields["requested_at"] if best else None
             rows.append(
                 {
                     "id": key,
@@ -225,12 +225,12 @@ class Oracle:
 
     def counts(self) -> Counts:
         """The events of the period."""
-        events: dict[str, int] = dict(self.select(_COUNTS))  # type: ignore[arg-type]
+        events: dict[str, int] = dict(self.select(_COUNTS))
         return Counts(*(events.get(name, 0) for name in ("requested", *VERDICTS)))
 
     def undated(self) -> Undated:
         """The resolutions without a reported time."""
-        unknown: dict[str, int] = dict(self.select(_UNKNOWN))  # type: ignore[arg-type]
+        unknown: dict[str, int] = dict(self.select(_UNKNOWN))
         return Undated(
             self.count(_OBSERVED), Counts(0, *(unknown.get(name, 0) for name in VERDICTS))
         )
@@ -327,10 +327,10 @@ class Oracle:
         state = before if known and known <= days.end else None
         events = before if known and known <= days.start else None
         return Headline(
-            Figure(now.open, state and state.open),
+            Figure(now.open, state.open if state else None),
             Figure(_age_of_oldest(now), _age_of_oldest(state)),
-            Figure(now.hours.median, events and events.hours.median),
-            Figure(now.approval_rates, events and events.approval_rates),
+            Figure(now.hours.median, events.hours.median if events else None),
+            Figure(now.approval_rates, events.approval_rates if events else None),
         )
 
     def ages(self) -> list[int]:
@@ -345,9 +345,10 @@ class Oracle:
     def usual_hours(self) -> tuple[int, float | None]:
         """The number of reviews that ended before the end, and the 90th percentile of them all."""
         took = sorted(
-            review.hours_to_resolve
+            hours
             for review in helpers.turnaround(self.connection, environment=self.environment)
-            if review.time_source == "reported"
+            if (hours := review.hours_to_resolve) is not None
+            and review.time_source == "reported"
             and review.status in VERDICTS
             and review.resolved_at < self.at  # type: ignore[operator]
         )
@@ -378,7 +379,9 @@ class Oracle:
                 if event.event == "rejected"
                 and (event.occurred_at or event.observed_at) < self.period.end
             ]
-            for reason in {event.rejection_reason for event in rejections} - {None}:
+            for reason in {event.rejection_reason for event in rejections}:
+                if reason is None:
+                    continue
                 same = [event for event in rejections if event.rejection_reason == reason]
                 last = max((event.occurred_at for event in same if event.occurred_at), default=None)
                 if len(same) < 2 or last is None or last < self.period.start:
@@ -494,21 +497,23 @@ def cards(oracle: Oracle, when: str) -> list[tuple[str, ...]]:
     events = before if known and known <= days.start else None
     state = before if known and known <= days.end else None
     return [
-        _card(f"Open {when}", now.open, state and state.open),
+        _card(f"Open {when}", now.open, state.open if state else None),
         _oldest(now, state),
-        _card("Requested", now.counts.requested, events and events.counts.requested),
-        _card("Resolved", now.counts.resolved, events and events.counts.resolved),
-        _card("Approval rate", _rate(now), events and _rate(events), "%"),
-        _card("Median time to resolve", now.hours.median, events and events.hours.median, "h"),
+        _card("Requested", now.counts.requested, events.counts.requested if events else None),
+        _card("Resolved", now.counts.resolved, events.counts.resolved if events else None),
+        _card("Approval rate", _rate(now), _rate(events) if events else None, "%"),
+        _card(
+            "Median time to resolve", now.hours.median, events.hours.median if events else None, "h"
+        ),
         _card(
             "90th percentile to resolve",
             now.hours.percentile_90,
-            events and events.hours.percentile_90,
+            events.hours.percentile_90 if events else None,
             "h",
         ),
-        _card("Numbers released", now.released, events and events.released),
-        _card(f"Missing {when}", now.missing, state and state.missing),
-        _card(f"Quarantined {when}", now.quarantined, state and state.quarantined),
+        _card("Numbers released", now.released, events.released if events else None),
+        _card(f"Missing {when}", now.missing, state.missing if state else None),
+        _card(f"Quarantined {when}", now.quarantined, state.quarantined if state else None),
     ]
 
 

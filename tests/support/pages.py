@@ -34,7 +34,7 @@ PROGRAM = "/opt/mirror/bin/mirror"
 """The path of the program in these files."""
 
 
-def run(*command: str, cwd: Path | None = None, **environment: str) -> Ran:
+def run(*command: str, cwd: str | Path | None = None, **environment: str) -> Ran:
     """Run a command as a process."""
     done = subprocess.run(
         command,

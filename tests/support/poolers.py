@@ -56,8 +56,8 @@ def pgbouncer(server: Server, settings: Mapping[str, str]) -> Iterator[str]:
             "auth_file": "userlist.txt",
             DATABASE: f"host={server.folder} port=5432 dbname={DATABASE}",
             "unix_socket_dir": ".",
-        }
-        | settings,
+            **settings,
+        },
     )
     files = {"pgbouncer.ini": configuration, "userlist.txt": f'"{USER}" "{PASSWORD}"\n'}
     with _running("pgbouncer", ["pgbouncer.ini"], files, 6432) as url:
@@ -90,8 +90,8 @@ def pgpool(primary: Server, standby: Server, settings: Mapping[str, str]) -> Ite
             "work_dir": "'{folder}'",
             "logdir": "'{folder}'",
             "num_init_children": "8",
-        }
-        | settings,
+            **settings,
+        },
     )
     arguments = ["-n", "-f", "pgpool.conf", "-F", "pcp.conf"]
     with _running("pgpool", arguments, {"pgpool.conf": configuration, "pcp.conf": ""}, 9999) as url:

@@ -243,7 +243,8 @@ def execute(url: str, *statements: str) -> list[tuple[Any, ...]]:
     """Run statements in Postgres, each by itself; return the rows of the last one."""
     parsed = parse_url(url)
     parameters: Any = parsed.translate_connect_args(database="dbname", username="user")
-    with psycopg.connect(**parameters, **parsed.query, autocommit=True) as connection:
+    parameters |= parsed.query
+    with psycopg.connect(**parameters, autocommit=True) as connection:
         for statement in statements:
             cursor = connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from random import Random
 from typing import Any
 
-from tests.support.oracle import Fields
+from tests.support.list_parser import Fields
 from tests.support.upstream import request
 
 NOON = datetime(2024, 1, 11, 12, tzinfo=UTC)

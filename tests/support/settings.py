@@ -30,7 +30,9 @@ def parse(environ: Mapping[str, str], *arguments: str) -> click.Context:
         return _command.make_context("mirror", list(arguments))
 
 
-def sources(environ: Mapping[str, str], file: Path | None = None, **options: str) -> SettingSources:
+def sources(
+    environ: Mapping[str, str], file: Path | None = None, /, **options: str
+) -> SettingSources:
     """The settings of a command with these variables, and no others, configuration and options."""
     context = parse(environ, *(f"{option_name(name)}={text}" for name, text in options.items()))
     with mock.patch.dict(os.environ, environ, clear=True), context:

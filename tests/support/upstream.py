@@ -28,7 +28,7 @@ class FakeUpstream(Simulation):
         return [msgspec.Raw(one) if isinstance(one, bytes) else one for one in self.records]
 
 
-def request(number: int = 1, **fields: Any) -> dict[str, Any]:
+def request(number: int = 1, /, **fields: Any) -> dict[str, Any]:
     """A release request as the API returns it; a field that is None is left out."""
     record = {
         "id": f"request-{number}",

@@ -21,9 +21,10 @@ from mirror.api.client import Client, FetchedList, NotModified
 from mirror.api.rate_limit import Clock
 from mirror.cancellation import CancellationToken
 from mirror.config.settings import ApiSettings, Secret
+from mirror.db.runs import Outcome
 from mirror.errors import Stopped
 from mirror.progress import Progress
-from mirror.sync.run import Outcome, Result
+from mirror.sync.run import Result
 from tests.support.api_payloads import unknown_entries
 from tests.support.http_servers import HttpRequest, ScriptedServer, paged
 from tests.support.mirrors import Mirror

@@ -23,9 +23,10 @@ from mirror.cli.exit_codes import MOST_SERIOUS_FIRST, most_serious
 from mirror.cli.sync_output import write_round
 from mirror.config.environments import EnvironmentConfig
 from mirror.config.settings import ApiSettings, Secret
+from mirror.db.runs import Outcome
 from mirror.errors import GuardRefused, MirrorError
 from mirror.sync import scheduler
-from mirror.sync.run import Outcome, Result
+from mirror.sync.run import Result
 from tests.support import ROOT
 from tests.support.commands import Ran, run_mirror
 from tests.support.fleets import Fleet, fail_three, interrupt_fetches

@@ -27,6 +27,7 @@ def main() -> None:
             connection.setAutoCommit(False)
             if "postgresql" in place["url"]:
                 connection.setTransactionIsolation(connection.TRANSACTION_REPEATABLE_READ)
+        answer: dict[str, Any]
         try:
             answer = {"rows": query(jpype, connection, step, step["bind"] or place["bind"])}
         except jpype.JClass("java.sql.SQLException") as error:

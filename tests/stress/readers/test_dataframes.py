@@ -110,7 +110,7 @@ def test_adbc_sqlite(sqlite: ReaderMirror) -> None:
                 cursor.execute(query, parameters)
                 return cursor.fetch_arrow_table()
 
-        def find(operator: str, time: str) -> list[str]:
+        def find(operator: str, time: str) -> Any:
             query = f"SELECT id FROM release_requests WHERE requested_at {operator} ?"
             return table(query, time)["id"].to_pylist()
 
@@ -132,7 +132,7 @@ def test_adbc_postgres(postgres: ReaderMirror) -> None:
                 cursor.execute(query, parameters)
                 return cursor.fetch_arrow_table()
 
-        def find(operator: str, time: datetime) -> list[str]:
+        def find(operator: str, time: datetime) -> Any:
             query = f"SELECT id FROM release_requests WHERE requested_at {operator} $1"
             return table(query, time)["id"].to_pylist()
 
@@ -166,7 +166,7 @@ def test_polars_sqlite(sqlite: ReaderMirror) -> None:
                 if name in read.columns
             )
 
-        def find(operator: str, time: datetime) -> list[str]:
+        def find(operator: str, time: datetime) -> Any:
             query = f"SELECT id FROM release_requests WHERE requested_at {operator} ?"
             return frame(query, utc_text(time))["id"].to_list()
 
@@ -185,7 +185,7 @@ def test_polars_postgres(postgres: ReaderMirror) -> None:
         def frame(query: str) -> Any:
             return polars.read_database(query, connection)
 
-        def find(operator: str, time: datetime) -> list[str]:
+        def find(operator: str, time: datetime) -> Any:
             return frame(ids_at(operator, time, "+00"))["id"].to_list()
 
         postgres.assert_reads(lambda query: frame(query).to_dicts())
@@ -233,7 +233,7 @@ def test_ibis(either: ReaderMirror) -> None:
     else:
         connection = ibis.postgres.from_connection(psycopg.connect(either.dsn))
 
-    def read(query: str) -> Iterable[Row]:
+    def read(query: str) -> Any:
         table = connection.table(query.split()[3])
         if "WHERE" in query:
             day = table.day.cast("string")

@@ -72,7 +72,7 @@ def inspected(kind: str) -> dict[str, Any]:
             )
     names = mapper_example("django") | {"__name__": kind}
     exec(module, names)  # noqa: S102
-    classes = [value for value in names.values() if isinstance(value, type)]
+    classes: list[Any] = [value for value in names.values() if isinstance(value, type)]
     return {model._meta.db_table: model for model in classes if issubclass(model, models.Model)}
 
 

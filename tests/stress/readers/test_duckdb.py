@@ -26,7 +26,9 @@ def connected(*extensions: str) -> Iterator[Any]:
 
 def rows_of(connection: Any, query: str, *parameters: Any) -> list[dict[str, Any]]:
     """Run a query."""
-    return connection.execute(query, parameters).to_arrow_table().to_pylist()
+    rows: list[dict[str, Any]]
+    rows = connection.execute(query, parameters).to_arrow_table().to_pylist()
+    return rows
 
 
 def find_by(connection: Any, table: str) -> Any:
@@ -68,7 +70,7 @@ def test_attach_postgres(postgres: ReaderMirror) -> None:
     """An attached database has aware times, and one state in a transaction."""
     with connected("postgres_scanner") as connection:
         server = psycopg.conninfo.conninfo_to_dict(postgres.dsn)
-        dsn = psycopg.conninfo.make_conninfo(**server)
+        dsn = psycopg.conninfo.make_conninfo("", **server)
         connection.execute(f"ATTACH '{dsn}' AS mirror (TYPE postgres, READ_ONLY)")
         connection.execute("USE mirror")
         postgres.assert_reads(lambda query: rows_of(connection, query))

@@ -31,7 +31,7 @@ def jdbc(
 ) -> Iterator[Program]:
     """Run the program in a JVM with a time zone, with options of the driver."""
     program = Path(__file__).with_name("jdbc_reader.py")
-    with jdbc_url(mirror) as url:
+    with jdbc_url(mirror.kind, mirror.url) as url:
         place = {"url": url + options, "classpath": classpath(), "zone": zone, "bind": bind}
         with running([sys.executable, program], place) as running_program:
             yield running_program

@@ -109,7 +109,7 @@ def test_psycopg(postgres: ReaderMirror) -> None:
         connection.rollback()
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         postgres.assert_one_state(
-            lambda query: next(iter(connection.execute(query).fetchone().values()))
+            lambda query: next(iter(connection.execute(query).fetchall()[0].values()))
         )
 
 
@@ -216,7 +216,7 @@ def test_sqlalchemy(either: ReaderMirror) -> None:
                 select = select.where(sa.text(query.split("WHERE ")[1]))
             return [dict(row) for row in connection.execute(select).mappings()]
 
-        def find(operator: str, time: datetime) -> Iterable[str]:
+        def find(operator: str, time: datetime) -> Any:
             return connection.scalars(
                 sa.select(requests.c.id).where(requests.c.requested_at.op(operator)(time))
             )

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from mirror.db import models
 from mirror.db.cookbook import RECIPES
+from mirror.db.types import UTCDateTime
 from mirror.queries import helpers
 from tests.support.database_state import difference, read_tables, version_gaps
 from tests.support.oracle import PlainMirror, _kinds, expected_tables
@@ -97,7 +98,7 @@ class Auditor:
 
     def __init__(self, database: SoakDatabase, report: Report) -> None:
         self._database = database
-        self._report = lambda text: report(f"{database.name}: {text}")
+        self._report_to = report
         self.audited = {name: Audited(api) for name, api in database.apis.items()}
         self.outcomes: Counter[str] = Counter()
         self.revision = ""
@@ -108,6 +109,9 @@ class Auditor:
         self._abandoned: dict[int, Any] = {}
         self.printed: list[Printed] = []
         self.reads: list[Read] = []
+
+    def _report(self, violation: str) -> None:
+        self._report_to(f"{self._database.name}: {violation}")
 
     def look(self) -> None:
         """Read what has been recorded since, and check it."""
@@ -354,10 +358,8 @@ class Auditor:
                 place = bisect_right(times[name], when)
                 if place:
                     expected.update(dict(audited.moments[place - 1].statuses))
-            rows = connection.execute(
-                query.bindparams(sa.bindparam("at", when, models.UTCDateTime))
-            )
-            found_counts = {row.status: row.requests for row in rows}
+            counts = connection.execute(query.bindparams(sa.bindparam("at", when, UTCDateTime)))
+            found_counts = {row.status: row.requests for row in counts}
             if found_counts != dict(expected):
                 self._report(f"the cookbook's as-of at {when}: {found_counts}, not {expected}")
         return count

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -152,8 +153,8 @@ class Infrastructure(ExitStack):
     def _urls(self, kind: str, count: int) -> list[tuple[str, Callable[[], str]]]:
         """The databases of a kind: the URLs for commands and for the harness."""
         if kind == "SQLite":
-            paths = [self._folder / f"own-{number}.db" for number in range(count)]
-            return [(f"sqlite:///{path}", lambda path=path: f"sqlite:///{path}") for path in paths]
+            urls = [f"sqlite:///{self._folder}/own-{number}.db" for number in range(count)]
+            return [(url, partial(str, url)) for url in urls]
         if kind == "SQLite, shared":
             url = f"sqlite:///{self._folder / 'shared.db'}"
             return [(url, lambda: url)]

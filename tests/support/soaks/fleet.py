@@ -493,8 +493,8 @@ class Fleet:
             if not database.troubles.overlap(began, time.time()):
                 self._report(f"{database.name}: helpers in process: {error!r}")
             return False
-        for name, rows in seen:
-            self._saw("helpers in process", database, name, rows, began)
+        for name, fields in seen:
+            self._saw("helpers in process", database, name, fields, began)
         return True
 
 
