@@ -21,16 +21,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-sys.path.append(str(Path(__file__).parents[2]))  # the checkout
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout
 
-import environments
-import extras
-import lists
-import tables
-import world
-from extras import Paged
-from stages import STAGES, Course, Programs, Servers, System, Timings, servers
-from world import Failure, Kind, Measured
+from tests.benchmarks import environments, extras, lists, tables, world
+from tests.benchmarks.extras import Paged
+from tests.benchmarks.stages import STAGES, Course, Programs, Servers, System, Timings, servers
+from tests.benchmarks.world import Failure, Kind, Measured
 
 _EXTRAS = ("start-up", "history", "paged", "paged-memory", "environments")
 _SMALLEST = 200  # a list of 100 might be a page: `mirror` asks twice

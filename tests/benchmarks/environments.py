@@ -14,11 +14,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
-import lists
-import stages
-import world
-from stages import STAGES, Programs, System
-from world import Database, Failure, Kind, Measured
+from tests.benchmarks import lists, stages, world
+from tests.benchmarks.stages import STAGES, Programs, System
+from tests.benchmarks.world import Database, Failure, Kind, Measured
 
 NAMES = ("first-load", "nothing-new", "changed")
 """The stages that are measured."""

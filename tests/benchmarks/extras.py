@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import lists
-import stages
-import world
-from stages import Programs, System
-from world import Database, Failure, Measured
-
 import mirror
+from tests.benchmarks import lists, stages, world
+from tests.benchmarks.stages import Programs, System
+from tests.benchmarks.world import Database, Failure, Measured
 
 PER_PAGE = 100
 LATENCY, RATE = 0.2, 1000

@@ -18,15 +18,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 
-sys.path.append(str(Path(__file__).parents[2]))  # the checkout
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout
 
 import sqlalchemy as sa
-import stages
-import tables
-import world
-from world import Database, Failure, Kind
 
 from mirror.db.engine import create_engine, write_transaction
+from tests.benchmarks import stages, tables, world
+from tests.benchmarks.world import Database, Failure, Kind
 from tests.support import big_database as large
 
 _PROGRAM = "python tests/benchmarks/operations.py"

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, LiteralString, TypeVar
 
-import lists
-import world
-from world import Database, Failure, Kind, Measured
+from tests.benchmarks import lists, world
+from tests.benchmarks.world import Database, Failure, Kind, Measured
 
 _T = TypeVar("_T")
 System = Literal["floor", "mirror", "beside", "hash"]

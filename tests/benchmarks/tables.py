@@ -11,13 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-import extras
 import psycopg
-from environments import NAMES, Found
-from stages import STAGES, System, Timings
-from world import Kind, Measured
 
 from mirror.version import __version__
+from tests.benchmarks import extras
+from tests.benchmarks.environments import NAMES, Found
+from tests.benchmarks.stages import STAGES, System, Timings
+from tests.benchmarks.world import Kind, Measured
 
 KINDS: dict[Kind, str] = {"sqlite": "SQLite", "postgres": "Postgres"}
 

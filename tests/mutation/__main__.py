@@ -32,12 +32,14 @@ from itertools import accumulate, takewhile
 from math import inf
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the checkout
+
 import msgspec
-import mutations
 import pytest
-import trials
-from mutations import Change, Mutant
-from trials import ROOT, Copy, Selection, Survey
+
+from tests.mutation import mutations, trials
+from tests.mutation.mutations import Change, Mutant
+from tests.mutation.trials import ROOT, Copy, Selection, Survey
 
 KINDS = {
     "api": ("mirror/api/*.py", ["tests/api"]),
