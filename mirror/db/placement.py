@@ -46,6 +46,7 @@ _ELSEWHERE = sa.text("""
         pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS usable
     FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
     WHERE relname = ANY(CAST(:tables AS name[])) AND relkind IN ('r', 'p')
+        AND nspname IS DISTINCT FROM current_schema()
     GROUP BY n.oid, nspname HAVING count(*) = :count
     ORDER BY nspname
 """)
@@ -95,7 +96,9 @@ def schema(connection: Connection) -> str | None:
 
 
 def elsewhere(connection: Connection) -> Sequence[Row[Any]]:
-    """Return the schemas of Postgres that hold a mirror, those outside `search_path` included.
+    """Return the other schemas of Postgres that hold a mirror, on the `search_path` or not.
+
+    In that of the connection, another process may have created one since the last statement.
 
     Returns:
         For each its name as SQL has it (`name`), the name itself (`raw_name`), and whether the user
