@@ -484,17 +484,18 @@ def test_a_server_that_drips_is_given_up_at_the_deadline(
     serve: Serve, released: threading.Event, start: bytes, message: str
 ) -> None:
     """Bytes that arrive one by one, anywhere in a response, do not extend the deadline."""
-    complete = threading.Event()
 
     def drip(_: HttpRequest) -> Iterable[bytes]:
         yield start
-        for _byte in range(60):
+        for _byte in range(3000):
             released.wait(0.02)
             yield b"x"
-        complete.set()
 
-    assert_fails(serve(drip), ApiUnavailable, message, "try again later", deadline=0.2)
-    assert not complete.is_set()
+    shown = ""
+    for deadline in (0.2, 2, 20):  # until it suffices for the connection and the start
+        if message not in shown:
+            shown = assert_fails(serve(drip), ApiUnavailable, "try again later", deadline=deadline)
+    assert message in shown
 
 
 @pytest.mark.parametrize("seconds", [1e7, 1e10, 9e14])

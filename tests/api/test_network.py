@@ -19,7 +19,7 @@ import pytest
 from mirror.api import health, network
 from mirror.cli.options import now
 from mirror.errors import ApiError, ApiUnavailable, UsageError
-from tests.support.api_client import HEAD, assert_fails, settings, tls_server
+from tests.support.api_client import HEAD, LONG, assert_fails, settings, tls_server
 from tests.support.http_servers import Serve, http
 
 HERE = "https://api.example/api/v1"
@@ -201,8 +201,9 @@ def test_a_proxy_that_refuses(monkeypatch: pytest.MonkeyPatch, status: int, advi
     assert shown == f"{refused}; {advice}"
 
 
-def test_silence(released: threading.Event) -> None:
+def test_silence(released: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     """The doctor tells silence from a failed connection, as a sync does."""
+    monkeypatch.setattr(health, "_MORE_TIME", LONG)
     with (
         listener(lambda _: released.wait()) as address,
         pytest.raises(ApiUnavailable, match=r"/api/v1 sent nothing for 0\.1 seconds"),
