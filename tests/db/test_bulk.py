@@ -175,10 +175,10 @@ def test_a_sync_beside_maintenance(
     postgres_mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """VACUUM, or CREATE INDEX CONCURRENTLY, which waits for transactions, holds up no sync."""
-    monkeypatch.setattr("mirror.db.lock_waits.LOCK_WAIT", 1)
     postgres_mirror.sync(LIST)
     with postgres_mirror.engine.begin() as connection:
         for table in ("release_requests", "release_request_past_versions"):
             connection.exec_driver_sql(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+        monkeypatch.setattr("mirror.db.lock_waits.LOCK_WAIT", 1)
         result = postgres_mirror.sync([request(number, status="approved") for number in range(300)])
     assert (result.failure, result.counts.updated) == (None, 300)
