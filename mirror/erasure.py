@@ -66,7 +66,7 @@ def erase(
 ) -> tuple[str, Found]:
     """Replace a number, and all that is stored with it, by a mark; `clean` has to follow.
 
-    Everything happens in one transaction, which no sync of these environments overlaps.
+    Everything happens in one transaction, which no sync overlaps.
 
     Args:
         engine: the mirror's database.
@@ -84,7 +84,8 @@ def erase(
         DatabaseError: the database refused, is a logical subscriber, or was busy for too long; or a
             trigger of somebody else keeps rows from changing.
     """
-    with environments.changing(engine, *_names(engine, environment)) as connection:
+    names = _names(engine, environment)
+    with environments.changing(engine, *names, alone=True) as connection:
         found, search = find_traces(connection, number, region, environment)
         overwrite_freed(connection)
         erasure = erasures.next_number(connection)
@@ -121,7 +122,7 @@ def undo(engine: Engine, mark: str, *, now: datetime) -> tuple[int, list[str]]:
         DatabaseError: the database refused, is a logical subscriber, or was busy for too long.
     """
     names = _names(engine, None)
-    with environments.changing(engine, *names) as connection:
+    with environments.changing(engine, *names, alone=True) as connection:
         erasure = erasures.erasure_of(mark)
         undone = connection.execute(
             sa.update(erasures_table)
@@ -135,7 +136,7 @@ def undo(engine: Engine, mark: str, *, now: datetime) -> tuple[int, list[str]]:
                 f"there is no erasure {mark!r} that could be taken back",
                 hint=f"there is {', '.join(marks)}" if marks else "nothing was erased",
             )
-        for name in names:
+        for name in environments.on_record(connection):
             runs.forget_list(connection, name)
         deleted = connection.execute(
             sa.delete(erased_requests).where(erased_requests.c.erasure_id == erasure)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from mirror import erasure
 from mirror.config.settings import ApiSettings, Secret
@@ -20,7 +25,7 @@ from mirror.errors import DatabaseError
 from mirror.numbers.mentions import mentions
 from mirror.queries import helpers
 from mirror.sync import compare
-from mirror.sync.run import sync
+from mirror.sync.run import Result, sync
 from tests.support.commands import Ran, run_mirror, run_on_a_terminal
 from tests.support.http_servers import HttpRequest, ScriptedServer, envelope, http
 from tests.support.mirrors import Mirror
@@ -244,6 +249,37 @@ def test_one_environment(found_mirror: Mirror) -> None:
     run_mirror(*forget, "--database", mirror.url)
     mirror.sync([person(2), *requests(*range(31, 40))], environment="again")
     assert mirror.rows(query, number="erased-1") == [("again",)]
+
+
+def test_a_first_sync_beside_an_erasure(postgres_mirror: Mirror) -> None:
+    """An erasure waits for the sync of an environment that nobody knew when it began."""
+    mirror, other = postgres_mirror, create_engine(postgres_mirror.url)
+    mirror.sync([person(1), *OTHERS])
+    merged, released, places = threading.Event(), threading.Event(), count()
+
+    def before_commit(_: Connection) -> None:
+        if next(places) == 1:  # after that of the beginning
+            merged.set()
+            released.wait()
+
+    def sync_first(*event: Any) -> None:
+        if "pg_advisory_xact_lock" in event[2] and not syncs:
+            syncs.append(pool.submit(mirror.sync, [person(50)], environment="new"))
+            merged.wait()
+
+    sa.event.listen(mirror.engine, "commit", before_commit)
+    sa.event.listen(other, "before_cursor_execute", sync_first)
+    syncs: list[Future[Result]] = []
+    with ThreadPoolExecutor() as pool, ExitStack() as at_the_end:
+        at_the_end.callback(released.set)
+        erased = pool.submit(erasure.erase, other, NUMBER, now=mirror.now)
+        assert merged.wait(60)
+        with pytest.raises(TimeoutError):
+            erased.result(timeout=0.1)
+        released.set()
+        assert erased.result(timeout=60)[1].requests == 2
+        assert syncs[0].result(timeout=60).outcome == "applied"
+    assert leaks(mirror) == []
 
 
 def test_numbers_that_are_not_erased(sqlite_mirror: Mirror) -> None:

@@ -188,10 +188,16 @@ def forget(
 
 
 @contextmanager
-def changing(engine: Engine, *names: str, dry_run: bool = False) -> Iterator[Connection]:
+def changing(
+    engine: Engine, *names: str, dry_run: bool = False, alone: bool = False
+) -> Iterator[Connection]:
     """Open a transaction that holds the locks of environments, or in a dry run only reads.
 
-    The first environment must be on record.
+    Args:
+        engine: the mirror's database.
+        names: of the environments; the first one must be on record.
+        dry_run: only read.
+        alone: no sync overlaps the transaction, not even the first one of another environment.
 
     The lock of pruning comes first. So no two transactions take several locks at a time, and none
     deletes the runs that another one updates: neither can end in a deadlock. The lock of the schema
@@ -205,6 +211,8 @@ def changing(engine: Engine, *names: str, dry_run: bool = False) -> Iterator[Con
         if not dry_run:
             for name in sorted(names):
                 advisory_lock(connection, runs.lock(name))
+            if alone:
+                advisory_lock(connection, revisions.LOCK)
             revisions.hold_current(connection)
         yield connection
 

@@ -29,7 +29,8 @@ LOCK = "schema"
 """Name of the writer's lock of upgrades in Postgres; those of environments begin with "sync ".
 
 Others that write share it, so that no upgrade comes between their look at the schema and their
-commit. It is the last but one lock to take: after those of environments, before that of sequences.
+commit. An erasure does not share it, so that no sync comes between. It is the last but one lock to
+take: after those of environments, before that of sequences.
 """
 
 _EXISTING = {
