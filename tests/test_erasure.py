@@ -271,7 +271,8 @@ def test_a_first_sync_beside_an_erasure(postgres_mirror: Mirror) -> None:
     sa.event.listen(other, "before_cursor_execute", sync_first)
     syncs: list[Future[Result]] = []
     with ThreadPoolExecutor() as pool, ExitStack() as at_the_end:
-        at_the_end.callback(released.set)
+        for event in (merged, released):
+            at_the_end.callback(event.set)
         erased = pool.submit(erasure.erase, other, NUMBER, now=mirror.now)
         assert merged.wait(60)
         with pytest.raises(TimeoutError):
